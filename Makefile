@@ -1,0 +1,31 @@
+# Every target sets up what it needs; scripts/bootstrap.py names the interpreter that it then uses.
+PYTHON ?= python3
+ARGS ?=
+SETUP = "$(PYTHON)" scripts/bootstrap.py
+WITH_TOOLS = py="$$($(SETUP) --extras test,dev)"
+
+.PHONY: help setup demo test lint wheel clean
+
+help:  ## these lines
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+	@echo '  PYTHON=python3.12, VENV=PATH (or none) and TORCH=cuda choose where; ARGS="..." is handed on by demo and test'
+
+setup:  ## an environment for working on this package; prints its interpreter
+	@$(SETUP) --extras test,dev
+
+demo:  ## train, measure and report on embedded digits
+	@py="$$($(SETUP))" && "$$py" -m incorruptible demo $(ARGS)
+
+# One thread for each of the two workers: threads that share a core cost a factor of ten.
+test:  ## the tests
+	@$(WITH_TOOLS) && OMP_NUM_THREADS=1 "$$py" -m pytest -n 2 --dist load $(ARGS)
+
+lint:  ## ruff's rules, its layout, strict types
+	@$(WITH_TOOLS) && "$$py" -m ruff check . && "$$py" -m ruff format --check . && "$$py" -m mypy
+
+wheel:  ## dist/*.whl
+	@$(WITH_TOOLS) && "$$py" -m build --wheel --no-isolation --outdir dist .
+
+clean:  ## remove what was built, but neither .venv nor runs
+	@rm -rf dist build .mypy_cache .ruff_cache
+	@find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

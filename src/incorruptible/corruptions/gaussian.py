@@ -1,0 +1,66 @@
+"""Gaussian error whose size is set by a named scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..arrays import Array
+from ..streams import Noise
+from .protocol import Moments
+from .scales import UNITS, scale_of
+
+__all__ = ["Gaussian"]
+
+_SOURCES = {
+    "filter-max": "hardware-aware training's convention; aihwkit-lightning ADD_NORMAL_PER_CHANNEL",
+    "filter-sqrtmax": "covariance max|W_f| s^2 I as printed in arXiv 2602.07320",
+    "filter-norm": "random weight perturbation, arXiv 2404.00357",
+    "layer-max": "Joshi et al. 2020, doi 10.1038/s41467-020-16108-9",
+    "absolute": "neural variable risk minimisation, arXiv 2011.06220",
+}
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """w + s m z with z ~ N(0, 1) for each weight and m the scale: std = s m.
+
+    `scale` is one of filter-max (m = max|W_f|), filter-sqrtmax (sqrt(max|W_f|)), filter-norm (||W_f||_2), layer-max
+    (max|W|) and absolute (1). They are never interchangeable: the paper prints the covariance max|W_f| s^2 I, which is
+    filter-sqrtmax, while hardware-aware training usually means filter-max. A filter of zeros gets no error under the
+    relative scales. Mean 0.
+    """
+
+    scale: str = field(metadata={"named": True})
+
+    def __post_init__(self) -> None:
+        scale_of(self.scale)
+
+    def __str__(self) -> str:
+        return f"gaussian-{self.scale}"
+
+    @property
+    def unit(self) -> str:
+        return f"std of the error in {UNITS[self.scale]}"
+
+    @property
+    def formula(self) -> str:
+        return f"w + s {UNITS[self.scale]} z, z ~ N(0, 1)".replace(" 1 z", " z")
+
+    @property
+    def source(self) -> str:
+        return _SOURCES[self.scale]
+
+    def std(self, array: Array) -> Tensor:
+        """The standard deviation at strength 1, broadcastable to the value; also the metric that SAM may use."""
+        return scale_of(self.scale)(array)
+
+    def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
+        z = noise.normal(array.value)
+        return z.mul_(self.std(array) * strength).add_(array.value).to(array.value.dtype)
+
+    def moments(self, array: Array, strength: float) -> Moments:
+        std = self.std(array) * strength
+        return Moments(torch.zeros_like(std), std)

@@ -1,0 +1,47 @@
+"""Multiplicative error that never changes a weight's sign."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..arrays import Array
+from ..streams import Noise
+from .protocol import Moments
+
+__all__ = ["LogNormal"]
+
+
+@dataclass(frozen=True)
+class LogNormal:
+    """w exp(s z) with z ~ N(0, 1) for each weight: the median is w, the mean w exp(s^2 / 2).
+
+    With `unbiased` the exponent is s z - s^2 / 2, so that the mean is w. Either way the standard deviation is the mean
+    times sqrt(exp(s^2) - 1).
+    """
+
+    unbiased: bool = False
+
+    unit = "std of ln|w|"
+    source = "device variation of memristive crossbars; Liu et al., Vortex, DAC 2015"
+
+    def __str__(self) -> str:
+        return "lognormal:unbiased=true" if self.unbiased else "lognormal"
+
+    @property
+    def formula(self) -> str:
+        return "w exp(s z - s^2/2), z ~ N(0, 1)" if self.unbiased else "w exp(s z), z ~ N(0, 1)"
+
+    def _shift(self, strength: float) -> float:
+        return -(strength**2) / 2 if self.unbiased else 0.0
+
+    def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
+        z = noise.normal(array.value).mul_(strength).add_(self._shift(strength))
+        return z.exp_().mul_(array.value).to(array.value.dtype)
+
+    def moments(self, array: Array, strength: float) -> Moments:
+        growth = math.exp(strength**2 / 2 + self._shift(strength))
+        spread = growth * math.sqrt(math.expm1(strength**2))
+        return Moments(array.value * (growth - 1), array.value.abs() * spread)

@@ -1,0 +1,63 @@
+"""A strength drawn from a range, one for each chip: for noise that is not known in advance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from ..arrays import Array
+from ..errors import Mistake
+from ..streams import Noise
+from .protocol import Corruption, Moments
+
+__all__ = ["Mixture"]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """`of` at the strength s (low + (high - low) u), where u ~ U(0, 1) is one number that all arrays of a chip share.
+
+    Strength s is the top of the range at the default low = 0 and high = 1. Moments are over chips, by 16-point
+    Gauss-Legendre quadrature (exact for strengths that enter as polynomials up to degree 31).
+    """
+
+    of: Corruption = field(metadata={"inner": True, "named": True})
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= self.high < float("inf"):
+            raise Mistake(f"mixture: low {self.low:g} and high {self.high:g}: 0 <= low <= high is needed.")
+
+    def __str__(self) -> str:
+        fields = [f":{k}={v!r}".removesuffix(".0") for k, v, d in (("low", self.low, 0.0), ("high", self.high, 1.0)) if v != d]
+        return f"mixture({self.of})" + "".join(fields)
+
+    @property
+    def unit(self) -> str:
+        return f"range of {self.of.unit}"
+
+    @property
+    def formula(self) -> str:
+        return f"{self.of.formula}, at s (low + (high - low) u), u ~ U(0, 1) for each chip"
+
+    @property
+    def source(self) -> str:
+        return "a range in place of a level that is not known"
+
+    def _at(self, share: float) -> float:
+        return self.low + (self.high - self.low) * share
+
+    def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
+        return self.of(array, strength * self._at(noise.chip("mixture")), noise)
+
+    def moments(self, array: Array, strength: float) -> Moments:
+        nodes, weights = np.polynomial.legendre.leggauss(16)
+        mean, square = 0.0 * array.value, 0.0 * array.value
+        for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+            one = self.of.moments(array, strength * self._at(float(node)))
+            mean = mean + float(weight) * one.mean
+            square = square + float(weight) * (one.std**2 + one.mean**2)
+        return Moments(mean, (square - mean**2).clamp_min(0).sqrt())

@@ -1,0 +1,49 @@
+"""What a corruption is: one stored array and a named noise, turned into other values."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from ..arrays import Array
+from ..streams import Noise
+
+__all__ = ["Corruption", "Moments"]
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation of the weight error, each broadcastable to the array's value."""
+
+    mean: Tensor
+    std: Tensor
+
+
+class Corruption(Protocol):
+    """Something that goes wrong with stored weights. Strength is an argument; 0 is the resting state.
+
+    `str` writes a member in the grammar that `parse` reads: `parse(str(corruption)) == corruption`.
+    """
+
+    @property
+    def unit(self) -> str:
+        """What strength 1 means."""
+        ...
+
+    @property
+    def formula(self) -> str:
+        """What becomes of a weight w at strength s."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where it is from."""
+        ...
+
+    def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
+        """Other values for `array`, of its shape, dtype and device; the array itself is untouched."""
+        ...
+
+    def moments(self, array: Array, strength: float) -> Moments:
+        """Mean and standard deviation of the error at that strength, as the formula states them."""
+        ...

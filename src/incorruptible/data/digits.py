@@ -1,0 +1,52 @@
+"""The UCI optical digits: 1,797 grey images of 8x8 pixels, ten classes (CC BY 4.0, see NOTICE)."""
+
+from __future__ import annotations
+
+import gzip
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import unknown
+from ..streams import key
+
+__all__ = ["SPLITS", "digits"]
+
+# train, validation, test; both cut the same shuffled order
+SPLITS: dict[str, tuple[int, int, int]] = {"small": (500, 300, 997), "full": (1000, 200, 597)}
+
+
+@lru_cache(maxsize=1)
+def _all() -> tuple[Tensor, Tensor]:
+    packed = (files(__package__) / "digits.csv.gz").read_bytes()
+    table = np.loadtxt(gzip.decompress(packed).decode().splitlines(), delimiter=",", dtype=np.int64)
+    images = torch.from_numpy(table[:, :64]).float().div(16).reshape(-1, 1, 8, 8)
+    return images, torch.from_numpy(table[:, 64].copy())
+
+
+def digits(split: str = "small") -> dict[str, tuple[Tensor, Tensor]]:
+    """Images [n, 1, 8, 8] and labels [n], under "train", "validation" and "test".
+
+    The split is fixed and stratified: "small" has 500, 300 and 997 images, "full" 1,000, 200 and 597. Pixels are
+    in [0, 1], less the mean over all pixels of the training images.
+    """
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    images, labels = _all()
+    parts = _order(labels).split(list(SPLITS[split]))
+    mean = images[parts[0]].mean()
+    return {name: (images[i] - mean, labels[i]) for name, i in zip(("train", "validation", "test"), parts, strict=True)}
+
+
+def _order(labels: Tensor) -> Tensor:
+    """A shuffled order in which every prefix holds the classes in equal parts, as nearly as their sizes allow."""
+    source = torch.Generator().manual_seed(key("digits", "split"))
+    place = torch.empty(len(labels), dtype=torch.float64)
+    for label in labels.unique():
+        own = torch.nonzero(labels == label).flatten()
+        own = own[torch.randperm(len(own), generator=source)]
+        place[own] = (torch.arange(len(own), dtype=torch.float64) + torch.rand(1, generator=source, dtype=torch.float64)) / len(own)
+    return place.argsort()

@@ -1,0 +1,30 @@
+"""A user's mistake, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = ["Mistake", "unknown"]
+
+
+class Mistake(ValueError):
+    """What came, what would do, the next keystroke, in one line.
+
+    The command line prints it and exits with 2; anything else that is raised is a defect of this package.
+    """
+
+
+def unknown(kind: str, name: str, choices: Iterable[str]) -> Mistake:
+    """The answer to a name that is in no catalogue.
+
+    >>> print(unknown("corruption", "gausian", ["gaussian-filter-max", "multiplicative"]))
+    No corruption 'gausian' here. Did you mean 'gaussian-filter-max'? Choose one of: gaussian-filter-max, multiplicative.
+    """
+    names = sorted(choices)
+    near = get_close_matches(name, names, n=1, cutoff=0.5) or [c for c in names if name and c.startswith(name)][:1]
+    near = near or get_close_matches(name, [c.split("-")[0] for c in names], n=1, cutoff=0.6)
+    if near and near[0] not in names:
+        near = [next(c for c in names if c.startswith(near[0]))]
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return Mistake(f"No {kind} {name!r} here.{hint} Choose one of: {', '.join(names)}.")

@@ -1,0 +1,226 @@
+"""What perturbation does to the gradient: the instrument for asking whether it vanishes or drowns in variance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .arrays import Array, replaced
+from .batchnorm import Statistics
+from .points import Grads, Objective, Point, walk
+from .streams import Draw
+
+__all__ = ["Health", "health", "tolerated"]
+
+Loss = Callable[[nn.Module, Any], Tensor]
+_ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Hardswish, nn.LeakyReLU, nn.ELU)
+
+
+class Health(NamedTuple):
+    """The gradient under perturbation, on one probe batch over several draws; norms are Euclidean, over all parameters.
+
+    `norm_ratio`: mean ||g|| / ||g0||. `mean_ratio`: ||E g|| / ||g0||, bias-corrected: ||mean g||^2 - tr(S) / draws, at
+    least 0. `signal_to_noise`: the same norm over sqrt(tr(S)), S the covariance over draws, at most 1e6. `cosine`: of mean g with g0.
+    `dead`: share of activation units whose output is the same for every image of the probe. `loss_variation`: the
+    coefficient of variation of the loss over draws. `steepness`: loss increase over <g0, e>, its first-order prediction,
+    for objectives that climb (1 on a linear landscape); nan for the others.
+    """
+
+    strength: float
+    clean_loss: float
+    clean_accuracy: float
+    perturbed_loss: float
+    loss_variation: float
+    clean_norm: float
+    norm_ratio: float
+    mean_ratio: float
+    signal_to_noise: float
+    cosine: float
+    dead: float
+    steepness: float
+
+
+def health(
+    model: nn.Module,
+    arrays: Sequence[Array],
+    objective: Objective,
+    strength: float,
+    loss: Loss,
+    batch: Any,
+    climbs: Sequence[Any],
+    *,
+    draws: int,
+    seed: int,
+    accuracy: Loss | None = None,
+) -> Health:
+    """The objective's own gradient at `strength` on `batch`, over `draws` draws, beside the clean gradient g0.
+
+    Where the objective climbs (SAM), draw k climbs along the gradient of the mini-batch `climbs[k % len(climbs)]`, as
+    training does, and the gradient that counts is of the whole `batch`. `loss(model, batch)` is [b]. The model keeps its
+    mode; weights, gradients, running statistics and torch's generators are as before afterwards.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    squares, norms, losses, steeps = 0.0, 0.0, [], []
+    with _untouched(model), _Dead(model) as dead:
+        clean_loss, g0 = _gradient(model, parameters, loss, batch)
+        hits = float(accuracy(model, batch).detach().mean()) if accuracy is not None else math.nan
+        flat0 = _flat(g0)
+        total = torch.zeros_like(flat0)
+        by_id = {id(p): g for p, g in zip(parameters, g0, strict=True)}
+        g0_of = {a.name: by_id[id(a.parameter)] for a in arrays if id(a.parameter) in by_id}
+        for k in range(draws):
+            own, value, predicted = torch.zeros_like(flat0), 0.0, 0.0
+
+            def look(point: Point, k: int = k) -> Grads:
+                nonlocal value, predicted, own
+                if point.share == 0:
+                    with replaced(arrays, point.values):
+                        _, grads = _gradient(model, [a.parameter for a in arrays if a.parameter.requires_grad], loss, climbs[k % len(climbs)])
+                    names = [a.name for a in arrays if a.parameter.requires_grad]
+                    return dict(zip(names, grads, strict=True))
+                if point.values is not None:
+                    predicted += point.share * _first_order(arrays, point, g0_of)
+                dead.watching = point.values is not None
+                with replaced(arrays, point.values):
+                    one, grads = _gradient(model, parameters, loss, batch)
+                dead.watching = False
+                own, value = own + point.share * _flat(grads), value + point.share * one
+                return {}
+
+            walk(objective(arrays, strength, Draw(seed, "probe", k)), look)
+            losses.append(value)
+            square = float(own.square().sum())
+            total, squares, norms = total + own, squares + square, norms + math.sqrt(square)
+            if predicted and objective.passes > 1:
+                steeps.append((value - clean_loss) / predicted)
+    mean = total / draws
+    mean_square = float(mean.square().sum())
+    trace = max(0.0, (squares - draws * mean_square) / (draws - 1)) if draws > 1 else math.nan
+    signal = math.sqrt(max(0.0, mean_square - trace / draws)) if draws > 1 else math.sqrt(mean_square)
+    norm0 = float(flat0.norm())
+    losses_ = torch.tensor(losses, dtype=torch.float64)
+    cosine = mean @ flat0 / (mean.norm() * flat0.norm()).clamp_min(1e-30)
+    climbing = steeps and math.isfinite(sum(steeps))
+    return Health(
+        strength=strength,
+        clean_loss=clean_loss,
+        clean_accuracy=hits,
+        perturbed_loss=float(losses_.mean()),
+        loss_variation=float(losses_.std() / losses_.mean()) if draws > 1 and float(losses_.mean()) else math.nan,
+        clean_norm=norm0,
+        norm_ratio=norms / draws / norm0 if norm0 else math.nan,
+        mean_ratio=signal / norm0 if norm0 else math.nan,
+        signal_to_noise=min(1e6, signal / math.sqrt(max(trace, 1e-30))) if trace == trace else math.nan,
+        cosine=float(cosine),
+        dead=dead.share(),
+        steepness=sum(steeps) / len(steeps) if climbing else math.nan,
+    )
+
+
+def tolerated(
+    model: nn.Module,
+    arrays: Sequence[Array],
+    objective: Objective,
+    loss: Loss,
+    batch: Any,
+    budget: float,
+    *,
+    draws: int,
+    seed: int,
+    top: float,
+    halvings: int = 7,
+) -> float:
+    """The largest strength up to `top` whose mean perturbed loss on `batch` stays within `budget`, by bisection.
+
+    0 where even the clean loss is beyond the budget. Climbing objectives climb along the gradient of `batch` itself.
+    """
+    trainable = [a.parameter for a in arrays if a.parameter.requires_grad]
+    names = [a.name for a in arrays if a.parameter.requires_grad]
+
+    def within(strength: float) -> bool:
+        value = 0.0
+
+        def look(point: Point) -> Grads:
+            nonlocal value
+            with replaced(arrays, point.values):
+                if point.share == 0:
+                    return dict(zip(names, _gradient(model, trainable, loss, batch)[1], strict=True))
+                with torch.no_grad():
+                    value += point.share * float(loss(model, batch).mean())
+            return {}
+
+        for k in range(draws):
+            walk(objective(arrays, strength, Draw(seed, "tolerated", k)), look)
+        return value / draws <= budget
+
+    with _untouched(model):
+        if not within(0.0):
+            return 0.0
+        if within(top):
+            return top
+        low, high = 0.0, top
+        for _ in range(halvings):
+            middle = (low + high) / 2
+            low, high = (middle, high) if within(middle) else (low, middle)
+    return low
+
+
+@contextmanager
+def _untouched(model: nn.Module) -> Iterator[None]:
+    statistics = Statistics(model)
+    before = statistics.take()
+    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        statistics.put(before)
+
+
+def _gradient(model: nn.Module, parameters: list[Tensor], loss: Loss, batch: Any) -> tuple[float, list[Tensor]]:
+    with torch.enable_grad():
+        value = loss(model, batch).mean()
+        grads = torch.autograd.grad(value, parameters, allow_unused=True)
+    return float(value.detach()), [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, grads, strict=True)]
+
+
+def _flat(grads: Sequence[Tensor]) -> Tensor:
+    return torch.cat([g.flatten().float() for g in grads])
+
+
+def _first_order(arrays: Sequence[Array], point: Point, g0: dict[str, Tensor]) -> float:
+    assert point.values is not None
+    return sum(float(((point.values(a) - a.value) * g0[a.name]).sum()) for a in arrays if a.name in g0)
+
+
+class _Dead:
+    """Counts activation units whose output does not change over a batch, while `watching`."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.watching = False
+        self.still, self.units = 0, 0
+        self.modules = [m for m in model.modules() if isinstance(m, _ACTIVATIONS)]
+
+    def __enter__(self) -> _Dead:
+        self.hooks = [m.register_forward_hook(self._see) for m in self.modules]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+    def _see(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        if self.watching:
+            moving = (output.detach().amax(0) - output.detach().amin(0)) > 1e-7
+            if moving.dim() > 1:  # a channel counts once, and is alive where any of its places is
+                moving = moving.flatten(1).any(1)
+            self.units += moving.numel()
+            self.still += int((~moving).sum())
+
+    def share(self) -> float:
+        return self.still / self.units if self.units else math.nan

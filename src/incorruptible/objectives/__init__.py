@@ -1,0 +1,38 @@
+"""At which points to look for the gradient: one file for each way, and a catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..corruptions import parse as parse_corruption
+from ..grammar import build
+from ..points import Objective
+from .asam import ASAM
+from .mixed_rwp import MixedRWP
+from .plain import Plain
+from .rwp import RWP
+from .rwp_sam import RWPSAM
+from .sam import SAM
+
+__all__ = ["ASAM", "CATALOGUE", "RWP", "RWPSAM", "SAM", "MixedRWP", "Objective", "Plain", "parse"]
+
+CATALOGUE: dict[str, Callable[..., Objective]] = {
+    "plain": Plain,
+    "rwp": RWP,
+    "mixed-rwp": MixedRWP,
+    "sam": SAM,
+    "asam": ASAM,
+    "rwp-sam": RWPSAM,
+}
+
+
+def parse(text: str) -> Objective:
+    """The objective that `text` writes down.
+
+    >>> parse("rwp(gaussian-filter-max)")
+    RWP(corruption=Gaussian(scale='filter-max'))
+    >>> str(parse("sam:metric=filter-max"))
+    'sam:metric=filter-max'
+    """
+    objective: Objective = build("objective", text, CATALOGUE, parse_corruption)
+    return objective

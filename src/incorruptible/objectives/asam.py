@@ -1,0 +1,42 @@
+"""Adaptive SAM: the ball is measured in units of the weights themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..arrays import Array
+from ..errors import Mistake
+from ..points import Path, Point
+from ..streams import Draw
+from .sam import ascent
+
+__all__ = ["ASAM"]
+
+
+@dataclass(frozen=True)
+class ASAM:
+    """g at w + e with T = |w| + eta and e = rho T^2 g / ||T g|| (Kwon et al., arXiv 2102.11600); two passes.
+
+    eta = 0.01 is the authors' default; some packages use 0.
+    """
+
+    eta: float = 0.01
+
+    passes: ClassVar[int] = 2
+    clean: ClassVar[bool] = True
+    unit: ClassVar[str] = "rho, the radius of the ball in units of |w| + eta"
+    source: ClassVar[str] = "arXiv 2102.11600"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eta < float("inf"):
+            raise Mistake(f"asam: eta {self.eta!r}: a finite number that is not negative is needed.")
+
+    def __str__(self) -> str:
+        return "asam" if self.eta == 0.01 else f"asam:eta={self.eta!r}".removesuffix(".0")
+
+    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
+        grads = yield Point(None, share=0)
+        step = ascent(grads, arrays, strength, lambda array: array.value.abs() + self.eta)
+        yield Point(lambda array: array.value + step(array))

@@ -1,0 +1,42 @@
+"""Mixed random weight perturbation: corrupted and clean gradient, weighed against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ..arrays import Array
+from ..corruptions import Corruption
+from ..errors import Mistake
+from ..points import Path, Point
+from ..streams import Draw
+
+__all__ = ["MixedRWP"]
+
+
+@dataclass(frozen=True)
+class MixedRWP:
+    """share * g at w corrupted + (1 - share) * g at w; two passes over the same batch.
+
+    The source takes two different batches, one for each gradient; here both see the closure's.
+    """
+
+    corruption: Corruption = field(metadata={"inner": True, "named": True})
+    share: float = 0.5
+
+    passes: ClassVar[int] = 2
+    clean: ClassVar[bool] = True
+    unit: ClassVar[str] = "the corruption's"
+    source: ClassVar[str] = "m-RWP, arXiv 2404.00357"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise Mistake(f"mixed-rwp: share {self.share!r}: a number between 0 and 1 is needed (1 is rwp, 0 is plain).")
+
+    def __str__(self) -> str:
+        return f"mixed-rwp({self.corruption})" + ("" if self.share == 0.5 else f":share={self.share!r}")
+
+    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
+        yield Point(lambda array: self.corruption(array, strength, draw.of(array.name)), self.share)
+        yield Point(None, 1 - self.share)

@@ -1,0 +1,29 @@
+"""The plain gradient, at the clean weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..arrays import Array
+from ..points import Path, Point
+from ..streams import Draw
+
+__all__ = ["Plain"]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """g at w: what training does anyway; the strength does nothing."""
+
+    passes: ClassVar[int] = 1
+    clean: ClassVar[bool] = True
+    unit: ClassVar[str] = "none"
+    source: ClassVar[str] = "the optimiser's own"
+
+    def __str__(self) -> str:
+        return "plain"
+
+    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
+        yield Point(None)

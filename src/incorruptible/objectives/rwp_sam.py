@@ -1,0 +1,52 @@
+"""SAM whose ascent is taken at a randomly perturbed point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..arrays import Array
+from ..corruptions import Corruption
+from ..errors import Mistake
+from ..points import Path, Point
+from ..streams import Draw
+from .sam import EUCLIDEAN, ascent, metric_of
+
+__all__ = ["RWPSAM"]
+
+
+@dataclass(frozen=True)
+class RWPSAM:
+    """With v = w corrupted at strength ratio * rho and g the gradient at v: g at v + rho g / ||g||; two passes.
+
+    The strength is rho, so that 0 is the plain gradient; `ratio` sets the noise beside it. `metric` as for `SAM`.
+    """
+
+    corruption: Corruption = field(metadata={"inner": True, "named": True})
+    ratio: float = 1.0
+    metric: str = EUCLIDEAN
+
+    passes: ClassVar[int] = 2
+    clean: ClassVar[bool] = False
+    unit: ClassVar[str] = "rho, the radius of the ball; the noise has ratio * rho"
+    source: ClassVar[str] = "this package; SAM is arXiv 2010.01412"
+
+    def __post_init__(self) -> None:
+        metric_of(self.metric)
+        if not 0 <= self.ratio < float("inf"):
+            raise Mistake(f"rwp-sam: ratio {self.ratio!r}: a finite number that is not negative is needed.")
+
+    def __str__(self) -> str:
+        ratio = "" if self.ratio == 1 else f":ratio={self.ratio!r}".removesuffix(".0")
+        return f"rwp-sam({self.corruption}){ratio}" + ("" if self.metric == EUCLIDEAN else f":metric={self.metric}")
+
+    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
+        def corrupted(array: Array) -> Tensor:
+            return self.corruption(array, strength * self.ratio, draw.of(array.name))
+
+        grads = yield Point(corrupted, share=0)
+        step = ascent(grads, arrays, strength, metric_of(self.metric))
+        yield Point(lambda array: corrupted(array) + step(array))

@@ -1,0 +1,83 @@
+"""Sharpness-aware minimisation: the gradient at the worst point of a ball, to first order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..arrays import Array
+from ..corruptions.scales import SCALES, scale_of
+from ..errors import unknown
+from ..points import Grads, Path, Point
+from ..streams import Draw
+
+__all__ = ["SAM", "ascent", "metric_of"]
+
+EUCLIDEAN = "euclidean"
+
+
+def metric_of(name: str) -> Callable[[Array], Tensor] | None:
+    """The metric of that name: a scale, or None for euclidean. Raises `Mistake` for another."""
+    if name == EUCLIDEAN:
+        return None
+    if name not in SCALES:
+        raise unknown("metric", name, [EUCLIDEAN, *SCALES])
+    return scale_of(name)
+
+
+def ascent(
+    grads: Grads, arrays: Sequence[Array], strength: float, metric: Callable[[Array], Tensor] | None
+) -> Callable[[Array], Tensor]:
+    """The step e = rho m^2 g / ||m g|| for each array, with m = 1 without a metric; zero where the gradient is zero.
+
+    It maximises <g, e> under ||e / m||_2 <= rho, over all arrays together. Arrays without a gradient stay.
+    """
+    scales = {array.name: metric(array) if metric else None for array in arrays if array.name in grads}
+    scaled = {name: grads[name] if m is None else grads[name] * m for name, m in scales.items()}
+    norms = torch.stack([torch.linalg.vector_norm(g.float()) for g in scaled.values()])
+    rate = strength / torch.linalg.vector_norm(norms).clamp_min(torch.finfo(torch.float32).tiny)
+
+    def step(array: Array) -> Tensor:
+        if array.name not in scaled:
+            return torch.zeros_like(array.value)
+        m = scales[array.name]
+        g = scaled[array.name] if m is None else scaled[array.name] * m
+        return g * rate.to(g.dtype)
+
+    return step
+
+
+@dataclass(frozen=True)
+class SAM:
+    """g at w + e with e = rho g / ||g|| (Foret et al., arXiv 2010.01412); two passes; the strength is rho.
+
+    With a `metric` other than euclidean the ball is that of a Gaussian scale m, e = rho m_f^2 g / ||m g||, so that it
+    has the shape of noise of that scale; its rho is the length of e in units of m, where a draw of strength s over d
+    weights has length s sqrt(d). Only the arrays are perturbed; published code moves biases and norms as well
+    (`arrays=select(model, also="*")`). Under accumulation or DDP each micro-batch or rank climbs by its own gradient
+    (m-sharpness). Frozen arrays have no gradient and stay.
+
+    By hand: L = (a^2 + 4 b^2) / 2 at (1, 1) has g = (1, 4); rho = sqrt(17) gives e = (1, 4) and the gradient (2, 20).
+    """
+
+    metric: str = EUCLIDEAN
+
+    passes: ClassVar[int] = 2
+    clean: ClassVar[bool] = True
+    unit: ClassVar[str] = "rho, the radius of the ball"
+    source: ClassVar[str] = "arXiv 2010.01412; the metric of a noise is this package's"
+
+    def __post_init__(self) -> None:
+        metric_of(self.metric)
+
+    def __str__(self) -> str:
+        return "sam" if self.metric == EUCLIDEAN else f"sam:metric={self.metric}"
+
+    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
+        grads = yield Point(None, share=0)
+        step = ascent(grads, arrays, strength, metric_of(self.metric))
+        yield Point(lambda array: array.value + step(array))

@@ -1,0 +1,96 @@
+"""One training, written down as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from . import objectives, strengths, tasks
+from .errors import Mistake, unknown
+
+__all__ = ["Probe", "Recipe", "parse"]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The gradient instrument during training: how many training images it looks at (0: all), over how many draws,
+    after how many steps of the first epoch as well as after every epoch, and whether it also seeks the strength that the
+    network tolerates. `draws=0` switches it off."""
+
+    images: int = 256
+    draws: int = 4
+    early: tuple[int, ...] = (1,)
+    tolerance: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a network is trained; equal recipes on equal data give equal bits.
+
+    `task`, `objective` and `strength` are written in the grammar of the command line. `lr` decays to 0 along half a
+    cosine over all steps, or stays ("constant"). `clip` bounds the gradient's norm. `start` is a file of weights to go on
+    from. `batchnorm` as for `Hardener`.
+    """
+
+    task: str
+    objective: str = "plain"
+    strength: str = "constant:0"
+    epochs: int = 40
+    batch: int = 64
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decay: Literal["cosine", "constant"] = "cosine"
+    clip: float | None = None
+    batchnorm: Literal["noisy", "clean", "frozen"] | None = None
+    start: str | None = None
+    seed: int = 0
+    probe: Probe = field(default_factory=Probe)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch"):
+            if isinstance(getattr(self, name), int) and getattr(self, name) < 1:
+                raise Mistake(f"{name} {getattr(self, name)}: at least 1 is needed.")
+        for name in ("lr", "momentum", "weight_decay", "clip"):
+            value = getattr(self, name)
+            if isinstance(value, int | float) and not (0 <= value < float("inf")):
+                raise Mistake(f"{name} {value!r}: a finite number that is not negative is needed.")
+
+    def resolved(self) -> Recipe:
+        """The same recipe with every text in its canonical form. Raises `Mistake` for a text that says nothing."""
+        objective = objectives.parse(self.objective)
+        if self.batchnorm == "clean" and not objective.clean:
+            raise Mistake(f"batchnorm 'clean': {objective} never visits the clean weights; use 'noisy' or 'frozen'.")
+        return replace(
+            self,
+            task=tasks.canonical(self.task),
+            objective=str(objective),
+            strength=str(strengths.parse(self.strength)),
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """The recipe as nested dictionaries, lists, texts and numbers."""
+        return asdict(self)
+
+
+Recipe.__pydantic_config__ = Probe.__pydantic_config__ = ConfigDict(extra="forbid", strict=False)  # type: ignore[attr-defined]
+
+
+def parse(data: dict[str, Any]) -> Recipe:
+    """A recipe from plain data, as of a TOML file, in canonical form. Raises one `Mistake` that names every fault."""
+    try:
+        recipe = TypeAdapter(Recipe).validate_python(data)
+    except ValidationError as problem:
+        raise Mistake("; ".join(_line(dict(error)) for error in problem.errors())) from None
+    return recipe.resolved()
+
+
+def _line(error: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "unexpected_keyword_argument":
+        home = Probe if len(error["loc"]) > 1 else Recipe
+        return str(unknown("entry of a recipe", where, [one.name for one in fields(home)])).rstrip(".")
+    return f"{where}: {error['msg']} ({error['input']!r} came)" if where else str(error["msg"]).removeprefix("Value error, ")

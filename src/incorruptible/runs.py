@@ -1,0 +1,223 @@
+"""One recipe, one folder: trained once, found again, and measured as often as one likes."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from . import records
+from .corruptions import parse_sweep
+from .data import fingerprint
+from .errors import Mistake
+from .measuring import measure_all
+from .recipes import Recipe, parse
+from .scores import cross_entropy
+from .tasks import Task, batches, load
+from .training import Fit, load_weights, save_weights
+from .version import __version__
+
+__all__ = ["Plan", "Run", "measured", "open_run", "train"]
+
+CHECKPOINT_EVERY = 5.0  # seconds
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training in its folder."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it was trained."""
+        return parse(self.record["recipe"])
+
+    @property
+    def weights(self) -> Path:
+        """Where its weights are."""
+        return self.folder / "weights.safetensors"
+
+    def task(self) -> Task:
+        """Its task, loaded."""
+        return load(self.recipe.task)
+
+    def model(self, task: Task | None = None) -> nn.Module:
+        """Its network with the trained weights. Raises `Mistake` if the file of weights was altered."""
+        if not self.weights.is_file() or records.checksum(self.weights) != self.record["weights"]:
+            raise Mistake(f"{self.weights} is missing or does not match its checksum: delete {self.folder}, and train again.")
+        model = (task or self.task()).model()
+        load_weights(model, self.weights)
+        return model
+
+
+def open_run(folder: Path) -> Run:
+    """The run in `folder`. Raises `Mistake` if there is none, or it is not finished, or it was altered."""
+    if not folder.is_dir():
+        raise Mistake(f"{folder}: no such folder.")
+    if not (folder / "run.json").is_file():
+        unfinished = (folder / "recipe.json").is_file()
+        what = "is not finished: give the same train command again" if unfinished else "is no run: it has no run.json"
+        raise Mistake(f"{folder} {what}.")
+    return Run(folder, records.read(folder / "run.json"))
+
+
+def train(
+    recipe: Recipe,
+    home: Path,
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    checkpoint_every: float = CHECKPOINT_EVERY,
+    progress: Callable[[int, int, dict[str, Any]], None] | None = None,
+) -> Run:
+    """Train by `recipe` in a folder of its own below `home`, unless that was done before.
+
+    The folder's name is the recipe's identity: a hash of the resolved recipe, the data, the source of a task of the
+    user's own, the weights that it starts from, threads and device. A training that was killed goes on from its last
+    checkpoint (at most `checkpoint_every` seconds or one epoch old, whichever is more) and ends in the same bits.
+    `progress(epoch, epochs, metrics)` is called after each epoch.
+    """
+    recipe = recipe.resolved()
+    task = load(recipe.task)
+    identity = _identity(recipe, task, device, threads)
+    folder = home / records.identity(identity)
+    finished = _finished(folder)
+    if finished is not None:
+        return finished
+    with _threads(threads):
+        fit = Fit(task, recipe, device)
+        checkpoint = folder / "checkpoint.pt"
+        if checkpoint.is_file():
+            fit.load(torch.load(checkpoint, map_location=fit.device, weights_only=True))
+        records.write(folder / "recipe.json", {"identity": identity, "recipe": recipe.plain(), "made": _made(device)})
+        saved = started = time.monotonic()
+        while fit.done < recipe.epochs:
+            metrics = fit.epoch()
+            if fit.done < recipe.epochs and time.monotonic() - saved >= checkpoint_every:
+                records.write_atomically(checkpoint, lambda path: torch.save(fit.state(), path))
+                saved = time.monotonic()
+            if progress is not None:
+                progress(fit.done, recipe.epochs, metrics)
+        save_weights(fit.model, folder / "weights.safetensors")
+        record = {
+            "recipe": recipe.plain(),
+            "identity": identity,
+            "made": {**_made(device), "seconds": round(time.monotonic() - started, 3)},
+            "weights": records.checksum(folder / "weights.safetensors"),
+            "skipped": fit.robust.skipped,
+            "arrays": [array.name for array in fit.robust.arrays],
+            "batchnorm": fit.robust.batchnorm,
+            "metrics": fit.metrics,
+            "at_peak": fit.at_peak() if recipe.probe.draws else None,
+        }
+        records.write(folder / "run.json", record)
+        checkpoint.unlink(missing_ok=True)
+    return open_run(folder)
+
+
+def _finished(folder: Path) -> Run | None:
+    """The run in `folder` if it is whole; a torn or altered one is done again."""
+    try:
+        run = open_run(folder)
+    except Mistake:
+        return None
+    return run if run.weights.is_file() and records.checksum(run.weights) == run.record["weights"] else None
+
+
+def _identity(recipe: Recipe, task: Task, device: str, threads: int) -> dict[str, Any]:
+    start = None
+    if recipe.start is not None:
+        if not Path(recipe.start).is_file():
+            raise Mistake(f"{recipe.start}: no such file of weights.")
+        start = records.checksum(Path(recipe.start))
+    return {
+        "recipe": asdict(replace(recipe, start=start)),
+        "data": [fingerprint(task.train), fingerprint(task.validation), fingerprint(task.test)],
+        "source": task.source,
+        "device": torch.device(device).type,
+        "threads": threads,
+    }
+
+
+def _made(device: str) -> dict[str, Any]:
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "incorruptible": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else "cpu",
+    }
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure on a run: a sweep in the grammar of `measure`, on one part of the data, over chips of one purpose."""
+
+    sweep: str
+    part: str = "test"
+    purpose: str = "test"
+    draws: int = 20
+    seed: int = 0
+    batchnorm: str = "as-is"
+
+
+def measured(run: Run, plan: Plan, task: Task | None = None, threads: int = 1) -> dict[str, NDArray[Any]]:
+    """Score and cross-entropy of `run` under `plan`, measured once and kept in the run's folder.
+
+    "score" and "loss" are [strength, draw]; "score by example" is [strength, example], the mean over draws. A torn or
+    altered record is measured again.
+    """
+    name = records.identity({"plan": asdict(plan), "weights": run.record["weights"]})
+    note, file = run.folder / "measures" / f"{name}.json", run.folder / "measures" / f"{name}.safetensors"
+    if note.is_file():
+        try:
+            return records.read_arrays(file, records.read(note)["arrays"])
+        except Mistake:
+            pass  # made again below
+    task = task or run.task()
+    model, sweep = run.model(task), parse_sweep(plan.sweep)
+    recalibrated = plan.batchnorm == "recalibrated"
+    with _threads(threads):
+        found = measure_all(
+            model,
+            {"score": task.score, "loss": cross_entropy},
+            batches(task.part(plan.part), 1024),
+            sweep.corruption,
+            sweep.strengths,
+            draws=plan.draws,
+            seed=plan.seed,
+            purpose=plan.purpose,
+            batchnorm=plan.batchnorm,
+            calibration=batches(task.part("train"), 1024) if recalibrated else None,
+            keep_examples=True,
+        )
+    examples = found["score"].examples
+    assert examples is not None
+    arrays = {"score": found["score"].values, "loss": found["loss"].values, "score by example": examples.mean(1)}
+    records.write(note, {"plan": asdict(plan), "arrays": records.write_arrays(file, arrays)})
+    return arrays

@@ -1,0 +1,69 @@
+"""What a network's answer is worth: one number for each example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .errors import Mistake
+
+__all__ = ["Score", "accuracy", "cross_entropy", "moved", "predict"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A function (model, batch) -> [b], one number for each of b examples, with its name, unit and direction."""
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    function: Callable[[nn.Module, Any], Tensor]
+
+    def __call__(self, model: nn.Module, batch: Any) -> Tensor:
+        return self.function(model, batch)
+
+
+def moved(batch: Any, device: torch.device) -> Any:
+    """`batch` on `device`: tensors inside tuples, lists and dictionaries, whatever else as it is."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if isinstance(batch, dict):
+        return {name: moved(value, device) for name, value in batch.items()}
+    if isinstance(batch, list | tuple):
+        return [moved(value, device) for value in batch]
+    return batch
+
+
+def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+    """Logits [b, classes] and labels [b] of a batch (inputs, labels) or, as of transformers, {"labels": ..., ...}."""
+    if isinstance(batch, dict):
+        if "labels" not in batch:
+            raise Mistake(f"a batch holds {sorted(batch)}, but no 'labels'.")
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        output, labels = model(**inputs), batch["labels"]
+    else:
+        inputs, labels = batch
+        output = model(inputs)
+    output = getattr(output, "logits", output)
+    if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != len(labels):
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise Mistake(f"the model answered {shape} to a batch of {len(labels)}; logits [b, classes] are needed, or a score of your own.")
+    return output, labels
+
+
+def _accuracy(model: nn.Module, batch: Any) -> Tensor:
+    logits, labels = predict(model, batch)
+    return (logits.argmax(1) == labels).float()
+
+
+def _cross_entropy(model: nn.Module, batch: Any) -> Tensor:
+    return F.cross_entropy(*predict(model, batch), reduction="none")
+
+
+accuracy = Score("accuracy", "fraction", True, _accuracy)
+cross_entropy = Score("cross-entropy", "nats", False, _cross_entropy)

@@ -1,0 +1,101 @@
+"""Randomness by name: the same (seed, purpose, draw, array) gives the same numbers, whatever else is drawn.
+
+A *draw* is one chip: every array's noise is keyed by the array's own name, so protecting one layer leaves every other
+layer's chip as it was, and draw k is the same chip at every strength and in every model that shares the names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = ["Draw", "Exact", "Noise", "key"]
+
+
+def key(*parts: str | int) -> int:
+    """A 63-bit seed from a name of several parts; distinct names collide with probability 2^-63.
+
+    >>> key(0, "test", 3, "fc.weight")
+    1237264161335992653
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        data = repr(part).encode()
+        digest.update(struct.pack(">I", len(data)) + data)
+    return int.from_bytes(digest.digest(), "big") >> 1
+
+
+class Noise(Protocol):
+    """The random numbers of one array on one chip. Asking twice gives the same numbers; `tag` names further ones."""
+
+    def normal(self, like: Tensor, tag: str = "") -> Tensor:
+        """Standard normal numbers of the shape and device of `like`, in float32 (float64 for float64)."""
+        ...
+
+    def uniform(self, like: Tensor, tag: str = "") -> Tensor:
+        """Uniform numbers in [0, 1), likewise."""
+        ...
+
+    def chip(self, tag: str = "") -> float:
+        """One uniform number in [0, 1) that all arrays of the draw share."""
+        ...
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The noise of measuring: drawn on the CPU in float32 and moved, so that a chip is the same on every device.
+
+    The bits are those of torch's CPU generator (Mersenne twister), which do not depend on the number of threads.
+    """
+
+    name: tuple[str | int, ...]
+    array: str
+
+    def _draw(self, draw: Callable[..., Tensor], like: Tensor, tag: str) -> Tensor:
+        source = torch.Generator("cpu").manual_seed(key(*self.name, self.array, tag))
+        numbers = draw(like.shape, generator=source, dtype=torch.float32)
+        return numbers.to(like.device, torch.promote_types(like.dtype, torch.float32))
+
+    def normal(self, like: Tensor, tag: str = "") -> Tensor:
+        return self._draw(torch.randn, like, tag)
+
+    def uniform(self, like: Tensor, tag: str = "") -> Tensor:
+        return self._draw(torch.rand, like, tag)
+
+    def chip(self, tag: str = "") -> float:
+        return key(*self.name, "", tag) / 2**63
+
+
+@dataclass(frozen=True)
+class _Native(Exact):
+    """The noise of training: drawn where the array lives; on the CPU the same bits as `Exact`."""
+
+    def _draw(self, draw: Callable[..., Tensor], like: Tensor, tag: str) -> Tensor:
+        source = torch.Generator(like.device).manual_seed(key(*self.name, self.array, tag))
+        kind = torch.promote_types(like.dtype, torch.float32)
+        return draw(like.shape, generator=source, dtype=torch.float32, device=like.device).to(kind)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One chip: `draw.of("fc.weight")` is that array's noise.
+
+    `purpose` keeps training, validation and test chips apart; `native=True` draws on the array's own device, which is
+    fast on a GPU and gives other numbers there than on the CPU (training only).
+    """
+
+    seed: int
+    purpose: str
+    index: int
+    native: bool = False
+
+    def of(self, array: str) -> Noise:
+        """The noise of the array of that name."""
+        kind = _Native if self.native else Exact
+        return kind((self.seed, self.purpose, self.index), array)

@@ -1,0 +1,33 @@
+"""Model, data and score under one name: those of the package, and the user's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..grammar import build, split
+from .digits import Digits
+from .protocol import Task, batches
+from .user import is_user_task, load_user_task
+
+__all__ = ["CATALOGUE", "Task", "batches", "canonical", "load"]
+
+CATALOGUE: dict[str, Any] = {"digits": Digits}
+
+
+def load(text: str) -> Task:
+    """The task that `text` names: `digits:network=conv`, `mine.py:task` or `package.module:task`.
+
+    >>> load("digits").test[0].shape
+    torch.Size([997, 1, 8, 8])
+    """
+    if split(text).name not in CATALOGUE and is_user_task(text):
+        return load_user_task(text)
+    task: Task = build("task", text, CATALOGUE).task()
+    return task
+
+
+def canonical(text: str) -> str:
+    """`text` as the catalogue writes it; a task of the user's own as it came."""
+    if split(text).name not in CATALOGUE and is_user_task(text):
+        return text
+    return str(build("task", text, CATALOGUE))

@@ -1,0 +1,9 @@
+"""Hardening a network: the two lines for one's own loop, and a plain loop from a recipe."""
+
+from __future__ import annotations
+
+from .hardener import Hardener
+from .loop import Fit
+from .weights import load_weights, save_weights
+
+__all__ = ["Fit", "Hardener", "load_weights", "save_weights"]

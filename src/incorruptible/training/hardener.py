@@ -1,0 +1,268 @@
+"""Two lines that harden a training loop of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..arrays import Array, replaced, select
+from ..batchnorm import Statistics
+from ..errors import Mistake, unknown
+from ..points import Grads, Objective, Path, Point, walk
+from ..strengths import Schedule, checked
+from ..streams import Draw
+
+__all__ = ["Hardener"]
+
+_POLICIES = ("noisy", "clean", "frozen")
+
+
+class Hardener:
+    """Puts perturbed weights in place, lets the loop compute its gradient there, and puts the weights back bit for bit.
+
+        robust = Hardener(model, RWP(Gaussian("filter-max")), Quadratic(0.0, 0.1), steps=len(loader) * epochs, seed=0)
+        ...
+        robust.backward(lambda: F.cross_entropy(model(x), y))        # was: loss.backward()
+        optimizer.step()
+
+    `steps` counts optimiser steps of the whole training; the strength at step i is `strength(min(1, i / (steps - 1)))`.
+    `accumulate` is the number of backward calls (micro-batches) for each optimiser step; the losses are taken as they
+    come, so divide them as without this class. Micro-batch m on rank r draws noise of its own, as micro-batch
+    r * accumulate + m of one process would.
+
+    `arrays` are those of `select(model)` unless given. `backward` replaces `Tensor.backward`, for loss scaling:
+    `lambda loss: scaler.scale(loss).backward()` or `accelerator.backward`; `scale=scaler.get_scale` then tells objectives
+    the true size of the gradients that they look at.
+
+    `batchnorm` says which pass moves running statistics, once for each call: "noisy" (the last perturbed one; the
+    default where the objective never visits the clean weights), "clean" (the default where it does), or "frozen".
+
+    With `guard`, and without a `backward` of one's own, a loss that is not finite leaves `.grad` and the running
+    statistics as they were before the call, and `skipped` counts it; under DDP all ranks decide together. This reads one
+    number from the device in each call; `guard=False` avoids that. An exception leaves model and gradients as they were.
+
+    Raises `Mistake` for a model without arrays, steps or accumulate below 1, and a policy that the objective cannot keep.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        strength: Schedule,
+        *,
+        steps: int,
+        seed: int,
+        accumulate: int = 1,
+        arrays: Sequence[Array] | None = None,
+        backward: Callable[[Tensor], Any] | None = None,
+        scale: Callable[[], float] | None = None,
+        batchnorm: str | None = None,
+        guard: bool = True,
+    ) -> None:
+        if steps < 1 or accumulate < 1:
+            raise Mistake(f"steps={steps} and accumulate={accumulate}: both are at least 1.")
+        if not callable(strength):
+            raise Mistake(f"strength={strength!r} is no schedule: Constant({strength!r}) makes one of a number.")
+        policy = batchnorm or ("clean" if objective.clean else "noisy")
+        if policy not in _POLICIES:
+            raise unknown("BatchNorm policy", policy, _POLICIES)
+        if policy == "clean" and not objective.clean:
+            raise Mistake(f"batchnorm='clean': {objective} never visits the clean weights; use 'noisy' or 'frozen'.")
+        self.model, self.objective, self.schedule = model, objective, strength
+        self.steps, self.seed, self.accumulate, self.batchnorm = steps, seed, accumulate, policy
+        self.arrays = list(select(model) if arrays is None else arrays)
+        self.calls = 0
+        self.skipped = 0
+        self._backward = backward or Tensor.backward
+        self._scale = scale
+        self._guard = guard and backward is None
+        self._statistics = Statistics(model)
+        self._ranks = model if isinstance(model, DistributedDataParallel) else None
+
+    @property
+    def step(self) -> int:
+        """The optimiser step that the next call belongs to, from 0."""
+        return self.calls // self.accumulate
+
+    @property
+    def progress(self) -> float:
+        """0 at the first step, 1 from the last step on."""
+        return min(1.0, self.step / max(1, self.steps - 1))
+
+    @property
+    def strength(self) -> float:
+        """The strength of the next call."""
+        return checked(self.schedule(self.progress), f"strength at progress {self.progress:.3f}")
+
+    def backward(self, closure: Callable[[], Tensor]) -> Tensor:
+        """Add the objective's gradient to `.grad`; returns its loss, detached: the sum of share * loss over its points.
+
+        `closure` computes the loss (a scalar) of the current batch; it is called once for each pass of the objective.
+        """
+        call = _Call(self)
+        with call:
+            walk(self._path(), lambda point: self._look(point, closure, call))
+        self.calls += 1
+        return call.loss
+
+    @contextmanager
+    def perturbed(self) -> Iterator[Callable[[Tensor], Tensor]]:
+        """The weights of a one-pass objective for the length of a block, where a closure cannot be given.
+
+            with robust.perturbed() as look:
+                look(loss_of(model)).backward()
+
+        `look` passes the loss through, noting it for the guard. Raises `Mistake` for an objective of several passes, and
+        when `look` was never called.
+        """
+        if self.objective.passes != 1:
+            raise Mistake(f"{self.objective} takes {self.objective.passes} passes: give backward() a closure instead.")
+        call = _Call(self)
+
+        def look(loss: Tensor) -> Tensor:
+            call.note(loss)
+            return loss
+
+        with call:
+            path = self._path()
+            point = next(path)
+            call.enter(point)
+            with replaced(self.arrays, point.values):
+                yield look
+            call.leave(point)
+            path.close()
+            if not call.losses:
+                raise Mistake("look(loss) was never called inside perturbed(): with ... as look: look(loss).backward()")
+        self.calls += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a stopped run needs to go on with the same bits: plain numbers."""
+        return {"format": 1, "calls": self.calls, "skipped": self.skipped, **self._identity()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state`. Raises `Mistake` if it was saved under another seed, number of steps or accumulation."""
+        if state.get("format", 1) > 1:
+            raise Mistake(f"this state has format {state['format']}, and this version reads 1: update incorruptible.")
+        for name, value in self._identity().items():
+            if state[name] != value:
+                raise Mistake(f"this state was saved with {name}={state[name]}, and the Hardener has {name}={value}.")
+        self.calls, self.skipped = state["calls"], state["skipped"]
+
+    def _identity(self) -> dict[str, int]:
+        return {"seed": self.seed, "steps": self.steps, "accumulate": self.accumulate}
+
+    def _path(self) -> Path:
+        micro = self.calls % self.accumulate
+        rank, ranks = 0, 1
+        if self._ranks is not None:
+            group = self._ranks.process_group
+            rank, ranks = torch.distributed.get_rank(group), torch.distributed.get_world_size(group)
+        index = self.step * self.accumulate * ranks + rank * self.accumulate + micro
+        return self.objective(self.arrays, self.strength, Draw(self.seed, "train", index, native=True))
+
+    def _look(self, point: Point, closure: Callable[[], Tensor], call: _Call) -> Grads:
+        call.enter(point)
+        with replaced(self.arrays, point.values), self._unsynced(call):
+            loss = closure()
+            if not isinstance(loss, Tensor) or loss.dim() != 0:
+                came = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+                raise Mistake(f"the closure returned {came}; a scalar tensor, the loss, is needed.")
+            if point.share:
+                call.note(loss, point.share)
+                self._backward(loss if point.share == 1 else loss * point.share)
+                grads: Grads = {}
+            else:
+                grads = self._aside(loss, call)
+        call.leave(point)
+        return grads
+
+    def _aside(self, loss: Tensor, call: _Call) -> Grads:
+        """The arrays' gradient of `loss`, by the backward hook, with `.grad` as before afterwards."""
+        call.note(loss, 0)
+        own = [(parameter, parameter.grad) for parameter in self.model.parameters()]
+        for parameter, _ in own:
+            parameter.grad = None
+        try:
+            self._backward(loss)
+            size = 1.0 if self._scale is None else float(self._scale())
+            found = {array.name: array.parameter.grad for array in self.arrays}
+            grads = {name: g.to_dense() if g.is_sparse else g for name, g in found.items() if g is not None}
+        finally:
+            for parameter, before in own:
+                parameter.grad = before
+        if not grads:
+            raise Mistake(f"{self.objective} climbs along the gradient, and no array requires one: unfreeze some, or use rwp.")
+        return grads if size == 1 else {name: g / size for name, g in grads.items()}
+
+    def _unsynced(self, call: _Call) -> AbstractContextManager[Any]:
+        # DDP must average gradients once, in the last pass; the earlier ones stay on their rank
+        if self._ranks is None or call.passes == self.objective.passes:
+            return nullcontext()
+        return self._ranks.no_sync()
+
+
+class _Call:
+    """One call of a Hardener: what was there before, which losses came, and how to undo."""
+
+    def __init__(self, robust: Hardener) -> None:
+        self.robust = robust
+        self.losses: list[Tensor] = []
+        self.shares: list[float] = []
+        self.passes = 0
+        self.before = self.kept = robust._statistics.take()
+        self.standing = True  # whether the buffers hold `kept`
+        self.grads = [
+            (parameter, parameter.grad, None if parameter.grad is None or not robust._guard else parameter.grad.clone())
+            for parameter in robust.model.parameters()
+        ]
+
+    def note(self, loss: Tensor, share: float = 1.0) -> None:
+        self.losses.append(loss.detach())
+        self.shares.append(share)
+
+    @property
+    def loss(self) -> Tensor:
+        return torch.stack([loss * share for loss, share in zip(self.losses, self.shares, strict=True) if share]).sum()
+
+    def enter(self, point: Point) -> None:
+        if self.passes:
+            self.robust._statistics.put(self.before)
+        self.passes += 1
+
+    def leave(self, point: Point) -> None:
+        self.standing = self.robust.batchnorm == ("clean" if point.values is None else "noisy")
+        if self.standing and self.robust.objective.passes > 1:
+            self.kept = self.robust._statistics.take()
+
+    def __enter__(self) -> _Call:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None:
+            self._undo()
+        elif self.robust._guard and not self._finite():
+            self._undo()
+            self.robust.skipped += 1
+        elif not self.standing:
+            self.robust._statistics.put(self.kept)
+
+    def _undo(self) -> None:
+        self.robust._statistics.put(self.before)
+        with torch.no_grad():
+            for parameter, own, copy in self.grads:
+                parameter.grad = own
+                if own is not None and copy is not None:
+                    own.copy_(copy)
+
+    def _finite(self) -> bool:
+        fine = torch.stack(self.losses).isfinite().all()
+        if self.robust._ranks is not None:
+            vote = fine.to(torch.int32)
+            torch.distributed.all_reduce(vote, torch.distributed.ReduceOp.MIN, self.robust._ranks.process_group)
+            return bool(vote)
+        return bool(fine)

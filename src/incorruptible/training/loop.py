@@ -1,0 +1,180 @@
+"""A plain training loop around `Hardener`, from a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
+
+from .. import objectives, strengths
+from ..data import Batches
+from ..errors import Mistake
+from ..landscape import health, tolerated
+from ..recipes import Recipe
+from ..scores import moved
+from ..streams import key
+from ..tasks import Task, batches
+from .hardener import Hardener
+from .weights import load_weights
+
+__all__ = ["Fit"]
+
+
+class Fit:
+    """One training: `epoch()` does the next epoch, `state()` is what a stopped one needs to go on with the same bits.
+
+    Weights are initialised, examples shuffled and noise drawn from the recipe's seed, each under its own name, so two
+    arms of equal seed start from equal weights and see equal batches. torch's global generators are left alone.
+    Raises `Mistake` for a task without training data and for weights that do not fit.
+    """
+
+    def __init__(self, task: Task, recipe: Recipe, device: str | torch.device = "cpu") -> None:
+        self.task, self.recipe, self.device = task, recipe, torch.device(device)
+        data = task.part("train")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(key(recipe.seed, "weights") >> 1)
+            self.model = task.model()
+        if not isinstance(self.model, nn.Module):
+            raise Mistake(f"{task.name}: model() gave {type(self.model).__name__}; a torch.nn.Module is needed.")
+        if recipe.start is not None:
+            load_weights(self.model, Path(recipe.start))
+        self.model.to(self.device).train()
+        train = batches(data, recipe.batch)
+        if not hasattr(train, "__len__"):
+            raise Mistake(f"{task.name}: the training data have no length; the strength must know how many steps there will be.")
+        self.steps = len(train) * recipe.epochs
+        self.objective = objectives.parse(recipe.objective)
+        self.schedule = strengths.parse(recipe.strength)
+        if recipe.optimizer == "sgd":
+            self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
+                self.model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
+            )
+        else:
+            self.optimizer = torch.optim.AdamW(
+                self.model.parameters(), recipe.lr, (recipe.momentum, 0.999), weight_decay=recipe.weight_decay
+            )
+        self.decay = (
+            CosineAnnealingLR(self.optimizer, self.steps) if recipe.decay == "cosine" else LambdaLR(self.optimizer, lambda step: 1.0)
+        )
+        self.robust = Hardener(
+            self.model, self.objective, self.schedule, steps=self.steps, seed=recipe.seed, batchnorm=recipe.batchnorm
+        )
+        self.metrics: list[dict[str, Any]] = []
+        self.done = 0
+        self._probe_batch, self._climbs = self._fixed_probe(data)
+
+    def epoch(self) -> dict[str, Any]:
+        """Train for one epoch; returns its metrics, which are also kept in `metrics`."""
+        recipe, losses = self.recipe, torch.zeros((), dtype=torch.float64)
+        count, strength = 0, self.robust.strength
+        early = set(recipe.probe.early) if self.done == 0 and recipe.probe.draws else set()
+        if 0 in early:
+            self.metrics.append({"step": 0, **self._probe()})
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(key(recipe.seed, "epoch", self.done) >> 1)  # dropout, and a DataLoader's own shuffling
+            for batch in batches(self.task.train, recipe.batch, order=(recipe.seed, "order", self.done)):
+                strength = self.robust.strength
+                losses += self._step(moved(batch, self.device)).double().cpu()
+                count += 1
+                if self.robust.step in early and self.robust.step < len_of(self.task.train, recipe.batch):
+                    self.metrics.append({"step": self.robust.step, **self._probe(strength)})
+        self.done += 1
+        metrics = {
+            "step": self.robust.step,
+            "epoch": self.done,
+            "loss": float(losses) / count,
+            "strength": strength,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "skipped": self.robust.skipped,
+            **(self._probe(strength) if recipe.probe.draws else {}),
+        }
+        self.metrics.append(metrics)
+        return metrics
+
+    def _step(self, batch: Any) -> Tensor:
+        self.optimizer.zero_grad()
+        loss = self.robust.backward(lambda: self.task.loss(self.model, batch).mean())
+        if self.recipe.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.decay.step()
+        return loss
+
+    def at_peak(self) -> dict[str, Any]:
+        """The instrument at the schedule's largest strength, on the weights as they are now."""
+        return self._probe(strengths.peak(self.schedule))
+
+    def _fixed_probe(self, data: Any) -> tuple[Any, list[Any]]:
+        probe = self.recipe.probe
+        if not probe.draws:
+            return None, []
+        order: tuple[str | int, ...] = ("probe",)  # the same images for every arm and seed
+        if isinstance(found := batches(data, self.recipe.batch, order), Batches):
+            size = min(probe.images or len(found.tensors[0]), len(found.tensors[0]))
+            batch = next(iter(Batches(found.tensors, size, order)))
+            climbs = [moved(one, self.device) for one in Batches(batch, self.recipe.batch) if len(one[0]) == min(size, self.recipe.batch)]
+            return moved(batch, self.device), climbs
+        batch = moved(next(iter(found)), self.device)
+        return batch, [batch]
+
+    def _probe(self, strength: float | None = None) -> dict[str, Any]:
+        probe = self.recipe.probe
+        strength = self.robust.strength if strength is None else strength
+        found: dict[str, Any] = {
+            f"probe_{name}": value
+            for name, value in health(
+                self.model,
+                self.robust.arrays,
+                self.objective,
+                strength,
+                self.task.loss,
+                self._probe_batch,
+                self._climbs,
+                draws=probe.draws,
+                seed=self.recipe.seed,
+                accuracy=self.task.score,
+            )
+            ._asdict()
+            .items()
+        }
+        if probe.tolerance and self.task.reference is not None:
+            found["tolerated"] = tolerated(
+                self.model,
+                self.robust.arrays,
+                self.objective,
+                self.task.loss,
+                self._probe_batch,
+                self.task.reference / 2,
+                draws=2,
+                seed=self.recipe.seed,
+                top=4 * max(strengths.peak(self.schedule), 0.1),
+            )
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain data, as `torch.load(weights_only=True)` accepts them."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "decay": self.decay.state_dict(),
+            "robust": self.robust.state_dict(),
+            "metrics": self.metrics,
+            "done": self.done,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.decay.load_state_dict(state["decay"])
+        self.robust.load_state_dict(state["robust"])
+        self.metrics, self.done = state["metrics"], state["done"]
+
+
+def len_of(data: Any, size: int) -> int:
+    """How many batches an epoch has."""
+    return len(batches(data, size))  # type: ignore[arg-type]
