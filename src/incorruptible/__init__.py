@@ -1,1 +1,171 @@
-"""Networks whose weights may go wrong."""
+"""Train neural networks whose weights may go wrong at inference, and say with sound statistics how wrong they may go.
+
+>>> import incorruptible as inc
+>>> inc.parse("gaussian-filter-max")
+Gaussian(scale='filter-max')
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .errors import Mistake
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .arrays import Array, replaced, select
+    from .audit import Audit, audit
+    from .batchnorm import fold_batchnorm, recalibrate_batchnorm
+    from .corruptions import (
+        Corruption,
+        Gaussian,
+        LogNormal,
+        Mixture,
+        Multiplicative,
+        Uniform,
+        equivalent,
+        parse,
+        parse_sweep,
+    )
+    from .landscape import Health, health, tolerated
+    from .measuring import Scores, measure, measure_all
+    from .objectives import ASAM, RWP, RWPSAM, SAM, MixedRWP, Plain
+    from .points import Objective, Point
+    from .recipes import Probe, Recipe
+    from .runs import Run, open_run, train
+    from .scores import Score, accuracy, cross_entropy
+    from .statistics import Difference, Interval
+    from .streams import Draw, Noise
+    from .strengths import Constant, Cosine, Linear, Quadratic, Reversed, Schedule, Steps, WarmupHold
+    from .tasks import Task
+    from .training import Hardener, load_weights, save_weights
+
+# where each name lives; imported when it is first asked for, so that `import incorruptible` does not import torch
+_HOMES = {
+    "ASAM": "objectives",
+    "Array": "arrays",
+    "Audit": "audit",
+    "Constant": "strengths",
+    "Corruption": "corruptions",
+    "Cosine": "strengths",
+    "Difference": "statistics",
+    "Draw": "streams",
+    "Gaussian": "corruptions",
+    "Hardener": "training",
+    "Health": "landscape",
+    "Interval": "statistics",
+    "Linear": "strengths",
+    "LogNormal": "corruptions",
+    "MixedRWP": "objectives",
+    "Mixture": "corruptions",
+    "Multiplicative": "corruptions",
+    "Noise": "streams",
+    "Objective": "points",
+    "Plain": "objectives",
+    "Point": "points",
+    "Probe": "recipes",
+    "Quadratic": "strengths",
+    "RWP": "objectives",
+    "RWPSAM": "objectives",
+    "Recipe": "recipes",
+    "Reversed": "strengths",
+    "Run": "runs",
+    "SAM": "objectives",
+    "Schedule": "strengths",
+    "Score": "scores",
+    "Scores": "measuring",
+    "Steps": "strengths",
+    "Task": "tasks",
+    "Uniform": "corruptions",
+    "WarmupHold": "strengths",
+    "accuracy": "scores",
+    "audit": "audit",
+    "cross_entropy": "scores",
+    "equivalent": "corruptions",
+    "fold_batchnorm": "batchnorm",
+    "health": "landscape",
+    "load_weights": "training",
+    "measure": "measuring",
+    "measure_all": "measuring",
+    "open_run": "runs",
+    "parse": "corruptions",
+    "parse_sweep": "corruptions",
+    "recalibrate_batchnorm": "batchnorm",
+    "replaced": "arrays",
+    "save_weights": "training",
+    "select": "arrays",
+    "tolerated": "landscape",
+    "train": "runs",
+}
+
+__all__ = [
+    "ASAM",
+    "RWP",
+    "RWPSAM",
+    "SAM",
+    "Array",
+    "Audit",
+    "Constant",
+    "Corruption",
+    "Cosine",
+    "Difference",
+    "Draw",
+    "Gaussian",
+    "Hardener",
+    "Health",
+    "Interval",
+    "Linear",
+    "LogNormal",
+    "Mistake",
+    "MixedRWP",
+    "Mixture",
+    "Multiplicative",
+    "Noise",
+    "Objective",
+    "Plain",
+    "Point",
+    "Probe",
+    "Quadratic",
+    "Recipe",
+    "Reversed",
+    "Run",
+    "Schedule",
+    "Score",
+    "Scores",
+    "Steps",
+    "Task",
+    "Uniform",
+    "WarmupHold",
+    "__version__",
+    "accuracy",
+    "audit",
+    "cross_entropy",
+    "equivalent",
+    "fold_batchnorm",
+    "health",
+    "load_weights",
+    "measure",
+    "measure_all",
+    "open_run",
+    "parse",
+    "parse_sweep",
+    "recalibrate_batchnorm",
+    "replaced",
+    "save_weights",
+    "select",
+    "tolerated",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'incorruptible' has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

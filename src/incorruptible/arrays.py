@@ -47,7 +47,7 @@ class Array:
             return how(value, dim=tuple(range(value.dim())), keepdim=True)
         if self.groups == 1:
             return how(value, dim=tuple(d for d in range(value.dim()) if d != self.axis), keepdim=True)
-        blocks = value.unflatten(0, (self.groups, -1))
+        blocks = value.reshape(self.groups, -1, *value.shape[1:])
         kept = how(blocks, dim=tuple(d for d in range(1, blocks.dim()) if d != self.axis + 1), keepdim=True)
         return kept.expand(-1, blocks.shape[1], *kept.shape[2:]).flatten(0, 1)
 
@@ -149,7 +149,9 @@ def _refuse_parametrised(name: str, module: nn.Module) -> None:
             line = f'torch.nn.utils.remove_weight_norm({where}, "{weight}")'
         else:
             continue
-        raise Mistake(f"{name or 'model'}.{weight} is computed from other parameters and cannot be held in an array; first: {line}")
+        raise Mistake(
+            f"{name or 'model'}.{weight} is computed from other parameters and cannot be held in an array; first: {line}"
+        )
 
 
 def _reason(module: nn.Module, parameter: Tensor) -> str:
@@ -220,7 +222,9 @@ def select(model: nn.Module, also: Iterable[str] = (), without: Iterable[str] = 
     arrays = [one.array for one in found if one.array is not None]
     if not arrays:
         kinds = ", ".join(sorted({one.module for one in found})) or "no parameters at all"
-        raise Mistake(f"{type(unwrapped(model)).__name__} has no weight to perturb: it holds {kinds}; name some with also=(...).")
+        raise Mistake(
+            f"{type(unwrapped(model)).__name__} has no weight to perturb: it holds {kinds}; name some with also=(...)."
+        )
     return arrays
 
 

@@ -69,7 +69,10 @@ class Audit:
             )
         if self.skipped:
             lines.append("not in an array:")
-            lines += [f"{row.name:<{width}}  {row.module:<22}  {'x'.join(map(str, row.shape)):<18}  {row.reason}" for row in self.skipped]
+            lines += [
+                f"{row.name:<{width}}  {row.module:<22}  {'x'.join(map(str, row.shape)):<18}  {row.reason}"
+                for row in self.skipped
+            ]
         return "\n".join(lines)
 
     __repr__ = __str__

@@ -67,7 +67,9 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
         graph = fx.symbolic_trace(model).graph
     except Exception as problem:
         reason = str(problem).strip().split("\n")[0]
-        raise Mistake(f"torch.fx cannot trace {type(model).__name__} ({reason}); measure it as-is or recalibrated.") from problem
+        raise Mistake(
+            f"torch.fx cannot trace {type(model).__name__} ({reason}); measure it as-is or recalibrated."
+        ) from problem
     modules = dict(model.named_modules())
     calls = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
     folded = 0
@@ -90,7 +92,9 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
             setattr(model.get_submodule(parent), last, new)
         folded += 1
     if not folded:
-        raise Mistake(f"{type(model).__name__} has no BatchNorm that directly follows a convolution or Linear: nothing to fold.")
+        raise Mistake(
+            f"{type(model).__name__} has no BatchNorm that directly follows a convolution or Linear: nothing to fold."
+        )
     return model
 
 
@@ -108,7 +112,7 @@ def recalibrate_batchnorm(model: nn.Module, batches: Iterable[Any], forward: Cal
         try:
             for norm in norms:
                 norm.reset_running_stats()
-                norm.momentum, norm.training = None, True  # type: ignore[assignment]  # None: cumulative average
+                norm.momentum, norm.training = None, True  # None: cumulative average
             for batch in batches:
                 forward(model, batch)
         finally:

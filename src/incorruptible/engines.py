@@ -49,7 +49,9 @@ def local(do: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Ite
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool:
-        raise WorkerDied("a worker process was killed; call the same command again, and it goes on where it stopped") from None
+        raise WorkerDied(
+            "a worker process was killed; call the same command again, and it goes on where it stopped"
+        ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         for name, value in before.items():

@@ -139,7 +139,11 @@ def build(
         raise Mistake(f"{text!r}: {spec.name} also needs {' and '.join(missing)}.")
     needs_inner = any(field.metadata.get("inner") for field in dataclasses.fields(cls))
     if needs_inner != (spec.inner is not None):
-        what = f"needs what it works on in parentheses: {spec.name}(...)" if needs_inner else "takes nothing in parentheses"
+        what = (
+            f"needs what it works on in parentheses: {spec.name}(...)"
+            if needs_inner
+            else "takes nothing in parentheses"
+        )
         raise Mistake(f"{text!r}: {spec.name} {what}.")
     if spec.inner is None:
         return make(**arguments)

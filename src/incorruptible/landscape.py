@@ -80,7 +80,12 @@ def health(
                 nonlocal value, predicted, own
                 if point.share == 0:
                     with replaced(arrays, point.values):
-                        _, grads = _gradient(model, [a.parameter for a in arrays if a.parameter.requires_grad], loss, climbs[k % len(climbs)])
+                        _, grads = _gradient(
+                            model,
+                            [a.parameter for a in arrays if a.parameter.requires_grad],
+                            loss,
+                            climbs[k % len(climbs)],
+                        )
                     names = [a.name for a in arrays if a.parameter.requires_grad]
                     return dict(zip(names, grads, strict=True))
                 if point.values is not None:
@@ -182,11 +187,13 @@ def _untouched(model: nn.Module) -> Iterator[None]:
         statistics.put(before)
 
 
-def _gradient(model: nn.Module, parameters: list[Tensor], loss: Loss, batch: Any) -> tuple[float, list[Tensor]]:
+def _gradient(model: nn.Module, parameters: Sequence[Tensor], loss: Loss, batch: Any) -> tuple[float, list[Tensor]]:
     with torch.enable_grad():
         value = loss(model, batch).mean()
         grads = torch.autograd.grad(value, parameters, allow_unused=True)
-    return float(value.detach()), [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, grads, strict=True)]
+    return float(value.detach()), [
+        torch.zeros_like(p) if g is None else g for p, g in zip(parameters, grads, strict=True)
+    ]
 
 
 def _flat(grads: Sequence[Tensor]) -> Tensor:

@@ -16,7 +16,7 @@ from .arrays import Array, replaced, select
 from .batchnorm import Statistics, evaluating, fold_batchnorm, recalibrate_batchnorm
 from .corruptions import Corruption, checked_strengths
 from .errors import Mistake, unknown
-from .scores import Score, moved
+from .scores import Score, moved, predict
 from .statistics import Interval, t_interval
 from .streams import Draw
 
@@ -56,7 +56,7 @@ class Scores:
 
     def mean(self) -> NDArray[np.float64]:
         """[strength] Mean over chips."""
-        return self.values.mean(1)
+        return np.asarray(self.values.mean(1))
 
     def spread(self) -> NDArray[np.float64]:
         """[strength] Standard deviation over chips (n - 1); nan for one chip."""
@@ -74,12 +74,18 @@ class Scores:
 
     def worst(self) -> NDArray[np.float64]:
         """[strength] The worst chip, in the score's own direction."""
-        return self.values.min(1) if self.higher_is_better else self.values.max(1)
+        return np.asarray(self.values.min(1) if self.higher_is_better else self.values.max(1))
 
     def rows(self, level: float = 0.95) -> list[dict[str, float]]:
         """One plain row for each strength: what the table prints and `--json` gives."""
         columns = zip(
-            self.strengths, self.interval(level), self.spread(), self.quantile(0.05), self.quantile(0.5), self.worst(), strict=True
+            self.strengths,
+            self.interval(level),
+            self.spread(),
+            self.quantile(0.05),
+            self.quantile(0.5),
+            self.worst(),
+            strict=True,
         )
         return [
             {
@@ -116,7 +122,9 @@ class Scores:
                 *(f"{row[key]:.4f}" for key in ("q05", "median", "worst")),
             )
             lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)))
-        lines.append("interval: Student's, of the mean over chips, on these examples; 5%, median, worst: of these chips")
+        lines.append(
+            "interval: Student's, of the mean over chips, on these examples; 5%, median, worst: of these chips"
+        )
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -199,17 +207,25 @@ def measure_all(
     if draws < 1 or reads < 1:
         raise Mistake(f"draws={draws} and reads={reads}: both are at least 1.")
     if reads > 1 and read is None:
-        raise Mistake(f"reads={reads}: every read of a chip would be the same; say what a read adds: read=(corruption, strength).")
+        raise Mistake(
+            f"reads={reads}: every read of a chip would be the same; say what a read adds: read=(corruption, strength)."
+        )
     if batchnorm not in POLICIES:
         raise unknown("BatchNorm policy", batchnorm, POLICIES)
     if (batchnorm == "recalibrated") != (calibration is not None):
-        raise Mistake("batchnorm='recalibrated' and calibration=batches go together: the inputs to compute the statistics from.")
+        raise Mistake(
+            "batchnorm='recalibrated' and calibration=batches go together: the inputs to compute the statistics from."
+        )
     for name, what in (("data", data), ("calibration", calibration)):
         if isinstance(what, Iterator):
-            raise Mistake(f"{name} is a {type(what).__name__}, which can be iterated only once; give a list or a DataLoader.")
+            raise Mistake(
+                f"{name} is a {type(what).__name__}, which can be iterated only once; give a list or a DataLoader."
+            )
     if batchnorm == "folded":
         if arrays is not None:
-            raise Mistake("batchnorm='folded' measures a folded copy of the model: select the arrays of fold_batchnorm(model) instead.")
+            raise Mistake(
+                "batchnorm='folded' measures a folded copy of the model: select the arrays of fold_batchnorm(model) instead."
+            )
         model = fold_batchnorm(model)
     arrays = select(model) if arrays is None else arrays
     device = arrays[0].value.device
@@ -241,14 +257,16 @@ def measure_all(
         try:
             examples = np.array(found[name], dtype=np.float32)  # [strength, draw, read, example]
         except ValueError:
-            raise Mistake("data gave another number of examples the second time; it must be the same each time.") from None
+            raise Mistake(
+                "data gave another number of examples the second time; it must be the same each time."
+            ) from None
         each = examples.mean(3, dtype=np.float64)
         results[name] = Scores(
             values=each.mean(2),
             strengths=strengths,
             corruption=str(corruption),
             corruption_unit=corruption.unit,
-            name=getattr(score, "name", None) or getattr(score, "__name__", "score"),
+            name=str(getattr(score, "name", None) or getattr(score, "__name__", "score")),
             unit=getattr(score, "unit", "mean over examples"),
             higher_is_better=getattr(score, "higher_is_better", True),
             n_examples=examples.shape[3],
@@ -306,8 +324,10 @@ def _scored(
     parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in scores}
     with torch.inference_mode():
         for batch in _moved(data, device):
+            answer = predict(model, batch) if all(isinstance(score, Score) for score in scores.values()) else None
             for name, score in scores.items():
-                values = score(model, batch)
+                shared = isinstance(score, Score) and answer is not None
+                values = score.grade(*answer) if shared else score(model, batch)  # type: ignore[union-attr,misc]
                 parts[name].append(_checked(values, batch))
     if not next(iter(parts.values())):
         raise Mistake("data is empty: no batch came.")
@@ -318,7 +338,9 @@ def _checked(values: Any, batch: Any) -> NDArray[np.float32]:
     size = _size(batch)
     if not isinstance(values, Tensor) or values.dim() != 1 or (size is not None and len(values) != size):
         came = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
-        raise Mistake(f"the score returned {came} for a batch of {size}; one number for each example, shape ({size},), is needed.")
+        raise Mistake(
+            f"the score returned {came} for a batch of {size}; one number for each example, shape ({size},), is needed."
+        )
     return values.float().cpu().numpy()
 
 
@@ -327,5 +349,3 @@ def _size(batch: Any) -> int | None:
         return len(batch) if batch.dim() else None
     members = batch.values() if isinstance(batch, dict) else batch if isinstance(batch, list) else ()
     return next((len(m) for m in members if isinstance(m, Tensor) and m.dim()), None)
-
-

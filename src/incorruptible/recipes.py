@@ -15,14 +15,25 @@ __all__ = ["Probe", "Recipe", "parse"]
 
 @dataclass(frozen=True)
 class Probe:
-    """The gradient instrument during training: how many training images it looks at (0: all), over how many draws,
-    after how many steps of the first epoch as well as after every epoch, and whether it also seeks the strength that the
-    network tolerates. `draws=0` switches it off."""
+    """The gradient instrument during training: how many training images it looks at (0: all), over how many draws, after
+    every how many epochs (0: only once training is done) and after which steps of the first epoch, and whether it also
+    seeks the strength that the network tolerates. `draws=0` switches it off."""
 
     images: int = 256
     draws: int = 4
+    every: int = 1
     early: tuple[int, ...] = (1,)
     tolerance: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("images", "draws", "every"):
+            value = getattr(self, name)
+            if isinstance(value, int) and value < 0:
+                raise Mistake(f"probe {name} {value}: a number that is not negative is needed.")
+
+    def due(self, epoch: int) -> bool:
+        """Whether the instrument looks after that epoch, counted from 1."""
+        return self.draws > 0 and self.every > 0 and epoch % self.every == 0
 
 
 @dataclass(frozen=True)
@@ -93,4 +104,8 @@ def _line(error: dict[str, Any]) -> str:
     if error["type"] == "unexpected_keyword_argument":
         home = Probe if len(error["loc"]) > 1 else Recipe
         return str(unknown("entry of a recipe", where, [one.name for one in fields(home)])).rstrip(".")
-    return f"{where}: {error['msg']} ({error['input']!r} came)" if where else str(error["msg"]).removeprefix("Value error, ")
+    return (
+        f"{where}: {error['msg']} ({error['input']!r} came)"
+        if where
+        else str(error["msg"]).removeprefix("Value error, ")
+    )

@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 
 from .errors import Mistake
 
-__all__ = ["FORMAT", "checksum", "identity", "plain", "read", "read_arrays", "write", "write_arrays", "write_atomically", "write_text"]
+__all__ = [
+    "FORMAT",
+    "checksum",
+    "identity",
+    "plain",
+    "read",
+    "read_arrays",
+    "write",
+    "write_arrays",
+    "write_atomically",
+    "write_text",
+]
 
 FORMAT = 1
 
@@ -75,7 +86,11 @@ def write_atomically(path: Path, fill: Callable[[Path], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text`, whole or not at all."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
+
+    def fill(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomically(path, fill)
 
 
 def write(path: Path, data: dict[str, Any]) -> None:
@@ -96,7 +111,9 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict) or "format" not in data:
         raise Mistake(f"{path} is no record of this package.")
     if data.pop("format") > FORMAT:
-        raise Mistake(f"{path} was written by a newer version, and this one reads format {FORMAT}: update incorruptible.")
+        raise Mistake(
+            f"{path} was written by a newer version, and this one reads format {FORMAT}: update incorruptible."
+        )
     if data.pop("checksum", None) != identity(data):
         raise Mistake(f"{path} does not match its checksum: it was altered; delete it, and it is made again.")
     return data

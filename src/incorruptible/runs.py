@@ -57,7 +57,9 @@ class Run:
     def model(self, task: Task | None = None) -> nn.Module:
         """Its network with the trained weights. Raises `Mistake` if the file of weights was altered."""
         if not self.weights.is_file() or records.checksum(self.weights) != self.record["weights"]:
-            raise Mistake(f"{self.weights} is missing or does not match its checksum: delete {self.folder}, and train again.")
+            raise Mistake(
+                f"{self.weights} is missing or does not match its checksum: delete {self.folder}, and train again."
+            )
         model = (task or self.task()).model()
         load_weights(model, self.weights)
         return model

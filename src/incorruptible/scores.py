@@ -17,15 +17,18 @@ __all__ = ["Score", "accuracy", "cross_entropy", "moved", "predict"]
 
 @dataclass(frozen=True)
 class Score:
-    """A function (model, batch) -> [b], one number for each of b examples, with its name, unit and direction."""
+    """A function (model, batch) -> [b], one number for each of b examples, with its name, unit and direction.
+
+    `grade(logits, labels)` does it from the model's answer, so that several scores can share one forward pass.
+    """
 
     name: str
     unit: str
     higher_is_better: bool
-    function: Callable[[nn.Module, Any], Tensor]
+    grade: Callable[[Tensor, Tensor], Tensor]
 
     def __call__(self, model: nn.Module, batch: Any) -> Tensor:
-        return self.function(model, batch)
+        return self.grade(*predict(model, batch))
 
 
 def moved(batch: Any, device: torch.device) -> Any:
@@ -52,18 +55,19 @@ def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
     output = getattr(output, "logits", output)
     if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != len(labels):
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise Mistake(f"the model answered {shape} to a batch of {len(labels)}; logits [b, classes] are needed, or a score of your own.")
+        raise Mistake(
+            f"the model answered {shape} to a batch of {len(labels)}; logits [b, classes] are needed, or a score of your own."
+        )
     return output, labels
 
 
-def _accuracy(model: nn.Module, batch: Any) -> Tensor:
-    logits, labels = predict(model, batch)
+def _right(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.argmax(1) == labels).float()
 
 
-def _cross_entropy(model: nn.Module, batch: Any) -> Tensor:
-    return F.cross_entropy(*predict(model, batch), reduction="none")
+def _surprise(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits, labels, reduction="none")
 
 
-accuracy = Score("accuracy", "fraction", True, _accuracy)
-cross_entropy = Score("cross-entropy", "nats", False, _cross_entropy)
+accuracy = Score("accuracy", "fraction", True, _right)
+cross_entropy = Score("cross-entropy", "nats", False, _surprise)

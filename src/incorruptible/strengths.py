@@ -150,7 +150,9 @@ class Steps(_Printed):
         for strength in self.strengths:
             checked(strength, "steps: strengths")
         if len(self.strengths) != len(self.at) + 1:
-            raise Mistake(f"steps: {len(self.strengths)} strengths need {len(self.strengths) - 1} places, {len(self.at)} came.")
+            raise Mistake(
+                f"steps: {len(self.strengths)} strengths need {len(self.strengths) - 1} places, {len(self.at)} came."
+            )
         if list(self.at) != sorted(set(self.at)) or not all(0 < place < 1 for place in self.at):
             raise Mistake(f"steps: at {self.at!r}: rising places between 0 and 1 are needed.")
 

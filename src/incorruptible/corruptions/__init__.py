@@ -55,7 +55,9 @@ def parse(text: str) -> Corruption:
     name = split(text).name
     scaled = sorted(member for member in CATALOGUE if member.startswith(f"{name}-"))
     if scaled:
-        raise Mistake(f"{name!r} needs its scale in the name, for scales are never interchangeable: {', '.join(scaled)}.")
+        raise Mistake(
+            f"{name!r} needs its scale in the name, for scales are never interchangeable: {', '.join(scaled)}."
+        )
     corruption: Corruption = build("corruption", text, CATALOGUE, parse)
     return corruption
 

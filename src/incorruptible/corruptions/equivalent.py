@@ -20,7 +20,9 @@ class Equivalent(NamedTuple):
     arrays: dict[str, float]
 
 
-def equivalent(corruption: Corruption, strength: float, arrays: Sequence[Array], scale: str = "filter-max") -> Equivalent:
+def equivalent(
+    corruption: Corruption, strength: float, arrays: Sequence[Array], scale: str = "filter-max"
+) -> Equivalent:
     """The strength of `gaussian-<scale>` whose error has the same size, computed from the weights themselves.
 
     Root mean square, over the weights of filters that are not all zero, of the error in units of the scale:

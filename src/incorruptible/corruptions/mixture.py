@@ -32,7 +32,9 @@ class Mixture:
             raise Mistake(f"mixture: low {self.low:g} and high {self.high:g}: 0 <= low <= high is needed.")
 
     def __str__(self) -> str:
-        fields = [f":{k}={v!r}".removesuffix(".0") for k, v, d in (("low", self.low, 0.0), ("high", self.high, 1.0)) if v != d]
+        fields = [
+            f":{k}={v!r}".removesuffix(".0") for k, v, d in (("low", self.low, 0.0), ("high", self.high, 1.0)) if v != d
+        ]
         return f"mixture({self.of})" + "".join(fields)
 
     @property

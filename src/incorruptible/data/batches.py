@@ -34,7 +34,7 @@ class Batches:
                 yield [tensor[start : start + self.size] for tensor in self.tensors]
             return
         permutation = torch.randperm(n, generator=torch.Generator().manual_seed(key(*self.order)))
-        for some in permutation.split(self.size):
+        for some in torch.split(permutation, self.size):
             yield [tensor[some.to(tensor.device)] for tensor in self.tensors]
 
 

@@ -36,7 +36,7 @@ def digits(split: str = "small") -> dict[str, tuple[Tensor, Tensor]]:
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     images, labels = _all()
-    parts = _order(labels).split(list(SPLITS[split]))
+    parts = torch.split(_order(labels), list(SPLITS[split]))
     mean = images[parts[0]].mean()
     return {name: (images[i] - mean, labels[i]) for name, i in zip(("train", "validation", "test"), parts, strict=True)}
 
@@ -45,8 +45,10 @@ def _order(labels: Tensor) -> Tensor:
     """A shuffled order in which every prefix holds the classes in equal parts, as nearly as their sizes allow."""
     source = torch.Generator().manual_seed(key("digits", "split"))
     place = torch.empty(len(labels), dtype=torch.float64)
-    for label in labels.unique():
+    for label in torch.unique(labels):
         own = torch.nonzero(labels == label).flatten()
         own = own[torch.randperm(len(own), generator=source)]
-        place[own] = (torch.arange(len(own), dtype=torch.float64) + torch.rand(1, generator=source, dtype=torch.float64)) / len(own)
+        place[own] = (
+            torch.arange(len(own), dtype=torch.float64) + torch.rand(1, generator=source, dtype=torch.float64)
+        ) / len(own)
     return place.argsort()

@@ -32,7 +32,9 @@ class MixedRWP:
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
-            raise Mistake(f"mixed-rwp: share {self.share!r}: a number between 0 and 1 is needed (1 is rwp, 0 is plain).")
+            raise Mistake(
+                f"mixed-rwp: share {self.share!r}: a number between 0 and 1 is needed (1 is rwp, 0 is plain)."
+            )
 
     def __str__(self) -> str:
         return f"mixed-rwp({self.corruption})" + ("" if self.share == 0.5 else f":share={self.share!r}")

@@ -46,7 +46,8 @@ def ascent(
             return torch.zeros_like(array.value)
         m = scales[array.name]
         g = scaled[array.name] if m is None else scaled[array.name] * m
-        return g * rate.to(g.dtype)
+        moved: Tensor = g * rate.to(g.dtype)
+        return moved
 
     return step
 

@@ -22,7 +22,7 @@ __all__ = ["ARMS", "Design", "Study", "conclude", "study"]
 NOISE = "gaussian-filter-max"
 RWP, SAM, METRIC = f"rwp({NOISE})", "sam", "sam:metric=filter-max"
 TESTS = (0.05, 0.1, 0.2, 0.3, 0.4)
-SWEEP = f"{NOISE}:0,0.05,0.1,0.2,0.3,0.4,0.5,0.6"
+SWEEP = f"{NOISE}:0,0.05,0.1,0.2,0.3,0.4"
 PLANS = {
     "validation": Plan(SWEEP, "validation", "validation", draws=10),
     "test": Plan(SWEEP, "test", "test", draws=20),
@@ -32,21 +32,26 @@ PLANS = {
 
 @dataclass(frozen=True)
 class Design:
-    """One arm before it is run. `closely` has the gradient instrument look at all training images over 16 draws."""
+    """One arm before it is run.
+
+    The gradient instrument looks at all training images over 16 draws, once training is done; `watched` has it look every
+    4 epochs and seek the tolerated strength, `closely` every epoch and early in the first one as well.
+    """
 
     name: str
     kind: str
     objective: str
     strength: str
     role: str = "candidate"
+    watched: bool = False
     closely: bool = False
     clip: float | None = None
     epochs: int = 1  # in units of the study's
 
     def recipe(self, seed: int, epochs: int) -> Recipe:
         """The training of that seed."""
-        closely = Probe(images=0, draws=16, early=(1, 2, 4), tolerance=True)
-        probe = closely if self.closely else Probe(images=256, draws=4, early=())
+        every, early = (1, (1, 2, 4)) if self.closely else (4 if self.watched else 0, ())
+        probe = Probe(images=0, draws=16, every=every, early=early, tolerance=self.watched)
         return Recipe(
             "digits", self.objective, self.strength, epochs * self.epochs, clip=self.clip, seed=seed, probe=probe
         ).resolved()
@@ -56,26 +61,30 @@ def _arms() -> list[Design]:
     arms = [Design("sgd", "plain", "plain", "constant:0")]
     for s in ("0.05", "0.1", "0.15", "0.2", "0.3", "0.4", "0.5", "0.6"):
         arms.append(Design(f"rwp {s}", "rwp", RWP, f"constant:{s}", closely=s == "0.6"))
+    for s in ("0.1", "0.15", "0.2", "0.3", "0.4", "0.5"):
         arms.append(Design(f"rwp {s}, twice the epochs", "rwp", RWP, f"constant:{s}", "double", epochs=2))
+    arms.append(
+        Design("rwp 0.5, warm-up-hold, twice the epochs", "rwp", RWP, "warmup-hold:0.5:0.5", "double", epochs=2)
+    )
     for s in ("0.5", "0.6"):
-        closely = s == "0.6"
-        arms.append(Design(f"rwp {s}, warm-up-hold", "rwp", RWP, f"warmup-hold:{s}:0.5", closely=closely))
-        arms.append(Design(f"rwp {s}, linear", "rwp", RWP, f"linear:0:{s}", closely=closely))
+        watched = s == "0.6"
+        arms.append(Design(f"rwp {s}, warm-up-hold", "rwp", RWP, f"warmup-hold:{s}:0.5", watched=watched))
+        arms.append(Design(f"rwp {s}, linear", "rwp", RWP, f"linear:0:{s}", watched=watched))
         arms.append(Design(f"rwp {s}, quadratic", "rwp", RWP, f"quadratic:0:{s}"))
-        arms.append(Design(f"rwp {s}, reversed", "rwp", RWP, f"reversed(linear:0:{s})", "control", closely=closely))
+        arms.append(Design(f"rwp {s}, reversed", "rwp", RWP, f"reversed(linear:0:{s})", "control", watched=watched))
     arms.append(Design("rwp 0.6, clipped", "rwp", RWP, "constant:0.6", "clipped", clip=1.0))
     for rho in ("0.1", "0.2", "0.5", "1"):
         arms.append(Design(f"sam {rho}", "sam", SAM, f"constant:{rho}", closely=rho == "1"))
-    arms.append(Design("sam 1, warm-up-hold", "sam", SAM, "warmup-hold:1:0.5", closely=True))
-    arms.append(Design("sam 1, linear", "sam", SAM, "linear:0:1", closely=True))
+    arms.append(Design("sam 1, warm-up-hold", "sam", SAM, "warmup-hold:1:0.5", watched=True))
+    arms.append(Design("sam 1, linear", "sam", SAM, "linear:0:1", watched=True))
     arms.append(Design("sam 2, linear", "sam", SAM, "linear:0:2"))
-    arms.append(Design("sam 1, reversed", "sam", SAM, "reversed(linear:0:1)", "control", closely=True))
+    arms.append(Design("sam 1, reversed", "sam", SAM, "reversed(linear:0:1)", "control", watched=True))
     arms.append(Design("sam 1, clipped", "sam", SAM, "constant:1", "clipped", clip=1.0))
     for rho in ("1", "2", "4", "8"):
         arms.append(Design(f"sam-metric {rho}", "sam-metric", METRIC, f"constant:{rho}", closely=rho == "8"))
     arms.append(Design("sam-metric 2, linear", "sam-metric", METRIC, "linear:0:2"))
     arms.append(Design("sam-metric 8, warm-up-hold", "sam-metric", METRIC, "warmup-hold:8:0.5"))
-    arms.append(Design("sam-metric 8, linear", "sam-metric", METRIC, "linear:0:8", closely=True))
+    arms.append(Design("sam-metric 8, linear", "sam-metric", METRIC, "linear:0:8", watched=True))
     arms.append(Design("sam-metric 8, reversed", "sam-metric", METRIC, "reversed(linear:0:8)", "control"))
     arms.append(Design("sam-metric 8, clipped", "sam-metric", METRIC, "constant:8", "clipped", clip=1.0))
     return arms
@@ -121,7 +130,12 @@ def _do(job: _Job) -> str:
 
 
 def study(
-    home: Path, *, seeds: int = 8, epochs: int = 40, workers: int = 2, progress: Callable[[int, int, str], None] | None = None
+    home: Path,
+    *,
+    seeds: int = 8,
+    epochs: int = 40,
+    workers: int = 2,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> Study:
     """Train and measure every arm over `seeds` seeds below `home`; what was done before is reused.
 
@@ -130,7 +144,7 @@ def study(
     if seeds < 2 or epochs < 1:
         raise Mistake(f"seeds {seeds} and epochs {epochs}: at least 2 seeds, for intervals, and 1 epoch are needed.")
     # long jobs first, so that no worker is left with one at the end
-    cost = [arm.epochs * (1 if arm.kind in ("plain", "rwp") else 2) + 3 * arm.closely for arm in ARMS]
+    cost = [arm.epochs * (1 if arm.kind in ("plain", "rwp") else 2) + 3 * arm.closely + arm.watched for arm in ARMS]
     order = sorted(range(len(ARMS)), key=lambda place: -cost[place])
     jobs: list[_Job] = [(place, seed, epochs, str(home)) for place in order for seed in range(seeds)]
     folders: dict[_Job, str] = {}
@@ -138,11 +152,14 @@ def study(
         folders[job] = folder
         if progress is not None:
             progress(done, len(jobs), ARMS[job[0]].name)
-    arms, made = [], {}
+    arms: list[Arm] = []
+    made: dict[str, Any] = {}
     for place, design in enumerate(ARMS):
         runs = [open_run(Path(folders[place, seed, epochs, str(home)])) for seed in range(seeds)]
         arms.append(_collect(design, runs))
-        made = made or {name: value for name, value in runs[0].record["made"].items() if name not in ("seconds", "command")}
+        made = made or {
+            name: value for name, value in runs[0].record["made"].items() if name not in ("seconds", "command")
+        }
     return Study(tuple(arms), seeds, epochs, made)
 
 

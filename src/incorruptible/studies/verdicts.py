@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..statistics import Difference, Interval, agree, crossed, paired, t_interval, verdict
 
-__all__ = ["Arm", "Row", "Verdict", "c1", "c2", "c3", "c4"]
+__all__ = ["Arm", "Row", "Verdict", "before_stall", "c1", "c2", "c3", "c4", "probes"]
 
 MARGIN = 0.003
 FAILED = 0.10  # an arm fails where it loses more than 10 points of clean accuracy to plain training
@@ -52,7 +52,7 @@ class Arm:
 
     def accuracy(self, strength: float) -> Array:
         """[S] Test accuracy at that test strength."""
-        return self.test[:, self.index(strength)].mean(-1)
+        return np.asarray(self.test[:, self.index(strength)].mean(-1))
 
     def index(self, strength: float) -> int:
         return self.strengths.index(strength)
@@ -83,7 +83,11 @@ class Row:
                 "equivalence_p": d.equivalence,
                 "n": list(d.n),
             }
-        return found | {"unit": "fraction" if self.unit == "points" else self.unit, "word": self.word, "note": self.note}
+        return found | {
+            "unit": "fraction" if self.unit == "points" else self.unit,
+            "word": self.word,
+            "note": self.note,
+        }
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,9 @@ def _best(arms: Sequence[Arm], strength: float) -> Arm:
 
 
 def _constants(arms: Sequence[Arm], kind: str) -> list[Arm]:
-    return sorted((a for a in arms if a.kind == kind and a.schedule == "constant" and a.role == "candidate"), key=lambda a: a.peak)
+    return sorted(
+        (a for a in arms if a.kind == kind and a.schedule == "constant" and a.role == "candidate"), key=lambda a: a.peak
+    )
 
 
 def c1(arms: Sequence[Arm], tests: Sequence[float]) -> Verdict:
@@ -126,10 +132,10 @@ def c1(arms: Sequence[Arm], tests: Sequence[float]) -> Verdict:
     constants = _constants(arms, "rwp")
     pairs, rows = [], []
     for s in tests:
-        equal = [a for a in constants if abs(a.peak / s - 1) < 1e-9]
+        same = [a for a in constants if abs(a.peak / s - 1) < 1e-9]
         above = [a for a in constants if 1 + 1e-9 < a.peak / s <= 4 + 1e-9]
-        if equal and above:
-            pairs.append((s, _best(above, s), equal[0], _best(constants, s)))
+        if same and above:
+            pairs.append((s, _best(above, s), same[0], _best(constants, s)))
     differences = [_difference(over, equal, s) for s, over, equal, _ in pairs]
     for (s, over, equal, chosen), difference, word in zip(pairs, differences, verdict(differences), strict=True):
         k = over.index(s)
@@ -173,7 +179,17 @@ def c2(arms: Sequence[Arm], tests: Sequence[float], small: Sequence[float], larg
             block = [by[s] for s in small] + [flipped.get(by[s], by[s]) for s in large]
             words.append(agree(block))
             sizes = f"small {', '.join(f'{s:g}' for s in small)}; large {', '.join(f'{s:g}' for s in large)}"
-            rows.append(Row(f"C2, {ball}, {budget}", "all", f"{len(ours)} SAM arms", f"{len(theirs)} RWP arms", None, words[-1], sizes))
+            rows.append(
+                Row(
+                    f"C2, {ball}, {budget}",
+                    "all",
+                    f"{len(ours)} SAM arms",
+                    f"{len(theirs)} RWP arms",
+                    None,
+                    words[-1],
+                    sizes,
+                )
+            )
     return Verdict("C2", text, agree(words), tuple(rows))
 
 
@@ -196,10 +212,11 @@ def c3(arms: Sequence[Arm], methods: Sequence[tuple[str, str, str]]) -> Verdict:
         gain = _difference(clipped, arm, 0.0)
         restored = gain.interval.low > 0 and float((plain.accuracy(0) - clipped.accuracy(0)).mean()) <= FAILED
         at, step = before_stall(arm)
-        ratio = t_interval([m[at]["probe_mean_ratio"] for m in arm.metrics])
-        signal = t_interval([m[at]["probe_signal_to_noise"] for m in arm.metrics])
-        dead = float(np.mean([m[at]["probe_dead"] for m in arm.metrics]))
-        cosine = float(np.mean([m[at]["probe_cosine"] for m in arm.metrics]))
+        seen = [probes(seed)[at] for seed in arm.metrics]
+        ratio = t_interval([one["probe_mean_ratio"] for one in seen])
+        signal = t_interval([one["probe_signal_to_noise"] for one in seen])
+        dead = float(np.mean([one["probe_dead"] for one in seen]))
+        cosine = float(np.mean([one["probe_cosine"] for one in seen]))
         if lost <= FAILED:
             word, cause = "undecided", "does not fail here"
         elif ratio.high < VANISHING and not restored:
@@ -209,8 +226,9 @@ def c3(arms: Sequence[Arm], methods: Sequence[tuple[str, str, str]]) -> Verdict:
         else:
             word, cause = "undecided", "neither rule holds"
         note = (
-            f"{cause}; loses {100 * lost:.1f} points clean; at step {step}, before the stall: ||mean g||/||g0|| {_numbers(ratio)}, "
-            f"signal/noise {_numbers(signal)}, cosine {cosine:.2f}, dead units {dead:.0%}; clipping {'restores' if restored else 'does not restore'} it"
+            f"{cause}; loses {100 * lost:.1f} points clean; at step {step}, before the stall: "
+            f"norm of mean g / norm of g0 {_numbers(ratio)}, signal/noise {_numbers(signal)}, cosine {cosine:.2f}, "
+            f"dead units {dead:.0%}; clipping {'restores' if restored else 'does not restore'} it"
         )
         rows.append(Row(f"C3, {title}", f"{arm.peak:g}", clipped.name, arm.name, gain, word, note))
     return Verdict("C3", text, agree([row.word for row in rows]), tuple(rows))
@@ -218,10 +236,15 @@ def c3(arms: Sequence[Arm], methods: Sequence[tuple[str, str, str]]) -> Verdict:
 
 def before_stall(arm: Arm) -> tuple[int, int]:
     """Index and step of the last probe before mean clean training accuracy comes within 1 point of its best."""
-    course = np.mean([[float(one["probe_clean_accuracy"]) for one in seed] for seed in arm.metrics], axis=0)
+    course = np.mean([[float(one["probe_clean_accuracy"]) for one in probes(seed)] for seed in arm.metrics], axis=0)
     stall = int(np.argmax(course >= course.max() - STALL))
     at = max(0, stall - 1)
-    return at, int(arm.metrics[0][at]["step"])
+    return at, int(probes(arm.metrics[0])[at]["step"])
+
+
+def probes(metrics: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The records at which the gradient instrument looked."""
+    return [one for one in metrics if "probe_mean_ratio" in one]
 
 
 def c4(arms: Sequence[Arm], tests: Sequence[float], ramps: Sequence[tuple[str, str, str]]) -> Verdict:
@@ -237,20 +260,48 @@ def c4(arms: Sequence[Arm], tests: Sequence[float], ramps: Sequence[tuple[str, s
     for kind, title in (("rwp", "RWP"), ("sam", "SAM"), ("sam-metric", "SAM in the noise's metric")):
         failing = [a for a in _constants(arms, kind) if float((plain.accuracy(0) - a.accuracy(0)).mean()) > FAILED]
         if not failing:
-            rows.append(Row(f"C4a, {title}", "-", "warm-up-hold", "constant", None, "undecided", "no constant arm fails"))
+            rows.append(
+                Row(f"C4a, {title}", "-", "warm-up-hold", "constant", None, "undecided", "no constant arm fails")
+            )
             words.append("undecided")
             continue
         constant = failing[0]
-        warm = [a for a in arms if (a.kind, a.schedule, a.peak, a.role) == (kind, "warmup-hold", constant.peak, "candidate")]
+        warm = [
+            a for a in arms if (a.kind, a.schedule, a.peak, a.role) == (kind, "warmup-hold", constant.peak, "candidate")
+        ]
         if not warm:
-            rows.append(Row(f"C4a, {title}", f"{constant.peak:g}", "-", constant.name, None, "undecided", "no warm-up-hold arm at this strength"))
+            rows.append(
+                Row(
+                    f"C4a, {title}",
+                    f"{constant.peak:g}",
+                    "-",
+                    constant.name,
+                    None,
+                    "undecided",
+                    "no warm-up-hold arm at this strength",
+                )
+            )
             words.append("undecided")
             continue
-        losses = [np.array([at["probe_perturbed_loss"] for at in arm.at_peak if at is not None]) for arm in (constant, warm[0])]
+        losses = [
+            np.array([at["probe_perturbed_loss"] for at in arm.at_peak if at is not None])
+            for arm in (constant, warm[0])
+        ]
         difference = paired(losses[0], losses[1])
         words += verdict([difference])
         note = f"perturbed training loss at {constant.peak:g}: constant {losses[0].mean():.3f}, warm-up-hold {losses[1].mean():.3f}"
-        rows.append(Row(f"C4a, {title}", f"{constant.peak:g}", constant.name, warm[0].name, difference, words[-1], note, unit="nats"))
+        rows.append(
+            Row(
+                f"C4a, {title}",
+                f"{constant.peak:g}",
+                constant.name,
+                warm[0].name,
+                difference,
+                words[-1],
+                note,
+                unit="nats",
+            )
+        )
     by = {a.name: a for a in arms}
     for title, rising, falling in ramps:
         differences = [_difference(by[rising], by[falling], s) for s in tests]
@@ -269,5 +320,3 @@ def _points(interval: Interval) -> str:
 
 def _numbers(interval: Interval) -> str:
     return f"{interval.estimate:.3f} ({interval.low:.3f} to {interval.high:.3f})"
-
-

@@ -9,7 +9,7 @@ from .digits import Digits
 from .protocol import Task, batches
 from .user import is_user_task, load_user_task
 
-__all__ = ["CATALOGUE", "Task", "batches", "canonical", "load"]
+__all__ = ["CATALOGUE", "Task", "batches", "canonical", "is_user_task", "load"]
 
 CATALOGUE: dict[str, Any] = {"digits": Digits}
 

@@ -36,4 +36,12 @@ class Digits:
 
     def task(self) -> Task:
         """Model and data, ready to use."""
-        return Task(model=NETWORKS[self.network], reference=math.log(10), name=str(self), **digits(self.split))
+        parts = digits(self.split)
+        return Task(
+            NETWORKS[self.network],
+            test=parts["test"],
+            train=parts["train"],
+            validation=parts["validation"],
+            reference=math.log(10),
+            name=str(self),
+        )

@@ -46,4 +46,4 @@ class Task:
 def batches(data: Any, size: int, order: tuple[str | int, ...] | None = None) -> Iterable[Any]:
     """Batches of tensors in memory, in `order` if one is named; what makes its own batches comes back as it is."""
     in_memory = isinstance(data, tuple | list) and len(data) > 0 and all(isinstance(part, Tensor) for part in data)
-    return Batches(data, size, order) if in_memory else data  # type: ignore[no-any-return]
+    return Batches(data, size, order) if in_memory else data

@@ -35,7 +35,11 @@ def load_user_task(text: str) -> Task:
     name = match["name"] or match["attribute"]
     module = _from_file(Path(match["file"])) if match["file"] else _from_module(match["module"])
     if not hasattr(module, name):
-        choices = [own for own, value in vars(module).items() if not own.startswith("_") and (isinstance(value, Task) or callable(value))]
+        choices = [
+            own
+            for own, value in vars(module).items()
+            if not own.startswith("_") and (isinstance(value, Task) or callable(value))
+        ]
         raise unknown(f"task in {match['file'] or match['module']}", name, choices or ["(nothing there is a task)"])
     task = getattr(module, name)
     if callable(task) and not isinstance(task, Task):
@@ -44,9 +48,13 @@ def load_user_task(text: str) -> Task:
         except Mistake:
             raise
         except Exception as problem:
-            raise Mistake(f"{text}: calling {name}() raised {type(problem).__name__}: {_first_line(problem)}") from problem
+            raise Mistake(
+                f"{text}: calling {name}() raised {type(problem).__name__}: {_first_line(problem)}"
+            ) from problem
     if not isinstance(task, Task):
-        raise Mistake(f"{text} is {type(task).__name__}; an incorruptible.Task, or a function without arguments that returns one, is needed.")
+        raise Mistake(
+            f"{text} is {type(task).__name__}; an incorruptible.Task, or a function without arguments that returns one, is needed."
+        )
     source = Path(module.__file__).read_bytes() if module.__file__ else b""
     return replace(task, name=task.name or text, source=hashlib.sha256(source).hexdigest()[:16])
 

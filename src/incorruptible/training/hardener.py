@@ -14,8 +14,8 @@ from ..arrays import Array, replaced, select
 from ..batchnorm import Statistics
 from ..errors import Mistake, unknown
 from ..points import Grads, Objective, Path, Point, walk
-from ..strengths import Schedule, checked
 from ..streams import Draw
+from ..strengths import Schedule, checked
 
 __all__ = ["Hardener"]
 
@@ -196,7 +196,9 @@ class Hardener:
             for parameter, before in own:
                 parameter.grad = before
         if not grads:
-            raise Mistake(f"{self.objective} climbs along the gradient, and no array requires one: unfreeze some, or use rwp.")
+            raise Mistake(
+                f"{self.objective} climbs along the gradient, and no array requires one: unfreeze some, or use rwp."
+            )
         return grads if size == 1 else {name: g / size for name, g in grads.items()}
 
     def _unsynced(self, call: _Call) -> AbstractContextManager[Any]:

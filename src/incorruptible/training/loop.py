@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +44,10 @@ class Fit:
         self.model.to(self.device).train()
         train = batches(data, recipe.batch)
         if not hasattr(train, "__len__"):
-            raise Mistake(f"{task.name}: the training data have no length; the strength must know how many steps there will be.")
-        self.steps = len(train) * recipe.epochs
+            raise Mistake(
+                f"{task.name}: the training data have no length; the strength must know how many steps there will be."
+            )
+        self.steps = len(train) * recipe.epochs  # type: ignore[arg-type]
         self.objective = objectives.parse(recipe.objective)
         self.schedule = strengths.parse(recipe.strength)
         if recipe.optimizer == "sgd":
@@ -58,7 +59,9 @@ class Fit:
                 self.model.parameters(), recipe.lr, (recipe.momentum, 0.999), weight_decay=recipe.weight_decay
             )
         self.decay = (
-            CosineAnnealingLR(self.optimizer, self.steps) if recipe.decay == "cosine" else LambdaLR(self.optimizer, lambda step: 1.0)
+            CosineAnnealingLR(self.optimizer, self.steps)
+            if recipe.decay == "cosine"
+            else LambdaLR(self.optimizer, lambda step: 1.0)
         )
         self.robust = Hardener(
             self.model, self.objective, self.schedule, steps=self.steps, seed=recipe.seed, batchnorm=recipe.batchnorm
@@ -72,15 +75,13 @@ class Fit:
         recipe, losses = self.recipe, torch.zeros((), dtype=torch.float64)
         count, strength = 0, self.robust.strength
         early = set(recipe.probe.early) if self.done == 0 and recipe.probe.draws else set()
-        if 0 in early:
-            self.metrics.append({"step": 0, **self._probe()})
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(key(recipe.seed, "epoch", self.done) >> 1)  # dropout, and a DataLoader's own shuffling
             for batch in batches(self.task.train, recipe.batch, order=(recipe.seed, "order", self.done)):
                 strength = self.robust.strength
                 losses += self._step(moved(batch, self.device)).double().cpu()
                 count += 1
-                if self.robust.step in early and self.robust.step < len_of(self.task.train, recipe.batch):
+                if self.robust.step in early and self.robust.step < self.steps // recipe.epochs:
                     self.metrics.append({"step": self.robust.step, **self._probe(strength)})
         self.done += 1
         metrics = {
@@ -90,7 +91,7 @@ class Fit:
             "strength": strength,
             "lr": self.optimizer.param_groups[0]["lr"],
             "skipped": self.robust.skipped,
-            **(self._probe(strength) if recipe.probe.draws else {}),
+            **(self._probe(strength) if recipe.probe.due(self.done) else {}),
         }
         self.metrics.append(metrics)
         return metrics
@@ -116,7 +117,11 @@ class Fit:
         if isinstance(found := batches(data, self.recipe.batch, order), Batches):
             size = min(probe.images or len(found.tensors[0]), len(found.tensors[0]))
             batch = next(iter(Batches(found.tensors, size, order)))
-            climbs = [moved(one, self.device) for one in Batches(batch, self.recipe.batch) if len(one[0]) == min(size, self.recipe.batch)]
+            climbs = [
+                moved(one, self.device)
+                for one in Batches(batch, self.recipe.batch)
+                if len(one[0]) == min(size, self.recipe.batch)
+            ]
             return moved(batch, self.device), climbs
         batch = moved(next(iter(found)), self.device)
         return batch, [batch]
@@ -173,8 +178,3 @@ class Fit:
         self.decay.load_state_dict(state["decay"])
         self.robust.load_state_dict(state["robust"])
         self.metrics, self.done = state["metrics"], state["done"]
-
-
-def len_of(data: Any, size: int) -> int:
-    """How many batches an epoch has."""
-    return len(batches(data, size))  # type: ignore[arg-type]

@@ -33,7 +33,11 @@ def load_weights(model: nn.Module, path: Path) -> None:
     tied = _tied(model)
     missing = [name for name in own if name not in state and not any(other in state for other in tied.get(name, ()))]
     extra = [name for name in state if name not in own]
-    wrong = [f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}" for name in own if name in state and state[name].shape != own[name].shape]
+    wrong = [
+        f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
     for what, names in (("lacks", missing), ("has, and the model lacks,", extra), ("has other shapes:", wrong)):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
@@ -54,9 +58,13 @@ def _read(path: Path) -> dict[str, Any]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as problem:
-        raise Mistake(f"{path} cannot be read as weights ({str(problem).splitlines()[0]}): it is truncated or of another kind.") from None
+        raise Mistake(
+            f"{path} cannot be read as weights ({str(problem).splitlines()[0]}): it is truncated or of another kind."
+        ) from None
     except Exception as problem:  # pickle raises what it likes
-        raise Mistake(f"{path} cannot be read safely ({type(problem).__name__}); save a state_dict, best as safetensors.") from None
+        raise Mistake(
+            f"{path} cannot be read safely ({type(problem).__name__}); save a state_dict, best as safetensors."
+        ) from None
     for name in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(name), dict):
             state = state[name]

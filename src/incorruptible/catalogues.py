@@ -1,0 +1,47 @@
+"""Everything that has a name, with its unit and one line."""
+
+from __future__ import annotations
+
+from inspect import getdoc
+from typing import Any
+
+from . import corruptions, networks, objectives, strengths, tasks
+from .corruptions import Corruption, Gaussian, Mixture
+
+__all__ = ["catalogues"]
+
+
+def catalogues() -> dict[str, list[dict[str, str]]]:
+    """For each catalogue one row for each member: name, unit, summary and, where there is one, source."""
+    found: dict[str, list[dict[str, str]]] = {
+        "corruptions": [],
+        "objectives": [],
+        "schedules": [],
+        "tasks": [],
+        "networks": [],
+    }
+    for name, make in corruptions.CATALOGUE.items():
+        one: Corruption = Mixture(Gaussian("filter-max")) if name == "mixture" else make()
+        written = "mixture(...)" if name == "mixture" else name
+        unit = "range of the inner one" if name == "mixture" else one.unit
+        formula = "strength drawn from s low to s high for each chip" if name == "mixture" else one.formula
+        found["corruptions"].append(_row(written, unit, formula, one.source))
+    for name, cls in objectives.CATALOGUE.items():
+        needs = "(...)" if "rwp" in name else ""
+        found["objectives"].append(_row(name + needs, cls.unit, _summary(cls), cls.source))  # type: ignore[attr-defined]
+    for name, schedule in strengths.CATALOGUE.items():
+        found["schedules"].append(_row(name, "", _summary(schedule), ""))
+    for name, task in tasks.CATALOGUE.items():
+        found["tasks"].append(_row(name, "", _summary(task), ""))
+    for name, network in networks.CATALOGUE.items():
+        found["networks"].append(_row(name, "", _summary(network), ""))
+    return found
+
+
+def _row(name: str, unit: str, summary: str, source: str) -> dict[str, str]:
+    return {"name": name, "unit": unit, "summary": summary, "source": source}
+
+
+def _summary(thing: Any) -> str:
+    """The first sentence or line of a docstring."""
+    return (getdoc(thing) or "").split("\n")[0].rstrip(".:;")
