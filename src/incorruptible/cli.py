@@ -152,7 +152,8 @@ def demo(
         before = read(folder / "summary.json")
         if (before["seeds"], before["epochs"]) != (seeds, epochs):
             raise Mistake(
-                f"{folder} holds the summary of {before['seeds']} seeds and {before['epochs']} epochs; --force overwrites it, another --home keeps it."
+                f"{folder} holds the summary of {before['seeds']} seeds and {before['epochs']} epochs; "
+                "--force overwrites it, another --home keeps it."
             )
     workers = cores() if workers is None else workers
     _say("incorruptible: testing the claims on UCI digits ...")

@@ -82,7 +82,10 @@ def written(value: object) -> str:
 
 
 def write(name: str, thing: Any, inner: str | None = None, positional: bool = False) -> str:
-    """`thing`, a dataclass, as text: its fields that differ from their defaults; those of `metadata={"named": True}` are in the name."""
+    """`thing`, a dataclass, as text: its fields that differ from their defaults.
+
+    Fields with `metadata={"named": True}` are part of the name. `positional` writes every value, without its key.
+    """
     head = name if inner is None else f"{name}({inner})"
     parts = [head]
     for field in dataclasses.fields(thing):

@@ -80,11 +80,12 @@ def _markdown(found: Study, verdicts: Sequence[Verdict], command: str) -> str:
     out = [
         "# The claims of arXiv 2602.07320 on handwritten digits",
         "",
-        f"UCI optical digits (500 training, 300 validation, {n} test images), MLP 64-128-128-10, noise `{NOISE}`; {found.seeds} seeds an "
-        f"arm, {found.epochs} epochs, {PLANS['test'].draws} test chips, {PLANS['validation'].draws} other chips for validation. SGD, "
-        "momentum .9, learning rate .05 to 0 along a cosine, weight decay 5e-4, batch 64, no clipping unless an arm says so. Every choice "
-        "is made on validation images and chips. Intervals are 95%, over crossed seeds and test images; words after Holm's correction over "
-        "the rows of a question.",
+        f"UCI optical digits (500 training, 300 validation, {n} test images), MLP 64-128-128-10, noise `{NOISE}`; "
+        f"{found.seeds} seeds an arm, {found.epochs} epochs, {PLANS['test'].draws} test chips, "
+        f"{PLANS['validation'].draws} other chips for validation. SGD, momentum .9, learning rate .05 to 0 along a cosine, "
+        "weight decay 5e-4, batch 64, no clipping unless an arm says so. Every choice is made on validation images and "
+        "chips. Intervals are 95%, over crossed seeds and test images; words after Holm's correction over the rows of a "
+        "question. An arm's name gives the peak of its strength: for RWP the std of the noise in max|W_f|, for SAM rho.",
         "",
         *(f"- **{v.claim}: {v.word}.** {v.text[0].upper()}{v.text[1:]}." for v in verdicts),
         "",
@@ -117,7 +118,8 @@ def _table(rows: Sequence[Row]) -> list[str]:
 
 def _caption(found: Study) -> str:
     n = found.arms[0].test.shape[2]
-    return f"digits MLP, {NOISE}, {found.seeds} seeds, {PLANS['test'].draws} chips, {n} test images; bands: 95%, crossed seeds x images"
+    chips = f"{PLANS['test'].draws} chips, {n} test images"
+    return f"digits MLP, {NOISE}, {found.seeds} seeds, {chips}; bands: 95%, crossed seeds x images"
 
 
 def _accuracy(found: Study) -> Any:
@@ -239,7 +241,10 @@ def _tolerated(found: Study) -> Any:
                 Line(steps, [schedule(min(1.0, s / last)) for s in steps], f"{short}: asked", dashed=True, colour=i)
             )
         panels[title] = curves
-    caption = f"tolerated: largest strength with perturbed training loss within half of ln 10, at most 4 times the peak; {found.seeds} seeds, two standard errors"
+    caption = (
+        "tolerated: largest strength with perturbed training loss within half of ln 10, at most 4 times the peak; "
+        f"{found.seeds} seeds, bands: two standard errors"
+    )
     return lines(panels, "optimiser step", "strength", caption=caption, share_y=False, columns=2)
 
 
