@@ -1,0 +1,72 @@
+"""What the documents say is so."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from incorruptible import corruptions, objectives, strengths
+from incorruptible.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S)
+
+
+def test_readme_example_runs_and_hardens() -> None:
+    torch.manual_seed(0)
+    scope: dict[str, object] = {}
+    (example,) = _blocks(ROOT / "README.md", "python")
+    exec(example, scope)
+    robust = scope["robust"]
+    assert robust.step == robust.steps == 10  # type: ignore[attr-defined]
+    assert robust.strength == 0.1  # type: ignore[attr-defined]
+
+
+def test_readme_table_lists_every_corruption() -> None:
+    table = (ROOT / "README.md").read_text().split("## What may go wrong")[1].split("##")[0]
+    rows = set(re.findall(r"^\| `([a-z-]+)", table, re.M))
+    expected = {name if not name.startswith("uniform") else "uniform-" for name in corruptions.CATALOGUE}
+    assert rows == expected
+
+
+def test_training_page_writes_every_objective_and_schedule() -> None:
+    rows = [line for line in (ROOT / "docs" / "training.md").read_text().splitlines() if line.startswith("|")]
+    written = re.findall(r"`([a-z-]+(?:\([^`)]*\))?(?::[^`]*)?)`", "\n".join(rows))
+    parsed = {"objectives": set(), "schedules": set()}
+    for one in written:
+        name = one.split("(")[0].split(":")[0]
+        if name in objectives.CATALOGUE:
+            objectives.parse(one)
+            parsed["objectives"].add(name)
+        if name in strengths.CATALOGUE:
+            strengths.parse(one)
+            parsed["schedules"].add(name)
+    assert parsed["objectives"] == set(objectives.CATALOGUE)
+    assert parsed["schedules"] == set(strengths.CATALOGUE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_figures_exist(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert "://" in target or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_name_verbs_and_options_that_exist(page: Path) -> None:
+    import typer
+
+    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for line in re.findall(r"(?:^|`)incorruptible ([^`\n#]+)", page.read_text(), re.M):
+        verb, *words = shlex.split(line.replace("'", " "))
+        assert verb in verbs, line
+        options = {option for parameter in verbs[verb].params for option in parameter.opts}
+        for word in words:
+            assert not word.startswith("--") or word in options, (word, line)
