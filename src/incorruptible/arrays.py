@@ -89,7 +89,9 @@ def _transposed(module: nn.Module) -> dict[str, _Place]:
 
 
 def _recurrent(module: nn.Module) -> dict[str, _Place]:
-    return {name: _Place(0) for name, _ in module.named_parameters(recurse=False) if name.startswith("weight_")}
+    # torch's own list: a parametrised weight is no parameter any more, and its weight_hh_l0_g is no weight
+    names: list[str] = module._flat_weights_names  # type: ignore[assignment]
+    return {name: _Place(0) for name in names if name.startswith("weight_")}
 
 
 _PLACES: dict[type[nn.Module], Callable[[nn.Module], dict[str, _Place]]] = {
@@ -103,7 +105,7 @@ _PLACES: dict[type[nn.Module], Callable[[nn.Module], dict[str, _Place]]] = {
     nn.ConvTranspose3d: _transposed,
     nn.MultiheadAttention: _weights("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"),
     nn.RNNBase: _recurrent,
-    nn.RNNCellBase: _recurrent,
+    nn.RNNCellBase: _weights("weight_ih", "weight_hh"),
 }
 _KNOWN_DIGITAL = (
     nn.Embedding,
@@ -119,8 +121,9 @@ def _places(module: nn.Module) -> dict[str, _Place]:
     for kind, rule in _PLACES.items():
         if isinstance(module, kind):
             return rule(module)
-    # transformers' Conv1D is a linear layer whose weight is [fan-in, out]; known by name, so that transformers stays optional
-    if type(module).__name__ == "Conv1D" and hasattr(module, "nf"):
+    # transformers' Conv1D is a linear layer whose weight is [fan-in, out]; known by name, so that transformers stays optional,
+    # and by the name of any of its classes: a parametrised one is a ParametrizedConv1D
+    if hasattr(module, "nf") and any(kind.__name__ == "Conv1D" for kind in type(module).__mro__):
         return {"weight": _Place(1)}
     return {}
 
@@ -137,7 +140,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _refuse_parametrised(name: str, module: nn.Module) -> None:
-    where = f"model.{name}" if name else "model"
+    where = f'model.get_submodule("{name}")' if name else "model"  # model.0 would be no Python
     for weight in _places(module):
         if parametrize.is_parametrized(module, weight):
             line = f'torch.nn.utils.parametrize.remove_parametrizations({where}, "{weight}")'

@@ -12,6 +12,7 @@ from .arrays import replaced, survey
 from .corruptions import Corruption
 from .errors import Mistake
 from .streams import Draw
+from .strengths import checked
 
 __all__ = ["Audit", "Touched", "audit"]
 
@@ -89,8 +90,9 @@ def audit(
 ) -> Audit:
     """Put one chip of `corruption` in place and look at every parameter: which ones moved, and by how much.
 
-    Patterns as for `select`. Raises `Mistake` where nothing is touched.
+    Patterns as for `select`. Raises `Mistake` where nothing is touched, and for a strength that is negative or not finite.
     """
+    strength = checked(strength)
     found = survey(model, also, without)
     arrays = [one.array for one in found if one.array is not None]
     if not arrays:

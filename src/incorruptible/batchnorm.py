@@ -10,15 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from .errors import Mistake
 
 __all__ = ["Statistics", "evaluating", "fold_batchnorm", "recalibrate_batchnorm"]
 
 _NORMS = nn.modules.batchnorm._NormBase
-_CONVOLUTIONS = nn.Conv1d | nn.Conv2d | nn.Conv3d
 _TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+_FOLDABLE = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | _TRANSPOSED
 
 
 class Statistics:
@@ -59,8 +58,9 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
     w_f becomes w_f gamma_f / sqrt(var_f + eps) and the bias takes the rest, exactly; the BatchNorm becomes an Identity,
     so names, and with them the chips of a draw, stay as they were. In eval mode the copy computes what the model does,
     and under noise that scales with the filter (filter-max, filter-norm, multiplicative) the noise folds along; under
-    absolute or sqrtmax scales it does not, so the two policies differ there. Modules that are called more than once and
-    BatchNorms behind something else stay. Raises `Mistake` where torch.fx cannot trace the model or nothing folds.
+    absolute or sqrtmax scales it does not, so the two policies differ there. Modules that are called more than once or
+    whose weights are read elsewhere, parametrised layers, and BatchNorms behind something else stay. A Linear's output is
+    taken to be [b, features]. Raises `Mistake` where torch.fx cannot trace the model or nothing folds.
     """
     model = copy.deepcopy(model).eval()
     try:
@@ -72,6 +72,7 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
         ) from problem
     modules = dict(model.named_modules())
     calls = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
+    calls.update(str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr")
     folded = 0
     for node in graph.nodes:
         before = node.args[0] if node.args else None
@@ -81,15 +82,13 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
         alone = len(before.users) == 1 and calls[str(node.target)] == calls[str(before.target)] == 1
         if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_mean is None or not alone:
             continue
-        if isinstance(layer, _CONVOLUTIONS | _TRANSPOSED):
-            fused: nn.Module = fuse_conv_bn_eval(layer, norm, transpose=isinstance(layer, _TRANSPOSED))
-        elif isinstance(layer, nn.Linear):
-            fused = fuse_linear_bn_eval(layer, norm)
-        else:
+        if not isinstance(layer, _FOLDABLE) or "weight" not in layer._parameters:
             continue
-        for name, new in ((str(before.target), fused), (str(node.target), nn.Identity())):
-            parent, _, last = name.rpartition(".")
-            setattr(model.get_submodule(parent), last, new)
+        if isinstance(layer, nn.Linear) and layer.out_features != norm.num_features:
+            continue  # on [b, channels, features] the BatchNorm counts channels
+        _fold(layer, norm)
+        parent, _, last = str(node.target).rpartition(".")
+        setattr(model.get_submodule(parent), last, nn.Identity())
         folded += 1
     if not folded:
         raise Mistake(
@@ -98,13 +97,36 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
     return model
 
 
+def _fold(layer: _FOLDABLE, norm: nn.modules.batchnorm._BatchNorm) -> None:
+    # torch's own fuse_conv_bn_eval fails for grouped transposed convolutions, fuse_linear_bn_eval for affine=False
+    assert norm.running_mean is not None and norm.running_var is not None
+    growth = torch.rsqrt(norm.running_var.double() + norm.eps)
+    if norm.weight is not None:
+        growth = growth * norm.weight.detach()
+    before = 0.0 if layer.bias is None else layer.bias.detach()
+    bias = (before - norm.running_mean) * growth
+    if norm.bias is not None:
+        bias = bias + norm.bias.detach()
+    weight = layer.weight.detach()
+    if isinstance(layer, _TRANSPOSED):  # [in, out / groups, ...], the inputs of a group side by side
+        blocks = weight.reshape(layer.groups, -1, *weight.shape[1:])
+        each = growth.reshape(layer.groups, 1, -1, *[1] * (weight.dim() - 2))
+        new = (blocks * each).flatten(0, 1)
+    else:
+        new = weight * growth.reshape(-1, *[1] * (weight.dim() - 1))
+    layer.weight = nn.Parameter(new.to(weight.dtype), layer.weight.requires_grad)
+    layer.bias = nn.Parameter(bias.to(weight.dtype), layer.bias is None or layer.bias.requires_grad)
+
+
 def recalibrate_batchnorm(model: nn.Module, batches: Iterable[Any], forward: Callable[[nn.Module, Any], Any]) -> None:
     """Compute the running statistics anew, as the plain average over `batches`, for the weights that are in place.
 
     `forward(model, batch)` runs the model. Only BatchNorm modules are in training mode meanwhile; torch's
-    `swa_utils.update_bn` would switch dropout on as well. No labels are needed. Raises `Mistake` without BatchNorm.
+    `swa_utils.update_bn` would switch dropout on as well. No labels are needed. Raises `Mistake` without BatchNorm and
+    without a batch; after any error the statistics are what they were.
     """
-    norms = Statistics(model).modules
+    statistics = Statistics(model)
+    norms, taken, came = statistics.modules, statistics.take(), False
     if not norms:
         raise Mistake(f"{type(model).__name__} has no BatchNorm with running statistics to recalibrate.")
     momenta = [norm.momentum for norm in norms]
@@ -115,6 +137,12 @@ def recalibrate_batchnorm(model: nn.Module, batches: Iterable[Any], forward: Cal
                 norm.momentum, norm.training = None, True  # None: cumulative average
             for batch in batches:
                 forward(model, batch)
+                came = True
+            if not came:
+                raise Mistake("no batch came to compute the running statistics from.")
+        except BaseException:
+            statistics.put(taken)
+            raise
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum

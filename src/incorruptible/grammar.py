@@ -75,7 +75,7 @@ def written(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return repr(value).removesuffix(".0")
+        return repr(float(value)).removesuffix(".0")  # float: numpy's own repr is np.float64(0.1)
     if isinstance(value, tuple):
         return ",".join(written(member) for member in value)
     return str(value)

@@ -26,9 +26,10 @@ class Health(NamedTuple):
 
     `norm_ratio`: mean ||g|| / ||g0||. `mean_ratio`: ||E g|| / ||g0||, bias-corrected: ||mean g||^2 - tr(S) / draws, at
     least 0. `signal_to_noise`: the same norm over sqrt(tr(S)), S the covariance over draws, at most 1e6. `cosine`: of mean g with g0.
-    `dead`: share of activation units whose output is the same for every image of the probe. `loss_variation`: the
-    coefficient of variation of the loss over draws. `steepness`: loss increase over <g0, e>, its first-order prediction,
-    for objectives that climb (1 on a linear landscape); nan for the others.
+    `dead`: share of activation units whose output is the same for every image of the probe, at the perturbed weights (the
+    clean ones where the objective knows no others). `loss_variation`: the coefficient of variation of the loss over draws.
+    `steepness`: loss increase over <g0, e>, its first-order prediction, for objectives that climb (1 on a linear
+    landscape); nan for the others.
     """
 
     strength: float
@@ -74,11 +75,12 @@ def health(
         by_id = {id(p): g for p, g in zip(parameters, g0, strict=True)}
         g0_of = {a.name: by_id[id(a.parameter)] for a in arrays if id(a.parameter) in by_id}
         for k in range(draws):
-            own, value, predicted = torch.zeros_like(flat0), 0.0, 0.0
+            own, value, predicted, climbed = torch.zeros_like(flat0), 0.0, 0.0, False
 
             def look(point: Point, k: int = k) -> Grads:
-                nonlocal value, predicted, own
+                nonlocal value, predicted, own, climbed
                 if point.share == 0:
+                    climbed = True
                     with replaced(arrays, point.values):
                         _, grads = _gradient(
                             model,
@@ -88,9 +90,9 @@ def health(
                         )
                     names = [a.name for a in arrays if a.parameter.requires_grad]
                     return dict(zip(names, grads, strict=True))
-                if point.values is not None:
+                if point.values is not None and climbed:
                     predicted += point.share * _first_order(arrays, point, g0_of)
-                dead.watching = point.values is not None
+                dead.watching = point.values is not None or objective.passes == 1
                 with replaced(arrays, point.values):
                     one, grads = _gradient(model, parameters, loss, batch)
                 dead.watching = False
@@ -101,7 +103,7 @@ def health(
             losses.append(value)
             square = float(own.square().sum())
             total, squares, norms = total + own, squares + square, norms + math.sqrt(square)
-            if predicted and objective.passes > 1:
+            if predicted:
                 steeps.append((value - clean_loss) / predicted)
     mean = total / draws
     mean_square = float(mean.square().sum())
@@ -192,7 +194,7 @@ def _gradient(model: nn.Module, parameters: Sequence[Tensor], loss: Loss, batch:
         value = loss(model, batch).mean()
         grads = torch.autograd.grad(value, parameters, allow_unused=True)
     return float(value.detach()), [
-        torch.zeros_like(p) if g is None else g for p, g in zip(parameters, grads, strict=True)
+        torch.zeros_like(p) if g is None else g.to_dense() for p, g in zip(parameters, grads, strict=True)
     ]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .arrays import Array, replaced, select
 from .batchnorm import Statistics, evaluating, fold_batchnorm, recalibrate_batchnorm
-from .corruptions import Corruption, checked_strengths
+from .corruptions import Corruption, checked_strengths, equivalent
 from .errors import Mistake, unknown
 from .scores import Score, moved, predict
 from .statistics import Interval, t_interval
@@ -31,7 +31,9 @@ class Scores:
     """What `measure` found.
 
     `values` [strength, draw] is the mean score of each chip; `reads` [strength, draw, read] its single reads where there
-    were several; `examples` [strength, draw, example], on request, the score of each example.
+    were several; `examples` [strength, draw, example], on request, the score of each example. `equivalent` [strength] is the
+    strength of gaussian-filter-max that is as large for these weights, and `peaks` the smallest and largest max|W_f|:
+    under an absolute or sqrtmax scale a network gains by growing its weights, and these tell.
     """
 
     values: NDArray[np.float64]
@@ -45,6 +47,8 @@ class Scores:
     seed: int
     purpose: str
     batchnorm: str
+    equivalent: tuple[float, ...] = ()
+    peaks: tuple[float, float] = (float("nan"), float("nan"))
     read: str | None = None
     reads: NDArray[np.float64] | None = None
     examples: NDArray[np.float32] | None = None
@@ -80,6 +84,7 @@ class Scores:
         """One plain row for each strength: what the table prints and `--json` gives."""
         columns = zip(
             self.strengths,
+            self.equivalent or [float("nan")] * len(self.strengths),
             self.interval(level),
             self.spread(),
             self.quantile(0.05),
@@ -90,6 +95,7 @@ class Scores:
         return [
             {
                 "strength": strength,
+                "equivalent": equal,
                 "mean": float(interval.estimate),
                 "low": float(interval.low),
                 "high": float(interval.high),
@@ -98,7 +104,7 @@ class Scores:
                 "median": float(median),
                 "worst": float(worst),
             }
-            for strength, interval, spread, q05, median, worst in columns
+            for strength, equal, interval, spread, q05, median, worst in columns
         ]
 
     def header(self) -> str:
@@ -111,13 +117,15 @@ class Scores:
         )
 
     def __str__(self) -> str:
-        titles = ("strength", "mean", "95% interval", "sd", "5%", "median", "worst")
+        titles = ("strength", "filter-max", "mean", "95% interval", "sd", "5%", "median", "worst")
         lines = [self.header(), "  ".join(f"{t:>{w}}" for t, w in zip(titles, _WIDTHS, strict=True))]
+        missing = "not finite" if self.draws > 1 else "needs 2 chips"
         for row in self.rows():
             cells = (
                 f"{row['strength']:g}",
+                f"{row['equivalent']:.4g}",
                 f"{row['mean']:.4f}",
-                f"{row['low']:.4f} to {row['high']:.4f}" if row["low"] == row["low"] else "needs 2 chips",
+                f"{row['low']:.4f} to {row['high']:.4f}" if row["low"] == row["low"] else missing,
                 f"{row['sd']:.4f}" if row["sd"] == row["sd"] else "-",
                 *(f"{row[key]:.4f}" for key in ("q05", "median", "worst")),
             )
@@ -130,7 +138,7 @@ class Scores:
     __repr__ = __str__
 
 
-_WIDTHS = (8, 7, 17, 7, 7, 7, 7)
+_WIDTHS = (8, 10, 7, 17, 7, 7, 7, 7)
 
 
 def measure(
@@ -229,6 +237,9 @@ def measure_all(
         model = fold_batchnorm(model)
     arrays = select(model) if arrays is None else arrays
     device = arrays[0].value.device
+    equals = tuple(equivalent(corruption, strength, arrays).strength for strength in strengths)
+    largest = [array.peak() for array in arrays]
+    peaks = min(float(one.min()) for one in largest), max(float(one.max()) for one in largest)
     found: dict[str, list[list[list[NDArray[np.float32]]]]] = {name: [] for name in scores}
     total = sum(draws * reads if strength or read else 1 for strength in strengths)
     done = 0
@@ -273,6 +284,8 @@ def measure_all(
             seed=seed,
             purpose=purpose,
             batchnorm=batchnorm,
+            equivalent=equals,
+            peaks=peaks,
             read=None if read is None else f"{read[0]}:{read[1]:g}",
             reads=each if reads > 1 else None,
             examples=examples.mean(2) if keep_examples else None,
@@ -313,7 +326,7 @@ def _moved(batches: Iterable[Any], device: torch.device) -> Iterator[Any]:
 
 
 def _forward(model: nn.Module, batch: Any) -> Any:
-    if isinstance(batch, dict):
+    if isinstance(batch, Mapping):
         return model(**{name: value for name, value in batch.items() if name != "labels"})
     return model(batch[0] if isinstance(batch, list) else batch)
 
@@ -347,5 +360,5 @@ def _checked(values: Any, batch: Any) -> NDArray[np.float32]:
 def _size(batch: Any) -> int | None:
     if isinstance(batch, Tensor):
         return len(batch) if batch.dim() else None
-    members = batch.values() if isinstance(batch, dict) else batch if isinstance(batch, list) else ()
+    members = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list) else ()
     return next((len(m) for m in members if isinstance(m, Tensor) and m.dim()), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ def moved(batch: Any, device: torch.device) -> Any:
     """`batch` on `device`: tensors inside tuples, lists and dictionaries, whatever else as it is."""
     if isinstance(batch, Tensor):
         return batch.to(device)
-    if isinstance(batch, dict):
+    if isinstance(batch, Mapping):  # transformers' BatchEncoding is no dict
         return {name: moved(value, device) for name, value in batch.items()}
     if isinstance(batch, list | tuple):
         return [moved(value, device) for value in batch]
@@ -44,7 +44,7 @@ def moved(batch: Any, device: torch.device) -> Any:
 
 def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
     """Logits [b, classes] and labels [b] of a batch (inputs, labels) or, as of transformers, {"labels": ..., ...}."""
-    if isinstance(batch, dict):
+    if isinstance(batch, Mapping):
         if "labels" not in batch:
             raise Mistake(f"a batch holds {sorted(batch)}, but no 'labels'.")
         inputs = {name: value for name, value in batch.items() if name != "labels"}

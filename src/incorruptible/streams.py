@@ -10,6 +10,7 @@ import hashlib
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import index
 from typing import Protocol
 
 import torch
@@ -26,7 +27,8 @@ def key(*parts: str | int) -> int:
     """
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
-        data = repr(part).encode()
+        # numpy's numbers and strings count as Python's: their repr differs, and depends on numpy's version
+        data = repr(str(part) if isinstance(part, str) else int(index(part))).encode()
         digest.update(struct.pack(">I", len(data)) + data)
     return int.from_bytes(digest.digest(), "big") >> 1
 

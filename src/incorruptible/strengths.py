@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from numbers import Real
 from typing import Any, ClassVar
 
 from .errors import Mistake
@@ -39,7 +40,7 @@ _STOPS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 def checked(strength: float, what: str = "strength") -> float:
     """`strength`, if it is finite and not negative; else a `Mistake`."""
-    if not (isinstance(strength, int | float) and math.isfinite(strength) and strength >= 0):
+    if not (isinstance(strength, Real) and math.isfinite(strength) and strength >= 0):
         raise Mistake(f"{what} {strength!r}: a finite number that is not negative is needed.")
     return float(strength)
 
@@ -147,8 +148,9 @@ class Steps(_Printed):
     at: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        for strength in self.strengths:
-            checked(strength, "steps: strengths")
+        strengths = tuple(checked(strength, "steps: strengths") for strength in self.strengths)
+        object.__setattr__(self, "strengths", strengths)
+        object.__setattr__(self, "at", tuple(float(place) for place in self.at))
         if len(self.strengths) != len(self.at) + 1:
             raise Mistake(
                 f"steps: {len(self.strengths)} strengths need {len(self.strengths) - 1} places, {len(self.at)} came."

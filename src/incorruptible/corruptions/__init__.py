@@ -51,7 +51,9 @@ def parse(text: str) -> Corruption:
     Mixture(of=Gaussian(scale='filter-max'), low=0.5, high=1.0)
     """
     if split(text).values:
-        raise Mistake(f"{text!r}: a strength stands here, where a corruption alone is needed: {text.split(':')[0]!r}.")
+        raise Mistake(
+            f"{text!r}: a strength stands here, where a corruption alone is needed: {':'.join(_parts(text))!r}."
+        )
     name = split(text).name
     scaled = sorted(member for member in CATALOGUE if member.startswith(f"{name}-"))
     if scaled:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..arrays import Array
 from ..errors import Mistake
+from ..grammar import write
 from ..streams import Noise
 from .protocol import Corruption, Moments
 
@@ -30,12 +31,11 @@ class Mixture:
     def __post_init__(self) -> None:
         if not 0 <= self.low <= self.high < float("inf"):
             raise Mistake(f"mixture: low {self.low:g} and high {self.high:g}: 0 <= low <= high is needed.")
+        if isinstance(self.of, Mixture):
+            raise Mistake("mixture: a range of a range would draw its two shares as one; write a single range.")
 
     def __str__(self) -> str:
-        fields = [
-            f":{k}={v!r}".removesuffix(".0") for k, v, d in (("low", self.low, 0.0), ("high", self.high, 1.0)) if v != d
-        ]
-        return f"mixture({self.of})" + "".join(fields)
+        return write("mixture", self, inner=str(self.of))
 
     @property
     def unit(self) -> str:

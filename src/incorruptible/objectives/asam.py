@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from ..arrays import Array
 from ..errors import Mistake
+from ..grammar import write
 from ..points import Path, Point
 from ..streams import Draw
 from .sam import ascent
@@ -34,7 +35,7 @@ class ASAM:
             raise Mistake(f"asam: eta {self.eta!r}: a finite number that is not negative is needed.")
 
     def __str__(self) -> str:
-        return "asam" if self.eta == 0.01 else f"asam:eta={self.eta!r}".removesuffix(".0")
+        return write("asam", self)
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
         grads = yield Point(None, share=0)

@@ -9,6 +9,7 @@ from typing import ClassVar
 from ..arrays import Array
 from ..corruptions import Corruption
 from ..errors import Mistake
+from ..grammar import write
 from ..points import Path, Point
 from ..streams import Draw
 
@@ -37,7 +38,7 @@ class MixedRWP:
             )
 
     def __str__(self) -> str:
-        return f"mixed-rwp({self.corruption})" + ("" if self.share == 0.5 else f":share={self.share!r}")
+        return write("mixed-rwp", self, inner=str(self.corruption))
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
         yield Point(lambda array: self.corruption(array, strength, draw.of(array.name)), self.share)

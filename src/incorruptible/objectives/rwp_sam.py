@@ -11,6 +11,7 @@ from torch import Tensor
 from ..arrays import Array
 from ..corruptions import Corruption
 from ..errors import Mistake
+from ..grammar import write
 from ..points import Path, Point
 from ..streams import Draw
 from .sam import EUCLIDEAN, ascent, metric_of
@@ -40,8 +41,7 @@ class RWPSAM:
             raise Mistake(f"rwp-sam: ratio {self.ratio!r}: a finite number that is not negative is needed.")
 
     def __str__(self) -> str:
-        ratio = "" if self.ratio == 1 else f":ratio={self.ratio!r}".removesuffix(".0")
-        return f"rwp-sam({self.corruption}){ratio}" + ("" if self.metric == EUCLIDEAN else f":metric={self.metric}")
+        return write("rwp-sam", self, inner=str(self.corruption))
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
         def corrupted(array: Array) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..arrays import Array
 from ..corruptions.scales import SCALES, scale_of
 from ..errors import unknown
+from ..grammar import write
 from ..points import Grads, Path, Point
 from ..streams import Draw
 
@@ -39,15 +40,16 @@ def ascent(
     scales = {array.name: metric(array) if metric else None for array in arrays if array.name in grads}
     scaled = {name: grads[name] if m is None else grads[name] * m for name, m in scales.items()}
     norms = torch.stack([torch.linalg.vector_norm(g.float()) for g in scaled.values()])
-    rate = strength / torch.linalg.vector_norm(norms).clamp_min(torch.finfo(torch.float32).tiny)
+    norm = torch.linalg.vector_norm(norms).clamp_min(torch.finfo(torch.float32).tiny)
 
     def step(array: Array) -> Tensor:
         if array.name not in scaled:
             return torch.zeros_like(array.value)
-        m = scales[array.name]
-        g = scaled[array.name] if m is None else scaled[array.name] * m
-        moved: Tensor = g * rate.to(g.dtype)
-        return moved
+        m, g = scales[array.name], scaled[array.name]
+        # to unit length first: strength / norm overflows where the gradient (nearly) vanishes, and 0 * inf is nan
+        unit = g.to(torch.promote_types(g.dtype, torch.float32)) / norm
+        moved: Tensor = (unit if m is None else unit * m) * strength
+        return moved.to(g.dtype)
 
     return step
 
@@ -76,7 +78,7 @@ class SAM:
         metric_of(self.metric)
 
     def __str__(self) -> str:
-        return "sam" if self.metric == EUCLIDEAN else f"sam:metric={self.metric}"
+        return write("sam", self)
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
         grads = yield Point(None, share=0)

@@ -35,7 +35,7 @@ class Design:
     """One arm before it is run.
 
     The gradient instrument looks at all training images over 16 draws, once training is done; `watched` has it look every
-    4 epochs and seek the tolerated strength, `closely` every epoch and early in the first one as well.
+    5 epochs and seek the tolerated strength, `closely` every epoch and early in the first one as well.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Design:
 
     def recipe(self, seed: int, epochs: int) -> Recipe:
         """The training of that seed."""
-        every, early = (1, (1, 2, 4)) if self.closely else (4 if self.watched else 0, ())
+        every, early = (1, (1, 2, 4)) if self.closely else (5 if self.watched else 0, ())
         probe = Probe(images=0, draws=16, every=every, early=early, tolerance=self.watched)
         return Recipe(
             "digits", self.objective, self.strength, epochs * self.epochs, clip=self.clip, seed=seed, probe=probe

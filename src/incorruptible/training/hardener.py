@@ -73,6 +73,8 @@ class Hardener:
             raise unknown("BatchNorm policy", policy, _POLICIES)
         if policy == "clean" and not objective.clean:
             raise Mistake(f"batchnorm='clean': {objective} never visits the clean weights; use 'noisy' or 'frozen'.")
+        if policy == "noisy" and objective.clean and objective.passes == 1:
+            raise Mistake(f"batchnorm='noisy': {objective} visits the clean weights alone; use 'clean' or 'frozen'.")
         self.model, self.objective, self.schedule = model, objective, strength
         self.steps, self.seed, self.accumulate, self.batchnorm = steps, seed, accumulate, policy
         self.arrays = list(select(model) if arrays is None else arrays)
@@ -82,7 +84,8 @@ class Hardener:
         self._scale = scale
         self._guard = guard and backward is None
         self._statistics = Statistics(model)
-        self._ranks = model if isinstance(model, DistributedDataParallel) else None
+        inner = getattr(model, "_orig_mod", model)  # torch.compile's wrapper hides the other
+        self._ranks = inner if isinstance(inner, DistributedDataParallel) else None
 
     @property
     def step(self) -> int:
@@ -219,7 +222,7 @@ class _Call:
         self.before = self.kept = robust._statistics.take()
         self.standing = True  # whether the buffers hold `kept`
         self.grads = [
-            (parameter, parameter.grad, None if parameter.grad is None or not robust._guard else parameter.grad.clone())
+            (parameter, parameter.grad, None if parameter.grad is None else parameter.grad.clone())
             for parameter in robust.model.parameters()
         ]
 

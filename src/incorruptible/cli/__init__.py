@@ -1,0 +1,82 @@
+"""The command line: verbs that call the library."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from ..errors import Mistake
+from .audit import audit
+from .catalogue import list_
+from .demo import demo
+from .measure import measure
+from .options import Debug
+from .terminal import put, say
+from .train import train
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="incorruptible",
+    help="Train neural networks whose weights may go wrong at inference, and say how wrong they may go.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo)
+app.command()(train)
+app.command()(measure)
+app.command()(audit)
+app.command("list")(list_)
+
+
+def run() -> None:
+    """Entry point: a user's mistake is one line and exit code 2, Ctrl-C 130, a defect of this package 1."""
+    debug = "--debug" in sys.argv
+    try:
+        code = typer.main.get_command(app).main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except (KeyboardInterrupt, typer.Abort):
+        say("incorruptible: stopped; the same command goes on from here.")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as problem:
+        # typer's own errors come from click, or from its copy of click, depending on the version; both format themselves
+        usage = getattr(problem, "format_message", None)
+        if usage is not None and not usage().strip().startswith("Usage:"):
+            say(f"incorruptible: {' '.join(usage().split())} Try 'incorruptible --help'.")
+            sys.exit(2)
+        if usage is not None:
+            say(usage())
+            sys.exit(2)
+        if debug:
+            raise
+        if isinstance(problem, Mistake):
+            say(f"incorruptible: {' '.join(str(problem).split())}")
+            sys.exit(2)
+        say(f"incorruptible: {type(problem).__name__}: {' '.join(str(problem).split())} (--debug shows where)")
+        sys.exit(1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from ..version import __version__
+
+        put(f"incorruptible {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    pass

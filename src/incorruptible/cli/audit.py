@@ -1,0 +1,48 @@
+"""`incorruptible audit`: what a corruption touches."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..errors import Mistake
+from .options import Also, Debug, Json, Protect, Seed, Weights
+from .targets import target_of
+from .terminal import put, put_json
+
+__all__ = ["audit"]
+
+
+def audit(
+    target: Annotated[str, typer.Argument(help="A run's folder, or a task.")],
+    corruption: Annotated[str, typer.Option("--corruption", help="With one strength.")] = "gaussian-filter-max:0.1",
+    weights: Weights = None,
+    also: Also = None,
+    protect: Protect = None,
+    seed: Seed = 0,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List what a corruption touches, by how much, and what is skipped and why."""
+    from dataclasses import asdict
+
+    from ..audit import audit as audit_model
+    from ..corruptions import parse_sweep
+
+    sweep = parse_sweep(corruption)
+    if len(sweep.strengths) != 1:
+        raise Mistake(f"--corruption {corruption!r}: an audit takes one strength.")
+    _, model = target_of(target, weights, seed, untrained=True)  # shapes are what matters here
+    found = audit_model(model, sweep.corruption, sweep.strengths[0], also=also or (), without=protect or (), seed=seed)
+    if json_:
+        put_json(
+            {
+                "corruption": found.corruption,
+                "strength": found.strength,
+                "share": found.share(),
+                "rows": [asdict(r) for r in found.rows],
+            }
+        )
+    else:
+        put(str(found))

@@ -1,0 +1,137 @@
+"""`incorruptible measure`: one network, many chips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import Mistake, unknown
+from .options import Also, Debug, Device, Force, Json, Protect, Seed, Weights
+from .targets import device_of, target_of
+from .terminal import command, progress, put, put_json
+
+__all__ = ["measure"]
+
+
+def measure(
+    target: Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")],
+    corruption: Annotated[str, typer.Option("--corruption", help="With strengths: gaussian-filter-max:0,.1,.2.")],
+    weights: Weights = None,
+    draws: Annotated[int, typer.Option("--draws", help="Chips.", min=1)] = 25,
+    reads: Annotated[int, typer.Option("--reads", help="Reads of each chip.", min=1)] = 1,
+    read_noise: Annotated[
+        str | None, typer.Option("--read-noise", help="What each read adds: gaussian-filter-max:0.01.")
+    ] = None,
+    part: Annotated[str, typer.Option("--part", help="Data: test, validation or train.")] = "test",
+    batchnorm: Annotated[
+        str, typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data.")
+    ] = "as-is",
+    also: Also = None,
+    protect: Protect = None,
+    batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 1024,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="Draw score against strength here (.png and .svg).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Keep the result here (.json).")] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    json_: Json = False,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Measure a network on many chips: mean, spread, interval, quantiles, worst chip."""
+    files = [*([out] if out else []), *([figure.with_suffix(s) for s in (".png", ".svg")] if figure else [])]
+    for path in files:
+        if path.exists() and not force:
+            raise Mistake(f"{path} is there already; --force overwrites it.")
+    if part not in ("test", "validation", "train"):
+        raise unknown("part of the data", part, ["test", "validation", "train"])
+    from ..corruptions import parse_sweep
+    from ..measuring import measure as measure_model
+    from ..tasks import batches
+
+    sweep = parse_sweep(corruption)
+    read = None
+    if read_noise is not None:
+        each = parse_sweep(read_noise)
+        if len(each.strengths) != 1:
+            raise Mistake(f"--read-noise {read_noise!r}: one strength is needed.")
+        read = (each.corruption, each.strengths[0])
+    task, model = target_of(target, weights, seed)
+    model.to(device_of(device))
+    folded, policy = model, batchnorm
+    if batchnorm == "folded":
+        from ..batchnorm import fold_batchnorm
+
+        folded, policy = fold_batchnorm(model), "as-is"
+    from ..arrays import select
+
+    arrays = select(folded, also=also or (), without=protect or ())
+    with progress("measure") as tell:
+        scores = measure_model(
+            folded,
+            task.score,
+            batches(task.part(part), batch),
+            sweep.corruption,
+            sweep.strengths,
+            draws=draws,
+            seed=seed,
+            purpose=part,
+            reads=reads,
+            read=read,
+            arrays=arrays,
+            batchnorm=policy,
+            calibration=batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
+            progress=lambda done, total: tell(done, total, "chips"),
+        )
+    if batchnorm == "folded":
+        from dataclasses import replace
+
+        scores = replace(scores, batchnorm="folded")
+    found = {
+        "target": target,
+        "corruption": scores.corruption,
+        "unit": scores.corruption_unit,
+        "score": scores.name,
+        "score_unit": scores.unit,
+        "higher_is_better": scores.higher_is_better,
+        "part": part,
+        "draws": draws,
+        "reads": reads,
+        "examples": scores.n_examples,
+        "seed": seed,
+        "batchnorm": batchnorm,
+        "rows": scores.rows(),
+        "values": scores.values,
+    }
+    if out is not None:
+        from ..records import write
+
+        write(out, {**found, "command": command()})
+    if figure is not None:
+        from ..drawing import Line, lines, save
+
+        rows = scores.rows()
+        band = ([row["low"] for row in rows], [row["high"] for row in rows])
+        curves = [
+            Line(scores.strengths, [row["mean"] for row in rows], "mean over chips", band if draws > 1 else None),
+            Line(scores.strengths, [row["worst"] for row in rows], "worst chip", dashed=True),
+        ]
+        caption = (
+            f"{draws} chips, {scores.n_examples} examples, BatchNorm {batchnorm}; band: 95%, Student's, over chips"
+        )
+        save(
+            lines(
+                {"": curves},
+                f"{scores.corruption}: {scores.corruption_unit}",
+                f"{scores.name} ({scores.unit})",
+                caption=caption,
+            ),
+            figure,
+        )
+    if json_:
+        put_json(found)
+    else:
+        put(str(scores))

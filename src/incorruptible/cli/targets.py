@@ -1,0 +1,60 @@
+"""What a verb works on: a run's folder, or a task with weights; and where."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import Mistake, unknown
+from .terminal import say
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..tasks import Task
+
+__all__ = ["device_of", "target_of"]
+
+
+def device_of(name: str) -> str:
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise unknown("device", name, ["cpu", "cuda", "cuda:0", "mps"]) from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise Mistake(f"device {name!r}: this torch sees no CUDA GPU; use --device cpu.")
+    return name
+
+
+def target_of(target: str, weights: Path | None, seed: int, untrained: bool = False) -> tuple[Task, nn.Module]:
+    """The task and network that a run's folder, or a task with weights, stands for; `untrained` does without weights."""
+    import torch
+
+    from .. import tasks
+    from ..runs import open_run
+    from ..streams import key
+    from ..training import load_weights
+
+    if Path(target).is_dir() or (os.sep in target and ".py:" not in target):
+        done = open_run(Path(target))
+        task = done.task()
+        model = done.model(task)
+    else:
+        task = tasks.load(target)
+        if weights is None and not untrained and not tasks.is_user_task(target):
+            raise Mistake(
+                f"{target} has no weights yet: give --weights FILE, or a run's folder (incorruptible train {target})."
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(key(seed, "weights") >> 1)
+            model = task.model()
+        if not isinstance(model, torch.nn.Module):
+            raise Mistake(f"{target}: model() gave {type(model).__name__}; a torch.nn.Module is needed.")
+        if weights is None and not untrained:
+            say("incorruptible: no --weights; taking the weights that model() makes.")
+    if weights is not None:
+        load_weights(model, weights)
+    return task, model

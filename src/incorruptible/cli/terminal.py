@@ -1,0 +1,56 @@
+"""Data on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["command", "progress", "put", "put_json", "say"]
+
+
+def say(text: str) -> None:
+    sys.stderr.write(text.rstrip("\n") + "\n")
+
+
+def put(text: str) -> None:
+    sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+def put_json(data: Any) -> None:
+    from ..records import plain
+
+    put(json.dumps(plain(data), indent=1, allow_nan=False))
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on stderr where that is a terminal; elsewhere a line every ten seconds."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True) as bars:
+            bar = bars.add_task(what, total=None)
+            yield lambda done, total, label: bars.update(
+                bar, completed=done, total=total, description=f"{what}: {label}"
+            )
+        return
+    import time
+
+    last = time.monotonic()
+
+    def line(done: int, total: int, label: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= 10:
+            last = time.monotonic()
+            say(f"{what}: {done} of {total} ({label})")
+
+    yield line
+
+
+def command() -> str:
+    return shlex.join(["incorruptible", *sys.argv[1:]])

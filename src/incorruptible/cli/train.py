@@ -1,0 +1,111 @@
+"""`incorruptible train`: one recipe, one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import Mistake
+from .options import Debug, Device, Home, Json
+from .targets import device_of
+from .terminal import progress, put, put_json, say
+
+__all__ = ["train"]
+
+
+def train(
+    task: Annotated[str | None, typer.Argument(help="A task by name, FILE.py:NAME or package.module:NAME.")] = None,
+    objective: Annotated[
+        str | None, typer.Option("--objective", help="Such as 'rwp(gaussian-filter-max)' or sam [plain].")
+    ] = None,
+    strength: Annotated[
+        str | None, typer.Option("--strength", help="A schedule: 0.3, linear:0:0.3, warmup-hold:0.5 ... [0].")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="[40]")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", help="[64]")] = None,
+    optimizer: Annotated[str | None, typer.Option("--optimizer", help="sgd or adamw [sgd].")] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help="[0.05]")] = None,
+    momentum: Annotated[float | None, typer.Option("--momentum", help="[0.9]")] = None,
+    weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="[0.0005]")] = None,
+    decay: Annotated[str | None, typer.Option("--decay", help="Learning rate: cosine or constant [cosine].")] = None,
+    clip: Annotated[float | None, typer.Option("--clip", help="Bound on the gradient's norm [none].")] = None,
+    batchnorm: Annotated[
+        str | None, typer.Option("--batchnorm", help="Which pass moves running statistics: noisy, clean, frozen.")
+    ] = None,
+    start: Annotated[Path | None, typer.Option("--from", help="Weights to fine-tune from.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", help="A TOML file with the same entries; options go before it.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything that is random [0].", min=0)] = None,
+    device: Device = "cpu",
+    threads: Annotated[int, typer.Option("--threads", help="Processor threads; part of a run's identity.", min=1)] = 1,
+    home: Home = Path("runs"),
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a network by a recipe, in a folder of its own; a killed training goes on when called again."""
+    given = {
+        "task": task,
+        "objective": objective,
+        "strength": strength,
+        "epochs": epochs,
+        "batch": batch,
+        "optimizer": optimizer,
+        "lr": lr,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "decay": decay,
+        "clip": clip,
+        "batchnorm": batchnorm,
+        "start": None if start is None else str(start),
+        "seed": seed,
+    }
+    data = {**_toml(recipe), **{name: value for name, value in given.items() if value is not None}}
+    if "task" not in data:
+        raise Mistake("no task came: give one (digits, FILE.py:NAME), or a --recipe that names it.")
+    from ..recipes import parse
+    from ..runs import train as train_run
+
+    wanted = parse(data)
+    with progress("train") as tell:
+        done = train_run(
+            wanted,
+            home / "trained",
+            device=device_of(device),
+            threads=threads,
+            progress=lambda epoch, total, metrics: tell(
+                epoch, total, f"loss {metrics['loss']:.3f}, strength {metrics['strength']:g}"
+            ),
+        )
+    last = done.record["metrics"][-1]
+    if json_:
+        put_json({"folder": str(done.folder), **done.record})
+    else:
+        put(f"{wanted.task}: {wanted.objective} at {wanted.strength}, {wanted.epochs} epochs, seed {wanted.seed}")
+        put(
+            f"last epoch: loss {_number(last['loss'])} at strength {last['strength']:g}; steps skipped: {done.record['skipped']}"
+        )
+        put(f"run: {done.folder}")
+        say(f"next: incorruptible measure {done.folder} --corruption gaussian-filter-max:0,.1,.2")
+    if last["loss"] is None:
+        say("incorruptible: training diverged: the loss is not finite; try a smaller --strength or --lr, or --clip 1.")
+        raise typer.Exit(1)
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4f}"
+
+
+def _toml(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    import tomllib
+
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Mistake(f"{path}: no such file.") from None
+    except tomllib.TOMLDecodeError as problem:
+        raise Mistake(f"{path} is no TOML: {problem}.") from None
