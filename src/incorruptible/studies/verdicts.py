@@ -217,6 +217,8 @@ def c3(arms: Sequence[Arm], methods: Sequence[tuple[str, str, str]]) -> Verdict:
         signal = t_interval([one["probe_signal_to_noise"] for one in seen])
         dead = float(np.mean([one["probe_dead"] for one in seen]))
         cosine = float(np.mean([one["probe_cosine"] for one in seen]))
+        uneven = float(np.mean([one["probe_loss_variation"] for one in seen]))
+        steep = [one["probe_steepness"] for one in seen if one["probe_steepness"] is not None]
         if lost <= FAILED:
             word, cause = "undecided", "does not fail here"
         elif ratio.high < VANISHING and not restored:
@@ -225,10 +227,12 @@ def c3(arms: Sequence[Arm], methods: Sequence[tuple[str, str, str]]) -> Verdict:
             word, cause = "contradicted", "gradient variance"
         else:
             word, cause = "undecided", "neither rule holds"
+        rise = f", rises {np.mean(steep):.2f} times as fast as its slope says" if steep else ""
         note = (
             f"{cause}; loses {100 * lost:.1f} points clean; at step {step}, before the stall: "
             f"norm of mean g / norm of g0 {_numbers(ratio)}, signal/noise {_numbers(signal)}, cosine {cosine:.2f}, "
-            f"dead units {dead:.0%}; clipping {'restores' if restored else 'does not restore'} it"
+            f"dead units {dead:.0%}, loss varies by {uneven:.1%} over draws{rise}; "
+            f"clipping {'restores' if restored else 'does not restore'} it"
         )
         rows.append(Row(f"C3, {title}", f"{arm.peak:g}", clipped.name, arm.name, gain, word, note))
     return Verdict("C3", text, agree([row.word for row in rows]), tuple(rows))
