@@ -15,7 +15,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .arrays import Array, replaced, select
-    from .audit import Audit, audit
+    from .auditing import Audit, audit
     from .batchnorm import fold_batchnorm, recalibrate_batchnorm
     from .corruptions import (
         Corruption,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ASAM": "objectives",
     "Array": "arrays",
-    "Audit": "audit",
+    "Audit": "auditing",
     "Constant": "strengths",
     "Corruption": "corruptions",
     "Cosine": "strengths",
@@ -80,7 +80,7 @@ _HOMES = {
     "Uniform": "corruptions",
     "WarmupHold": "strengths",
     "accuracy": "scores",
-    "audit": "audit",
+    "audit": "auditing",
     "cross_entropy": "scores",
     "equivalent": "corruptions",
     "fold_batchnorm": "batchnorm",

@@ -62,13 +62,16 @@ class Recipe:
     probe: Probe = field(default_factory=Probe)
 
     def __post_init__(self) -> None:
+        faults = []
         for name in ("epochs", "batch"):
             if isinstance(getattr(self, name), int) and getattr(self, name) < 1:
-                raise Mistake(f"{name} {getattr(self, name)}: at least 1 is needed.")
+                faults.append(f"{name} {getattr(self, name)}: at least 1 is needed.")
         for name in ("lr", "momentum", "weight_decay", "clip"):
             value = getattr(self, name)
             if isinstance(value, int | float) and not (0 <= value < float("inf")):
-                raise Mistake(f"{name} {value!r}: a finite number that is not negative is needed.")
+                faults.append(f"{name} {value!r}: a finite number that is not negative is needed.")
+        if faults:
+            raise Mistake(" ".join(faults))
 
     def resolved(self) -> Recipe:
         """The same recipe with every text in its canonical form. Raises `Mistake` for a text that says nothing."""

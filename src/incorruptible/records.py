@@ -108,9 +108,9 @@ def read(path: Path) -> dict[str, Any]:
         raise Mistake(f"{path}: no such file.") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise Mistake(f"{path} is torn or no JSON: delete it, and it is made again.") from None
-    if not isinstance(data, dict) or "format" not in data:
+    if not isinstance(data, dict) or not isinstance(version := data.pop("format", None), int) or version < 1:
         raise Mistake(f"{path} is no record of this package.")
-    if data.pop("format") > FORMAT:
+    if version > FORMAT:
         raise Mistake(
             f"{path} was written by a newer version, and this one reads format {FORMAT}: update incorruptible."
         )

@@ -102,8 +102,8 @@ def train(
     with _threads(threads):
         fit = Fit(task, recipe, device)
         checkpoint = folder / "checkpoint.pt"
-        if checkpoint.is_file():
-            fit.load(torch.load(checkpoint, map_location=fit.device, weights_only=True))
+        if (state := _state(checkpoint, fit.device)) is not None:
+            fit.load(state)
         records.write(folder / "recipe.json", {"identity": identity, "recipe": recipe.plain(), "made": _made(device)})
         saved = started = time.monotonic()
         while fit.done < recipe.epochs:
@@ -137,6 +137,17 @@ def _finished(folder: Path) -> Run | None:
     except Mistake:
         return None
     return run if run.weights.is_file() and records.checksum(run.weights) == run.record["weights"] else None
+
+
+def _state(checkpoint: Path, device: torch.device) -> dict[str, Any] | None:
+    """What a stopped training left; nothing where that is torn, and training begins anew."""
+    if not checkpoint.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(checkpoint, map_location=device, weights_only=True)
+    except Exception:  # a torn file makes torch and pickle raise what they like
+        return None
+    return state
 
 
 def _identity(recipe: Recipe, task: Task, device: str, threads: int) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def audit(
     """List what a corruption touches, by how much, and what is skipped and why."""
     from dataclasses import asdict
 
-    from ..audit import audit as audit_model
+    from ..auditing import audit as audit_model
     from ..corruptions import parse_sweep
 
     sweep = parse_sweep(corruption)

@@ -18,6 +18,7 @@ __all__ = ["device_of", "target_of"]
 
 
 def device_of(name: str) -> str:
+    """`name`, if torch knows that device and this machine has it."""
     import torch
 
     try:

@@ -13,14 +13,17 @@ __all__ = ["command", "progress", "put", "put_json", "say"]
 
 
 def say(text: str) -> None:
+    """A line for people, on stderr."""
     sys.stderr.write(text.rstrip("\n") + "\n")
 
 
 def put(text: str) -> None:
+    """What was asked for, on stdout."""
     sys.stdout.write(text.rstrip("\n") + "\n")
 
 
 def put_json(data: Any) -> None:
+    """The same as JSON; numbers that are not finite become null."""
     from ..records import plain
 
     put(json.dumps(plain(data), indent=1, allow_nan=False))
@@ -53,4 +56,5 @@ def progress(what: str) -> Iterator[Callable[[int, int, str], None]]:
 
 
 def command() -> str:
+    """What was typed, to be typed again."""
     return shlex.join(["incorruptible", *sys.argv[1:]])

@@ -64,15 +64,16 @@ def _from_file(path: Path) -> ModuleType:
         raise Mistake(f"{path}: no such file; a task is written FILE.py:NAME or package.module:NAME.")
     name = f"incorruptible_task_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look a class's module up by name
     sys.path.insert(0, str(path.parent.resolve()))
     try:
-        spec.loader.exec_module(module)
+        # not by the loader: it may run what Python compiled earlier within the same second, and the source is hashed
+        exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), module.__dict__)
     except Mistake:
         raise
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         raise Mistake(f"{path} cannot be run: {type(problem).__name__}: {_first_line(problem)}") from problem
     finally:
         sys.path.remove(str(path.parent.resolve()))
@@ -86,5 +87,5 @@ def _from_module(name: str) -> ModuleType:
         raise Mistake(f"{name} cannot be imported: {type(problem).__name__}: {_first_line(problem)}") from problem
 
 
-def _first_line(problem: Exception) -> str:
+def _first_line(problem: BaseException) -> str:
     return str(problem).strip().split("\n")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -71,23 +72,24 @@ class Fit:
         self._probe_batch, self._climbs = self._fixed_probe(data)
 
     def epoch(self) -> dict[str, Any]:
-        """Train for one epoch; returns its metrics, which are also kept in `metrics`."""
-        recipe, losses = self.recipe, torch.zeros((), dtype=torch.float64)
+        """Train for one epoch; returns its metrics, which are also kept in `metrics`; "loss" is nan where every step was skipped."""
+        recipe, losses = self.recipe, 0.0
         count, strength = 0, self.robust.strength
         early = set(recipe.probe.early) if self.done == 0 and recipe.probe.draws else set()
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(key(recipe.seed, "epoch", self.done) >> 1)  # dropout, and a DataLoader's own shuffling
             for batch in batches(self.task.train, recipe.batch, order=(recipe.seed, "order", self.done)):
                 strength = self.robust.strength
-                losses += self._step(moved(batch, self.device)).double().cpu()
-                count += 1
+                loss = float(self._step(moved(batch, self.device)))
+                if math.isfinite(loss):  # the others were skipped, and `skipped` counts them
+                    losses, count = losses + loss, count + 1
                 if self.robust.step in early and self.robust.step < self.steps // recipe.epochs:
                     self.metrics.append({"step": self.robust.step, **self._probe(strength)})
         self.done += 1
         metrics = {
             "step": self.robust.step,
             "epoch": self.done,
-            "loss": float(losses) / count,
+            "loss": losses / count if count else math.nan,
             "strength": strength,
             "lr": self.optimizer.param_groups[0]["lr"],
             "skipped": self.robust.skipped,

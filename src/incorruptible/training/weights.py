@@ -58,9 +58,8 @@ def _read(path: Path) -> dict[str, Any]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as problem:
-        raise Mistake(
-            f"{path} cannot be read as weights ({str(problem).splitlines()[0]}): it is truncated or of another kind."
-        ) from None
+        reason = next(iter(str(problem).splitlines()), type(problem).__name__)
+        raise Mistake(f"{path} cannot be read as weights ({reason}): it is truncated or of another kind.") from None
     except Exception as problem:  # pickle raises what it likes
         raise Mistake(
             f"{path} cannot be read safely ({type(problem).__name__}); save a state_dict, best as safetensors."

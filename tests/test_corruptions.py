@@ -1,0 +1,319 @@
+"""Every promise of a corruption, over the whole catalogue; scales, equivalents and the grammar by hand.
+
+Statistical tests fix their seeds and their n below; over all seeds each fails a sound member with a chance of at most
+ALARM, for each statement that it tests.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor, nn
+
+from incorruptible.arrays import Array, select
+from incorruptible.corruptions import (
+    CATALOGUE,
+    SCALES,
+    Corruption,
+    Gaussian,
+    LogNormal,
+    Mixture,
+    Multiplicative,
+    Sweep,
+    Uniform,
+    equivalent,
+    parse,
+    parse_sweep,
+)
+from incorruptible.errors import Mistake
+from incorruptible.streams import Draw
+
+ALARM = 1e-5
+SAMPLES = 1500  # chips for each statement about moments
+STRENGTH = 0.25
+
+INNER = {"mixture": "gaussian-filter-max"}  # members that are made of another
+MEMBERS = [f"{name}({INNER[name]})" if name in INNER else name for name in CATALOGUE] + [
+    "lognormal:unbiased=true",
+    "mixture(gaussian-filter-max):low=0.5",
+    "mixture(lognormal:unbiased=true):low=0.25:high=2",
+    "mixture(lognormal):high=1.5",
+    "mixture(uniform-layer-max):low=1e-05",
+]
+EACH = pytest.mark.parametrize("text", MEMBERS)
+ABSOLUTE = [text for text in MEMBERS if "absolute" in text]  # these scales know nothing of the weights
+
+
+def weights(dtype: torch.dtype = torch.float32) -> Array:
+    """Eight filters of 24 weights, whose sizes differ by factors of up to a thousand."""
+    torch.manual_seed(1)
+    sizes = torch.logspace(-2, 1, 8)[:, None]
+    return Array("w", (torch.randn(8, 24) * sizes).to(dtype))
+
+
+def on_chip(corruption: Corruption, array: Array, strength: float = STRENGTH, draw: int = 0, seed: int = 0) -> Tensor:
+    return corruption(array, strength, Draw(seed, "test", draw).of(array.name))
+
+
+def chance(each: NDArray[np.float64], truth: float) -> float:
+    """Two-sided: how likely independent numbers of mean `truth` lie as far off as these; a z-test."""
+    z = (each.mean() - truth) / (each.std(ddof=1) / math.sqrt(len(each)))
+    return float(2 * stats.norm.sf(abs(z)))
+
+
+@EACH
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_strength_zero_is_the_identity(text: str, dtype: torch.dtype) -> None:
+    array = weights(dtype)
+    assert torch.equal(on_chip(parse(text), array, 0.0), array.value)
+
+
+@EACH
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_the_shape_the_dtype_and_the_device_are_kept_and_the_input_is_untouched(text: str, dtype: torch.dtype) -> None:
+    array = weights(dtype)
+    before = array.value.clone()
+    after = on_chip(parse(text), array)
+    assert (after.shape, after.dtype, after.device) == (before.shape, dtype, before.device)
+    assert torch.equal(array.value, before)
+    assert after.data_ptr() != array.value.data_ptr()
+    assert not torch.equal(after, before) and bool(after.isfinite().all())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@EACH
+def test_a_chip_is_the_same_on_another_device(text: str) -> None:
+    here = weights()
+    there = Array("w", here.value.cuda())
+    after = on_chip(parse(text), there)
+    assert after.device == there.value.device
+    torch.testing.assert_close(after.cpu(), on_chip(parse(text), here), rtol=1e-5, atol=1e-6)
+
+
+@EACH
+def test_the_same_stream_gives_the_same_bits_and_another_draw_or_seed_other_ones(text: str) -> None:
+    array = weights()
+    one = on_chip(parse(text), array)
+    assert torch.equal(on_chip(parse(text), array), one)
+    assert not torch.equal(on_chip(parse(text), array, draw=1), one)
+    assert not torch.equal(on_chip(parse(text), array, seed=1), one)
+
+
+@pytest.mark.parametrize("text", [text for text in MEMBERS if text not in ABSOLUTE])
+def test_all_zero_filters_stay_zero(text: str) -> None:
+    array = Array("w", weights().value.clone())
+    array.parameter[3] = 0
+    whole = "layer-max" in text  # there the scale is the layer's, and a filter of zeros has neighbours
+    if whole:
+        array.parameter[:] = 0
+    after = on_chip(parse(text), array)
+    assert not after[3].any()
+    assert whole or (after != array.value).any(1).tolist() == [filter != 3 for filter in range(8)]
+
+
+@EACH
+def test_the_stated_moments_hold(text: str) -> None:
+    """Errors in units of their stated spread: mean 0 and mean square 1, as z-tests over chips, which are independent."""
+    corruption, array = parse(text), weights(torch.float64)
+    mean, std = (moment.expand_as(array.value) for moment in corruption.moments(array, STRENGTH))
+    assert bool((std > 0).all())
+    units = torch.stack(
+        [(on_chip(corruption, array, draw=k) - array.value - mean) / std for k in range(SAMPLES)]
+    ).numpy()
+    squares = units**2
+    by_filter = [(each, 1.0) for each in squares.mean(2).T]  # so that no filter's size is traded for another's
+    for each, truth in [(units.mean((1, 2)), 0.0), (squares.mean((1, 2)), 1.0), *by_filter]:
+        assert chance(each, truth) > ALARM
+
+
+@EACH
+def test_moments_of_strength_zero_are_zero(text: str) -> None:
+    mean, std = parse(text).moments(weights(), 0.0)
+    assert not mean.any() and not std.any()
+
+
+@EACH
+def test_it_reads_what_it_writes(text: str) -> None:
+    corruption = parse(text)
+    assert parse(str(corruption)) == corruption
+    assert str(corruption) == text
+
+
+@EACH
+@pytest.mark.parametrize("strengths", [(0.0,), (0.0, 0.1, 0.2), (1e-05, 0.1 + 0.2, 1 / 3, 1e22, 5e-324), (2, 1)])
+def test_a_sweep_reads_what_it_writes(text: str, strengths: tuple[float, ...]) -> None:
+    sweep = Sweep(parse(text), strengths)
+    assert parse_sweep(str(sweep)) == sweep
+    if strengths[1:]:
+        numpy = Sweep(parse(text), tuple(np.float64(strength) for strength in strengths))
+        assert str(numpy) == str(sweep)
+
+
+@EACH
+def test_it_says_what_it_is(text: str) -> None:
+    corruption = parse(text)
+    assert corruption.unit and corruption.formula.startswith("w ") and corruption.source
+    assert "\n" not in corruption.unit + corruption.formula + corruption.source
+    assert " 1 " not in corruption.formula and (type(corruption).__doc__ or "").strip()
+
+
+BY_HAND = torch.tensor([[3.0, -4.0], [0.0, 2.0]])
+STDS = {  # of gaussian-<scale> at strength 0.1 on BY_HAND, row by row
+    "filter-max": (0.4, 0.2),
+    "filter-sqrtmax": (0.2, 0.1 * math.sqrt(2)),
+    "filter-norm": (0.5, 0.2),
+    "layer-max": (0.4, 0.4),
+    "absolute": (0.1, 0.1),
+}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_scales_by_hand(scale: str) -> None:
+    array = Array("w", BY_HAND)
+    want = torch.tensor(STDS[scale])[:, None].expand(2, 2)
+    torch.testing.assert_close(Gaussian(scale).moments(array, 0.1).std.expand(2, 2), want)
+    torch.testing.assert_close(Uniform(scale).moments(array, 0.1).std.expand(2, 2), want / math.sqrt(3))
+    z = Draw(0, "test", 0).of("w").normal(BY_HAND)
+    torch.testing.assert_close(on_chip(Gaussian(scale), array, 0.1), BY_HAND + want * z)
+    u = 2 * Draw(0, "test", 0).of("w").uniform(BY_HAND) - 1
+    torch.testing.assert_close(on_chip(Uniform(scale), array, 0.1), BY_HAND + want * u)
+
+
+def test_errors_in_proportion_by_hand() -> None:
+    array, z = Array("w", BY_HAND), Draw(0, "test", 0).of("w").normal(BY_HAND)
+    torch.testing.assert_close(on_chip(Multiplicative(), array, 0.1), BY_HAND * (1 + 0.1 * z))
+    torch.testing.assert_close(on_chip(LogNormal(), array, 0.1), BY_HAND * torch.exp(0.1 * z))
+    torch.testing.assert_close(on_chip(LogNormal(unbiased=True), array, 0.1), BY_HAND * torch.exp(0.1 * z - 0.005))
+    mean, std = LogNormal().moments(array, 1.0)
+    torch.testing.assert_close(mean, BY_HAND * (math.exp(0.5) - 1))
+    torch.testing.assert_close(std, BY_HAND.abs() * math.sqrt((math.e - 1) * math.e))
+    assert not LogNormal(unbiased=True).moments(array, 1.0).mean.any()
+
+
+def test_a_lognormal_error_changes_no_sign_and_a_uniform_one_keeps_its_bound() -> None:
+    array = weights()
+    for draw in range(100):
+        assert torch.equal(on_chip(LogNormal(), array, 3.0, draw).sign(), array.value.sign())
+        error = on_chip(Uniform("filter-max"), array, 0.5, draw) - array.value
+        assert bool((error.abs() <= 0.5 * array.peak() * (1 + 1e-5)).all())
+
+
+def test_a_mixture_is_one_strength_for_all_arrays_of_a_chip() -> None:
+    arrays = [weights(), Array("v", torch.ones(4, 6))]
+    mixture, inner = Mixture(Gaussian("filter-max"), low=0.5, high=2.0), Gaussian("filter-max")
+    shares = [Draw(0, "test", draw).of("").chip("mixture") for draw in range(20)]
+    assert len(set(shares)) == 20
+    for draw, share in enumerate(shares):
+        for array in arrays:
+            assert torch.equal(
+                on_chip(mixture, array, 0.2, draw), on_chip(inner, array, 0.2 * (0.5 + 1.5 * share), draw)
+            )
+
+
+def test_protecting_or_adding_a_layer_leaves_the_chip_of_the_others() -> None:
+    torch.manual_seed(0)
+    small = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 3))
+    large = nn.Sequential(*small, nn.Conv1d(1, 2, 2))
+    chips = [
+        {array.name: on_chip(parse("mixture(gaussian-filter-max)"), array) for array in arrays}
+        for arrays in (select(small), select(large), select(large, without=("0.*",)), select(large)[::-1])
+    ]
+    assert [len(chip) for chip in chips] == [2, 3, 2, 3]
+    for name in ("0.weight", "1.weight", "2.weight"):
+        same = [chip[name] for chip in chips if name in chip]
+        assert len(same) > 1 and all(torch.equal(one, same[0]) for one in same)
+
+
+def test_equivalent_strengths_by_hand() -> None:
+    """Errors over maxima 4 and 2: (0.5, 0.2) of the norms; biased ones count with their mean; weights count, not arrays."""
+    wide, ones = Array("wide", BY_HAND), Array("ones", torch.ones(2, 1))
+    norm = math.sqrt(((0.5 / 4) ** 2 + (0.2 / 2) ** 2) / 2)
+    both = math.sqrt((4 * norm**2 + 2 * 0.1**2) / 6)
+    found = equivalent(Gaussian("filter-norm"), 0.1, [wide, ones])
+    assert found.arrays == pytest.approx({"wide": norm, "ones": 0.1})
+    assert found.strength == pytest.approx(both)
+    square = math.exp(2) - 2 * math.exp(0.5) + 1  # E (e^z - 1)^2
+    assert equivalent(LogNormal(), 1.0, [ones]).strength == pytest.approx(math.sqrt(square))
+    assert equivalent(Gaussian("absolute"), 0.1, [wide], "layer-max").strength == pytest.approx(0.1 / 4)
+    assert equivalent(Gaussian("filter-max"), 0.3, [wide, ones]).strength == pytest.approx(0.3)
+    assert equivalent(Gaussian("absolute"), 0.1, [Array("none", torch.zeros(2, 2))]) == (0.0, {"none": 0.0})
+    with pytest.raises(Mistake, match=r"No scale 'filtermax' here\. Did you mean 'filter-max'\?"):
+        equivalent(LogNormal(), 1.0, [ones], "filtermax")
+
+
+@EACH
+def test_equivalent_strengths_are_the_size_of_simulated_errors(text: str) -> None:
+    """The mean square of errors over max|W_f|, as a z-test over chips; a filter of zeros has no part in it."""
+    corruption, array = parse(text), weights(torch.float64)
+    array.parameter[2] = 0
+    live = array.peak().squeeze() > 0
+    found = equivalent(corruption, STRENGTH, [array]).strength
+    each = np.array(
+        [
+            float((((on_chip(corruption, array, draw=k) - array.value) / array.peak())[live] ** 2).mean())
+            for k in range(500)
+        ]
+    )
+    assert chance(each, found**2) > ALARM
+
+
+BAD = [
+    ("gausian-filter-max:0.1", "No corruption 'gausian-filter-max' here. Did you mean 'gaussian-filter-max'?"),
+    ("gaussian-filtermax:0.1", "Did you mean 'gaussian-filter-max'?"),
+    ("multiplicativ:0.1", "Did you mean 'multiplicative'?"),
+    ("gaussian", "none came of the strengths that must follow the name"),
+    ("gaussian:0.1", "'gaussian' needs its scale in the name"),
+    ("uniform:0.1", "uniform-absolute, uniform-filter-max, "),
+    (":0.1", "No corruption '' here. Choose one of: gaussian-absolute, "),
+    ("gaussian-filter-max:-0.1", "strength -0.1: a finite number that is not negative is needed"),
+    ("gaussian-filter-max:nan", "strength 'nan': a finite number is needed"),
+    ("gaussian-filter-max:0,inf", "strength 'inf': a finite number is needed"),
+    ("gaussian-filter-max:0,,1", "strength '' is no number"),
+    ("gaussian-filter-max:much", "strength 'much' is no number"),
+    ("gaussian-filter-max", "none came of the strengths that must follow the name: gaussian-filter-max:0,.1,.2."),
+    ("gaussian-filter-max:0:0.1", "2 groups came of the strengths"),
+    ("gaussian-filter-max:0.1,0,.1", "strengths 0.1,0,0.1: one comes twice"),
+    ("lognormal:0.1:unbiasd=true", "No field of lognormal 'unbiasd' here. Did you mean 'unbiased'?"),
+    ("lognormal:0.1:unbiased=yes", "lognormal: unbiased 'yes': write true or false"),
+    ("multiplicative:0.1:low=1", "No field of multiplicative 'low' here. Choose one of: (none)."),
+    ("lognormal:0.1:unbiased=true:unbiased=true", "a field is named twice"),
+    ("mixture(lognormal):1:low=2", "mixture: low 2 and high 1: 0 <= low <= high is needed"),
+    ("mixture(lognormal):1:low=-1", "mixture: low -1 and high 1: 0 <= low <= high is needed"),
+    ("mixture(lognormal):1:high=inf", "mixture: high 'inf': a finite number is needed"),
+    ("mixture(lognormal:1", "the parentheses do not match"),
+    ("mixture(lognormal)):1", "the parentheses do not match"),
+    ("mixture(lognormal)s:1", "nothing may stand between ')' and ':'"),
+    ("mixture:1", "mixture needs what it works on in parentheses: mixture(...)"),
+    ("mixture():1", "No corruption '' here"),
+    ("mixture(gaussian):1", "'gaussian' needs its scale in the name"),
+    ("mixture(mixture(lognormal)):1", "write a single range"),
+    ("lognormal(lognormal):1", "lognormal takes nothing in parentheses"),
+    (
+        "mixture(lognormal:1:unbiased=true):1",
+        "a strength stands here, where a corruption alone is needed: 'lognormal:unbiased=true'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD)
+def test_bad_text_is_answered_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(Mistake, match=re.escape(message)) as caught:
+        parse_sweep(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_corruption_alone_has_no_strength() -> None:
+    with pytest.raises(Mistake, match=re.escape("alone is needed: 'mixture(lognormal:unbiased=true):high=2'.")):
+        parse("mixture(lognormal:unbiased=true):0.1:high=2")
+
+
+def test_a_scale_that_does_not_exist_is_refused_at_once() -> None:
+    for kind in (Gaussian, Uniform):
+        with pytest.raises(Mistake, match="No scale 'filter-mean' here"):
+            kind("filter-mean")

@@ -1,0 +1,125 @@
+"""Two processes under DistributedDataParallel: ranks stay equal, decide together, and do what one process would."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, distributed, multiprocessing, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+
+from incorruptible.objectives import parse
+from incorruptible.strengths import Linear
+from incorruptible.training import Hardener
+from test_objectives import bits, grads, net
+
+OBJECTIVES = ["rwp(gaussian-filter-max)", "sam", "mixed-rwp(gaussian-filter-max):share=0.25"]
+STEPS, PATIENCE = 20, 60  # steps of training; seconds until a run counts as hung
+
+
+def data(step: int) -> tuple[Tensor, Tensor]:
+    source = torch.Generator().manual_seed(step)
+    return torch.randn(16, 4, generator=source), torch.randint(0, 3, (16,), generator=source)
+
+
+def half(step: int, rank: int) -> tuple[Tensor, Tensor]:
+    x, y = data(step)
+    return x[8 * rank : 8 * rank + 8], y[8 * rank : 8 * rank + 8]
+
+
+def train(model: nn.Module, text: str, ranks: list[int], bad: int | None = None) -> dict[str, Any]:
+    """Steps of SGD on the halves of `ranks` in turn; at step `bad` the loss of rank 1 is nan."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    robust = Hardener(model, parse(text), Linear(0.1, 0.3), steps=STEPS, seed=0, accumulate=len(ranks))
+    course = []
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        for rank in ranks:
+            x, y = half(step, rank)
+            factor = math.nan if step == bad and rank == 1 else 1 / len(ranks)
+            robust.backward(lambda x=x, y=y, factor=factor: cross_entropy(model(x), y) * factor)
+        course.append(grads(model))
+        optimizer.step()
+    return {"weights": [p.detach().clone() for p in model.parameters()], "grads": course, "skipped": robust.skipped}
+
+
+def run(rank: int, folder: Path) -> None:
+    """What one of the two processes does."""
+    torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    found = {}
+    for text in OBJECTIVES:
+        found[text] = train(DistributedDataParallel(net()), text, [rank])
+        found[f"{text}, nan"] = train(DistributedDataParallel(net()), text, [rank], bad=5)
+    compiled = torch.compile(DistributedDataParallel(net()), backend="eager")
+    found["compiled"] = train(compiled, OBJECTIVES[0], [rank])
+    torch.save(found, folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    if not (distributed.is_available() and distributed.is_gloo_available()):
+        pytest.skip("this torch has no gloo")
+    folder = tmp_path_factory.mktemp("ranks")
+    processes = multiprocessing.start_processes(run, (folder,), nprocs=2, join=False, start_method="spawn")
+    end = time.monotonic() + PATIENCE
+    try:
+        while not processes.join(timeout=max(0.0, end - time.monotonic())):
+            assert time.monotonic() < end, f"the two ranks are not done after {PATIENCE} s: one waits for the other"
+    finally:
+        for process in processes.processes:
+            process.kill()
+    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("text", [*OBJECTIVES, *(f"{text}, nan" for text in OBJECTIVES), "compiled"])
+def test_ranks_end_bit_equal(ranks: list[dict[str, Any]], text: str) -> None:
+    assert bits(ranks[0][text]["weights"]) == bits(ranks[1][text]["weights"])
+    assert bits(ranks[0][text]["weights"]) != bits(net().parameters())
+
+
+@pytest.mark.parametrize("text", OBJECTIVES)
+def test_two_ranks_are_two_micro_batches(ranks: list[dict[str, Any]], text: str) -> None:
+    one = train(net(), text, [0, 1])
+    torch.testing.assert_close(ranks[0][text]["weights"], one["weights"], rtol=0, atol=1e-6)
+    torch.testing.assert_close(ranks[0][text]["grads"][0], one["grads"][0], rtol=0, atol=1e-6)
+
+
+def test_compiled_ranks_draw_their_own_noise(ranks: list[dict[str, Any]]) -> None:
+    """torch.compile wraps what says that there are ranks."""
+    torch.testing.assert_close(ranks[0]["compiled"]["weights"], ranks[0][OBJECTIVES[0]]["weights"], rtol=0, atol=1e-6)
+
+
+def test_sam_of_ranks_is_m_sharpness(ranks: list[dict[str, Any]]) -> None:
+    """Each rank climbs by the gradient of its own half: the mean of two SAM gradients, and not SAM's of the whole."""
+
+    def sam(x: Tensor, y: Tensor) -> list[Tensor]:
+        model = net()
+        robust = Hardener(model, parse("sam"), Linear(0.1, 0.3), steps=STEPS, seed=0)
+        robust.backward(lambda: cross_entropy(model(x), y))
+        return grads(model)
+
+    first = ranks[0]["sam"]["grads"][0]
+    expected = [(one + other) / 2 for one, other in zip(sam(*half(0, 0)), sam(*half(0, 1)), strict=True)]
+    torch.testing.assert_close(first, expected, rtol=0, atol=1e-6)
+    assert max(float((one - other).abs().max()) for one, other in zip(first, sam(*data(0)), strict=True)) > 1e-4
+
+
+@pytest.mark.parametrize("text", OBJECTIVES)
+def test_a_bad_loss_on_one_rank_is_skipped_by_both(ranks: list[dict[str, Any]], text: str) -> None:
+    for found in ranks:
+        bad = found[f"{text}, nan"]
+        assert bad["skipped"] == 1
+        assert bad["grads"][5] == []  # as zero_grad left them
+        assert bits(bad["grads"][4]) == bits(found[text]["grads"][4])
+        assert all(bool(g.isfinite().all()) for step in bad["grads"] for g in step)
+        assert found[text]["skipped"] == 0

@@ -1,0 +1,220 @@
+"""The house: imports go down only, the door is light, and every room says what it is for."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import incorruptible
+
+PACKAGE = Path(incorruptible.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+IDS = [path.relative_to(PACKAGE).as_posix() for path in FILES]
+
+# Bottom up; a room is a module or a folder. It may import from lower floors and, inside a folder, from itself.
+FLOORS: list[set[str]] = [
+    {"version", "errors"},
+    {"grammar"},
+    {"arrays", "batchnorm", "streams", "strengths", "statistics", "engines", "records", "scores"},
+    {"networks", "data", "corruptions", "points", "drawing"},
+    {"measuring", "landscape", "auditing", "objectives", "tasks"},
+    {"recipes", "catalogues"},
+    {"training"},
+    {"runs"},
+    {"studies"},
+    {"report"},
+    {"cli"},
+    {"__main__"},
+]
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def for_types_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test).removeprefix("typing.") == "TYPE_CHECKING"
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Every node, also inside functions; imports that only type checkers run are left out."""
+    yield node
+    children = node.orelse if isinstance(node, ast.If) and for_types_only(node) else ast.iter_child_nodes(node)
+    for child in children:
+        yield from statements(child)
+
+
+def imported(tree: ast.AST, module: str) -> Iterator[tuple[str, int]]:
+    """The rooms that `module`, a dotted name whose last part is the file, imports, each with its line."""
+    for node in statements(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(module.split(".")[: -node.level]) if node.level else ""
+            source = ".".join(part for part in (base, node.module) if part)
+            names = [f"{source}.{alias.name}" for alias in node.names] if source == "incorruptible" else [source]
+        else:
+            continue
+        for name in names:
+            head, _, rest = name.partition(".")
+            if head == "incorruptible":
+                yield rest.split(".")[0] or "incorruptible", node.lineno
+
+
+def dotted(path: Path) -> str:
+    return ".".join(["incorruptible", *path.relative_to(PACKAGE).with_suffix("").parts])
+
+
+def trespasses(tree: ast.AST, module: str) -> list[str]:
+    room = module.split(".")[1]
+    return [
+        f"{module}:{line} imports {other}"
+        for other, line in imported(tree, module)
+        if other != room and FLOOR.get(other, len(FLOORS)) >= FLOOR[room]
+    ]
+
+
+def test_every_room_is_on_one_floor() -> None:
+    assert Counter(room for floor in FLOORS for room in floor) == Counter(
+        {room_of(path) for path in FILES} - {"__init__"}
+    )
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path != PACKAGE / "__init__.py"], ids=IDS[1:])
+def test_imports_go_down(path: Path) -> None:
+    assert trespasses(ast.parse(path.read_text()), dotted(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "found"),
+    [
+        ("incorruptible.points", "from .arrays import Array", []),
+        ("incorruptible.arrays", "from .points import Point", ["points"]),
+        ("incorruptible.arrays", "from .streams import Draw", ["streams"]),
+        ("incorruptible.arrays", "from . import errors, runs", ["runs"]),
+        ("incorruptible.arrays", "import incorruptible.cli", ["cli"]),
+        ("incorruptible.arrays", "import incorruptible as inc", ["incorruptible"]),
+        ("incorruptible.arrays", "from incorruptible.errors import Mistake", []),
+        ("incorruptible.arrays", "from incorruptible.training.loop import Fit", ["training"]),
+        ("incorruptible.arrays", "def late():\n    from .report import report", ["report"]),
+        ("incorruptible.arrays", "if TYPE_CHECKING:\n    from .report import report", []),
+        ("incorruptible.arrays", "if TYPE_CHECKING:\n    pass\nelse:\n    from .report import report", ["report"]),
+        ("incorruptible.arrays", "import torch\nfrom torch import nn", []),
+        ("incorruptible.tasks.digits", "from .protocol import Task\nfrom ..networks.mlp import mlp", []),
+        ("incorruptible.tasks.digits", "from ..objectives.sam import SAM", ["objectives"]),
+        ("incorruptible.tasks.__init__", "from .digits import Digits\nfrom ..runs import train", ["runs"]),
+    ],
+)
+def test_the_rule_sees_what_it_must(module: str, line: str, found: list[str]) -> None:
+    assert [text.split(" imports ")[1] for text in trespasses(ast.parse(line), module)] == found
+
+
+HEAVY = {"torch", "numpy", "scipy", "matplotlib", "pydantic", "safetensors", "rich", "transformers"}
+DOORS = [  # what is run, and what of HEAVY it may import
+    ("import incorruptible", set()),
+    ("import incorruptible; dir(incorruptible), incorruptible.Mistake, incorruptible.__version__", set()),
+    ("import incorruptible.cli", set()),
+    ("import sys; sys.argv[1:] = ['--version']; import incorruptible.__main__", set()),
+    ("import sys; sys.argv[1:] = ['--help']; import incorruptible.__main__", set()),
+    # typer itself looks for pydantic as soon as there is a command to run
+    ("import sys; sys.argv[1:] = ['measure', '--help']; import incorruptible.__main__", {"pydantic"}),
+    ("import incorruptible.records", {"numpy"}),
+    ("import incorruptible.statistics", {"numpy"}),
+]
+
+
+@pytest.mark.parametrize(("line", "allowed"), DOORS)
+def test_the_door_is_light(line: str, allowed: set[str]) -> None:
+    """Nothing heavy is imported before there is work for it: torch alone takes seconds."""
+    listed = "import atexit, json, sys; atexit.register(lambda: print('\\n' + json.dumps(sorted(sys.modules))))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{listed}; {line}"], capture_output=True, text=True, check=True, timeout=60
+    )
+    modules = {name.split(".")[0] for name in json.loads(done.stdout.strip().split("\n")[-1])}
+    assert "incorruptible" in modules
+    assert modules & HEAVY <= allowed
+
+
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="needs the resource usage of a child")
+def test_help_answers_at_once() -> None:
+    """The CPU time of the process, which, unlike the time on the wall, other work on the machine hardly changes."""
+    spent = []
+    for _ in range(5):
+        child = subprocess.Popen([sys.executable, "-m", "incorruptible", "--help"], stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)  # so that Popen does not wait for it again
+        assert child.returncode == 0
+        spent.append(usage.ru_utime + usage.ru_stime)
+    assert statistics.median(spent) < 0.4
+
+
+def test_the_face_and_its_homes_agree() -> None:
+    homes = list(incorruptible._HOMES)
+    assert homes == sorted(homes)
+    assert set(incorruptible.__all__) == {*homes, "Mistake", "__version__"}
+    assert len(set(incorruptible.__all__)) == len(incorruptible.__all__)
+    assert dir(incorruptible) == sorted(incorruptible.__all__)
+    assert set(incorruptible._HOMES.values()) <= set(FLOOR)
+
+
+def test_no_name_of_the_face_is_a_room() -> None:
+    """Importing a room sets it as an attribute of the package: `incorruptible.name` would then be the module."""
+    assert not set(incorruptible.__all__) & set(FLOOR)
+
+
+def test_the_face_is_sorted() -> None:
+    """Constants, then classes, then functions, as ruff's RUF022 has it; an abbreviation such as RWP counts as a constant."""
+
+    def kind(name: str) -> int:
+        return 0 if len(name) > 1 and name.isupper() else 1 if name[0].isupper() else 2
+
+    assert incorruptible.__all__ == sorted(incorruptible.__all__, key=lambda name: (kind(name), name))
+
+
+@pytest.mark.parametrize("name", [name for name in incorruptible.__all__ if name != "__version__"])
+def test_every_name_of_the_face_is_at_home(name: str) -> None:
+    thing = getattr(incorruptible, name)
+    if name in incorruptible._HOMES:
+        home = importlib.import_module(f"incorruptible.{incorruptible._HOMES[name]}")
+        assert getattr(home, name) is thing and name in home.__all__
+    if inspect.isclass(thing) or inspect.isfunction(thing):
+        assert thing.__doc__
+
+
+def test_type_checkers_see_the_same_face() -> None:
+    """What stands under TYPE_CHECKING in the package's own file is what `_HOMES` says."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If) and for_types_only(node)]
+    seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen == incorruptible._HOMES
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'incorruptible' has no attribute 'gaussian'"):
+        _ = incorruptible.gaussian
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_every_public_thing_says_what_it_is(path: Path) -> None:
+    """Modules, and what is public in them, begin with a sentence."""
+    tree = ast.parse(path.read_text())
+    kinds = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    things = [node for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+    silent = [
+        getattr(node, "name", "the module")
+        for node in [tree, *things]
+        if not (ast.get_docstring(node) or "").split("\n\n")[0].rstrip().endswith((".", ":"))
+    ]
+    assert silent == []

@@ -1,0 +1,382 @@
+"""One recipe, one folder: found again, killed and gone on with, measured once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from incorruptible import records, runs
+from incorruptible.corruptions import Gaussian
+from incorruptible.data import Batches
+from incorruptible.errors import Mistake
+from incorruptible.measuring import measure
+from incorruptible.recipes import Probe, Recipe
+from incorruptible.runs import Plan, Run, measured, open_run, train
+from incorruptible.scores import accuracy
+from incorruptible.tasks import load
+from incorruptible.training import load_weights, save_weights
+
+QUIET = Probe(draws=0)
+RWP = "rwp(gaussian-filter-max)"
+# shuffled by a DataLoader, with dropout and AdamW's state: all that a resumed training must find again
+OWN = """
+from pathlib import Path
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+from incorruptible import Task
+
+x, y = torch.load(Path(__file__).with_name("data.pt"))
+model = lambda: torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.ReLU(), torch.nn.Dropout(), torch.nn.Linear(7, 2))
+tensors = Task(model, test=(x, y), train=(x, y), validation=(x, y))
+loader = Task(model, test=(x, y), train=DataLoader(TensorDataset(x, y), 8, shuffle=True))
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    source = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 5, generator=source)
+    torch.save((x, (x[:, 0] > 0).long()), tmp_path / "data.pt")
+    file = tmp_path / "own.py"
+    file.write_text(OWN)
+    return file
+
+
+@pytest.fixture
+def recipe(own: Path) -> Recipe:
+    return Recipe(f"{own}:tensors", epochs=2, batch=8, probe=QUIET)
+
+
+def summary(run: Run) -> tuple[bytes, Any, Any, Any]:
+    """What must be the same where a training is done again."""
+    return run.weights.read_bytes(), *(run.record[name] for name in ("metrics", "at_peak", "skipped"))
+
+
+def test_what_a_run_leaves_behind(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    random, threads = torch.get_rng_state(), torch.get_num_threads()
+    seen: list[tuple[int, int]] = []
+    recipe = Recipe("digits", RWP, ".2", epochs=2, seed=3, probe=Probe(images=64, draws=2, early=(2,)))
+    run = train(
+        recipe, tmp_path / "home", checkpoint_every=0, progress=lambda epoch, all_, metrics: seen.append((epoch, all_))
+    )
+    assert sorted(path.name for path in run.folder.iterdir()) == ["recipe.json", "run.json", "weights.safetensors"]
+    assert seen == [(1, 2), (2, 2)]
+    assert open_run(run.folder).recipe == recipe.resolved() and run.recipe.seed == 3
+    made = run.record["made"]
+    assert made["torch"] == torch.__version__ and made["numpy"] == np.__version__ and made["seconds"] > 0
+    assert {"command", "incorruptible", "python", "machine", "device"} <= made.keys()
+    assert [(one["step"], one.get("epoch")) for one in run.record["metrics"]] == [(2, None), (8, 1), (16, 2)]
+    assert {"loss", "strength", "lr", "skipped", "probe_mean_ratio"} <= run.record["metrics"][-1].keys()
+    assert run.record["at_peak"]["probe_strength"] == 0.2
+    assert run.record["arrays"] == ["1.weight", "3.weight", "5.weight"]
+    assert torch.equal(torch.get_rng_state(), random) and torch.get_num_threads() == threads
+
+
+def test_a_second_call_finds_the_run(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = train(recipe, tmp_path)
+    times = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}
+    monkeypatch.delattr(runs, "Fit")
+    again = train(replace(recipe, strength="constant:0"), tmp_path)
+    assert again.folder == first.folder and again.record == first.record
+    assert {path: path.stat().st_mtime_ns for path in first.folder.iterdir()} == times
+
+
+def test_what_decides_the_bits_decides_the_folder(own: Path, recipe: Recipe, tmp_path: Path) -> None:
+    recipe = replace(recipe, epochs=1)
+    folders = [train(recipe, tmp_path).folder]
+    weights = tmp_path / "start.safetensors"
+    weights.write_bytes((folders[0] / "weights.safetensors").read_bytes())
+
+    def other(changed: Recipe, **given: Any) -> None:
+        folder = train(changed, tmp_path, **given).folder
+        assert folder not in folders
+        folders.append(folder)
+
+    for changes in ({"objective": "sam"}, {"strength": "0.1"}, {"seed": 1}, {"clip": 1.0}, {"start": str(weights)}):
+        other(replace(recipe, **changes))
+    other(recipe, threads=2)
+    moved = weights.rename(tmp_path / "moved.safetensors")
+    assert train(replace(recipe, start=str(moved)), tmp_path).folder == folders[5]  # its content counts, not its path
+    moved.write_bytes((folders[1] / "weights.safetensors").read_bytes())
+    other(replace(recipe, start=str(moved)))
+    own.write_text(OWN + "# the same in other words\n")
+    other(recipe)
+    x, y = torch.load(own.with_name("data.pt"))
+    torch.save((x, 1 - y), own.with_name("data.pt"))
+    other(recipe)
+
+
+class Stop(Exception):
+    pass
+
+
+CASES = {
+    "plain": Recipe("digits", epochs=3, batch=100, probe=Probe(images=64, draws=2)),
+    "rwp": Recipe("digits", RWP, "linear:0:0.3", epochs=3, batch=100, probe=QUIET),
+    "sam": Recipe("digits", "sam", "warmup-hold:0.5", epochs=3, batch=100, probe=QUIET),
+    "conv, plain": Recipe("digits:network=conv", epochs=3, batch=100, probe=QUIET),
+    "conv, rwp": Recipe("digits:network=conv", RWP, "0.2", epochs=3, batch=100, probe=QUIET),
+    "conv, sam": Recipe("digits:network=conv", "sam", "0.2", epochs=3, batch=100, probe=Probe(images=64, draws=2)),
+    "dropout": Recipe("{own}:loader", RWP, "0.2", epochs=3, optimizer="adamw", lr=0.01, decay="constant", probe=QUIET),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_stopped_training_ends_in_the_same_bits(case: str, own: Path, tmp_path: Path) -> None:
+    recipe = replace(CASES[case], task=CASES[case].task.format(own=own))
+    whole = summary(train(recipe, tmp_path / "whole"))
+    for last in (1, 2, 3):
+        home, epochs = tmp_path / f"stopped after {last}", []
+
+        def stop(epoch: int, *rest: Any, last: int = last) -> None:
+            if epoch == last:
+                raise Stop
+
+        with pytest.raises(Stop):
+            train(recipe, home, checkpoint_every=0, progress=stop)
+        run = train(recipe, home, progress=lambda epoch, *rest, epochs=epochs: epochs.append(epoch))
+        assert summary(run) == whole
+        assert epochs == list(range(min(last, 2) + 1, 4))  # it went on, and did not begin again
+        assert not (run.folder / "checkpoint.pt").exists()
+
+
+KILLED = """
+import json, sys, time
+from pathlib import Path
+from incorruptible.recipes import parse
+from incorruptible.runs import train
+
+def wait(epoch, *rest):
+    if epoch == 2:
+        print("two epochs", flush=True)
+        time.sleep(60)
+
+train(parse(json.loads(sys.argv[1])), Path(sys.argv[2]), checkpoint_every=0, progress=wait)
+"""
+
+
+@pytest.mark.parametrize("case", ["plain", "rwp", "conv, sam"])
+def test_a_killed_training_ends_in_the_same_bits(case: str, tmp_path: Path) -> None:
+    recipe = CASES[case].resolved()
+    command = [sys.executable, "-c", KILLED, json.dumps(recipe.plain()), str(tmp_path / "killed")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        try:
+            assert child.stdout.readline() == "two epochs\n"
+        finally:
+            child.send_signal(signal.SIGKILL)
+    (folder,) = (tmp_path / "killed").iterdir()
+    with pytest.raises(Mistake, match="is not finished"):
+        open_run(folder)
+    epochs: list[int] = []
+    run = train(recipe, tmp_path / "killed", progress=lambda epoch, *rest: epochs.append(epoch))
+    assert run.folder == folder and epochs == [3]
+    assert summary(run) == summary(train(recipe, tmp_path / "whole"))
+
+
+def test_a_torn_checkpoint_only_costs_its_epochs(recipe: Recipe, tmp_path: Path) -> None:
+    def stop(*rest: Any) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        train(recipe, tmp_path / "torn", checkpoint_every=0, progress=stop)
+    (checkpoint,) = (tmp_path / "torn").glob("*/checkpoint.pt")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    assert summary(train(recipe, tmp_path / "torn")) == summary(train(recipe, tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "run.json"])
+@pytest.mark.parametrize("harm", ["altered", "torn", "gone"])
+def test_a_damaged_run_is_trained_again(file: str, harm: str, recipe: Recipe, tmp_path: Path) -> None:
+    run = train(recipe, tmp_path)
+    before, path = summary(run), run.folder / file
+    content = path.read_bytes()
+    path.write_bytes(content[:-9] if harm == "torn" else content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    if harm == "gone":
+        path.unlink()
+    with pytest.raises(Mistake, match=str(run.folder)):
+        open_run(run.folder).model()
+    again = train(recipe, tmp_path)
+    assert summary(again) == before
+    again.model()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "no such folder"),
+        ([], "is no run: it has no run.json"),
+        (["recipe.json"], "is not finished: give the same train command again"),
+    ],
+)
+def test_what_is_no_run_is_not_opened(content: list[str] | None, says: str, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    if content is not None:
+        folder.mkdir()
+        for name in content:
+            records.write(folder / name, {})
+    with pytest.raises(Mistake, match=f"folder.* ?{says}"):
+        open_run(folder)
+
+
+def test_fine_tuning_begins_at_the_given_weights(recipe: Recipe, tmp_path: Path) -> None:
+    first = train(recipe, tmp_path)
+    still = train(replace(recipe, start=str(first.weights), lr=0.0, seed=1), tmp_path)
+    assert still.folder != first.folder and still.weights.read_bytes() == first.weights.read_bytes()
+    further = train(replace(recipe, start=str(first.weights), seed=1), tmp_path)
+    assert further.record["metrics"][0]["loss"] < first.record["metrics"][0]["loss"]
+    with pytest.raises(Mistake, match="no such file of weights"):
+        train(replace(recipe, start=str(tmp_path / "none.safetensors")), tmp_path)
+
+
+def test_a_task_without_training_data_cannot_be_trained(own: Path, tmp_path: Path) -> None:
+    own.write_text(OWN + "tested = Task(model, test=(x, y))\n")
+    with pytest.raises(Mistake, match="has no train data"):
+        train(Recipe(f"{own}:tested"), tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+SWEEP = Plan("gaussian-filter-max:0,.3", draws=3)
+
+
+def test_a_run_is_measured_as_by_hand(recipe: Recipe, tmp_path: Path) -> None:
+    run = train(recipe, tmp_path)
+    found = measured(run, SWEEP)
+    task = load(recipe.task)
+    by_hand = measure(
+        run.model(),
+        accuracy,
+        Batches(task.test, 1024),
+        Gaussian("filter-max"),
+        (0, 0.3),
+        draws=3,
+        seed=0,
+        keep_examples=True,
+    )
+    np.testing.assert_array_equal(found["score"], by_hand.values)
+    assert by_hand.examples is not None and found["loss"].shape == (2, 3)
+    np.testing.assert_array_equal(found["score by example"], by_hand.examples.mean(1))
+
+
+def test_a_run_is_measured_once_and_never_trained_for_it(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, calls, real = train(recipe, tmp_path), [], runs.measure_all
+    before = run.weights.stat().st_mtime_ns
+    monkeypatch.setattr(runs, "measure_all", lambda *a, **k: calls.append(1) or real(*a, **k))
+    first = measured(run, SWEEP)
+    assert all(np.array_equal(first[name], array) for name, array in measured(run, SWEEP).items()) and len(calls) == 1
+    for others, plan in enumerate(
+        (replace(SWEEP, draws=4), replace(SWEEP, purpose="validation"), replace(SWEEP, part="train"))
+    ):
+        measured(run, plan)
+        assert len(calls) == 2 + others
+    monkeypatch.delattr(runs, "Fit")
+    assert train(recipe, tmp_path).weights.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("suffix", ["json", "safetensors"])
+def test_altered_measures_are_taken_again(suffix: str, recipe: Recipe, tmp_path: Path) -> None:
+    run = train(recipe, tmp_path)
+    first = measured(run, SWEEP)
+    (file,) = (run.folder / "measures").glob(f"*.{suffix}")
+    content = file.read_bytes()
+    file.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    again = measured(run, SWEEP)
+    assert all(np.array_equal(first[name], array) for name, array in again.items())
+    assert file.read_bytes() == content
+
+
+class Tied(nn.Module):
+    """As a language model: the same tensor goes in and out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(6, 4)
+        self.head = nn.Linear(4, 6, bias=False)
+        self.head.weight = self.embed.weight
+
+
+def test_weights_make_the_round_trip(tmp_path: Path) -> None:
+    for make in (Tied, lambda: nn.Sequential(nn.Conv1d(2, 3, 2), nn.BatchNorm1d(3))):
+        one, other = make(), make()
+        save_weights(one, tmp_path / "w.safetensors")
+        load_weights(other, tmp_path / "w.safetensors")
+        assert all(torch.equal(one.state_dict()[name], value) for name, value in other.state_dict().items())
+    tied, file = Tied(), tmp_path / "tied.safetensors"
+    save_weights(tied, file)
+    other = Tied()
+    load_weights(other, file)
+    assert len(load_file(file)) == 1 and other.head.weight is other.embed.weight
+    assert torch.equal(other.head.weight, tied.head.weight)
+
+
+@pytest.mark.parametrize(
+    "wrap", [dict, lambda state: {"state_dict": state, "epoch": 3}, lambda state: {"model": state}]
+)
+@pytest.mark.parametrize("suffix", ["pt", "pth", "bin"])
+def test_checkpoints_of_torch_are_read(wrap: Any, suffix: str, tmp_path: Path) -> None:
+    one, other, file = nn.Linear(3, 2), nn.Linear(3, 2), tmp_path / f"w.{suffix}"
+    torch.save(wrap(one.state_dict()), file)
+    load_weights(other, file)
+    assert torch.equal(one.weight, other.weight) and torch.equal(one.bias, other.bias)
+
+
+class Mischief:
+    """A pickle that would make a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        return Path.mkdir, (self.folder,)
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 2))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    places = {
+        name: tmp_path / name for name in ("torn.safetensors", "other.safetensors", "more.safetensors", "wide.pt")
+    }
+    save_weights(model, places["torn.safetensors"])
+    whole = places["torn.safetensors"].read_bytes()
+    save_weights(nn.Linear(3, 2), places["other.safetensors"])
+    save_weights(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1)), places["more.safetensors"])
+    torch.save(nn.Sequential(nn.Linear(9, 2)).state_dict(), places["wide.pt"])
+    torch.save({"0.weight": Mischief(tmp_path / "made")}, tmp_path / "code.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({"0.weight": 3}, tmp_path / "number.pt")
+    (tmp_path / "text.pt").write_text("weights")
+    (tmp_path / "empty.pt").touch()
+    table = {
+        "none.safetensors": "no such file",
+        "other.safetensors": "lacks 0.weight, 0.bias: these are the weights of another model",
+        "more.safetensors": "has, and the model lacks, 1.",
+        "wide.pt": r"other shapes: 0.weight \(2, 9\) for \(2, 3\)",
+        "code.pt": "cannot be read safely",
+        "list.pt": "no state_dict",
+        "number.pt": "no state_dict",
+        "text.pt": "cannot be read",
+        "empty.pt": "cannot be read",
+    }
+    for name, says in table.items():
+        with pytest.raises(Mistake, match=f"{name}.*{says}"):
+            load_weights(model, tmp_path / name)
+    for length in (0, 4, 20, len(whole) - 1):
+        places["torn.safetensors"].write_bytes(whole[:length])
+        with pytest.raises(Mistake, match=r"torn\.safetensors cannot be read as weights"):
+            load_weights(model, places["torn.safetensors"])
+    assert not (tmp_path / "made").exists()
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())

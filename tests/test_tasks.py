@@ -1,0 +1,192 @@
+"""Model and data under one name: the package's digits, and tasks of the user's own."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from incorruptible import tasks
+from incorruptible.data import Batches, digits, fingerprint
+from incorruptible.errors import Mistake
+from incorruptible.tasks import Task
+
+OWN = """
+import torch
+from incorruptible import Task
+
+task = Task(model=lambda: torch.nn.Linear(4, 2), test=(torch.zeros(6, 4), torch.zeros(6, dtype=torch.long)))
+
+
+def make():
+    return task
+
+
+def broken():
+    raise RuntimeError("no data\\nat all")
+
+
+def other():
+    return 3
+
+
+number = 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    file = tmp_path / "own.py"
+    file.write_text(OWN)
+    return file
+
+
+@pytest.mark.parametrize(("split", "sizes"), [("small", [500, 300, 997]), ("full", [1000, 200, 597])])
+def test_digits_are_split_into_equal_classes(split: str, sizes: list[int]) -> None:
+    parts = digits(split)
+    assert list(parts) == ["train", "validation", "test"]
+    whole = torch.bincount(torch.cat([labels for _, labels in parts.values()]))
+    assert whole.sum() == 1797
+    for (images, labels), size in zip(parts.values(), sizes, strict=True):
+        assert images.shape == (size, 1, 8, 8) and labels.shape == (size,)
+        assert (torch.bincount(labels) - size * whole / 1797).abs().max() <= 2
+    train = parts["train"][0]
+    assert abs(float(train.mean())) < 1e-6
+    for images, _ in parts.values():
+        sixteenths = 16 * (images - train.min())  # pixels are whole numbers from 0 to 16, less one mean
+        torch.testing.assert_close(sixteenths, sixteenths.round(), atol=1e-4, rtol=0)
+        assert (images.min(), images.max()) == (train.min(), train.min() + 1)
+
+
+@pytest.mark.parametrize("split", ["small", "full"])
+def test_both_splits_cut_one_order_that_never_changes(split: str) -> None:
+    """The checksum of all labels in their order: runs of one version must be comparable with those of the next."""
+    parts = digits(split)
+    labels = torch.cat([labels for _, labels in parts.values()]).to(torch.uint8)
+    assert hashlib.sha256(labels.numpy().tobytes()).hexdigest()[:16] == "e8b85d87a96465ae"
+    pixels = torch.cat([images for images, _ in parts.values()]).flatten(1)
+    shades = (16 * (pixels - pixels.min())).round().to(torch.uint8)
+    assert len({shade.numpy().tobytes() for shade in shades}) == 1797  # no image is in two parts
+
+
+def test_the_names_of_digits() -> None:
+    assert tasks.canonical("digits:split=small:network=conv") == "digits:network=conv"
+    assert tasks.load("digits:network=conv").name == "digits:network=conv"
+    conv, mlp = tasks.load("digits:network=conv").model(), tasks.load("digits").model()
+    x = digits()["test"][0][:2]
+    assert conv(x).shape == mlp(x).shape == (2, 10)
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in conv.modules())
+    with pytest.raises(Mistake, match="No split 'big'"):
+        digits("big")
+
+
+@pytest.mark.parametrize("name", ["task", "make"])
+def test_a_task_of_ones_own(own: Path, name: str) -> None:
+    task = tasks.load(f"{own}:{name}")
+    assert isinstance(task, Task) and task.test[0].shape == (6, 4)
+    assert task.name == f"{own}:{name}"
+    assert task.source == hashlib.sha256(OWN.encode()).hexdigest()[:16]
+    assert tasks.canonical(f"{own}:{name}") == f"{own}:{name}"
+
+
+def test_a_task_in_a_module(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = own.parent / "ownpackage"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "inner.py").write_text(OWN)
+    monkeypatch.syspath_prepend(own.parent)
+    assert tasks.load("ownpackage.inner:make").test[0].shape == (6, 4)
+
+
+def test_a_file_may_import_its_neighbours(own: Path) -> None:
+    (own.parent / "neighbour_of_own.py").write_text(OWN)
+    own.write_text("from neighbour_of_own import task\n")
+    assert tasks.load(f"{own}:task").test[0].shape == (6, 4)
+
+
+def test_a_file_runs_as_python_runs_it(own: Path) -> None:
+    checks = "assert f.__annotations__ == {'x': int} and __name__ != '__main__' and __file__.endswith('own.py')"
+    own.write_text(f"{OWN}\ndef f(x: int): ...\n{checks}\n")
+    assert tasks.load(f"{own}:task").model().out_features == 2
+
+
+def test_a_file_changed_within_a_second_is_read_anew(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python keeps compiled files by size and second; what runs must be what the run's identity hashes."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    for classes in (2, 3, 4):
+        own.write_text(OWN.replace("Linear(4, 2)", f"Linear(4, {classes})"))
+        assert tasks.load(f"{own}:task").model().out_features == classes
+    assert [path.name for path in own.parent.iterdir()] == ["own.py"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("nowhere.py:task", "nowhere.py: no such file.*FILE.py:NAME"),
+        ("no.such_module:task", "no.such_module cannot be imported: ModuleNotFoundError"),
+        ("{own}:taks", "No task in .*own.py 'taks' here. Did you mean 'task'?"),
+        ("{own}:broken", r"calling broken\(\) raised RuntimeError: no data$"),
+        ("{own}:other", "is int; an incorruptible.Task"),
+        ("{own}:number", "is int; an incorruptible.Task"),
+        ("{empty}:task", "nothing there is a task"),
+        ("{syntax}:task", "syntax.py cannot be run: SyntaxError"),
+        ("{raises}:task", "raises.py cannot be run: ValueError: at import"),
+        ("{exits}:task", "exits.py cannot be run: SystemExit"),
+        ("digts", "Did you mean 'digits'?"),
+        ("digits:netwrok=conv", "Did you mean 'network'?"),
+    ],
+)
+def test_what_is_no_task_is_refused(own: Path, text: str, says: str) -> None:
+    contents = {
+        "empty": "",
+        "syntax": "def (",
+        "raises": "raise ValueError('at import\\nand more')",
+        "exits": "raise SystemExit(0)",
+    }
+    for name, content in contents.items():
+        (own.parent / f"{name}.py").write_text(content)
+    places = {name: own.parent / f"{name}.py" for name in ("own", *contents)}
+    with pytest.raises(Mistake, match=says):
+        tasks.load(text.format(**places))
+
+
+def test_a_part_that_the_task_lacks_is_named(own: Path) -> None:
+    with pytest.raises(Mistake, match=r"own.py:task has no train data: give the Task train="):
+        tasks.load(f"{own}:task").part("train")
+
+
+def test_the_order_of_batches_depends_on_its_name_alone() -> None:
+    data = torch.arange(10), torch.arange(10) * 2
+
+    def seen(size: int, order: Any) -> list[int]:
+        batches = list(Batches(data, size, order))
+        assert all(torch.equal(2 * x, y) for x, y in batches) and len(batches) == len(Batches(data, size, order))
+        return torch.cat([x for x, _ in batches]).tolist()
+
+    torch.manual_seed(0)
+    first = seen(4, (3, "order", 7))
+    torch.manual_seed(1)
+    assert seen(3, (3, "order", 7)) == first != seen(4, (3, "order", 8))
+    assert sorted(first) == seen(4, None) == list(range(10)) != first
+    assert [len(x) for x, _ in Batches(data, 4)] == [4, 4, 2]
+    again = Batches(data, 4, (0,))
+    assert [x.tolist() for x, _ in again] == [x.tolist() for x, _ in again]
+
+
+def test_whatever_makes_its_own_batches_is_left_alone() -> None:
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.zeros(4, 2)), 2)
+    assert tasks.batches(loader, 64) is loader
+    assert isinstance(tasks.batches((torch.zeros(4),), 2), Batches)
+
+
+def test_a_fingerprint_is_of_what_the_data_hold() -> None:
+    x, y = torch.arange(6.0).reshape(2, 3), torch.tensor([0, 1])
+    own = fingerprint((x, y))
+    assert fingerprint([x.clone(), y.clone()]) == own
+    assert fingerprint((x.T.contiguous().T, y)) == own  # where and how it lies does not matter
+    others = [(x + 1, y), (x.reshape(3, 2), y), (x.double(), y), (y, x), (x,), None, [1, 2], [1, 2, 3]]
+    assert len({own, *map(fingerprint, others)}) == 1 + len(others)
