@@ -20,7 +20,7 @@ from incorruptible.batchnorm import fold_batchnorm
 from incorruptible.corruptions import Gaussian, parse
 from incorruptible.data import Batches
 from incorruptible.errors import Mistake
-from incorruptible.measuring import Scores, measure, measure_all
+from incorruptible.measuring import Chips, Scores, measure, measure_all
 from incorruptible.scores import accuracy, cross_entropy
 from incorruptible.streams import Draw
 
@@ -292,7 +292,9 @@ def test_each_example_is_kept_on_request(data: Any) -> None:
 
 
 def test_several_scores_meet_the_same_chips(data: Any) -> None:
-    both = measure_all(made(dense), {"a": accuracy, "l": cross_entropy}, data, FILTER_MAX, [0.2], draws=3, seed=0)
+    both = measure_all(
+        made(dense), {"a": accuracy, "l": cross_entropy}, data, Chips(FILTER_MAX, [0.2], draws=3, seed=0)
+    )
     for name, score in (("a", accuracy), ("l", cross_entropy)):
         alone = measure(made(dense), score, data, FILTER_MAX, [0.2], draws=3, seed=0)
         np.testing.assert_array_equal(both[name].values, alone.values)

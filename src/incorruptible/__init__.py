@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         parse_sweep,
     )
     from .landscape import Health, health, tolerated
-    from .measuring import Scores, measure, measure_all
+    from .measuring import Chips, Scores, measure, measure_all
     from .objectives import ASAM, RWP, RWPSAM, SAM, MixedRWP, Plain
     from .points import Objective, Point
     from .recipes import Probe, Recipe
@@ -46,6 +46,7 @@ _HOMES = {
     "ASAM": "objectives",
     "Array": "arrays",
     "Audit": "auditing",
+    "Chips": "measuring",
     "Constant": "strengths",
     "Corruption": "corruptions",
     "Cosine": "strengths",
@@ -106,6 +107,7 @@ __all__ = [
     "SAM",
     "Array",
     "Audit",
+    "Chips",
     "Constant",
     "Corruption",
     "Cosine",

@@ -66,67 +66,79 @@ def health(
     mode; weights, gradients, running statistics and torch's generators are as before afterwards.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
-    squares, norms, losses, steeps = 0.0, 0.0, [], []
     with _untouched(model), _Dead(model) as dead:
         clean_loss, g0 = _gradient(model, parameters, loss, batch)
         hits = float(accuracy(model, batch).detach().mean()) if accuracy is not None else math.nan
-        flat0 = _flat(g0)
-        total = torch.zeros_like(flat0)
-        by_id = {id(p): g for p, g in zip(parameters, g0, strict=True)}
-        g0_of = {a.name: by_id[id(a.parameter)] for a in arrays if id(a.parameter) in by_id}
+        visits = []
+        total = torch.zeros_like(_flat(g0))
         for k in range(draws):
-            own, value, predicted, climbed = torch.zeros_like(flat0), 0.0, 0.0, False
-
-            def look(point: Point, k: int = k) -> Grads:
-                nonlocal value, predicted, own, climbed
-                if point.share == 0:
-                    climbed = True
-                    with replaced(arrays, point.values):
-                        _, grads = _gradient(
-                            model,
-                            [a.parameter for a in arrays if a.parameter.requires_grad],
-                            loss,
-                            climbs[k % len(climbs)],
-                        )
-                    names = [a.name for a in arrays if a.parameter.requires_grad]
-                    return dict(zip(names, grads, strict=True))
-                if point.values is not None and climbed:
-                    predicted += point.share * _first_order(arrays, point, g0_of)
-                dead.watching = point.values is not None or objective.passes == 1
-                with replaced(arrays, point.values):
-                    one, grads = _gradient(model, parameters, loss, batch)
-                dead.watching = False
-                own, value = own + point.share * _flat(grads), value + point.share * one
-                return {}
-
-            walk(objective(arrays, strength, Draw(seed, "probe", k)), look)
-            losses.append(value)
-            square = float(own.square().sum())
-            total, squares, norms = total + own, squares + square, norms + math.sqrt(square)
-            if predicted:
-                steeps.append((value - clean_loss) / predicted)
-    mean = total / draws
-    mean_square = float(mean.square().sum())
-    trace = max(0.0, (squares - draws * mean_square) / (draws - 1)) if draws > 1 else math.nan
+            visit = _Visit(
+                model, arrays, parameters, loss, batch, climbs[k % len(climbs)] if climbs else batch, g0, dead
+            )
+            walk(objective(arrays, strength, Draw(seed, "probe", k)), visit)
+            total += visit.gradient
+            visits.append((visit.loss, float(visit.gradient.norm()), visit.predicted))
+    losses, norms, predicted = torch.tensor(visits, dtype=torch.float64).T
+    mean, flat0 = total / draws, _flat(g0)
+    mean_square, norm0 = float(mean.square().sum()), float(flat0.norm())
+    trace = max(0.0, float(norms.square().sum() - draws * mean_square) / (draws - 1)) if draws > 1 else math.nan
     signal = math.sqrt(max(0.0, mean_square - trace / draws)) if draws > 1 else math.sqrt(mean_square)
-    norm0 = float(flat0.norm())
-    losses_ = torch.tensor(losses, dtype=torch.float64)
-    cosine = mean @ flat0 / (mean.norm() * flat0.norm()).clamp_min(1e-30)
-    climbing = steeps and math.isfinite(sum(steeps))
+    climbed = predicted != 0
     return Health(
         strength=strength,
         clean_loss=clean_loss,
         clean_accuracy=hits,
-        perturbed_loss=float(losses_.mean()),
-        loss_variation=float(losses_.std() / losses_.mean()) if draws > 1 and float(losses_.mean()) else math.nan,
+        perturbed_loss=float(losses.mean()),
+        loss_variation=float(losses.std() / losses.mean()) if draws > 1 and float(losses.mean()) else math.nan,
         clean_norm=norm0,
-        norm_ratio=norms / draws / norm0 if norm0 else math.nan,
+        norm_ratio=float(norms.mean()) / norm0 if norm0 else math.nan,
         mean_ratio=signal / norm0 if norm0 else math.nan,
         signal_to_noise=min(1e6, signal / math.sqrt(max(trace, 1e-30))) if trace == trace else math.nan,
-        cosine=float(cosine),
+        cosine=float(mean @ flat0 / (mean.norm() * flat0.norm()).clamp_min(1e-30)),
         dead=dead.share(),
-        steepness=sum(steeps) / len(steeps) if climbing else math.nan,
+        steepness=float(((losses - clean_loss)[climbed] / predicted[climbed]).mean()) if climbed.any() else math.nan,
     )
+
+
+class _Visit:
+    """One walk of an objective: its loss and flat gradient on the whole batch, climbing along that of a mini-batch."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        arrays: Sequence[Array],
+        parameters: Sequence[Tensor],
+        loss: Loss,
+        batch: Any,
+        climb: Any,
+        g0: Sequence[Tensor],
+        dead: _Dead,
+        alone: bool,
+    ) -> None:
+        self.model, self.arrays, self.parameters = model, arrays, parameters
+        self.loss_of, self.batch, self.climb, self.dead, self.alone = loss, batch, climb, dead, alone
+        self.climbing = [array for array in arrays if array.parameter.requires_grad]
+        by_id = {id(p): g for p, g in zip(parameters, g0, strict=True)}
+        self.slopes = [(array, by_id[id(array.parameter)]) for array in self.climbing]
+        self.gradient, self.loss, self.predicted, self.looked = torch.zeros_like(_flat(g0)), 0.0, 0.0, False
+
+    def __call__(self, point: Point) -> Grads:
+        if point.share == 0:
+            self.looked = True
+            with replaced(self.arrays, point.values):
+                _, grads = _gradient(self.model, [a.parameter for a in self.climbing], self.loss_of, self.climb)
+            return {array.name: g for array, g in zip(self.climbing, grads, strict=True)}
+        if point.values is not None and self.looked:  # <g0, e>, what the slope says of the step
+            self.predicted += point.share * sum(
+                float(((point.values(array) - array.value) * slope).sum()) for array, slope in self.slopes
+            )
+        self.dead.watching = point.values is not None or self.alone
+        with replaced(self.arrays, point.values):
+            loss, grads = _gradient(self.model, self.parameters, self.loss_of, self.batch)
+        self.dead.watching = False
+        self.gradient += point.share * _flat(grads)
+        self.loss += point.share * loss
+        return {}
 
 
 def tolerated(
@@ -200,11 +212,6 @@ def _gradient(model: nn.Module, parameters: Sequence[Tensor], loss: Loss, batch:
 
 def _flat(grads: Sequence[Tensor]) -> Tensor:
     return torch.cat([g.flatten().float() for g in grads])
-
-
-def _first_order(arrays: Sequence[Array], point: Point, g0: dict[str, Tensor]) -> float:
-    assert point.values is not None
-    return sum(float(((point.values(a) - a.value) * g0[a.name]).sum()) for a in arrays if a.name in g0)
 
 
 class _Dead:

@@ -8,9 +8,12 @@ from typing import ClassVar, NamedTuple, Protocol
 from torch import Tensor
 
 from .arrays import Array
+from .errors import Mistake, unknown
 from .streams import Draw
 
-__all__ = ["Grads", "Objective", "Path", "Point", "walk"]
+__all__ = ["POLICIES", "Grads", "Objective", "Path", "Point", "policy_of", "walk"]
+
+POLICIES = ("noisy", "clean", "frozen")
 
 Grads = dict[str, Tensor]
 
@@ -56,3 +59,15 @@ def walk(path: Path, look: Callable[[Point], Grads]) -> None:
         return
     finally:
         path.close()
+
+
+def policy_of(objective: Objective, wanted: str | None) -> str:
+    """Which pass moves BatchNorm's running statistics: "noisy", "clean" or "frozen"; a `Mistake` for one that never comes."""
+    policy = wanted or ("clean" if objective.clean else "noisy")
+    if policy not in POLICIES:
+        raise unknown("BatchNorm policy", policy, POLICIES)
+    if policy == "clean" and not objective.clean:
+        raise Mistake(f"batchnorm='clean': {objective} never visits the clean weights; use 'noisy' or 'frozen'.")
+    if policy == "noisy" and objective.clean and objective.passes == 1:
+        raise Mistake(f"batchnorm='noisy': {objective} visits the clean weights alone; use 'clean' or 'frozen'.")
+    return policy

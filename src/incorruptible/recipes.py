@@ -9,6 +9,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from . import objectives, strengths, tasks
 from .errors import Mistake, unknown
+from .points import policy_of
 
 __all__ = ["Probe", "Recipe", "parse"]
 
@@ -76,8 +77,7 @@ class Recipe:
     def resolved(self) -> Recipe:
         """The same recipe with every text in its canonical form. Raises `Mistake` for a text that says nothing."""
         objective = objectives.parse(self.objective)
-        if self.batchnorm == "clean" and not objective.clean:
-            raise Mistake(f"batchnorm 'clean': {objective} never visits the clean weights; use 'noisy' or 'frozen'.")
+        policy_of(objective, self.batchnorm)
         return replace(
             self,
             task=tasks.canonical(self.task),

@@ -21,7 +21,7 @@ from . import records
 from .corruptions import parse_sweep
 from .data import fingerprint
 from .errors import Mistake
-from .measuring import measure_all
+from .measuring import Chips, measure_all
 from .recipes import Recipe, parse
 from .scores import cross_entropy
 from .tasks import Task, batches, load
@@ -213,21 +213,18 @@ def measured(run: Run, plan: Plan, task: Task | None = None, threads: int = 1) -
         except Mistake:
             pass  # made again below
     task = task or run.task()
-    model, sweep = run.model(task), parse_sweep(plan.sweep)
-    recalibrated = plan.batchnorm == "recalibrated"
     with _threads(threads):
-        found = measure_all(
-            model,
-            {"score": task.score, "loss": cross_entropy},
-            batches(task.part(plan.part), 1024),
-            sweep.corruption,
-            sweep.strengths,
+        chips = Chips(
+            *parse_sweep(plan.sweep),
             draws=plan.draws,
             seed=plan.seed,
             purpose=plan.purpose,
             batchnorm=plan.batchnorm,
-            calibration=batches(task.part("train"), 1024) if recalibrated else None,
-            keep_examples=True,
+            calibration=batches(task.part("train"), 1024) if plan.batchnorm == "recalibrated" else None,
+        )
+        data = batches(task.part(plan.part), 1024)
+        found = measure_all(
+            run.model(task), {"score": task.score, "loss": cross_entropy}, data, chips, keep_examples=True
         )
     examples = found["score"].examples
     assert examples is not None

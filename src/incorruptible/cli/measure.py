@@ -48,6 +48,7 @@ def measure(
             raise Mistake(f"{path} is there already; --force overwrites it.")
     if part not in ("test", "validation", "train"):
         raise unknown("part of the data", part, ["test", "validation", "train"])
+    from ..arrays import select
     from ..corruptions import parse_sweep
     from ..measuring import measure as measure_model
     from ..tasks import batches
@@ -61,17 +62,10 @@ def measure(
         read = (each.corruption, each.strengths[0])
     task, model = target_of(target, weights, seed)
     model.to(device_of(device))
-    folded, policy = model, batchnorm
-    if batchnorm == "folded":
-        from ..batchnorm import fold_batchnorm
-
-        folded, policy = fold_batchnorm(model), "as-is"
-    from ..arrays import select
-
-    arrays = select(folded, also=also or (), without=protect or ())
+    arrays = select(model, also=also or (), without=protect or ())
     with progress("measure") as tell:
         scores = measure_model(
-            folded,
+            model,
             task.score,
             batches(task.part(part), batch),
             sweep.corruption,
@@ -82,14 +76,10 @@ def measure(
             reads=reads,
             read=read,
             arrays=arrays,
-            batchnorm=policy,
+            batchnorm=batchnorm,
             calibration=batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
             progress=lambda done, total: tell(done, total, "chips"),
         )
-    if batchnorm == "folded":
-        from dataclasses import replace
-
-        scores = replace(scores, batchnorm="folded")
     found = {
         "target": target,
         "corruption": scores.corruption,

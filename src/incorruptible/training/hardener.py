@@ -12,14 +12,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..arrays import Array, replaced, select
 from ..batchnorm import Statistics
-from ..errors import Mistake, unknown
-from ..points import Grads, Objective, Path, Point, walk
+from ..errors import Mistake
+from ..points import Grads, Objective, Path, Point, policy_of, walk
 from ..streams import Draw
 from ..strengths import Schedule, checked
 
 __all__ = ["Hardener"]
-
-_POLICIES = ("noisy", "clean", "frozen")
 
 
 class Hardener:
@@ -68,15 +66,9 @@ class Hardener:
             raise Mistake(f"steps={steps} and accumulate={accumulate}: both are at least 1.")
         if not callable(strength):
             raise Mistake(f"strength={strength!r} is no schedule: Constant({strength!r}) makes one of a number.")
-        policy = batchnorm or ("clean" if objective.clean else "noisy")
-        if policy not in _POLICIES:
-            raise unknown("BatchNorm policy", policy, _POLICIES)
-        if policy == "clean" and not objective.clean:
-            raise Mistake(f"batchnorm='clean': {objective} never visits the clean weights; use 'noisy' or 'frozen'.")
-        if policy == "noisy" and objective.clean and objective.passes == 1:
-            raise Mistake(f"batchnorm='noisy': {objective} visits the clean weights alone; use 'clean' or 'frozen'.")
         self.model, self.objective, self.schedule = model, objective, strength
-        self.steps, self.seed, self.accumulate, self.batchnorm = steps, seed, accumulate, policy
+        self.steps, self.seed, self.accumulate = steps, seed, accumulate
+        self.batchnorm = policy_of(objective, batchnorm)
         self.arrays = list(select(model) if arrays is None else arrays)
         self.calls = 0
         self.skipped = 0
@@ -94,7 +86,7 @@ class Hardener:
 
     @property
     def progress(self) -> float:
-        """0 at the first step, 1 from the last step on."""
+        """0 at the first step, 1 from the last step on; 0 where there is only one."""
         return min(1.0, self.step / max(1, self.steps - 1))
 
     @property

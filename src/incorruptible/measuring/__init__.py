@@ -1,0 +1,189 @@
+"""How well a network does on many chips: paired draws, and never a mean without its n."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..arrays import Array
+from ..batchnorm import Statistics, evaluating, recalibrate_batchnorm
+from ..corruptions import Corruption, equivalent
+from ..errors import Mistake
+from ..scores import Score, moved, predict
+from .chips import Chips
+from .results import Scores
+
+__all__ = ["Chips", "Scores", "measure", "measure_all"]
+
+ScoreFunction = Score | Callable[[nn.Module, Any], Tensor]
+Examples = NDArray[np.float32]
+
+
+def measure(
+    model: nn.Module,
+    score: ScoreFunction,
+    data: Iterable[Any],
+    corruption: Corruption,
+    strengths: Sequence[float],
+    *,
+    draws: int,
+    seed: int,
+    purpose: str = "test",
+    reads: int = 1,
+    read: tuple[Corruption, float] | None = None,
+    arrays: Sequence[Array] | None = None,
+    batchnorm: str = "as-is",
+    calibration: Iterable[Any] | None = None,
+    keep_examples: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """The score of `model` on `draws` chips at each strength.
+
+    `score(model, batch)` gives one number for each example, [b]; `data` is iterated once for each chip and strength, so
+    it must start anew each time (a list or a DataLoader that does not shuffle, not a generator). Batches are moved to the
+    model's device. Draw k is the same chip at every strength, and in every model whose arrays have the same names; chips
+    of different `purpose` are different. At strength 0 all chips are the same, and one is measured.
+
+    With `read=(corruption, strength)` each chip is read `reads` times, and each read adds an error of its own on top of
+    the chip's. `batchnorm` is "as-is", "folded" (into the convolution before the noise is drawn; `arrays` are found again
+    by name) or "recalibrated" (running statistics computed anew on every chip from the inputs in `calibration`). Restores
+    weights, statistics and modes, also after an error. Raises `Mistake` for data that is empty or cannot be iterated
+    twice, a score of the wrong shape, draws or reads below 1, a negative strength, and a policy that does not fit.
+    """
+    chips = Chips(corruption, strengths, draws, seed, purpose, reads, read, batchnorm, calibration)
+    found = measure_all(model, {"": score}, data, chips, arrays=arrays, keep_examples=keep_examples, progress=progress)
+    return found[""]
+
+
+def measure_all(
+    model: nn.Module,
+    scores: Mapping[str, ScoreFunction],
+    data: Iterable[Any],
+    chips: Chips,
+    *,
+    arrays: Sequence[Array] | None = None,
+    keep_examples: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Scores]:
+    """Several scores on the same chips at once; scores of the model's answer share one forward pass. Else as `measure`."""
+    for name, what in (("data", data), ("calibration", chips.calibration)):
+        if isinstance(what, Iterator):
+            raise Mistake(
+                f"{name} is a {type(what).__name__}, which can be iterated only once; give a list or a DataLoader."
+            )
+    model, arrays = chips.fitted(model, arrays)
+    equals = tuple(equivalent(chips.corruption, strength, arrays).strength for strength in chips.strengths)
+    largest = [array.peak() for array in arrays]
+    peaks = min(float(one.min()) for one in largest), max(float(one.max()) for one in largest)
+    found = _examples(model, scores, data, chips, arrays, progress or (lambda done, total: None))
+    results = {}
+    for name, score in scores.items():
+        examples = found[name]
+        each = examples.mean(3, dtype=np.float64)
+        results[name] = Scores(
+            values=each.mean(2),
+            strengths=tuple(chips.strengths),
+            corruption=str(chips.corruption),
+            corruption_unit=chips.corruption.unit,
+            name=str(getattr(score, "name", None) or getattr(score, "__name__", "score")),
+            unit=getattr(score, "unit", "mean over examples"),
+            higher_is_better=getattr(score, "higher_is_better", True),
+            n_examples=examples.shape[3],
+            seed=chips.seed,
+            purpose=chips.purpose,
+            batchnorm=chips.batchnorm,
+            equivalent=equals,
+            peaks=peaks,
+            read=None if chips.read is None else f"{chips.read[0]}:{chips.read[1]:g}",
+            reads=each if chips.reads > 1 else None,
+            examples=examples.mean(2) if keep_examples else None,
+        )
+    return results
+
+
+def _examples(
+    model: nn.Module,
+    scores: Mapping[str, ScoreFunction],
+    data: Iterable[Any],
+    chips: Chips,
+    arrays: Sequence[Array],
+    progress: Callable[[int, int], None],
+) -> dict[str, Examples]:
+    """[strength, draw, read, example] for each score."""
+    device, done = arrays[0].value.device, 0
+    read: list[dict[str, Examples]] = []
+    with evaluating(model), _keeping(Statistics(model)):
+        for strength in chips.strengths:
+            once: list[dict[str, Examples]] = []
+            for chip in range(chips.distinct(strength)):
+                for again in range(chips.reads):
+                    with chips.in_place(arrays, strength, chip, again):
+                        if chips.calibration is not None:
+                            recalibrate_batchnorm(model, _moved(chips.calibration, device), _forward)
+                        once.append(_scored(model, scores, data, device))
+                    done += 1
+                    progress(done, chips.total)
+            read += once * (chips.draws // chips.distinct(strength))
+    shape = (len(chips.strengths), chips.draws, chips.reads, -1)
+    try:
+        return {name: np.array([one[name] for one in read], dtype=np.float32).reshape(shape) for name in scores}
+    except ValueError:
+        raise Mistake("data gave another number of examples the second time; it must be the same each time.") from None
+
+
+@contextmanager
+def _keeping(statistics: Statistics) -> Iterator[None]:
+    before = statistics.take()
+    try:
+        yield
+    finally:
+        statistics.put(before)
+
+
+def _moved(batches: Iterable[Any], device: torch.device) -> Iterator[Any]:
+    return (moved(batch, device) for batch in batches)
+
+
+def _forward(model: nn.Module, batch: Any) -> Any:
+    if isinstance(batch, Mapping):
+        return model(**{name: value for name, value in batch.items() if name != "labels"})
+    return model(batch[0] if isinstance(batch, list) else batch)
+
+
+def _scored(
+    model: nn.Module, scores: Mapping[str, ScoreFunction], data: Iterable[Any], device: torch.device
+) -> dict[str, NDArray[np.float32]]:
+    parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in scores}
+    with torch.inference_mode():
+        for batch in _moved(data, device):
+            answer = predict(model, batch) if all(isinstance(score, Score) for score in scores.values()) else None
+            for name, score in scores.items():
+                shared = isinstance(score, Score) and answer is not None
+                values = score.grade(*answer) if shared else score(model, batch)  # type: ignore[union-attr,misc]
+                parts[name].append(_checked(values, batch))
+    if not next(iter(parts.values())):
+        raise Mistake("data is empty: no batch came.")
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def _checked(values: Any, batch: Any) -> NDArray[np.float32]:
+    size = _size(batch)
+    if not isinstance(values, Tensor) or values.dim() != 1 or (size is not None and len(values) != size):
+        came = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+        raise Mistake(
+            f"the score returned {came} for a batch of {size}; one number for each example, shape ({size},), is needed."
+        )
+    return values.float().cpu().numpy()
+
+
+def _size(batch: Any) -> int | None:
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.dim() else None
+    members = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list) else ()
+    return next((len(m) for m in members if isinstance(m, Tensor) and m.dim()), None)

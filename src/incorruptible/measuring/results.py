@@ -1,0 +1,127 @@
+"""What was found on many chips: never a mean without its n."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..statistics import Interval, t_interval
+
+__all__ = ["Scores"]
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What `measure` found.
+
+    `values` [strength, draw] is the mean score of each chip; `reads` [strength, draw, read] its single reads where there
+    were several; `examples` [strength, draw, example], on request, the score of each example. `equivalent` [strength] is the
+    strength of gaussian-filter-max that is as large for these weights, and `peaks` the smallest and largest max|W_f|:
+    under an absolute or sqrtmax scale a network gains by growing its weights, and these tell.
+    """
+
+    values: NDArray[np.float64]
+    strengths: tuple[float, ...]
+    corruption: str
+    corruption_unit: str
+    name: str
+    unit: str
+    higher_is_better: bool
+    n_examples: int
+    seed: int
+    purpose: str
+    batchnorm: str
+    equivalent: tuple[float, ...] = ()
+    peaks: tuple[float, float] = (float("nan"), float("nan"))
+    read: str | None = None
+    reads: NDArray[np.float64] | None = None
+    examples: NDArray[np.float32] | None = None
+
+    @property
+    def draws(self) -> int:
+        """How many chips."""
+        return int(self.values.shape[1])
+
+    def mean(self) -> NDArray[np.float64]:
+        """[strength] Mean over chips."""
+        return np.asarray(self.values.mean(1))
+
+    def spread(self) -> NDArray[np.float64]:
+        """[strength] Standard deviation over chips (n - 1); nan for one chip."""
+        return self.values.std(1, ddof=1) if self.draws > 1 else np.full(len(self.values), np.nan)
+
+    def interval(self, level: float = 0.95) -> list[Interval]:
+        """For each strength, Student's interval of the mean over all chips, on these examples; nan for one chip."""
+        if self.draws < 2 or not np.isfinite(self.values).all():
+            return [Interval(float("nan"), float(mean), float("nan")) for mean in self.mean()]
+        return [t_interval(row, level) for row in self.values]
+
+    def quantile(self, share: float) -> NDArray[np.float64]:
+        """[strength] The score that a `share` of these chips does not exceed."""
+        return np.asarray(np.quantile(self.values, share, axis=1))
+
+    def worst(self) -> NDArray[np.float64]:
+        """[strength] The worst chip, in the score's own direction."""
+        return np.asarray(self.values.min(1) if self.higher_is_better else self.values.max(1))
+
+    def rows(self, level: float = 0.95) -> list[dict[str, float]]:
+        """One plain row for each strength: what the table prints and `--json` gives."""
+        columns = zip(
+            self.strengths,
+            self.equivalent or [float("nan")] * len(self.strengths),
+            self.interval(level),
+            self.spread(),
+            self.quantile(0.05),
+            self.quantile(0.5),
+            self.worst(),
+            strict=True,
+        )
+        return [
+            {
+                "strength": strength,
+                "equivalent": equal,
+                "mean": float(interval.estimate),
+                "low": float(interval.low),
+                "high": float(interval.high),
+                "sd": float(spread),
+                "q05": float(q05),
+                "median": float(median),
+                "worst": float(worst),
+            }
+            for strength, equal, interval, spread, q05, median, worst in columns
+        ]
+
+    def header(self) -> str:
+        """What was measured, in one line."""
+        reads = f" x {self.reads.shape[2]} reads ({self.read})" if self.reads is not None else ""
+        direction = "higher is better" if self.higher_is_better else "lower is better"
+        return (
+            f"{self.name} ({self.unit}; {direction}) under {self.corruption} [{self.corruption_unit}]; {self.draws} chips{reads}, "
+            f"{self.n_examples} examples, seed {self.seed} ({self.purpose}), BatchNorm {self.batchnorm}"
+        )
+
+    def __str__(self) -> str:
+        titles = ("strength", "filter-max", "mean", "95% interval", "sd", "5%", "median", "worst")
+        lines = [self.header(), "  ".join(f"{t:>{w}}" for t, w in zip(titles, _WIDTHS, strict=True))]
+        missing = "not finite" if self.draws > 1 else "needs 2 chips"
+        for row in self.rows():
+            cells = (
+                f"{row['strength']:g}",
+                f"{row['equivalent']:.4g}",
+                f"{row['mean']:.4f}",
+                f"{row['low']:.4f} to {row['high']:.4f}" if row["low"] == row["low"] else missing,
+                f"{row['sd']:.4f}" if row["sd"] == row["sd"] else "-",
+                *(f"{row[key]:.4f}" for key in ("q05", "median", "worst")),
+            )
+            lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)))
+        lines.append(
+            "interval: Student's, of the mean over chips, on these examples; 5%, median, worst: of these chips"
+        )
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+_WIDTHS = (8, 10, 7, 17, 7, 7, 7, 7)
