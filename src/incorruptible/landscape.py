@@ -72,9 +72,8 @@ def health(
         visits = []
         total = torch.zeros_like(_flat(g0))
         for k in range(draws):
-            visit = _Visit(
-                model, arrays, parameters, loss, batch, climbs[k % len(climbs)] if climbs else batch, g0, dead
-            )
+            climb, alone = climbs[k % len(climbs)] if climbs else batch, objective.passes == 1
+            visit = _Visit(model, arrays, parameters, loss, batch, climb, g0, dead, alone)
             walk(objective(arrays, strength, Draw(seed, "probe", k)), visit)
             total += visit.gradient
             visits.append((visit.loss, float(visit.gradient.norm()), visit.predicted))
