@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from ..errors import Mistake, unknown
 from .options import Also, Debug, Device, Force, Json, Protect, Seed, Weights
 from .targets import device_of, target_of
 from .terminal import command, progress, put, put_json
+
+if TYPE_CHECKING:
+    from ..measuring import Scores
 
 __all__ = ["measure"]
 
@@ -80,48 +83,28 @@ def measure(
             calibration=batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
             progress=lambda done, total: tell(done, total, "chips"),
         )
-    found = {
-        "target": target,
-        "corruption": scores.corruption,
-        "unit": scores.corruption_unit,
-        "score": scores.name,
-        "score_unit": scores.unit,
-        "higher_is_better": scores.higher_is_better,
-        "part": part,
-        "draws": draws,
-        "reads": reads,
-        "examples": scores.n_examples,
-        "seed": seed,
-        "batchnorm": batchnorm,
-        "rows": scores.rows(),
-        "values": scores.values,
-    }
+    found = {"target": target, "part": part, **scores.plain()}
     if out is not None:
         from ..records import write
 
         write(out, {**found, "command": command()})
     if figure is not None:
-        from ..drawing import Line, lines, save
-
-        rows = scores.rows()
-        band = ([row["low"] for row in rows], [row["high"] for row in rows])
-        curves = [
-            Line(scores.strengths, [row["mean"] for row in rows], "mean over chips", band if draws > 1 else None),
-            Line(scores.strengths, [row["worst"] for row in rows], "worst chip", dashed=True),
-        ]
-        caption = (
-            f"{draws} chips, {scores.n_examples} examples, BatchNorm {batchnorm}; band: 95%, Student's, over chips"
-        )
-        save(
-            lines(
-                {"": curves},
-                f"{scores.corruption}: {scores.corruption_unit}",
-                f"{scores.name} ({scores.unit})",
-                caption=caption,
-            ),
-            figure,
-        )
+        _draw(scores, figure)
     if json_:
         put_json(found)
     else:
         put(str(scores))
+
+
+def _draw(scores: Scores, path: Path) -> None:
+    from ..drawing import Line, lines, save
+
+    rows = scores.rows()
+    band = ([row["low"] for row in rows], [row["high"] for row in rows]) if scores.draws > 1 else None
+    curves = [
+        Line(scores.strengths, [row["mean"] for row in rows], "mean over chips", band),
+        Line(scores.strengths, [row["worst"] for row in rows], "worst chip", dashed=True),
+    ]
+    chips = f"{scores.draws} chips, {scores.n_examples} examples, BatchNorm {scores.batchnorm}"
+    axes = f"{scores.corruption}: {scores.corruption_unit}", f"{scores.name} ({scores.unit})"
+    save(lines({"": curves}, *axes, caption=f"{chips}; band: 95%, Student's, over chips"), path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +93,26 @@ class Scores:
             }
             for strength, equal, interval, spread, q05, median, worst in columns
         ]
+
+    def plain(self) -> dict[str, Any]:
+        """Everything that is printed, and the score of every chip, as plain data."""
+        return {
+            "corruption": self.corruption,
+            "unit": self.corruption_unit,
+            "score": self.name,
+            "score_unit": self.unit,
+            "higher_is_better": self.higher_is_better,
+            "draws": self.draws,
+            "reads": 1 if self.reads is None else self.reads.shape[2],
+            "read": self.read,
+            "examples": self.n_examples,
+            "seed": self.seed,
+            "purpose": self.purpose,
+            "batchnorm": self.batchnorm,
+            "max_abs_weight_of_filters": list(self.peaks),
+            "rows": self.rows(),
+            "values": self.values,
+        }
 
     def header(self) -> str:
         """What was measured, in one line."""
