@@ -345,13 +345,11 @@ def test_ctrl_c(type_: Type, monkeypatch: pytest.MonkeyPatch) -> None:
         assert (said.code, said.out) == (130, "")
 
 
-@pytest.mark.xfail(strict=True, reason="typer turns Ctrl-C into a return value of 130")
 def test_ctrl_c_says_how_to_go_on(type_: Type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "train", raiser(KeyboardInterrupt()))
     assert type_(*TRAIN).err == "incorruptible: stopped; the same command goes on from here.\n"
 
 
-@pytest.mark.xfail(strict=True, reason="what is buffered meets the closed pipe only at exit")
 def test_a_reader_that_stops_reading_is_no_error() -> None:
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     python = [sys.executable, "-m", "incorruptible"]
@@ -363,7 +361,6 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
         assert (child.stderr.read(), child.wait()) == ("", 0)
 
 
-@pytest.mark.xfail(strict=True, reason="torch knows the device's name, and fails only when it is used")
 @pytest.mark.parametrize("words", [[*MEASURE, SWEEP], TRAIN])
 def test_a_device_that_torch_only_knows_by_name(words: list[str], type_: Type, here: Path) -> None:
     before = contents(here)

@@ -257,7 +257,9 @@ METRICS = [
 ]
 
 
-@pytest.mark.parametrize(("objective", "weight", "slope", "scale", "by_hand"), METRICS, ids=lambda x: str(x)[:20])
+@pytest.mark.parametrize(
+    ("objective", "weight", "slope", "scale", "by_hand"), METRICS, ids=[str(row[0]) for row in METRICS]
+)
 def test_metrics_by_hand(objective: Objective, weight: list, slope: list, scale: list, by_hand: list) -> None:
     _, e = found(weight, lambda w: (w * torch.tensor(slope)).sum(), objective, 5.0)
     torch.testing.assert_close(e, torch.tensor(by_hand).float())

@@ -39,6 +39,9 @@ def run() -> None:
     debug = "--debug" in sys.argv
     try:
         code = typer.main.get_command(app).main(standalone_mode=False)
+        if code == 130:  # newer versions of typer return Ctrl-C instead of raising it
+            raise KeyboardInterrupt
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except (KeyboardInterrupt, typer.Abort):
         say("incorruptible: stopped; the same command goes on from here.")

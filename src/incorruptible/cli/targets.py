@@ -27,6 +27,10 @@ def device_of(name: str) -> str:
         raise unknown("device", name, ["cpu", "cuda", "cuda:0", "mps"]) from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise Mistake(f"device {name!r}: this torch sees no CUDA GPU; use --device cpu.")
+    try:
+        torch.zeros(1, device=device).add_(1).cpu()
+    except (RuntimeError, NotImplementedError, AssertionError):
+        raise Mistake(f"device {name!r} cannot be used with this torch; use --device cpu.") from None
     return name
 
 
