@@ -174,9 +174,12 @@ def test_reads_add_an_error_of_their_own_to_each_chip(data: Any) -> None:
     assert between[0] == pytest.approx(np.sqrt(0.1**2 + 0.02**2 / 4), rel=0.2)
 
 
-def test_reads_of_a_clean_chip_differ_too(data: Any) -> None:
-    found = measure(made(dense), first_weight, data[:1], ABSOLUTE, [0], draws=3, seed=0, reads=2, read=(ABSOLUTE, 0.02))
-    assert found.reads is not None and len(np.unique(found.reads)) == 6
+def test_reads_of_a_clean_chip_differ_too_and_are_nobodys_chip(data: Any) -> None:
+    model, settings = made(dense), {"draws": 3, "seed": 0}
+    reads = measure(model, first_weight, data[:1], ABSOLUTE, [0], reads=2, read=(ABSOLUTE, 1.0), **settings).reads
+    chips = measure(model, first_weight, data[:1], ABSOLUTE, [1], **{**settings, "draws": 6}).values
+    assert reads is not None
+    assert len(np.unique(np.concatenate([reads.ravel(), chips.ravel()]).round(5))) == 12
 
 
 @pytest.mark.parametrize("raises", [False, True])

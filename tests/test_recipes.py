@@ -101,3 +101,7 @@ def test_a_recipe_made_in_python_is_checked_too() -> None:
 )
 def test_when_the_instrument_looks(probe: Probe, due: list[int]) -> None:
     assert [epoch for epoch in range(1, 5) if probe.due(epoch)] == due
+
+
+def test_a_strength_may_be_a_number() -> None:
+    assert parse({"task": "digits", "strength": 0.3}).strength == "constant:0.3"

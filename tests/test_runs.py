@@ -36,10 +36,10 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 from incorruptible import Task
 
-x, y = torch.load(Path(__file__).with_name("data.pt"))
+parts = torch.load(Path(__file__).with_name("data.pt"))
 model = lambda: torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.ReLU(), torch.nn.Dropout(), torch.nn.Linear(7, 2))
-tensors = Task(model, test=(x, y), train=(x, y), validation=(x, y))
-loader = Task(model, test=(x, y), train=DataLoader(TensorDataset(x, y), 8, shuffle=True))
+tensors = Task(model, **parts)
+loader = Task(model, test=parts["test"], train=DataLoader(TensorDataset(*parts["train"]), 8, shuffle=True))
 """
 
 
@@ -47,7 +47,8 @@ loader = Task(model, test=(x, y), train=DataLoader(TensorDataset(x, y), 8, shuff
 def own(tmp_path: Path) -> Path:
     source = torch.Generator().manual_seed(0)
     x = torch.randn(40, 5, generator=source)
-    torch.save((x, (x[:, 0] > 0).long()), tmp_path / "data.pt")
+    parts = ("train", "validation", "test")
+    torch.save({part: (x, (x[:, 0] > 0).long()) for part in parts}, tmp_path / "data.pt")
     file = tmp_path / "own.py"
     file.write_text(OWN)
     return file
@@ -113,9 +114,11 @@ def test_what_decides_the_bits_decides_the_folder(own: Path, recipe: Recipe, tmp
     other(replace(recipe, start=str(moved)))
     own.write_text(OWN + "# the same in other words\n")
     other(recipe)
-    x, y = torch.load(own.with_name("data.pt"))
-    torch.save((x, 1 - y), own.with_name("data.pt"))
-    other(recipe)
+    parts = torch.load(own.with_name("data.pt"))
+    for part, (x, y) in list(parts.items()):
+        parts[part] = x, 1 - y
+        torch.save(parts, own.with_name("data.pt"))
+        other(recipe)
 
 
 class Stop(Exception):
@@ -139,6 +142,7 @@ def test_a_stopped_training_ends_in_the_same_bits(case: str, own: Path, tmp_path
     whole = summary(train(recipe, tmp_path / "whole"))
     for last in (1, 2, 3):
         home, epochs = tmp_path / f"stopped after {last}", []
+        torch.manual_seed(last)  # which must not matter
 
         def stop(epoch: int, *rest: Any, last: int = last) -> None:
             if epoch == last:
@@ -242,7 +246,7 @@ def test_fine_tuning_begins_at_the_given_weights(recipe: Recipe, tmp_path: Path)
 
 
 def test_a_task_without_training_data_cannot_be_trained(own: Path, tmp_path: Path) -> None:
-    own.write_text(OWN + "tested = Task(model, test=(x, y))\n")
+    own.write_text(OWN + "tested = Task(model, test=parts['test'])\n")
     with pytest.raises(Mistake, match="has no train data"):
         train(Recipe(f"{own}:tested"), tmp_path / "home")
     assert not (tmp_path / "home").exists()
@@ -285,6 +289,17 @@ def test_a_run_is_measured_once_and_never_trained_for_it(
         assert len(calls) == 2 + others
     monkeypatch.delattr(runs, "Fit")
     assert train(recipe, tmp_path).weights.stat().st_mtime_ns == before
+
+
+def test_measures_belong_to_the_weights(recipe: Recipe, tmp_path: Path) -> None:
+    """As where another version of torch trained the same recipe again, to other bits."""
+    run, other = train(recipe, tmp_path), train(replace(recipe, epochs=9), tmp_path)
+    first = measured(run, SWEEP)
+    run.weights.write_bytes(other.weights.read_bytes())
+    records.write(run.folder / "run.json", {**run.record, "weights": other.record["weights"]})
+    again = measured(open_run(run.folder), SWEEP)
+    np.testing.assert_array_equal(again["loss"], measured(other, SWEEP)["loss"])
+    assert not np.array_equal(again["loss"], first["loss"])
 
 
 @pytest.mark.parametrize("suffix", ["json", "safetensors"])
@@ -380,3 +395,17 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             load_weights(model, places["torn.safetensors"])
     assert not (tmp_path / "made").exists()
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_moved_task_is_the_same_run(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    source = (
+        "import torch, incorruptible as inc\n"
+        "x, y = torch.eye(4), torch.arange(4)\n"
+        "def task():\n    return inc.Task(lambda: torch.nn.Linear(4, 4), test=(x, y), train=(x, y))\n"
+    )
+    folders = set()
+    for place in (tmp_path / "mine.py", tmp_path / "a" / "other.py"):
+        place.write_text(source)
+        folders.add(train(Recipe(f"{place}:task", epochs=1), tmp_path / "home").folder)
+    assert len(folders) == 1

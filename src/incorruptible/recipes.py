@@ -95,6 +95,8 @@ Recipe.__pydantic_config__ = Probe.__pydantic_config__ = ConfigDict(extra="forbi
 
 def parse(data: dict[str, Any]) -> Recipe:
     """A recipe from plain data, as of a TOML file, in canonical form. Raises one `Mistake` that names every fault."""
+    if isinstance(data.get("strength"), int | float):
+        data = {**data, "strength": str(data["strength"])}  # strength = 0.3 says enough
     try:
         recipe = TypeAdapter(Recipe).validate_python(data)
     except ValidationError as problem:

@@ -157,7 +157,10 @@ def _identity(recipe: Recipe, task: Task, device: str, threads: int) -> dict[str
             raise Mistake(f"{recipe.start}: no such file of weights.")
         start = records.checksum(Path(recipe.start))
     return {
-        "recipe": asdict(replace(recipe, start=start)),
+        # a task of the user's own is its source, wherever the file lies
+        "recipe": asdict(
+            replace(recipe, start=start, task=recipe.task.rpartition(":")[2] if task.source else recipe.task)
+        ),
         "data": [fingerprint(task.train), fingerprint(task.validation), fingerprint(task.test)],
         "source": task.source,
         "device": torch.device(device).type,

@@ -10,7 +10,7 @@ import typer
 from ..errors import Mistake, unknown
 from .options import Also, Debug, Device, Force, Json, Protect, Seed, Weights
 from .targets import device_of, target_of
-from .terminal import command, progress, put, put_json
+from .terminal import command, progress, put, put_json, say
 
 if TYPE_CHECKING:
     from ..measuring import Scores
@@ -54,7 +54,7 @@ def measure(
     from ..arrays import select
     from ..corruptions import parse_sweep
     from ..measuring import measure as measure_model
-    from ..tasks import batches
+    from ..tasks import batches, is_user_task
 
     sweep = parse_sweep(corruption)
     read = None
@@ -83,6 +83,8 @@ def measure(
             calibration=batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
             progress=lambda done, total: tell(done, total, "chips"),
         )
+    if weights is None and is_user_task(target):
+        say("incorruptible: no --weights came; these are the weights that model() makes.")
     found = {"target": target, "part": part, **scores.plain()}
     if out is not None:
         from ..records import write

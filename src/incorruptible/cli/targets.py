@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Mistake, unknown
-from .terminal import say
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,8 +57,6 @@ def target_of(target: str, weights: Path | None, seed: int, untrained: bool = Fa
             model = task.model()
         if not isinstance(model, torch.nn.Module):
             raise Mistake(f"{target}: model() gave {type(model).__name__}; a torch.nn.Module is needed.")
-        if weights is None and not untrained:
-            say("incorruptible: no --weights; taking the weights that model() makes.")
     if weights is not None:
         load_weights(model, weights)
     return task, model

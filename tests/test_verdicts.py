@@ -1,0 +1,320 @@
+"""The rules for verdicts, on made-up arms whose truth is known.
+
+Every arm's noise is fixed by its name and centred, so that each mean is exactly its truth; an effect that is not 0 is at
+least ten standard errors wide.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pytest
+
+from incorruptible import records
+from incorruptible.studies.verdicts import MARGIN, Arm, before_stall, c1, c2, c3, c4
+
+SEEDS, IMAGES = 8, 200
+STRENGTHS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
+SMALL, LARGE = (0.05, 0.1), (0.3, 0.4)
+At = float | Mapping[float, float]  # one number, or one for each strength, the rest being 0
+
+
+def _row(at: At) -> np.ndarray:
+    return np.array([at.get(s, 0.0) if isinstance(at, Mapping) else at for s in STRENGTHS])
+
+
+def arm(
+    name: str,
+    kind: str,
+    peak: float = 0.1,
+    accuracy: At = 0.9,
+    *,
+    schedule: str = "constant",
+    role: str = "candidate",
+    validation: At | None = None,
+    gap: float = 0.5,
+    train: float = 0.9,
+    metrics: tuple[Any, ...] = (),
+    peak_loss: float = 1.0,
+) -> Arm:
+    rng = np.random.default_rng(crc32(name.encode()))
+    images = np.random.default_rng(0).normal(0, 0.3, IMAGES)  # some images are hard for every arm
+
+    def over_seeds(value: At, spread: float = 0.0005) -> np.ndarray:
+        noise = rng.normal(0, spread, (SEEDS, len(STRENGTHS)))
+        return _row(value) + noise - noise.mean(0)
+
+    rest = rng.normal(0, 0.01, (SEEDS, len(STRENGTHS), IMAGES))
+    return Arm(
+        name=name,
+        kind=kind,
+        schedule=schedule,
+        peak=peak,
+        strengths=STRENGTHS,
+        test=over_seeds(accuracy)[:, :, None] + images + rest - rest.mean(2, keepdims=True),
+        test_loss=over_seeds(1.0),
+        train_loss=over_seeds(1.0 - gap),
+        train=over_seeds(train),
+        validation=over_seeds(accuracy if validation is None else validation),
+        spread=np.full(len(STRENGTHS), 0.01),
+        metrics=metrics,
+        at_peak=tuple({"probe_perturbed_loss": float(loss)} for loss in over_seeds(peak_loss)[:, 0]),
+        role=role,
+    )
+
+
+def rwp(peak: float, accuracy: At = 0.9, **given: Any) -> Arm:
+    return arm(f"rwp {peak:g}", "rwp", peak, accuracy, **given)
+
+
+# C1: is training noise above test noise better, and by regularising?
+
+
+@pytest.mark.parametrize(
+    ("over", "word"),
+    [
+        ({"accuracy": 0.92, "gap": 0.4, "train": 0.88}, "supported"),
+        ({"accuracy": 0.92, "gap": 0.4, "train": 0.9}, "supported"),
+        ({"accuracy": 0.92, "gap": 0.5, "train": 0.88}, "undecided"),  # ahead, but the gap does not shrink
+        ({"accuracy": 0.92, "gap": 0.6, "train": 0.88}, "undecided"),
+        ({"accuracy": 0.92, "gap": 0.4, "train": 0.92}, "undecided"),  # ahead, and training fits better too
+        ({"accuracy": 0.88, "gap": 0.4, "train": 0.88}, "contradicted"),
+        ({"accuracy": 0.9, "gap": 0.4, "train": 0.88}, "equivalent"),
+        ({"accuracy": 0.9 + MARGIN, "gap": 0.4, "train": 0.88}, "supported"),  # small, and not 0
+    ],
+)
+def test_c1_on_one_strength(over: dict[str, Any], word: str) -> None:
+    found = c1([rwp(0.1), rwp(0.2, **over)], [0.1])
+    (row,) = found.rows
+    assert (found.word, row.word, row.left, row.right) == (word, word, "rwp 0.2 (kappa 2)", "rwp 0.1")
+    assert ("ahead, but not by regularisation" in row.note) == (word == "undecided")
+    assert row.difference is not None and row.difference.n == (SEEDS, IMAGES)
+
+
+def test_c1_on_strengths_that_disagree() -> None:
+    arms = [rwp(0.1, 0.9), rwp(0.2, {0.1: 0.92, 0.2: 0.9}, gap=0.4), rwp(0.3, {0.1: 0.8, 0.2: 0.85}, gap=0.4)]
+    found = c1(arms, [0.1, 0.2])
+    assert [row.word for row in found.rows] == ["supported", "contradicted"] and found.word == "conditional"
+
+
+def test_c1_compares_what_validation_chooses_among_constant_arms_up_to_four_times_the_noise() -> None:
+    arms = [
+        rwp(0.1),
+        rwp(0.2, 0.95, validation=0.5),  # best on test images, which must not matter
+        rwp(0.3, 0.92, validation=0.8, gap=0.4),
+        rwp(0.5, 0.99, validation=0.99),
+        rwp(0.35, 0.99, validation=0.99, schedule="linear"),
+        rwp(0.25, 0.99, validation=0.99, role="double"),
+        arm("sam 0.2", "sam", 0.2, 0.99),
+    ]
+    (row,) = c1(arms, [0.1]).rows
+    assert row.left == "rwp 0.3 (kappa 3)" and "validation's choice among all: rwp 0.5" in row.note
+
+
+def test_c1_without_arms_to_compare_is_undecided() -> None:
+    assert c1([rwp(0.1)], [0.1]).word == "undecided"
+
+
+def test_words_are_holms_over_the_strengths_of_a_question() -> None:
+    """A difference with t = 2.715 on 7 degrees of freedom: p = .03 alone, .09 among three."""
+    signs = np.array([1, -1] * 4)[:, None, None]
+    level = np.full((SEEDS, len(STRENGTHS), IMAGES), 0.9)
+    loss = np.ones((SEEDS, len(STRENGTHS)))
+
+    def flat(peak: float, ahead: float, noise: float) -> Arm:
+        return Arm(
+            f"rwp {peak}", "rwp", "constant", peak, STRENGTHS, level + ahead + noise * signs,
+            loss, loss * (0.5 + peak), loss * (1 - peak), loss + ahead, np.zeros(len(STRENGTHS)),
+        )  # fmt: skip
+
+    step = 0.01 * 2.715 / np.sqrt(7)
+    arms = [flat(peak, i * step, 0.01 * i) for i, peak in enumerate((0.05, 0.1, 0.2, 0.4))]
+    (alone,) = c1(arms[:2], [0.05]).rows
+    assert alone.difference is not None and alone.difference.p == pytest.approx(0.03, abs=1e-3)
+    assert alone.word == "supported"
+    equal = {0.05: arms[0], 0.1: arms[1], 0.2: arms[2]}
+    three = c1(arms, list(equal))
+    assert [row.word for row in three.rows] == ["undecided"] * 3
+    assert all(row.difference is not None and row.difference.p == pytest.approx(0.03, abs=1e-3) for row in three.rows)
+
+
+# C2: is SAM ahead under small noise and behind under large?
+
+AHEAD_THEN_BEHIND = {0.05: 0.92, 0.1: 0.92, 0.3: 0.85, 0.4: 0.85}
+BEHIND_THEN_AHEAD = {0.05: 0.85, 0.1: 0.85, 0.3: 0.92, 0.4: 0.92}
+
+
+@pytest.mark.parametrize(
+    ("euclidean", "metric", "words", "word"),
+    [
+        (AHEAD_THEN_BEHIND, AHEAD_THEN_BEHIND, ["supported"] * 4, "supported"),
+        (BEHIND_THEN_AHEAD, BEHIND_THEN_AHEAD, ["contradicted"] * 4, "contradicted"),
+        (0.92, 0.92, ["conditional"] * 4, "conditional"),  # ahead everywhere
+        (0.9, 0.9, ["equivalent"] * 4, "equivalent"),
+        (AHEAD_THEN_BEHIND, 0.9, ["supported"] * 2 + ["equivalent"] * 2, "conditional"),
+    ],
+)
+def test_c2_in_blocks(euclidean: At, metric: At, words: list[str], word: str) -> None:
+    arms = [
+        rwp(0.1),
+        arm("rwp 0.1, twice", "rwp", 0.1, role="double"),
+        arm("sam 1", "sam", 1, euclidean),
+        arm("sam-metric 1", "sam-metric", 1, metric),
+    ]
+    found = c2(arms, (*SMALL, *LARGE), SMALL, LARGE)
+    assert [row.word for row in found.rows if row.at == "all"] == words and found.word == word
+    assert len(found.rows) == 4 * (len(SMALL + LARGE) + 1)
+    assert {row.question for row in found.rows if row.right == "rwp 0.1, twice"} == {
+        "C2, Euclidean, equal passes",
+        "C2, noise's own metric, equal passes",
+    }
+
+
+def test_c2_names_who_is_ahead() -> None:
+    found = c2([rwp(0.1), arm("sam 1", "sam", 1, AHEAD_THEN_BEHIND)], (*SMALL, *LARGE), SMALL, LARGE)
+    assert [row.word for row in found.rows] == ["SAM ahead"] * 2 + ["SAM behind"] * 2 + ["supported"]
+
+
+def test_c2_chooses_on_validation_at_each_strength() -> None:
+    arms = [
+        rwp(0.1, 0.9, validation={0.05: 0.9, 0.3: 0.8}),
+        rwp(0.2, 0.9, validation={0.05: 0.8, 0.3: 0.9}),
+        arm("sam, best on test", "sam", 1, 0.99, validation=0.5),
+        arm("sam, best on validation", "sam", 2, 0.9, validation=0.9),
+        arm("sam, control", "sam", 3, 0.99, role="control"),
+        arm("sam, clipped", "sam", 3, 0.99, role="clipped"),
+    ]
+    small, large, _ = c2(arms, (0.05, 0.3), (0.05,), (0.3,)).rows
+    assert small.left == large.left == "sam, best on validation"
+    assert (small.right, large.right) == ("rwp 0.1", "rwp 0.2")
+
+
+# C3: does the gradient vanish where training fails?
+
+
+def course(ratios: Sequence[float], signals: Sequence[float], accuracies: Sequence[float]) -> tuple[Any, ...]:
+    """What each seed's training recorded: the gradient instrument, and epochs at which it did not look."""
+    seeds = []
+    for seed in range(SEEDS):
+        jitter = 0.001 * seed
+        seeds.append(
+            [{"step": 0, "loss": 1.0}]
+            + [
+                {
+                    "step": 10 * (i + 1),
+                    "probe_mean_ratio": ratio + jitter,
+                    "probe_signal_to_noise": signal + jitter,
+                    "probe_clean_accuracy": accuracy + jitter,
+                    "probe_dead": 0.1,
+                    "probe_cosine": 0.5,
+                    "probe_loss_variation": 0.2,
+                    "probe_steepness": None,
+                }
+                for i, (ratio, signal, accuracy) in enumerate(zip(ratios, signals, accuracies, strict=True))
+            ]
+        )
+    return tuple(seeds)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "clipped", "ratio", "signal", "word", "cause"),
+    [
+        (0.5, 0.5, 0.1, 0.1, "supported", "the gradient vanishes"),
+        (0.5, 0.85, 0.9, 0.1, "contradicted", "gradient variance"),
+        (0.85, 0.89, 0.1, 0.1, "undecided", "does not fail here"),
+        (0.5, 0.85, 0.1, 0.1, "undecided", "neither rule holds"),  # vanishes, and clipping restores it
+        (0.5, 0.5, 0.9, 0.1, "undecided", "neither rule holds"),  # variance, and clipping does not help
+        (0.5, 0.7, 0.9, 0.1, "undecided", "neither rule holds"),  # clipping helps, and still fails
+        (0.5, 0.85, 0.9, 0.6, "undecided", "neither rule holds"),  # restored, without much noise
+    ],
+)
+def test_c3(accuracy: float, clipped: float, ratio: float, signal: float, word: str, cause: str) -> None:
+    # the accuracy is within 1 point of its best from the third look on; what counts is the second
+    looks = course([3.0, ratio, 3.0, 3.0], [3.0, signal, 3.0, 3.0], [0.1, 0.4, 0.495, 0.5])
+    arms = [
+        arm("sgd", "plain", 0, 0.9),
+        arm("strong", "sam", 1, accuracy, metrics=looks),
+        arm("strong, clipped", "sam", 1, clipped, role="clipped"),
+    ]
+    found = c3(arms, [("SAM", "strong", "strong, clipped")])
+    (row,) = found.rows
+    assert found.word == row.word == word and row.note.startswith(cause)
+    assert "at step 20" in row.note
+
+
+def test_c3_over_methods_that_disagree() -> None:
+    def method(name: str, ratio: float, clipped: float) -> list[Arm]:
+        looks = course([ratio] * 2, [0.1] * 2, [0.2, 0.5])
+        return [arm(name, "sam", 1, 0.5, metrics=looks), arm(f"{name}, clipped", "sam", 1, clipped, role="clipped")]
+
+    arms = [arm("sgd", "plain", 0), *method("one", 0.1, 0.5), *method("other", 0.9, 0.85)]
+    found = c3(arms, [(name, name, f"{name}, clipped") for name in ("one", "other")])
+    assert [row.word for row in found.rows] == ["supported", "contradicted"] and found.word == "conditional"
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "at"), [([0.1, 0.4, 0.8, 0.805], 1), ([0.5, 0.5, 0.5], 0), ([0.1, 0.2, 0.9], 1), ([0.9, 0.1], 0)]
+)
+def test_the_look_before_the_stall(accuracies: list[float], at: int) -> None:
+    looks = course([1.0] * len(accuracies), [1.0] * len(accuracies), accuracies)
+    assert before_stall(arm("any", "sam", metrics=looks)) == (at, 10 * (at + 1))
+
+
+# C4: does adjusting the strength help?
+
+
+def c4_arms(warm: float, rising: At = 0.9, falling: At = 0.9, failing: float = 0.5) -> list[Arm]:
+    arms = [arm("sgd", "plain", 0, 0.95)]
+    for kind in ("rwp", "sam", "sam-metric"):
+        arms += [
+            arm(f"{kind} 0.5", kind, 0.5, 0.9),  # does not fail
+            arm(f"{kind} 2", kind, 2, failing, peak_loss=3.0),
+            arm(f"{kind} 1", kind, 1, failing, peak_loss=2.0),  # the weakest that fails
+            arm(f"{kind} 1, warm-up-hold", kind, 1, 0.9, schedule="warmup-hold", peak_loss=warm),
+            arm(f"{kind} 2, warm-up-hold", kind, 2, 0.9, schedule="warmup-hold", peak_loss=0.0),
+            arm(f"{kind}, rising", kind, 1, rising, schedule="linear"),
+            arm(f"{kind}, falling", kind, 1, falling, schedule="reversed", role="control"),
+        ]
+    return arms
+
+
+RAMPS = [(kind, f"{kind}, rising", f"{kind}, falling") for kind in ("rwp", "sam", "sam-metric")]
+
+
+@pytest.mark.parametrize(
+    ("given", "optimisation", "matching", "word"),
+    [
+        ({"warm": 1.5, "rising": 0.92}, "supported", "supported", "supported"),
+        ({"warm": 2.5, "rising": 0.88}, "contradicted", "contradicted", "contradicted"),
+        ({"warm": 1.5, "rising": 0.88}, "supported", "contradicted", "conditional"),
+        ({"warm": 1.5, "rising": 0.9}, "supported", "equivalent", "conditional"),
+    ],
+)
+def test_c4(given: dict[str, Any], optimisation: str, matching: str, word: str) -> None:
+    found = c4(c4_arms(**given), (0.0, 0.1), RAMPS)
+    first = [row for row in found.rows if row.question.startswith("C4a")]
+    second = [row for row in found.rows if row.question.startswith("C4c")]
+    assert [row.word for row in first] == [optimisation] * 3 and [row.word for row in second] == [matching] * 6
+    assert found.word == word
+    assert [(row.at, row.left, row.unit) for row in first] == [("1", f"{kind} 1", "nats") for kind, *_ in RAMPS]
+    difference = first[0].difference
+    assert difference is not None
+    assert difference.interval.estimate == pytest.approx(2.0 - given["warm"], abs=0.01) and difference.n == (SEEDS,)
+
+
+def test_c4_where_there_is_nothing_to_compare() -> None:
+    fine = c4(c4_arms(1.5, failing=0.9), (0.0,), [])
+    assert [row.note for row in fine.rows] == ["no constant arm fails"] * 3 and fine.word == "undecided"
+    without = [one for one in c4_arms(1.5) if one.schedule != "warmup-hold"]
+    assert [row.note for row in c4(without, (0.0,), []).rows] == ["no warm-up-hold arm at this strength"] * 3
+
+
+def test_a_verdict_can_be_written_down() -> None:
+    found = c1([rwp(0.1), rwp(0.2, 0.88)], [0.1]).plain()
+    assert json.loads(json.dumps(records.plain(found), allow_nan=False))["verdict"] == "contradicted"
+    (row,) = found["rows"]
+    assert row["n"] == [SEEDS, IMAGES] and row["low"] < row["difference"] < row["high"] < 0 and row["p"] < 0.05
