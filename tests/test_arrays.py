@@ -289,7 +289,7 @@ def test_patterns(also: tuple[str, ...], without: tuple[str, ...], names: list[s
 @pytest.mark.parametrize("what", ["also", "without"])
 def test_a_pattern_that_matches_nothing_is_a_mistake_with_a_hint(what: str) -> None:
     patterns: Any = {what: ("0.wieght",)}
-    with pytest.raises(Mistake, match=rf"No parameter for {what}= '0.wieght' here. Did you mean '0.weight'\?"):
+    with pytest.raises(Mistake, match=r"No parameter '0.wieght' here. Did you mean '0.weight'\?"):
         select(patterned(), **patterns)
 
 

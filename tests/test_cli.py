@@ -102,9 +102,10 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 def test_measuring_ones_own_network(type_: Type) -> None:
     said = type_("measure", "own.py:task", "--weights", "w.safetensors", "--corruption", SWEEP, "--draws", "25")
     assert (said.code, said.err) == (0, "")
-    header, titles, *rows, foot = said.out.splitlines()
+    header, titles, *rows, foot, scale = said.out.splitlines()
     assert all(fact in header for fact in ("accuracy", "25 chips", "60 examples", "max|W_f|"))
-    assert [row.split()[0] for row in rows] == ["0", "0.02", "0.05"] and "mean" in titles and "interval" in foot
+    assert [row.split()[0] for row in rows] == ["0", "0.02", "0.05"] and "mean" in titles
+    assert "interval" in foot and "max|W_f| from" in scale
 
 
 def test_measuring_as_json(type_: Type) -> None:
@@ -395,3 +396,31 @@ def test_every_verb_has_help(type_: Type) -> None:
     for verb in verbs:
         said = type_(verb, "--help")
         assert said.code == 0 and "--debug" in said.out and said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["train", "digits", "--strength", ".3"], "add --objective"),
+        (["train", "digits", "--objective", "rwp(gaussian-filter-max)"], "add --strength"),
+        (["train", "digits", "--momentum", "1.5"], "momentum"),
+        (["train", "digits", "--recipe", "."], "cannot be read"),
+        (["measure", "own.py", "--corruption", SWEEP], "own.py:NAME"),
+        (["measure", "own.py:task", "--corruption", SWEEP, "--figure", "f.pdf"], ".png or .svg"),
+        (["measure", "own.py:task", "--corruption", SWEEP, "--out", "own.py/x.json"], "in a folder"),
+        (["measure", "own.py:task", "--corruption", SWEEP, "--protect", "*"], "left out by '*'"),
+    ],
+)
+def test_first_hour_mistakes(words: list[str], says: str, type_: Type, here: Path) -> None:
+    before = contents(here)
+    said = type_(*words)
+    assert (said.code, said.out) == (2, "") and says in said.err and said.err.count("\n") == 1
+    assert contents(here) == before
+
+
+def test_what_a_task_prints_is_no_data(type_: Type, here: Path) -> None:
+    (here / "loud.py").write_text("print('loading my data')\n" + (here / "own.py").read_text())
+    said = type_(
+        "measure", "loud.py:task", "--weights", "w.safetensors", "--corruption", SWEEP, "--json", "--draws", "2"
+    )
+    assert json.loads(said.out)["draws"] == 2 and "loading my data" in said.err

@@ -534,3 +534,18 @@ def test_two_lines_learn_digits(text: str, context: bool, images: tuple[Tensor, 
     before, after = two_lines(text, context, images)
     assert before > 2.2  # about ln 10, what a guess costs
     assert after < 0.5 * before
+
+
+def test_a_parameter_that_was_replaced_is_noticed() -> None:
+    model = nn.Sequential(nn.Linear(3, 2))
+    robust = Hardener(model, RWP(Gaussian("filter-max")), Constant(0.1), steps=1, seed=0)
+    model[0] = nn.Linear(3, 2)
+    with pytest.raises(Mistake, match="no parameter of the model any more"):
+        robust.backward(lambda: model(torch.ones(1, 3)).sum())
+
+
+@pytest.mark.parametrize("state", [{}, {"calls": 1}])
+def test_a_state_that_is_none_is_refused(state: dict) -> None:
+    robust = Hardener(nn.Linear(3, 2), RWP(Gaussian("filter-max")), Constant(0.1), steps=1, seed=0)
+    with pytest.raises(Mistake, match="no state of a Hardener"):
+        robust.load_state_dict(state)

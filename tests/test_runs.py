@@ -409,3 +409,58 @@ def test_a_moved_task_is_the_same_run(tmp_path: Path) -> None:
         place.write_text(source)
         folders.add(train(Recipe(f"{place}:task", epochs=1), tmp_path / "home").folder)
     assert len(folders) == 1
+
+
+LOADERS = {
+    "shuffle": "shuffle=True",
+    "its own generator": "shuffle=True, generator=torch.Generator()",
+    "augmented": "shuffle=True",
+}
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_loader_of_ones_own_resumes_to_the_same_bits(kind: str, tmp_path: Path) -> None:
+    """Shuffled by the global generator or its own, and augmented by numpy and random."""
+    (tmp_path / "loader_task.py").write_text(
+        "import random, numpy as np, torch, incorruptible as inc\n"
+        "from torch.utils.data import DataLoader, Dataset\n"
+        "x, y = torch.randn(32, 4, generator=torch.Generator().manual_seed(0)), torch.arange(32) % 2\n"
+        "class Data(Dataset):\n"
+        "    def __len__(self): return 32\n"
+        f"    def __getitem__(self, i): return x[i] + {int(kind == 'augmented')} * (np.random.rand() + random.random()), y[i]\n"
+        "net = lambda: torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(), torch.nn.Linear(8, 2))\n"
+        f"task = inc.Task(net, test=(x, y), train=DataLoader(Data(), batch_size=8, {LOADERS[kind]}))\n"
+    )
+    recipe = Recipe(f"{tmp_path / 'loader_task.py'}:task", "sam", "0.1", epochs=4, probe=Probe(draws=2))
+    whole = train(recipe, tmp_path / "whole")
+
+    class Stopped(Exception):
+        pass
+
+    def stop(epoch: int, *_: Any) -> None:
+        if epoch == 3:  # after the checkpoint of epoch 2
+            raise Stopped
+
+    torch.manual_seed(99)
+    with pytest.raises(Stopped):
+        train(recipe, tmp_path / "parts", checkpoint_every=0, progress=stop)
+    torch.rand(7), np.random.rand(3)  # noqa: NPY002
+    parts = train(recipe, tmp_path / "parts")
+    assert parts.weights.read_bytes() == whole.weights.read_bytes()
+    assert parts.record["metrics"] == whole.record["metrics"]
+
+
+def test_a_task_that_changed_is_not_measured_as_the_one_that_was_trained(tmp_path: Path) -> None:
+    place = tmp_path / "changing.py"
+    source = (
+        "import torch, incorruptible as inc\n"
+        "x = torch.eye(4)\n"
+        "data = (x, x.argmax(1))\n"
+        "task = inc.Task(lambda: torch.nn.Linear(4, 4), test=data, train=data)\n"
+    )
+    place.write_text(source)
+    run = train(Recipe(f"{place}:task", epochs=1), tmp_path / "home")
+    assert run.task().name
+    place.write_text(source.replace("x = torch.eye(4)", "x = 2 * torch.eye(4)"))
+    with pytest.raises(Mistake, match="has changed since"):
+        open_run(run.folder).task()

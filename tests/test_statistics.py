@@ -23,6 +23,7 @@ from incorruptible.statistics import (
     agree,
     components,
     crossed,
+    crossed_sum,
     holm,
     paired,
     t_interval,
@@ -385,3 +386,19 @@ def test_inputs_are_untouched() -> None:
     crossed(y), components(y), paired(y[0], y[1]), t_interval(y[0]), holm(p)
     assert np.array_equal(y, kept)
     assert p.tolist() == [0.3, 0.01]
+
+
+def test_a_sum_of_parts_is_crossed_for_one_and_covers_for_two() -> None:
+    rng = np.random.default_rng(3)
+    one = rng.normal(0, 1, (8, 40)) + rng.normal(0, 1, (1, 40))
+    assert crossed_sum([one]).interval == pytest.approx(crossed(one).interval)
+    missed = 0
+    for _ in range(2000):
+        seeds = rng.normal(0, 0.2, (8, 1))
+        parts = [seeds + rng.normal(0, 0.5, (1, n)) + rng.normal(0, 0.8, (8, n)) for n in (60, 40)]
+        interval = crossed_sum(parts).interval
+        missed += not interval.low <= 0 <= interval.high
+    # conservative, as crossed: the exact one-sided binomial test at .001 must not reject a miss rate of at most .05
+    assert stats.binomtest(missed, 2000, 0.05, alternative="greater").pvalue > 0.001
+    with pytest.raises(Mistake, match="same seeds"):
+        crossed_sum([one, one[:4]])

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from incorruptible import tasks
 from incorruptible.data import Batches, digits, fingerprint
 from incorruptible.errors import Mistake
-from incorruptible.tasks import Task
+from incorruptible.tasks import Task, batches, load
 
 OWN = """
 import torch
@@ -190,3 +194,43 @@ def test_a_fingerprint_is_of_what_the_data_hold() -> None:
     assert fingerprint((x.T.contiguous().T, y)) == own  # where and how it lies does not matter
     others = [(x + 1, y), (x.reshape(3, 2), y), (x.double(), y), (y, x), (x,), None, [1, 2], [1, 2, 3]]
     assert len({own, *map(fingerprint, others)}) == 1 + len(others)
+
+
+def test_a_loader_is_identified_by_its_examples() -> None:
+    def loader(x: torch.Tensor, size: int = 4, shuffle: bool = False) -> DataLoader:
+        return DataLoader(TensorDataset(x, torch.arange(len(x))), batch_size=size, shuffle=shuffle)
+
+    x = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    marks = [fingerprint(one) for one in (loader(x), loader(x + 1), loader(x, 6), loader(x, shuffle=True))]
+    assert len(set(marks)) == 4 and fingerprint(loader(x.clone())) == marks[0]
+
+
+def test_what_a_task_imports_is_part_of_its_source(tmp_path: Path) -> None:
+    (tmp_path / "own_nets.py").write_text("import torch\nnet = lambda: torch.nn.Linear(2, 2)\n")
+    (tmp_path / "mine_too.py").write_text(
+        "import torch, incorruptible as inc\n"
+        "def task():\n    from own_nets import net\n    return inc.Task(net, test=(torch.eye(2), torch.arange(2)))\n"
+    )
+    code = f"from incorruptible.tasks import load; print(load({str(tmp_path / 'mine_too.py')!r} + ':task').source)"
+
+    def source() -> str:
+        return subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, check=True).stdout
+
+    before = source()
+    assert source() == before
+    (tmp_path / "own_nets.py").write_text("import torch\nnet = lambda: torch.nn.Linear(2, 2, bias=False)\n")
+    assert source() != before
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (lambda: Task(torch.nn.Linear(2, 2), test=[]), "model=lambda: Linear"),
+        (lambda: batches((torch.eye(3), torch.arange(2)), 2), "equally many"),
+        (lambda: batches(TensorDataset(torch.eye(3)), 2), "DataLoader"),
+        (lambda: load("mine.py"), "mine.py:NAME"),
+    ],
+)
+def test_the_natural_wrong_forms_are_answered(made: Callable[[], object], says: str) -> None:
+    with pytest.raises(Mistake, match=re.escape(says)):
+        made()

@@ -208,7 +208,7 @@ def survey(model: nn.Module, also: Iterable[str] = (), without: Iterable[str] = 
         for pattern in patterns:
             hits = {names[name] for name in names if fnmatchcase(name, pattern)}
             if not hits:
-                raise unknown(f"parameter for {what}=", pattern, names)
+                raise unknown("parameter", pattern, names)
             if what == "without":
                 for one in hits:
                     found[one] = found[one]._replace(array=None, reason=f"left out by {pattern!r}")
@@ -223,6 +223,10 @@ def select(model: nn.Module, also: Iterable[str] = (), without: Iterable[str] = 
     """
     found = survey(model, also, without)
     arrays = [one.array for one in found if one.array is not None]
+    if not arrays and any(one.reason.startswith("left out by") for one in found):
+        raise Mistake(
+            f"every weight of {type(unwrapped(model)).__name__} is left out by {', '.join(map(repr, without))}."
+        )
     if not arrays:
         kinds = ", ".join(sorted({one.module for one in found})) or "no parameters at all"
         raise Mistake(

@@ -57,10 +57,11 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
 
     w_f becomes w_f gamma_f / sqrt(var_f + eps) and the bias takes the rest, exactly; the BatchNorm becomes an Identity,
     so names, and with them the chips of a draw, stay as they were. In eval mode the copy computes what the model does,
-    and under noise that scales with the filter (filter-max, filter-norm, multiplicative) the noise folds along; under
-    absolute or sqrtmax scales it does not, so the two policies differ there. Modules that are called more than once or
-    whose weights are read elsewhere, parametrised layers, and BatchNorms behind something else stay. A Linear's output is
-    taken to be [b, features]. Raises `Mistake` where torch.fx cannot trace the model or nothing folds.
+    and under noise that scales with the filter (filter-max, filter-norm, multiplicative) the noise folds along: chip by
+    chip where gamma is positive, in distribution where it is negative; under absolute, sqrtmax and layer scales it does
+    not, so the two policies differ there. Modules that are called more than once or whose weights are read elsewhere,
+    parametrised layers, and BatchNorms behind something else stay. A Linear's output is taken to be [b, features]. Raises
+    `Mistake` where torch.fx cannot trace the model or nothing folds.
     """
     model = copy.deepcopy(model).eval()
     try:

@@ -71,6 +71,8 @@ class Recipe:
             value = getattr(self, name)
             if isinstance(value, int | float) and not (0 <= value < float("inf")):
                 faults.append(f"{name} {value!r}: a finite number that is not negative is needed.")
+        if isinstance(self.momentum, int | float) and self.momentum >= 1:
+            faults.append(f"momentum {self.momentum!r}: a number below 1 is needed.")
         if faults:
             raise Mistake(" ".join(faults))
 

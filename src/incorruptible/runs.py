@@ -24,7 +24,7 @@ from .errors import Mistake
 from .measuring import Chips, measure_all
 from .recipes import Recipe, parse
 from .scores import cross_entropy
-from .tasks import Task, batches, load
+from .tasks import Task, absolute, batches, load
 from .training import Fit, load_weights, save_weights
 from .version import __version__
 
@@ -51,8 +51,14 @@ class Run:
         return self.folder / "weights.safetensors"
 
     def task(self) -> Task:
-        """Its task, loaded."""
-        return load(self.recipe.task)
+        """Its task, loaded. Raises `Mistake` where a task of the user's own is not what it was in training."""
+        task = load(self.recipe.task)
+        if task.source != self.record["identity"]["source"]:
+            raise Mistake(
+                f"{self.recipe.task} has changed since {self.folder} was trained; to measure these weights on the task as it "
+                f"is now: incorruptible measure {self.recipe.task} --weights {self.weights}."
+            )
+        return task
 
     def model(self, task: Task | None = None) -> nn.Module:
         """Its network with the trained weights. Raises `Mistake` if the file of weights was altered."""
@@ -88,7 +94,7 @@ def train(
     """Train by `recipe` in a folder of its own below `home`, unless that was done before.
 
     The folder's name is the recipe's identity: a hash of the resolved recipe, the data, the source of a task of the
-    user's own, the weights that it starts from, threads and device. A training that was killed goes on from its last
+    user's own, the weights that it starts from, threads, device and versions. A training that was killed goes on from its last
     checkpoint (at most `checkpoint_every` seconds or one epoch old, whichever is more) and ends in the same bits.
     `progress(epoch, epochs, metrics)` is called after each epoch.
     """
@@ -96,6 +102,8 @@ def train(
     task = load(recipe.task)
     identity = _identity(recipe, task, device, threads)
     folder = home / records.identity(identity)
+    if task.source:  # a task of the user's own is found again from any folder
+        recipe = replace(recipe, task=absolute(recipe.task))
     finished = _finished(folder)
     if finished is not None:
         return finished
@@ -165,6 +173,8 @@ def _identity(recipe: Recipe, task: Task, device: str, threads: int) -> dict[str
         "source": task.source,
         "device": torch.device(device).type,
         "threads": threads,
+        "torch": torch.__version__,
+        "incorruptible": __version__,
     }
 
 
@@ -205,17 +215,18 @@ class Plan:
 def measured(run: Run, plan: Plan, task: Task | None = None, threads: int = 1) -> dict[str, NDArray[Any]]:
     """Score and cross-entropy of `run` under `plan`, measured once and kept in the run's folder.
 
-    "score" and "loss" are [strength, draw]; "score by example" is [strength, example], the mean over draws. A torn or
-    altered record is measured again.
+    "score" and "loss" are [strength, draw]; "score by example" and "loss by example" are [strength, example], the means over
+    draws. A torn or altered record, and one of other data, is measured again.
     """
-    name = records.identity({"plan": asdict(plan), "weights": run.record["weights"]})
+    task = task or run.task()
+    held = fingerprint(task.part(plan.part))
+    name = records.identity({"plan": asdict(plan), "weights": run.record["weights"], "data": held})
     note, file = run.folder / "measures" / f"{name}.json", run.folder / "measures" / f"{name}.safetensors"
     if note.is_file():
         try:
             return records.read_arrays(file, records.read(note)["arrays"])
         except Mistake:
             pass  # made again below
-    task = task or run.task()
     with _threads(threads):
         chips = Chips(
             *parse_sweep(plan.sweep),
@@ -229,8 +240,9 @@ def measured(run: Run, plan: Plan, task: Task | None = None, threads: int = 1) -
         found = measure_all(
             run.model(task), {"score": task.score, "loss": cross_entropy}, data, chips, keep_examples=True
         )
-    examples = found["score"].examples
-    assert examples is not None
-    arrays = {"score": found["score"].values, "loss": found["loss"].values, "score by example": examples.mean(1)}
+    arrays: dict[str, NDArray[Any]] = {}
+    for what, scores in found.items():
+        assert scores.examples is not None
+        arrays |= {what: scores.values, f"{what} by example": scores.examples.mean(1)}
     records.write(note, {"plan": asdict(plan), "arrays": records.write_arrays(file, arrays)})
     return arrays

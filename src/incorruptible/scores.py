@@ -50,6 +50,11 @@ def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         inputs = {name: value for name, value in batch.items() if name != "labels"}
         output, labels = model(**inputs), batch["labels"]
     else:
+        if not isinstance(batch, list | tuple) or len(batch) != 2:
+            came = f"{len(batch)} members" if isinstance(batch, list | tuple) else type(batch).__name__
+            raise Mistake(
+                f"a batch came as {came}; (inputs, labels) or a dictionary with 'labels' is needed, or a score of your own."
+            )
         inputs, labels = batch
         output = model(inputs)
     output = getattr(output, "logits", output)

@@ -18,6 +18,7 @@ __all__ = [
     "agree",
     "components",
     "crossed",
+    "crossed_sum",
     "holm",
     "paired",
     "t_interval",
@@ -130,6 +131,31 @@ def crossed(differences: ArrayLike, level: float = 0.95, margin: float | None = 
     seed, image, rest = _mean_squares(array)
     error = math.sqrt((seed + max(0.0, image - rest)) / array.size)
     return _difference(array, error, level, margin, np.abs(array).max())
+
+
+def crossed_sum(parts: Sequence[ArrayLike], level: float = 0.95) -> Difference:
+    """The sum of the means of several matrices [seeds, images], each over images of its own and all over the same seeds.
+
+    For a difference of differences, such as how a gap between test and training loss moves: seeds move all parts together,
+    so their share comes from the sum over parts, and the luck of each set of images is added as in `crossed`, which this
+    equals for one part. `n` is (seeds, images of the first part). Raises Mistake as `crossed`, and where seeds differ.
+
+    >>> rng = np.random.default_rng(0)
+    >>> d = crossed_sum([rng.normal(0.3, 1, (8, 60)), rng.normal(-0.1, 1, (8, 90))])
+    >>> print(f"{d.interval.estimate:.3f} +- {d.interval.half:.3f}")
+    0.139 +- 0.134
+    """
+    arrays = [_array(part, "parts", "seeds", "images") for part in parts]
+    if not arrays or len({len(array) for array in arrays}) > 1:
+        raise Mistake(f"parts came with {[len(array) for array in arrays]} seeds; give all parts the same seeds.")
+    total = np.sum([array.mean(axis=1) for array in arrays], axis=0)
+    luck = 0.0
+    for array in arrays:
+        _, image, rest = _mean_squares(array)
+        luck += max(0.0, image - rest) / array.size
+    error = math.sqrt(total.var(ddof=1) / total.size + luck)
+    found = _difference(total, error, level, None, max(np.abs(array).max() for array in arrays))
+    return found._replace(n=arrays[0].shape)
 
 
 def components(values: ArrayLike) -> Components:

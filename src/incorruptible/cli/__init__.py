@@ -60,6 +60,9 @@ def run() -> None:
             sys.exit(2)
         if debug:
             raise
+        if isinstance(problem, NotADirectoryError | IsADirectoryError | FileExistsError | PermissionError):
+            say(f"incorruptible: {problem.filename}: {problem.strerror}.")
+            sys.exit(2)
         if isinstance(problem, Mistake):
             say(f"incorruptible: {' '.join(str(problem).split())}")
             sys.exit(2)

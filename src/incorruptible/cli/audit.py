@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import Annotated
 
 import typer
@@ -33,7 +35,8 @@ def audit(
     sweep = parse_sweep(corruption)
     if len(sweep.strengths) != 1:
         raise Mistake(f"--corruption {corruption!r}: an audit takes one strength.")
-    _, model = target_of(target, weights, seed, untrained=True)  # shapes are what matters here
+    with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
+        _, model = target_of(target, weights, seed, untrained=True)  # shapes are what matters here
     found = audit_model(model, sweep.corruption, sweep.strengths[0], also=also or (), without=protect or (), seed=seed)
     if json_:
         put_json(

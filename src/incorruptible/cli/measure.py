@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,10 +47,8 @@ def measure(
     debug: Debug = False,
 ) -> None:
     """Measure a network on many chips: mean, spread, interval, quantiles, worst chip."""
-    files = [*([out] if out else []), *([figure.with_suffix(s) for s in (".png", ".svg")] if figure else [])]
-    for path in files:
-        if path.exists() and not force:
-            raise Mistake(f"{path} is there already; --force overwrites it.")
+    _check(out, (".json",), force)
+    _check(figure, ("", ".png", ".svg"), force)
     if part not in ("test", "validation", "train"):
         raise unknown("part of the data", part, ["test", "validation", "train"])
     from ..arrays import select
@@ -63,10 +63,11 @@ def measure(
         if len(each.strengths) != 1:
             raise Mistake(f"--read-noise {read_noise!r}: one strength is needed.")
         read = (each.corruption, each.strengths[0])
-    task, model = target_of(target, weights, seed)
+    with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
+        task, model = target_of(target, weights, seed)
     model.to(device_of(device))
     arrays = select(model, also=also or (), without=protect or ())
-    with progress("measure") as tell:
+    with progress("measure") as tell, redirect_stdout(sys.stderr):
         scores = measure_model(
             model,
             task.score,
@@ -96,6 +97,20 @@ def measure(
         put_json(found)
     else:
         put(str(scores))
+
+
+def _check(path: Path | None, suffixes: tuple[str, ...], force: bool) -> None:
+    """Whether a result can be written there, before it is measured."""
+    if path is None:
+        return
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.suffix not in suffixes or path.is_dir() or not folder.is_dir():
+        kinds = " or ".join(suffix for suffix in suffixes if suffix)
+        raise Mistake(f"{path}: a file that ends in {kinds}, in a folder, is needed.")
+    targets = [path] if path.suffix == ".json" else [path.with_suffix(".png"), path.with_suffix(".svg")]
+    for one in targets:
+        if one.exists() and not force:
+            raise Mistake(f"{one} is there already; --force overwrites it.")
 
 
 def _draw(scores: Scores, path: Path) -> None:

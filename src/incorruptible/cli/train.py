@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +13,9 @@ from ..errors import Mistake
 from .options import Debug, Device, Home, Json
 from .targets import device_of
 from .terminal import progress, put, put_json, say
+
+if TYPE_CHECKING:
+    from ..recipes import Recipe
 
 __all__ = ["train"]
 
@@ -34,7 +39,9 @@ def train(
     batchnorm: Annotated[
         str | None, typer.Option("--batchnorm", help="Which pass moves running statistics: noisy, clean, frozen.")
     ] = None,
-    start: Annotated[Path | None, typer.Option("--from", help="Weights to fine-tune from.")] = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Weights to fine-tune from: a file, or a run's folder.")
+    ] = None,
     recipe: Annotated[
         Path | None, typer.Option("--recipe", help="A TOML file with the same entries; options go before it.")
     ] = None,
@@ -59,7 +66,7 @@ def train(
         "decay": decay,
         "clip": clip,
         "batchnorm": batchnorm,
-        "start": None if start is None else str(start),
+        "start": None if start is None else str(start / "weights.safetensors" if start.is_dir() else start),
         "seed": seed,
     }
     data = {**_toml(recipe), **{name: value for name, value in given.items() if value is not None}}
@@ -69,7 +76,8 @@ def train(
     from ..runs import train as train_run
 
     wanted = parse(data)
-    with progress("train") as tell:
+    _agree(wanted)
+    with progress("train") as tell, redirect_stdout(sys.stderr):  # what the user's own code prints is no data
         done = train_run(
             wanted,
             home / "trained",
@@ -94,6 +102,20 @@ def train(
         raise typer.Exit(1)
 
 
+def _agree(recipe: Recipe) -> None:
+    """An objective that perturbs needs a strength, and a strength an objective; half of it would train plainly."""
+    from ..strengths import parse, peak
+
+    if recipe.objective != "plain" and peak(parse(recipe.strength)) == 0:
+        raise Mistake(
+            f"--objective {recipe.objective!r} at strength 0 trains plainly: add --strength, such as linear:0:0.3."
+        )
+    if recipe.objective == "plain" and peak(parse(recipe.strength)) > 0:
+        raise Mistake(
+            f"--strength {recipe.strength} does nothing alone: add --objective, such as 'rwp(gaussian-filter-max)'."
+        )
+
+
 def _number(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.4f}"
 
@@ -107,5 +129,7 @@ def _toml(path: Path | None) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Mistake(f"{path}: no such file.") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise Mistake(f"{path} cannot be read as text: {type(problem).__name__}.") from None
     except tomllib.TOMLDecodeError as problem:
         raise Mistake(f"{path} is no TOML: {problem}.") from None

@@ -95,8 +95,10 @@ def parse_sweep(text: str) -> Sweep:
     return Sweep(corruption, checked_strengths(numbers(values[0], "strength")))
 
 
-def checked_strengths(strengths: Sequence[float]) -> tuple[float, ...]:
+def checked_strengths(strengths: Sequence[float] | float) -> tuple[float, ...]:
     """The strengths as floats; a `Mistake` for none, and for a negative or non-finite one."""
+    if isinstance(strengths, int | float):
+        strengths = (strengths,)
     if len(strengths) == 0:
         raise Mistake("no strength came; at least one is needed.")
     if len(set(strengths)) < len(strengths):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .batches import Batches, fingerprint
+from .batches import Batches, batches, fingerprint, named_randomness, shuffles
 from .digits import digits
 
-__all__ = ["Batches", "digits", "fingerprint"]
+__all__ = ["Batches", "batches", "digits", "fingerprint", "named_randomness", "shuffles"]

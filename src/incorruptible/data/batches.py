@@ -1,17 +1,22 @@
-"""Batches of tensors that lie in memory, and what identifies a set of data."""
+"""Batches of whatever data come as, and what identifies a set of data."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
+from ..errors import Mistake
 from ..streams import key
 
-__all__ = ["Batches", "fingerprint"]
+__all__ = ["Batches", "batches", "fingerprint", "named_randomness", "shuffles"]
 
 
 class Batches:
@@ -38,13 +43,81 @@ class Batches:
             yield [tensor[some.to(tensor.device)] for tensor in self.tensors]
 
 
+def batches(data: Any, size: int, order: tuple[str | int, ...] | None = None) -> Iterable[Any]:
+    """A tuple of tensors or arrays cut into batches, in `order` if one is named; what makes its own batches as it is.
+
+    Raises `Mistake` for a data set that gives single examples, and for tensors of different lengths.
+    """
+    if isinstance(data, tuple) and data and all(isinstance(part, Tensor | np.ndarray) for part in data):
+        tensors = [torch.as_tensor(part) for part in data]
+        if len({len(tensor) for tensor in tensors}) > 1:
+            raise Mistake(
+                f"data of {[len(tensor) for tensor in tensors]} examples: inputs and labels must be equally many."
+            )
+        return Batches(tensors, size, order)
+    if isinstance(data, Dataset) or not isinstance(data, Iterable):
+        raise Mistake(
+            f"data came as {type(data).__name__}; give a tuple of tensors (inputs, labels), or batches: "
+            "torch.utils.data.DataLoader(data, batch_size=64)."
+        )
+    return data
+
+
+def shuffles(data: Any) -> bool:
+    """Whether data are a DataLoader that gives another order each time."""
+    return isinstance(data, DataLoader) and isinstance(data.sampler, RandomSampler)
+
+
 def fingerprint(data: Any) -> str:
-    """A hash of what the data holds, never of where it lies; for what is not tensors, of its type and length."""
+    """A hash of what the data hold, never of where they lie.
+
+    Tensors and arrays are hashed whole; of a DataLoader's or a list's examples all where there are up to 64, and 64 spread
+    evenly otherwise, with their number, the batch size and whether they are shuffled. Data of another kind count by type.
+    """
     digest = hashlib.sha256()
-    if isinstance(data, tuple | list) and data and all(isinstance(part, Tensor) for part in data):
-        for part in data:
-            digest.update(f"{part.dtype} {tuple(part.shape)} ".encode() + part.cpu().contiguous().numpy().tobytes())
-    else:
-        size = len(data) if hasattr(data, "__len__") else "?"
-        digest.update(f"{type(data).__name__} {size}".encode())
+    _feed(digest, data)
     return digest.hexdigest()[:16]
+
+
+def _feed(digest: Any, data: Any) -> None:
+    if isinstance(data, Tensor | np.ndarray):
+        array = data.detach().cpu().contiguous().numpy() if isinstance(data, Tensor) else np.ascontiguousarray(data)
+        digest.update(f"{array.dtype} {array.shape} ".encode() + array.tobytes())
+    elif isinstance(data, DataLoader):
+        digest.update(f"loader {data.batch_size} {type(data.sampler).__name__} {data.drop_last} ".encode())
+        _feed(digest, data.dataset)
+    elif isinstance(data, TensorDataset):
+        _feed(digest, data.tensors)
+    elif isinstance(data, dict):
+        for name in sorted(data):
+            digest.update(repr(name).encode())
+            _feed(digest, data[name])
+    elif isinstance(data, tuple | list) or (isinstance(data, Dataset) and not isinstance(data, IterableDataset)):
+        n = len(data)  # type: ignore[arg-type]
+        digest.update(f"{n} members ".encode())
+        with named_randomness("fingerprint"):  # examples may be augmented as they are taken
+            for place in range(n) if n <= 64 else [i * (n - 1) // 63 for i in range(64)]:
+                _feed(digest, data[place])
+    elif isinstance(data, bool | int | float | str | bytes):
+        digest.update(repr(data).encode())
+    else:
+        digest.update(type(data).__name__.encode())
+
+
+@contextmanager
+def named_randomness(*name: str | int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed the global generators of torch, numpy and random from a name, and put their states back afterwards.
+
+    For what draws from them whatever one does: dropout, a DataLoader's shuffling, augmentation in a user's data set.
+    """
+    seed = key(*name)
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(devices=[device] if device is not None and device.type == "cuda" else []):
+            torch.manual_seed(seed >> 1)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..arrays import Array
 from ..batchnorm import Statistics, evaluating, recalibrate_batchnorm
 from ..corruptions import Corruption, equivalent
+from ..data import batches, shuffles
 from ..errors import Mistake
 from ..scores import Score, moved, predict
 from .chips import Chips
@@ -46,7 +47,8 @@ def measure(
     """The score of `model` on `draws` chips at each strength.
 
     `score(model, batch)` gives one number for each example, [b]; `data` is iterated once for each chip and strength, so
-    it must start anew each time (a list or a DataLoader that does not shuffle, not a generator). Batches are moved to the
+    it must start anew each time: a tuple of tensors (inputs, labels), a list of batches or a DataLoader, not a generator;
+    scores of single examples need one that does not shuffle. Batches are moved to the
     model's device. Draw k is the same chip at every strength, and in every model whose arrays have the same names; chips
     of different `purpose` are different. At strength 0 all chips are the same, and one is measured.
 
@@ -77,6 +79,11 @@ def measure_all(
             raise Mistake(
                 f"{name} is a {type(what).__name__}, which can be iterated only once; give a list or a DataLoader."
             )
+    if keep_examples and shuffles(data):
+        raise Mistake(
+            "data are shuffled: scores of single examples need the same order each time; shuffle=False gives it."
+        )
+    data = batches(data, 1024)
     model, arrays = chips.fitted(model, arrays)
     equals = tuple(equivalent(chips.corruption, strength, arrays).strength for strength in chips.strengths)
     largest = [array.peak() for array in arrays]
@@ -93,7 +100,7 @@ def measure_all(
             corruption_unit=chips.corruption.unit,
             name=str(getattr(score, "name", None) or getattr(score, "__name__", "score")),
             unit=getattr(score, "unit", "mean over examples"),
-            higher_is_better=getattr(score, "higher_is_better", True),
+            higher_is_better=getattr(score, "higher_is_better", None),
             n_examples=examples.shape[3],
             seed=chips.seed,
             purpose=chips.purpose,

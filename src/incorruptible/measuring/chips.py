@@ -35,13 +35,17 @@ class Chips:
     calibration: Iterable[Any] | None = None
 
     def __post_init__(self) -> None:
+        if not callable(self.corruption):
+            raise Mistake(
+                f"corruption={self.corruption!r} is none: parse({str(self.corruption)!r}) makes one of a text."
+            )
         object.__setattr__(self, "strengths", checked_strengths(self.strengths))
         if self.draws < 1 or self.reads < 1:
             raise Mistake(f"draws={self.draws} and reads={self.reads}: both are at least 1.")
         if self.reads > 1 and self.read is None:
             raise Mistake(
                 f"reads={self.reads}: every read of a chip would be the same; "
-                "say what a read adds: read=(corruption, strength)."
+                "say what a read adds: read=(corruption, strength), or --read-noise."
             )
         if self.read is not None:
             checked_strengths([self.read[1]])

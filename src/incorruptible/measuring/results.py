@@ -29,7 +29,7 @@ class Scores:
     corruption_unit: str
     name: str
     unit: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     n_examples: int
     seed: int
     purpose: str
@@ -64,7 +64,9 @@ class Scores:
         return np.asarray(np.quantile(self.values, share, axis=1))
 
     def worst(self) -> NDArray[np.float64]:
-        """[strength] The worst chip, in the score's own direction."""
+        """[strength] The worst chip, in the score's own direction; nan where a function of one's own does not say which."""
+        if self.higher_is_better is None:
+            return np.full(len(self.values), np.nan)
         return np.asarray(self.values.min(1) if self.higher_is_better else self.values.max(1))
 
     def rows(self, level: float = 0.95) -> list[dict[str, float]]:
@@ -117,7 +119,9 @@ class Scores:
     def header(self) -> str:
         """What was measured, in one line."""
         reads = f" x {self.reads.shape[2]} reads ({self.read})" if self.reads is not None else ""
-        direction = "higher is better" if self.higher_is_better else "lower is better"
+        direction = {True: "higher is better", False: "lower is better", None: "no direction: give a Score"}[
+            self.higher_is_better
+        ]
         return (
             f"{self.name} ({self.unit}; {direction}) under {self.corruption} [{self.corruption_unit}]; {self.draws} chips{reads}, "
             f"{self.n_examples} examples, seed {self.seed} ({self.purpose}), BatchNorm {self.batchnorm}"
@@ -132,17 +136,31 @@ class Scores:
                 f"{row['strength']:g}",
                 f"{row['equivalent']:.4g}",
                 f"{row['mean']:.4f}",
-                f"{row['low']:.4f} to {row['high']:.4f}" if row["low"] == row["low"] else missing,
+                "all the same"
+                if row["sd"] == 0
+                else f"{row['low']:.4f} to {row['high']:.4f}"
+                if row["low"] == row["low"]
+                else missing,
                 f"{row['sd']:.4f}" if row["sd"] == row["sd"] else "-",
-                *(f"{row[key]:.4f}" for key in ("q05", "median", "worst")),
+                *(f"{row[key]:.4f}" if row[key] == row[key] else "-" for key in ("q05", "median", "worst")),
             )
             lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)))
         lines.append(
             "interval: Student's, of the mean over chips, on these examples; 5%, median, worst: of these chips"
         )
+        low, high = self.peaks
+        lines.append(
+            f"filter-max: the gaussian-filter-max strength of equal size; max|W_f| from {low:.3g} to {high:.3g}"
+        )
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def _interval(row: dict[str, float], missing: str) -> str:
+    if row["sd"] == 0:
+        return "all the same"
+    return f"{row['low']:.4f} to {row['high']:.4f}" if row["low"] == row["low"] else missing
 
 
 _WIDTHS = (8, 10, 7, 17, 7, 7, 7, 7)

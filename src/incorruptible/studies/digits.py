@@ -169,6 +169,9 @@ def _collect(design: Design, runs: Sequence[Run]) -> Arm:
     def over_chips(part: str, what: str) -> Any:
         return np.array([one[what].mean(1) for one in found[part]], dtype=np.float64)
 
+    def by_example(part: str, what: str) -> Any:
+        return np.array([one[what] for one in found[part]], dtype=np.float64)
+
     schedule = parse(design.strength)
     return Arm(
         name=design.name,
@@ -176,9 +179,9 @@ def _collect(design: Design, runs: Sequence[Run]) -> Arm:
         schedule=design.strength.split(":")[0].split("(")[0],
         peak=peak(schedule),
         strengths=parse_sweep(SWEEP).strengths,
-        test=np.array([one["score by example"] for one in found["test"]], dtype=np.float64),
-        test_loss=over_chips("test", "loss"),
-        train_loss=over_chips("train", "loss"),
+        test=by_example("test", "score by example"),
+        test_loss=by_example("test", "loss by example"),
+        train_loss=by_example("train", "loss by example"),
         train=over_chips("train", "score"),
         validation=over_chips("validation", "score"),
         spread=np.mean([one["score"].std(1, ddof=1) for one in found["test"]], axis=0),

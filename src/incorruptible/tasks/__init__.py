@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..data import batches
+from ..errors import Mistake
 from ..grammar import build, split
 from .digits import Digits
-from .protocol import Task, batches
-from .user import is_user_task, load_user_task
+from .protocol import Task
+from .user import absolute, is_user_task, load_user_task
 
-__all__ = ["CATALOGUE", "Task", "batches", "canonical", "is_user_task", "load"]
+__all__ = ["CATALOGUE", "Task", "absolute", "batches", "canonical", "is_user_task", "load"]
 
 CATALOGUE: dict[str, Any] = {"digits": Digits}
 
@@ -22,6 +24,8 @@ def load(text: str) -> Task:
     """
     if split(text).name not in CATALOGUE and is_user_task(text):
         return load_user_task(text)
+    if text.endswith(".py"):
+        raise Mistake(f"{text!r}: which task in it? Write {text}:NAME.")
     task: Task = build("task", text, CATALOGUE).task()
     return task
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
-from ..data import Batches
 from ..errors import Mistake
 from ..scores import accuracy, cross_entropy
 
-__all__ = ["Task", "batches"]
+__all__ = ["Task"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,15 +34,16 @@ class Task:
     name: str = ""
     source: str = ""
 
+    def __post_init__(self) -> None:
+        if isinstance(self.model, nn.Module) or not callable(self.model):
+            kind = type(self.model).__name__
+            raise Mistake(
+                f"Task(model=...) came as {kind}; give what makes it: model=lambda: {kind}(...), or the class itself."
+            )
+
     def part(self, name: str) -> Any:
         """The data of that name; a `Mistake` where the task has none."""
         data = getattr(self, name)
         if data is None:
             raise Mistake(f"{self.name or 'the task'} has no {name} data: give the Task {name}=(inputs, labels).")
         return data
-
-
-def batches(data: Any, size: int, order: tuple[str | int, ...] | None = None) -> Iterable[Any]:
-    """Batches of tensors in memory, in `order` if one is named; what makes its own batches comes back as it is."""
-    in_memory = isinstance(data, tuple | list) and len(data) > 0 and all(isinstance(part, Tensor) for part in data)
-    return Batches(data, size, order) if in_memory else data

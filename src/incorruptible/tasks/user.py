@@ -14,7 +14,7 @@ from types import ModuleType
 from ..errors import Mistake, unknown
 from .protocol import Task
 
-__all__ = ["is_user_task", "load_user_task"]
+__all__ = ["absolute", "is_user_task", "load_user_task"]
 
 _OWN = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)|(?P<module>[A-Za-z_][\w.]*):(?P<attribute>[A-Za-z_]\w*)")
 
@@ -35,12 +35,13 @@ def load_user_task(text: str) -> Task:
     name = match["name"] or match["attribute"]
     module = _from_file(Path(match["file"])) if match["file"] else _from_module(match["module"])
     if not hasattr(module, name):
-        choices = [
-            own
-            for own, value in vars(module).items()
-            if not own.startswith("_") and (isinstance(value, Task) or callable(value))
+        own = [
+            one
+            for one, value in vars(module).items()
+            if isinstance(value, Task)
+            or (callable(value) and not isinstance(value, type) and getattr(value, "__module__", "") == module.__name__)
         ]
-        raise unknown(f"task in {match['file'] or match['module']}", name, choices or ["(nothing there is a task)"])
+        raise unknown(f"task in {match['file'] or match['module']}", name, own or ["(nothing there is a task)"])
     task = getattr(module, name)
     if callable(task) and not isinstance(task, Task):
         try:
@@ -55,8 +56,28 @@ def load_user_task(text: str) -> Task:
         raise Mistake(
             f"{text} is {type(task).__name__}; an incorruptible.Task, or a function without arguments that returns one, is needed."
         )
-    source = Path(module.__file__).read_bytes() if module.__file__ else b""
-    return replace(task, name=task.name or text, source=hashlib.sha256(source).hexdigest()[:16])
+    return replace(task, name=task.name or text, source=_source(module))
+
+
+def absolute(text: str) -> str:
+    """`FILE.py:NAME` with the file's full path; a module's task as it came."""
+    match = _OWN.fullmatch(text)
+    return f"{Path(match['file']).resolve()}:{match['name']}" if match and match["file"] else text
+
+
+def _source(module: ModuleType) -> str:
+    """A hash of the module's source and of every loaded module's that lies in its folder or below."""
+    if not module.__file__:
+        return "built-in"
+    folder, digest = Path(module.__file__).resolve().parent, hashlib.sha256(Path(module.__file__).read_bytes())
+    for name, other in sorted(sys.modules.items()):
+        file = getattr(other, "__file__", None)
+        if not file or not file.endswith(".py") or other is module or name == "__main__":
+            continue
+        path = Path(file).resolve()
+        if folder in path.parents and "site-packages" not in path.parts and path.is_file():
+            digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _from_file(path: Path) -> ModuleType:
@@ -67,7 +88,8 @@ def _from_file(path: Path) -> ModuleType:
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look a class's module up by name
-    sys.path.insert(0, str(path.parent.resolve()))
+    if str(path.parent.resolve()) not in sys.path:  # it stays there: what the task calls may import its neighbours
+        sys.path.insert(0, str(path.parent.resolve()))
     try:
         # not by the loader: it may run what Python compiled earlier within the same second, and the source is hashed
         exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), module.__dict__)
@@ -75,12 +97,12 @@ def _from_file(path: Path) -> ModuleType:
         raise
     except (Exception, SystemExit) as problem:
         raise Mistake(f"{path} cannot be run: {type(problem).__name__}: {_first_line(problem)}") from problem
-    finally:
-        sys.path.remove(str(path.parent.resolve()))
     return module
 
 
 def _from_module(name: str) -> ModuleType:
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:  # as `python -m` has it
+        sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)
     except Exception as problem:

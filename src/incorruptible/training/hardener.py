@@ -64,6 +64,8 @@ class Hardener:
     ) -> None:
         if steps < 1 or accumulate < 1:
             raise Mistake(f"steps={steps} and accumulate={accumulate}: both are at least 1.")
+        if not callable(objective):
+            raise Mistake(f"objective={objective!r} is none: RWP(Gaussian('filter-max')) or SAM(), for example.")
         if not callable(strength):
             raise Mistake(f"strength={strength!r} is no schedule: Constant({strength!r}) makes one of a number.")
         self.model, self.objective, self.schedule = model, objective, strength
@@ -143,6 +145,9 @@ class Hardener:
         """Go on from `state`. Raises `Mistake` if it was saved under another seed, number of steps or accumulation."""
         if state.get("format", 1) > 1:
             raise Mistake(f"this state has format {state['format']}, and this version reads 1: update incorruptible.")
+        lacking = [name for name in ("calls", "skipped", *self._identity()) if name not in state]
+        if lacking:
+            raise Mistake(f"this is no state of a Hardener: it lacks {', '.join(lacking)}.")
         for name, value in self._identity().items():
             if state[name] != value:
                 raise Mistake(f"this state was saved with {name}={state[name]}, and the Hardener has {name}={value}.")
@@ -217,6 +222,12 @@ class _Call:
             (parameter, parameter.grad, None if parameter.grad is None else parameter.grad.clone())
             for parameter in robust.model.parameters()
         ]
+        present = {id(parameter) for parameter, _, _ in self.grads}
+        for array in robust.arrays:
+            if id(array.parameter) not in present:
+                raise Mistake(
+                    f"{array.name} is no parameter of the model any more: make the Hardener after the model is complete."
+                )
 
     def note(self, loss: Tensor, share: float = 1.0) -> None:
         self.losses.append(loss.detach())

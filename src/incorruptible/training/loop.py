@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
 
 from .. import objectives, strengths
-from ..data import Batches
+from ..data import Batches, named_randomness
 from ..errors import Mistake
 from ..landscape import health, tolerated
 from ..recipes import Recipe
@@ -35,8 +35,7 @@ class Fit:
     def __init__(self, task: Task, recipe: Recipe, device: str | torch.device = "cpu") -> None:
         self.task, self.recipe, self.device = task, recipe, torch.device(device)
         data = task.part("train")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(key(recipe.seed, "weights") >> 1)
+        with named_randomness(recipe.seed, "weights"):
             self.model = task.model()
         if not isinstance(self.model, nn.Module):
             raise Mistake(f"{task.name}: model() gave {type(self.model).__name__}; a torch.nn.Module is needed.")
@@ -69,15 +68,18 @@ class Fit:
         )
         self.metrics: list[dict[str, Any]] = []
         self.done = 0
-        self._probe_batch, self._climbs = self._fixed_probe(data)
+        with named_randomness("probe"):
+            self._probe_batch, self._climbs = self._fixed_probe(data)
 
     def epoch(self) -> dict[str, Any]:
         """Train for one epoch; returns its metrics, which are also kept in `metrics`; "loss" is nan where every step was skipped."""
         recipe, losses = self.recipe, 0.0
         count, strength = 0, self.robust.strength
         early = set(recipe.probe.early) if self.done == 0 and recipe.probe.draws else set()
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(key(recipe.seed, "epoch", self.done) >> 1)  # dropout, and a DataLoader's own shuffling
+        own = getattr(self.task.train, "generator", None)  # a DataLoader may shuffle by a generator of its own
+        if isinstance(own, torch.Generator):
+            own.manual_seed(key(recipe.seed, "order", self.done) >> 1)
+        with named_randomness(recipe.seed, "epoch", self.done, device=self.device):
             for batch in batches(self.task.train, recipe.batch, order=(recipe.seed, "order", self.done)):
                 strength = self.robust.strength
                 loss = float(self._step(moved(batch, self.device)))
@@ -119,16 +121,19 @@ class Fit:
         if isinstance(found := batches(data, self.recipe.batch, order), Batches):
             size = min(probe.images or len(found.tensors[0]), len(found.tensors[0]))
             batch = next(iter(Batches(found.tensors, size, order)))
-            climbs = [
-                moved(one, self.device)
-                for one in Batches(batch, self.recipe.batch)
-                if len(one[0]) == min(size, self.recipe.batch)
-            ]
+            climbs: list[Any] = []
+            while len(climbs) < probe.draws:  # no mini-batch twice, as long as there are enough permutations: always
+                round_ = Batches(batch, self.recipe.batch, (*order, len(climbs)))
+                climbs += [moved(one, self.device) for one in round_ if len(one[0]) == min(size, self.recipe.batch)]
             return moved(batch, self.device), climbs
         batch = moved(next(iter(found)), self.device)
         return batch, [batch]
 
     def _probe(self, strength: float | None = None) -> dict[str, Any]:
+        with named_randomness("probe", self.recipe.seed, device=self.device):
+            return self._looked(strength)
+
+    def _looked(self, strength: float | None) -> dict[str, Any]:
         probe = self.recipe.probe
         strength = self.robust.strength if strength is None else strength
         found: dict[str, Any] = {
