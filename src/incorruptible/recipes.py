@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -100,10 +101,15 @@ def parse(data: dict[str, Any]) -> Recipe:
     if isinstance(data.get("strength"), int | float):
         data = {**data, "strength": str(data["strength"])}  # strength = 0.3 says enough
     try:
-        recipe = TypeAdapter(Recipe).validate_python(data)
+        recipe = _adapter().validate_python(data)
     except ValidationError as problem:
         raise Mistake("; ".join(_line(dict(error)) for error in problem.errors())) from None
     return recipe.resolved()
+
+
+@lru_cache(maxsize=1)
+def _adapter() -> TypeAdapter[Recipe]:
+    return TypeAdapter(Recipe)  # building one takes longer than using it a hundred times
 
 
 def _line(error: dict[str, Any]) -> str:

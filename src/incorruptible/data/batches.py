@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -95,7 +95,8 @@ def _feed(digest: Any, data: Any) -> None:
     elif isinstance(data, tuple | list) or (isinstance(data, Dataset) and not isinstance(data, IterableDataset)):
         n = len(data)  # type: ignore[arg-type]
         digest.update(f"{n} members ".encode())
-        with named_randomness("fingerprint"):  # examples may be augmented as they are taken
+        # a data set may augment its examples as they are taken
+        with named_randomness("fingerprint") if isinstance(data, Dataset) else nullcontext():
             for place in range(n) if n <= 64 else [i * (n - 1) // 63 for i in range(64)]:
                 _feed(digest, data[place])
     elif isinstance(data, bool | int | float | str | bytes):

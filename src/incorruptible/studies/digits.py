@@ -124,8 +124,9 @@ def _do(job: _Job) -> str:
     """One unit of work: train an arm's seed and measure it, unless that was done; returns the run's folder."""
     place, seed, epochs, home = job
     run = train(ARMS[place].recipe(seed, epochs), Path(home))
+    task = run.task()
     for plan in PLANS.values():
-        measured(run, plan)
+        measured(run, plan, task)
     return str(run.folder)
 
 
@@ -164,7 +165,8 @@ def study(
 
 
 def _collect(design: Design, runs: Sequence[Run]) -> Arm:
-    found = {part: [measured(run, plan) for run in runs] for part, plan in PLANS.items()}
+    task = runs[0].task()
+    found = {part: [measured(run, plan, task) for run in runs] for part, plan in PLANS.items()}
 
     def over_chips(part: str, what: str) -> Any:
         return np.array([one[what].mean(1) for one in found[part]], dtype=np.float64)
