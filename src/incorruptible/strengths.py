@@ -12,6 +12,7 @@ strength  0      0.004  0.025  0.1    0.225  0.324  0.4
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from numbers import Real
@@ -45,13 +46,13 @@ def checked(strength: float, what: str = "strength") -> float:
     return float(strength)
 
 
-class _Printed:
+class _Printed(ABC):
     """What the schedules share: a way to be written down, and a table at the prompt."""
 
     name: ClassVar[str]
 
-    def __call__(self, progress: float) -> float:
-        raise NotImplementedError
+    @abstractmethod
+    def __call__(self, progress: float) -> float: ...
 
     def __post_init__(self) -> None:
         for one in fields(self):  # type: ignore[arg-type]

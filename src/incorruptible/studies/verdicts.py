@@ -147,7 +147,7 @@ def c1(arms: Sequence[Arm], tests: Sequence[float]) -> Verdict:
         shrinks, not_higher = gap.interval.low > 0, train.interval.low <= 0
         note = (
             f"loss gap shrinks by {_numbers(gap.interval)} nats, noisy training accuracy {_points(train.interval)} points; "
-            f"validation's choice among all: {chosen.name} (kappa {chosen.peak / s:g})"
+            f"validation's choice among all: {chosen.name} (kappa {chosen.peak / s:.3g})"
         )
         if word == "supported" and not (shrinks and not_higher):
             word, note = "undecided", f"ahead, but not by regularisation alone: {note}"
