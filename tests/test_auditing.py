@@ -15,6 +15,8 @@ from incorruptible.corruptions import CATALOGUE, Gaussian, parse
 from incorruptible.errors import Mistake
 from incorruptible.networks import small_conv
 from incorruptible.streams import Draw
+from test_arrays import EACH as LAYER_TYPES
+from test_arrays import Layer
 
 
 class Mixed(nn.Module):
@@ -155,3 +157,17 @@ def test_zeros_have_no_relative_error() -> None:
 def test_mistakes(model: nn.Module, strength: float, message: str) -> None:
     with pytest.raises(Mistake, match=message):
         audit(model, Gaussian("filter-max"), strength)
+
+
+@LAYER_TYPES
+def test_every_layer_type_is_reached(layer: Layer) -> None:
+    """The audit's rows, the table of layers and the weights that really move name the same parameters."""
+    torch.manual_seed(0)
+    model, corruption = layer.make(), Gaussian("absolute")
+    found = audit(model, corruption, 0.1)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    draw = Draw(0, "audit", 0)
+    with replaced(select(model), lambda array: corruption(array, 0.1, draw.of(array.name))):
+        moved = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
+    assert {row.name: row.filters for row in found.touched} == layer.selected
+    assert moved == set(layer.selected)
