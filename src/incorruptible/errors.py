@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-__all__ = ["Mistake", "unknown"]
+__all__ = ["Mistake", "Mistakes", "unknown"]
 
 
 class Mistake(ValueError):
@@ -13,6 +13,21 @@ class Mistake(ValueError):
 
     The command line prints it and exits with 2; anything else that is raised is a defect of this package.
     """
+
+
+class Mistakes(Mistake):
+    """All mistakes of one file, one line each.
+
+    >>> print(Mistakes("s.toml", ["line 3, seeds: at least 2", "line 9: no such arm"]))
+    s.toml has 2 mistakes:
+      line 3, seeds: at least 2
+      line 9: no such arm
+    """
+
+    def __init__(self, where: str, lines: Sequence[str]) -> None:
+        self.lines = tuple(lines)
+        count = "a mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+        super().__init__("\n  ".join([f"{where} has {count}:", *lines]))
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> Mistake:

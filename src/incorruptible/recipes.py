@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -12,7 +13,15 @@ from . import objectives, strengths, tasks
 from .errors import Mistake, unknown
 from .points import policy_of
 
-__all__ = ["Probe", "Recipe", "parse"]
+__all__ = ["Faults", "Probe", "Recipe", "checked", "parse"]
+
+
+class Faults(Mistake):
+    """What is wrong with a recipe's values: the entry, and the sentence."""
+
+    def __init__(self, faults: Iterable[tuple[str, str]]) -> None:
+        self.faults = list(faults)
+        super().__init__(" ".join(message for _, message in self.faults))
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class Probe:
         for name in ("images", "draws", "every"):
             value = getattr(self, name)
             if isinstance(value, int) and value < 0:
-                raise Mistake(f"probe {name} {value}: a number that is not negative is needed.")
+                raise Faults([(name, f"probe {name} {value}: a number that is not negative is needed.")])
 
     def due(self, epoch: int) -> bool:
         """Whether the instrument looks after that epoch, counted from 1."""
@@ -64,29 +73,25 @@ class Recipe:
     probe: Probe = field(default_factory=Probe)
 
     def __post_init__(self) -> None:
-        faults = []
+        faults = {}
         for name in ("epochs", "batch"):
             if isinstance(getattr(self, name), int) and getattr(self, name) < 1:
-                faults.append(f"{name} {getattr(self, name)}: at least 1 is needed.")
+                faults[name] = f"{name} {getattr(self, name)}: at least 1 is needed."
         for name in ("lr", "momentum", "weight_decay", "clip"):
             value = getattr(self, name)
             if isinstance(value, int | float) and not (0 <= value < float("inf")):
-                faults.append(f"{name} {value!r}: a finite number that is not negative is needed.")
+                faults[name] = f"{name} {value!r}: a finite number that is not negative is needed."
         if isinstance(self.momentum, int | float) and self.momentum >= 1:
-            faults.append(f"momentum {self.momentum!r}: a number below 1 is needed.")
+            faults["momentum"] = f"momentum {self.momentum!r}: a number below 1 is needed."
         if faults:
-            raise Mistake(" ".join(faults))
+            raise Faults(faults.items())
 
     def resolved(self) -> Recipe:
         """The same recipe with every text in its canonical form. Raises `Mistake` for a text that says nothing."""
-        objective = objectives.parse(self.objective)
-        policy_of(objective, self.batchnorm)
-        return replace(
-            self,
-            task=tasks.canonical(self.task),
-            objective=str(objective),
-            strength=str(strengths.parse(self.strength)),
-        )
+        found, faults = _canonical(self)
+        if found is None:
+            raise Mistake("; ".join(message for _, message in faults))
+        return found
 
     def plain(self) -> dict[str, Any]:
         """The recipe as nested dictionaries, lists, texts and numbers."""
@@ -98,13 +103,44 @@ Recipe.__pydantic_config__ = Probe.__pydantic_config__ = ConfigDict(extra="forbi
 
 def parse(data: dict[str, Any]) -> Recipe:
     """A recipe from plain data, as of a TOML file, in canonical form. Raises one `Mistake` that names every fault."""
+    recipe, faults = checked(data)
+    if recipe is None:
+        raise Mistake("; ".join(message if key in message else f"{key}: {message}" for key, message in faults))
+    return recipe
+
+
+def checked(data: dict[str, Any]) -> tuple[Recipe | None, list[tuple[str, str]]]:
+    """The recipe in canonical form, or None and every fault: the entry, with dots inside a table, and what is wrong."""
     if isinstance(data.get("strength"), int | float):
         data = {**data, "strength": str(data["strength"])}  # strength = 0.3 says enough
     try:
         recipe = _adapter().validate_python(data)
     except ValidationError as problem:
-        raise Mistake("; ".join(_line(dict(error)) for error in problem.errors())) from None
-    return recipe.resolved()
+        return None, [fault for error in problem.errors() for fault in _faults(dict(error))]
+    return _canonical(recipe)
+
+
+def _canonical(recipe: Recipe) -> tuple[Recipe | None, list[tuple[str, str]]]:
+    found: dict[str, Any] = {}
+    faults: list[tuple[str, str]] = []
+    for key, make in (
+        ("task", tasks.canonical),
+        ("objective", objectives.parse),
+        ("strength", strengths.parse),
+    ):
+        try:
+            found[key] = make(getattr(recipe, key))
+        except Mistake as problem:
+            faults.append((key, str(problem)))
+    if "objective" in found:
+        try:
+            policy_of(found["objective"], recipe.batchnorm)
+        except Mistake as problem:
+            faults.append(("batchnorm", str(problem)))
+    if faults:
+        return None, faults
+    texts: dict[str, Any] = {key: str(value) for key, value in found.items()}
+    return replace(recipe, **texts), []
 
 
 @lru_cache(maxsize=1)
@@ -112,13 +148,14 @@ def _adapter() -> TypeAdapter[Recipe]:
     return TypeAdapter(Recipe)  # building one takes longer than using it a hundred times
 
 
-def _line(error: dict[str, Any]) -> str:
+def _faults(error: dict[str, Any]) -> list[tuple[str, str]]:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "unexpected_keyword_argument":
         home = Probe if len(error["loc"]) > 1 else Recipe
-        return str(unknown("entry of a recipe", where, [one.name for one in fields(home)])).rstrip(".")
-    return (
-        f"{where}: {error['msg']} ({error['input']!r} came)"
-        if where
-        else str(error["msg"]).removeprefix("Value error, ")
-    )
+        return [(where, str(unknown("entry of a recipe", where, [one.name for one in fields(home)])).rstrip("."))]
+    if error["type"] == "missing" or error["type"] == "missing_argument":
+        return [(where, "it is missing")]
+    own = error.get("ctx", {}).get("error")
+    if isinstance(own, Faults):
+        return [(".".join(filter(None, (where, key))), message) for key, message in own.faults]
+    return [(where, f"{error['msg']} ({error['input']!r} came)")]

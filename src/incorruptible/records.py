@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +77,12 @@ def write_atomically(path: Path, fill: Callable[[Path], None]) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # mkstemp makes files that nobody else may read
         temporary.replace(path)
+    except OSError:
+        raise
+    except Exception as problem:  # torch and safetensors have errors of their own for a full disk
+        if "No space left" in str(problem) or shutil.disk_usage(path.parent).free < 65536:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from problem
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,25 +9,26 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from . import records
+from . import provenance, records
 from .corruptions import parse_sweep
-from .data import fingerprint
 from .errors import Mistake
 from .measuring import Chips, measure_all
 from .recipes import Recipe, parse
-from .scores import cross_entropy
 from .tasks import Task, absolute, batches, load
 from .training import Fit, load_weights, save_weights
 from .version import __version__
 
-__all__ = ["Plan", "Run", "measured", "open_run", "train"]
+__all__ = ["Left", "Plan", "Run", "identity", "measured", "measures", "open_run", "train"]
 
 CHECKPOINT_EVERY = 5.0  # seconds
+
+
+class Left(Exception):
+    """A training was asked to leave, and its checkpoint is written; the same call goes on from there."""
 
 
 @dataclass(frozen=True)
@@ -88,20 +86,23 @@ def train(
     *,
     device: str = "cpu",
     threads: int = 1,
+    task: Task | None = None,
     checkpoint_every: float = CHECKPOINT_EVERY,
     progress: Callable[[int, int, dict[str, Any]], None] | None = None,
+    leave: Callable[[], bool] = lambda: False,
 ) -> Run:
     """Train by `recipe` in a folder of its own below `home`, unless that was done before.
 
     The folder's name is the recipe's identity: a hash of the resolved recipe, the data, the source of a task of the
     user's own, the weights that it starts from, threads, device and versions. A training that was killed goes on from its last
     checkpoint (at most `checkpoint_every` seconds or one epoch old, whichever is more) and ends in the same bits.
-    `progress(epoch, epochs, metrics)` is called after each epoch.
+    `progress(epoch, epochs, metrics)` is called after each epoch; where `leave()` then says so, the training is saved and `Left`
+    is raised. `task` is the recipe's, where the caller has loaded it already.
     """
     recipe = recipe.resolved()
-    task = load(recipe.task)
-    identity = _identity(recipe, task, device, threads)
-    folder = home / records.identity(identity)
+    task = task or load(recipe.task)
+    named = identity(recipe, task, device, threads)
+    folder = home / records.identity(named)
     if task.source:  # a task of the user's own is found again from any folder
         recipe = replace(recipe, task=absolute(recipe.task))
     finished = _finished(folder)
@@ -112,19 +113,22 @@ def train(
         checkpoint = folder / "checkpoint.pt"
         if (state := _state(checkpoint, fit.device)) is not None:
             fit.load(state)
-        records.write(folder / "recipe.json", {"identity": identity, "recipe": recipe.plain(), "made": _made(device)})
+        records.write(folder / "recipe.json", {"identity": named, "recipe": recipe.plain(), "made": _made(device)})
         saved = started = time.monotonic()
         while fit.done < recipe.epochs:
             metrics = fit.epoch()
-            if fit.done < recipe.epochs and time.monotonic() - saved >= checkpoint_every:
+            leaving = fit.done < recipe.epochs and leave()
+            if leaving or (fit.done < recipe.epochs and time.monotonic() - saved >= checkpoint_every):
                 records.write_atomically(checkpoint, lambda path: torch.save(fit.state(), path))
                 saved = time.monotonic()
             if progress is not None:
                 progress(fit.done, recipe.epochs, metrics)
+            if leaving:
+                raise Left(f"{folder}: left after epoch {fit.done} of {recipe.epochs}")
         save_weights(fit.model, folder / "weights.safetensors")
         record = {
             "recipe": recipe.plain(),
-            "identity": identity,
+            "identity": named,
             "made": {**_made(device), "seconds": round(time.monotonic() - started, 3)},
             "weights": records.checksum(folder / "weights.safetensors"),
             "skipped": fit.robust.skipped,
@@ -158,7 +162,11 @@ def _state(checkpoint: Path, device: torch.device) -> dict[str, Any] | None:
     return state
 
 
-def _identity(recipe: Recipe, task: Task, device: str, threads: int) -> dict[str, Any]:
+def identity(recipe: Recipe, task: Task, device: str = "cpu", threads: int = 1) -> dict[str, Any]:
+    """All that decides the bits of a training, as plain data; `records.identity` of it names the run's folder.
+
+    `recipe` is resolved. Raises `Mistake` for weights to start from that are not there.
+    """
     start = None
     if recipe.start is not None:
         if not Path(recipe.start).is_file():
@@ -169,7 +177,7 @@ def _identity(recipe: Recipe, task: Task, device: str, threads: int) -> dict[str
         "recipe": asdict(
             replace(recipe, start=start, task=recipe.task.rpartition(":")[2] if task.source else recipe.task)
         ),
-        "data": [fingerprint(task.train), fingerprint(task.validation), fingerprint(task.test)],
+        "data": list(task.fingerprints.values()),
         "source": task.source,
         "device": torch.device(device).type,
         "threads": threads,
@@ -179,15 +187,7 @@ def _identity(recipe: Recipe, task: Task, device: str, threads: int) -> dict[str
 
 
 def _made(device: str) -> dict[str, Any]:
-    return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "incorruptible": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else "cpu",
-    }
+    return provenance.made(torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else device)
 
 
 @contextmanager
@@ -212,16 +212,30 @@ class Plan:
     batchnorm: str = "as-is"
 
 
-def measured(run: Run, plan: Plan, task: Task | None = None, threads: int = 1) -> dict[str, NDArray[Any]]:
+def measures(run: Run, plan: Plan, task: Task) -> tuple[Path, Path]:
+    """Where what `plan` finds is kept: the note, with the checksum of the arrays, and the arrays."""
+    data = task.fingerprints[plan.part]
+    name = records.identity({"plan": asdict(plan), "weights": run.record["weights"], "data": data})
+    return run.folder / "measures" / f"{name}.json", run.folder / "measures" / f"{name}.safetensors"
+
+
+def measured(
+    run: Run,
+    plan: Plan,
+    task: Task | None = None,
+    *,
+    threads: int = 1,
+    device: str = "cpu",
+    leave: Callable[[], bool] = lambda: False,
+) -> dict[str, NDArray[Any]]:
     """Score and cross-entropy of `run` under `plan`, measured once and kept in the run's folder.
 
     "score" and "loss" are [strength, draw]; "score by example" and "loss by example" are [strength, example], the means over
-    draws. A torn or altered record, and one of other data, is measured again.
+    draws. A torn or altered record, and one of other data, is measured again. What a stopped measurement had found, up to
+    `CHECKPOINT_EVERY` seconds before, is kept; where `leave()` says so, it is saved and `Left` is raised.
     """
     task = task or run.task()
-    held = fingerprint(task.part(plan.part))
-    name = records.identity({"plan": asdict(plan), "weights": run.record["weights"], "data": held})
-    note, file = run.folder / "measures" / f"{name}.json", run.folder / "measures" / f"{name}.safetensors"
+    note, file = measures(run, plan, task)
     if note.is_file():
         try:
             return records.read_arrays(file, records.read(note)["arrays"])
@@ -237,12 +251,48 @@ def measured(run: Run, plan: Plan, task: Task | None = None, threads: int = 1) -
             calibration=batches(task.part("train"), 1024) if plan.batchnorm == "recalibrated" else None,
         )
         data = batches(task.part(plan.part), 1024)
-        found = measure_all(
-            run.model(task), {"score": task.score, "loss": cross_entropy}, data, chips, keep_examples=True
-        )
+        model = run.model(task).to(device)
+        kept = _Kept(note.with_name(f"{note.stem}.partial.json"), leave)
+        asked = {"score": task.score, "loss": task.loss}
+        found = measure_all(model, asked, data, chips, keep_examples=True, kept=kept)
     arrays: dict[str, NDArray[Any]] = {}
     for what, scores in found.items():
         assert scores.examples is not None
         arrays |= {what: scores.values, f"{what} by example": scores.examples.mean(1)}
     records.write(note, {"plan": asdict(plan), "arrays": records.write_arrays(file, arrays)})
+    kept.discard()
     return arrays
+
+
+class _Kept(dict[tuple[int, int, int], dict[str, NDArray[Any]]]):
+    """What a measurement has found so far, saved every few seconds."""
+
+    def __init__(self, note: Path, leave: Callable[[], bool]) -> None:
+        super().__init__()
+        self.note, self.arrays, self.leave = note, note.with_suffix(".safetensors"), leave
+        self.saved, self.pause = time.monotonic(), CHECKPOINT_EVERY
+        if note.is_file():
+            try:
+                arrays = records.read_arrays(self.arrays, records.read(note)["arrays"])
+            except Mistake:
+                return  # torn or altered: measured again
+            for name, array in arrays.items():
+                strength, chip, read, score = name.split(" ", 3)
+                self.setdefault((int(strength), int(chip), int(read)), {})[score] = array
+
+    def __setitem__(self, place: tuple[int, int, int], scores: dict[str, NDArray[Any]]) -> None:
+        super().__setitem__(place, scores)
+        if (leaving := self.leave()) or time.monotonic() - self.saved >= self.pause:
+            began = time.monotonic()
+            arrays = {
+                " ".join((*map(str, where), name)): one for where, each in self.items() for name, one in each.items()
+            }
+            records.write(self.note, {"arrays": records.write_arrays(self.arrays, arrays)})
+            self.saved = time.monotonic()
+            self.pause = max(CHECKPOINT_EVERY, 20 * (self.saved - began))
+            if leaving:
+                raise Left(f"{self.note}: left after {len(self)} chips")
+
+    def discard(self) -> None:
+        for file in (self.note, self.arrays):
+            file.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = ["Chips", "Scores", "measure", "measure_all"]
 
 ScoreFunction = Score | Callable[[nn.Module, Any], Tensor]
 Examples = NDArray[np.float32]
+Kept = MutableMapping[tuple[int, int, int], dict[str, Examples]]
 
 
 def measure(
@@ -72,8 +73,13 @@ def measure_all(
     arrays: Sequence[Array] | None = None,
     keep_examples: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    kept: Kept | None = None,
 ) -> dict[str, Scores]:
-    """Several scores on the same chips at once; scores of the model's answer share one forward pass. Else as `measure`."""
+    """Several scores on the same chips at once; scores of the model's answer share one forward pass. Else as `measure`.
+
+    `kept` maps (strength, chip, read), by number, to what each score gave there [example]: what it holds is not measured
+    again, and what is measured is put into it.
+    """
     for name, what in (("data", data), ("calibration", chips.calibration)):
         if isinstance(what, Iterator):
             raise Mistake(
@@ -88,7 +94,9 @@ def measure_all(
     equals = tuple(equivalent(chips.corruption, strength, arrays).strength for strength in chips.strengths)
     largest = [array.peak() for array in arrays]
     peaks = min(float(one.min()) for one in largest), max(float(one.max()) for one in largest)
-    found = _examples(model, scores, data, chips, arrays, progress or (lambda done, total: None))
+    found = _examples(
+        model, scores, data, chips, arrays, progress or (lambda done, total: None), {} if kept is None else kept
+    )
     results = {}
     for name, score in scores.items():
         examples = found[name]
@@ -121,19 +129,22 @@ def _examples(
     chips: Chips,
     arrays: Sequence[Array],
     progress: Callable[[int, int], None],
+    kept: Kept,
 ) -> dict[str, Examples]:
     """[strength, draw, read, example] for each score."""
     device, done = arrays[0].value.device, 0
     read: list[dict[str, Examples]] = []
     with evaluating(model), _keeping(Statistics(model)):
-        for strength in chips.strengths:
+        for place, strength in enumerate(chips.strengths):
             once: list[dict[str, Examples]] = []
             for chip in range(chips.distinct(strength)):
                 for again in range(chips.reads):
-                    with chips.in_place(arrays, strength, chip, again):
-                        if chips.calibration is not None:
-                            recalibrate_batchnorm(model, _moved(chips.calibration, device), _forward)
-                        once.append(_scored(model, scores, data, device))
+                    if (place, chip, again) not in kept:
+                        with chips.in_place(arrays, strength, chip, again):
+                            if chips.calibration is not None:
+                                recalibrate_batchnorm(model, _moved(chips.calibration, device), _forward)
+                            kept[place, chip, again] = _scored(model, scores, data, device)
+                    once.append(kept[place, chip, again])
                     done += 1
                     progress(done, chips.total)
             read += once * (chips.draws // chips.distinct(strength))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
 
+from ..data import fingerprint
 from ..errors import Mistake
 from ..scores import accuracy, cross_entropy
 
@@ -47,3 +49,8 @@ class Task:
         if data is None:
             raise Mistake(f"{self.name or 'the task'} has no {name} data: give the Task {name}=(inputs, labels).")
         return data
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """What identifies its data, for each part; computed once, so data must not change afterwards."""
+        return {part: fingerprint(getattr(self, part)) for part in ("train", "validation", "test")}

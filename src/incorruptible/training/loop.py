@@ -82,7 +82,7 @@ class Fit:
         with named_randomness(recipe.seed, "epoch", self.done, device=self.device):
             for batch in batches(self.task.train, recipe.batch, order=(recipe.seed, "order", self.done)):
                 strength = self.robust.strength
-                loss = float(self._step(moved(batch, self.device)))
+                loss = float(self.step(batch))
                 if math.isfinite(loss):  # the others were skipped, and `skipped` counts them
                     losses, count = losses + loss, count + 1
                 if self.robust.step in early and self.robust.step < self.steps // recipe.epochs:
@@ -100,7 +100,9 @@ class Fit:
         self.metrics.append(metrics)
         return metrics
 
-    def _step(self, batch: Any) -> Tensor:
+    def step(self, batch: Any) -> Tensor:
+        """One step of the optimiser on that batch, wherever it lies; returns the loss."""
+        batch = moved(batch, self.device)
         self.optimizer.zero_grad()
         loss = self.robust.backward(lambda: self.task.loss(self.model, batch).mean())
         if self.recipe.clip is not None:

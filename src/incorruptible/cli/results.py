@@ -1,0 +1,137 @@
+"""`incorruptible results` and `incorruptible compare`: what a study has found so far."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import Debug, Home, Json
+from .study import StudyName
+from .terminal import put, put_json, say
+
+__all__ = ["compare", "results"]
+
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV on stdout.")]
+
+
+def results(
+    name: StudyName, home: Home = Path("runs"), csv_: Csv = False, json_: Json = False, debug: Debug = False
+) -> None:
+    """Print what a study has found so far: every arm at every test strength, with 95% intervals over crossed seeds and
+    examples; as JSON also the verdicts. Equal studies give equal bytes."""
+    from ..studies.folder import find, named
+    from ..studies.results import rows, summary
+
+    folder = find(home, named(name), name)
+    if json_:
+        put_json(summary(folder))
+        return
+    cells = list(rows(folder))
+    if csv_:
+        head = ["arm", "noise", "strength", "mean", "low", "high", "sd_over_chips", "validation_mean"]
+        head += ["share_of_chips_that_reach", "seeds", "chips"]
+        put_csv(
+            head,
+            [
+                [
+                    c.arm,
+                    c.noise,
+                    c.strength,
+                    c.interval.estimate,
+                    c.interval.low,
+                    c.interval.high,
+                    c.spread,
+                    c.validation,
+                ]
+                + ["" if c.reached is None else c.reached, c.seeds, c.chips]
+                for c in cells
+            ],
+        )
+        return
+    factor, unit = (100, "%") if folder.plan["score"]["unit"] == "fraction" else (1, folder.plan["score"]["unit"])
+    for noise in folder.plan["noises"]:
+        put(f"{folder.plan['score']['name']} ({unit}) under {noise['corruption']} ({noise['unit']})")
+        put_table(
+            ["arm", *(f"{s:g}" for s in noise["strengths"]), "seeds"],
+            [
+                [
+                    arm,
+                    *(f"{factor * c.interval.estimate:.2f} ±{factor * c.interval.half:.2f}" for c in own),
+                    str(own[0].seeds),
+                ]
+                for arm, own in _by_arm([c for c in cells if c.noise == noise["corruption"]]).items()
+            ],
+        )
+    ends = folder.ends()
+    say(
+        f"{sum(end == 'finished' for end in ends.values())} of {len(folder.jobs)} runs finished; ± is half a 95% interval"
+    )
+
+
+def compare(
+    name: StudyName,
+    arms: Annotated[tuple[str, str], typer.Option("--arms", help="Two arms; * stands for anything: 'rwp *' sgd.")],
+    home: Home = Path("runs"),
+    noise: Annotated[int, typer.Option("--noise", help="Which of the study's noises, from 1.", min=1)] = 1,
+    csv_: Csv = False,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare two arms, or two groups of arms: paired differences at every test strength, intervals over crossed seeds and
+    examples, words after Holm's correction over all rows."""
+    from ..errors import Mistake
+    from ..studies import results as found
+    from ..studies.folder import find, named
+
+    folder = find(home, named(name), name)
+    noises = folder.plan["noises"]
+    if noise > len(noises):
+        raise Mistake(f"--noise {noise}: the study has {len(noises)}.")
+    compared = found.compare(found.arms(folder, noise - 1), *arms)
+    head = ["left", "right", "strength", "difference", "low", "high", "p", "word"]
+    plain: list[list[Any]] = [
+        [a.name, b.name, s, d.interval.estimate, d.interval.low, d.interval.high, d.p, word]
+        for a, b, s, d, word in compared
+    ]
+    if json_:
+        put_json([dict(zip(head, row, strict=True)) for row in plain])
+    elif csv_:
+        put_csv(head, plain)
+    else:
+        factor = 100 if folder.plan["score"]["unit"] == "fraction" else 1
+        unit = "points" if factor == 100 else folder.plan["score"]["unit"]
+        put_table(
+            ["left", "right", "strength", f"left - right ({unit})", "p", "word"],
+            [
+                [a, b, f"{s:g}", f"{factor * d:+.2f} ({factor * low:+.2f} to {factor * high:+.2f})", f"{p:.4f}", word]
+                for a, b, s, d, low, high, p, word in plain
+            ],
+        )
+        say(
+            f"{noises[noise - 1]['corruption']}; 95% intervals, crossed seeds x examples; words after Holm over {len(plain)} rows"
+        )
+
+
+def put_csv(head: list[str], body: list[list[Any]]) -> None:
+    """Rows as comma-separated values."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([head, *body])
+    put(out.getvalue())
+
+
+def put_table(head: list[str], body: list[list[str]]) -> None:
+    """Rows in columns as wide as they need to be."""
+    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+    for row in [head, *body]:
+        put("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _by_arm(cells: list[Any]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for cell in cells:
+        found.setdefault(cell.arm, []).append(cell)
+    return found

@@ -1,0 +1,99 @@
+"""`incorruptible status`: where a study stands."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import Debug, Home, Json
+from .study import StudyName
+from .terminal import put, put_json
+
+if TYPE_CHECKING:
+    from ..studies.board import Board
+
+__all__ = ["status"]
+
+STATES = ("finished", "running", "waiting", "diverged", "failed")
+
+
+def status(
+    name: StudyName,
+    home: Home = Path("runs"),
+    once: Annotated[bool, typer.Option("--once", help="Print the table once, also on a terminal.")] = False,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show where a study stands: on a terminal live, as long as somebody works on it; elsewhere once."""
+    from ..studies.board import look
+    from ..studies.folder import find, named
+
+    folder = find(home, named(name), name)
+    board = look(folder)
+    if json_:
+        put_json(
+            {"study": board.study, "runs": board.totals, "workers": list(board.workers), "troubles": board.troubles}
+        )
+    elif once or not sys.stdout.isatty() or not board.workers:
+        put("\n".join(lines(board)))
+    else:
+        from rich.live import Live
+
+        with Live(_table(board), refresh_per_second=4) as live:
+            while board.workers and not board.over:
+                time.sleep(1)
+                board = look(folder)
+                live.update(_table(board))
+
+
+def lines(board: Board) -> list[str]:
+    """The board as plain text."""
+    width = max((len(line.arm) for line in board.lines), default=3)
+    out = [f"{'arm':<{width}}  " + "  ".join(f"{state:>8}" for state in STATES)]
+    for line in board.lines:
+        counts = {**line.counts, "waiting": line.waiting}
+        out.append(f"{line.arm:<{width}}  " + "  ".join(f"{counts[state] or '.':>8}" for state in STATES))
+    out.append(f"{'all':<{width}}  " + "  ".join(f"{board.totals[state]:>8}" for state in STATES))
+    out += [_worker(worker) for worker in board.workers]
+    out += [f"{message} ({runs[0]}{_more(runs)})" for message, runs in board.troubles.items()]
+    return out
+
+
+def _worker(worker: dict[str, Any]) -> str:
+    at = f", measuring {worker['measuring']}" if "measuring" in worker else ""
+    if not at and "epoch" in worker:
+        at = f", epoch {worker['epoch']} of {worker['epochs']}"
+    return f"{worker['worker']}: {worker['run']}{at}"
+
+
+def _more(runs: tuple[str, ...]) -> str:
+    return f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+
+
+def _table(board: Board) -> Any:
+    """For a terminal: arms that are wholly done or wholly waiting are counted, the others shown."""
+    from rich.console import Group
+    from rich.table import Table
+
+    table = Table(title=f"{board.study}: {board.totals['finished']} of {board.totals['all']} runs finished", box=None)
+    table.add_column("arm")
+    for state in STATES:
+        table.add_column(state, justify="right")
+    quiet = dict.fromkeys(("finished", "waiting"), 0)
+    for line in board.lines:
+        counts = {**line.counts, "waiting": line.waiting}
+        still = next((state for state in quiet if counts[state] == line.seeds), None)
+        if still is not None:
+            quiet[still] += 1
+            continue
+        table.add_row(line.arm, *(str(counts[state] or "") for state in STATES))
+    for state, arms in quiet.items():
+        if arms:
+            table.add_row(f"({arms} arms {state})")
+    table.add_row("all", *(str(board.totals[state]) for state in STATES))
+    troubles = [f"{message} ({runs[0]}{_more(runs)})" for message, runs in board.troubles.items()]
+    return Group(table, *map(_worker, board.workers), *troubles)

@@ -1,0 +1,193 @@
+"""`incorruptible study`: arms x seeds, which survive anything."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import Mistake, unknown
+from .options import Debug, Home, Json
+from .targets import device_of
+from .terminal import progress, put, put_json, say
+
+if TYPE_CHECKING:
+    from ..studies.definition import Study
+    from ..studies.folder import Folder
+
+__all__ = ["StudyName", "run_study", "study"]
+
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study by name, or the path of its TOML file.")]
+Workers = Annotated[int | None, typer.Option("--workers", help="Workers [one for each core].", min=1)]
+Seeds = Annotated[int | None, typer.Option("--seeds", help="That many seeds, in place of the file's.")]
+Epochs = Annotated[int | None, typer.Option("--epochs", help="Epochs of the base recipe; other arms in proportion.")]
+EngineName = Annotated[str, typer.Option("--engine", help="Where workers run: local or ray.")]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", help="Threads of a worker; part of a run's identity [cores / workers].", min=1),
+]
+
+
+def study(
+    name: StudyName,
+    home: Home = Path("runs"),
+    workers: Workers = None,
+    engine: EngineName = "local",
+    threads: Threads = None,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N [cpu].")] = None,
+    gpus: Annotated[float, typer.Option("--gpus", help="Ray: share of a GPU for each worker, such as 0.5.", min=0)] = 0,
+    address: Annotated[str | None, typer.Option("--address", help="Ray: the cluster's address [a local one].")] = None,
+    seeds: Seeds = None,
+    epochs: Epochs = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try failed runs again.")] = False,
+    json_: Json = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin again under other threads, device or versions.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Train and measure every arm of a study over its seeds, and decide its claims. Kill it at any time: the same command
+    goes on."""
+    from ..studies.definition import load
+
+    with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
+        wanted = load(name, seeds=seeds, epochs=epochs)
+    if dry_run:
+        _dry(wanted, home, workers, threads, device_of(device or "cpu"), json_)
+        return
+    folder = run_study(
+        wanted,
+        name,
+        home,
+        workers=workers,
+        engine=engine,
+        threads=threads,
+        device=device,
+        gpus=gpus,
+        address=address,
+        overrides={"seeds": seeds, "epochs": epochs},
+        retry=retry,
+        force=force,
+    )
+    from ..studies.results import summary
+
+    found = summary(folder)
+    if json_:
+        put_json(found)
+    else:
+        for claim, one in found["claims"].items():
+            put(f"{claim}  {one['verdict']:<12}  {one['claim']}")
+        put(_line(found))
+        say(f"next: incorruptible results {name} --home {home}; incorruptible report {name} --home {home}")
+    if found["jobs"]["failed"]:
+        raise typer.Exit(1)
+
+
+def run_study(
+    wanted: Study,
+    name: str,
+    home: Path,
+    *,
+    workers: int | None,
+    overrides: dict[str, Any],
+    engine: str = "local",
+    threads: int | None = None,
+    device: str | None = None,
+    gpus: float = 0,
+    address: str | None = None,
+    retry: bool = False,
+    force: bool = False,
+) -> Folder:
+    """Bring the study to its end below `home`; what was done before is kept."""
+    from ..engines import CATALOGUE, cores, share
+    from ..studies.planning import Tasks, begin
+    from ..studies.supervising import mend, supervise
+
+    if engine not in CATALOGUE:
+        raise unknown("engine", engine, CATALOGUE)
+    if engine == "local" and (gpus or address):
+        raise Mistake("--gpus and --address are for --engine ray.")
+    workers = cores() if workers is None else workers
+    if device is not None:
+        device_of(device)
+    known = (home / "studies" / wanted.name / "study.json").is_file()
+    with redirect_stdout(sys.stderr):
+        folder = begin(
+            wanted,
+            home,
+            threads=threads or (None if known else share(workers)),
+            device=device,
+            overrides=overrides,
+            tasks=Tasks(),
+            force=force,
+        )
+    mend(folder, lambda line: say(f"incorruptible: {line}"), retry)
+    frame = folder.plan["frame"]
+    if all(job.name in folder.ends() for job in folder.jobs):
+        return folder
+    where = str(Path(name).resolve()) if name.endswith(".toml") else name
+    command = [sys.executable, "-m", "incorruptible", "worker", where, "--home", str(home.resolve())]
+    command += ["--device", device or frame["device"]]
+    started = (
+        CATALOGUE["local"](threads=frame["threads"], device=frame["device"])
+        if engine == "local"
+        else CATALOGUE["ray"](threads=frame["threads"], gpus=gpus, address=address)
+    )
+    try:
+        with progress(wanted.name) as tell:
+            supervise(folder, started, command, workers, progress=tell, tell=lambda line: say(f"incorruptible: {line}"))
+    finally:
+        started.close()
+    return folder
+
+
+def _line(found: dict[str, Any]) -> str:
+    jobs = found["jobs"]
+    parts = [f"{jobs['finished']} of {jobs['all']} runs finished"]
+    parts += [f"{jobs[end]} {end}" for end in ("diverged", "failed") if jobs[end]]
+    return f"{len(found['seeds'])} seeds an arm, {len(found['arms'])} arms: {', '.join(parts)}"
+
+
+def _dry(wanted: Study, home: Path, workers: int | None, threads: int | None, device: str, json_: bool) -> None:
+    import torch
+
+    from ..engines import cores, share
+    from ..studies.estimating import estimate
+    from ..studies.planning import Tasks
+
+    workers = cores() if workers is None else workers
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or share(workers))
+    try:
+        with redirect_stdout(sys.stderr):
+            seconds = estimate(wanted, Tasks(), device)
+    finally:
+        torch.set_num_threads(before)
+    total = sum(seconds.values()) * len(wanted.seeds)
+    runs = len(wanted.designs) * len(wanted.seeds)
+    if json_:
+        put_json(
+            {"arms": seconds, "seeds": list(wanted.seeds), "runs": runs, "workers": workers, "seconds": total / workers}
+        )
+        return
+    width = max(len(name) for name in seconds)
+    for design in wanted.designs:
+        recipe = design.recipe
+        put(
+            f"{design.name:<{width}}  {len(wanted.seeds)} x {_time(seconds[design.name]):>8}  "
+            f"{recipe.objective} at {recipe.strength}, {recipe.epochs} epochs"
+        )
+    put(
+        f"{runs} runs: {len(wanted.designs)} arms x {len(wanted.seeds)} seeds; about {_time(total / workers)} with {workers} "
+        f"workers here (a dozen steps and a chip of each kind were timed; what is finished below {home} is not taken off)"
+    )
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,58 @@
+"""`incorruptible worker`: one unit of work, wherever it runs."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Debug, Home
+from .study import StudyName
+from .targets import device_of
+from .terminal import say
+
+__all__ = ["worker"]
+
+
+def worker(
+    name: StudyName,
+    home: Home = Path("runs"),
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Part of a run's identity [the study's, at first 1].", min=1)
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda or cuda:N [the study's, at first cpu].")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Claim runs of a study in a shared folder and do them, until all are done: in a second terminal, on another machine, as
+    one line of a Slurm array. TERM, USR1 and USR2 have it checkpoint and leave (exit code 75)."""
+    from ..engines import watch_parent
+    from ..records import read
+    from ..studies.definition import load
+    from ..studies.folder import named
+    from ..studies.planning import Tasks, begin
+    from ..studies.supervising import LEFT
+    from ..studies.working import Leaving, leaving, work
+
+    watch_parent()
+    try:
+        with leaving() as leave:
+            note = home / "studies" / named(name) / "study.json"
+            overrides = read(note)["overrides"] if note.is_file() else {"seeds": None, "epochs": None}
+            if device is not None:
+                device_of(device)
+            with redirect_stdout(sys.stderr):
+                tasks = Tasks()
+                folder = begin(
+                    load(name, **overrides), home, threads=threads, device=device, overrides=overrides, tasks=tasks
+                )
+                done = work(folder, tasks, device=device or folder.plan["frame"]["device"], leave=leave, tell=say)
+    except Leaving:
+        done = False
+    if not done:
+        say("incorruptible: left on request; what was done is kept.")
+        raise typer.Exit(LEFT)

@@ -1,0 +1,8 @@
+"""Charts from arrays: what they say, on paper and on a page."""
+
+from __future__ import annotations
+
+from .charts import Bars, Chart, Heat, Line, Lines
+from .paper import draw, lines, save
+
+__all__ = ["Bars", "Chart", "Heat", "Line", "Lines", "draw", "lines", "save"]

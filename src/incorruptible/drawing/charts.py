@@ -1,0 +1,199 @@
+"""What a chart says, whoever draws it: numbers, names and units, in numpy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["COLOURS", "Bars", "Chart", "Heat", "Line", "Lines", "grid", "log_ticks", "wrapped"]
+
+# Okabe and Ito's colours, which people with colour blindness tell apart
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+BINS = 30
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """A curve: x and y, a label, a band (low, high), a dash pattern, the index of a place to ring, and a colour's number."""
+
+    x: ArrayLike
+    y: ArrayLike
+    label: str
+    band: tuple[ArrayLike, ArrayLike] | None = None
+    dashed: bool = False
+    mark: int | None = None
+    colour: int | None = None
+
+    @property
+    def points(self) -> tuple[Floats, Floats]:
+        """x and y [n]."""
+        return np.asarray(self.x, dtype=float), np.asarray(self.y, dtype=float)
+
+    @property
+    def edges(self) -> tuple[Floats, Floats] | None:
+        """Low and high [n] of the band."""
+        if self.band is None:
+            return None
+        low, high = self.band
+        return np.asarray(low, dtype=float), np.asarray(high, dtype=float)
+
+    def texts(self) -> list[str]:
+        """Each value of y with its interval, as people read it."""
+        values = [f"{value:.4g}" for value in self.points[1]]
+        if self.edges is None:
+            return values
+        return [f"{value} ({low:.4g} to {high:.4g})" for value, low, high in zip(values, *self.edges, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """Curves in panels, each with its title; one label has one colour in all of them.
+
+    `y` is one label, or one for each panel; `levels` are named horizontal lines. With `selector` the titles are test
+    strengths: a page shows the panel of the one that is chosen, paper shows all.
+    """
+
+    name: str
+    title: str
+    panels: Mapping[str, Sequence[Line]]
+    x: str
+    y: str | Sequence[str]
+    caption: str = ""
+    alt: str = ""
+    log_x: bool = False
+    levels: Mapping[str, float] | None = None
+    share_y: bool = True
+    columns: int = 3
+    selector: bool = False
+
+    def numbers(self) -> dict[str, int]:
+        """The colour's number of each label: its own, or its place among the chart's labels."""
+        lines = [line for curves in self.panels.values() for line in curves]
+        labels = list(dict.fromkeys(line.label for line in lines))
+        own = {line.label: line.colour for line in lines if line.colour is not None}
+        return {label: own.get(label, place) for place, label in enumerate(labels)}
+
+    def y_labels(self) -> list[str]:
+        """One for each panel."""
+        return [self.y] * len(self.panels) if isinstance(self.y, str) else list(self.y)
+
+
+@dataclass(frozen=True, eq=False)
+class Heat:
+    """A table of values [rows, columns] as colours, first row on top; nan is no data, `marks` are cells to point out.
+
+    `value` is what the colours mean, with its unit.
+    """
+
+    name: str
+    title: str
+    values: ArrayLike
+    rows: Sequence[str]
+    columns: Sequence[str]
+    x: str
+    y: str
+    value: str
+    marks: Sequence[tuple[int, int]] = ()
+    caption: str = ""
+    alt: str = ""
+
+    @property
+    def table(self) -> Floats:
+        """The values [rows, columns]."""
+        return np.asarray(self.values, dtype=float)
+
+    def text(self, row: int, column: int) -> str:
+        """A value with as many places as give the largest one three digits; "" for no data."""
+        largest = float(np.nanmax(np.abs(self.table), initial=0.0))
+        places = max(0, 2 - int(np.floor(np.log10(largest)))) if largest > 0 else 0
+        value = self.table[row, column]
+        return f"{value:.{places}f}" if np.isfinite(value) else ""
+
+
+@dataclass(frozen=True, eq=False)
+class Bars:
+    """Histograms of raw values, one for each label in each panel, which share its bins; `levels` are named vertical lines.
+
+    With `selector` the panels' titles are test strengths: a page shows the panel of the one that is chosen.
+    """
+
+    name: str
+    title: str
+    panels: Mapping[str, Mapping[str, ArrayLike]]
+    x: str
+    y: str
+    levels: Mapping[str, float]
+    caption: str = ""
+    alt: str = ""
+    selector: bool = False
+
+    def numbers(self) -> dict[str, int]:
+        """The colour's number of each label: its place among the chart's labels."""
+        labels = dict.fromkeys(label for panel in self.panels.values() for label in panel)
+        return {label: place for place, label in enumerate(labels)}
+
+    def bins(self, panel: str) -> Floats:
+        """The edges that the panel's labels share: at most 30 bins, and no more than there are values to tell apart."""
+        known = np.concatenate([_finite(values) for values in self.panels[panel].values()] or [np.zeros(0)])
+        return np.histogram_bin_edges(known, max(1, min(BINS, len(np.unique(known)))))
+
+    def counts(self, panel: str) -> dict[str, NDArray[np.int64]]:
+        """How many values of each label lie in each bin."""
+        bins = self.bins(panel)
+        return {label: np.histogram(_finite(values), bins)[0] for label, values in self.panels[panel].items()}
+
+    def legend(self, panel: str) -> dict[str, str]:
+        """For each label, the share of its values at or above each level: the yield.
+
+        A value that is not a number reaches no level, and counts as a chip all the same.
+        """
+        found = {}
+        for label, values in self.panels[panel].items():
+            shares = []
+            for name, level in self.levels.items():
+                reached, n = int((np.asarray(values, dtype=float) >= level).sum()), np.size(values)
+                where = f" at {name}" if len(self.levels) > 1 else ""
+                shares.append(f"{reached / n:.0%} of chips{where} ({reached} of {n})" if n else "no chips")
+            found[label] = f"{label}: {', '.join(shares)}" if shares else label
+        return found
+
+
+Chart = Lines | Heat | Bars
+
+
+def _finite(values: ArrayLike) -> Floats:
+    array: Floats = np.asarray(values, dtype=float)
+    return array[np.isfinite(array)]
+
+
+def grid(count: int, columns: int) -> tuple[int, int]:
+    """Rows and columns for `count` panels, at most `columns` across, the last row as full as it can be.
+
+    >>> grid(4, 3), grid(3, 3), grid(7, 3)
+    ((2, 2), (1, 3), (3, 3))
+    """
+    down = -(-count // max(1, min(columns, count)))
+    return down, -(-count // down)
+
+
+def log_ticks(lines: Sequence[Line]) -> tuple[list[float], list[float]]:
+    """On a logarithmic axis with few points: the points, and those of them whose labels do not collide; else nothing."""
+    places = sorted({float(x) for line in lines for x in line.points[0] if x > 0})
+    if not 1 < len(places) <= 12:
+        return [], []
+    width, shown = np.log(places[-1] / places[0]) / 7, [places[0]]
+    for place in places[1:]:
+        if np.log(place / shown[-1]) >= width:
+            shown.append(place)
+    return places, shown
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The lines of `text`, each of at most `width` characters where its words allow it."""
+    return wrap(text, width, break_long_words=False, break_on_hyphens=False)

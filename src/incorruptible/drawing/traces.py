@@ -1,0 +1,144 @@
+"""What is drawn into the panels of a page's chart: traces, as plotly.js takes them.
+
+Traces of one label share a `legendgroup`, and say in `meta` to which panel they belong and what a legend calls them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .charts import COLOURS, Bars, Heat, Line, Lines
+
+__all__ = ["INK", "MUTED", "Trace", "cells", "curves", "histograms", "text"]
+
+INK, MUTED = "#2A2C30", "#5F646B"
+MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star", "x")
+DASHES = ("solid", "dot", "dashdot", "longdashdot")  # where colours come round again
+FILL, BAND = "59", "26"  # opacities, as the last two digits of a colour
+Trace = dict[str, Any]
+
+
+def text(raw: str) -> str:
+    """Text as it is: plotly would read a little HTML in it."""
+    return escape(raw, quote=False)
+
+
+def curves(chart: Lines, panel: str) -> Iterator[Trace]:
+    """Each curve of a panel: its band, itself and its ring."""
+    numbers, y = chart.numbers(), dict(zip(chart.panels, chart.y_labels(), strict=True))[panel]
+    for line in chart.panels[panel]:
+        hover = [
+            f"<b>{text(line.label)}</b><br>{text(chart.x)}: {place:g}<br>{text(y)}: {value}"
+            for place, value in zip(line.points[0], line.texts(), strict=True)
+        ]
+        for trace in _curve(line, numbers[line.label], hover):
+            own = {"type": "scatter", "legendgroup": line.label, "name": text(line.label)}
+            yield own | trace | {"meta": {"panel": panel, "legend": line.label}}
+
+
+def _curve(line: Line, number: int, hover: Sequence[str]) -> Iterator[Trace]:
+    x, y = line.points
+    colour = COLOURS[number % len(COLOURS)]
+    aside = {"hoverinfo": "skip", "showlegend": False}
+    if line.edges is not None:
+        edge_x, edge_y = _outline(x, *line.edges)
+        fill = {"fill": "toself", "fillcolor": colour + BAND, "mode": "lines", "line": {"width": 0, "color": colour}}
+        yield {"x": edge_x, "y": edge_y, **fill, **aside}
+    yield {
+        "x": x,
+        "y": y,
+        "mode": "lines" if len(x) > 20 else "lines+markers",
+        "line": {"color": colour, "dash": _dash(number, line.dashed), "width": 2},
+        "marker": {"color": colour, "symbol": MARKERS[number % len(MARKERS)], "size": 7},
+        "hoverinfo": "text",
+        "hovertext": hover,
+    }
+    if line.mark is not None:
+        ring = {"color": colour, "symbol": "circle-open", "size": 15, "line": {"width": 2, "color": colour}}
+        yield {"x": x[[line.mark]], "y": y[[line.mark]], "mode": "markers", "marker": ring, **aside}
+
+
+def _dash(number: int, dashed: bool) -> str:
+    return "dash" if dashed else DASHES[number // len(COLOURS) % len(DASHES)]
+
+
+def _outline(x: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> tuple[list[Any], list[Any]]:
+    """Round the band, once for each run of numbers without a gap; None parts the runs."""
+    known = np.isfinite(x) & np.isfinite(low) & np.isfinite(high)
+    edge_x: list[Any] = []
+    edge_y: list[Any] = []
+    for run in np.split(np.arange(len(x)), np.flatnonzero(np.diff(known)) + 1):
+        if len(run) and known[run[0]]:
+            edge_x += [None] * bool(edge_x) + [*x[run], *x[run[::-1]]]
+            edge_y += [None] * bool(edge_y) + [*high[run], *low[run[::-1]]]
+    return edge_x, edge_y
+
+
+def histograms(chart: Bars, panel: str) -> Iterator[Trace]:
+    """The histogram of each label of a panel."""
+    numbers, bins, legend = chart.numbers(), chart.bins(panel), chart.legend(panel)
+    for label, counts in chart.counts(panel).items():
+        colour = COLOURS[numbers[label] % len(COLOURS)]
+        yield {
+            "type": "bar",
+            "legendgroup": label,
+            "name": text(legend[label]),
+            "x": (bins[:-1] + bins[1:]) / 2,
+            "y": counts,
+            "width": np.diff(bins),
+            "marker": {"color": colour + FILL, "line": {"color": colour, "width": 1}},
+            "hoverinfo": "text",
+            "hovertext": [
+                f"<b>{text(label)}</b><br>{text(chart.x)}: {low:.4g} to {high:.4g}<br>{text(chart.y)}: {count} of {counts.sum()}"
+                for (low, high), count in zip(pairwise(bins), counts, strict=True)
+            ],
+            "meta": {"panel": panel, "legend": legend[label]},
+        }
+
+
+def cells(chart: Heat) -> Trace:
+    """The table, with its colour bar above it."""
+    said = [[chart.text(row, column) for column in range(len(chart.columns))] for row in range(len(chart.rows))]
+    hover = [
+        [
+            f"{text(chart.y)}: <b>{text(row)}</b><br>{text(chart.x)}: <b>{text(column)}</b>"
+            f"<br>{text(chart.value)}: {value or 'no data'}"
+            for column, value in zip(chart.columns, values, strict=True)
+        ]
+        for row, values in zip(chart.rows, said, strict=True)
+    ]
+    bar = {
+        "orientation": "h",
+        "thickness": 10,
+        "len": 1,
+        "x": 0,
+        "xanchor": "left",
+        "xpad": 0,
+        "y": 1,
+        "yanchor": "bottom",
+        "ypad": 8,
+        "outlinewidth": 0,
+        "nticks": 6,
+        "tickcolor": MUTED,
+        "tickfont": {"color": INK, "size": 12},
+        "title": {"text": text(chart.value), "side": "top", "font": {"color": INK, "size": 13}},
+    }
+    return {
+        "type": "heatmap",
+        "z": chart.table,
+        "text": said,
+        "texttemplate": "%{text}",
+        "hovertext": hover,
+        "hoverinfo": "text",
+        "hoverongaps": True,
+        "colorscale": "Cividis",
+        "colorbar": bar,
+        "xgap": 1,
+        "ygap": 1,
+    }

@@ -1,0 +1,441 @@
+"""A study as it is declared: a question, a base recipe, arms x seeds, what to test on, and the claims to decide."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from .. import recipes, tasks
+from ..corruptions import parse_sweep
+from ..errors import Mistake, Mistakes, unknown
+from ..grammar import written
+from ..recipes import Recipe
+from ..runs import Plan
+from .folder import named
+from .places import places, spoken
+from .rules import CATALOGUE as RULES
+from .rules import Rule
+
+__all__ = ["Claim", "Design", "Study", "load", "shipped"]
+
+_TOP = ("title", "question", "seeds", "recipe", "arms", "test", "selection", "claims", "shown")
+_ARM = ("name", "method", "role", "each", "probe")
+_SINGLE = ("task", "start", "seed", "probe")  # of a recipe: not for lists
+
+
+@dataclass(frozen=True)
+class Design:
+    """One arm: its name, how it is trained (but for the seed), the method that it belongs to and its role among those."""
+
+    name: str
+    method: str
+    role: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Test:
+    """What trained networks are tested on: sweeps of corruptions, the first being the one that claims are about, over `draws`
+    chips, on the test data and, for gaps, on the training data too; `required` is the score that a chip must reach."""
+
+    corruptions: tuple[str, ...]
+    draws: int = 20
+    seed: int = 0
+    parts: tuple[str, ...] = ("test",)
+    batchnorm: str = "as-is"
+    required: float | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How strengths and schedules are chosen: by the mean score on validation data over `draws` chips that the test never sees."""
+
+    draws: int = 10
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement and the rule that decides it."""
+
+    name: str
+    text: str
+    rule: str
+    decide: Rule
+
+
+@dataclass(frozen=True)
+class Study:
+    """Arms x seeds with a question, as a file declares it; `source` is a hash of that file."""
+
+    name: str
+    title: str
+    question: str
+    designs: tuple[Design, ...]
+    seeds: tuple[int, ...]
+    test: Test
+    selection: Selection
+    claims: tuple[Claim, ...]
+    shown: tuple[str, ...]
+    source: str
+
+    def plans(self) -> dict[str, Plan]:
+        """What each run is measured on, by a name for each: "0 test", "0 train", "0 validation", "1 test", ..."""
+        found = {}
+        for place, sweep in enumerate(self.test.corruptions):
+            for part in self.test.parts:
+                found[f"{place} {part}"] = Plan(
+                    sweep, part, "test", self.test.draws, self.test.seed, self.test.batchnorm
+                )
+            found[f"{place} validation"] = Plan(
+                sweep, "validation", "validation", self.selection.draws, self.selection.seed, self.test.batchnorm
+            )
+        return found
+
+    def plain(self) -> dict[str, Any]:
+        """The definition as plain data."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "question": self.question,
+            "source": self.source,
+            "seeds": list(self.seeds),
+            "arms": [
+                {"name": d.name, "method": d.method, "role": d.role, "recipe": d.recipe.plain()} for d in self.designs
+            ],
+            "test": asdict(self.test),
+            "selection": asdict(self.selection),
+            "claims": [
+                {"name": c.name, "text": c.text, "rule": c.rule, "fields": asdict(c.decide)}  # type: ignore[call-overload]
+                for c in self.claims
+            ],
+            "shown": list(self.shown),
+        }
+
+
+def shipped() -> dict[str, str]:
+    """The text of every study that travels with the package, by name."""
+    folder = resources.files(__package__) / "shipped"
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
+    return {file.name.removesuffix(".toml"): file.read_text(encoding="utf-8") for file in files}
+
+
+def load(text: str, *, seeds: int | None = None, epochs: int | None = None) -> Study:
+    """The study of that name, or in that TOML file.
+
+    `seeds` replaces the file's seeds by 0, 1, ..., `epochs` those of its base recipe (arms that train longer or shorter keep
+    their proportion). Raises `Mistakes` with every fault of the file at once, each with its line.
+    """
+    if text.endswith(".toml"):
+        path = Path(text)
+        try:
+            source, where, folder = path.read_text(encoding="utf-8"), path.name, path.resolve().parent
+        except FileNotFoundError:
+            raise Mistake(f"{text}: no such file.") from None
+        except (OSError, UnicodeDecodeError) as problem:
+            raise Mistake(f"{text} cannot be read as text: {type(problem).__name__}.") from None
+    else:
+        known = shipped()
+        if text not in known:
+            near = f" For a file of your own: {text}.toml." if Path(f"{text}.toml").is_file() else ""
+            raise Mistake(
+                f"{unknown('study', text, known)}{near or ' For a study of your own, give the path of its .toml file.'}"
+            )
+        source, where, folder = known[text], f"{text}.toml", Path.cwd()
+    name = named(text)
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        raise Mistake(f"{text}: the file's name is the study's, and of letters, digits, dots, dashes and underscores.")
+    return _Reader(name, source, where, folder).study(seeds, epochs)
+
+
+class _Reader:
+    """Reads one file, and gathers what is wrong with it."""
+
+    def __init__(self, name: str, text: str, where: str, folder: Path) -> None:
+        self.name, self.text, self.where, self.folder = name, text, where, folder
+        self.faults: dict[tuple[int, str], None] = {}
+        try:
+            self.data = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as problem:
+            raise Mistake(f"{where} is no TOML: {problem}.") from None
+        self.places = places(text)
+
+    def fault(self, path: Sequence[str | int], message: object) -> None:
+        """Note what is wrong at that place; the same thing once."""
+        where = spoken(tuple(path), self.places) if path else ""
+        line = int(match[1]) if (match := re.match(r"line (\d+)", where)) else 0
+        self.faults[line, ": ".join(part for part in (where, str(message).rstrip(".")) if part)] = None
+
+    def study(self, seeds: int | None, epochs: int | None) -> Study:
+        data = self.data
+        for key in data:
+            if key not in _TOP:
+                self.fault((key,), unknown("entry of a study", key, _TOP))
+        title, question = (self._text(key, data.get(key, "")) for key in ("title", "question"))
+        if not question:
+            self.fault((), 'question: a study needs one: question = "..."')
+        chosen = self._seeds(data.get("seeds", 8), seeds)
+        test = self._table("test", Test, required="corruptions")
+        selection = self._table("selection", Selection)
+        if test is not None:
+            test = self._tested(test)
+        designs = self._designs(epochs)
+        names = [one.name for one in designs]
+        claims = self._claims(names)
+        shown = tuple(str(one) for one in _list(data.get("shown", [])))
+        for one in shown:
+            if names and not any(one == name or fnmatchcase(name, one) for name in names):
+                self.fault(("shown",), unknown("arm", one, names))
+        if not self.faults:
+            self._tasks(designs)
+        if self.faults or test is None or selection is None:
+            raise Mistakes(self.where, [message for _, message in sorted(self.faults)])
+        digest = sha256(self.text.encode()).hexdigest()[:16]
+        return Study(
+            self.name, title or question, question, tuple(designs), chosen, test, selection, claims, shown, digest
+        )
+
+    def _text(self, key: str, value: Any) -> str:
+        if not isinstance(value, str):
+            self.fault((key,), f"{value!r} came where a text is needed")
+            return "?"
+        return " ".join(value.split())
+
+    def _seeds(self, value: Any, override: int | None) -> tuple[int, ...]:
+        if override is not None:
+            if override < 2:
+                raise Mistake(f"seeds {override}: at least 2 are needed, for intervals.")
+            return tuple(range(override))
+        found = list(range(value)) if _whole(value) else value
+        if not isinstance(found, list) or not all(_whole(one) and one >= 0 for one in found):
+            self.fault(("seeds",), f"{value!r} came where a number of seeds, or a list of them, is needed")
+        elif len(set(found)) < 2 or len(set(found)) < len(found):
+            self.fault(("seeds",), f"{value!r}: at least 2 different ones are needed, for intervals")
+        else:
+            return tuple(found)
+        return ()
+
+    def _table(self, key: str, cls: type[Any], required: str = "") -> Any:
+        value = self.data.get(key, {})
+        if not isinstance(value, dict):
+            self.fault((key,), f"a table [{key}] is needed")
+            return None
+        if required and required not in value:
+            self.fault((key,), f"{required} is missing")
+            return None
+        one = {name: _list(part) if name in ("corruptions", "parts") else part for name, part in value.items()}
+        return self._built(cls, one, (key,), f"entry of [{key}]")
+
+    def _built(self, cls: type[Any], value: Mapping[str, Any], path: tuple[str | int, ...], what: str) -> Any:
+        """`cls` from plain data by its own fields; None where that cannot be, and the faults are noted."""
+        names = [one.name for one in fields(cls)]
+        strange = [key for key in value if key not in names]
+        for key in strange:
+            self.fault((*path, key), unknown(what, key, names))
+        adapter = TypeAdapter(cls)
+        try:
+            return adapter.validate_python({key: part for key, part in value.items() if key not in strange})
+        except ValidationError as problem:
+            for error in problem.errors():
+                said = {"missing": "is missing", "missing_argument": "is missing"}.get(error["type"])
+                self.fault((*path, *error["loc"]), said or f"{error['msg']} ({error['input']!r} came)")
+            return None
+
+    def _tested(self, test: Test) -> Test:
+        good = []
+        for sweep in test.corruptions:
+            try:
+                good.append(str(parse_sweep(sweep)))
+            except Mistake as problem:
+                self.fault(("test", "corruptions"), problem)
+        if not test.corruptions or len(set(good)) < len(good):
+            self.fault(("test", "corruptions"), "at least one is needed, and each once")
+        for part in test.parts:
+            if part not in ("test", "train"):
+                self.fault(("test", "parts"), unknown("part to test on", part, ["test", "train"]))
+        if "test" not in test.parts:
+            self.fault(("test", "parts"), '"test" must be among them')
+        if test.batchnorm not in ("as-is", "folded", "recalibrated"):
+            self.fault(("test", "batchnorm"), unknown("policy", test.batchnorm, ["as-is", "folded", "recalibrated"]))
+        for table, table_key in ((test.draws, "test"), (self.data.get("selection", {}).get("draws", 2), "selection")):
+            if _whole(table) and table < 2:
+                self.fault((table_key, "draws"), f"{table}: at least 2 chips are needed")
+        return replace(test, corruptions=tuple(good))
+
+    def _designs(self, epochs: int | None) -> list[Design]:
+        base = self.data.get("recipe", {})
+        entries = self.data.get("arms", [])
+        if not isinstance(base, dict) or not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+            self.fault(("arms",), "[recipe] is a table, and each arm one of [[arms]]")
+            return []
+        if not entries:
+            self.fault((), "arms: at least one [[arms]] is needed")
+        if "seed" in base:
+            self.fault(("recipe", "seed"), "seeds stand at the top of the file: seeds = 8")
+        usual = base.get("epochs", Recipe.epochs)
+        found: dict[str, Design] = {}
+        for place, entry in enumerate(entries):
+            path = ("arms", place)
+            if not isinstance(entry.get("name"), str) or not entry["name"].strip():
+                self.fault(path, 'a name is needed: name = "..."')
+                continue
+            for each in self._expanded(entry, path):
+                design = self._design({k: v for k, v in base.items() if k != "seed"}, each, path, epochs, usual)
+                if design is None:
+                    continue
+                if design.name in found:
+                    self.fault(
+                        (*path, "name"), f"{design.name!r} is an arm already; put what differs in braces: {{strength}}"
+                    )
+                found[design.name] = design
+        return list(found.values())
+
+    def _expanded(self, entry: dict[str, Any], path: tuple[str | int, ...]) -> Iterator[dict[str, Any]]:
+        """One dictionary for each cell of the grid that the entry's lists span, its texts filled in."""
+        each = entry.get("each", {})
+        if not isinstance(each, dict):
+            self.fault((*path, "each"), "a table of lists is needed: each.peak = [0.1, 0.2]")
+            each = {}
+        axes = {key: _list(value) for key, value in each.items()}
+        for key, value in entry.items():
+            if isinstance(value, list):
+                if key in _SINGLE:
+                    self.fault((*path, key), "one value is needed here, not a list")
+                elif not value:
+                    self.fault((*path, key), "an empty list makes no arm")
+                elif key not in each:
+                    axes[key] = value
+        for cell in itertools.product(*axes.values()):
+            values = dict(zip(axes, cell, strict=True))
+            filled = {
+                **{k: v for k, v in entry.items() if k != "each"},
+                **{k: v for k, v in values.items() if k in entry},
+            }
+            say = {k: v for k, v in {**filled, **values}.items() if k != "name"}
+            one: dict[str, Any] = {}
+            for key, value in filled.items():
+                try:
+                    one[key] = _filled(value, say)
+                except KeyError as missing:
+                    self.fault(
+                        (*path, key), f"{value!r}: no {missing.args[0]!r} to put there; it has {', '.join(sorted(say))}"
+                    )
+                    one[key] = value
+            unsaid = [k for k, values_ in axes.items() if len(values_) > 1 and f"{{{k}}}" not in str(entry["name"])]
+            one["name"] += "".join(f", {k} {_filled(f'{{{k}}}', say)}" for k in unsaid)
+            yield one
+
+    def _design(
+        self, base: dict[str, Any], entry: dict[str, Any], path: tuple[str | int, ...], epochs: int | None, usual: Any
+    ) -> Design | None:
+        known = [*(one.name for one in fields(Recipe) if one.name != "seed"), *_ARM]
+        given = {key: value for key, value in entry.items() if key not in ("name", "method", "role")}
+        bad = False
+        for key in given:
+            if key not in known:
+                what = (
+                    "seeds stand at the top of the file: seeds = 8"
+                    if key == "seed"
+                    else unknown("entry of an arm", key, known)
+                )
+                self.fault((*path, key), what)
+                bad = True
+        merged = {**base, **given}
+        if isinstance(base.get("probe"), dict) and isinstance(given.get("probe"), dict):
+            merged["probe"] = {**base["probe"], **given["probe"]}
+        if epochs is not None and _whole(usual) and usual > 0 and _whole(merged.get("epochs", usual)):
+            merged["epochs"] = max(1, round(epochs * merged.get("epochs", usual) / usual))
+        merged["task"] = self._task_path(merged.get("task"))
+        recipe, faults = recipes.checked(merged)
+        for key, message in faults:
+            self.fault((*(path if key.split(".")[0] in given else ("recipe",)), *key.split(".")), message)
+        method = entry.get("method", str(merged.get("objective", Recipe.objective)))
+        role = entry.get("role", "candidate")
+        for key, value in (("method", method), ("role", role)):
+            if not isinstance(value, str):
+                self.fault((*path, key), f"{value!r} came where a text is needed")
+        if bad or recipe is None:
+            return None
+        return Design(entry["name"], method, role, recipe)
+
+    def _task_path(self, task: Any) -> Any:
+        """A task in a file beside the study is found from there."""
+        if isinstance(task, str) and ".py:" in task and not Path(task.partition(".py:")[0] + ".py").is_absolute():
+            beside = self.folder / (task.partition(".py:")[0] + ".py")
+            if beside.is_file():
+                return str(self.folder / task)
+        return task
+
+    def _claims(self, names: Sequence[str]) -> tuple[Claim, ...]:
+        found: dict[str, Claim] = {}
+        entries = self.data.get("claims", [])
+        if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
+            self.fault(("claims",), "each claim is one of [[claims]]")
+            return ()
+        for place, entry in enumerate(entries):
+            path = ("claims", place)
+            for key in ("name", "text", "rule"):
+                if not isinstance(entry.get(key), str) or not entry[key].strip():
+                    self.fault((*path, key), f'{key} = "..." is needed')
+            rule = entry.get("rule")
+            if not isinstance(rule, str) or rule not in RULES:
+                if isinstance(rule, str):
+                    self.fault((*path, "rule"), unknown("rule", rule, RULES))
+                continue
+            own = {key: value for key, value in entry.items() if key not in ("name", "text", "rule")}
+            listed = {
+                key: [value] if key in ("left", "right") and isinstance(value, str) else value
+                for key, value in own.items()
+            }
+            decide = self._built(RULES[rule], listed, path, f"entry of a claim by {rule!r}")
+            if decide is None:
+                continue
+            for need in decide.needs():
+                if names and not any(need == name or fnmatchcase(name, need) for name in names):
+                    self.fault(path, unknown("arm", need, names))
+            name = str(entry.get("name"))
+            if name in found:
+                self.fault((*path, "name"), f"{name!r} is a claim already")
+            found[name] = Claim(name, " ".join(str(entry.get("text")).split()), rule, decide)
+        return tuple(found.values())
+
+    def _tasks(self, designs: Sequence[Design]) -> None:
+        """Whether each task is there, and has the data that a study needs."""
+        for name in dict.fromkeys(design.recipe.task for design in designs):
+            try:
+                task = tasks.load(name)
+                for part in ("train", "validation"):
+                    task.part(part)
+            except Mistake as problem:
+                arm = next((i for i, e in enumerate(self.data["arms"]) if self._task_path(e.get("task")) == name), None)
+                self.fault(("recipe", "task") if arm is None else ("arms", arm, "task"), problem)
+
+
+def _filled(value: Any, say: Mapping[str, Any]) -> Any:
+    """A text with {key} replaced by what the arm has under that key."""
+    if not isinstance(value, str):
+        return value
+
+    def one(match: re.Match[str]) -> str:
+        found = say[match[1]]
+        return written(float(found)) if isinstance(found, float) else str(found)
+
+    return re.sub(r"\{([\w-]+)\}", one, value)
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

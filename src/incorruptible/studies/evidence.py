@@ -1,0 +1,162 @@
+"""What a study found, as arrays, and the words that rest on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..statistics import Difference, Interval, crossed
+
+__all__ = [
+    "MARGIN",
+    "Arm",
+    "Judgement",
+    "Lacking",
+    "Row",
+    "Verdict",
+    "best",
+    "constants",
+    "difference",
+    "named",
+    "numbers",
+    "points",
+]
+
+MARGIN = 0.003  # of scores that are fractions: 0.3 points
+
+Array = NDArray[np.float64]
+
+
+class Lacking(Exception):
+    """A rule needs an arm that has not come to an end."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """What one arm came to under one noise, over its seeds. S seeds, K strengths, C chips, n test examples.
+
+    `test`, `test_loss` [S, K, n] score and loss on each test example, averaged over test chips; `validation` [S, K] score on
+    validation examples and chips; `chips` [S, K, C] score of each test chip. Where the study measures the training part,
+    `train_loss` [S, K, m] loss on each training example and `train` [S, K] noisy training score. `metrics` and `at_peak` are
+    the trainings' own records; `sign` is -1 where a lower score is better.
+    """
+
+    name: str
+    kind: str  # plain, rwp, sam, sam-metric
+    schedule: str  # constant, linear, ...
+    peak: float
+    strengths: tuple[float, ...]
+    test: Array
+    test_loss: Array
+    validation: Array
+    chips: Array
+    train_loss: Array | None = None
+    train: Array | None = None
+    metrics: tuple[Sequence[Mapping[str, Any]], ...] = ()
+    at_peak: tuple[Mapping[str, Any] | None, ...] = ()
+    role: str = "candidate"  # or control, clipped, double, ...
+    sign: int = 1
+    unit: str = "points"
+
+    def accuracy(self, strength: float) -> Array:
+        """[S] Test score at that test strength."""
+        return np.asarray(self.test[:, self.index(strength)].mean(-1))
+
+    def index(self, strength: float) -> int:
+        """Where that test strength stands among the columns."""
+        return self.strengths.index(strength)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: where, between what, by how much, and the word for it."""
+
+    question: str
+    at: str
+    left: str
+    right: str
+    difference: Difference | None
+    word: str
+    note: str = ""
+    unit: str = "points"
+
+    def plain(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"question": self.question, "at": self.at, "left": self.left, "right": self.right}
+        if self.difference is not None:
+            d = self.difference
+            found |= {
+                "difference": d.interval.estimate,
+                "low": d.interval.low,
+                "high": d.interval.high,
+                "p": d.p,
+                "equivalence_p": d.equivalence,
+                "n": list(d.n),
+            }
+        return found | {
+            "unit": "fraction" if self.unit == "points" else self.unit,
+            "word": self.word,
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a rule found: one word, and the rows that it rests on."""
+
+    word: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The word for a claim, and the rows that it rests on."""
+
+    claim: str
+    text: str
+    word: str
+    rows: tuple[Row, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """As the summary keeps it."""
+        return {"claim": self.text, "verdict": self.word, "rows": [row.plain() for row in self.rows]}
+
+
+def named(arms: Iterable[Arm], name: str) -> Arm:
+    """The arm of that name. Raises `Lacking` where it has not come to an end."""
+    for arm in arms:
+        if arm.name == name:
+            return arm
+    raise Lacking(f"arm {name!r} is not finished")
+
+
+def difference(left: Arm, right: Arm, strength: float, margin: float = MARGIN) -> Difference:
+    """How far `left` is ahead at that test strength, over crossed seeds and examples; above 0 is better."""
+    k = left.index(strength)
+    return crossed(left.sign * (left.test[:, k] - right.test[:, k]), margin=margin)
+
+
+def best(arms: Sequence[Arm], strength: float) -> Arm:
+    """The arm of the best mean validation score at that strength; of equal ones the first."""
+    return max(arms, key=lambda arm: arm.sign * float(arm.validation[:, arm.index(strength)].mean()))
+
+
+def constants(arms: Sequence[Arm], method: str) -> list[Arm]:
+    """The candidates of that method whose strength is constant, weakest first."""
+    return sorted(
+        (a for a in arms if a.kind == method and a.schedule == "constant" and a.role == "candidate"),
+        key=lambda a: a.peak,
+    )
+
+
+def points(interval: Interval) -> str:
+    """A difference of fractions, in points."""
+    return f"{100 * interval.estimate:+.2f} ({100 * interval.low:+.2f} to {100 * interval.high:+.2f})"
+
+
+def numbers(interval: Interval) -> str:
+    """Any other interval."""
+    return f"{interval.estimate:.3f} ({interval.low:.3f} to {interval.high:.3f})"

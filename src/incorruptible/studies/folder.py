@@ -1,0 +1,124 @@
+"""A study's folder: what is to be done, and what has come of it; read and written without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from .. import records
+from ..errors import Mistake
+
+__all__ = ["ENDS", "End", "Folder", "Job", "find", "named"]
+
+End = Literal["finished", "diverged", "failed"]
+ENDS: tuple[End, ...] = ("finished", "diverged", "failed")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unit of work: an arm's seed, trained in the run's folder and measured. `name` names its outcome."""
+
+    arm: int
+    seed: int
+    run: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Folder:
+    """`home`/studies/NAME, whose `plan` is what study.json holds."""
+
+    home: Path
+    path: Path
+    plan: dict[str, Any]
+
+    @cached_property
+    def jobs(self) -> tuple[Job, ...]:
+        """Everything that is to be done, the longest first."""
+        return tuple(Job(*one) for one in self.plan["jobs"])
+
+    @property
+    def arms(self) -> list[dict[str, Any]]:
+        """The arms as the definition has them: name, method, role, recipe."""
+        found: list[dict[str, Any]] = self.plan["definition"]["arms"]
+        return found
+
+    def label(self, job: Job) -> str:
+        """Arm and seed, for people."""
+        return f"{self.arms[job.arm]['name']}, seed {job.seed}"
+
+    def trained(self, job: Job) -> Path:
+        """Where its run is."""
+        return self.home / "trained" / job.run
+
+    def ends(self) -> dict[str, End]:
+        """How each job ended that has: by its name. One look into one folder, however many there are."""
+        found: dict[str, End] = {}
+        for name in _names(self.path / "outcomes"):
+            job, _, rest = name.partition(".")
+            for end in ENDS:
+                if rest == f"{end}.json":
+                    found[job] = end
+        return {job.name: found[job.name] for job in self.jobs if job.name in found}
+
+    def outcome(self, job: Job, end: End) -> dict[str, Any]:
+        """What came of it. Raises `Mistake` for a record that is torn or altered."""
+        return records.read(self._outcome(job, end))
+
+    def write(self, job: Job, end: End, found: dict[str, Any]) -> None:
+        """Note how a job ended; whatever was noted before is replaced."""
+        records.write(self._outcome(job, end), {"arm": self.arms[job.arm]["name"], "seed": job.seed, **found})
+        for other in ENDS:
+            if other != end:
+                self._outcome(job, other).unlink(missing_ok=True)
+
+    def forget(self, job: Job, end: End) -> None:
+        """Have it done again."""
+        self._outcome(job, end).unlink(missing_ok=True)
+
+    def altered(self) -> Iterator[tuple[Job, End, str]]:
+        """Every job with a file that is torn, altered or gone, and which; reads all files that finished jobs left."""
+        ends = self.ends()
+        for job in self.jobs:
+            if (end := ends.get(job.name)) is None:
+                continue
+            try:
+                files = self.outcome(job, end).get("files", {})
+            except Mistake:
+                yield job, end, str(self._outcome(job, end))
+                continue
+            for name, digest in files.items():
+                file = self.home / name
+                if not file.is_file() or records.checksum(file) != digest:
+                    yield job, end, str(file)
+                    break
+
+    def _outcome(self, job: Job, end: End) -> Path:
+        return self.path / "outcomes" / f"{job.name}.{end}.json"
+
+
+def named(text: str) -> str:
+    """The name of the study that `text`, a shipped name or the path of a TOML file, stands for; the file is not read."""
+    return Path(text).stem if text.endswith(".toml") else text
+
+
+def find(home: Path, name: str, text: str) -> Folder:
+    """The folder of a study that was begun. Raises `Mistake` where it was not."""
+    path = home / "studies" / name
+    if not (path / "study.json").is_file():
+        begun = sorted(one for one in _names(home / "studies") if (home / "studies" / one / "study.json").is_file())
+        there = f" Begun there: {', '.join(begun)}." if begun else ""
+        raise Mistake(
+            f"no study {name!r} was begun in {home}.{there} To begin: incorruptible study {text} --home {home}."
+        )
+    return Folder(home, path, records.read(path / "study.json"))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [one.name for one in folder.iterdir()]
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,209 @@
+"""What a study has found so far: arms as arrays, the table, comparisons and verdicts; without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import records
+from ..errors import Mistake, unknown
+from ..statistics import Difference, Interval, crossed, verdict
+from ..strengths import parse as parse_strength
+from ..strengths import peak
+from .evidence import Arm, Judgement, Lacking, Row, Verdict, difference
+from .folder import End, Folder, Job
+from .rules import CATALOGUE as RULES
+
+__all__ = ["Cell", "arms", "compare", "conclude", "mean", "missing", "rows", "summary"]
+
+
+class Cell(NamedTuple):
+    """One arm at one test strength: the mean score over seeds, chips and examples with its 95% interval over crossed seeds and
+    examples, its spread over chips (averaged over seeds), the share of chips that reach the required score, seeds, chips."""
+
+    arm: str
+    noise: str
+    strength: float
+    interval: Interval
+    spread: float
+    validation: float
+    reached: float | None
+    seeds: int
+    chips: int
+
+
+def rows(folder: Folder) -> Iterator[Cell]:
+    """The table: every arm with at least two finished seeds, under every noise, at every test strength."""
+    required = folder.plan["definition"]["test"]["required"]
+    sign = _sign(folder)
+    for place, noise in enumerate(folder.plan["noises"]):
+        for arm in arms(folder, place, whole=False, table=True):
+            each = arm.chips.std(2, ddof=1).mean(0)
+            for k, strength in enumerate(arm.strengths):
+                reached = None
+                if required is not None:
+                    reached = float((sign * arm.chips[:, k] >= sign * required).mean())
+                validation = float(arm.validation[:, k].mean())
+                seeds, chips = len(arm.chips), arm.chips.shape[2]
+                interval = mean(arm, strength)
+                yield Cell(
+                    arm.name, noise["corruption"], strength, interval, float(each[k]), validation, reached, seeds, chips
+                )
+
+
+def mean(arm: Arm, strength: float) -> Interval:
+    """Mean test score at that strength, with the interval over crossed seeds and examples."""
+    return crossed(arm.test[:, arm.index(strength)]).interval
+
+
+def arms(folder: Folder, noise: int = 0, *, whole: bool = True, table: bool = False) -> list[Arm]:
+    """The arms under the study's noise of that number, in the file's order: with all seeds finished where `whole`, else with
+    at least two. `table` reads only what the table needs.
+
+    Raises `Mistake` for a file that is torn or altered; the study makes it anew.
+    """
+    ends = folder.ends()
+    found = []
+    for place, design in enumerate(folder.arms):
+        jobs = sorted((job for job in folder.jobs if job.arm == place), key=lambda job: job.seed)
+        done = [job for job in jobs if ends.get(job.name) == "finished"]
+        if len(done) >= (len(jobs) if whole else 2):
+            found.append(_arm(folder, design, done, noise, table))
+    return found
+
+
+def _arm(folder: Folder, design: dict[str, Any], jobs: Sequence[Job], noise: int, table: bool) -> Arm:
+    outcomes = [folder.outcome(job, "finished") for job in jobs]
+
+    def read(part: str) -> list[dict[str, Any]]:
+        if f"{noise} {part}" not in folder.plan["plans"]:
+            return []
+        files = [outcome["measures"][f"{noise} {part}"] for outcome in outcomes]
+        return [records.read_arrays(folder.home / name, digest) for name, digest in files]
+
+    def stack(found: Sequence[dict[str, Any]], what: str) -> Any:
+        return np.array([one[what] for one in found], dtype=np.float64)
+
+    test, validation = read("test"), read("validation")
+    train = [] if table else read("train")
+    runs = [] if table else [records.read(folder.trained(job) / "run.json") for job in jobs]
+    schedule = design["recipe"]["strength"]
+    return Arm(
+        name=design["name"],
+        kind=design["method"],
+        schedule=schedule.split(":")[0].split("(")[0],
+        peak=peak(parse_strength(schedule)),
+        strengths=tuple(folder.plan["noises"][noise]["strengths"]),
+        test=stack(test, "score by example"),
+        test_loss=np.empty(0) if table else stack(test, "loss by example"),
+        validation=stack(validation, "score").mean(2),
+        chips=stack(test, "score"),
+        train_loss=stack(train, "loss by example") if train else None,
+        train=stack(train, "score").mean(2) if train else None,
+        metrics=tuple(run["metrics"] for run in runs),
+        at_peak=tuple(run["at_peak"] for run in runs),
+        role=design["role"],
+        sign=_sign(folder),
+        unit="points" if folder.plan["score"]["unit"] == "fraction" else folder.plan["score"]["unit"],
+    )
+
+
+def missing(folder: Folder) -> dict[str, dict[str, int]]:
+    """For each arm that is not whole: how many of its seeds are waiting, failed or diverged."""
+    ends = folder.ends()
+    found: dict[str, dict[str, int]] = {}
+    for job in folder.jobs:
+        end: End | str = ends.get(job.name, "waiting")
+        if end != "finished":
+            counts = found.setdefault(folder.arms[job.arm]["name"], {})
+            counts[end] = counts.get(end, 0) + 1
+    return found
+
+
+def conclude(folder: Folder, found: Sequence[Arm]) -> list[Verdict]:
+    """The verdict of each claim, on whole arms under the study's first noise; "undecided", and why, where one is lacking."""
+    tests = [s for s in folder.plan["noises"][0]["strengths"] if s > 0]
+    lacking = missing(folder)
+    verdicts = []
+    for claim in folder.plan["definition"]["claims"]:
+        rule = RULES[claim["rule"]](**{key: _tuples(value) for key, value in claim["fields"].items()})
+        try:
+            judged = rule(found, tests)
+        except (Lacking, Mistake) as problem:
+            judged = Judgement("undecided", (Row(claim["rule"], "-", "-", "-", None, "undecided", f"{problem}"),))
+        if lacking and judged.rows:
+            note = "left out, for not all seeds are finished: " + ", ".join(lacking)
+            judged = Judgement(judged.word, (*judged.rows, Row(claim["rule"], "-", "-", "-", None, "", note)))
+        verdicts.append(Verdict(claim["name"], claim["text"], judged.word, judged.rows))
+    return verdicts
+
+
+def compare(found: Sequence[Arm], left: str, right: str) -> list[tuple[Arm, Arm, float, Difference, str]]:
+    """Paired differences of every arm that `left` matches to every one that `right` does, at every test strength, and a word
+    for each after Holm's correction over all of them. Raises `Mistake` where nothing matches."""
+    sides = []
+    for pattern in (left, right):
+        side = [arm for arm in found if arm.name == pattern or fnmatchcase(arm.name, pattern)]
+        if not side:
+            raise unknown("finished arm", pattern, [arm.name for arm in found])
+        sides.append(side)
+    triples = [(a, b, s) for a in sides[0] for b in sides[1] if a is not b for s in a.strengths]
+    if not triples:
+        raise Mistake(f"{left!r} and {right!r} are one and the same arm.")
+    differences = [difference(a, b, s) for a, b, s in triples]
+    return [(*triple, gap, word) for triple, gap, word in zip(triples, differences, verdict(differences), strict=True)]
+
+
+def summary(folder: Folder) -> dict[str, Any]:
+    """Everything that was found, as plain data: no path, host, time or duration in it."""
+    definition = folder.plan["definition"]
+    ends = folder.ends()
+    cells: dict[str, list[dict[str, Any]]] = {}
+    for cell in rows(folder):
+        low, estimate, high = cell.interval
+        one = {"noise": cell.noise, "strength": cell.strength, "mean": estimate, "low": low, "high": high}
+        one |= {"sd_over_chips": cell.spread, "validation_mean": cell.validation}
+        one |= {"share_of_chips_that_reach": cell.reached, "seeds": cell.seeds, "chips": cell.chips}
+        cells.setdefault(cell.arm, []).append(one)
+    whole = arms(folder) if definition["claims"] else []
+    return {
+        "study": definition["name"],
+        "title": definition["title"],
+        "question": definition["question"],
+        "score": folder.plan["score"],
+        "required": definition["test"]["required"],
+        "noises": folder.plan["noises"],
+        "seeds": definition["seeds"],
+        "jobs": {end: sum(value == end for value in ends.values()) for end in ("finished", "diverged", "failed")}
+        | {"all": len(folder.jobs)},
+        "claims": {one.claim: one.plain() for one in conclude(folder, whole)} if whole else {},
+        "arms": [
+            {
+                **{key: arm[key] for key in ("name", "method", "role")},
+                "recipe": _portable(arm["recipe"]),
+                "results": cells.get(arm["name"], []),
+            }
+            for arm in definition["arms"]
+        ],
+    }
+
+
+def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without its seed, and without the folders in which files of the user's own lie."""
+    found = {key: value for key, value in recipe.items() if key != "seed"}
+    if ".py:" in found["task"]:
+        found["task"] = found["task"].replace("\\", "/").rpartition("/")[2]
+    if found["start"]:
+        found["start"] = found["start"].replace("\\", "/").rpartition("/")[2]
+    return found
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(one) for one in value) if isinstance(value, list) else value
+
+
+def _sign(folder: Folder) -> int:
+    return -1 if folder.plan["score"]["higher_is_better"] is False else 1

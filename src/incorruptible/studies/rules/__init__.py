@@ -1,0 +1,36 @@
+"""How a claim is decided: one rule in each file, fixed before any run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from ..evidence import Arm, Judgement
+from .ahead import Ahead
+from .changing import Changing
+from .over_regularised import OverRegularised
+from .small_large import SmallLarge
+from .vanishing import Vanishing
+
+__all__ = ["CATALOGUE", "Ahead", "Changing", "OverRegularised", "Rule", "SmallLarge", "Vanishing"]
+
+
+class Rule(Protocol):
+    """Arms and the test strengths above 0 -> a word with its rows."""
+
+    def needs(self) -> list[str]:
+        """Names, or patterns of names, of arms without which nothing can be said."""
+        ...
+
+    def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
+        """The word. Raises `Lacking` where what it needs has not come to an end."""
+        ...
+
+
+CATALOGUE: dict[str, Any] = {
+    "ahead": Ahead,
+    "changing": Changing,
+    "over-regularised": OverRegularised,
+    "small-large": SmallLarge,
+    "vanishing": Vanishing,
+}

@@ -1,0 +1,73 @@
+"""Does it help to change the strength during training?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...statistics import agree, paired, verdict
+from ..evidence import Arm, Judgement, Row, constants, difference, named
+from .vanishing import FAILED
+
+__all__ = ["Changing"]
+
+
+@dataclass(frozen=True)
+class Changing:
+    """(a) optimisation and (c) matching the landscape; (b, whether it pays in practice against constant strengths tuned as hard,
+    is not asked here).
+
+    a, for each of `methods` (a method, its title): at the smallest strength whose constant arm fails, the perturbed training
+    loss at that strength of constant less that of warm-up-hold, over seeds. c, for each of `ramps` (a title, a rising arm, the
+    same ramp reversed): their test scores at every test strength. `plain` is the arm that failing is measured against.
+    """
+
+    methods: tuple[tuple[str, str], ...]
+    ramps: tuple[tuple[str, str, str], ...]
+    plain: str = "sgd"
+
+    def needs(self) -> list[str]:
+        """Names of arms without which nothing can be said."""
+        return [self.plain, *(name for _, *names in self.ramps for name in names)]
+
+    def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
+        plain = named(arms, self.plain)
+        rows = [self._optimisation(arms, plain, method, title) for method, title in self.methods]
+        words = [row.word for row in rows]
+        for title, rising_name, falling_name in self.ramps:
+            rising, falling = named(arms, rising_name), named(arms, falling_name)
+            strengths = [s for s in rising.strengths if s == 0 or s in tests]
+            differences = [difference(rising, falling, s) for s in strengths]
+            found = verdict(differences)
+            words.append(agree(found))
+            rows += [
+                Row(f"c, {title}", f"{s:g}", rising.name, falling.name, gap, word)
+                for s, gap, word in zip(strengths, differences, found, strict=True)
+            ]
+        return Judgement(agree(words), tuple(rows))
+
+    def _optimisation(self, arms: Sequence[Arm], plain: Arm, method: str, title: str) -> Row:
+        question = f"a, {title}"
+        lost = {a.name: float((plain.accuracy(0) - a.accuracy(0)).mean()) for a in constants(arms, method)}
+        failing = [a for a in constants(arms, method) if lost[a.name] > FAILED]
+        if not failing:
+            return Row(question, "-", "warm-up-hold", "constant", None, "undecided", "no constant arm fails")
+        constant = failing[0]
+        want = (method, "warmup-hold", constant.peak, "candidate")
+        warm = [a for a in arms if (a.kind, a.schedule, a.peak, a.role) == want]
+        if not warm:
+            note = "no warm-up-hold arm at this strength"
+            return Row(question, f"{constant.peak:g}", "-", constant.name, None, "undecided", note)
+        losses = [
+            np.array([at["probe_perturbed_loss"] for at in arm.at_peak if at is not None])
+            for arm in (constant, warm[0])
+        ]
+        gap = paired(losses[0], losses[1])
+        note = (
+            f"perturbed training loss at {constant.peak:g}: "
+            f"constant {losses[0].mean():.3f}, warm-up-hold {losses[1].mean():.3f}"
+        )
+        (word,) = verdict([gap])
+        return Row(question, f"{constant.peak:g}", constant.name, warm[0].name, gap, word, note, unit="nats")
