@@ -2,7 +2,9 @@
 PYTHON ?= python3
 ARGS ?=
 SETUP = "$(PYTHON)" scripts/bootstrap.py
-WITH_TOOLS = py="$$($(SETUP) --extras test,dev)"
+WITH_TOOLS = py="$$($(SETUP) --extras report,test,dev)"
+# Chromium for the tests of the report: taken as it is, or with BROWSER=install from Debian's packages.
+BROWSER ?=
 
 .PHONY: help setup demo test lint wheel clean
 
@@ -11,14 +13,14 @@ help:  ## these lines
 	@echo '  PYTHON=python3.12, VENV=PATH (or none) and TORCH=cuda choose where; ARGS="..." is handed on by demo and test'
 
 setup:  ## an environment for working on this package; prints its interpreter
-	@$(SETUP) --extras test,dev
+	@$(SETUP) --extras report,test,dev
 
 demo:  ## train, measure and report on embedded digits
-	@py="$$($(SETUP))" && "$$py" -m incorruptible demo $(ARGS)
+	@py="$$($(SETUP) --extras report)" && "$$py" -m incorruptible demo $(ARGS)
 
 # One thread for each of the two workers: threads that share a core cost a factor of ten.
-test:  ## the tests
-	@$(WITH_TOOLS) && OMP_NUM_THREADS=1 "$$py" -m pytest -n 2 --dist load $(ARGS)
+test:  ## the tests; BROWSER=install brings Chromium first, without which those of the report are skipped
+	@$(if $(filter install,$(BROWSER)),sh scripts/browser.sh;) $(WITH_TOOLS) && OMP_NUM_THREADS=1 "$$py" -m pytest -n 2 --dist load $(ARGS)
 
 lint:  ## ruff's rules, its layout, strict types
 	@$(WITH_TOOLS) && "$$py" -m ruff check . && "$$py" -m ruff format --check . && "$$py" -m mypy

@@ -74,6 +74,7 @@ def test_the_wheel_runs_the_demo(installed: Path, tmp_path: Path) -> None:
     output(installed, "-m", "incorruptible", "demo", *small, "--home", home, cwd=tmp_path)
     summary = json.loads((home / "demo" / "summary.json").read_text())
     assert {"C1", "C2", "C3", "C4"} <= summary.keys()
+    assert 1_000_000 < (home / "demo" / "report.html").stat().st_size < 8_000_000
 
 
 def test_every_dependency_is_pinned_within_its_range() -> None:

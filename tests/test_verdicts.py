@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from zlib import crc32
 
@@ -15,9 +16,11 @@ import numpy as np
 import pytest
 
 from incorruptible import records
-from incorruptible.studies.verdicts import MARGIN, Arm, before_stall, c1, c2, c3, c4
+from incorruptible.studies.evidence import MARGIN, Arm, Lacking, Verdict
+from incorruptible.studies.rules import CATALOGUE, Ahead, Changing, OverRegularised, SmallLarge, Vanishing
+from incorruptible.studies.rules.vanishing import before_stall
 
-SEEDS, IMAGES = 8, 200
+SEEDS, IMAGES, CHIPS = 8, 200, 5
 STRENGTHS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 SMALL, LARGE = (0.05, 0.1), (0.3, 0.4)
 At = float | Mapping[float, float]  # one number, or one for each strength, the rest being 0
@@ -40,6 +43,8 @@ def arm(
     train: float = 0.9,
     metrics: tuple[Any, ...] = (),
     peak_loss: float = 1.0,
+    loss: At = 1.0,
+    sign: int = 1,
 ) -> Arm:
     rng = np.random.default_rng(crc32(name.encode()))
     images = np.random.default_rng(0).normal(0, 0.3, IMAGES)  # some images are hard for every arm
@@ -56,20 +61,23 @@ def arm(
         peak=peak,
         strengths=STRENGTHS,
         test=over_seeds(accuracy)[:, :, None] + images + rest - rest.mean(2, keepdims=True),
-        test_loss=over_seeds(1.0)[:, :, None] + images + rest - rest.mean(2, keepdims=True),
+        test_loss=over_seeds(loss)[:, :, None] + images + rest - rest.mean(2, keepdims=True),
         train_loss=over_seeds(1.0 - gap)[:, :, None] + images + rest - rest.mean(2, keepdims=True),
         train=over_seeds(train),
         validation=over_seeds(accuracy if validation is None else validation),
-        spread=np.full(len(STRENGTHS), 0.01),
+        chips=np.broadcast_to(_row(accuracy)[None, :, None], (SEEDS, len(STRENGTHS), CHIPS)),
         metrics=metrics,
         at_peak=tuple({"probe_perturbed_loss": float(loss)} for loss in over_seeds(peak_loss)[:, 0]),
         role=role,
+        sign=sign,
     )
 
 
 def rwp(peak: float, accuracy: At = 0.9, **given: Any) -> Arm:
     return arm(f"rwp {peak:g}", "rwp", peak, accuracy, **given)
 
+
+C1 = OverRegularised()
 
 # C1: is training noise above test noise better, and by regularising?
 
@@ -88,7 +96,7 @@ def rwp(peak: float, accuracy: At = 0.9, **given: Any) -> Arm:
     ],
 )
 def test_c1_on_one_strength(over: dict[str, Any], word: str) -> None:
-    found = c1([rwp(0.1), rwp(0.2, **over)], [0.1])
+    found = C1([rwp(0.1), rwp(0.2, **over)], [0.1])
     (row,) = found.rows
     assert (found.word, row.word, row.left, row.right) == (word, word, "rwp 0.2 (kappa 2)", "rwp 0.1")
     assert ("ahead, but not by regularisation" in row.note) == (word == "undecided")
@@ -97,7 +105,7 @@ def test_c1_on_one_strength(over: dict[str, Any], word: str) -> None:
 
 def test_c1_on_strengths_that_disagree() -> None:
     arms = [rwp(0.1, 0.9), rwp(0.2, {0.1: 0.92, 0.2: 0.9}, gap=0.4), rwp(0.3, {0.1: 0.8, 0.2: 0.85}, gap=0.4)]
-    found = c1(arms, [0.1, 0.2])
+    found = C1(arms, [0.1, 0.2])
     assert [row.word for row in found.rows] == ["supported", "contradicted"] and found.word == "conditional"
 
 
@@ -111,12 +119,40 @@ def test_c1_compares_what_validation_chooses_among_constant_arms_up_to_four_time
         rwp(0.25, 0.99, validation=0.99, role="double"),
         arm("sam 0.2", "sam", 0.2, 0.99),
     ]
-    (row,) = c1(arms, [0.1]).rows
+    (row,) = C1(arms, [0.1]).rows
     assert row.left == "rwp 0.3 (kappa 3)" and "validation's choice among all: rwp 0.5" in row.note
 
 
 def test_c1_without_arms_to_compare_is_undecided() -> None:
-    assert c1([rwp(0.1)], [0.1]).word == "undecided"
+    assert C1([rwp(0.1)], [0.1]).word == "undecided"
+    assert OverRegularised("sam")([rwp(0.1), rwp(0.2)], [0.1]).rows == ()
+
+
+def test_c1_is_about_the_method_that_it_is_told() -> None:
+    arms = [rwp(0.1), rwp(0.2, 0.88), arm("sam 0.1", "sam", 0.1), arm("sam 0.2", "sam", 0.2, 0.92, gap=0.4)]
+    (row,) = OverRegularised("sam")(arms, [0.1]).rows
+    assert (row.left, row.right, row.word) == ("sam 0.2 (kappa 2)", "sam 0.1", "supported")
+
+
+@pytest.mark.parametrize("left_out", [{"train": None}, {"train_loss": None}])
+def test_c1_needs_the_training_part(left_out: dict[str, None]) -> None:
+    arms = [rwp(0.1), replace(rwp(0.2, 0.92), **left_out)]
+    with pytest.raises(Lacking, match='does not measure the part "train"'):
+        C1(arms, [0.1])
+
+
+def test_c1_where_lower_scores_are_better() -> None:
+    """An error of .08 against .1, chosen on validation among errors; the training error is higher, as regularising has it."""
+    arms = [
+        rwp(0.1, 0.1, train=0.1, sign=-1),
+        rwp(0.2, 0.08, train=0.12, gap=0.4, sign=-1),
+        rwp(0.3, 0.3, train=0.12, gap=0.4, sign=-1),
+    ]
+    (row,) = C1(arms, [0.1]).rows
+    assert (row.left, row.word) == ("rwp 0.2 (kappa 2)", "supported")
+    assert row.difference is not None and row.difference.interval.estimate == pytest.approx(0.02, abs=1e-6)
+    better = replace(arms[1], train=arms[0].train - 0.02)  # type: ignore[operator]
+    assert C1([arms[0], better], [0.1]).word == "undecided"
 
 
 def test_words_are_holms_over_the_strengths_of_a_question() -> None:
@@ -128,22 +164,23 @@ def test_words_are_holms_over_the_strengths_of_a_question() -> None:
     def flat(peak: float, ahead: float, noise: float) -> Arm:
         return Arm(
             f"rwp {peak}", "rwp", "constant", peak, STRENGTHS, level + ahead + noise * signs,
-            cube, cube * (0.5 + peak), loss * (1 - peak), loss + ahead, np.zeros(len(STRENGTHS)),
+            cube, loss + ahead, cube[:, :, :CHIPS], cube * (0.5 + peak), loss * (1 - peak),
         )  # fmt: skip
 
     step = 0.01 * 2.715 / np.sqrt(7)
     arms = [flat(peak, i * step, 0.01 * i) for i, peak in enumerate((0.05, 0.1, 0.2, 0.4))]
-    (alone,) = c1(arms[:2], [0.05]).rows
+    (alone,) = C1(arms[:2], [0.05]).rows
     assert alone.difference is not None and alone.difference.p == pytest.approx(0.03, abs=1e-3)
     assert alone.word == "supported"
     equal = {0.05: arms[0], 0.1: arms[1], 0.2: arms[2]}
-    three = c1(arms, list(equal))
+    three = C1(arms, list(equal))
     assert [row.word for row in three.rows] == ["undecided"] * 3
     assert all(row.difference is not None and row.difference.p == pytest.approx(0.03, abs=1e-3) for row in three.rows)
 
 
 # C2: is SAM ahead under small noise and behind under large?
 
+C2 = SmallLarge(SMALL, LARGE, ours=("sam", "sam-metric"), titles=("SAM, Euclidean", "SAM, noise's own metric"))
 AHEAD_THEN_BEHIND = {0.05: 0.92, 0.1: 0.92, 0.3: 0.85, 0.4: 0.85}
 BEHIND_THEN_AHEAD = {0.05: 0.85, 0.1: 0.85, 0.3: 0.92, 0.4: 0.92}
 
@@ -165,18 +202,31 @@ def test_c2_in_blocks(euclidean: At, metric: At, words: list[str], word: str) ->
         arm("sam 1", "sam", 1, euclidean),
         arm("sam-metric 1", "sam-metric", 1, metric),
     ]
-    found = c2(arms, (*SMALL, *LARGE), SMALL, LARGE)
+    found = C2(arms, (*SMALL, *LARGE))
     assert [row.word for row in found.rows if row.at == "all"] == words and found.word == word
     assert len(found.rows) == 4 * (len(SMALL + LARGE) + 1)
     assert {row.question for row in found.rows if row.right == "rwp 0.1, twice"} == {
-        "C2, Euclidean, equal passes",
-        "C2, noise's own metric, equal passes",
+        "SAM, Euclidean, equal passes",
+        "SAM, noise's own metric, equal passes",
     }
 
 
 def test_c2_names_who_is_ahead() -> None:
-    found = c2([rwp(0.1), arm("sam 1", "sam", 1, AHEAD_THEN_BEHIND)], (*SMALL, *LARGE), SMALL, LARGE)
-    assert [row.word for row in found.rows] == ["SAM ahead"] * 2 + ["SAM behind"] * 2 + ["supported"]
+    found = C2([rwp(0.1), arm("sam 1", "sam", 1, AHEAD_THEN_BEHIND)], (*SMALL, *LARGE))
+    assert [row.word for row in found.rows] == ["ahead"] * 2 + ["behind"] * 2 + ["supported"]
+    assert {row.question for row in found.rows} == {"SAM, Euclidean, equal epochs"}
+    assert {(row.left, row.right) for row in found.rows[:-1]} == {("sam 1", "rwp 0.1")}
+    assert (found.rows[-1].left, found.rows[-1].right) == ("1 arms", "1 arms")
+
+
+def test_c2_names_methods_that_have_no_title() -> None:
+    found = SmallLarge(SMALL, LARGE)([rwp(0.1), arm("sam 1", "sam", 1)], (*SMALL, *LARGE))
+    assert {row.question for row in found.rows} == {"sam, equal epochs"}
+
+
+def test_c2_without_arms_to_compare_is_undecided() -> None:
+    found = C2([rwp(0.1)], (*SMALL, *LARGE))
+    assert (found.word, found.rows) == ("undecided", ())
 
 
 def test_c2_chooses_on_validation_at_each_strength() -> None:
@@ -188,7 +238,7 @@ def test_c2_chooses_on_validation_at_each_strength() -> None:
         arm("sam, control", "sam", 3, 0.99, role="control"),
         arm("sam, clipped", "sam", 3, 0.99, role="clipped"),
     ]
-    small, large, _ = c2(arms, (0.05, 0.3), (0.05,), (0.3,)).rows
+    small, large, _ = SmallLarge((0.05,), (0.3,))(arms, (0.05, 0.3)).rows
     assert small.left == large.left == "sam, best on validation"
     assert (small.right, large.right) == ("rwp 0.1", "rwp 0.2")
 
@@ -240,7 +290,7 @@ def test_c3(accuracy: float, clipped: float, ratio: float, signal: float, word: 
         arm("strong", "sam", 1, accuracy, metrics=looks),
         arm("strong, clipped", "sam", 1, clipped, role="clipped"),
     ]
-    found = c3(arms, [("SAM", "strong", "strong, clipped")])
+    found = Vanishing((("SAM", "strong", "strong, clipped"),))(arms, ())
     (row,) = found.rows
     assert found.word == row.word == word and row.note.startswith(cause)
     assert "at step 20" in row.note
@@ -252,8 +302,30 @@ def test_c3_over_methods_that_disagree() -> None:
         return [arm(name, "sam", 1, 0.5, metrics=looks), arm(f"{name}, clipped", "sam", 1, clipped, role="clipped")]
 
     arms = [arm("sgd", "plain", 0), *method("one", 0.1, 0.5), *method("other", 0.9, 0.85)]
-    found = c3(arms, [(name, name, f"{name}, clipped") for name in ("one", "other")])
+    found = Vanishing(tuple((name, name, f"{name}, clipped") for name in ("one", "other")))(arms, ())
     assert [row.word for row in found.rows] == ["supported", "contradicted"] and found.word == "conditional"
+
+
+def test_c3_measures_failing_against_the_arm_that_it_is_told() -> None:
+    looks = course([0.1] * 2, [0.1] * 2, [0.2, 0.5])
+    arms = [
+        arm("sgd", "plain", 0, 0.5),
+        arm("adam", "plain", 0, 0.9),
+        arm("strong", "sam", 1, 0.5, metrics=looks),
+        arm("clipped", "sam", 1, 0.5, role="clipped"),
+    ]
+    methods = (("SAM", "strong", "clipped"),)
+    assert Vanishing(methods)(arms, ()).rows[0].note.startswith("does not fail here")
+    assert Vanishing(methods, plain="adam")(arms, ()).word == "supported"
+    assert Vanishing(methods, plain="adam").needs() == ["adam", "strong", "clipped"]
+
+
+@pytest.mark.parametrize("lacking", ["sgd", "strong", "clipped"])
+def test_c3_says_which_arm_is_lacking(lacking: str) -> None:
+    looks = course([0.1] * 2, [0.1] * 2, [0.2, 0.5])
+    arms = [arm("sgd", "plain", 0), arm("strong", "sam", 1, 0.5, metrics=looks), arm("clipped", "sam", 1, 0.5)]
+    with pytest.raises(Lacking, match=f"'{lacking}' is not finished"):
+        Vanishing((("SAM", "strong", "clipped"),))([one for one in arms if one.name != lacking], ())
 
 
 @pytest.mark.parametrize(
@@ -269,9 +341,8 @@ def test_where_nothing_lies_before_the_stall_nothing_is_decided(accuracies: list
     looks = course([0.1] * len(accuracies), [1.0] * len(accuracies), accuracies)
     strong = arm("strong", "sam", 1, 0.5, metrics=looks)
     assert before_stall(strong) == (0, None)
-    found = c3(
-        [arm("sgd", "plain", 0), strong, arm("clipped", "sam", 1, 0.5, role="clipped")], [("SAM", "strong", "clipped")]
-    )
+    arms = [arm("sgd", "plain", 0), strong, arm("clipped", "sam", 1, 0.5, role="clipped")]
+    found = Vanishing((("SAM", "strong", "clipped"),))(arms, ())
     assert found.word == "undecided" and "no probe lies before the stall" in found.rows[0].note
 
 
@@ -279,7 +350,7 @@ def test_the_gap_needs_new_images_too() -> None:
     """A gap that shrinks on these images by luck, seeds agreeing, is no evidence."""
     calm, lucky = rwp(0.1), rwp(0.2, 0.92, gap=0.49)
     lucky.test_loss[:] += np.random.default_rng(1).normal(0, 1.0, IMAGES)
-    found = c1([calm, lucky], [0.1])
+    found = C1([calm, lucky], [0.1])
     assert found.word == "undecided" and "not by regularisation alone" in found.rows[0].note
 
 
@@ -301,7 +372,9 @@ def c4_arms(warm: float, rising: At = 0.9, falling: At = 0.9, failing: float = 0
     return arms
 
 
-RAMPS = [(kind, f"{kind}, rising", f"{kind}, falling") for kind in ("rwp", "sam", "sam-metric")]
+KINDS = ("rwp", "sam", "sam-metric")
+RAMPS = tuple((kind, f"{kind}, rising", f"{kind}, falling") for kind in KINDS)
+METHODS = (("rwp", "RWP"), ("sam", "SAM"), ("sam-metric", "SAM in the noise's metric"))
 
 
 @pytest.mark.parametrize(
@@ -314,11 +387,12 @@ RAMPS = [(kind, f"{kind}, rising", f"{kind}, falling") for kind in ("rwp", "sam"
     ],
 )
 def test_c4(given: dict[str, Any], optimisation: str, matching: str, word: str) -> None:
-    found = c4(c4_arms(**given), (0.0, 0.1), RAMPS)
-    first = [row for row in found.rows if row.question.startswith("C4a")]
-    second = [row for row in found.rows if row.question.startswith("C4c")]
+    found = Changing(METHODS, RAMPS)(c4_arms(**given), (0.0, 0.1))
+    first = [row for row in found.rows if row.question in [f"a, {title}" for _, title in METHODS]]
+    second = [row for row in found.rows if row.question in [f"c, {kind}" for kind in KINDS]]
     assert [row.word for row in first] == [optimisation] * 3 and [row.word for row in second] == [matching] * 6
-    assert found.word == word
+    assert found.word == word and len(found.rows) == 9
+    assert [row.at for row in second] == ["0", "0.1"] * 3
     assert [(row.at, row.left, row.unit) for row in first] == [("1", f"{kind} 1", "nats") for kind, *_ in RAMPS]
     difference = first[0].difference
     assert difference is not None
@@ -326,14 +400,134 @@ def test_c4(given: dict[str, Any], optimisation: str, matching: str, word: str) 
 
 
 def test_c4_where_there_is_nothing_to_compare() -> None:
-    fine = c4(c4_arms(1.5, failing=0.9), (0.0,), [])
+    fine = Changing(METHODS, ())(c4_arms(1.5, failing=0.9), (0.0,))
     assert [row.note for row in fine.rows] == ["no constant arm fails"] * 3 and fine.word == "undecided"
     without = [one for one in c4_arms(1.5) if one.schedule != "warmup-hold"]
-    assert [row.note for row in c4(without, (0.0,), []).rows] == ["no warm-up-hold arm at this strength"] * 3
+    assert [row.note for row in Changing(METHODS, ())(without, (0.0,)).rows] == [
+        "no warm-up-hold arm at this strength"
+    ] * 3
+
+
+@pytest.mark.parametrize("lacking", ["sgd", "rwp, rising", "sam, falling"])
+def test_c4_says_which_arm_is_lacking(lacking: str) -> None:
+    arms = [one for one in c4_arms(1.5) if one.name != lacking]
+    with pytest.raises(Lacking, match=f"'{lacking}' is not finished"):
+        Changing(METHODS, RAMPS)(arms, (0.0, 0.1))
+
+
+def test_c4_shows_ramps_without_noise_too() -> None:
+    found = Changing((), RAMPS[:1])(c4_arms(1.5, rising={0.0: 0.85, 0.1: 0.92}, falling={0.0: 0.9, 0.1: 0.9}), (0.1,))
+    assert [(row.at, row.word) for row in found.rows] == [("0", "contradicted"), ("0.1", "supported")]
+    assert found.word == "conditional"
 
 
 def test_a_verdict_can_be_written_down() -> None:
-    found = c1([rwp(0.1), rwp(0.2, 0.88)], [0.1]).plain()
+    judged = C1([rwp(0.1), rwp(0.2, 0.88)], [0.1])
+    found = Verdict("C1", "noise above", judged.word, judged.rows).plain()
+    assert found["claim"] == "noise above"
     assert json.loads(json.dumps(records.plain(found), allow_nan=False))["verdict"] == "contradicted"
     (row,) = found["rows"]
     assert row["n"] == [SEEDS, IMAGES] and row["low"] < row["difference"] < row["high"] < 0 and row["p"] < 0.05
+
+
+# ahead: is one arm, or the best of some, ahead of another?
+
+
+@pytest.mark.parametrize(
+    ("left", "word"),
+    [(0.92, "supported"), (0.88, "contradicted"), (0.9, "equivalent"), ({0.1: 0.92, 0.2: 0.88}, "conditional")],
+)
+def test_ahead(left: At, word: str) -> None:
+    right = 0.9 if not isinstance(left, Mapping) else {0.1: 0.9, 0.2: 0.9}
+    arms = [arm("a", "rwp", 0.1, left), arm("b", "sam", 0.1, right), arm("c", "sam", 0.1, 0.5)]
+    found = Ahead(("a",), ("b",))(arms, [0.1, 0.2])
+    assert found.word == word
+    assert [(row.question, row.at, row.left, row.right, row.unit) for row in found.rows] == [
+        ("ahead in score", at, "a", "b", "points") for at in ("0.1", "0.2")
+    ]
+    for row in found.rows:
+        want = _row(left)[STRENGTHS.index(float(row.at))] - 0.9
+        assert row.difference is not None and row.difference.n == (SEEDS, IMAGES)
+        assert row.difference.interval.estimate == pytest.approx(want, abs=1e-9)
+
+
+def test_ahead_stands_for_patterns_and_chooses_on_validation_at_each_strength() -> None:
+    arms = [
+        rwp(0.1, 0.9, validation={0.1: 0.9, 0.3: 0.8}),
+        rwp(0.2, 0.9, validation={0.1: 0.8, 0.3: 0.9}),
+        rwp(0.3, 0.99, validation=0.5),  # best on test images, which must not matter
+        arm("sam 1", "sam", 1, 0.92, validation=0.7),
+        arm("sam 1, clipped", "sam", 1, 0.99, validation=0.6, role="clipped"),
+        arm("other", "other", 1, 0.99, validation=0.99),
+    ]
+    small, large = Ahead(("sam *",), ("rwp *", "nothing"))(arms, [0.1, 0.3]).rows
+    assert (small.left, small.right, small.word) == ("sam 1", "rwp 0.1", "supported")
+    assert (large.left, large.right, large.word) == ("sam 1", "rwp 0.2", "supported")
+    (both,) = Ahead(("sam 1", "other"), ("rwp 0.1",))(arms, [0.1]).rows
+    assert both.left == "other"
+    (exact,) = Ahead(("sam 1",), ("rwp 0.1",))(arms, [0.1]).rows  # no pattern: "sam 1, clipped" is another arm
+    assert exact.left == "sam 1"
+
+
+def test_ahead_takes_names_with_brackets_as_they_are() -> None:
+    (row,) = Ahead(("a [1]",), ("b",))([arm("a [1]", "rwp"), arm("b", "sam")], [0.1]).rows
+    assert row.left == "a [1]"
+
+
+@pytest.mark.parametrize(("loss", "word"), [(0.9, "supported"), (1.1, "contradicted"), (1.0, "equivalent")])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_ahead_in_loss_means_a_lower_loss(loss: float, word: str, sign: int) -> None:
+    """Whatever the score says, and whichever of its directions is better."""
+    arms = [arm("a", "rwp", accuracy=0.5, loss=loss, sign=sign), arm("b", "sam", accuracy=0.9, sign=sign)]
+    (row,) = Ahead(("a",), ("b",), statistic="loss")(arms, [0.1]).rows
+    assert (row.question, row.unit, row.word) == ("ahead in loss", "nats", word)
+    assert row.difference is not None and row.difference.interval.estimate == pytest.approx(1 - loss, abs=1e-9)
+
+
+def test_ahead_where_lower_scores_are_better() -> None:
+    arms = [
+        arm("low", "rwp", accuracy=0.1, sign=-1),
+        arm("middle", "rwp", accuracy=0.2, sign=-1),
+        arm("high", "sam", accuracy=0.3, sign=-1),
+    ]
+    (row,) = Ahead(("*",), ("high",))(arms, [0.1]).rows
+    assert (row.left, row.word) == ("low", "supported")
+    assert row.difference is not None and row.difference.interval.estimate == pytest.approx(0.2, abs=1e-9)
+    assert Ahead(("high",), ("low",))(arms, [0.1]).word == "contradicted"
+
+
+def test_ahead_at_the_strengths_and_within_the_margin_that_it_is_told() -> None:
+    arms = [arm("a", "rwp", accuracy=0.901), arm("b", "sam", accuracy=0.9)]
+    found = Ahead(("a",), ("b",), strengths=(0.0, 0.3), margin=0.002)(arms, [0.1, 0.2])
+    assert [row.at for row in found.rows] == ["0", "0.3"]
+    by_margin = [Ahead(("a",), ("b",), margin=m)([arms[1], arms[0]], [0.1]).rows[0].difference for m in (1e-4, 0.01)]
+    assert all(one is not None for one in by_margin)
+    assert by_margin[0].equivalence > 0.5 > 0.05 > by_margin[1].equivalence  # type: ignore[union-attr]
+    (clean,) = Ahead(("a",), ("b",))(arms, []).rows  # a study without noise
+    assert clean.at == "0"
+
+
+def test_ahead_corrects_over_its_strengths() -> None:
+    """The same difference is evidence alone, and none among six."""
+    signs = np.array([1, -1] * 4)[:, None, None]
+    level = np.full((SEEDS, len(STRENGTHS), IMAGES), 0.9)
+    flat = arm("flat", "sam")
+    step = 0.01 * 2.715 / np.sqrt(7)
+    arms = [replace(flat, name="a", test=level + step + 0.01 * signs), replace(flat, name="b", test=level)]
+    rule = Ahead(("a",), ("b",))
+    assert [row.word for row in rule(arms, [0.1]).rows] == ["supported"]
+    assert [row.word for row in rule(arms, STRENGTHS).rows] == ["undecided"] * 6
+
+
+@pytest.mark.parametrize(("left", "right"), [("c*", "b"), ("a", "c")])
+def test_ahead_says_which_arm_is_lacking(left: str, right: str) -> None:
+    arms = [arm("a", "rwp"), arm("b", "sam")]
+    with pytest.raises(Lacking, match=r"no arm 'c\*?' is finished"):
+        Ahead((left,), (right,))(arms, [0.1])
+    assert Ahead((left,), (right,)).needs() == [left, right]
+
+
+def test_each_rule_has_a_name_and_says_what_it_needs() -> None:
+    assert set(CATALOGUE.values()) == {Ahead, Changing, OverRegularised, SmallLarge, Vanishing}
+    assert OverRegularised().needs() == SmallLarge(SMALL, LARGE).needs() == []
+    assert Changing(METHODS, RAMPS[:1]).needs() == ["sgd", "rwp, rising", "rwp, falling"]

@@ -7,6 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def made(device: str = "cpu") -> dict[str, str]:
     }
 
 
+@lru_cache(maxsize=1)
 def machine() -> str:
     """System, architecture, processor and the number of its cores; never the machine's name."""
     name = platform.processor()
@@ -39,6 +41,7 @@ def machine() -> str:
     return ", ".join(part for part in parts if part)
 
 
+@lru_cache(maxsize=1)  # three processes each time
 def commit() -> str:
     """The commit of the checkout that this package runs from, with a + where files were changed since; "" elsewhere."""
     here = Path(__file__).resolve().parent

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated
 
 import typer
 
-from ..errors import Mistake
+from ..errors import Mistake, Mistakes
 from .audit import audit
 from .catalogue import list_
 from .demo import demo
 from .measure import measure
 from .options import Debug
+from .report import figures, report
+from .results import compare, results
+from .status import status
+from .study import study
 from .terminal import put, say
 from .train import train
+from .worker import worker
 
 __all__ = ["app", "run"]
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 app = typer.Typer(
     name="incorruptible",
@@ -28,6 +36,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(demo)
+app.command()(study)
+app.command()(worker)
+app.command()(status)
+app.command()(results)
+app.command()(compare)
+app.command()(figures)
+app.command()(report)
 app.command()(train)
 app.command()(measure)
 app.command()(audit)
@@ -63,9 +78,17 @@ def run() -> None:
         if isinstance(problem, NotADirectoryError | IsADirectoryError | FileExistsError | PermissionError):
             say(f"incorruptible: {problem.filename}: {problem.strerror}.")
             sys.exit(2)
+        if isinstance(problem, Mistakes):
+            say(f"incorruptible: {problem}")
+            sys.exit(2)
         if isinstance(problem, Mistake):
             say(f"incorruptible: {' '.join(str(problem).split())}")
             sys.exit(2)
+        if isinstance(problem, OSError) and problem.errno in FULL:
+            say(
+                f"incorruptible: {problem.filename or 'a file'}: {problem.strerror}. Nothing is lost: make room, call again."
+            )
+            sys.exit(74)  # EX_IOERR of sysexits.h
         say(f"incorruptible: {type(problem).__name__}: {' '.join(str(problem).split())} (--debug shows where)")
         sys.exit(1)
 

@@ -15,15 +15,16 @@ __all__ = ["list_"]
 
 def list_(
     what: Annotated[
-        str | None, typer.Argument(help="corruptions, objectives, schedules, tasks or networks [all].")
+        str | None, typer.Argument(help="corruptions, objectives, schedules, tasks, networks, studies or rules [all].")
     ] = None,
     json_: Json = False,
     debug: Debug = False,
 ) -> None:
     """List the catalogues, with units and one line for each member."""
     from ..catalogues import catalogues
+    from ..studies.shelves import shelves as study_shelves
 
-    shelves = catalogues()
+    shelves = catalogues() | study_shelves()
     if what is not None and what not in shelves:
         raise unknown("catalogue", what, shelves)
     chosen = {name: rows for name, rows in shelves.items() if what in (None, name)}

@@ -1,0 +1,54 @@
+"""`incorruptible report` and `incorruptible figures`: what a study found, to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Debug, Home
+from .study import StudyName
+from .terminal import command, put
+
+__all__ = ["figures", "report"]
+
+
+def report(
+    name: StudyName,
+    home: Home = Path("runs"),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to write it [report.html in the study's folder].")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write one self-contained HTML page: question, verdicts and their evidence, interactive figures, every recipe."""
+    from ..errors import Mistake
+    from ..report import report as write
+    from ..studies.folder import find, named
+
+    folder = find(home, named(name), name)
+    target = folder.path / "report.html" if out is None else out
+    if target.suffix != ".html" or target.is_dir():
+        raise Mistake(f"--out {target}: the name of an .html file is needed.")
+    put(str(write(folder, target, command())))
+
+
+def figures(
+    name: StudyName,
+    home: Home = Path("runs"),
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help="pdf, svg or png; may come again [png].")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to draw into [figures in the study's folder].")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Draw a study's figures: score against strength, maps, crossover, training curves, chips with the yield line."""
+    from ..report import figures as draw
+    from ..studies.folder import find, named
+
+    folder = find(home, named(name), name)
+    for path in draw(folder, out or folder.path / "figures", formats or ["png"]):
+        put(str(path))

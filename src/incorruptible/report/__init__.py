@@ -1,0 +1,138 @@
+"""What a study found, on paper and as one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import records
+from ..drawing import Chart, save
+from ..errors import Mistake, unknown
+from ..pages import Finding, Page, Section, Table, check, write
+from ..studies.evidence import Arm, Verdict
+from ..studies.folder import Folder
+from ..studies.results import arms, conclude, missing, rows, summary
+from .charts import charts
+from .making import making, recipe_text
+
+__all__ = ["check", "figures", "page", "report", "summarise"]
+
+SECTIONS = {
+    "What noise does": ("accuracy", "crossover", "chips"),
+    "Which training strength to choose": ("map", "strength", "gap"),
+    "What happens in training": ("curves", "gradient", "tolerated"),
+}
+
+
+def figures(folder: Folder, target: Path, formats: Sequence[str]) -> list[Path]:
+    """Draw every chart of the study into `target`; returns what was written. Raises `Mistake` where no arm is whole."""
+    for one in formats:
+        if one not in ("pdf", "svg", "png"):
+            raise unknown("format", one, ["pdf", "svg", "png"])
+    found = _whole(folder)
+    return [path for chart in charts(folder, found) for path in save(chart, target / chart.name, tuple(formats))]
+
+
+def report(folder: Folder, target: Path, command: str) -> Path:
+    """Write the study's page, one HTML file that needs nothing else. Raises `Mistake` where no arm is whole, or where plotly
+    is missing."""
+    check()
+    write(page(folder, command), target)
+    return target
+
+
+def page(folder: Folder, command: str) -> Page:
+    """All that the report says."""
+    found = _whole(folder)
+    definition, noise = folder.plan["definition"], folder.plan["noises"][0]
+    verdicts = conclude(folder, found)
+    drawn = charts(folder, found)
+    strengths = [f"{s:g}" for s in noise["strengths"] if s > 0] or [f"{s:g}" for s in noise["strengths"]]
+    return Page(
+        title=definition["title"],
+        question=definition["question"],
+        summary=_summary(folder, found),
+        findings=[_finding(one) for one in verdicts],
+        sections=[_section(title, names, drawn) for title, names in SECTIONS.items() if _pick(names, drawn)],
+        tables=_tables(folder),
+        recipes=[(arm["name"], recipe_text(arm)) for arm in definition["arms"]],
+        facts=making(folder),
+        command=command,
+        strengths=strengths,
+        strength_unit=f"{noise['unit']}, {noise['corruption']}",
+    )
+
+
+def _whole(folder: Folder) -> list[Arm]:
+    found = arms(folder)
+    if not found:
+        raise Mistake(
+            f"no arm of {folder.plan['definition']['name']} is finished yet: incorruptible status shows where it stands."
+        )
+    return found
+
+
+def _finding(verdict: Verdict) -> Finding:
+    return Finding(verdict.claim, verdict.word, verdict.text, [row.plain() for row in verdict.rows])
+
+
+def _summary(folder: Folder, found: Sequence[Arm]) -> list[str]:
+    definition = folder.plan["definition"]
+    test, noise = definition["test"], folder.plan["noises"][0]
+    seeds, _, n = found[0].test.shape
+    lines = [
+        f"{len(found)} arms, {seeds} seeds each; {test['draws']} test chips under {noise['corruption']}, {n} test examples; "
+        f"{definition['selection']['draws']} other chips and the validation data decide every choice of strength and schedule. "
+        "Intervals are 95%, over crossed seeds and examples; words come after Holm's correction over the rows of a question.",
+        "A claim is supported, contradicted, equivalent (within 0.3 points), undecided, or conditional where its rows disagree.",
+    ]
+    lacking = missing(folder)
+    if lacking:
+        said = [
+            f"{name} ({', '.join(f'{count} {end}' for end, count in ends.items())})" for name, ends in lacking.items()
+        ]
+        lines.append("Not in the figures and claims, for not all seeds are finished: " + "; ".join(said) + ".")
+    return lines
+
+
+def _pick(names: Sequence[str], drawn: Sequence[Chart]) -> list[Chart]:
+    return [chart for name in names for chart in drawn if chart.name == name or chart.name.startswith(f"{name}-")]
+
+
+def _section(title: str, names: Sequence[str], drawn: Sequence[Chart]) -> Section:
+    return Section(title, "", _pick(names, drawn))
+
+
+def _tables(folder: Folder) -> list[Table]:
+    score = folder.plan["score"]
+    factor, unit = (100, "%") if score["unit"] == "fraction" else (1, score["unit"])
+    cells = list(rows(folder))
+    found = []
+    for noise in folder.plan["noises"]:
+        by: dict[str, list[Any]] = {}
+        for cell in cells:
+            if cell.noise == noise["corruption"]:
+                by.setdefault(cell.arm, []).append(cell)
+        body = [
+            [
+                arm,
+                *(f"{factor * c.interval.estimate:.2f} ± {factor * c.interval.half:.2f}" for c in own),
+                str(own[0].seeds),
+            ]
+            for arm, own in by.items()
+        ]
+        head = ["arm", *(f"{s:g}" for s in noise["strengths"]), "seeds"]
+        title = f"Every arm: {score['name']} ({unit}) under {noise['corruption']}"
+        note = "Mean over seeds, chips and examples, ± half of its 95% interval over crossed seeds and examples."
+        found.append(Table(title, head, body, note, by_strength=True))
+    return found
+
+
+def summarise(folder: Folder, target: Path, command: str) -> dict[str, Any]:
+    """Write the study's summary with what it was made with, for programs; returns it, the claims at the top by name."""
+    found = summary(folder)
+    claims = found.pop("claims")
+    found = {**claims, **found, "made": dict(making(folder)), "command": command}
+    records.write(target, found)
+    return found

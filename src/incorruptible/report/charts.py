@@ -1,0 +1,325 @@
+"""The charts of a study, from its arms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..drawing import Bars, Chart, Heat, Line, Lines
+from ..statistics import crossed
+from ..strengths import parse
+from ..studies.evidence import Arm, best, constants, difference
+from ..studies.folder import Folder
+from ..studies.rules.vanishing import before_stall, probes
+
+__all__ = ["charts"]
+
+MEASURES = {
+    "probe_mean_ratio": ("norm of mean g / norm of g0", "ratio"),
+    "probe_signal_to_noise": ("signal / noise", "ratio"),
+    "probe_dead": ("dead units", "share"),
+    "probe_clean_accuracy": ("clean training accuracy", "fraction"),
+}
+
+
+def charts(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
+    """Every chart that the study's arms give something to draw for, in the order in which they are read."""
+    if not arms:
+        return []
+    drawers: list[Callable[[_Frame], list[Chart]]] = [_accuracy, _crossover, _maps, _strength, _chips, _gap, _curves]
+    frame = _Frame(folder, arms)
+    return [chart for draw in [*drawers, _gradient, _tolerated] for chart in draw(frame)]
+
+
+class _Frame:
+    """What the charts of one study share: its arms, names, units and the caption."""
+
+    def __init__(self, folder: Folder, arms: Sequence[Arm]) -> None:
+        definition, noise, score = folder.plan["definition"], folder.plan["noises"][0], folder.plan["score"]
+        self.arms = arms
+        self.schedules = {arm["name"]: arm["recipe"]["strength"] for arm in definition["arms"]}
+        self.factor = 100 if score["unit"] == "fraction" else 1
+        self.score = f"{score['name']} ({'%' if self.factor == 100 else score['unit']})"
+        self.points = "points" if self.factor == 100 else score["unit"]
+        self.strengths: tuple[float, ...] = arms[0].strengths
+        self.tests = [s for s in self.strengths if s > 0] or list(self.strengths)
+        self.test = f"test strength, {noise['unit']}"
+        self.required = definition["test"]["required"]
+        self.methods = list(dict.fromkeys(arm.kind for arm in arms))
+        seeds, _, n = arms[0].test.shape
+        self.seeds = seeds
+        self.about = f"{noise['corruption']}, {seeds} seeds, {arms[0].chips.shape[2]} chips, {n} test examples"
+        self.caption = f"{self.about}; bands: 95%, crossed seeds x examples"
+        named = [arm for arm in arms if arm.name in definition["shown"]]
+        self.shown = named or _telling(arms, self.methods, self.tests)
+
+    def line(self, x: Sequence[float], found: Sequence[Any], label: str, factor: float = 1, **style: Any) -> Line:
+        """A curve from intervals."""
+        low, middle, high = (
+            factor * np.array([getattr(one, side) for one in found]) for side in ("low", "estimate", "high")
+        )
+        return Line(list(x), middle, label, (low, high), **style)
+
+
+def _telling(arms: Sequence[Arm], methods: Sequence[str], tests: Sequence[float]) -> list[Arm]:
+    """Where the study names none: of each method the arm that is best on validation at the middle test strength."""
+    middle = tests[len(tests) // 2]
+    return [best([arm for arm in arms if arm.kind == method], middle) for method in methods]
+
+
+def _accuracy(frame: _Frame) -> list[Chart]:
+    curves = [
+        frame.line(
+            arm.strengths,
+            [crossed(arm.test[:, k]).interval for k in range(len(arm.strengths))],
+            arm.name,
+            frame.factor,
+            dashed=arm.kind != frame.shown[min(1, len(frame.shown) - 1)].kind,
+        )
+        for arm in frame.shown
+    ]
+    levels = {} if frame.required is None else {"required of a chip": frame.factor * frame.required}
+    alt = f"{frame.score} of {len(curves)} arms against test strength; the numbers are in the table below."
+    return [
+        Lines(
+            "accuracy",
+            f"{frame.score} against test strength",
+            {"": curves},
+            frame.test,
+            frame.score,
+            caption=frame.caption,
+            alt=alt,
+            levels=levels,
+        )
+    ]
+
+
+def _crossover(frame: _Frame) -> list[Chart]:
+    """Each method's best candidate, chosen on validation at each test strength, less the first method's."""
+    ours = {m: [a for a in frame.arms if a.kind == m and a.role == "candidate"] for m in frame.methods}
+    ours = {method: arms for method, arms in ours.items() if arms}
+    if len(ours) < 2:
+        return []
+    reference, *others = ours
+    curves, picks = [], []
+    for method in others:
+        chosen = [(best(ours[method], s), best(ours[reference], s), s) for s in frame.strengths]
+        curves.append(frame.line(frame.strengths, [difference(*one).interval for one in chosen], method, frame.factor))
+        picks.append(f"{method}: " + ", ".join(f"{one.name} at {s:g}" for one, _, s in chosen))
+    return [
+        Lines(
+            "crossover",
+            f"Which method wins where: ahead of {reference}",
+            {"": curves},
+            frame.test,
+            f"{frame.score.split(' (')[0]}, ahead of {reference} ({frame.points})",
+            caption=f"the best candidate of each method, chosen on validation. {frame.caption}",
+            alt="Lines that cross show where one method takes over from another. Chosen: " + "; ".join(picks),
+            levels={f"{reference}": 0.0},
+        )
+    ]
+
+
+def _maps(frame: _Frame) -> list[Chart]:
+    found: list[Chart] = []
+    for method in frame.methods:
+        arms = constants(frame.arms, method)
+        if len(arms) < 3 or len(frame.tests) < 2:
+            continue
+        values = np.array([[frame.factor * float(arm.accuracy(s).mean()) for s in frame.tests] for arm in arms])
+        marks = [(arms.index(best(arms, s)), k) for k, s in enumerate(frame.tests)]
+        names = [f"{arm.peak:g}" for arm in arms]
+        picks = ", ".join(f"{names[row]} at {frame.tests[column]:g}" for row, column in marks)
+        found.append(
+            Heat(
+                f"map-{method}",
+                f"{method}: training strength against test strength",
+                values,
+                names,
+                [f"{s:g}" for s in frame.tests],
+                frame.test,
+                "training strength (constant)",
+                frame.score,
+                marks,
+                caption=f"framed: the optimum, chosen on validation; {frame.about}",
+                alt=f"The optimum of {method}, chosen on validation, is training strength {picks}.",
+            )
+        )
+    return found
+
+
+def _strength(frame: _Frame) -> list[Chart]:
+    panels = {}
+    for method in frame.methods:
+        arms = constants(frame.arms, method)
+        if len(arms) < 3:
+            continue
+        curves = []
+        for s in frame.strengths:
+            each = [crossed(arm.test[:, arm.index(s)]).interval for arm in arms]
+            mark = arms.index(best(arms, s))
+            curves.append(frame.line([a.peak for a in arms], each, f"test {s:g}", frame.factor, mark=mark))
+        panels[method] = curves
+    if not panels:
+        return []
+    return [
+        Lines(
+            "strength",
+            f"{frame.score} against training strength",
+            panels,
+            "training strength (constant)",
+            frame.score,
+            caption=f"rings: validation's choice; {frame.caption}",
+            alt="One line for each test strength; rings mark the training strength that validation chooses.",
+            log_x=True,
+        )
+    ]
+
+
+def _chips(frame: _Frame) -> list[Chart]:
+    panels = {
+        f"{s:g}": {arm.name: frame.factor * arm.chips[:, arm.index(s)].ravel() for arm in frame.shown[:5]}
+        for s in frame.tests
+    }
+    levels = {} if frame.required is None else {"required": frame.factor * frame.required}
+    return [
+        Bars(
+            "chips",
+            "How far chips differ, and how many would pass",
+            panels,
+            frame.score,
+            "chips",
+            levels,
+            caption=f"chips of all {frame.seeds} seeds; {frame.about}",
+            alt="Histograms of the score of single chips; the legend says how many reach what is required.",
+            selector=True,
+        )
+    ]
+
+
+def _gap(frame: _Frame) -> list[Chart]:
+    method = next((m for m in frame.methods if len(constants(frame.arms, m)) > 2), None)
+    arms = constants(frame.arms, method) if method else []
+    if not arms or any(arm.train_loss is None for arm in arms):
+        return []
+    panels = {}
+    for s in frame.tests:
+        k, peaks = arms[0].index(s), [arm.peak for arm in arms]
+        panels[f"{s:g}"] = [
+            frame.line(peaks, [crossed(arm.test_loss[:, k]).interval for arm in arms], "noisy test loss"),
+            frame.line(
+                peaks, [crossed(_present(arm)[:, k]).interval for arm in arms], "noisy training loss", dashed=True
+            ),
+        ]
+    return [
+        Lines(
+            "gap",
+            f"The noise-robust generalisation gap of {method}",
+            panels,
+            "training strength (constant)",
+            "loss (nats)",
+            caption=frame.caption,
+            alt=f"Noisy training and noisy test loss of {method} against training strength, for each test strength.",
+            share_y=False,
+            selector=True,
+        )
+    ]
+
+
+def _present(arm: Arm) -> NDArray[np.float64]:
+    assert arm.train_loss is not None
+    return arm.train_loss
+
+
+def _curves(frame: _Frame) -> list[Chart]:
+    panels: dict[str, list[Line]] = {"training loss, as trained": [], "strength": [], "learning rate": []}
+    for arm in frame.shown:
+        seeds = [[one for one in seed if "epoch" in one] for seed in arm.metrics]
+        epochs = [one["epoch"] for one in seeds[0]]
+        for title, key in zip(panels, ("loss", "strength", "lr"), strict=True):
+            values = np.array(
+                [[np.nan if one[key] is None else one[key] for one in seed] for seed in seeds], dtype=float
+            )
+            panels[title].append(_over_seeds(epochs, values, arm.name))
+    return [
+        Lines(
+            "curves",
+            "Training curves",
+            panels,
+            "epoch",
+            ["loss (nats)", "strength", "learning rate"],
+            caption=f"{frame.seeds} seeds; bands: two standard errors over seeds; the loss is at perturbed weights",
+            alt="Loss, strength of the perturbation and learning rate over the epochs of training.",
+            share_y=False,
+        )
+    ]
+
+
+def _over_seeds(x: Sequence[float], values: NDArray[np.float64], label: str, **style: Any) -> Line:
+    middle, half = values.mean(0), 2.0 * values.std(0, ddof=1) / np.sqrt(len(values))
+    return Line(list(x), middle, label, (middle - half, middle + half), **style)
+
+
+def _gradient(frame: _Frame) -> list[Chart]:
+    counts = {arm.name: min(len(probes(seed)) for seed in arm.metrics) for arm in frame.arms}
+    most = max(counts.values())
+    if most < 4:
+        return []
+    watched = [arm for arm in frame.arms if counts[arm.name] == most]
+    panels: dict[str, list[Line]] = {}
+    for measure, (title, _) in MEASURES.items():
+        curves = []
+        for arm in watched:
+            steps = [one["step"] for one in probes(arm.metrics[0])]
+            values = np.array([[one[measure] for one in probes(seed)] for seed in arm.metrics], dtype=float)
+            curves.append(_over_seeds(steps, values, arm.name, mark=before_stall(arm)[0]))
+        panels[title] = curves
+    return [
+        Lines(
+            "gradient",
+            "The gradient under the arm's own perturbation, over training",
+            panels,
+            "optimiser step",
+            [unit for _, unit in MEASURES.values()],
+            caption=f"{frame.seeds} seeds; bands: two standard errors over seeds; rings: the last probe before the stall",
+            alt="Size, signal to noise and direction of the gradient over training; rings mark the last probe before the stall.",
+            log_x=True,
+            share_y=False,
+            columns=2,
+        )
+    ]
+
+
+def _tolerated(frame: _Frame) -> list[Chart]:
+    panels: dict[str, list[Line]] = {}
+    for arm in frame.arms:
+        seen = [[one for one in seed if "tolerated" in one] for seed in arm.metrics]
+        if not seen[0]:
+            continue
+        steps = np.array([one["step"] for one in seen[0]], dtype=float)
+        values = np.array([[one["tolerated"] for one in seed] for seed in seen])
+        schedule = parse(frame.schedules[arm.name])
+        curves = panels.setdefault(f"{arm.kind}, peak {arm.peak:g}", [])
+        number = len(curves) // 2
+        asked = [schedule(min(1.0, step / steps[-1])) for step in steps]
+        curves.append(_over_seeds(list(steps), values, f"{arm.schedule}: tolerated", colour=number))
+        curves.append(Line(list(steps), asked, f"{arm.schedule}: asked", dashed=True, colour=number))
+    if not panels:
+        return []
+    return [
+        Lines(
+            "tolerated",
+            "The strength that the network tolerates, beside the strength that its schedule asks for",
+            panels,
+            "optimiser step",
+            "strength",
+            caption="tolerated: the largest strength with perturbed training loss within half of a constant predictor's, at most 4 "
+            f"times the peak; {frame.seeds} seeds, bands: two standard errors",
+            alt="Where the asked strength runs above the tolerated one, training is pushed beyond what it can bear.",
+            share_y=False,
+            columns=2,
+        )
+    ]
