@@ -1,16 +1,21 @@
-"""The demo from end to end: every arm of the study over 2 seeds and 1 epoch, its verdicts, its summary and its figures.
+"""A small study from end to end: every kind of arm and every rule over 2 seeds and 2 epochs, its verdicts, tables, page and figures.
 
 The numbers mean nothing at this size; how they get from the trained networks onto the page is what is tested.
 """
 
 from __future__ import annotations
 
+import csv
 import fcntl
+import html
 import io
+import json
+import platform
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import replace
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -18,134 +23,329 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from incorruptible import records, runs
+from browser import chromium
+from incorruptible import recipes, records
 from incorruptible.cli import run
-from incorruptible.errors import Mistake
+from incorruptible.report import summarise
 from incorruptible.runs import measured, train
-from incorruptible.studies import conclude, study
-from incorruptible.studies.digits import ARMS, PLANS, TESTS
+from incorruptible.studies import supervising
+from incorruptible.studies.definition import Study, load
+from incorruptible.studies.folder import find
 
-CLAIMS = ("C1", "C2", "C3", "C4")
+SMALL = Path(__file__).with_name("studies") / "small.toml"
+CLAIMS = ("over", "small", "vanishing", "changing", "ahead")
 WORDS = {"supported", "contradicted", "equivalent", "conditional", "undecided"}
-FIGURES = ("accuracy", "strength", "gap", "gradient", "tolerated")
+FIGURES = ("accuracy", "crossover", "map-rwp", "strength", "chips", "gap", "curves", "gradient", "tolerated")
+STRENGTHS = {"gaussian-filter-max": (0.0, 0.1, 0.2), "multiplicative": (0.0, 0.3)}
+SCRIPTS = re.compile(r"<script.*?</script>", re.DOTALL)
 
 
-class Demo(NamedTuple):
-    home: Path
+class Said(NamedTuple):
+    code: int
     out: str
-    summary: dict[str, Any]
+    err: str
+
+
+class Made(NamedTuple):
+    home: Path
+    said: dict[str, Said]
 
     @property
     def folder(self) -> Path:
-        return self.home / "demo"
+        return self.home / "studies" / "small"
 
 
-@contextmanager
-def few_chips() -> Iterator[None]:
-    """Three chips in place of ten and twenty, which would take most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        for part, plan in list(PLANS.items()):
-            patch.setitem(PLANS, part, replace(plan, draws=3))
-        yield
+def typed(*words: object) -> Said:
+    """What a command answers."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["incorruptible", *map(str, words)])
+        with pytest.raises(SystemExit) as caught:
+            run()
+    assert isinstance(caught.value.code, int)
+    return Said(caught.value.code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Demo:
-    """The demo's folder and what it printed; processes that share the tests also share one study, one after the other."""
+def made(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Made:
+    """The study's home and what the commands said; processes that share the tests share one study, which the first makes."""
     base = tmp_path_factory.getbasetemp()
-    home = (base if worker_id == "master" else base.parent) / "demo of all"
+    home = (base if worker_id == "master" else base.parent) / "one study for all"
     home.mkdir(exist_ok=True)
-    words = ["incorruptible", "demo", "--home", str(home), "--seeds", "2", "--epochs", "1", "--workers", "1"]
-    said = io.StringIO()
-    with (home / "lock").open("w") as lock, few_chips(), pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
+    note = home / "said.json"
+    with (home / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        patch.setattr(sys, "argv", words)
-        with pytest.raises(SystemExit) as caught:
-            run()
-        assert caught.value.code == 0
-        return Demo(home, said.getvalue(), records.read(home / "demo" / "summary.json"))
+        if not note.is_file():
+            said = {
+                "study": typed("study", SMALL, "--home", home, "--workers", 1, "--threads", 1),
+                "report": typed("report", SMALL, "--home", home),
+                "figures": typed("figures", "small", "--home", home, "--format", "svg", "--format", "pdf"),
+            }
+            note.write_text(json.dumps(said))
+    return Made(home, {verb: Said(*one) for verb, one in json.loads(note.read_text()).items()})
 
 
-def test_the_summary_holds_a_verdict_for_each_claim(demo: Demo) -> None:
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return load(str(SMALL))
+
+
+@pytest.fixture(scope="module")
+def summary(made: Made) -> dict[str, Any]:
+    said = typed("results", SMALL, "--home", made.home, "--json")
+    assert (said.code, said.err) == (0, "")
+    found: dict[str, Any] = json.loads(said.out)
+    return found
+
+
+def test_the_study_prints_its_verdicts_and_what_to_do_next(made: Made, summary: dict[str, Any]) -> None:
+    code, out, err = made.said["study"]
+    *verdicts, last = out.splitlines()
+    assert code == 0 and [line.split()[:2] for line in verdicts] == [
+        [claim, summary["claims"][claim]["verdict"]] for claim in CLAIMS
+    ]
+    assert last == "2 seeds an arm, 10 arms: 20 of 20 runs finished"
+    assert f"incorruptible report {SMALL} --home {made.home}" in err
+
+
+def test_the_summary_holds_a_verdict_for_each_claim(summary: dict[str, Any]) -> None:
+    assert tuple(summary["claims"]) == CLAIMS
     for claim in CLAIMS:
-        found = demo.summary[claim]
+        found = summary["claims"][claim]
         assert found["verdict"] in WORDS and found["claim"] and found["rows"]
         compared = [row for row in found["rows"] if "difference" in row]
         for row in compared:
             assert row["n"] in ([2, 997], [2]) and row["low"] <= row["difference"] <= row["high"]
             assert row["left"] and row["right"] and 0 <= row["p"] <= 1
         assert compared
-    assert (demo.summary["seeds"], demo.summary["epochs"]) == (2, 1)
-    assert demo.summary["command"].startswith("incorruptible demo --home")
-    assert demo.summary["chips"]["validation"]["purpose"] != demo.summary["chips"]["test"]["purpose"]
-    assert "torch" in demo.summary["made"]
+    by = {claim: summary["claims"][claim]["rows"] for claim in CLAIMS}
+    assert [(row["at"], row["left"], row["right"]) for row in by["over"]] == [("0.1", "rwp 0.2 (kappa 2)", "rwp 0.1")]
+    assert [(row["question"], row["at"]) for row in by["small"]] == [
+        (f"SAM, equal {what}", at) for what in ("epochs", "passes") for at in ("0.1", "0.2", "all")
+    ]
+    assert [(row["left"], row["right"]) for row in by["vanishing"]] == [("rwp 1.5, clipped", "rwp 1.5")]
+    assert [(row["question"], row["at"]) for row in by["changing"]][1:] == [
+        ("c, RWP", at) for at in ("0", "0.1", "0.2")
+    ]
+    assert [(row["at"], row["right"], row["unit"]) for row in by["ahead"]] == [("0.2", "sgd", "nats")]
+    assert (summary["seeds"], summary["required"]) == ([0, 1], 0.5)
+    assert summary["jobs"] == {"finished": 20, "diverged": 0, "failed": 0, "all": 20}
 
 
-def test_the_summary_holds_what_was_measured(demo: Demo) -> None:
-    assert [arm["name"] for arm in demo.summary["arms"]] == [design.name for design in ARMS]
-    for place in (0, 5, len(ARMS) - 1):
-        trained = [train(ARMS[place].recipe(seed, 1), demo.home / "trained") for seed in (0, 1)]
-        with few_chips():
-            found = {part: [measured(run, plan) for run in trained] for part, plan in PLANS.items()}
-        shown = demo.summary["arms"][place]
-        assert shown["strengths"] == [0, *TESTS]
-        test = [one["mean"] for one in shown["test_accuracy"]]
-        for part, what, values in (
-            ("test", "score", test),
-            ("test", "loss", shown["noisy_test_loss"]),
-            ("train", "loss", shown["noisy_train_loss"]),
-            ("train", "score", shown["noisy_train_accuracy"]),
-            ("validation", "score", shown["validation_accuracy"]),
-        ):
-            np.testing.assert_allclose(values, np.mean([one[what].mean(1) for one in found[part]], axis=0), rtol=1e-6)
+def test_the_summary_holds_what_was_measured(made: Made, study: Study, summary: dict[str, Any]) -> None:
+    assert [arm["name"] for arm in summary["arms"]] == [design.name for design in study.designs]
+    plans = study.plans()
+    for place in (0, 5, len(study.designs) - 1):
+        design, shown = study.designs[place], summary["arms"][place]
+        assert (shown["method"], shown["role"]) == (design.method, design.role)
+        trained = [train(recipes.parse({**shown["recipe"], "seed": s}), made.home / "trained") for s in study.seeds]
+        assert [(one["noise"], one["strength"]) for one in shown["results"]] == [
+            (noise, s) for noise, strengths in STRENGTHS.items() for s in strengths
+        ]
+        for number, noise in enumerate(STRENGTHS):
+            own = [one for one in shown["results"] if one["noise"] == noise]
+            test, validation = (
+                np.array([measured(one, plans[f"{number} {part}"])["score"] for one in trained], dtype=np.float64)
+                for part in ("test", "validation")
+            )
+            for key, values in {
+                "mean": test.mean((0, 2)),
+                "sd_over_chips": test.std(2, ddof=1).mean(0),
+                "share_of_chips_that_reach": (test >= 0.5).mean((0, 2)),
+                "validation_mean": validation.mean((0, 2)),
+            }.items():
+                np.testing.assert_allclose([one[key] for one in own], values, rtol=1e-6, atol=1e-7, err_msg=key)
+            assert all(one["low"] <= one["mean"] <= one["high"] for one in own)
+            assert {(one["seeds"], one["chips"]) for one in own} == {(2, 3)}
 
 
-def test_the_page_lists_every_verdict_arm_and_figure(demo: Demo) -> None:
-    page = (demo.folder / "summary.md").read_text()
-    lines = page.splitlines()
+def test_nothing_in_the_results_tells_where_when_or_how_long(made: Made, summary: dict[str, Any]) -> None:
+    text = json.dumps(summary)
+    for secret in (str(made.home), str(Path.home()), platform.node(), str(SMALL.parent), ".toml", "seconds", "/"):
+        assert secret not in text.replace("/", "/").replace(" / ", " "), secret
+    assert not re.search(r"20\d\d-\d\d-\d\d|\d\d:\d\d:\d\d", text)
+
+
+def test_the_results_are_the_same_bytes_each_time(made: Made) -> None:
+    first, second = (typed("results", SMALL, "--home", made.home, "--json") for _ in range(2))
+    assert first == second
+    assert first == typed("results", "small", "--home", made.home, "--json")  # by name, once it was begun
+
+
+def test_the_table_and_the_csv_say_the_same(made: Made, summary: dict[str, Any]) -> None:
+    lines = list(csv.DictReader(io.StringIO(typed("results", SMALL, "--home", made.home, "--csv").out)))
+    flat = [(arm["name"], one) for arm in summary["arms"] for one in arm["results"]]
+    key = {(line["arm"], line["noise"], float(line["strength"])): line for line in lines}
+    assert len(lines) == len(key) == len(flat) == 50
+    for name, one in flat:
+        line = key[name, one["noise"], one["strength"]]
+        for column in ("mean", "low", "high", "sd_over_chips", "validation_mean", "share_of_chips_that_reach"):
+            assert float(line[column]) == one[column]
+        assert (line["seeds"], line["chips"]) == ("2", "3")
+    table = typed("results", SMALL, "--home", made.home).out.splitlines()
+    assert len(table) == 24 and table[0].startswith("accuracy (%) under gaussian-filter-max")
+    for arm, row in zip(summary["arms"], table[2:12], strict=True):
+        cells = [f"{100 * one['mean']:.2f} ±{100 * (one['high'] - one['mean']):.2f}" for one in arm["results"][:3]]
+        assert re.split(r"\s{2,}", row) == [arm["name"], *cells, "2"]
+
+
+def test_arms_are_compared(made: Made) -> None:
+    words = ("compare", SMALL, "--home", made.home, "--arms", "rwp 0.?", "s*")
+    found = json.loads(typed(*words, "--json").out)
+    assert [(row["left"], row["right"], row["strength"]) for row in found] == [
+        (a, b, s) for a in ("rwp 0.1", "rwp 0.2") for b in ("sgd", "sam 0.2") for s in (0, 0.1, 0.2)
+    ]
+    means = {arm: values for arm, values in _means(made).items()}
+    for row in found:
+        want = means[row["left"]][row["strength"]] - means[row["right"]][row["strength"]]
+        assert row["difference"] == pytest.approx(want, abs=1e-7) and row["low"] <= row["difference"] <= row["high"]
+        assert row["word"] in WORDS
+    lines = list(csv.reader(io.StringIO(typed(*words, "--csv").out)))
+    assert lines == [list(found[0]), *[[str(value) for value in row.values()] for row in found]]
+    said = typed(*words)
+    assert len(said.out.splitlines()) == 13 and "Holm over 12 rows" in said.err
+    other = json.loads(typed(*words, "--json", "--noise", "2").out)
+    assert {row["strength"] for row in other} == {0, 0.3}
+
+
+def _means(made: Made) -> dict[str, dict[float, float]]:
+    found: dict[str, dict[float, float]] = {}
+    for line in csv.DictReader(io.StringIO(typed("results", SMALL, "--home", made.home, "--csv").out)):
+        if line["noise"] == "gaussian-filter-max":
+            found.setdefault(line["arm"], {})[float(line["strength"])] = float(line["mean"])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["--arms", "rwp 0.11", "sgd"], "No finished arm 'rwp 0.11' here. Did you mean 'rwp 0.1'?"),
+        (["--arms", "sgd", "sgd"], "one and the same arm"),
+        (["--arms", "sgd", "rwp 0.1", "--noise", "3"], "--noise 3: the study has 2"),
+    ],
+)
+def test_arms_that_cannot_be_compared(made: Made, words: list[str], answer: str) -> None:
+    said = typed("compare", SMALL, "--home", made.home, *words)
+    assert (said.code, said.out) == (2, "") and answer in said.err and len(said.err.splitlines()) == 1
+
+
+def test_the_status_says_that_all_is_done(made: Made, study: Study) -> None:
+    head, *lines = typed("status", SMALL, "--home", made.home, "--once").out.splitlines()
+    assert head.split() == ["arm", "finished", "running", "waiting", "diverged", "failed"]
+    assert [re.split(r"\s{2,}", line) for line in lines] == [
+        *([design.name, "2", ".", ".", ".", "."] for design in study.designs),
+        ["all", "20", "0", "0", "0", "0"],
+    ]
+    found = json.loads(typed("status", SMALL, "--home", made.home, "--json").out)
+    assert found["study"] == "small" and found["workers"] == [] and found["troubles"] == {}
+    assert found["runs"] == {"finished": 20, "running": 0, "waiting": 0, "diverged": 0, "failed": 0, "all": 20}
+
+
+def test_a_second_study_does_nothing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    def files() -> dict[Path, tuple[int, int]]:
+        places = [*(made.home / "studies").rglob("*"), *(made.home / "trained").rglob("*")]
+        return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in places if path.is_file()}
+
+    before = files()
+    assert len(before) > 100
+    monkeypatch.setattr(supervising, "supervise", lambda *_, **__: pytest.fail("workers are started"))
+    again = typed("study", SMALL, "--home", made.home)  # and no --workers: threads stay what they were
+    assert (again.code, again.out) == (made.said["study"].code, made.said["study"].out)
+    assert files() == before
+
+
+@pytest.fixture(scope="module")
+def page(made: Made) -> str:
+    code, out, _ = made.said["report"]
+    assert code == 0 and out == f"{made.folder / 'report.html'}\n"
+    return (made.folder / "report.html").read_text()
+
+
+def test_the_page_lists_every_claim_arm_and_number(page: str, summary: dict[str, Any], made: Made) -> None:
+    text = html.unescape(re.sub(r"<[^>]*>", "|", SCRIPTS.sub("", page)))
+    assert summary["title"] in text and summary["question"] in text and "<b>not bold</b>" not in page
     for claim in CLAIMS:
-        assert f"## {claim}: {demo.summary[claim]['verdict']}" in lines
-        assert sum(line.startswith(f"| {claim}") for line in lines) == len(demo.summary[claim]["rows"])
-    for arm in demo.summary["arms"]:
-        cells = [f"{100 * one['mean']:.2f}" for one in arm["test_accuracy"]]
-        assert f"| {arm['name']} | {' | '.join(cells)} |" in lines
-    for name in FIGURES:
-        assert f"(figures/{name}.png)" in page
-    assert demo.summary["command"] in page
+        found = summary["claims"][claim]
+        assert found["claim"] in text and text.count(found["verdict"]) >= 2
+        for row in found["rows"]:
+            assert f"{row['left']} − {row['right']}" in text and row["note"] in text
+    for arm in summary["arms"]:
+        for one in arm["results"]:
+            assert f"{100 * one['mean']:.2f} ± {100 * (one['high'] - one['mean']):.2f}" in text
+    for noise in STRENGTHS:
+        assert f"Every arm: accuracy (%) under {noise}" in text
+    for fact in ("torch", "Machine", "Commit", "minutes of one worker", "20 finished of 20"):
+        assert fact in text
+    assert f"incorruptible report {SMALL}" in text and str(made.home) in text  # to be typed again
+
+
+def test_each_recipe_of_the_page_trains_that_arm(page: str, study: Study) -> None:
+    shown = re.findall(r"<details><summary>(.*?)</summary><pre><code>(.*?)</code></pre></details>", page, re.DOTALL)
+    found = {html.unescape(name): recipes.parse(tomllib.loads(html.unescape(text))) for name, text in shown}
+    assert found == {design.name: design.recipe for design in study.designs}
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_each_figure_is_there_twice_and_says_its_n(name: str, demo: Demo) -> None:
-    assert (demo.folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    drawn = " ".join(ElementTree.parse(demo.folder / "figures" / f"{name}.svg").getroot().itertext())
-    assert "2 seeds" in drawn
+def test_each_figure_is_drawn_in_each_format(name: str, made: Made) -> None:
+    code, out, _ = made.said["figures"]
+    folder = made.folder / "figures"
+    assert code == 0 and {str(folder / f"{name}.{kind}") for kind in ("svg", "pdf")} <= set(out.splitlines())
+    assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    assert "2 seeds" in " ".join(ElementTree.parse(folder / f"{name}.svg").getroot().itertext())
 
 
-def test_the_demo_prints_its_verdicts_and_where_the_evidence_is(demo: Demo) -> None:
-    *verdicts, last = demo.out.splitlines()
-    assert [line.split()[:2] for line in verdicts] == [[claim, demo.summary[claim]["verdict"]] for claim in CLAIMS]
-    assert f"2 seeds an arm, {len(ARMS)} arms" in last and str(demo.folder / "summary.md") in last
+def test_no_other_figure_is_drawn(made: Made) -> None:
+    drawn = [Path(line) for line in made.said["figures"].out.splitlines()]
+    assert sorted({path.stem for path in drawn}) == sorted(FIGURES) and len(drawn) == 2 * len(FIGURES)
+    assert sorted(drawn) == sorted((made.folder / "figures").iterdir())
 
 
-def test_a_second_study_trains_and_measures_nothing(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(runs, "Fit")
-    monkeypatch.delattr(runs, "measure_all")
-    told: list[tuple[int, int]] = []
-    with few_chips():
-        again = study(
-            demo.home / "trained",
-            seeds=2,
-            epochs=1,
-            workers=1,
-            progress=lambda done, all_, name: told.append((done, all_)),
-        )
-    assert told[-1] == (2 * len(ARMS), 2 * len(ARMS)) and again.arm("sgd").test.shape == (2, 1 + len(TESTS), 997)
-    for verdict in conclude(again):
-        assert records.plain(verdict.plain()) == demo.summary[verdict.claim]
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["figures", SMALL, "--format", "jpg"], "No format 'jpg' here."),
+        (["report", SMALL, "--out", "page.txt"], "the name of an .html file is needed"),
+        (["report", "smal"], "no study 'smal' was begun in"),
+        (["results", "digits"], "Begun there: small."),
+    ],
+)
+def test_what_cannot_be_shown(made: Made, words: list[Any], answer: str) -> None:
+    said = typed(*words, "--home", made.home)
+    assert (said.code, said.out) == (2, "") and answer in said.err and len(said.err.splitlines()) == 1
 
 
-@pytest.mark.parametrize(("seeds", "epochs"), [(1, 1), (2, 0)])
-def test_a_study_of_one_seed_is_none(seeds: int, epochs: int, tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match="at least 2 seeds"):
-        study(tmp_path / "new", seeds=seeds, epochs=epochs)
-    assert not (tmp_path / "new").exists()
+def test_the_demos_summary_has_its_claims_at_the_top(made: Made, summary: dict[str, Any], tmp_path: Path) -> None:
+    found = summarise(find(made.home, "small", "small"), tmp_path / "summary.json", "incorruptible demo")
+    kept = records.read(tmp_path / "summary.json")
+    assert records.plain(found) == {key: value for key, value in kept.items() if key in found}
+    for claim in CLAIMS:
+        assert kept[claim] == summary["claims"][claim]
+    assert "torch" in kept["made"] and kept["command"] == "incorruptible demo" and kept["arms"] == summary["arms"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+def test_a_browser_shows_the_page(browser: Any, made: Made, page: str, summary: dict[str, Any]) -> None:
+    wrong: list[str] = []
+    asked: list[str] = []
+    shown = browser.new_page()
+    shown.on("console", lambda message: wrong.append(message.text))
+    shown.on("pageerror", lambda error: wrong.append(str(error)))
+    shown.on("request", lambda request: asked.append(request.url))
+    shown.goto((made.folder / "report.html").as_uri())
+    for name in FIGURES:
+        shown.locator(f"#figure-{name} .plot .main-svg").first.wait_for()
+    assert shown.title() == summary["title"]
+    assert [one.split()[0] for one in shown.locator("#findings h3").all_text_contents()] == list(CLAIMS)
+    assert shown.locator("#findings h3 .chip").all_text_contents() == [
+        summary["claims"][claim]["verdict"] for claim in CLAIMS
+    ]
+    assert shown.locator(".recipes summary").all_text_contents() == [arm["name"] for arm in summary["arms"]]
+    shown.get_by_label("Test strength", exact=True).select_option("0.1")
+    shown.wait_for_timeout(200)
+    assert wrong == [] and len(asked) == 1
+    shown.close()

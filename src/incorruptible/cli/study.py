@@ -105,7 +105,7 @@ def run_study(
     """Bring the study to its end below `home`; what was done before is kept."""
     from ..engines import CATALOGUE, cores, share
     from ..studies.planning import Tasks, begin
-    from ..studies.supervising import mend, supervise
+    from ..studies.supervising import Stopped, mend, supervise
 
     if engine not in CATALOGUE:
         raise unknown("engine", engine, CATALOGUE)
@@ -126,8 +126,8 @@ def run_study(
             force=force,
         )
     mend(folder, lambda line: say(f"incorruptible: {line}"), retry)
-    frame = folder.plan["frame"]
-    if all(job.name in folder.ends() for job in folder.jobs):
+    frame, ends = folder.plan["frame"], folder.ends()
+    if all(job.name in ends for job in folder.jobs):
         return folder
     where = str(Path(name).resolve()) if name.endswith(".toml") else name
     command = [sys.executable, "-m", "incorruptible", "worker", where, "--home", str(home.resolve())]
@@ -140,6 +140,9 @@ def run_study(
     try:
         with progress(wanted.name) as tell:
             supervise(folder, started, command, workers, progress=tell, tell=lambda line: say(f"incorruptible: {line}"))
+    except Stopped as problem:
+        say(f"incorruptible: {problem}")
+        raise typer.Exit(problem.code) from None
     finally:
         started.close()
     return folder

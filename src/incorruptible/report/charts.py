@@ -42,7 +42,8 @@ class _Frame:
         self.arms = arms
         self.schedules = {arm["name"]: arm["recipe"]["strength"] for arm in definition["arms"]}
         self.factor = 100 if score["unit"] == "fraction" else 1
-        self.score = f"{score['name']} ({'%' if self.factor == 100 else score['unit']})"
+        self.noun = score["name"]
+        self.score = f"{self.noun} ({'%' if self.factor == 100 else score['unit']})"
         self.points = "points" if self.factor == 100 else score["unit"]
         self.strengths: tuple[float, ...] = arms[0].strengths
         self.tests = [s for s in self.strengths if s > 0] or list(self.strengths)
@@ -86,7 +87,7 @@ def _accuracy(frame: _Frame) -> list[Chart]:
     return [
         Lines(
             "accuracy",
-            f"{frame.score} against test strength",
+            f"{frame.noun.capitalize()} against test strength",
             {"": curves},
             frame.test,
             frame.score,
@@ -98,12 +99,15 @@ def _accuracy(frame: _Frame) -> list[Chart]:
 
 
 def _crossover(frame: _Frame) -> list[Chart]:
-    """Each method's best candidate, chosen on validation at each test strength, less the first method's."""
+    """Each method's best candidate, chosen on validation at each test strength, less that of the method with most candidates."""
     ours = {m: [a for a in frame.arms if a.kind == m and a.role == "candidate"] for m in frame.methods}
     ours = {method: arms for method, arms in ours.items() if arms}
+    tuned = {method: arms for method, arms in ours.items() if len(arms) > 1}
+    ours = tuned if len(tuned) > 1 else ours  # a single arm far behind would only flatten the others
     if len(ours) < 2:
         return []
-    reference, *others = ours
+    reference = max(ours, key=lambda method: len(ours[method]))
+    others = [method for method in ours if method != reference]
     curves, picks = [], []
     for method in others:
         chosen = [(best(ours[method], s), best(ours[reference], s), s) for s in frame.strengths]
@@ -115,7 +119,7 @@ def _crossover(frame: _Frame) -> list[Chart]:
             f"Which method wins where: ahead of {reference}",
             {"": curves},
             frame.test,
-            f"{frame.score.split(' (')[0]}, ahead of {reference} ({frame.points})",
+            f"{frame.noun}, ahead of {reference} ({frame.points})",
             caption=f"the best candidate of each method, chosen on validation. {frame.caption}",
             alt="Lines that cross show where one method takes over from another. Chosen: " + "; ".join(picks),
             levels={f"{reference}": 0.0},
@@ -168,7 +172,7 @@ def _strength(frame: _Frame) -> list[Chart]:
     return [
         Lines(
             "strength",
-            f"{frame.score} against training strength",
+            f"{frame.noun.capitalize()} against training strength",
             panels,
             "training strength (constant)",
             frame.score,
@@ -295,6 +299,7 @@ def _gradient(frame: _Frame) -> list[Chart]:
 
 def _tolerated(frame: _Frame) -> list[Chart]:
     panels: dict[str, list[Line]] = {}
+    colours = {schedule: place for place, schedule in enumerate(dict.fromkeys(arm.schedule for arm in frame.arms))}
     for arm in frame.arms:
         seen = [[one for one in seed if "tolerated" in one] for seed in arm.metrics]
         if not seen[0]:
@@ -303,7 +308,7 @@ def _tolerated(frame: _Frame) -> list[Chart]:
         values = np.array([[one["tolerated"] for one in seed] for seed in seen])
         schedule = parse(frame.schedules[arm.name])
         curves = panels.setdefault(f"{arm.kind}, peak {arm.peak:g}", [])
-        number = len(curves) // 2
+        number = colours[arm.schedule]
         asked = [schedule(min(1.0, step / steps[-1])) for step in steps]
         curves.append(_over_seeds(list(steps), values, f"{arm.schedule}: tolerated", colour=number))
         curves.append(Line(list(steps), asked, f"{arm.schedule}: asked", dashed=True, colour=number))

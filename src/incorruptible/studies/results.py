@@ -14,7 +14,7 @@ from ..statistics import Difference, Interval, crossed, verdict
 from ..strengths import parse as parse_strength
 from ..strengths import peak
 from .evidence import Arm, Judgement, Lacking, Row, Verdict, difference
-from .folder import End, Folder, Job
+from .folder import ENDS, End, Folder, Job
 from .rules import CATALOGUE as RULES
 
 __all__ = ["Cell", "arms", "compare", "conclude", "mean", "missing", "rows", "summary"]
@@ -35,12 +35,13 @@ class Cell(NamedTuple):
     chips: int
 
 
-def rows(folder: Folder) -> Iterator[Cell]:
-    """The table: every arm with at least two finished seeds, under every noise, at every test strength."""
+def rows(folder: Folder, first: Sequence[Arm] | None = None) -> Iterator[Cell]:
+    """The table: every arm with at least two finished seeds, under every noise, at every test strength. `first` are those
+    under the first noise, where the caller has read them already."""
     required = folder.plan["definition"]["test"]["required"]
     sign = _sign(folder)
     for place, noise in enumerate(folder.plan["noises"]):
-        for arm in arms(folder, place, whole=False, table=True):
+        for arm in first if place == 0 and first is not None else arms(folder, place, whole=False, table=True):
             each = arm.chips.std(2, ddof=1).mean(0)
             for k, strength in enumerate(arm.strengths):
                 reached = None
@@ -162,13 +163,14 @@ def summary(folder: Folder) -> dict[str, Any]:
     definition = folder.plan["definition"]
     ends = folder.ends()
     cells: dict[str, list[dict[str, Any]]] = {}
-    for cell in rows(folder):
+    first = arms(folder, whole=False) if definition["claims"] else None
+    for cell in rows(folder, first):
         low, estimate, high = cell.interval
         one = {"noise": cell.noise, "strength": cell.strength, "mean": estimate, "low": low, "high": high}
         one |= {"sd_over_chips": cell.spread, "validation_mean": cell.validation}
         one |= {"share_of_chips_that_reach": cell.reached, "seeds": cell.seeds, "chips": cell.chips}
         cells.setdefault(cell.arm, []).append(one)
-    whole = arms(folder) if definition["claims"] else []
+    whole = [arm for arm in first or () if len(arm.test) == len(definition["seeds"])]
     return {
         "study": definition["name"],
         "title": definition["title"],
@@ -177,7 +179,7 @@ def summary(folder: Folder) -> dict[str, Any]:
         "required": definition["test"]["required"],
         "noises": folder.plan["noises"],
         "seeds": definition["seeds"],
-        "jobs": {end: sum(value == end for value in ends.values()) for end in ("finished", "diverged", "failed")}
+        "jobs": {end: sum(ends.get(job.name) == end for job in folder.jobs) for end in ENDS}
         | {"all": len(folder.jobs)},
         "claims": {one.claim: one.plain() for one in conclude(folder, whole)} if whole else {},
         "arms": [

@@ -16,11 +16,15 @@ __all__ = ["DISK_FULL", "LEFT", "Stopped", "mend", "supervise"]
 LEFT = 75  # exit code of a worker that was asked to leave: EX_TEMPFAIL of sysexits.h
 DISK_FULL = 74  # EX_IOERR
 LOOK = 0.5  # seconds between two looks
-PATIENCE = 5  # workers that may die in a row while nothing gets done
+PATIENCE = 6  # times each worker may die while nothing gets done: once more than a run that kills its worker is tried
 
 
 class Stopped(RuntimeError):
-    """The study cannot go on as it is; what was finished is kept."""
+    """The study cannot go on as it is; what was finished is kept. `code` is the exit code that says why."""
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def mend(folder: Folder, tell: Callable[[str], None], retry: bool = False) -> None:
@@ -29,8 +33,9 @@ def mend(folder: Folder, tell: Callable[[str], None], retry: bool = False) -> No
         tell(f"{file} does not match its checksum, or is gone: {folder.label(job)} is done again.")
         folder.forget(job, end)
     if retry:
+        ends = folder.ends()
         for job in folder.jobs:
-            if folder.ends().get(job.name) == "failed":
+            if ends.get(job.name) == "failed":
                 folder.forget(job, "failed")
 
 
@@ -45,7 +50,7 @@ def supervise(
 ) -> dict[str, End]:
     """Keep up to `workers` copies of `command` at work until every job has ended; returns how each did.
 
-    A worker that dies is replaced, up to 5 in a row without anything getting done; failures are told once. An interrupt
+    A worker that dies is replaced, up to 6 times `workers` in a row without anything getting done; failures are told once. An interrupt
     asks the workers to leave and waits until they have. Raises `Stopped` for a full disk, for workers that keep dying,
     and where all have left on request; `Mistake` for one that a worker found.
     """
@@ -59,9 +64,9 @@ def supervise(
                 if ends.get(job.name, "finished") != "finished" and job.name not in told:
                     told.add(job.name)
                     _report(folder, job, ends[job.name], tell)
-            if len(ends) != shown:
-                deaths = 0 if shown >= 0 else deaths
-                shown = len(ends)
+            ended = sum(job.name in ends for job in folder.jobs)  # two arms of one recipe share their jobs' names
+            if ended != shown:
+                deaths, shown = 0, ended
                 progress(shown, len(folder.jobs), "runs")
             if shown == len(folder.jobs):
                 return ends
@@ -74,18 +79,20 @@ def supervise(
                     gone += 1
                 elif code == 0:
                     _log(folder, place).unlink(missing_ok=True)
-                elif code in (2, DISK_FULL):
-                    raise (Mistake if code == 2 else Stopped)(_last(_log(folder, place)))
+                elif code == 2:
+                    raise Mistake(_last(_log(folder, place)))
+                elif code == DISK_FULL:
+                    raise Stopped(_last(_log(folder, place)), code)
                 else:
                     deaths += 1
                     tell(f"a worker died ({_cause(code)}); another takes its place.")
-                    if deaths >= PATIENCE:
+                    if deaths >= PATIENCE * workers:
                         raise Stopped(
                             f"{deaths} workers died in a row; the last one said: {_last(_log(folder, place))}"
                         )
             wanted = min(workers - gone, len(folder.jobs) - shown)
             if not crew and wanted <= 0:
-                raise Stopped("all workers were asked to leave; the same command goes on from here")
+                raise Stopped("all workers were asked to leave; the same command goes on from here.", LEFT)
             while len(crew) < wanted:
                 crew[number] = engine.start(command, _log(folder, number))
                 number += 1
