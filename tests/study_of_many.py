@@ -63,7 +63,9 @@ right = "plain 0.001"
 def _finish(folder: Folder, job: Job, source: np.random.Generator, draws: int) -> None:
     run = folder.trained(job)
     (run / "measures").mkdir(parents=True)
-    epochs = [{"step": 17 * e, "epoch": e, "loss": 2 / e, "strength": 0.1, "lr": 0.05, "skipped": 0} for e in range(1, 41)]
+    epochs = [
+        {"step": 17 * e, "epoch": e, "loss": 2 / e, "strength": 0.1, "lr": 0.05, "skipped": 0} for e in range(1, 41)
+    ]
     _note(run / "run.json", {"recipe": folder.arms[job.arm]["recipe"], "metrics": epochs, "at_peak": None})
     (run / "weights.safetensors").write_bytes(source.bytes(64))
     measures = {}
@@ -82,7 +84,10 @@ def _finish(folder: Folder, job: Job, source: np.random.Generator, draws: int) -
         path = run / "measures" / f"{key.replace(' ', '-')}.safetensors"
         path.write_bytes(content)
         measures[key] = [str(path.relative_to(folder.home)), hashlib.sha256(content).hexdigest()]
-    files = {str(one.relative_to(folder.home)): records.checksum(one) for one in (run / "run.json", run / "weights.safetensors")}
+    files = {
+        str(one.relative_to(folder.home)): records.checksum(one)
+        for one in (run / "run.json", run / "weights.safetensors")
+    }
     found = {
         "arm": folder.arms[job.arm]["name"],
         "seed": job.seed,

@@ -328,6 +328,13 @@ def test_c3_says_which_arm_is_lacking(lacking: str) -> None:
         Vanishing((("SAM", "strong", "clipped"),))([one for one in arms if one.name != lacking], ())
 
 
+def test_c3_needs_the_gradient_instrument() -> None:
+    unwatched = arm("strong", "sam", 1, 0.5, metrics=([{"step": 0, "loss": 1.0}],) * SEEDS)
+    arms = [arm("sgd", "plain", 0), unwatched, arm("clipped", "sam", 1, 0.5)]
+    with pytest.raises(Lacking, match="the gradient instrument did not look at arm 'strong'"):
+        Vanishing((("SAM", "strong", "clipped"),))(arms, ())
+
+
 @pytest.mark.parametrize(
     ("accuracies", "at"), [([0.1, 0.4, 0.8, 0.805], 1), ([0.1, 0.2, 0.9], 1), ([0.1, 0.2, 0.12, 0.22], 0)]
 )

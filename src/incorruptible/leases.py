@@ -180,6 +180,7 @@ class Leases:
         except OSError as error:
             if error.errno in _VANISHED:  # somebody else is at it just now
                 return None
+            error.filename = error.filename or str(path)  # writing to an open file does not say which
             raise
         self._held.add(lease)
         if self._thread is None:

@@ -82,7 +82,8 @@ def write_atomically(path: Path, fill: Callable[[Path], None]) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # mkstemp makes files that nobody else may read
         temporary.replace(path)
-    except OSError:
+    except OSError as problem:
+        problem.filename = problem.filename or str(path)  # writing to an open file does not say which
         raise
     except Exception as problem:  # torch and safetensors have errors of their own for a full disk
         if "No space left" in str(problem) or shutil.disk_usage(path.parent).free < 65536:

@@ -68,7 +68,7 @@ def results(
         )
     ends = folder.ends()
     say(
-        f"{sum(end == 'finished' for end in ends.values())} of {len(folder.jobs)} runs finished; ± is half a 95% interval"
+        f"{sum(ends.get(job.name) == 'finished' for job in folder.jobs)} of {len(folder.jobs)} runs finished; ± is half a 95% interval"
     )
 
 

@@ -103,6 +103,7 @@ def run_study(
     force: bool = False,
 ) -> Folder:
     """Bring the study to its end below `home`; what was done before is kept."""
+    from .. import records
     from ..engines import CATALOGUE, cores, share
     from ..studies.planning import Tasks, begin
     from ..studies.supervising import Stopped, mend, supervise
@@ -114,7 +115,14 @@ def run_study(
     workers = cores() if workers is None else workers
     if device is not None:
         device_of(device)
-    known = (home / "studies" / wanted.name / "study.json").is_file()
+    note = home / "studies" / wanted.name / "study.json"
+    known = note.is_file()
+    if known:
+        try:
+            records.read(note)
+        except Mistake:
+            say(f"incorruptible: {note} is torn or altered: it is made again.")
+            known = False  # the same command as at first gives the same threads
     with redirect_stdout(sys.stderr):
         folder = begin(
             wanted,

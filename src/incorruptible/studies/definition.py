@@ -164,6 +164,7 @@ class _Reader:
     def __init__(self, name: str, text: str, where: str, folder: Path) -> None:
         self.name, self.text, self.where, self.folder = name, text, where, folder
         self.faults: dict[tuple[int, str], None] = {}
+        self.names: dict[str, None] | None = {}  # of all arms, also of those at fault; None where one cannot be told
         try:
             self.data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as problem:
@@ -190,14 +191,14 @@ class _Reader:
         if test is not None:
             test = self._tested(test)
         designs = self._designs(epochs)
-        names = [one.name for one in designs]
+        names = list(self.names or ())
         claims = self._claims(names)
+        self._strengths(claims, test)
         shown = tuple(str(one) for one in _list(data.get("shown", [])))
         for one in shown:
             if names and not any(one == name or fnmatchcase(name, one) for name in names):
                 self.fault(("shown",), unknown("arm", one, names))
-        if not self.faults:
-            self._tasks(designs)
+        self._tasks(designs)
         if self.faults or test is None or selection is None:
             raise Mistakes(self.where, [message for _, message in sorted(self.faults)])
         digest = sha256(self.text.encode()).hexdigest()[:16]
@@ -275,8 +276,11 @@ class _Reader:
     def _designs(self, epochs: int | None) -> list[Design]:
         base = self.data.get("recipe", {})
         entries = self.data.get("arms", [])
-        if not isinstance(base, dict) or not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-            self.fault(("arms",), "[recipe] is a table, and each arm one of [[arms]]")
+        if not isinstance(base, dict):
+            self.fault(("recipe",), "a table [recipe] is needed")
+            base = {}
+        if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
+            self.fault(("arms",), "each arm is one of [[arms]]")
             return []
         if not entries:
             self.fault((), "arms: at least one [[arms]] is needed")
@@ -288,8 +292,11 @@ class _Reader:
             path = ("arms", place)
             if not isinstance(entry.get("name"), str) or not entry["name"].strip():
                 self.fault(path, 'a name is needed: name = "..."')
+                self.names = None
                 continue
             for each in self._expanded(entry, path):
+                if self.names is not None:
+                    self.names[each["name"]] = None
                 design = self._design({k: v for k, v in base.items() if k != "seed"}, each, path, epochs, usual)
                 if design is None:
                     continue
@@ -307,14 +314,20 @@ class _Reader:
             self.fault((*path, "each"), "a table of lists is needed: each.peak = [0.1, 0.2]")
             each = {}
         axes = {key: _list(value) for key, value in each.items()}
+        for key, listed in axes.items():
+            if not listed:
+                self.fault((*path, "each", key), "an empty list makes no arm")
         for key, value in entry.items():
             if isinstance(value, list):
                 if key in _SINGLE:
                     self.fault((*path, key), "one value is needed here, not a list")
                 elif not value:
                     self.fault((*path, key), "an empty list makes no arm")
+                    axes[key] = []
                 elif key not in each:
                     axes[key] = value
+        if not all(axes.values()):
+            self.names = None
         for cell in itertools.product(*axes.values()):
             values = dict(zip(axes, cell, strict=True))
             filled = {
@@ -330,7 +343,8 @@ class _Reader:
                     self.fault(
                         (*path, key), f"{value!r}: no {missing.args[0]!r} to put there; it has {', '.join(sorted(say))}"
                     )
-                    one[key] = value
+                    if key == "name":
+                        one[key], self.names = value, None
             unsaid = [k for k, values_ in axes.items() if len(values_) > 1 and f"{{{k}}}" not in str(entry["name"])]
             one["name"] += "".join(f", {k} {_filled(f'{{{k}}}', say)}" for k in unsaid)
             yield one
@@ -338,27 +352,32 @@ class _Reader:
     def _design(
         self, base: dict[str, Any], entry: dict[str, Any], path: tuple[str | int, ...], epochs: int | None, usual: Any
     ) -> Design | None:
-        known = [*(one.name for one in fields(Recipe) if one.name != "seed"), *_ARM]
+        known = list(dict.fromkeys([*(one.name for one in fields(Recipe) if one.name != "seed"), *_ARM]))
         given = {key: value for key, value in entry.items() if key not in ("name", "method", "role")}
-        bad = False
-        for key in given:
-            if key not in known:
-                what = (
-                    "seeds stand at the top of the file: seeds = 8"
-                    if key == "seed"
-                    else unknown("entry of an arm", key, known)
-                )
-                self.fault((*path, key), what)
-                bad = True
-        merged = {**base, **given}
+        strange = [key for key in given if key not in known]
+        for key in strange:
+            own = "seeds stand at the top of the file: seeds = 8"
+            self.fault((*path, key), own if key == "seed" else unknown("entry of an arm", key, known))
+        merged = {**base, **{key: value for key, value in given.items() if key not in strange}}
         if isinstance(base.get("probe"), dict) and isinstance(given.get("probe"), dict):
             merged["probe"] = {**base["probe"], **given["probe"]}
         if epochs is not None and _whole(usual) and usual > 0 and _whole(merged.get("epochs", usual)):
             merged["epochs"] = max(1, round(epochs * merged.get("epochs", usual) / usual))
-        merged["task"] = self._task_path(merged.get("task"))
+        if "task" in merged:
+            merged["task"] = self._task_path(merged["task"])
         recipe, faults = recipes.checked(merged)
-        for key, message in faults:
-            self.fault((*(path if key.split(".")[0] in given else ("recipe",)), *key.split(".")), message)
+        bad = bool(strange or faults)
+        while faults:  # and what else there is: values are looked at only where all have the types that they need
+            for key, message in faults:
+                first, *rest = key.split(".")
+                inner = given.get(first)
+                here = first in given and not (rest and isinstance(inner, dict) and rest[0] not in inner)
+                self.fault((*(path if here else ("recipe",)), first, *rest), message)
+            wrong = {key.split(".")[0] for key, _ in faults}
+            if not wrong & {*merged, "task"}:
+                break
+            merged = {"task": "digits"} | {key: value for key, value in merged.items() if key not in wrong}
+            _, faults = recipes.checked(merged)
         method = entry.get("method", str(merged.get("objective", Recipe.objective)))
         role = entry.get("role", "candidate")
         for key, value in (("method", method), ("role", role)):
@@ -408,6 +427,24 @@ class _Reader:
                 self.fault((*path, "name"), f"{name!r} is a claim already")
             found[name] = Claim(name, " ".join(str(entry.get("text")).split()), rule, decide)
         return tuple(found.values())
+
+    def _strengths(self, claims: Sequence[Claim], test: Test | None) -> None:
+        """Whether what claims are about is tested at all; they are about the first sweep."""
+        try:
+            tested = parse_sweep(test.corruptions[0]).strengths if test is not None else ()
+        except (Mistake, IndexError):
+            return  # noted already
+        for place, entry in enumerate(self.data.get("claims", []) if tested else []):
+            claim = next((one for one in claims if one.name == entry.get("name")), None)
+            for key in ("strengths", "small", "large") if claim is not None else ():
+                fit = [s for s in tested if s > 0 or key == "strengths"]
+                for one in getattr(claim and claim.decide, key, ()):
+                    if one not in fit:
+                        said = ", ".join(f"{s:g}" for s in fit)
+                        self.fault(("claims", place, key), f"{one:g} is not tested; tested are {said}")
+            margin = getattr(claim.decide, "margin", 1.0) if claim is not None else 1.0
+            if not margin > 0:
+                self.fault(("claims", place, "margin"), f"{margin:g}: a number above 0 is needed")
 
     def _tasks(self, designs: Sequence[Design]) -> None:
         """Whether each task is there, and has the data that a study needs."""

@@ -26,7 +26,7 @@ def places(text: str) -> dict[Path, int]:
     depth = 0
     blank = _STRING.sub(lambda match: re.sub(r"[^\n]", "_", match[0]), text)  # brackets and keys in strings are none
     for number, (raw, line) in enumerate(zip(text.split("\n"), blank.split("\n"), strict=True), 1):
-        header = _HEADER.match(raw) if depth == 0 else None
+        header = _HEADER.match(raw) if depth == 0 and line.lstrip().startswith("[") else None
         if header:
             table = _inside(_parts(header[2]), counts)
             if header[1] == "[[":
@@ -35,7 +35,7 @@ def places(text: str) -> dict[Path, int]:
             found.setdefault(table, number)
             continue
         key = _KEY.match(raw) if depth == 0 else None
-        if key:
+        if key and line[key.end() - 1] == "=":
             path: Path = table
             for part in _parts(key[1]):
                 path = (*path, part)

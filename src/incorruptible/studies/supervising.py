@@ -50,24 +50,29 @@ def supervise(
 ) -> dict[str, End]:
     """Keep up to `workers` copies of `command` at work until every job has ended; returns how each did.
 
-    A worker that dies is replaced, up to 6 times `workers` in a row without anything getting done; failures are told once. An interrupt
-    asks the workers to leave and waits until they have. Raises `Stopped` for a full disk, for workers that keep dying,
-    and where all have left on request; `Mistake` for one that a worker found.
+    A worker that dies is replaced, up to 6 times `workers` in a row without anything getting done; failures are told once. An
+    interrupt asks the workers to leave and waits until they have. Raises `Stopped` for a full disk, for workers that keep
+    dying, and where all have left on request; `Mistake` for one that a worker found.
     """
     crew: dict[int, Worker] = {}
     deaths, number, told, shown = 0, 0, set[str](), -1
     gone = 0  # workers that left on request
+    begun, first = time.monotonic(), -1
     try:
         while True:
+            looked = time.monotonic()
             ends = folder.ends()
             for job in folder.jobs:
                 if ends.get(job.name, "finished") != "finished" and job.name not in told:
                     told.add(job.name)
                     _report(folder, job, ends[job.name], tell)
+            pause = max(LOOK, 200 * (time.monotonic() - looked))  # under 1% of a core, however large the study
             ended = sum(job.name in ends for job in folder.jobs)  # two arms of one recipe share their jobs' names
             if ended != shown:
-                deaths, shown = 0, ended
-                progress(shown, len(folder.jobs), "runs")
+                deaths, shown, first = 0, ended, ended if first < 0 else first
+                progress(
+                    shown, len(folder.jobs), _pace(shown - first, len(folder.jobs) - shown, time.monotonic() - begun)
+                )
             if shown == len(folder.jobs):
                 return ends
             for place, worker in list(crew.items()):
@@ -96,7 +101,7 @@ def supervise(
             while len(crew) < wanted:
                 crew[number] = engine.start(command, _log(folder, number))
                 number += 1
-            time.sleep(LOOK)
+            time.sleep(pause)
     finally:
         _dismiss(list(crew.values()))
 
@@ -112,6 +117,11 @@ def _dismiss(crew: list[Worker], patience: float = 20.0) -> None:
     for worker in crew:
         if worker.poll() is None:
             worker.kill()
+
+
+def _pace(done: int, left: int, seconds: float) -> str:
+    """How long the rest takes if it goes on like this; the longest runs come first, so mostly less."""
+    return f"runs; about {left * seconds / done / 60:.1f} min left" if done >= 3 and left else "runs"
 
 
 def _report(folder: Folder, job: Job, end: End, tell: Callable[[str], None]) -> None:

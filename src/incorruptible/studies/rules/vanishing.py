@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...statistics import agree, t_interval
-from ..evidence import Arm, Judgement, Row, difference, named, numbers
+from ..evidence import Arm, Judgement, Lacking, Row, difference, named, numbers
 
 __all__ = ["FAILED", "Vanishing", "before_stall", "probes"]
 
@@ -44,6 +44,8 @@ class Vanishing:
         plain = named(arms, self.plain)
         for title, name, clipped_name in self.methods:
             arm, clipped = named(arms, name), named(arms, clipped_name)
+            if not all(map(probes, arm.metrics)):
+                raise Lacking(f"the gradient instrument did not look at arm {name!r} during training (probe)")
             lost = float((plain.accuracy(0) - arm.accuracy(0)).mean())
             gain = difference(clipped, arm, 0.0)
             restored = gain.interval.low > 0 and float((plain.accuracy(0) - clipped.accuracy(0)).mean()) <= FAILED
