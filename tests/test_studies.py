@@ -306,6 +306,7 @@ def test_workers_share_a_study(file: Path, expected: str, tmp_path: Path, monkey
 # ---- damaged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["torn", "altered"])
 def test_damaged_files_are_named_and_made_again(
     harm: str, file: Path, expected: str, tmp_path: Path, study: Callable[..., tuple[int, str, str]]
@@ -589,7 +590,7 @@ def test_wherever_the_disk_gets_full_nothing_wrong_is_noted(
     def fsync(handle: int) -> None:
         nonlocal calls
         calls += 1
-        if calls > room:
+        if calls == room or (stops % 2 and calls > room):  # for a moment, or until somebody makes room
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(handle)
 
@@ -602,7 +603,8 @@ def test_wherever_the_disk_gets_full_nothing_wrong_is_noted(
                 assert work(folder, Tasks())
                 break
             except OSError as problem:
-                assert problem.errno == errno.ENOSPC and leases(home) == []
+                assert problem.errno == errno.ENOSPC and str(problem.filename).startswith(str(home))
+                assert leases(home) == []
                 assert set(folder.ends().values()) <= {"finished"} and not list(folder.altered())
                 stops += 1
                 room = 3 + stops % 9

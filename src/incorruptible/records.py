@@ -82,8 +82,14 @@ def write_atomically(path: Path, fill: Callable[[Path], None]) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # mkstemp makes files that nobody else may read
         temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as problem:
-        problem.filename = problem.filename or str(path)  # writing to an open file does not say which
+        if problem.errno is not None and problem.filename is None:
+            problem.filename = str(path)  # writing to an open file does not say which
         raise
     except Exception as problem:  # torch and safetensors have errors of their own for a full disk
         if "No space left" in str(problem) or shutil.disk_usage(path.parent).free < 65536:
@@ -91,11 +97,6 @@ def write_atomically(path: Path, fill: Callable[[Path], None]) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def write_text(path: Path, text: str) -> None:
