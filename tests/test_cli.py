@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from incorruptible import __version__, catalogues, measuring, records, runs
 from incorruptible.cli import run
+from incorruptible.studies.shelves import shelves
 
 OWN = """
 import torch
@@ -228,7 +229,7 @@ def test_auditing(type_: Type) -> None:
 def test_listing(type_: Type) -> None:
     said = type_("list")
     found = json.loads(type_("list", "--json").out)
-    assert (said.code, said.err) == (0, "") and found == catalogues.catalogues()
+    assert (said.code, said.err) == (0, "") and found == catalogues.catalogues() | shelves()
     for shelf, rows in found.items():
         assert rows and f"{shelf}:" in said.out.splitlines()
         for row in rows:
@@ -294,8 +295,8 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "unknown device, training": ([*TRAIN, "--device", "gpu"], ["No device 'gpu'"]),
     "no draws": ([*MEASURE, SWEEP, "--draws", "0"], ["--draws"]),
     "draws in words": ([*MEASURE, SWEEP, "--draws", "many"], ["--draws", "integer"]),
-    "one seed": (["demo", "--seeds", "1", "--workers", "1"], ["seeds 1", "at least 2 seeds"]),
-    "no workers": (["demo", "--workers", "0"], ["workers 0"]),
+    "one seed": (["demo", "--seeds", "1", "--workers", "1"], ["seeds 1", "at least 2"]),
+    "no workers": (["demo", "--workers", "0"], ["--workers", "greater than or equal to 1"]),
     "two strengths to audit": (["audit", "digits", "--corruption", SWEEP], ["one strength"]),
     "no such shelf": (["list", "corruption"], ["Did you mean 'corruptions'?"]),
 }
@@ -321,14 +322,6 @@ def test_a_gpu_that_is_not_there(words: list[str], type_: Type, here: Path) -> N
     said = type_(*words, "--device", "cuda")
     assert (said.code, said.out) == (2, "") and contents(here) == before
     assert said.err == "incorruptible: device 'cuda': this torch sees no CUDA GPU; use --device cpu.\n"
-
-
-def test_the_demo_does_not_overwrite_another(type_: Type, here: Path) -> None:
-    records.write(here / "H" / "demo" / "summary.json", {"seeds": 5, "epochs": 40})
-    before = contents(here)
-    said = type_("demo", "--home", "H", "--seeds", "2", "--epochs", "40")
-    assert (said.code, said.out) == (2, "") and contents(here) == before
-    assert "5 seeds and 40 epochs; --force overwrites it" in said.err
 
 
 def raiser(problem: BaseException) -> Callable[..., Any]:

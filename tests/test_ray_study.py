@@ -71,6 +71,7 @@ def test_ray_finds_what_local_workers_find_though_one_is_killed(tmp_path: Path) 
     assert killed, "no worker was seen in the middle of a run"
     assert re.search(r"a worker died \(signal 9\); another takes its place", err), err
     found = [
-        finished(start("results", file, "--home", where, "--json"))[0] for where in (tmp_path / "local", tmp_path / "ray")
+        finished(start("results", file, "--home", where, "--json"))[0]
+        for where in (tmp_path / "local", tmp_path / "ray")
     ]
     assert found[0] == found[1] and '"finished": 6' in found[0]

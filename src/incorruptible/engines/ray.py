@@ -135,7 +135,7 @@ class _Actor:
     def _send(self, number: int) -> None:
         if self.poll() is not None:
             return
-        if self._ray.wait([self._begun], timeout=0)[0]:
+        if self._ray.wait([self._begun], timeout=2)[0]:  # on a busy machine the news of its start comes late
             self._actor.send.remote(number)
         else:
             self._ray.kill(self._actor)  # it still waits for room
