@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from incorruptible import __version__, catalogues, measuring, records, runs
 from incorruptible.cli import run
 from incorruptible.studies.shelves import shelves
+from typing_commands import Type, typing
 
 OWN = """
 import torch
@@ -53,15 +54,6 @@ bare = Task(lambda: nn.LayerNorm(6), test=(x, y))
 SWEEP = "gaussian-filter-max:0,.02,.05"
 
 
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Type = Callable[..., Said]
-
-
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's folder: a task of their own, and weights for it."""
@@ -81,19 +73,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def type_(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Type:
-    """Types a command and says what it answered; no answer holds escape codes, for this is no terminal."""
-
-    def typed(*words: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["incorruptible", *words])
-        with pytest.raises(SystemExit) as caught:
-            run()
-        out, err = capsys.readouterr()
-        assert "\x1b" not in out + err and "Traceback" not in err
-        code = caught.value.code
-        assert isinstance(code, int)
-        return Said(code, out, err)
-
-    return typed
+    """Types commands in the user's folder."""
+    return typing(monkeypatch, capsys)
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from incorruptible.cli import run
+from incorruptible import records
 from incorruptible.errors import Mistake, Mistakes
 from incorruptible.strengths import parse, peak
 from incorruptible.studies.definition import Study, load, shipped
 from incorruptible.studies.places import places, spoken
+from typing_commands import Type, typing
 
 BAD = Path(__file__).with_name("studies") / "bad"
 SMALL = BAD.with_name("small.toml")
@@ -117,28 +115,11 @@ MISTAKES: dict[str, list[tuple[str, str]]] = {
 }  # fmt: skip
 
 
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Type = Callable[..., Said]
-
-
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Type:
-    """What a command answers, in a folder of its own."""
+    """Types commands in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-
-    def answer(*words: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["incorruptible", *map(str, words)])
-        with pytest.raises(SystemExit) as caught:
-            run()
-        assert isinstance(caught.value.code, int)
-        return Said(caught.value.code, *capsys.readouterr())
-
-    return answer
+    return typing(monkeypatch, capsys)
 
 
 def declared(folder: Path, rest: str, top: str = "", recipe: str = "", test: str = "") -> Path:
@@ -441,3 +422,14 @@ def test_windows_line_ends(tmp_path: Path) -> None:
     path.write_bytes(b'question = "Is it?"\r\n[test]\r\ncorruptions = "uniform-absolute:0,1"\r\ndraw = 3\r\n')
     with pytest.raises(Mistake, match="line 4, test, draw: "):
         load(str(path))
+
+
+def test_a_study_of_a_newer_version_is_left_as_it_is(typed: Type, tmp_path: Path) -> None:
+    file = declared(tmp_path, "[[arms]]\nname = 'sgd'")
+    note = tmp_path / "home" / "studies" / "mine" / "study.json"
+    records.write(note, {"frame": {}})
+    note.write_text(before := note.read_text().replace('"format": 1', '"format": 2'))
+    for verb in ("study", "worker", "status"):
+        said = typed(verb, file, "--home", tmp_path / "home")
+        assert said.code == 2 and "newer version" in said.err
+    assert note.read_text() == before and not (tmp_path / "home" / "trained").exists()

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from incorruptible.drawing import Bars, Chart, Heat, Line, Lines, draw, lines, save
+from incorruptible.drawing import Bars, Chart, Heat, Line, Lines, draw, save
 from incorruptible.drawing.charts import log_ticks
 from incorruptible.drawing.web import DARK, figure
 
@@ -262,7 +262,7 @@ def test_a_figure_says_its_caption_and_levels(tmp_path: Path) -> None:
 
 
 def test_a_figure_without_a_name_can_be_drawn_and_saved(tmp_path: Path) -> None:
-    drawn = lines({"": [falling(0)]}, X, Y, caption="2 seeds", log_x=True, levels={"level": 50})
+    drawn = Lines("", "", {"": [falling(0)]}, X, Y, "2 seeds", log_x=True, levels={"level": 50})
     assert [path.suffix for path in save(drawn, tmp_path / "one")] == [".png", ".svg"]
 
 

@@ -169,3 +169,12 @@ def test_altered_arrays_are_noticed(tmp_path: Path) -> None:
         file.write_bytes(altered)
         with pytest.raises(Mistake, match=r"a\.safetensors does not match its checksum"):
             records.read_arrays(file, checksum)
+
+
+def test_a_newer_record_is_refused_by_name(tmp_path: Path) -> None:
+    """Not as a torn one, which would be made again in its place."""
+    records.write(tmp_path / "one.json", {"a": 1})
+    text = (tmp_path / "one.json").read_text()
+    (tmp_path / "one.json").write_text(text.replace('"format": 1', '"format": 2'))
+    with pytest.raises(records.Newer, match="newer version"):
+        records.read(tmp_path / "one.json")

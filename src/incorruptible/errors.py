@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-__all__ = ["Mistake", "Mistakes", "unknown"]
+__all__ = ["Mistake", "Mistakes", "disk_failed", "unknown"]
 
 
 class Mistake(ValueError):
@@ -28,6 +29,11 @@ class Mistakes(Mistake):
         self.lines = tuple(lines)
         count = "a mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
         super().__init__("\n  ".join([f"{where} has {count}:", *lines]))
+
+
+def disk_failed(problem: OSError) -> bool:
+    """Whether it is the disk's fault, which is full or broken, and nobody's in this program."""
+    return problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> Mistake:

@@ -20,6 +20,7 @@ from .errors import Mistake
 
 __all__ = [
     "FORMAT",
+    "Newer",
     "checksum",
     "identity",
     "plain",
@@ -32,6 +33,10 @@ __all__ = [
 ]
 
 FORMAT = 1
+
+
+class Newer(Mistake):
+    """A record that a newer version of this package wrote; it is never replaced."""
 
 
 def plain(value: Any) -> Any:
@@ -126,9 +131,7 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict) or not isinstance(version := data.pop("format", None), int) or version < 1:
         raise Mistake(f"{path} is no record of this package.")
     if version > FORMAT:
-        raise Mistake(
-            f"{path} was written by a newer version, and this one reads format {FORMAT}: update incorruptible."
-        )
+        raise Newer(f"{path} was written by a newer version, and this one reads format {FORMAT}: update incorruptible.")
     if data.pop("checksum", None) != _digest(data):
         raise Mistake(f"{path} does not match its checksum: it was altered; delete it, and it is made again.")
     return data

@@ -146,6 +146,8 @@ def _finished(folder: Path) -> Run | None:
     """The run in `folder` if it is whole; a torn or altered one is done again."""
     try:
         run = open_run(folder)
+    except records.Newer:
+        raise
     except Mistake:
         return None
     return run if run.weights.is_file() and records.checksum(run.weights) == run.record["weights"] else None
@@ -239,6 +241,8 @@ def measured(
     if note.is_file():
         try:
             return records.read_arrays(file, records.read(note)["arrays"])
+        except records.Newer:
+            raise
         except Mistake:
             pass  # made again below
     with _threads(threads):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from typing import Annotated
 
 import typer
 
-from ..errors import Mistake, Mistakes
+from ..errors import Mistake, Mistakes, disk_failed
 from .audit import audit
 from .catalogue import list_
 from .demo import demo
@@ -24,8 +23,6 @@ from .train import train
 from .worker import worker
 
 __all__ = ["app", "run"]
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 app = typer.Typer(
     name="incorruptible",
@@ -84,7 +81,7 @@ def run() -> None:
         if isinstance(problem, Mistake):
             say(f"incorruptible: {' '.join(str(problem).split())}")
             sys.exit(2)
-        if isinstance(problem, OSError) and problem.errno in FULL:
+        if isinstance(problem, OSError) and disk_failed(problem):
             say(
                 f"incorruptible: {problem.filename or 'a file'}: {problem.strerror}. Nothing is lost: make room, call again."
             )

@@ -114,7 +114,7 @@ def _check(path: Path | None, suffixes: tuple[str, ...], force: bool) -> None:
 
 
 def _draw(scores: Scores, path: Path) -> None:
-    from ..drawing import Line, lines, save
+    from ..drawing import Line, Lines, save
 
     rows = scores.rows()
     band = ([row["low"] for row in rows], [row["high"] for row in rows]) if scores.draws > 1 else None
@@ -124,4 +124,4 @@ def _draw(scores: Scores, path: Path) -> None:
     ]
     chips = f"{scores.draws} chips, {scores.n_examples} examples, BatchNorm {scores.batchnorm}"
     axes = f"{scores.corruption}: {scores.corruption_unit}", f"{scores.name} ({scores.unit})"
-    save(lines({"": curves}, *axes, caption=f"{chips}; band: 95%, Student's, over chips"), path)
+    save(Lines("", "", {"": curves}, *axes, f"{chips}; band: 95%, Student's, over chips"), path)

@@ -120,6 +120,8 @@ def run_study(
     if known:
         try:
             records.read(note)
+        except records.Newer:
+            raise
         except Mistake:
             say(f"incorruptible: {note} is torn or altered: it is made again.")
             known = False  # the same command as at first gives the same threads

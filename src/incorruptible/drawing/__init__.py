@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .charts import Bars, Chart, Heat, Line, Lines
-from .paper import draw, lines, save
+from .paper import draw, save
 
-__all__ = ["Bars", "Chart", "Heat", "Line", "Lines", "draw", "lines", "save"]
+__all__ = ["Bars", "Chart", "Heat", "Line", "Lines", "draw", "save"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from ..records import write_atomically
 from .charts import COLOURS, Bars, Chart, Heat, Line, Lines, grid, log_ticks, wrapped
 
-__all__ = ["draw", "lines", "save"]
+__all__ = ["draw", "save"]
 
 MARKERS = "osD^vP*X"  # for whoever prints in grey
 DASHES: tuple[Any, ...] = ("-", ":", "-.", (0, (6, 1.5, 1, 1.5, 1, 1.5)))  # where colours come round again
@@ -66,21 +66,6 @@ def draw(chart: Chart) -> Any:
                 return _heat(chart)
             case Bars():
                 return _bars(chart)
-
-
-def lines(
-    panels: Mapping[str, Sequence[Line]],
-    x: str,
-    y: str | Sequence[str],
-    *,
-    caption: str = "",
-    log_x: bool = False,
-    levels: Mapping[str, float] | None = None,
-    share_y: bool = True,
-    columns: int = 3,
-) -> Any:
-    """Draw `Lines` that need neither a name nor a title."""
-    return draw(Lines("", "", panels, x, y, caption, "", log_x, levels, share_y, columns))
 
 
 def save(figure: Any, path: Path, formats: Sequence[str] = ("png", "svg")) -> list[Path]:

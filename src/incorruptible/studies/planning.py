@@ -121,6 +121,8 @@ def _cost(recipe: Recipe) -> float:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         return records.read(path / "study.json")
+    except records.Newer:
+        raise
     except Mistake:
         return None  # there is none, or it is torn: written anew
 

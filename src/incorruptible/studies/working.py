@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import signal
 import time
 import traceback
@@ -13,16 +12,15 @@ from types import FrameType
 from typing import Any
 
 from .. import records
-from ..errors import Mistake
+from ..errors import Mistake, disk_failed
 from ..leases import Lease, Leases
 from ..recipes import parse
 from ..runs import Left, Plan, Run, measured, measures, train
 from .folder import Folder, Job
 from .planning import Tasks
 
-__all__ = ["DISK", "Leaving", "leaving", "work"]
+__all__ = ["Leaving", "leaving", "work"]
 
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 GRACE = 8  # seconds in which an epoch may come to its end
 DEATHS = 5
 PAUSE = 0.5
@@ -130,7 +128,7 @@ def _next(
             except Left:
                 pass
             except OSError as problem:
-                if problem.errno in DISK:
+                if disk_failed(problem):
                     raise
                 _failed(folder, job, problem)
             except Exception as problem:
