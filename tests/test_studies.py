@@ -191,8 +191,12 @@ def until(condition: Callable[[], Any], seconds: float) -> bool:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file, when it was written and its number; a plan is touched by whoever finds that it still holds."""
     return {
-        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.stat().st_ino)
+        str(path.relative_to(folder)): (
+            0 if path.name == "study.json" else path.stat().st_mtime_ns,
+            path.stat().st_ino,
+        )
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
@@ -459,7 +463,7 @@ class Crew:
 
 def supervised(folder: Folder, crew: Crew, workers: int = 1) -> list[str]:
     told: list[str] = []
-    supervise(folder, crew, [], workers, progress=lambda done, total, what: None, tell=told.append)
+    supervise(lambda: folder, folder.path, crew, [], workers, progress=lambda done, total, what: None, tell=told.append)
     return told
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import Mistake, unknown
 from .options import Debug, Home, Json
 from .targets import device_of
 from .terminal import progress, put, put_json, say
@@ -52,15 +51,14 @@ def study(
 ) -> None:
     """Train and measure every arm of a study over its seeds, and decide its claims. Kill it at any time: the same command
     goes on."""
-    from ..studies.definition import load
-
-    with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
-        wanted = load(name, seeds=seeds, epochs=epochs)
     if dry_run:
+        from ..studies.definition import load
+
+        with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
+            wanted = load(name, seeds=seeds, epochs=epochs)
         _dry(wanted, home, workers, threads, device_of(device or "cpu"), json_)
         return
     folder = run_study(
-        wanted,
         name,
         home,
         workers=workers,
@@ -69,7 +67,8 @@ def study(
         device=device,
         gpus=gpus,
         address=address,
-        overrides={"seeds": seeds, "epochs": epochs},
+        seeds=seeds,
+        epochs=epochs,
         retry=retry,
         force=force,
     )
@@ -87,75 +86,18 @@ def study(
         raise typer.Exit(1)
 
 
-def run_study(
-    wanted: Study,
-    name: str,
-    home: Path,
-    *,
-    workers: int | None,
-    overrides: dict[str, Any],
-    engine: str = "local",
-    threads: int | None = None,
-    device: str | None = None,
-    gpus: float = 0,
-    address: str | None = None,
-    retry: bool = False,
-    force: bool = False,
-) -> Folder:
-    """Bring the study to its end below `home`; what was done before is kept."""
-    from .. import records
-    from ..engines import CATALOGUE, cores, share
-    from ..studies.planning import Tasks, begin
-    from ..studies.supervising import Stopped, mend, supervise
+def run_study(name: str, home: Path, **wishes: Any) -> Folder:
+    """`studies.running.run` with its progress on the terminal."""
+    from ..studies.folder import named
+    from ..studies.running import run
+    from ..studies.supervising import Stopped
 
-    if engine not in CATALOGUE:
-        raise unknown("engine", engine, CATALOGUE)
-    if engine == "local" and (gpus or address):
-        raise Mistake("--gpus and --address are for --engine ray.")
-    workers = cores() if workers is None else workers
-    if device is not None:
-        device_of(device)
-    note = home / "studies" / wanted.name / "study.json"
-    known = note.is_file()
-    if known:
-        try:
-            records.read(note)
-        except records.Newer:
-            raise
-        except Mistake:
-            say(f"incorruptible: {note} is torn or altered: it is made again.")
-            known = False  # the same command as at first gives the same threads
-    with redirect_stdout(sys.stderr):
-        folder = begin(
-            wanted,
-            home,
-            threads=threads or (None if known else share(workers)),
-            device=device,
-            overrides=overrides,
-            tasks=Tasks(),
-            force=force,
-        )
-    mend(folder, lambda line: say(f"incorruptible: {line}"), retry)
-    frame, ends = folder.plan["frame"], folder.ends()
-    if all(job.name in ends for job in folder.jobs):
-        return folder
-    where = str(Path(name).resolve()) if name.endswith(".toml") else name
-    command = [sys.executable, "-m", "incorruptible", "worker", where, "--home", str(home.resolve())]
-    command += ["--device", device or frame["device"]]
-    started = (
-        CATALOGUE["local"](threads=frame["threads"], device=frame["device"])
-        if engine == "local"
-        else CATALOGUE["ray"](threads=frame["threads"], gpus=gpus, address=address)
-    )
     try:
-        with progress(wanted.name) as tell:
-            supervise(folder, started, command, workers, progress=tell, tell=lambda line: say(f"incorruptible: {line}"))
+        with progress(named(name)) as tell:
+            return run(name, home, progress=tell, tell=lambda line: say(f"incorruptible: {line}"), **wishes)
     except Stopped as problem:
         say(f"incorruptible: {problem}")
         raise typer.Exit(problem.code) from None
-    finally:
-        started.close()
-    return folder
 
 
 def _line(found: dict[str, Any]) -> str:

@@ -26,6 +26,9 @@ def worker(
     device: Annotated[
         str | None, typer.Option("--device", help="cpu, cuda or cuda:N [the study's, at first cpu].")
     ] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="As for study [the study's; 0: the file's].")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="As for study [the study's; 0: the file's].")] = None,
+    force: Annotated[bool, typer.Option("--force", help="As for study.")] = False,
     debug: Debug = False,
 ) -> None:
     """Claim runs of a study in a shared folder and do them, until all are done: in a second terminal, on another machine, as
@@ -42,13 +45,21 @@ def worker(
     try:
         with leaving() as leave:
             note = home / "studies" / named(name) / "study.json"
-            overrides = read(note)["overrides"] if note.is_file() else {"seeds": None, "epochs": None}
+            overrides = {"seeds": seeds or None, "epochs": epochs or None}
+            if seeds is None and epochs is None and note.is_file():
+                overrides = read(note)["overrides"]
             if device is not None:
                 device_of(device)
             with redirect_stdout(sys.stderr):
                 tasks = Tasks()
                 folder = begin(
-                    load(name, **overrides), home, threads=threads, device=device, overrides=overrides, tasks=tasks
+                    load(name, **overrides),
+                    home,
+                    threads=threads,
+                    device=device,
+                    overrides=overrides,
+                    tasks=tasks,
+                    force=force,
                 )
                 done = work(folder, tasks, device=device or folder.plan["frame"]["device"], leave=leave, tell=say)
     except Leaving:

@@ -153,8 +153,6 @@ def load(text: str, *, seeds: int | None = None, epochs: int | None = None) -> S
             )
         source, where, folder = known[text], f"{text}.toml", Path.cwd()
     name = named(text)
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
-        raise Mistake(f"{text}: the file's name is the study's, and of letters, digits, dots, dashes and underscores.")
     return _Reader(name, source, where, folder).study(seeds, epochs)
 
 

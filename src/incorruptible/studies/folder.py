@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,8 +102,17 @@ class Folder:
 
 
 def named(text: str) -> str:
-    """The name of the study that `text`, a shipped name or the path of a TOML file, stands for; the file is not read."""
-    return Path(text).stem if text.endswith(".toml") else text
+    """The name of the study that `text`, a shipped name or the path of a TOML file, stands for; the file is not read.
+
+    Raises `Mistake` for one that could be no folder's.
+    """
+    file = text.endswith(".toml")
+    name = Path(text).stem if file else text
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        if not file:
+            raise Mistake(f"No study {text!r} here: the name of a shipped one, or the path of a .toml file, is needed.")
+        raise Mistake(f"{text}: the file's name is the study's, and of letters, digits, dots, dashes and underscores.")
+    return name
 
 
 def find(home: Path, name: str, text: str) -> Folder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,8 @@ def begin(
     folder = Folder(home, path, plan)
     if _read(path) != json.loads(json.dumps(records.plain(plan))):
         records.write(path / "study.json", plan)
+    else:
+        os.utime(path / "study.json")  # whoever waits for a plan sees that this one holds
     return folder
 
 
