@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,10 @@ def run(
             progress=progress,
             tell=tell,
         )
+    except Mistake:  # it says everything; what else a worker said goes
+        for log in (planned.path / "logs").glob(f"{os.getpid()}-*.log"):
+            log.unlink(missing_ok=True)
+        raise
     finally:
         started.close()
         planned.tidy()
@@ -123,8 +128,6 @@ class _Planned:
         """Leave no folder where nothing was planned."""
         if self.note.is_file() or not self.path.is_dir():
             return
-        for log in (self.path / "logs").glob("*.log"):
-            log.unlink(missing_ok=True)
         for folder in (self.path / "logs", self.path, *self.path.parents):
             if folder in self.there or not folder.is_dir() or any(folder.iterdir()):
                 return
