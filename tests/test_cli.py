@@ -84,8 +84,10 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 def test_measuring_ones_own_network(type_: Type) -> None:
     said = type_("measure", "own.py:task", "--weights", "w.safetensors", "--corruption", SWEEP, "--draws", "25")
     assert (said.code, said.err) == (0, "")
-    header, titles, *rows, foot, scale = said.out.splitlines()
+    header, titles, *rows, foot, scale, parts, first, second, third, also = said.out.splitlines()
     assert all(fact in header for fact in ("accuracy", "25 chips", "60 examples", "max|W_f|"))
+    assert "between chips" in parts and [line.split()[0] for line in (first, second, third)] == ["0", "0.02", "0.05"]
+    assert "also for other examples" in also and first.split()[1] == "0.0000"  # at strength 0 all chips are the same
     assert [row.split()[0] for row in rows] == ["0", "0.02", "0.05"] and "mean" in titles
     assert "interval" in foot and "max|W_f| from" in scale
 

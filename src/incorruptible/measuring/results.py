@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..statistics import Interval, t_interval
+from ..statistics import Interval, TwoLevel, t_interval, two_level
 
 __all__ = ["Scores"]
 
@@ -58,6 +58,15 @@ class Scores:
         if self.draws < 2 or not np.isfinite(self.values).all():
             return [Interval(float("nan"), float(mean), float("nan")) for mean in self.mean()]
         return [t_interval(row, level) for row in self.values]
+
+    def levels(self, level: float = 0.95) -> list[TwoLevel] | None:
+        """For each strength, the mean for new chips *and* new examples, with its components of variance.
+
+        None where the scores of examples were not kept, or there is one chip or one example; `level` as in `interval`.
+        """
+        if self.examples is None or min(self.examples.shape[1:]) < 2 or not np.isfinite(self.examples).all():
+            return None
+        return [two_level(table, level) for table in self.examples]
 
     def quantile(self, share: float) -> NDArray[np.float64]:
         """[strength] The score that a `share` of these chips does not exceed."""
@@ -114,6 +123,24 @@ class Scores:
             "max_abs_weight_of_filters": list(self.peaks),
             "rows": self.rows(),
             "values": self.values,
+            **self._plain_levels(),
+        }
+
+    def _plain_levels(self) -> dict[str, Any]:
+        levels = self.levels()
+        if levels is None:
+            return {}
+        return {
+            "new_chips_and_examples": [
+                {
+                    "strength": strength,
+                    "low": one.interval.low,
+                    "high": one.interval.high,
+                    "freedom": one.freedom,
+                    "variances": one.components._asdict(),
+                }
+                for strength, one in zip(self.strengths, levels, strict=True)
+            ]
         }
 
     def header(self) -> str:
@@ -136,11 +163,7 @@ class Scores:
                 f"{row['strength']:g}",
                 f"{row['equivalent']:.4g}",
                 f"{row['mean']:.4f}",
-                "all the same"
-                if row["sd"] == 0
-                else f"{row['low']:.4f} to {row['high']:.4f}"
-                if row["low"] == row["low"]
-                else missing,
+                _interval(row, missing),
                 f"{row['sd']:.4f}" if row["sd"] == row["sd"] else "-",
                 *(f"{row[key]:.4f}" if row[key] == row[key] else "-" for key in ("q05", "median", "worst")),
             )
@@ -152,7 +175,27 @@ class Scores:
         lines.append(
             f"filter-max: the gaussian-filter-max strength of equal size; max|W_f| from {low:.3g} to {high:.3g}"
         )
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._level_lines()])
+
+    def _level_lines(self) -> list[str]:
+        levels = self.levels()
+        if levels is None:
+            return []
+        titles = ("strength", "between chips", "between examples", "interaction", "new chips and examples")
+        widths = (8, 13, 16, 11, 22)
+        lines = ["  ".join(f"{title:>{width}}" for title, width in zip(titles, widths, strict=True))]
+        for strength, one in zip(self.strengths, levels, strict=True):
+            low, _, high = one.interval
+            cells = (
+                f"{strength:g}",
+                *(f"{max(0.0, part) ** 0.5:.4f}" for part in one.components),
+                f"{low:.4f} to {high:.4f}",
+            )
+            lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
+        return [
+            *lines,
+            "standard deviations of one answer's three parts; 95% interval of the mean, also for other examples",
+        ]
 
     __repr__ = __str__
 

@@ -29,9 +29,10 @@ class Betting:
     The bets l_i = sqrt(2 ln(2 / alpha) / (v_{i-1} i ln(1 + i))) see earlier values only (Waudby-Smith & Ramdas,
     arXiv 2010.09686, section 4.2). Two numbers differ from theirs, who take c = 1/2 or 3/4 and start the running variance v
     with 1/4: c = .95 and a start of .01, because accuracies of chips lie close together. That costs no validity and brings
-    the half-width after 1,000 normal values of mean .9 and sd .02 from .0036 (c = 3/4; sd .0001) to .0028 (sd .0002; 10 seeds). Values that never come near 0 or 1 do
-    not make it as short as a normal interval: nothing rules out a rare value of 0, so it shrinks with 1 / n, about 1,000
-    values for .0025. Raises Mistake for values outside [0, 1].
+    the half-width after 1,000 normal values of mean .9 and sd .02 from .0036 (c = 3/4) to .0028 (10 seeds, sd .0002).
+
+    Values that never come near 0 or 1 do not make it as short as a normal interval: nothing rules out a rare value of 0,
+    so it shrinks with 1 / n; .0025 takes about 1,000 values. Raises Mistake for values outside [0, 1].
 
     >>> rng = np.random.default_rng(0)
     >>> betting = Betting()
