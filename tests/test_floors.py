@@ -30,7 +30,7 @@ FLOORS: list[set[str]] = [
     {"networks", "data", "corruptions", "points", "drawing"},
     {"measuring", "landscape", "auditing", "objectives", "tasks", "pages"},
     {"recipes", "catalogues"},
-    {"training"},
+    {"training", "certificates"},
     {"runs"},
     {"studies"},
     {"report"},

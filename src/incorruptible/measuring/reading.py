@@ -17,7 +17,16 @@ from ..errors import Mistake
 from ..scores import Score, moved, predict
 from .chips import Chips
 
-__all__ = ["Examples", "ScoreFunction", "keeping", "read_chip", "refuse_iterators", "refuse_unbounded", "scored"]
+__all__ = [
+    "Examples",
+    "ScoreFunction",
+    "keeping",
+    "read_chip",
+    "refuse_iterators",
+    "refuse_unbounded",
+    "scored",
+    "size_of",
+]
 
 ScoreFunction = Score | Callable[[nn.Module, Any], Tensor]
 Examples = NDArray[np.float32]
@@ -97,7 +106,7 @@ def scored(
 
 
 def _checked(values: Any, batch: Any) -> NDArray[np.float32]:
-    size = _size(batch)
+    size = size_of(batch)
     if not isinstance(values, Tensor) or values.dim() != 1 or (size is not None and len(values) != size):
         came = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
         raise Mistake(
@@ -106,8 +115,9 @@ def _checked(values: Any, batch: Any) -> NDArray[np.float32]:
     return values.float().cpu().numpy()
 
 
-def _size(batch: Any) -> int | None:
+def size_of(batch: Any) -> int | None:
+    """How many examples a batch holds, by its first tensor; None where it holds none."""
     if isinstance(batch, Tensor):
         return len(batch) if batch.dim() else None
-    members = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list) else ()
+    members = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()
     return next((len(m) for m in members if isinstance(m, Tensor) and m.dim()), None)

@@ -34,14 +34,17 @@ def array_of(values: ArrayLike, name: str, *axes: str, least: int = 2) -> NDArra
 
 
 def inside(name: str, value: float, example: float) -> None:
-    """A `Mistake` unless the value lies strictly between 0 and 1."""
+    """A `Mistake` unless the value lies strictly between 0 and 1; a percentage is answered with its fraction."""
     if not 0 < value < 1:
-        raise Mistake(f"{name} is {value!r}; it lies between 0 and 1, for example {example}.")
+        raise Mistake(f"{name} is {value!r}; it lies between 0 and 1, for example {_instead(value, example):g}.")
 
 
 def fraction(name: str, value: float, example: float) -> None:
-    """A `Mistake` unless the value lies in (0, 1]; one for a percentage shows the fraction to write instead."""
-    if 1 < value <= 100:
-        raise Mistake(f"{name} is {value:g}, which looks like a percentage; write the fraction: {value / 100:g}.")
+    """A `Mistake` unless the value lies above 0 and is at most 1; a percentage is answered with its fraction."""
     if not 0 < value <= 1:
-        raise Mistake(f"{name} is {value:g}; it is a fraction above 0 and at most 1, for example {example}.")
+        shown = _instead(value, example)
+        raise Mistake(f"{name} is {value!r}; it is a fraction above 0 and at most 1, for example {shown:g}.")
+
+
+def _instead(value: float, example: float) -> float:
+    return value / 100 if 1 < value < 100 else example
