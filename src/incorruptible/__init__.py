@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .arrays import Array, replaced, select
     from .auditing import Audit, audit
     from .batchnorm import fold_batchnorm, recalibrate_batchnorm
+    from .certificates import ChipYield, FreshAccuracy, certify, certify_fresh
     from .corruptions import (
         Corruption,
         Gaussian,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
         parse_sweep,
     )
     from .landscape import Health, health, tolerated
-    from .measuring import Chips, Scores, measure, measure_all
+    from .measuring import Chips, Precise, Scores, measure, measure_all, measure_until
     from .objectives import ASAM, RWP, RWPSAM, SAM, MixedRWP, Plain
     from .points import Objective, Point
     from .recipes import Probe, Recipe
@@ -46,12 +47,14 @@ _HOMES = {
     "ASAM": "objectives",
     "Array": "arrays",
     "Audit": "auditing",
+    "ChipYield": "certificates",
     "Chips": "measuring",
     "Constant": "strengths",
     "Corruption": "corruptions",
     "Cosine": "strengths",
     "Difference": "statistics",
     "Draw": "streams",
+    "FreshAccuracy": "certificates",
     "Gaussian": "corruptions",
     "Hardener": "training",
     "Health": "landscape",
@@ -65,6 +68,7 @@ _HOMES = {
     "Objective": "points",
     "Plain": "objectives",
     "Point": "points",
+    "Precise": "measuring",
     "Probe": "recipes",
     "Quadratic": "strengths",
     "RWP": "objectives",
@@ -82,6 +86,8 @@ _HOMES = {
     "WarmupHold": "strengths",
     "accuracy": "scores",
     "audit": "auditing",
+    "certify": "certificates",
+    "certify_fresh": "certificates",
     "cross_entropy": "scores",
     "equivalent": "corruptions",
     "fold_batchnorm": "batchnorm",
@@ -89,6 +95,7 @@ _HOMES = {
     "load_weights": "training",
     "measure": "measuring",
     "measure_all": "measuring",
+    "measure_until": "measuring",
     "open_run": "runs",
     "parse": "corruptions",
     "parse_sweep": "corruptions",
@@ -107,12 +114,14 @@ __all__ = [
     "SAM",
     "Array",
     "Audit",
+    "ChipYield",
     "Chips",
     "Constant",
     "Corruption",
     "Cosine",
     "Difference",
     "Draw",
+    "FreshAccuracy",
     "Gaussian",
     "Hardener",
     "Health",
@@ -127,6 +136,7 @@ __all__ = [
     "Objective",
     "Plain",
     "Point",
+    "Precise",
     "Probe",
     "Quadratic",
     "Recipe",
@@ -142,6 +152,8 @@ __all__ = [
     "__version__",
     "accuracy",
     "audit",
+    "certify",
+    "certify_fresh",
     "cross_entropy",
     "equivalent",
     "fold_batchnorm",
@@ -149,6 +161,7 @@ __all__ = [
     "load_weights",
     "measure",
     "measure_all",
+    "measure_until",
     "open_run",
     "parse",
     "parse_sweep",

@@ -16,7 +16,6 @@ class Certificate:
     """A promise of `accuracy` at `confidence`, up to the largest strength that passed; `steps` are those that were tested."""
 
     kind: ClassVar[str] = ""
-    titles: ClassVar[tuple[str, ...]] = ()
 
     ground: Ground
     accuracy: float
@@ -50,9 +49,13 @@ class Certificate:
         """What must be true for it to be."""
         raise NotImplementedError
 
-    def cells(self, step: Step) -> tuple[str, ...]:
-        """One line of the table, below `titles`."""
+    def cells(self, step: Step) -> dict[str, str]:
+        """One line of the table, under its titles."""
         raise NotImplementedError
+
+    def foot(self) -> str:
+        """What there is to say below the table."""
+        return ""
 
     def sentence(self) -> str:
         """For a specification: what is promised, how sure, by which n, about what, on which assumptions."""
@@ -60,12 +63,13 @@ class Certificate:
 
     def table(self) -> str:
         """One line for each strength that was tested."""
-        lines = ["  ".join(self.titles)]
+        lines = ["  ".join(self.cells(self.steps[0]))]
         for step in self.steps:
-            line = "  ".join(f"{cell:>{len(title)}}" for cell, title in zip(self.cells(step), self.titles, strict=True))
+            line = "  ".join(f"{cell:>{len(title)}}" for title, cell in self.cells(step).items())
             lines.append(f"{line}  {'certified' if step.granted else 'refused'}")
-        skipped = [f"{strength:g}" for strength in self.ground.strengths[len(self.steps) :]]
-        return "\n".join([*lines, *([f"not tested, after a failure: {', '.join(skipped)}"] if skipped else [])])
+        skipped = ", ".join(f"{strength:g}" for strength in self.ground.strengths[len(self.steps) :])
+        more = [f"not tested, after a failure: {skipped}" if skipped else "", self.foot()]
+        return "\n".join([*lines, *(line for line in more if line)])
 
     def plain(self) -> dict[str, Any]:
         """Everything as plain data, with the sentence."""

@@ -12,9 +12,10 @@ from torch import nn
 
 from ..arrays import Array, select
 from ..corruptions import Corruption
+from ..data import batches
 from ..errors import Mistake
-from ..measuring import Chips, Scores, measure
-from ..measuring.reading import ScoreFunction
+from ..measuring import Chips, measure
+from ..measuring.reading import ScoreFunction, count_of, refuse_iterators
 from ..statistics import Slack, fewest, lower_bound, quantile_rank, slack_for
 from ..statistics.given import fraction, inside
 from .certificate import Certificate
@@ -40,7 +41,6 @@ class ChipYield(Certificate):
     """
 
     kind: ClassVar[str] = "chip yield"
-    titles: ClassVar[tuple[str, ...]] = ("strength", "chips", "good", "yield at least", "that share reaches")
 
     share: float = 0.9
     slack: Slack | None = None
@@ -71,9 +71,24 @@ class ChipYield(Certificate):
     def assumptions(self) -> str:
         return self.ground.assumptions(*([OF_THE_POPULATION] if self.slack else []))
 
-    def cells(self, step: Step) -> tuple[str, ...]:
-        holds = f"{step.holds:.4f}" if step.holds == step.holds else "-"
-        return f"{step.strength:g}", f"{step.n}", f"{step.hits}", f"{step.bound:.4f}", holds
+    def cells(self, step: Step) -> dict[str, str]:
+        cells = {
+            "strength": f"{step.strength:g}",
+            "chips": f"{step.n}",
+            "good": f"{step.hits}",
+            "yield at least": f"{step.bound:.4f}",
+        }
+        if self.slack is None:
+            cells[self._reach()] = f"{step.holds:.4f}"
+        return cells
+
+    def foot(self) -> str:
+        if self.slack is not None:
+            return ""
+        return f"{self._reach()}: of all chips, at confidence {self.confidence:g} for each line by itself"
+
+    def _reach(self) -> str:
+        return f"{self.share:g} of them reach"
 
     def plain(self) -> dict[str, Any]:
         return {**super().plain(), "yield": self.share, "population": self.slack._asdict() if self.slack else None}
@@ -86,8 +101,8 @@ class ChipYield(Certificate):
             return f"it, so that the yield is at least {step.bound:.4f} (exact, Clopper-Pearson)"
         threshold, spare = self.slack.threshold, self.slack.threshold - self.accuracy
         return (
-            f"{threshold:.4f}, which is a slack of {spare:.4f} more, on the {self._examples()} of the test set, so that the "
-            f"yield is at least {step.bound:.4f} (exact, Clopper-Pearson at confidence {self.confidence + self.slack.risk:g}, less "
+            f"{threshold:.4f}, {self.accuracy:g} and a slack of {spare:.4f}, on the {self._examples()} of the test set, so "
+            f"that the yield is at least {step.bound:.4f} (exact, Clopper-Pearson at confidence {self.confidence + self.slack.risk:g}, less "
             f"{self.slack.cost:g} for chips that the test set flatters)"
         )
 
@@ -151,13 +166,15 @@ def certify(
         )
     chips = Chips(corruption, strengths, n, seed, purpose, batchnorm=batchnorm, calibration=calibration)
     arrays = select(model) if arrays is None else arrays
-    found: dict[float, Scores] = {}
-    slack: Slack | None = None
+    refuse_iterators(data, chips)
+    data = batches(data, 1024)
+    examples = count_of(data)
+    slack = slack_for(examples, accuracy, cost, risk) if population else None
+    threshold = accuracy if slack is None else slack.threshold
 
     def test(strength: float) -> Step:
-        nonlocal slack
-        before = len(found) * n
-        found[strength] = scores = measure(
+        before = sorted(chips.strengths).index(strength) * n
+        scores = measure(
             model,
             score,
             data,
@@ -174,16 +191,14 @@ def certify(
         )
         if scores.examples is not None:
             _refuse_shades(scores.examples)
-            slack = slack_for(scores.n_examples, accuracy, cost, risk)
         good = scores.values[0]
-        hits = int((good >= (slack.threshold if slack else accuracy) - 1e-9).sum())
+        hits = int((good >= threshold - 1e-9).sum())  # less than one example, more than rounding
         bound = max(0.0, lower_bound(hits, n, sure) - cost)
         holds = float("nan") if slack else _reached(good, share, confidence)
         return Step(strength, hits, n, bound, bound >= share, holds)
 
     steps = fixed_sequence(chips.strengths, test)
-    ground = ground_of(chips, arrays, score, next(iter(found.values())).n_examples)
-    return ChipYield(ground, accuracy, confidence, steps, share, slack)
+    return ChipYield(ground_of(model, chips, arrays, score, examples), accuracy, confidence, steps, share, slack)
 
 
 def _reached(values: NDArray[np.float64], share: float, confidence: float) -> float:
@@ -194,6 +209,4 @@ def _reached(values: NDArray[np.float64], share: float, confidence: float) -> fl
 
 def _refuse_shades(examples: NDArray[np.float32]) -> None:
     if not np.isin(examples, (0, 1)).all():
-        raise Mistake(
-            "a promise about the population needs examples that are right or wrong, 0 or 1 each, and others came; leave out population."
-        )
+        raise Mistake("a promise about the population needs answers that are right or wrong, 0 or 1, and others came.")

@@ -15,7 +15,7 @@ from ..corruptions import Corruption
 from ..data import batches
 from ..errors import Mistake
 from ..measuring import Chips
-from ..measuring.reading import ScoreFunction, keeping, read_chip, refuse_iterators, size_of
+from ..measuring.reading import ScoreFunction, count_of, keeping, read_chip, refuse_iterators, size_of
 from ..statistics import fewest, lower_bound
 from ..statistics.given import inside
 from .certificate import Certificate
@@ -30,7 +30,6 @@ class FreshAccuracy(Certificate):
     """A promise about new examples, each on a chip drawn for it alone: `accuracy`, up to the strength that is certified."""
 
     kind: ClassVar[str] = "accuracy under fresh noise"
-    titles: ClassVar[tuple[str, ...]] = ("strength", "examples", "right", "accuracy at least")
 
     def claim(self) -> str:
         step = self.passed[-1] if self.passed else self.steps[0]
@@ -51,8 +50,13 @@ class FreshAccuracy(Certificate):
     def assumptions(self) -> str:
         return self.ground.assumptions(OF_THE_POPULATION)
 
-    def cells(self, step: Step) -> tuple[str, ...]:
-        return f"{step.strength:g}", f"{step.n}", f"{step.hits}", f"{step.bound:.4f}"
+    def cells(self, step: Step) -> dict[str, str]:
+        return {
+            "strength": f"{step.strength:g}",
+            "examples": f"{step.n}",
+            "right": f"{step.hits}",
+            "accuracy at least": f"{step.bound:.4f}",
+        }
 
 
 def certify_fresh(
@@ -69,7 +73,7 @@ def certify_fresh(
     arrays: Sequence[Array] | None = None,
     batchnorm: str = "as-is",
     calibration: Iterable[Any] | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> FreshAccuracy:
     """Certify the accuracy where every example is answered by a chip of its own, up to the largest strength that passes.
 
@@ -80,7 +84,7 @@ def certify_fresh(
     cheaper and wrong: with a spread between chips of .02, a nominal 5% of false promises becomes 7 to 8% for 100 examples a
     chip and some 17% for 1,000 (10,000 examples; `tests/test_certificates.py`).
 
-    `progress(done)` hears of every chip. Everything else as in `measure`. Raises `Mistake` for a score that is not a
+    Everything else as in `measure`. Raises `Mistake` for a score that is not a
     fraction of which more is better, for answers that are not 0 or 1, and for too few examples to show the accuracy at all.
     """
     inside("accuracy", accuracy, 0.95)
@@ -90,7 +94,13 @@ def certify_fresh(
     refuse_iterators(data, chips)
     data = batches(data, 1024)
     fitted, own = chips.fitted(model, select(model) if arrays is None else arrays)
-    seen, counts = 0, set[int]()
+    n = count_of(data)
+    if n < fewest(accuracy, confidence):
+        raise Mistake(
+            f"{n} examples cannot show an accuracy of {accuracy:g} at confidence {confidence:g}, even if all are "
+            f"right: at least {fewest(accuracy, confidence)} are needed."
+        )
+    seen = 0
 
     def test(strength: float) -> Step:
         nonlocal seen
@@ -99,38 +109,25 @@ def certify_fresh(
             right.append(float(read_chip(fitted, {"": score}, [one], chips, own, strength, index)[""][0]))
             seen += 1
             if progress is not None:
-                progress(seen)
-        _check(right, accuracy, confidence, counts)
-        bound = lower_bound(int(sum(right)), len(right), confidence)
-        return Step(strength, int(sum(right)), len(right), bound, bound >= accuracy)
+                progress(seen, n * len(chips.strengths))
+        if len(right) != n:
+            raise Mistake("data gave another number of examples the second time; it must be the same each time.")
+        if not np.isin(right, (0, 1)).all():
+            raise Mistake(
+                "fresh noise needs answers that are right or wrong, 0 or 1 for each example, and others came."
+            )
+        bound = lower_bound(int(sum(right)), n, confidence)
+        return Step(strength, int(sum(right)), n, bound, bound >= accuracy)
 
     with evaluating(fitted), keeping(Statistics(fitted)):
         steps = fixed_sequence(chips.strengths, test)
-    return FreshAccuracy(ground_of(chips, own, score, steps[0].n), accuracy, confidence, steps)
-
-
-def _check(right: Sequence[float], accuracy: float, confidence: float, counts: set[int]) -> None:
-    counts.add(len(right))
-    if not right:
-        raise Mistake("data is empty: no batch came.")
-    if len(counts) > 1:
-        raise Mistake("data gave another number of examples the second time; it must be the same each time.")
-    if not np.isin(right, (0, 1)).all():
-        raise Mistake("fresh noise needs answers that are right or wrong, 0 or 1 for each example, and others came.")
-    if len(right) < fewest(accuracy, confidence):
-        raise Mistake(
-            f"{len(right)} examples cannot show an accuracy of {accuracy:g} at confidence {confidence:g}, even if all are "
-            f"right: at least {fewest(accuracy, confidence)} are needed."
-        )
+    return FreshAccuracy(ground_of(model, chips, own, score, steps[0].n), accuracy, confidence, steps)
 
 
 def _singles(data: Iterable[Any]) -> Iterator[Any]:
     """Every example as a batch of its own."""
     for batch in data:
-        size = size_of(batch)
-        if size is None:
-            raise Mistake(f"a batch came as {type(batch).__name__}; tensors, in a list or a dictionary, are needed.")
-        for index in range(size):
+        for index in range(size_of(batch) or 0):
             yield _one(batch, index)
 
 

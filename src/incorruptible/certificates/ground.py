@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..arrays import Array
+import torch
+from torch import Tensor, nn
+
+from ..arrays import Array, unwrapped
 from ..errors import Mistake
 from ..measuring.chips import Chips
 from ..measuring.reading import ScoreFunction, refuse_unbounded
@@ -23,13 +27,14 @@ OF_THE_POPULATION = (
 class Ground:
     """What a certificate rests on: what goes wrong, where, with which chips, and on which examples.
 
-    `strengths` are all that were to be tested; `arrays` the names of the parameters that go wrong, `weights` how many
+    `strengths` are all that were to be tested; `network` is a hash of its parameters and buffers, `arrays` the names of the parameters that go wrong, `weights` how many
     numbers they hold; everything else in the network is taken to be exact.
     """
 
     corruption: str
     unit: str
     strengths: tuple[float, ...]
+    network: str
     arrays: tuple[str, ...]
     weights: int
     score: str
@@ -45,7 +50,7 @@ class Ground:
     def parts(self) -> str:
         """Which weights go wrong, as it stands in a sentence."""
         arrays = "the one weight array" if len(self.arrays) == 1 else f"the {len(self.arrays)} weight arrays"
-        return f"{arrays} ({self.weights:,} weights)"
+        return f"{arrays} ({self.weights:,} weights) of network {self.network}"
 
     def assumptions(self, *more: str) -> str:
         """What must be true for the certificate to be."""
@@ -63,12 +68,13 @@ class Ground:
         return asdict(self)
 
 
-def ground_of(chips: Chips, arrays: Sequence[Array], score: ScoreFunction, examples: int) -> Ground:
+def ground_of(model: nn.Module, chips: Chips, arrays: Sequence[Array], score: ScoreFunction, examples: int) -> Ground:
     """What a certificate by these chips rests on."""
     return Ground(
         corruption=str(chips.corruption),
         unit=chips.corruption.unit,
         strengths=tuple(sorted(chips.strengths)),
+        network=_hash(model),
         arrays=tuple(array.name for array in arrays),
         weights=sum(array.value.numel() for array in arrays),
         score=str(getattr(score, "name", "score")),
@@ -77,6 +83,15 @@ def ground_of(chips: Chips, arrays: Sequence[Array], score: ScoreFunction, examp
         seed=chips.seed,
         purpose=chips.purpose,
     )
+
+
+def _hash(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(unwrapped(model).state_dict().items()):
+        if isinstance(tensor, Tensor):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def refuse_unfit(score: ScoreFunction) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..corruptions import Corruption
     from ..measuring import Precise, Scores
 
-__all__ = ["measure"]
+__all__ = ["check_output", "measure"]
 
 
 def measure(
@@ -57,8 +57,8 @@ def measure(
     debug: Debug = False,
 ) -> None:
     """Measure a network on many chips: mean, spread, interval, quantiles, worst chip."""
-    _check(out, (".json",), force)
-    _check(figure, ("", ".png", ".svg"), force)
+    check_output(out, (".json",), force)
+    check_output(figure, ("", ".png", ".svg"), force)
     if part not in ("test", "validation", "train"):
         raise unknown("part of the data", part, ["test", "validation", "train"])
     if precision is None and confidence is not None:
@@ -124,7 +124,7 @@ def _read(read_noise: str | None) -> tuple[Corruption, float] | None:
     return each.corruption, each.strengths[0]
 
 
-def _check(path: Path | None, suffixes: tuple[str, ...], force: bool) -> None:
+def check_output(path: Path | None, suffixes: tuple[str, ...], force: bool) -> None:
     """Whether a result can be written there, before it is measured."""
     if path is None:
         return

@@ -20,6 +20,7 @@ from .chips import Chips
 __all__ = [
     "Examples",
     "ScoreFunction",
+    "count_of",
     "keeping",
     "read_chip",
     "refuse_iterators",
@@ -113,6 +114,19 @@ def _checked(values: Any, batch: Any) -> NDArray[np.float32]:
             f"the score returned {came} for a batch of {size}; one number for each example, shape ({size},), is needed."
         )
     return values.float().cpu().numpy()
+
+
+def count_of(data: Iterable[Any]) -> int:
+    """How many examples batches hold, by going through them once; a `Mistake` where one does not tell."""
+    total = 0
+    for batch in data:
+        size = size_of(batch)
+        if size is None:
+            raise Mistake(f"a batch came as {type(batch).__name__}; tensors, in a list or a dictionary, are needed.")
+        total += size
+    if not total:
+        raise Mistake("data is empty: no batch came.")
+    return total
 
 
 def size_of(batch: Any) -> int | None:
