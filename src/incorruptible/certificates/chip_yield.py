@@ -99,10 +99,10 @@ class ChipYield(Certificate):
     def _bound(self, step: Step) -> str:
         if self.slack is None:
             return f"it, so that the yield is at least {step.bound:.4f} (exact, Clopper-Pearson)"
-        threshold, spare = self.slack.threshold, self.slack.threshold - self.accuracy
+        threshold, sure = self.slack.threshold, self.confidence + self.slack.risk
         return (
-            f"{threshold:.4f}, {self.accuracy:g} and a slack of {spare:.4f}, on the {self._examples()} of the test set, so "
-            f"that the yield is at least {step.bound:.4f} (exact, Clopper-Pearson at confidence {self.confidence + self.slack.risk:g}, less "
+            f"{threshold:.4f}, {self.accuracy:g} and a slack of {threshold - self.accuracy:.4f}, on the {self._examples()} of the "
+            f"test set, so that the yield is at least {step.bound:.4f} (exact, Clopper-Pearson at confidence {sure:g}, less "
             f"{self.slack.cost:g} for chips that the test set flatters)"
         )
 

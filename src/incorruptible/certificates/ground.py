@@ -27,8 +27,8 @@ OF_THE_POPULATION = (
 class Ground:
     """What a certificate rests on: what goes wrong, where, with which chips, and on which examples.
 
-    `strengths` are all that were to be tested; `network` is a hash of its parameters and buffers, `arrays` the names of the parameters that go wrong, `weights` how many
-    numbers they hold; everything else in the network is taken to be exact.
+    `strengths` are all that were to be tested; `network` is a hash of its parameters and buffers; `arrays` names the
+    parameters that go wrong, and `weights` counts their numbers; everything else in the network is taken to be exact.
     """
 
     corruption: str

@@ -81,15 +81,15 @@ class Betting:
 def _last_ruled_out(
     values: NDArray[np.float64], bets: NDArray[np.float64], cap: float, goal: float, before: float
 ) -> float:
-    """The largest m, to 1e-9, that the gambler on larger values rules out now, or `before` if it rules out no more."""
+    """The largest m, to 1e-6, that the gambler on larger values rules out now, or `before` if it rules out no more."""
 
     def ruled_out(m: float) -> bool:
         return float(np.log1p(np.minimum(bets, cap / m) * (values - m)).sum()) >= goal
 
     low, high = before, 1.0
-    if not ruled_out(low + 1e-9):
+    if not ruled_out(low + 1e-6):
         return before
-    while high - low > 1e-9:
+    while high - low > 1e-6:
         middle = (low + high) / 2
         low, high = (middle, high) if ruled_out(middle) else (low, middle)
     return low
