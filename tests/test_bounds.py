@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from alarms import REPETITIONS, breaks
 from incorruptible.errors import Mistake
 from incorruptible.statistics import (
     Betting,
@@ -29,14 +30,6 @@ from incorruptible.statistics import (
     t_interval,
     two_level,
 )
-
-REPETITIONS = 200
-
-
-def breaks(misses: int, n: int = REPETITIONS, rate: float = 0.05) -> bool:
-    """Whether misses out of n speak against a miss rate of at most rate."""
-    return bool(stats.binomtest(misses, n, rate, alternative="greater").pvalue <= 0.001)
-
 
 # Exact binomial bounds.
 
