@@ -21,7 +21,7 @@ import incorruptible as inc
 from alarms import REPETITIONS, breaks
 from incorruptible.certificates import Step, certify, certify_fresh, chips_for, fixed_sequence
 from incorruptible.errors import Mistake
-from incorruptible.statistics import lower_bound
+from incorruptible.statistics import lower_bound, quantile_rank
 
 NOISE = inc.Gaussian("absolute")
 
@@ -114,6 +114,7 @@ def test_what_is_counted() -> None:
     for step, values in zip(found.steps, scores.values, strict=False):
         assert (step.hits, step.n) == (int(values.sum()), len(values))
         assert step.bound == lower_bound(step.hits, step.n) and step.granted == (step.bound >= 0.5)
+        assert step.holds == np.sort(values)[quantile_rank(step.n, 0.5) - 1]
 
 
 def test_chips_of_measuring_are_never_certified_with() -> None:

@@ -152,7 +152,7 @@ def _draw(found: Scores | Precise, path: Path) -> None:
     ]
     few, many = min(map(len, found.values)), max(map(len, found.values))
     chips = f"{many} chips" if few == many else f"{few} to {many} chips"
-    level = "95%, Student's" if isinstance(found, Scores) else f"{found.confidence:g}, anytime-valid"
+    level = "95%, Student's" if isinstance(found, Scores) else f"confidence {found.confidence:g}, anytime-valid"
     note = f"{chips}, {found.n_examples} examples, BatchNorm {found.batchnorm}; band: {level}, over chips"
     axes = f"{found.corruption}: {found.corruption_unit}", f"{found.name} ({found.unit})"
     save(Lines("", "", {"": curves}, *axes, note), path)
