@@ -14,7 +14,7 @@ from ..arrays import Array, select
 from ..corruptions import Corruption
 from ..data import batches
 from ..errors import Mistake
-from ..measuring import Chips, measure
+from ..measuring import Chips, Scores, measure
 from ..measuring.reading import ScoreFunction, count_of, refuse_iterators
 from ..statistics import Slack, fewest, lower_bound, quantile_rank, slack_for
 from ..statistics.given import fraction, inside
@@ -170,7 +170,6 @@ def certify(
     data = batches(data, 1024)
     examples = count_of(data)
     slack = slack_for(examples, accuracy, cost, risk) if population else None
-    threshold = accuracy if slack is None else slack.threshold
 
     def test(strength: float) -> Step:
         before = sorted(chips.strengths).index(strength) * n
@@ -189,24 +188,25 @@ def certify(
             keep_examples=population,
             progress=None if progress is None else lambda done, _: progress(before + done, len(chips.strengths) * n),
         )
-        if scores.examples is not None:
-            _refuse_shades(scores.examples)
-        good = scores.values[0]
-        hits = int((good >= threshold - 1e-9).sum())  # less than one example, more than rounding
-        bound = max(0.0, lower_bound(hits, n, sure) - cost)
-        holds = float("nan") if slack else _reached(good, share, confidence)
-        return Step(strength, hits, n, bound, bound >= share, holds)
+        return _step(scores, accuracy, share, confidence, slack)
 
     steps = fixed_sequence(chips.strengths, test)
     return ChipYield(ground_of(model, chips, arrays, score, examples), accuracy, confidence, steps, share, slack)
+
+
+def _step(scores: Scores, accuracy: float, share: float, confidence: float, slack: Slack | None) -> Step:
+    """How many of these chips are good enough, and what that says of all."""
+    if scores.examples is not None and not np.isin(scores.examples, (0, 1)).all():
+        raise Mistake("a promise about the population needs answers that are right or wrong, 0 or 1, and others came.")
+    good, n = scores.values[0], scores.draws
+    threshold, cost, risk = (accuracy, 0.0, 0.0) if slack is None else slack[1:]
+    hits = int((good >= threshold - 1e-9).sum())  # less than one example, more than rounding
+    bound = max(0.0, lower_bound(hits, n, confidence + risk) - cost)
+    holds = float("nan") if slack else _reached(good, share, confidence)
+    return Step(scores.strengths[0], hits, n, bound, bound >= share, holds)
 
 
 def _reached(values: NDArray[np.float64], share: float, confidence: float) -> float:
     """What at least `share` of all chips reach, by an order statistic of these; nan where there are too few."""
     rank = quantile_rank(len(values), 1 - share, confidence)
     return float(np.sort(values)[rank - 1]) if rank else float("nan")
-
-
-def _refuse_shades(examples: NDArray[np.float32]) -> None:
-    if not np.isin(examples, (0, 1)).all():
-        raise Mistake("a promise about the population needs answers that are right or wrong, 0 or 1, and others came.")

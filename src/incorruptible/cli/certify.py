@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import Mistake, unknown
-from .measure import check_output
+from ..errors import Mistake
+from .giving import check_output, give
 from .options import Also, Debug, Device, Force, Json, Protect, Seed, Weights
-from .targets import device_of, target_of
-from .terminal import command, progress, put, put_json, say
+from .targets import check_part, device_of, target_of
+from .terminal import progress, say
 
 if TYPE_CHECKING:
     from ..certificates import Certificate
@@ -59,19 +59,8 @@ def certify(
 ) -> None:
     """Certify chips for a specification: exit 0 and a promise, or exit 1 and why not."""
     check_output(out, (".json",), force)
-    if part not in ("test", "validation", "train"):
-        raise unknown("part of the data", part, ["test", "validation", "train"])
-    if fresh and (yield_ is not None or draws is not None or population):
-        raise Mistake(
-            "--fresh draws one chip for each example and speaks of the population: leave out --yield, --draws and --population."
-        )
-    asked: dict[str, Any] = {
-        "accuracy": _number("--accuracy", accuracy),
-        "confidence": _number("--confidence", confidence),
-    }
-    if not fresh:
-        share = _number("--yield", yield_ or "0.9")
-        asked |= {"share": share, "draws": draws, "population": population}
+    check_part(part)
+    asked = _asked(fresh, accuracy, confidence, yield_, draws, population)
     from ..arrays import select
     from ..corruptions import parse_sweep
     from ..tasks import batches, is_user_task
@@ -94,16 +83,26 @@ def certify(
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
     plain = {"target": target, "part": part, **found.plain()}
-    if out is not None:
-        from ..records import write
-
-        write(out, {**plain, "command": command()})
-    if json_:
-        put_json(plain)
-    else:
-        put(f"{textwrap.fill(found.sentence(), 110, break_on_hyphens=False)}\n\n{found.table()}")
+    give(plain, f"{textwrap.fill(found.sentence(), 110, break_on_hyphens=False)}\n\n{found.table()}", out, json_)
     if not found.granted:
         raise typer.Exit(1)
+
+
+def _asked(
+    fresh: bool, accuracy: str, confidence: str, yield_: str | None, draws: int | None, population: bool
+) -> dict[str, Any]:
+    """The numbers of the promise, checked as far as they can be without a network."""
+    asked: dict[str, Any] = {
+        "accuracy": _number("--accuracy", accuracy),
+        "confidence": _number("--confidence", confidence),
+    }
+    if not fresh:
+        return asked | {"share": _number("--yield", yield_ or "0.9"), "draws": draws, "population": population}
+    if yield_ is not None or draws is not None or population:
+        raise Mistake(
+            "--fresh draws one chip for each example and speaks of the population: leave out --yield, --draws and --population."
+        )
+    return asked
 
 
 def _certified(fresh: bool, what: tuple[Any, ...], asked: dict[str, Any]) -> Certificate:

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import Mistake, unknown
+from ..errors import Mistake
+from .giving import check_output, give
 from .options import Also, Debug, Device, Force, Json, Protect, Seed, Weights
-from .targets import device_of, target_of
-from .terminal import command, progress, put, put_json, say
+from .targets import check_part, device_of, target_of
+from .terminal import progress, say
 
 if TYPE_CHECKING:
     from ..corruptions import Corruption
     from ..measuring import Precise, Scores
 
-__all__ = ["check_output", "measure"]
+__all__ = ["measure"]
 
 
 def measure(
@@ -59,8 +60,7 @@ def measure(
     """Measure a network on many chips: mean, spread, interval, quantiles, worst chip."""
     check_output(out, (".json",), force)
     check_output(figure, ("", ".png", ".svg"), force)
-    if part not in ("test", "validation", "train"):
-        raise unknown("part of the data", part, ["test", "validation", "train"])
+    check_part(part)
     if precision is None and confidence is not None:
         raise Mistake("--confidence goes with --precision: the interval without it is at 0.95.")
     from ..arrays import select
@@ -88,16 +88,9 @@ def measure(
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
     plain = {"target": target, "part": part, **found.plain()}
-    if out is not None:
-        from ..records import write
-
-        write(out, {**plain, "command": command()})
     if figure is not None:
         _draw(found, figure)
-    if json_:
-        put_json(plain)
-    else:
-        put(str(found))
+    give(plain, str(found), out, json_)
 
 
 def _found(
@@ -122,20 +115,6 @@ def _read(read_noise: str | None) -> tuple[Corruption, float] | None:
     if len(each.strengths) != 1:
         raise Mistake(f"--read-noise {read_noise!r}: one strength is needed.")
     return each.corruption, each.strengths[0]
-
-
-def check_output(path: Path | None, suffixes: tuple[str, ...], force: bool) -> None:
-    """Whether a result can be written there, before it is measured."""
-    if path is None:
-        return
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if path.suffix not in suffixes or path.is_dir() or not folder.is_dir():
-        kinds = " or ".join(suffix for suffix in suffixes if suffix)
-        raise Mistake(f"{path}: a file that ends in {kinds}, in a folder, is needed.")
-    targets = [path] if path.suffix == ".json" else [path.with_suffix(".png"), path.with_suffix(".svg")]
-    for one in targets:
-        if one.exists() and not force:
-            raise Mistake(f"{one} is there already; --force overwrites it.")
 
 
 def _draw(found: Scores | Precise, path: Path) -> None:
