@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..arrays import Array, select
 from ..batchnorm import Statistics, evaluating
 from ..corruptions import Corruption
-from ..data import batches
+from ..data import batches, shuffles
 from ..errors import Mistake
 from ..measuring import Chips
 from ..measuring.reading import ScoreFunction, count_of, keeping, read_chip, refuse_iterators, size_of
@@ -92,6 +92,10 @@ def certify_fresh(
     refuse_unfit(score)
     chips = Chips(corruption, strengths, 1, seed, purpose, batchnorm=batchnorm, calibration=calibration)
     refuse_iterators(data, chips)
+    if shuffles(data):
+        raise Mistake(
+            "data are shuffled: example i would meet another chip each time; shuffle=False keeps them together."
+        )
     data = batches(data, 1024)
     fitted, own = chips.fitted(model, select(model) if arrays is None else arrays)
     n = count_of(data)

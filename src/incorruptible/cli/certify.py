@@ -60,6 +60,10 @@ def certify(
     """Certify chips for a specification: exit 0 and a promise, or exit 1 and why not."""
     check_output(out, (".json",), force)
     check_part(part)
+    if part == "train" and (fresh or population):
+        raise Mistake(
+            "--part train: a promise about the population needs examples that did not train the network; use --part test."
+        )
     asked = _asked(fresh, accuracy, confidence, yield_, draws, population)
     from ..arrays import select
     from ..corruptions import parse_sweep
