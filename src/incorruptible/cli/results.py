@@ -77,7 +77,8 @@ def results(
             put_table(whole.head, whole.body)
     ends = folder.ends()
     say(
-        f"{sum(ends.get(job.name) == 'finished' for job in folder.jobs)} of {len(folder.jobs)} runs finished; ± is half a 95% interval"
+        f"{sum(ends.get(job.name) == 'finished' for job in folder.jobs)} of {len(folder.jobs)} runs finished; ± is half a 95% "
+        "interval, over crossed seeds and examples, of worst and tolerance over seeds"
     )
 
 
