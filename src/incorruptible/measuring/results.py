@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..curves import LOSS
 from ..statistics import Interval, TwoLevel, t_interval, two_level
+from .overall import Overall
 
 __all__ = ["Scores"]
 
@@ -78,6 +80,13 @@ class Scores:
             return np.full(len(self.values), np.nan)
         return np.asarray(self.values.min(1) if self.higher_is_better else self.values.max(1))
 
+    def overall(self, loss: float = LOSS) -> Overall | None:
+        """Area, worst case and tolerance of each chip over the whole range; None where a single strength was measured.
+
+        `loss` is what may be lost for the tolerance, in the unit of the score.
+        """
+        return Overall.of(self.values, self.strengths, self.higher_is_better, loss)
+
     def rows(self, level: float = 0.95) -> list[dict[str, float]]:
         """One plain row for each strength: what the table prints and `--json` gives."""
         columns = zip(
@@ -107,6 +116,7 @@ class Scores:
 
     def plain(self) -> dict[str, Any]:
         """Everything that is printed, and the score of every chip, as plain data."""
+        overall = self.overall()
         return {
             "corruption": self.corruption,
             "unit": self.corruption_unit,
@@ -122,6 +132,7 @@ class Scores:
             "batchnorm": self.batchnorm,
             "max_abs_weight_of_filters": list(self.peaks),
             "rows": self.rows(),
+            "over_range": None if overall is None else overall.plain(),
             "values": self.values,
             **self._plain_levels(),
         }
@@ -175,7 +186,9 @@ class Scores:
         lines.append(
             f"filter-max: the gaussian-filter-max strength of equal size; max|W_f| from {low:.3g} to {high:.3g}"
         )
-        return "\n".join([*lines, *self._level_lines()])
+        lines += self._level_lines()
+        overall = self.overall()
+        return "\n".join(lines if overall is None else [*lines, "", str(overall)])
 
     def _level_lines(self) -> list[str]:
         levels = self.levels()

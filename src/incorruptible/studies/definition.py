@@ -440,6 +440,11 @@ class _Reader:
                     if one not in fit:
                         said = ", ".join(f"{s:g}" for s in fit)
                         self.fault(("claims", place, key), f"{one:g} is not tested; tested are {said}")
+            if getattr(claim and claim.decide, "statistic", "") == "area":
+                asked = getattr(claim and claim.decide, "strengths", ())
+                if len(set(asked or tested)) < 2:
+                    key = "strengths" if asked else "statistic"
+                    self.fault(("claims", place, key), "an area needs at least 2 different strengths")
             margin = getattr(claim.decide, "margin", 1.0) if claim is not None else 1.0
             if not margin > 0:
                 self.fault(("claims", place, "margin"), f"{margin:g}: a number above 0 is needed")

@@ -13,11 +13,13 @@ from ..errors import Mistake, unknown
 from ..statistics import Difference, Interval, crossed, verdict
 from ..strengths import parse as parse_strength
 from ..strengths import peak
+from . import ranges
 from .evidence import Arm, Judgement, Lacking, Row, Verdict, difference
 from .folder import ENDS, End, Folder, Job
+from .ranges import Whole
 from .rules import CATALOGUE as RULES
 
-__all__ = ["Cell", "arms", "compare", "conclude", "mean", "missing", "rows", "summary"]
+__all__ = ["Cell", "Found", "arms", "compare", "conclude", "findings", "mean", "missing", "rows", "summary"]
 
 
 class Cell(NamedTuple):
@@ -35,24 +37,38 @@ class Cell(NamedTuple):
     chips: int
 
 
-def rows(folder: Folder, first: Sequence[Arm] | None = None) -> Iterator[Cell]:
-    """The table: every arm with at least two finished seeds, under every noise, at every test strength. `first` are those
-    under the first noise, where the caller has read them already."""
+class Found(NamedTuple):
+    """One arm under one noise: its cells, strength by strength, and the whole range where there is one."""
+
+    arm: str
+    noise: str
+    cells: list[Cell]
+    whole: Whole | None
+
+
+def findings(folder: Folder, first: Sequence[Arm] | None = None) -> Iterator[Found]:
+    """Every arm with at least two finished seeds, under every noise. `first` are those under the first noise, where the caller
+    has read them already."""
     required = folder.plan["definition"]["test"]["required"]
     sign = _sign(folder)
     for place, noise in enumerate(folder.plan["noises"]):
         for arm in first if place == 0 and first is not None else arms(folder, place, whole=False, table=True):
             each = arm.chips.std(2, ddof=1).mean(0)
+            cells = []
             for k, strength in enumerate(arm.strengths):
                 reached = None
                 if required is not None:
                     reached = float((sign * arm.chips[:, k] >= sign * required).mean())
                 validation = float(arm.validation[:, k].mean())
                 seeds, chips = len(arm.chips), arm.chips.shape[2]
-                interval = mean(arm, strength)
-                yield Cell(
-                    arm.name, noise["corruption"], strength, interval, float(each[k]), validation, reached, seeds, chips
-                )
+                found = arm.name, noise["corruption"], strength, mean(arm, strength), float(each[k])
+                cells.append(Cell(*found, validation, reached, seeds, chips))
+            yield Found(arm.name, noise["corruption"], cells, ranges.whole(arm, noise["corruption"]))
+
+
+def rows(folder: Folder, first: Sequence[Arm] | None = None) -> Iterator[Cell]:
+    """The cells of `findings`, one after the other."""
+    return (cell for found in findings(folder, first) for cell in found.cells)
 
 
 def mean(arm: Arm, strength: float) -> Interval:
@@ -163,14 +179,18 @@ def summary(folder: Folder) -> dict[str, Any]:
     definition = folder.plan["definition"]
     ends = folder.ends()
     cells: dict[str, list[dict[str, Any]]] = {}
+    spans: dict[str, list[dict[str, Any]]] = {}
     first = arms(folder, whole=False) if definition["claims"] else None
-    for cell in rows(folder, first):
-        low, estimate, high = cell.interval
-        one = {"noise": cell.noise, "strength": cell.strength, "mean": estimate, "low": low, "high": high}
-        one |= {"sd_over_chips": cell.spread, "validation_mean": cell.validation}
-        one |= {"share_of_chips_that_reach": cell.reached, "seeds": cell.seeds, "chips": cell.chips}
-        cells.setdefault(cell.arm, []).append(one)
-    whole = [arm for arm in first or () if len(arm.test) == len(definition["seeds"])]
+    for found in findings(folder, first):
+        for cell in found.cells:
+            low, estimate, high = cell.interval
+            one = {"noise": cell.noise, "strength": cell.strength, "mean": estimate, "low": low, "high": high}
+            one |= {"sd_over_chips": cell.spread, "validation_mean": cell.validation}
+            one |= {"share_of_chips_that_reach": cell.reached, "seeds": cell.seeds, "chips": cell.chips}
+            cells.setdefault(cell.arm, []).append(one)
+        if found.whole is not None:
+            spans.setdefault(found.arm, []).append(found.whole.plain())
+    complete = [arm for arm in first or () if len(arm.test) == len(definition["seeds"])]
     return {
         "study": definition["name"],
         "title": definition["title"],
@@ -181,12 +201,13 @@ def summary(folder: Folder) -> dict[str, Any]:
         "seeds": definition["seeds"],
         "jobs": {end: sum(ends.get(job.name) == end for job in folder.jobs) for end in ENDS}
         | {"all": len(folder.jobs)},
-        "claims": {one.claim: one.plain() for one in conclude(folder, whole)} if whole else {},
+        "claims": {one.claim: one.plain() for one in conclude(folder, complete)} if complete else {},
         "arms": [
             {
                 **{key: arm[key] for key in ("name", "method", "role")},
                 "recipe": _portable(arm["recipe"]),
                 "results": cells.get(arm["name"], []),
+                "over_range": spans.get(arm["name"], []),
             }
             for arm in definition["arms"]
         ],
