@@ -38,7 +38,19 @@ if TYPE_CHECKING:
     from .scores import Score, accuracy, cross_entropy
     from .statistics import Difference, Interval
     from .streams import Draw, Noise
-    from .strengths import Constant, Cosine, Linear, Quadratic, Reversed, Schedule, Steps, WarmupHold
+    from .strengths import (
+        Auto,
+        Constant,
+        Controller,
+        Cosine,
+        Linear,
+        Quadratic,
+        Reversed,
+        Schedule,
+        Seen,
+        Steps,
+        WarmupHold,
+    )
     from .tasks import Task
     from .training import Hardener, load_weights, save_weights
 
@@ -47,9 +59,11 @@ _HOMES = {
     "ASAM": "objectives",
     "Array": "arrays",
     "Audit": "auditing",
+    "Auto": "strengths",
     "ChipYield": "certificates",
     "Chips": "measuring",
     "Constant": "strengths",
+    "Controller": "strengths",
     "Corruption": "corruptions",
     "Cosine": "strengths",
     "Difference": "statistics",
@@ -80,6 +94,7 @@ _HOMES = {
     "Schedule": "strengths",
     "Score": "scores",
     "Scores": "measuring",
+    "Seen": "strengths",
     "Steps": "strengths",
     "Task": "tasks",
     "Uniform": "corruptions",
@@ -114,9 +129,11 @@ __all__ = [
     "SAM",
     "Array",
     "Audit",
+    "Auto",
     "ChipYield",
     "Chips",
     "Constant",
+    "Controller",
     "Corruption",
     "Cosine",
     "Difference",
@@ -145,6 +162,7 @@ __all__ = [
     "Schedule",
     "Score",
     "Scores",
+    "Seen",
     "Steps",
     "Task",
     "Uniform",

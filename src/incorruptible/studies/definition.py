@@ -31,6 +31,7 @@ __all__ = ["Claim", "Design", "Study", "load", "shipped"]
 _TOP = ("title", "question", "seeds", "recipe", "arms", "test", "selection", "claims", "shown")
 _ARM = ("name", "method", "role", "each", "probe")
 _SINGLE = ("task", "start", "seed", "probe")  # of a recipe: not for lists
+_LISTS = ("checkpoints",)  # of a recipe: lists themselves
 
 
 @dataclass(frozen=True)
@@ -316,7 +317,7 @@ class _Reader:
             if not listed:
                 self.fault((*path, "each", key), "an empty list makes no arm")
         for key, value in entry.items():
-            if isinstance(value, list):
+            if isinstance(value, list) and key not in _LISTS:
                 if key in _SINGLE:
                     self.fault((*path, key), "one value is needed here, not a list")
                 elif not value:

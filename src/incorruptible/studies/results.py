@@ -15,7 +15,7 @@ from ..strengths import parse as parse_strength
 from ..strengths import peak
 from . import ranges
 from .evidence import Arm, Judgement, Lacking, Row, Verdict, difference
-from .folder import ENDS, End, Folder, Job
+from .folder import ENDS, End, Folder, Job, at_checkpoint
 from .ranges import Whole
 from .rules import CATALOGUE as RULES
 
@@ -88,17 +88,18 @@ def arms(folder: Folder, noise: int = 0, *, whole: bool = True, table: bool = Fa
         jobs = sorted((job for job in folder.jobs if job.arm == place), key=lambda job: job.seed)
         done = [job for job in jobs if ends.get(job.name) == "finished"]
         if len(done) >= (len(jobs) if whole else 2):
-            found.append(_arm(folder, design, done, noise, table))
+            places = (None, *design["recipe"].get("checkpoints", ()))
+            found += [_arm(folder, design, done, noise, table, at) for at in places]
     return found
 
 
-def _arm(folder: Folder, design: dict[str, Any], jobs: Sequence[Job], noise: int, table: bool) -> Arm:
+def _arm(folder: Folder, design: dict[str, Any], jobs: Sequence[Job], noise: int, table: bool, at: float | None) -> Arm:
     outcomes = [folder.outcome(job, "finished") for job in jobs]
 
     def read(part: str) -> list[dict[str, Any]]:
         if f"{noise} {part}" not in folder.plan["plans"]:
             return []
-        files = [outcome["measures"][f"{noise} {part}"] for outcome in outcomes]
+        files = [outcome["measures"][at_checkpoint(f"{noise} {part}", at)] for outcome in outcomes]
         return [records.read_arrays(folder.home / name, digest) for name, digest in files]
 
     def stack(found: Sequence[dict[str, Any]], what: str) -> Any:
@@ -106,10 +107,10 @@ def _arm(folder: Folder, design: dict[str, Any], jobs: Sequence[Job], noise: int
 
     test, validation = read("test"), read("validation")
     train = [] if table else read("train")
-    runs = [] if table else [records.read(folder.trained(job) / "run.json") for job in jobs]
+    runs = [] if table or at is not None else [records.read(folder.trained(job) / "run.json") for job in jobs]
     schedule = design["recipe"]["strength"]
     return Arm(
-        name=design["name"],
+        name=at_checkpoint(design["name"], at),
         kind=design["method"],
         schedule=schedule.split(":")[0].split("(")[0],
         peak=peak(parse_strength(schedule)),
@@ -122,9 +123,10 @@ def _arm(folder: Folder, design: dict[str, Any], jobs: Sequence[Job], noise: int
         train=stack(train, "score").mean(2) if train else None,
         metrics=tuple(run["metrics"] for run in runs),
         at_peak=tuple(run["at_peak"] for run in runs),
-        role=design["role"],
+        role=design["role"] if at is None else "checkpoint",
         sign=_sign(folder),
         unit="points" if folder.plan["score"]["unit"] == "fraction" else folder.plan["score"]["unit"],
+        task=design["recipe"]["task"],
     )
 
 
@@ -208,6 +210,11 @@ def summary(folder: Folder) -> dict[str, Any]:
                 "recipe": _portable(arm["recipe"]),
                 "results": cells.get(arm["name"], []),
                 "over_range": spans.get(arm["name"], []),
+                "checkpoints": [
+                    {"at": at, "results": cells.get(name, []), "over_range": spans.get(name, [])}
+                    for at in arm["recipe"].get("checkpoints", ())
+                    for name in (at_checkpoint(arm["name"], at),)
+                ],
             }
             for arm in definition["arms"]
         ],

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from types import FrameType
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..errors import Mistake, disk_failed
 from ..leases import Lease, Leases
 from ..recipes import parse
 from ..runs import Left, Plan, Run, measured, measures, train
-from .folder import Folder, Job
+from .folder import Folder, Job, at_checkpoint
 from .planning import Tasks
 
 __all__ = ["Leaving", "leaving", "work"]
@@ -157,12 +158,12 @@ def _do(folder: Folder, job: Job, lease: Lease, tasks: Tasks, device: str, leave
         return
     lease.progressed()
     arrays: dict[str, list[str]] = {}
-    for key, plan in folder.plan["plans"].items():
+    for (key, plan), at in product(folder.plan["plans"].items(), (None, *recipe.checkpoints)):
         one = Plan(**plan)
         lease.note(measuring=one.part)
-        measured(run, one, task, threads=threads, device=device, leave=leave)
-        file = measures(run, one, task)[1]
-        arrays[key] = [str(file.relative_to(folder.home)), records.checksum(file)]
+        measured(run, one, task, at=at, threads=threads, device=device, leave=leave)
+        file = measures(run, one, task, at)[1]
+        arrays[at_checkpoint(key, at)] = [str(file.relative_to(folder.home)), records.checksum(file)]
         lease.progressed()
     found = {
         "run": job.run,
@@ -174,7 +175,7 @@ def _do(folder: Folder, job: Job, lease: Lease, tasks: Tasks, device: str, leave
 
 
 def _files(folder: Folder, run: Run) -> dict[str, str]:
-    files = (run.folder / "run.json", run.weights)
+    files = (run.folder / "run.json", *map(run.file, (None, *run.recipe.checkpoints)))
     return {str(file.relative_to(folder.home)): records.checksum(file) for file in files}
 
 
