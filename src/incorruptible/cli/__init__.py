@@ -12,6 +12,7 @@ from ..errors import Mistake, Mistakes, disk_failed
 from .audit import audit
 from .catalogue import list_
 from .demo import demo
+from .landscape import landscape
 from .measure import measure
 from .options import Debug
 from .report import figures, report
@@ -43,6 +44,7 @@ app.command()(report)
 app.command()(train)
 app.command()(measure)
 app.command()(audit)
+app.command()(landscape)
 app.command("list")(list_)
 
 

@@ -55,10 +55,11 @@ def sharpness(
     s^2 tr(M H M) / 2 to second order, and no step of length rho in units of m by more than rho^2 top / 2 beyond its slope.
 
     The top eigenvalue is the largest Ritz value of Lanczos' iteration, orthogonalised in full (it keeps up to `iterations`
-    vectors of the size of the weights), until it lies within `tolerance` of an eigenvalue, in proportion. The trace is
-    Hutchinson's (1990, doi 10.1080/03610919008812866): E z'Hz = tr H for z of independent signs, so it is unbiased; its
-    variance is twice the sum of squares off the diagonal. As a tool for networks: PyHessian, arXiv 1912.07145. The model keeps
-    its mode: in training mode the batch's own statistics are differentiated through, and dropout is one fixed mask.
+    vectors of the size of the weights), until it lies within `tolerance` of an eigenvalue, in proportion to the largest
+    one's size. The trace is Hutchinson's (1990, doi 10.1080/03610919008812866): E z'Hz = tr H for z of independent signs,
+    so it is unbiased; its variance is twice the sum of squares off the diagonal. As a tool for networks: PyHessian, arXiv
+    1912.07145. The model keeps its mode: in training mode the batch's own statistics are differentiated through, and
+    dropout is one fixed mask.
     Raises `Mistake` where nothing is trainable, for a scale without arrays, and for a curvature that is not finite.
 
     >>> model = nn.Linear(2, 1, bias=False)
@@ -70,7 +71,7 @@ def sharpness(
     if arrays is None:
         if scale is not None:
             raise Mistake(f"scale {scale!r} belongs to arrays: give arrays=select(model), or no scale.")
-        names = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        names: list[tuple[str, Tensor]] = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         metric: list[Tensor | float] = [1.0] * len(names)
     else:
         live = [array for array in arrays if array.parameter.requires_grad]
@@ -86,7 +87,9 @@ def sharpness(
         signs = (_signs(shapes, Draw(seed, "trace", k)) for k in range(draws))
         squares = [float((z.double() * product(z).double()).sum()) for z in signs]
     if not (math.isfinite(top) and all(map(math.isfinite, squares))):
-        raise Mistake("the curvature is not finite at these weights: has training diverged, or is the loss infinite there?")
+        raise Mistake(
+            "the curvature is not finite at these weights: has training diverged, or is the loss infinite there?"
+        )
     error = float(np.std(squares, ddof=1) / math.sqrt(draws)) if draws > 1 else math.nan
     return Sharpness(top, residual, float(np.mean(squares)), error, used + draws, sum(p.numel() for _, p in names))
 
@@ -106,11 +109,11 @@ def _product(
     sizes = [p.numel() for p in parameters]
 
     def product(flat: Tensor) -> Tensor:
-        parts = [part.view_as(p) * m for part, p, m in zip(flat.split(sizes), parameters, metric, strict=True)]
+        parts = [part.view_as(p) * m for part, p, m in zip(torch.split(flat, sizes), parameters, metric, strict=True)]
         if not curved:  # a plane
             return torch.zeros_like(flat)
         found = torch.autograd.grad(
-            [slopes[k] for k in curved],  # type: ignore[misc]
+            [slopes[k] for k in curved],
             parameters,
             [parts[k] for k in curved],
             retain_graph=True,

@@ -114,9 +114,7 @@ def _direction(arrays: Sequence[Array], draw: Draw) -> Direction:
     return found
 
 
-def _at(
-    model: nn.Module, arrays: Sequence[Array], loss: Loss, batch: Any, *steps: tuple[float, Direction]
-) -> float:
+def _at(model: nn.Module, arrays: Sequence[Array], loss: Loss, batch: Any, *steps: tuple[float, Direction]) -> float:
     def moved(array: Array) -> Tensor:
         return array.value + sum(t * direction[array.name] for t, direction in steps)
 
