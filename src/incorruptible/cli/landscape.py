@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["landscape"]
 
 USUAL = "rwp(gaussian-filter-max)"
-LADDER = (1.0, 2.0, 4.0, 8.0)
+LOOKS = (0.5, 1.0, 2.0)  # of the run's peak: where to look
+TRIES = (0.5, 1.0, 2.0, 4.0, 8.0)  # and what to train at, until it fails
 
 
 def landscape(
@@ -32,7 +33,7 @@ def landscape(
     ] = None,
     strengths: Annotated[
         str | None,
-        typer.Option("--strengths", help="Constant ones: .1,.3,.6 [the run's peak, and 2, 4 and 8 times it]."),
+        typer.Option("--strengths", help="Constant ones: .1,.3,.6 [around the run's peak]."),
     ] = None,
     fail: Annotated[
         bool, typer.Option("--fail/--no-fail", help="Train at these strengths, until one fails, and ask why.")
@@ -73,7 +74,8 @@ def landscape(
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
         run, task, name = _target(target, weights)
     recipe = run.recipe if run is not None else None
-    through, chosen = _objective(recipe, objective), _strengths(recipe, objective, strengths)
+    through = _objective(recipe, objective)
+    chosen, tries = _strengths(recipe, objective, strengths)
     settings = Settings(
         through,
         chosen,
@@ -84,7 +86,7 @@ def landscape(
         surface,
         seed,
     )
-    tries = chosen if fail and run is not None else ()
+    tries = tries if fail and run is not None else ()
     folder = out if out is not None else run.folder / "landscape" if run is not None else None
     from .. import records
 
@@ -140,7 +142,10 @@ def _objective(recipe: Recipe | None, objective: str | None) -> str:
     return USUAL if recipe is None or recipe.objective == "plain" else recipe.objective
 
 
-def _strengths(recipe: Recipe | None, objective: str | None, strengths: str | None) -> tuple[float, ...]:
+def _strengths(
+    recipe: Recipe | None, objective: str | None, strengths: str | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Where to look, and what to train at."""
     from ..strengths import parse, peak
 
     if strengths is not None:
@@ -152,11 +157,12 @@ def _strengths(recipe: Recipe | None, objective: str | None, strengths: str | No
             raise Mistake(
                 f"--strengths {strengths!r}: numbers above 0 with commas between are needed, such as .1,.3,.6."
             )
-        return found
+        return found, found
     own = peak(parse(recipe.strength)) if recipe is not None else 0.0
     if objective is not None and (recipe is None or objective != recipe.objective):
         raise Mistake(f"--objective {objective}: at which strengths? Add --strengths, such as .1,.3,.6.")
-    return tuple(round((own or 0.1) * times, 12) for times in LADDER)
+    looks, tries = (tuple(round((own or 0.2) * times, 12) for times in each) for each in (LOOKS, TRIES))
+    return looks, tries
 
 
 def _budget(task: Task, budget: float | None) -> float | None:

@@ -98,14 +98,15 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def overrun_sentence(looks: Sequence[Record]) -> str | None:
     """Where the asked strength first runs above the tolerated one, in a sentence."""
-    over = [look for look in looks if look["tolerated"] is not None and (look["asked"] or 0) > look["tolerated"]]
-    if not looks or looks[0]["tolerated"] is None or not any(look["asked"] for look in looks):
+    within = [look for look in looks if look["tolerated"]]  # before, even the clean loss is beyond the budget
+    if not within or not any(look["asked"] for look in looks):
         return None
+    over = [look for look in within if look["asked"] > look["tolerated"]]
     if not over:
-        return "Its strength never runs above what the network tolerates."
+        return f"From step {within[0]['step']} on the network tolerates the strength that training asks for."
     first = over[0]
     return (
-        f"Its strength is above what the network tolerates at {len(over)} of {len(looks)} looks, first at step "
+        f"Training asks for more than the network tolerates at {len(over)} of {len(within)} looks, first at step "
         f"{first['step']} (epoch {first['epoch']:g}): {first['asked']:.3g} asked, {first['tolerated']:.3g} tolerated."
     )
 

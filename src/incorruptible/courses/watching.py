@@ -130,7 +130,7 @@ class Watched(Fit):
         gaussian = isinstance(getattr(self.through, "corruption", None), Gaussian) and self.through.passes == 1
         return strength**2 * trace / 2 if gaussian else None
 
-    def _tolerated(self, objective: str, top: float, halvings: int = 7) -> float:
+    def _tolerated(self, objective: str, top: float) -> float:
         assert self.settings.budget is not None
         return tolerated(
             self.model,
@@ -142,7 +142,7 @@ class Watched(Fit):
             draws=4,
             seed=self.settings.seed,
             top=top,
-            halvings=halvings,
+            halvings=12,
         )
 
     def slices(self) -> dict[str, Any]:
@@ -169,7 +169,7 @@ class Watched(Fit):
             objective = objectives.parse(text)
             reach = top / 4
             if self.settings.budget is not None:
-                reach = 2 * self._tolerated(text, top, halvings=12) or reach
+                reach = 2 * self._tolerated(text, top) or reach
             found = along(
                 self.model,
                 arrays,
