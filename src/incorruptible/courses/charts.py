@@ -14,6 +14,7 @@ from ..mechanism import NOISY, VANISHING, before_stall, probes
 __all__ = ["charts"]
 
 Record = Mapping[str, Any]
+RATIOS = 3.0  # larger ratios are drawn here: what is asked is whether they are small
 
 
 def charts(record: Record) -> list[Chart]:
@@ -41,11 +42,16 @@ def _floats(values: Sequence[Any]) -> NDArray[np.float64]:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _over(record: Record, measure: str) -> list[Line]:
-    """That measure of the gradient over training, one curve for each strength."""
+def _over(record: Record, measure: str, ceiling: float = np.inf) -> list[Line]:
+    """That measure over training, one curve for each strength; nothing where nothing is perturbed."""
     looks = record["looks"]
     steps = [look["step"] for look in looks]
-    curves = [Line(steps, _floats([look["at"][name][measure] for look in looks]), name) for name in looks[0]["at"]]
+
+    def values(name: str) -> NDArray[np.float64]:
+        seen = [look["at"][name] for look in looks]
+        return np.minimum(ceiling, _floats([one[measure] if one["strength"] > 0 else None for one in seen]))
+
+    curves = [Line(steps, values(name), name) for name in looks[0]["at"]]
     return [line for line in curves if np.isfinite(line.points[1]).any()]
 
 
@@ -59,11 +65,11 @@ def _gradient(record: Record) -> Chart:
     return Lines(
         "gradient",
         f"The gradient under {record['objective']}, over training",
-        {title: _over(record, measure) for measure, title in measures.items()},
+        {title: _over(record, measure, RATIOS) for measure, title in measures.items()},
         "optimiser step",
         ["ratio", "ratio", "cosine", "share"],
         caption=f"strengths: the schedule's ({record['schedule']}) and constant ones, looked at on one and the same training; "
-        f"{_about(record)}; signal / noise is at most 1e6",
+        f"{_about(record)}; ratios above {RATIOS:g} are drawn at {RATIOS:g}",
         alt="Size, signal to noise and direction of the gradient at perturbed weights, over training, for each strength.",
         log_x=True,
         share_y=False,
@@ -74,10 +80,14 @@ def _gradient(record: Record) -> Chart:
 def _uneven(record: Record) -> Chart:
     measures = {
         "perturbed_loss": ("perturbed training loss", "loss (nats)"),
-        "loss_variation": ("how far draws differ", "sd / mean of the loss over draws"),
-        "steepness": ("how far the slope misleads", "rise / rise that the slope foresees"),
+        "loss_variation": ("how far draws differ", "sd / mean over draws"),
+        "steepness": ("how far the slope misleads", "rise / what the slope foresees"),
     }
-    panels = {title: (_over(record, measure), unit) for measure, (title, unit) in measures.items()}
+    ceiling = 2 * record["reference"] if record["reference"] else np.inf
+    panels = {
+        title: (_over(record, measure, ceiling if measure == "perturbed_loss" else np.inf), unit)
+        for measure, (title, unit) in measures.items()
+    }
     panels = {title: pair for title, pair in panels.items() if pair[0]}
     return Lines(
         "unevenness",
@@ -85,7 +95,8 @@ def _uneven(record: Record) -> Chart:
         {title: curves for title, (curves, _) in panels.items()},
         "optimiser step",
         [unit for _, unit in panels.values()],
-        caption=_about(record),
+        caption=_about(record)
+        + ("; losses beyond twice a constant predictor's are drawn there" if record["reference"] else ""),
         alt="Perturbed loss and its coefficient of variation over draws, over training, for each strength.",
         log_x=True,
         share_y=False,
