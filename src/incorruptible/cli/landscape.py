@@ -93,6 +93,7 @@ def landscape(
     checksum = run.record["weights"] if run is not None else None if weights is None else records.checksum(weights)
     question = asked(settings, checksum, tries)
     record = None if folder is None or force else found_before(folder, question)
+    known, written = record is not None, []
     if record is None:
         _free(folder, out, force)
         with progress("landscape") as bar, redirect_stdout(sys.stderr):
@@ -103,7 +104,8 @@ def landscape(
                 record = of_weights(task, name, weights, settings, device=device_of(device), seed=seed)
         record = records.plain(record)
     assert record is not None
-    written = [] if folder is None else keep(record, folder)
+    if folder is not None and not known:
+        written = keep(record, folder)
     if json_:
         put_json(record)
     else:
@@ -111,7 +113,8 @@ def landscape(
     if folder is None:
         say("next: --out FOLDER keeps the record and draws slices and surface")
     else:
-        say(f"figures: {', '.join(path.name for path in written[1:])} in {folder}")
+        what = ", ".join(path.name for path in written[1:]) if written else "as they were drawn before"
+        say(f"figures: {what}, in {folder}")
 
 
 def _target(target: str, weights: Path | None) -> tuple[Any, Task, str]:

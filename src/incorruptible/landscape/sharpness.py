@@ -131,26 +131,26 @@ def _top(
     """The largest Ritz value, the norm of its residual, and the products that it took."""
     start = Draw(seed, "lanczos", 0)
     vector = torch.cat([start.of(name).normal(like).to(like.dtype).flatten() for name, like in shapes])
-    basis = [vector / vector.norm()]
+    most = min(iterations, len(vector))
+    basis = torch.empty(most, len(vector), dtype=vector.dtype, device=vector.device)
+    basis[0] = vector / vector.norm()
     diagonal: list[float] = []
     beside: list[float] = []
-    while True:
-        image = product(basis[-1])
-        diagonal.append(float(basis[-1].double() @ image.double()))
+    for done in range(1, most + 1):
+        image = product(basis[done - 1])
+        diagonal.append(float(basis[done - 1].double() @ image.double()))
         for _ in range(2):  # once is not enough in floating point
-            for other in basis:
-                image = image - (other.double() @ image.double()).to(image.dtype) * other
+            image = image - basis[:done].T @ (basis[:done] @ image)
         beta = float(image.double().norm())
         if not (math.isfinite(diagonal[-1]) and math.isfinite(beta)):
-            return math.nan, math.nan, len(diagonal)
-        tridiagonal = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
-        values, vectors = np.linalg.eigh(tridiagonal)
-        top, residual = float(values[-1]), beta * abs(float(vectors[-1, -1]))
-        size = float(np.abs(values).max())
-        if residual <= tolerance * size or beta <= 1e-6 * size or len(diagonal) >= min(iterations, len(vector)):
-            return top, residual, len(diagonal)
+            return math.nan, math.nan, done
+        values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1))
+        top, residual, size = float(values[-1]), beta * abs(float(vectors[-1, -1])), float(np.abs(values).max())
+        if residual <= tolerance * size or beta <= 1e-6 * size or done == most:
+            break
         beside.append(beta)
-        basis.append(image / beta)
+        basis[done] = image / beta
+    return top, residual, done
 
 
 def _signs(shapes: Sequence[tuple[str, Tensor]], draw: Draw) -> Tensor:
