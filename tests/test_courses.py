@@ -340,6 +340,8 @@ def test_the_verb_on_weights(type_: Type, run: Run, tmp_path: Path) -> None:
         (["RUN", "--objective", "smm"], "Did you mean 'sam'?"),
         (["RUN", "--objective", "sam"], "at which strengths?"),
         (["RUN", "--budget", "0"], "--budget 0: a loss above 0"),
+        (["RUN", "--surface", "4"], "an odd number from 3 on"),
+        (["RUN", "--surface", "1"], "an odd number from 3 on"),
         (["RUN", "--out", "FILE"], "a folder is needed"),
         (["RUN", "--draws", "1"], "--draws"),
     ],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import Mistake
-from .options import Debug, Device, Force, Json, Seed, Weights
+from .options import Debug, Force, Json, Seed, Weights
 from .targets import device_of, is_run
 from .terminal import progress, put, put_json, say
 
@@ -47,13 +47,15 @@ def landscape(
         float | None,
         typer.Option("--budget", help="Loss up to which a strength is tolerated [half a constant predictor's]."),
     ] = None,
-    surface: Annotated[int, typer.Option("--surface", help="Points a side of the surface; 0: none.", min=0)] = 21,
+    surface: Annotated[
+        int, typer.Option("--surface", help="Points a side of the surface, an odd number; 0: none.", min=0)
+    ] = 21,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder for the record and the figures [landscape in the run's folder]."),
     ] = None,
     seed: Seed = 0,
-    device: Device = "cpu",
+    device: Annotated[str, typer.Option("--device", help="Where weights are looked at; a run keeps its own.")] = "cpu",
     json_: Json = False,
     force: Force = False,
     debug: Debug = False,
@@ -66,6 +68,8 @@ def landscape(
     """
     if is_run(target) and weights is not None:
         raise Mistake("--weights goes with a task; a run has weights of its own.")
+    if surface and (surface < 3 or surface % 2 == 0):
+        raise Mistake(f"--surface {surface}: an odd number from 3 on is needed, so that the weights lie on it, or 0.")
     if out is not None and out.exists() and not out.is_dir():
         raise Mistake(f"--out {out}: a folder is needed.")
     from ..courses.surveying import asked, found_before, keep, of_run, of_weights

@@ -195,28 +195,32 @@ def _surface(record: Record) -> Chart:
 
 def _failing(record: Record) -> Chart:
     failing = record["failing"]
-    panels: dict[str, list[Line]] = {
-        "norm of mean g / norm of g0": [],
-        "signal / noise": [],
-        "clean training accuracy": [],
+    measures = {
+        "norm of mean g / norm of g0": "mean_ratio",
+        "signal / noise": "signal_to_noise",
+        "norm of mean g": "mean_norm",
+        "clean training accuracy": "clean_accuracy",
     }
+    panels: dict[str, list[Line]] = {title: [] for title in measures}
     for arm in failing["arms"]:
         seen = probes(arm["course"])
-        steps = [one["step"] for one in seen]
         at, step = before_stall([arm["course"]])
         mark = at if step is not None and arm["word"] != "no failure" else None
-        for title, name in zip(panels, ("mean_ratio", "signal_to_noise", "clean_accuracy"), strict=True):
-            values = _floats([one[f"probe_{name}"] for one in seen])
-            panels[title].append(Line(steps, values, f"{arm['strength']:g}: {arm['word']}", mark=mark))
+        found = {name: _floats([one.get(f"probe_{name}") for one in seen]) for name in measures.values()}
+        found["mean_norm"] = found["mean_ratio"] * _floats([one["probe_clean_norm"] for one in seen])
+        for title, name in measures.items():
+            line = Line([one["step"] for one in seen], found[name], f"{arm['strength']:g}: {arm['word']}", mark=mark)
+            panels[title].append(line)
     return Lines(
         "failing",
         f"Trainings at constant strengths of {failing['objective']}, until one fails",
         panels,
         "optimiser step",
-        ["ratio", "ratio", "fraction"],
+        ["ratio", "ratio", "nats per unit", "fraction"],
         caption=f"rings: the last probe before the stall; vanishing is a ratio under {VANISHING:g} there that clipping does not "
         f"cure, variance a signal / noise under {NOISY:g} that it cures; {_about(record)}",
         alt="The gradient of trainings at constant strengths; the ring marks where the failing one is judged.",
         log_x=True,
         share_y=False,
+        columns=2,
     )

@@ -18,6 +18,15 @@ COLUMNS = {
     "loss_variation": "varies",
     "steepness": "steep",
 }
+LEGEND = {
+    "loss": "perturbed training loss",
+    "Eg/g0": "norm of the mean gradient over the clean one's",
+    "S/N": "signal to noise",
+    "dead": "share of units that no image moves",
+    "varies": "sd over mean of the loss over draws",
+    "steep": "rise of the loss over what the slope foresees",
+    "quadratic": "the rise that the Hessian foresees",
+}
 
 
 def tables(record: Record) -> str:
@@ -55,11 +64,9 @@ def tables(record: Record) -> str:
             [f"Tolerated there: {last['tolerated']:.3g} (perturbed loss up to {record['budget']:.3g} nats)."]
             * (last["tolerated"] is not None)
         ),
-        "clean, loss: clean and perturbed training loss; Eg/g0: norm of the mean gradient over the clean one's; S/N: signal to "
-        "noise; varies: sd over mean of the loss over draws; steep: rise over what the slope foresees; quadratic: what the "
-        "Hessian foresees.",
     ]
-    return "\n".join(lines)
+    shown = {word for line in lines for word in line.split()}
+    return "\n".join([*lines, "; ".join(f"{name}: {what}" for name, what in LEGEND.items() if name in shown) + "."])
 
 
 def _with(found: Record) -> str:
