@@ -235,6 +235,7 @@ ARM = {
     "epoch": 12.0,
     "ratio": 1.18,
     "signal": 0.27,
+    "norm": 3.0,
     "cosine": 0.8,
     "dead": 0.02,
     "restored": True,
@@ -247,7 +248,7 @@ ARM = {
         (
             {},
             "rwp at 0.6: 71.0% clean against 97.0%: fails; at step 96 (epoch 12), before the stall: mean gradient 1.18 of the "
-            "clean one, signal to noise 0.27, cosine 0.80, 2% dead units; clipped: 95.0%, which restores it: variance.",
+            "clean one, signal to noise 0.27, cosine 0.80, 2% dead units; clipping at 1 restores it (95.0%): variance.",
         ),
         ({"lost": 0.05, "score": 0.92}, "rwp at 0.6: 92.0% clean against 97.0%: does not fail."),
         ({"ratio": None, "cause": "the gradient is not finite"}, "fails; the gradient is not finite."),
@@ -255,7 +256,10 @@ ARM = {
             {"step": None, "word": "neither", "cause": "no probe"},
             "fails; no probe lies before the stall: mean gradient",
         ),
-        ({"restored": False, "word": "vanishing"}, "which does not restore it: vanishing."),
+        (
+            {"restored": False, "word": "vanishing", "norm": 0.2},
+            "clipping at 1, which norms of at most 0.20 hardly meet, does not restore it (95.0%): vanishing.",
+        ),
         (
             {"clipped_score": None, "restored": None, "word": "neither", "cause": "no twin"},
             "dead units: neither (no twin).",
@@ -271,6 +275,14 @@ def test_what_is_said_of_failing() -> None:
     found = {"objective": "rwp", "arms": [calm, ARM], "fails_from": 0.6}
     assert failing_sentence(found).startswith(
         "Training with rwp fails from 0.6 on (of 0.3, 0.6), stalling after step 96 (epoch 12), by gradient variance."
+    )
+    slow = {**ARM, "word": "neither", "signal": 0.5, "cause": "neither rule holds"}
+    assert "as they are defined (Eg/g0 1.18, S/N 0.50, clipping restores it)." in failing_sentence(
+        {**found, "arms": [calm, slow]}
+    )
+    early = {**slow, "step": None, "cause": "no probe lies before the stall"}
+    assert "from the first look on, by a mechanism that cannot be told: no probe lies" in failing_sentence(
+        {**found, "arms": [early]}
     )
     never = failing_sentence({"objective": "rwp", "arms": [calm], "fails_from": None})
     assert never == "Training does not fail at any of 0.3; look higher: --strengths 0.6."

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         parse,
         parse_sweep,
     )
-    from .landscape import Health, health, tolerated
+    from .landscape import Health, Sharpness, health, sharpness, tolerated
     from .measuring import Chips, Scores, measure, measure_all
     from .objectives import ASAM, RWP, RWPSAM, SAM, MixedRWP, Plain
     from .points import Objective, Point
@@ -76,6 +76,7 @@ _HOMES = {
     "Schedule": "strengths",
     "Score": "scores",
     "Scores": "measuring",
+    "Sharpness": "landscape",
     "Steps": "strengths",
     "Task": "tasks",
     "Uniform": "corruptions",
@@ -96,6 +97,7 @@ _HOMES = {
     "replaced": "arrays",
     "save_weights": "training",
     "select": "arrays",
+    "sharpness": "landscape",
     "tolerated": "landscape",
     "train": "runs",
 }
@@ -135,6 +137,7 @@ __all__ = [
     "Schedule",
     "Score",
     "Scores",
+    "Sharpness",
     "Steps",
     "Task",
     "Uniform",
@@ -156,6 +159,7 @@ __all__ = [
     "replaced",
     "save_weights",
     "select",
+    "sharpness",
     "tolerated",
     "train",
 ]

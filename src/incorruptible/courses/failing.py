@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Mistake
-from ..mechanism import FAILED, mechanism
+from ..mechanism import FAILED, mechanism, probes
 from ..recipes import Probe, Recipe
 from ..runs import Plan, Run, measured, train
 from ..scores import Score
@@ -109,6 +109,8 @@ class Trial:
             return {**found, "cause": "the gradient is not finite", "restored": restored, "course": metrics}
         for name in ("word", "cause", "step", "epoch", "cosine", "dead", "variation", "steepness", "restored"):
             found[name] = getattr(why, name)
+        norms = [one["probe_norm_ratio"] * one["probe_clean_norm"] for one in probes(metrics)]
+        found["norm"] = max(norms)  # the largest mean norm of g: clipping acts only where some are above its bound
         return {**found, "ratio": why.ratio.estimate, "signal": why.signal.estimate, "course": metrics}
 
     def _clips(self) -> bool:

@@ -136,7 +136,9 @@ def arm_sentence(objective: str, plain: float, arm: Record) -> str:
         f"{arm['cosine']:.2f}, {arm['dead']:.0%} dead units"
     )
     if arm["clipped_score"] is not None:
-        said += f"; clipped: {100 * arm['clipped_score']:.1f}%, which {'restores' if arm['restored'] else 'does not restore'} it"
+        idle = f", which norms of at most {arm['norm']:.2f} hardly meet," if arm["norm"] < 1 else ""
+        cure = "restores" if arm["restored"] else "does not restore"
+        said += f"; clipping at 1{idle} {cure} it ({100 * arm['clipped_score']:.1f}%)"
     return f"{said}: {arm['word']}{f' ({cause})' if (cause := arm['cause']) and arm['word'] == 'neither' else ''}."
 
 
@@ -159,8 +161,20 @@ def failing_sentence(failing: Record) -> str:
         )
     arm = failing["arms"][-1]
     when = "from the first look on" if arm["step"] is None else f"stalling after step {arm['step']}{_epoch(arm)}"
-    why = {"vanishing": "because the gradient vanishes", "variance": "by gradient variance"}
     return (
-        f"Training with {failing['objective']} fails from {failing['fails_from']:g} on (of {tried}), {when}, "
-        f"{why.get(arm['word'], 'by neither mechanism as defined: ' + arm['cause'])}. One seed; over seeds: a study."
+        f"Training with {failing['objective']} fails from {failing['fails_from']:g} on (of {tried}), {when}, {_why(arm)}. "
+        "One seed; over seeds: a study."
+    )
+
+
+def _why(arm: Record) -> str:
+    if arm["word"] == "vanishing":
+        return "because the gradient vanishes"
+    if arm["word"] == "variance":
+        return "by gradient variance"
+    if arm.get("ratio") is None or arm["step"] is None or arm["restored"] is None:
+        return f"by a mechanism that cannot be told: {arm['cause']}"
+    return (
+        f"and neither by a vanishing gradient nor by variance as they are defined (Eg/g0 {arm['ratio']:.2f}, S/N "
+        f"{arm['signal']:.2f}, clipping {'restores' if arm['restored'] else 'does not restore'} it)"
     )
