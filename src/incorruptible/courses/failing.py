@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -109,13 +110,18 @@ class Trial:
             return {**found, "cause": "the gradient is not finite", "restored": restored, "course": metrics}
         for name in ("word", "cause", "step", "epoch", "cosine", "dead", "variation", "steepness", "restored"):
             found[name] = getattr(why, name)
-        norms = [one["probe_norm_ratio"] * one["probe_clean_norm"] for one in probes(metrics)]
-        found["norm"] = max(norms)  # the largest mean norm of g: clipping acts only where some are above its bound
+        found["norm"] = _largest_norm(metrics)
         return {**found, "ratio": why.ratio.estimate, "signal": why.signal.estimate, "course": metrics}
 
     def _clips(self) -> bool:
         """Whether a clipped twin would be another recipe, and the tighter one."""
         return self.recipe.clip is None or self.recipe.clip > CLIP
+
+
+def _largest_norm(course: Sequence[dict[str, Any]]) -> float:
+    """The largest mean norm of g that was seen: clipping acts only where some norms are above its bound."""
+    pairs = [(one["probe_norm_ratio"], one["probe_clean_norm"]) for one in probes(course)]
+    return max((ratio * clean for ratio, clean in pairs if ratio is not None and clean is not None), default=math.inf)
 
 
 def failing(trial: Trial, objective: str, strengths: Sequence[float], run: Run) -> dict[str, Any]:
