@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -336,6 +337,41 @@ def test_the_verb_on_weights(type_: Type, run: Run, tmp_path: Path) -> None:
     said = type_("landscape", "digits", "--weights", run.weights, *QUICK)
     assert said.code == 0 and "At these weights" in said.out and "--out" in said.err
     assert list(tmp_path.iterdir()) == []
+
+
+OWN = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from incorruptible import Task
+
+x = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
+y = (x[:, 0] > x[:, 1]).long()
+
+
+def model():
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(0.1), nn.Linear(8, 2))
+
+
+task = Task(model, test=(x, y), train=DataLoader(TensorDataset(x, y), batch_size=32, shuffle=True))
+"""
+
+
+def test_the_verb_on_a_task_of_ones_own(type_: Type, tmp_path: Path) -> None:
+    """A loader, dropout, no reference loss and no validation data: the same bits, no budget, judged on test data."""
+    (tmp_path / "own.py").write_text(OWN)
+    looked = type_("landscape", "own.py:task", "--draws", 2)
+    assert looked.code == 0 and "At these weights" in looked.out
+    assert "no --weights came" in looked.err and "--budget NATS" in looked.err
+    trained = type_("train", "own.py:task", "--objective", "sam", "--strength", ".1", "--epochs", 2, "--json")
+    found = json.loads(trained.out)["folder"]
+    said = type_("landscape", found, "--draws", 2, "--surface", 0, "--json")
+    record = json.loads(said.out)
+    assert said.code == 0 and record["same_bits"] is True
+    assert record["task"] == "own.py:task" and record["failing"]["part"] == "test"
+    assert {look["tolerated"] for look in record["looks"]} == {None}
+    again = type_("landscape", found, "--draws", 2, "--surface", 0)
+    assert again.code == 0 and "own.py:task: 32 training images" in again.out.splitlines()[0]
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,8 @@ def _target(target: str, weights: Path | None) -> tuple[Any, Task, str]:
         )
     if weights is not None and not weights.is_file():
         raise Mistake(f"{weights}: no such file of weights.")
+    if weights is None:
+        say("incorruptible: no --weights came; these are the weights that model() makes.")
     return None, task, tasks.canonical(target)
 
 

@@ -74,7 +74,7 @@ def _about(task: Task, fit: Watched, settings: Settings, weights: str | None, fa
     unit = getattr(objective, "corruption", objective).unit
     return {
         "asked": asked(settings, weights, fail),
-        "task": task.name or "the task",
+        "task": task.name.replace("\\", "/").rpartition("/")[2] or "the task",
         "objective": settings.objective,
         "unit": unit,
         "scale": scale_in(objective),

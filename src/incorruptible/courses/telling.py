@@ -57,14 +57,12 @@ def tables(record: Record) -> str:
         lines += [f"{where}, {record['objective']}:", *_aligned([head, *body]), ""]
     noise = last["sharpness"]["noise"]
     weights = last["sharpness"]["weights"]
-    lines += [
+    lines.append(
         f"Sharpness there: top eigenvalue {weights['top']:.3g}, trace {_with(weights)}; per {record['scale']}: top "
-        f"{noise['top']:.3g}, trace {_with(noise)} nats.",
-        *(
-            [f"Tolerated there: {last['tolerated']:.3g} (perturbed loss up to {record['budget']:.3g} nats)."]
-            * (last["tolerated"] is not None)
-        ),
-    ]
+        f"{noise['top']:.3g}, trace {_with(noise)} nats."
+    )
+    if last["tolerated"] is not None:
+        lines.append(f"Tolerated there: {last['tolerated']:.3g} (perturbed loss up to {record['budget']:.3g} nats).")
     shown = {word for line in lines for word in line.split()}
     return "\n".join([*lines, "; ".join(f"{name}: {what}" for name, what in LEGEND.items() if name in shown) + "."])
 
