@@ -33,6 +33,7 @@ import tomllib
 ROOT = Path(__file__).resolve().parent.parent
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 STAMP = "incorruptible-ready.json"
+ORACLE = "curvlinops-for-pytorch"  # what the tests hold curvature against
 TELL_VERSION = "import sys; print(*sys.version_info[:2], sep='.')"
 
 
@@ -161,6 +162,14 @@ def install_torch(python: Path, version: str, choice: str) -> None:
     require(done, f"pip could not install torch {version}.")
 
 
+def oracles(extras: Set[str], pins: dict[str, str]) -> list[str]:
+    """What comes without its dependencies: curvlinops asks for backpack, that for torchvision, and that for a torch with CUDA.
+
+    What it does import is in the extra test; its test is skipped where it is not there.
+    """
+    return [f"{ORACLE}=={pins[ORACLE]}"] if extras & {"test", "dev"} and ORACLE in pins else []
+
+
 def set_up(folder: Path, python: Path, extras: set[str], venv: str, choice: str) -> None:
     pins = pinned(ROOT / "constraints.txt")
     if "torch" not in pins:
@@ -178,6 +187,9 @@ def set_up(folder: Path, python: Path, extras: set[str], venv: str, choice: str)
     say(f"installing {target}")
     done = pip_install(python, "-c", "constraints.txt", "-e", target)
     require(done, f"pip could not install {target} into {folder}.")
+    for one in oracles(extras, pins):
+        if pip_install(python, "--no-deps", one).returncode:
+            say(f"pip could not install {one}; the test that needs it is skipped")
 
 
 @contextlib.contextmanager

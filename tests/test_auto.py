@@ -33,19 +33,36 @@ def course(auto: Auto, losses: list[float]) -> list[State]:
 
 def test_it_climbs_at_full_rate_where_nothing_is_lost() -> None:
     states = course(QUIET, [0.0] * 1000)
-    assert states[600 - 1]["strength"] == pytest.approx(0.05 * math.exp(12 * 0.599))
+    assert states[600]["strength"] == pytest.approx(0.05 * math.exp(12 * 0.6))
 
 
 def test_it_holds_at_the_budget_and_falls_beyond_it() -> None:
-    budget = 0.3 * math.log(10)
-    assert QUIET.nats == pytest.approx(budget) == Auto(reference=math.log(10)).nats
-    ready: State = {"strength": 0.2, "reached": 0.2, "progress": 0.3, "below": 1.0}
+    budget = 0.35 * math.log(10) * (1 + math.cos(0.31 * math.pi)) / 2
+    assert QUIET.nats(0.31) == pytest.approx(budget) == Auto(reference=math.log(10)).nats(0.31)
+    ready: State = {"strength": 0.2, "half": 0.2, "progress": 0.29, "below": 1.0}
     held = QUIET.next(0.31, Seen(budget), ready)
     fallen = QUIET.next(0.31, Seen(2 * budget), ready)
     assert held["strength"] == pytest.approx(0.2)
-    assert fallen["strength"] == pytest.approx(0.2 * math.exp(-12 * 0.01))
+    assert fallen["strength"] == pytest.approx(0.2 * math.exp(-12 * 0.02))
     assert QUIET.next(0.31, Seen(math.nan), ready)["strength"] == fallen["strength"]
-    assert QUIET.next(0.31, Seen(1e9), ready)["loss"] == pytest.approx(4 * budget)  # one bad step is soon forgotten
+    assert QUIET.next(0.31, Seen(1e9), ready)["loss"] == pytest.approx(
+        4 * QUIET.nats(0)
+    )  # one bad step is soon forgotten
+
+
+def test_the_budget_falls_with_a_cosine_learning_rate() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 100)
+    for step in range(100):
+        assert QUIET.nats(step / 100) == pytest.approx(0.35 * math.log(10) * decay.get_last_lr()[0])
+        optimizer.step()
+        decay.step()
+    states = course(QUIET, [0.3] * 1000)  # a loss that stays: below the budget at first, above it at the end
+    strengths = [state["strength"] for state in states]
+    turn = strengths.index(max(strengths))
+    assert 0 < turn < 999 and states[-1]["strength"] < max(strengths)
+    assert QUIET.nats(turn / 1000) == pytest.approx(0.3, abs=0.01)
 
 
 def test_the_loss_is_averaged_over_two_percent_of_training() -> None:
@@ -62,14 +79,13 @@ def test_it_waits_until_the_loss_first_comes_below_the_budget() -> None:
     assert early[5]["strength"] == 0.05 < early[9]["strength"]
 
 
-def test_it_glides_down_in_a_straight_line() -> None:
-    states = course(QUIET, [0.0] * 1000)
-    top = states[599]["strength"]
-    assert [states[i]["strength"] for i in (600, 800, 1000)] == pytest.approx([top, top / 2, 0])
-    ends = course(Auto(classes=10, cap=0.2, end=0.1), [0.0] * 1000)
-    assert [ends[i]["strength"] for i in (600, 800, 1000)] == pytest.approx([0.2, 0.15, 0.1])
-    never = course(Auto(classes=10, end=9), [5.0] * 1000)  # what was not reached is not glided up to
-    assert never[1000]["strength"] == never[599]["strength"] < 0.05
+def test_a_known_test_strength_is_where_it_ends() -> None:
+    losses = [0.0] * 600 + [3.0] * 400
+    ends = course(Auto(classes=10, cap=0.2, end=0.1), losses)
+    assert max(state["strength"] for state in ends) == 0.2 and ends[1000]["strength"] == pytest.approx(0.1)
+    assert course(Auto(classes=10, cap=0.2), losses)[1000]["strength"] < 0.01
+    never = course(Auto(classes=10, end=9), [5.0] * 1000)  # what could not be borne at half is not asked for at the end
+    assert never[1000]["strength"] == never[499]["strength"] < 0.05
 
 
 @pytest.mark.parametrize("losses", [[0.0] * 50, [0.0] * 5 + [5.0] * 45, [math.inf] * 50])
@@ -89,8 +105,7 @@ def test_the_cap_holds_and_strengths_stay_plain(losses: list[float]) -> None:
         ("auto:classes=2.5", "whole number"),
         ("auto:reference=0", "above 0"),
         ("auto:classes=10:budget=-1", "above 0"),
-        ("auto:classes=10:turn=0", "share of training"),
-        ("auto:classes=10:turn=1.5", "share of training"),
+        ("auto:classes=10:rate=0", "above 0"),
         ("auto:classes=10:cap=0", "above 0"),
         ("auto:classes=10:cap=0.1:end=0.2", "from 0 to the cap"),
         ("auto:classes=10:peak=2", "peak"),
@@ -103,7 +118,7 @@ def test_refused(text: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "auto", [QUIET, Auto(reference=1.5), Auto(classes=3, cap=0.2, end=0.1), Auto(classes=2, budget=0.5, turn=1.0)]
+    "auto", [QUIET, Auto(reference=1.5), Auto(classes=3, cap=0.2, end=0.1), Auto(classes=2, budget=0.5, rate=8.0)]
 )
 def test_it_reads_what_it_writes(auto: Auto) -> None:
     assert parse(str(auto)) == auto

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -93,6 +94,43 @@ def test_a_stamp_vouches_for_fewer_extras_but_not_for_more(bootstrap: ModuleType
     assert not bootstrap.is_ready(stamp, "g", set())
     stamp.write_text('{"fingerprint": "f", "ext')
     assert not bootstrap.is_ready(stamp, "f", set())
+
+
+@pytest.mark.parametrize(
+    ("extras", "brought"),
+    [({"test"}, True), ({"dev"}, True), ({"report", "test", "dev"}, True), ({"report"}, False), (set(), False)],
+)
+def test_the_oracle_of_the_tests_comes_without_what_would_replace_torch(
+    bootstrap: ModuleType, extras: set[str], brought: bool
+) -> None:
+    pins = bootstrap.pinned(ROOT / "constraints.txt")
+    version = pins["curvlinops-for-pytorch"]
+    assert bootstrap.oracles(extras, pins) == ([f"curvlinops-for-pytorch=={version}"] if brought else [])
+    assert bootstrap.oracles(extras, {"torch": "2.13.0"}) == []
+    assert not {"backpack-for-pytorch", "torchvision"} & pins.keys()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_setting_up_brings_the_oracle_last_and_can_do_without(
+    bootstrap: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    fails: bool,
+) -> None:
+    calls: list[tuple[str, ...]] = []
+
+    def pip_install(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        calls.append(arguments)
+        return subprocess.CompletedProcess(arguments, int(fails and "--no-deps" in arguments), "")
+
+    monkeypatch.setattr(bootstrap, "pip_install", pip_install)
+    monkeypatch.setattr(bootstrap, "install_torch", lambda *_: calls.append(("torch",)))
+    bootstrap.set_up(tmp_path, Path(sys.executable), {"test"}, "none", "cpu")
+    torch, extras, oracle = calls
+    assert torch == ("torch",) and extras[-2:] == ("-e", ".[test]")
+    assert oracle[0] == "--no-deps" and oracle[1].startswith("curvlinops-for-pytorch==")
+    assert ("is skipped" in capsys.readouterr().err) is fails
 
 
 def test_what_a_killed_pip_left_is_taken_for_absent(bootstrap: ModuleType, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         parse,
         parse_sweep,
     )
-    from .landscape import Health, health, tolerated
+    from .landscape import Health, Sharpness, health, sharpness, tolerated
     from .measuring import Chips, Precise, Scores, measure, measure_all, measure_until
     from .objectives import ASAM, RWP, RWPSAM, SAM, MixedRWP, Plain
     from .points import Objective, Point
@@ -95,6 +95,7 @@ _HOMES = {
     "Score": "scores",
     "Scores": "measuring",
     "Seen": "strengths",
+    "Sharpness": "landscape",
     "Steps": "strengths",
     "Task": "tasks",
     "Uniform": "corruptions",
@@ -118,6 +119,7 @@ _HOMES = {
     "replaced": "arrays",
     "save_weights": "training",
     "select": "arrays",
+    "sharpness": "landscape",
     "tolerated": "landscape",
     "train": "runs",
 }
@@ -163,6 +165,7 @@ __all__ = [
     "Score",
     "Scores",
     "Seen",
+    "Sharpness",
     "Steps",
     "Task",
     "Uniform",
@@ -187,6 +190,7 @@ __all__ = [
     "replaced",
     "save_weights",
     "select",
+    "sharpness",
     "tolerated",
     "train",
 ]

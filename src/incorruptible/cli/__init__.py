@@ -13,6 +13,7 @@ from .audit import audit
 from .catalogue import list_
 from .certify import certify
 from .demo import demo
+from .landscape import landscape
 from .measure import measure
 from .options import Debug
 from .report import figures, report
@@ -45,6 +46,7 @@ app.command()(train)
 app.command()(measure)
 app.command()(certify)
 app.command()(audit)
+app.command()(landscape)
 app.command("list")(list_)
 
 

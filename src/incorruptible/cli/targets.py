@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..tasks import Task
 
-__all__ = ["check_part", "device_of", "target_of"]
+__all__ = ["check_part", "device_of", "is_run", "target_of"]
 
 _PARTS = ("test", "validation", "train")
 
@@ -41,6 +41,11 @@ def device_of(name: str) -> str:
     return name
 
 
+def is_run(target: str) -> bool:
+    """Whether `target` is meant as a folder, and not as a task's name."""
+    return Path(target).is_dir() or (os.sep in target and ".py:" not in target)
+
+
 def target_of(target: str, weights: Path | None, seed: int, untrained: bool = False) -> tuple[Task, nn.Module]:
     """The task and network that a run's folder, or a task with weights, stands for; `untrained` does without weights."""
     import torch
@@ -50,7 +55,7 @@ def target_of(target: str, weights: Path | None, seed: int, untrained: bool = Fa
     from ..streams import key
     from ..training import load_weights
 
-    if Path(target).is_dir() or (os.sep in target and ".py:" not in target):
+    if is_run(target):
         done = open_run(Path(target))
         task = done.task()
         model = done.model(task)

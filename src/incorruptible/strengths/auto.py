@@ -18,22 +18,22 @@ PATIENCE = 0.1  # of training: how long the first strength may wait for the loss
 
 @dataclass(frozen=True)
 class Auto:
-    """Climb under a loss budget, then glide down.
+    """Held at a loss budget that falls with the learning rate.
 
-    With B = budget * ln(classes), or budget * reference, and L the running mean of the perturbed loss over the last 2% of
-    training, until progress `turn`
+    With L the running mean of the perturbed loss over the last 2% of training, U the loss of a predictor that knows nothing, and
 
-        d ln s / dp = rate * clip((B - L) / B, -1, 1),
+        B(p) = budget * U * (1 + cos(pi p)) / 2,
 
-    from `first` on, which waits until L first comes below B (at most a tenth of training). From `turn` on the strength that
-    was reached falls in a straight line to 0 at the end. One scale for everything: the unit of the budget is the loss of a
-    predictor that knows nothing, so `classes` (ln of it, for balanced ones) or that loss itself, `reference`, must be given;
-    the initial loss would not do for fine-tuning.
+    the strength s goes, at progress p, by d ln s / dp = rate * clip((B - L) / B, -1, 1): up where the loss is below the budget,
+    down where it is above. It begins at `first`, and waits until L first comes below B, a tenth of training at most. U must be
+    given, by `classes` (U = ln classes, for balanced ones) or as `reference`: the initial loss would not do for fine-tuning.
 
-    Where the test strength is known, `cap` bounds the strength (twice the test strength, say), and `end` is where the glide
-    ends (the test strength itself). The strength is the objective's: a corruption's, or SAM's rho. Meant for a learning rate
-    that anneals (a cosine) and clipped gradients; the weights along the glide, from strong to weak, serve test noise from
-    strong to weak (`Recipe.checkpoints`). What was tried besides, and lost: docs/auto.md.
+    The budget falls as a cosine learning rate does, so training is hard while it can still learn and easy at the end: the
+    strength climbs to what the network can bear, then falls. The last weights do well under weak and medium noise, earlier ones
+    (`Recipe.checkpoints`) under strong noise. Where the test strength is known, `cap` bounds the strength (twice the test
+    strength, say), and from half of training on it does not fall below `end` (the test strength itself), or what it was at half
+    if that is less. The strength is the objective's: a corruption's, or SAM's rho. Meant for gradients clipped at 1. What was
+    tried besides, and lost: docs/auto.md.
 
     Raises `Mistake` for neither or both of `classes` and `reference`, and for values out of range.
 
@@ -48,10 +48,9 @@ class Auto:
     reference: float | None = None
     cap: float = math.inf
     end: float = 0.0
-    budget: float = 0.3
+    budget: float = 0.35
     first: float = 0.05
     rate: float = 12.0
-    turn: float = 0.6
 
     def __post_init__(self) -> None:
         if (self.classes is None) == (self.reference is None):
@@ -68,35 +67,34 @@ class Auto:
             raise Mistake(f"auto: cap {self.cap!r}: a strength above 0 is needed.")
         if not 0 <= self.end <= self.cap or self.end == math.inf:
             raise Mistake(f"auto: end {self.end!r}: a strength from 0 to the cap ({self.cap:g}) is needed.")
-        if not 0 < self.turn <= 1:
-            raise Mistake(f"auto: turn {self.turn!r}: a share of training, above 0 and at most 1, is needed.")
 
     def __str__(self) -> str:
         return write(self.name, self)
 
-    @property
-    def nats(self) -> float:
-        """The budget in the loss's own unit."""
-        return self.budget * (math.log(self.classes) if self.classes is not None else self.reference or math.nan)
+    def nats(self, progress: float) -> float:
+        """The budget at that progress, in the loss's own unit."""
+        unit = math.log(self.classes) if self.classes is not None else self.reference or math.nan
+        return self.budget * unit * (1 + math.cos(math.pi * progress)) / 2
 
     def start(self) -> State:
         """The state before the first step."""
         strength = min(self.first, self.cap)
-        return {"strength": strength, "reached": strength, "progress": 0.0, "below": 0.0}
+        return {"strength": strength, "half": strength, "progress": 0.0, "below": 0.0}
 
     def next(self, progress: float, seen: Seen, state: State) -> State:
-        """The state for the step at `progress`; a loss that is not finite counts as four budgets."""
-        budget, passed = self.nats, progress - state["progress"]
-        loss = min(seen.loss, 4 * budget) if math.isfinite(seen.loss) else 4 * budget
+        """The state for the step at `progress`; a loss above four first budgets, or not finite, counts as that."""
+        most, passed = 4 * self.nats(0.0), progress - state["progress"]
+        loss = min(seen.loss, most) if math.isfinite(seen.loss) else most
         before = state.get("loss", loss)
         average = before + min(1.0, passed / WINDOW) * (loss - before)
+        budget = max(self.nats(progress), 1e-9 * most)
         below = 1.0 if average < budget else state["below"]
-        reached = state["reached"]
-        if progress < self.turn and (below or progress > PATIENCE):
+        strength, half = state["strength"], state["half"]
+        if below or progress > PATIENCE:
             push = max(-1.0, min(1.0, (budget - average) / budget))
-            reached = min(self.cap, reached * math.exp(self.rate * passed * push))
-        strength = reached
-        if progress >= self.turn:
-            end = min(self.end, reached)
-            strength = end + (reached - end) * (1 - progress) / max(1e-12, 1 - self.turn)
-        return {"strength": strength, "reached": reached, "progress": progress, "below": below, "loss": average}
+            strength = min(self.cap, strength * math.exp(self.rate * passed * push))
+        if progress < 0.5:
+            half = strength
+        else:
+            strength = max(strength, min(self.end, half))
+        return {"strength": strength, "half": half, "progress": progress, "below": below, "loss": average}

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from ...statistics import agree, t_interval
+from ... import mechanism
+from ...mechanism import FAILED, probes
+from ...statistics import agree
 from ..evidence import Arm, Judgement, Lacking, Row, difference, named, numbers
 
 __all__ = ["FAILED", "Vanishing", "before_stall", "probes"]
 
-FAILED = 0.10  # an arm fails where it loses more than 10 points of clean accuracy to plain training
-VANISHING = 0.5
-NOISY = 0.3
-STALL = 0.05
+WORDS = {"vanishing": "supported", "variance": "contradicted"}
 
 
 @dataclass(frozen=True)
@@ -46,47 +42,21 @@ class Vanishing:
             arm, clipped = named(arms, name), named(arms, clipped_name)
             if not all(map(probes, arm.metrics)):
                 raise Lacking(f"the gradient instrument did not look at arm {name!r} during training (probe)")
-            lost = float((plain.accuracy(0) - arm.accuracy(0)).mean())
             gain = difference(clipped, arm, 0.0)
             restored = gain.interval.low > 0 and float((plain.accuracy(0) - clipped.accuracy(0)).mean()) <= FAILED
-            at, step = before_stall(arm)
-            seen = [probes(seed)[at] for seed in arm.metrics]
-            ratio = t_interval([one["probe_mean_ratio"] for one in seen])
-            signal = t_interval([one["probe_signal_to_noise"] for one in seen])
-            dead = float(np.mean([one["probe_dead"] for one in seen]))
-            cosine = float(np.mean([one["probe_cosine"] for one in seen]))
-            uneven = float(np.mean([one["probe_loss_variation"] for one in seen]))
-            steep = [one["probe_steepness"] for one in seen if one["probe_steepness"] is not None]
-            if lost <= FAILED:
-                word, cause = "undecided", "does not fail here"
-            elif step is None:
-                word, cause = "undecided", "no probe lies before the stall"
-            elif ratio.high < VANISHING and not restored:
-                word, cause = "supported", "the gradient vanishes"
-            elif ratio.low > VANISHING and signal.high < NOISY and restored:
-                word, cause = "contradicted", "gradient variance"
-            else:
-                word, cause = "undecided", "neither rule holds"
-            rise = f", rises {np.mean(steep):.2f} times as fast as its slope says" if steep else ""
+            found = mechanism.mechanism(arm.metrics, float((plain.accuracy(0) - arm.accuracy(0)).mean()), restored)
+            rise = f", rises {found.steepness:.2f} times as fast as its slope says" if found.steepness else ""
             note = (
-                f"{cause}; loses {100 * lost:.1f} points clean; at step {step}, before the stall: "
-                f"norm of mean g / norm of g0 {numbers(ratio)}, signal/noise {numbers(signal)}, cosine {cosine:.2f}, "
-                f"dead units {dead:.0%}, loss varies by {uneven:.1%} over draws{rise}; "
-                f"clipping {'restores' if restored else 'does not restore'} it"
+                f"{found.cause}; loses {100 * found.lost:.1f} points clean; at step {found.step}, before the stall: "
+                f"norm of mean g / norm of g0 {numbers(found.ratio)}, signal/noise {numbers(found.signal)}, "
+                f"cosine {found.cosine:.2f}, dead units {found.dead:.0%}, loss varies by {found.variation:.1%} over "
+                f"draws{rise}; clipping {'restores' if restored else 'does not restore'} it"
             )
+            word = WORDS.get(found.word, "undecided")
             rows.append(Row(title, f"{arm.peak:g}", clipped.name, arm.name, gain, word, note))
         return Judgement(agree([row.word for row in rows]), tuple(rows))
 
 
 def before_stall(arm: Arm) -> tuple[int, int | None]:
-    """Index and step of the last probe before mean clean training accuracy comes within 5 points of its best; step None
-    where the first probe is there already."""
-    course = np.mean([[float(one["probe_clean_accuracy"]) for one in probes(seed)] for seed in arm.metrics], axis=0)
-    stall = int(np.argmax(course >= course.max() - STALL))
-    at = max(0, stall - 1)
-    return at, int(probes(arm.metrics[0])[at]["step"]) if stall else None
-
-
-def probes(metrics: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The records at which the gradient instrument looked."""
-    return [one for one in metrics if "probe_mean_ratio" in one]
+    """Index and step of the arm's last probe before its stall; see `mechanism.before_stall`."""
+    return mechanism.before_stall(arm.metrics)

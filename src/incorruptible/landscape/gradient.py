@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .arrays import Array, replaced
-from .batchnorm import Statistics
-from .points import Grads, Objective, Point, walk
-from .streams import Draw
+from ..arrays import Array, replaced
+from ..points import Grads, Objective, Point, walk
+from ..streams import Draw
+from .probing import Loss, gradient, perturbed, untouched
 
 __all__ = ["Health", "health", "tolerated"]
 
-Loss = Callable[[nn.Module, Any], Tensor]
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Hardswish, nn.LeakyReLU, nn.ELU)
 
 
@@ -66,8 +64,8 @@ def health(
     mode; weights, gradients, running statistics and torch's generators are as before afterwards.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
-    with _untouched(model), _Dead(model) as dead:
-        clean_loss, g0 = _gradient(model, parameters, loss, batch)
+    with untouched(model), _Dead(model) as dead:
+        clean_loss, g0 = gradient(model, parameters, loss, batch)
         hits = float(accuracy(model, batch).detach().mean()) if accuracy is not None else math.nan
         visits = []
         total = torch.zeros_like(_flat(g0))
@@ -125,7 +123,7 @@ class _Visit:
         if point.share == 0:
             self.looked = True
             with replaced(self.arrays, point.values):
-                _, grads = _gradient(self.model, [a.parameter for a in self.climbing], self.loss_of, self.climb)
+                _, grads = gradient(self.model, [a.parameter for a in self.climbing], self.loss_of, self.climb)
             return {array.name: g for array, g in zip(self.climbing, grads, strict=True)}
         if point.values is not None and self.looked:  # <g0, e>, what the slope says of the step
             self.predicted += point.share * sum(
@@ -133,7 +131,7 @@ class _Visit:
             )
         self.dead.watching = point.values is not None or self.alone
         with replaced(self.arrays, point.values):
-            loss, grads = _gradient(self.model, self.parameters, self.loss_of, self.batch)
+            loss, grads = gradient(self.model, self.parameters, self.loss_of, self.batch)
         self.dead.watching = False
         self.gradient += point.share * _flat(grads)
         self.loss += point.share * loss
@@ -157,26 +155,14 @@ def tolerated(
 
     0 where even the clean loss is beyond the budget. Climbing objectives climb along the gradient of `batch` itself.
     """
-    trainable = [a.parameter for a in arrays if a.parameter.requires_grad]
-    names = [a.name for a in arrays if a.parameter.requires_grad]
 
     def within(strength: float) -> bool:
-        value = 0.0
+        found = (
+            perturbed(model, arrays, objective, strength, loss, batch, Draw(seed, "tolerated", k)) for k in range(draws)
+        )
+        return sum(found) / draws <= budget
 
-        def look(point: Point) -> Grads:
-            nonlocal value
-            with replaced(arrays, point.values):
-                if point.share == 0:
-                    return dict(zip(names, _gradient(model, trainable, loss, batch)[1], strict=True))
-                with torch.no_grad():
-                    value += point.share * float(loss(model, batch).mean())
-            return {}
-
-        for k in range(draws):
-            walk(objective(arrays, strength, Draw(seed, "tolerated", k)), look)
-        return value / draws <= budget
-
-    with _untouched(model):
+    with untouched(model):
         if not within(0.0):
             return 0.0
         if within(top):
@@ -186,27 +172,6 @@ def tolerated(
             middle = (low + high) / 2
             low, high = (middle, high) if within(middle) else (low, middle)
     return low
-
-
-@contextmanager
-def _untouched(model: nn.Module) -> Iterator[None]:
-    statistics = Statistics(model)
-    before = statistics.take()
-    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        statistics.put(before)
-
-
-def _gradient(model: nn.Module, parameters: Sequence[Tensor], loss: Loss, batch: Any) -> tuple[float, list[Tensor]]:
-    with torch.enable_grad():
-        value = loss(model, batch).mean()
-        grads = torch.autograd.grad(value, parameters, allow_unused=True)
-    return float(value.detach()), [
-        torch.zeros_like(p) if g is None else g.to_dense() for p, g in zip(parameters, grads, strict=True)
-    ]
 
 
 def _flat(grads: Sequence[Tensor]) -> Tensor:

@@ -1,0 +1,219 @@
+"""`incorruptible landscape`: the loss around a network, over training, and where training fails."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import Mistake
+from .options import Debug, Force, Json, Seed, Weights
+from .targets import device_of, is_run
+from .terminal import progress, put, put_json, say
+
+if TYPE_CHECKING:
+    from ..recipes import Recipe
+    from ..tasks import Task
+
+__all__ = ["landscape"]
+
+USUAL = "rwp(gaussian-filter-max)"
+LOOKS = (0.5, 1.0, 2.0)  # of the run's peak: where to look
+TRIES = (0.5, 1.0, 2.0, 4.0, 8.0)  # and what to train at, until it fails
+
+
+def landscape(
+    target: Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")],
+    weights: Weights = None,
+    objective: Annotated[
+        str | None, typer.Option("--objective", help=f"Through which to look [the run's own, or {USUAL}].")
+    ] = None,
+    strengths: Annotated[
+        str | None,
+        typer.Option("--strengths", help="Constant ones: .1,.3,.6 [around the run's peak]."),
+    ] = None,
+    fail: Annotated[
+        bool, typer.Option("--fail/--no-fail", help="Train at these strengths, until one fails, and ask why.")
+    ] = True,
+    every: Annotated[
+        int | None, typer.Option("--every", help="Look after every so many epochs [a tenth].", min=1)
+    ] = None,
+    images: Annotated[int, typer.Option("--images", help="Training images to look at; 0: all.", min=0)] = 2048,
+    draws: Annotated[int, typer.Option("--draws", help="Draws of each look.", min=2)] = 16,
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", help="Loss up to which a strength is tolerated [half a constant predictor's]."),
+    ] = None,
+    surface: Annotated[
+        int, typer.Option("--surface", help="Points a side of the surface, an odd number; 0: none.", min=0)
+    ] = 21,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for the record and the figures [landscape in the run's folder]."),
+    ] = None,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option("--device", help="Where weights are looked at; a run keeps its own.")] = "cpu",
+    json_: Json = False,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Look at the loss around a network: gradient, sharpness, slices; for a run over its training, and where that fails.
+
+    A run is trained again, to the same bits, and watched on the way; then its recipe is trained at constant strengths,
+    from weak to strong, until one fails, with a clipped twin that tells vanishing gradients from noisy ones. Those trainings
+    are kept beside the run.
+    """
+    if is_run(target) and weights is not None:
+        raise Mistake("--weights goes with a task; a run has weights of its own.")
+    if surface and (surface < 3 or surface % 2 == 0):
+        raise Mistake(f"--surface {surface}: an odd number from 3 on is needed, so that the weights lie on it, or 0.")
+    if out is not None and out.exists() and not out.is_dir():
+        raise Mistake(f"--out {out}: a folder is needed.")
+    from ..courses.surveying import asked, found_before, keep, of_run, of_weights
+    from ..courses.watching import Settings
+
+    with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
+        run, task, name = _target(target, weights)
+    recipe = run.recipe if run is not None else None
+    through = _objective(recipe, objective)
+    chosen, tries = _strengths(recipe, objective, strengths)
+    settings = Settings(
+        through,
+        chosen,
+        images,
+        draws,
+        every or max(1, recipe.epochs // 10 if recipe is not None else 1),
+        _budget(task, budget),
+        surface,
+        seed,
+    )
+    tries = tries if fail and run is not None else ()
+    folder = out if out is not None else run.folder / "landscape" if run is not None else None
+    from .. import records
+
+    checksum = run.record["weights"] if run is not None else None if weights is None else records.checksum(weights)
+    question = asked(settings, checksum, tries)
+    record = None if folder is None or force else found_before(folder, question)
+    known, written = record is not None, []
+    if record is None:
+        _free(folder, out, force)
+        with progress("landscape") as bar, redirect_stdout(sys.stderr):
+            tell = lambda what, done, of: bar(done, of, what)  # noqa: E731
+            if run is not None:
+                record = of_run(run, settings, fail=tries, task=task, tell=tell)
+            else:
+                record = of_weights(task, name, weights, settings, device=device_of(device), seed=seed)
+        record = records.plain(record)
+    assert record is not None
+    if folder is not None and not known:
+        written = keep(record, folder)
+    if json_:
+        put_json(record)
+    else:
+        _put(record)
+    if folder is None:
+        say("next: --out FOLDER keeps the record and draws slices and surface")
+    else:
+        what = ", ".join(path.name for path in written[1:]) if written else "as they were drawn before"
+        say(f"figures: {what}, in {folder}")
+
+
+def _target(target: str, weights: Path | None) -> tuple[Any, Task, str]:
+    from .. import tasks
+    from ..runs import open_run
+
+    if is_run(target):
+        run = open_run(Path(target))
+        return run, run.task(), run.recipe.task
+    task = tasks.load(target)
+    if weights is None and not tasks.is_user_task(target):
+        raise Mistake(
+            f"{target} has no weights yet: give --weights FILE, or a run's folder (incorruptible train {target})."
+        )
+    if weights is not None and not weights.is_file():
+        raise Mistake(f"{weights}: no such file of weights.")
+    if weights is None:
+        say("incorruptible: no --weights came; these are the weights that model() makes.")
+    return None, task, tasks.canonical(target)
+
+
+def _objective(recipe: Recipe | None, objective: str | None) -> str:
+    from ..objectives import parse
+
+    if objective is not None:
+        found = str(parse(objective))
+        if found == "plain":
+            raise Mistake(f"--objective plain perturbs nothing: give one that does, such as '{USUAL}' or sam.")
+        return found
+    return USUAL if recipe is None or recipe.objective == "plain" else recipe.objective
+
+
+def _strengths(
+    recipe: Recipe | None, objective: str | None, strengths: str | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Where to look, and what to train at."""
+    from ..strengths import parse, peak
+
+    if strengths is not None:
+        try:
+            found = tuple(sorted({float(one) for one in strengths.split(",")}))
+        except ValueError:
+            found = ()
+        if not found or not all(0 < one < float("inf") for one in found):
+            raise Mistake(
+                f"--strengths {strengths!r}: numbers above 0 with commas between are needed, such as .1,.3,.6."
+            )
+        return found, found
+    own = peak(parse(recipe.strength)) if recipe is not None else 0.0
+    if objective is not None and (recipe is None or objective != recipe.objective):
+        raise Mistake(f"--objective {objective}: at which strengths? Add --strengths, such as .1,.3,.6.")
+    looks, tries = (tuple(round((own or 0.2) * times, 12) for times in each) for each in (LOOKS, TRIES))
+    return looks, tries
+
+
+def _budget(task: Task, budget: float | None) -> float | None:
+    if budget is not None and not budget > 0:
+        raise Mistake(f"--budget {budget:g}: a loss above 0 is needed.")
+    if budget is None and task.reference is None:
+        say(
+            "incorruptible: the task has no reference loss: --budget NATS would seek the strength that the network tolerates."
+        )
+    return budget if budget is not None or task.reference is None else task.reference / 2
+
+
+def _free(folder: Path | None, out: Path | None, force: bool) -> None:
+    """Whether a record may be written there: not over another one in a folder of the user's own."""
+    if out is not None and folder is not None and (folder / "landscape.json").exists() and not force:
+        raise Mistake(f"{folder / 'landscape.json'} answers another question; --force overwrites it.")
+
+
+def _put(record: dict[str, Any]) -> None:
+    from ..courses.telling import arm_sentence, failing_sentence, overrun_sentence, tables
+
+    images = "one batch" if record["images"] is None else f"{record['images']} training images"
+    put(f"{record['task']}: {images}, {record['draws']} draws, weights {record['mode']}; strength: {record['unit']}")
+    put(tables(record))
+    if "schedule" in record:
+        if record["same_bits"] is False:
+            say(
+                "incorruptible: the training that was watched ended in other bits than the run's (another torch, processor or "
+                "version): what is shown is the repetition's."
+            )
+        if (said := overrun_sentence(record["looks"])) is not None:
+            put(said)
+    failing = record.get("failing")
+    if failing:
+        own = failing["run"]
+        put("")
+        if "word" in own:
+            put("This run, " + arm_sentence(record["trained"], failing["plain"], own))
+        else:
+            put(
+                f"This run: {100 * own['score']:.1f}% clean ({failing['part']}); trained plainly: {100 * failing['plain']:.1f}%."
+            )
+        for arm in failing["arms"]:
+            put(arm_sentence(failing["objective"], failing["plain"], arm))
+        put(failing_sentence(failing))

@@ -1,0 +1,72 @@
+"""How the instrument looks at a model and leaves no trace: gradients, losses at other weights, everything put back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..arrays import Array, replaced
+from ..batchnorm import Statistics
+from ..points import Grads, Objective, Point, walk
+from ..streams import Draw
+
+__all__ = ["Loss", "gradient", "perturbed", "untouched"]
+
+Loss = Callable[[nn.Module, Any], Tensor]
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Running statistics and torch's generators are afterwards as they were before."""
+    statistics = Statistics(model)
+    before = statistics.take()
+    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        statistics.put(before)
+
+
+def gradient(model: nn.Module, parameters: Sequence[Tensor], loss: Loss, batch: Any) -> tuple[float, list[Tensor]]:
+    """The mean loss on `batch` and its gradient with respect to each parameter, zero for those that it does not touch."""
+    with torch.enable_grad():
+        value = loss(model, batch).mean()
+        grads = torch.autograd.grad(value, parameters, allow_unused=True)
+    return float(value.detach()), [
+        torch.zeros_like(p) if g is None else g.to_dense() for p, g in zip(parameters, grads, strict=True)
+    ]
+
+
+def perturbed(
+    model: nn.Module,
+    arrays: Sequence[Array],
+    objective: Objective,
+    strength: float,
+    loss: Loss,
+    batch: Any,
+    draw: Draw,
+) -> float:
+    """The mean loss on `batch` where one walk of the objective leads, points weighted by their shares.
+
+    Climbing objectives climb along the gradient of `batch` itself.
+    """
+    trainable = [a for a in arrays if a.parameter.requires_grad]
+    value = 0.0
+
+    def look(point: Point) -> Grads:
+        nonlocal value
+        with replaced(arrays, point.values):
+            if point.share == 0:
+                _, grads = gradient(model, [a.parameter for a in trainable], loss, batch)
+                return {array.name: g for array, g in zip(trainable, grads, strict=True)}
+            with torch.no_grad():
+                value += point.share * float(loss(model, batch).mean())
+        return {}
+
+    walk(objective(arrays, strength, draw), look)
+    return value
