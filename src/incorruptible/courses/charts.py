@@ -51,7 +51,13 @@ def _over(record: Record, measure: str, ceiling: float = np.inf) -> list[Line]:
         seen = [look["at"][name] for look in looks]
         return np.minimum(ceiling, _floats([one[measure] if one["strength"] > 0 else None for one in seen]))
 
-    curves = [Line(steps, values(name), name) for name in looks[0]["at"]]
+    def twice(name: str) -> bool:
+        """Whether a constant strength is the schedule's own."""
+        return name != "schedule" and all(
+            look["at"][name]["strength"] == look["at"]["schedule"]["strength"] for look in looks
+        )
+
+    curves = [Line(steps, values(name), name) for name in looks[0]["at"] if not twice(name)]
     return [line for line in curves if np.isfinite(line.points[1]).any()]
 
 
@@ -81,7 +87,7 @@ def _uneven(record: Record) -> Chart:
     measures = {
         "perturbed_loss": ("perturbed training loss", "loss (nats)"),
         "loss_variation": ("how far draws differ", "sd / mean over draws"),
-        "steepness": ("how far the slope misleads", "rise / what the slope foresees"),
+        "steepness": ("how far the slope misleads", "rise / foreseen"),
     }
     ceiling = 2 * record["reference"] if record["reference"] else np.inf
     panels = {
