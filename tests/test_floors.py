@@ -27,7 +27,7 @@ FLOORS: list[set[str]] = [
     {"version", "errors"},
     {"grammar", "records"},
     {"arrays", "batchnorm", "streams", "strengths", "statistics", "engines", "leases", "provenance", "scores"},
-    {"networks", "data", "corruptions", "points", "drawing"},
+    {"networks", "data", "corruptions", "points", "drawing", "pacbayes"},
     {"measuring", "landscape", "auditing", "objectives", "tasks", "pages"},
     {"recipes", "catalogues"},
     {"training"},
@@ -135,6 +135,7 @@ DOORS = [  # what is run, and what of HEAVY it may import
     ("import incorruptible.leases, incorruptible.engines", {"numpy"}),
     ("import incorruptible.studies.board", {"numpy"}),
     ("import incorruptible.studies.results", {"numpy"}),
+    ("import incorruptible.pacbayes", {"numpy"}),
     ("import incorruptible.report", {"numpy"}),
 ]
 
