@@ -15,7 +15,7 @@ from .. import records
 from ..errors import Mistake, disk_failed
 from ..leases import Lease, Leases
 from ..recipes import parse
-from ..runs import Left, Plan, Run, measured, measures, train
+from ..runs import Left, Plan, Run, displaced, measured, measures, train
 from .folder import Folder, Job
 from .planning import Tasks
 
@@ -157,13 +157,17 @@ def _do(folder: Folder, job: Job, lease: Lease, tasks: Tasks, device: str, leave
         return
     lease.progressed()
     arrays: dict[str, list[str]] = {}
+    bounds = folder.plan.get("bounds", False)
     for key, plan in folder.plan["plans"].items():
         one = Plan(**plan)
         lease.note(measuring=one.part)
-        measured(run, one, task, threads=threads, device=device, leave=leave)
-        file = measures(run, one, task)[1]
+        measured(run, one, task, threads=threads, device=device, leave=leave, bounded=bounds)
+        file = measures(run, one, task, bounds)[1]
         arrays[key] = [str(file.relative_to(folder.home)), records.checksum(file)]
         lease.progressed()
+    if bounds:
+        file, digest = displaced(run, task, threads=threads)
+        arrays["displacement"] = [str(file.relative_to(folder.home)), digest]
     found = {
         "run": job.run,
         "files": _files(folder, run) | dict(arrays.values()),
