@@ -15,6 +15,7 @@ from ..studies.folder import Folder
 from ..studies.results import arms, conclude, missing, rows, summary
 from .charts import charts
 from .making import making, recipe_text
+from .theory import ABOUT, theory_charts
 
 __all__ = ["check", "figures", "page", "report", "summarise"]
 
@@ -22,7 +23,9 @@ SECTIONS = {
     "What noise does": ("accuracy", "crossover", "chips"),
     "Which training strength to choose": ("map", "strength", "gap"),
     "What happens in training": ("curves", "gradient", "tolerated"),
+    "What the theory says": ("theory",),
 }
+TEXTS = {"What the theory says": ABOUT}
 
 
 def figures(folder: Folder, target: Path, formats: Sequence[str]) -> list[Path]:
@@ -31,7 +34,7 @@ def figures(folder: Folder, target: Path, formats: Sequence[str]) -> list[Path]:
         if one not in ("pdf", "svg", "png"):
             raise unknown("format", one, ["pdf", "svg", "png"])
     found = _whole(folder)
-    return [path for chart in charts(folder, found) for path in save(chart, target / chart.name, tuple(formats))]
+    return [path for chart in _charts(folder, found) for path in save(chart, target / chart.name, tuple(formats))]
 
 
 def report(folder: Folder, target: Path, command: str) -> Path:
@@ -47,7 +50,7 @@ def page(folder: Folder, command: str) -> Page:
     found = _whole(folder)
     definition, noise = folder.plan["definition"], folder.plan["noises"][0]
     verdicts = conclude(folder, found)
-    drawn = charts(folder, found)
+    drawn = _charts(folder, found)
     strengths = [f"{s:g}" for s in noise["strengths"] if s > 0] or [f"{s:g}" for s in noise["strengths"]]
     return Page(
         title=definition["title"],
@@ -71,6 +74,10 @@ def _whole(folder: Folder) -> list[Arm]:
             f"no arm of {folder.plan['definition']['name']} is finished yet: incorruptible status shows where it stands."
         )
     return found
+
+
+def _charts(folder: Folder, found: Sequence[Arm]) -> list[Chart]:
+    return [*charts(folder, found), *theory_charts(folder, found)]
 
 
 def _finding(verdict: Verdict) -> Finding:
@@ -101,7 +108,7 @@ def _pick(names: Sequence[str], drawn: Sequence[Chart]) -> list[Chart]:
 
 
 def _section(title: str, names: Sequence[str], drawn: Sequence[Chart]) -> Section:
-    return Section(title, "", _pick(names, drawn))
+    return Section(title, TEXTS.get(title, ""), _pick(names, drawn))
 
 
 def _tables(folder: Folder) -> list[Table]:
