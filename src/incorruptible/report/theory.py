@@ -44,8 +44,8 @@ class _Frame:
         return (
             "PAC-Bayes-kl at fixed weights: the posterior is the noise around the trained weights, the prior lies around the start, "
             "which has seen only the other images, with one scale for each layer from a paid grid; the risk is that of "
-            f"{self.chips} chips after the Monte-Carlo correction; counted images are taken as independent. Each network's bounds hold "
-            f"for all strengths at once with probability {1 - DELTA - DELTA_DRAWS:g}, not all networks' together"
+            f"{self.chips} chips after the Monte-Carlo correction; counted images are taken as independent. Each network's bounds "
+            f"hold for all strengths at once with probability {1 - DELTA - DELTA_DRAWS:g}, not all networks' together"
         )
 
     def title(self, size: int, limits: np.ndarray) -> str:
@@ -210,8 +210,8 @@ def _strength(frame: _Frame) -> list[Chart]:
             "training strength",
             caption=f"sigma* = (A/(nT))^(1/4): {sigma}; kappa {said.kappa:.3g}. A, the squared distance from the start, and T, "
             f"the trace of the bounded loss' curvature between strengths {rule.span[0]:g} and {rule.span[1]:g}, are those of networks "
-            "trained without noise, on the counted images. Assumed: a linear form of the bound, T the same at all strengths, one kappa for all sizes. "
-            "Best: top of a parabola in log strength, on test images, within the strengths trained; bands: 95%, jackknife over seeds "
+            "trained without noise, on the counted images. Assumed: a linear form of the bound, T the same at all strengths, one kappa for all "
+            "sizes. Best: top of a parabola in log strength, on test images, within the strengths trained; bands: 95%, jackknife over seeds "
             f"and images. {frame.about}",
             alt="One panel for each number of training images: the measured optimum with its interval, and the prediction.",
             columns=2,
