@@ -68,7 +68,8 @@ class Run:
             raise Mistake(
                 f"{self.weights} is missing or does not match its checksum: delete {self.folder}, and train again."
             )
-        model = (task or self.task()).model()
+        task = task or self.task()
+        model = (task.blank or task.model)()
         load_weights(model, self.weights)
         return model
 

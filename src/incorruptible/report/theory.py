@@ -210,9 +210,9 @@ def _strength(frame: _Frame) -> list[Chart]:
             "training strength",
             caption=f"sigma* = (A/(nT))^(1/4): {sigma}; kappa {said.kappa:.3g}. A, the squared distance from the start, and T, "
             f"the trace of the bounded loss' curvature between strengths {rule.span[0]:g} and {rule.span[1]:g}, are those of networks "
-            "trained without noise, on the counted images. Assumed: a linear form of the bound, T the same at all strengths, one kappa for all "
-            "sizes. Best: top of a parabola in log strength, on test images, within the strengths trained; bands: 95%, jackknife over seeds "
-            f"and images. {frame.about}",
+            "trained without noise, on the counted images. Assumed: a linear form of the bound, T the same at all strengths, one "
+            "kappa for all sizes. Best: top of a parabola in log strength, on test images, within the strengths trained; bands: 95%, "
+            f"jackknife over seeds and images. {frame.about}",
             alt="One panel for each number of training images: the measured optimum with its interval, and the prediction.",
             columns=2,
         )

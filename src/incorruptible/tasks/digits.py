@@ -83,4 +83,5 @@ class Digits:
             reference=math.log(10),
             name=str(self),
             seen=self.seen,
+            blank=NETWORKS[self.network],
         )
