@@ -62,8 +62,8 @@ def theory_charts(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
         frame = _Frame(folder, arms)
     except Lacking:
         return []
-    middle, last = frame.tests[len(frame.tests) // 3], frame.tests[-2:][0]
-    minima = [_minimum(frame, s) for s in dict.fromkeys((middle, last))]
+    places = {"low": frame.tests[len(frame.tests) // 3], "high": frame.tests[-2:][0]}
+    minima = [_minimum(frame, name, s) for name, s in places.items()]
     found: list[Chart] = [_bound(frame), *minima, _growth(frame)]
     for draw in (_strength, _exponent):
         try:
@@ -119,7 +119,7 @@ def _bound(frame: _Frame) -> Lines:
     )
 
 
-def _minimum(frame: _Frame, s: float) -> Lines:
+def _minimum(frame: _Frame, name: str, s: float) -> Lines:
     k = frame.strengths.index(s)
     panels = {}
     for size, group in frame.groups.items():
@@ -139,7 +139,7 @@ def _minimum(frame: _Frame, s: float) -> Lines:
             _line(peaks, gap, "gap: test less training", dashed=True),
         ]
     return Lines(
-        f"theory-minimum-{s:g}",
+        f"theory-minimum-{name}",
         f"The least bound over strengths s >= {s:g}, beside noisy risk at {s:g}",
         panels,
         "training strength (constant)",
