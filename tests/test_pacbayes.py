@@ -95,7 +95,7 @@ def test_what_lies_at_the_ends() -> None:
         (lambda: complexity(1, 0, 0.05), "n=0"),
         (lambda: complexity(1, 9, 1.0), "delta=1.0"),
         (lambda: monte_carlo(0.1, 0, 0.05), "draws=0"),
-        (lambda: paid_divergence(one_layer(), 0.1, "filter"), "'layer' or 'all'"),
+        (lambda: paid_divergence(one_layer(), 0.1, "filter"), "'layer', 'all' or 'either'"),
         (lambda: Displacement(*(np.zeros(k) for k in (2, 2, 2, 2, 3))), "one layer, count"),  # type: ignore[arg-type]
     ],
 )
@@ -194,7 +194,7 @@ def test_no_move_costs_nothing_and_a_move_of_what_has_no_noise_everything() -> N
 
 def test_the_first_scale_costs_the_least_that_a_choice_can() -> None:
     """Nothing moved: the centre of the grid fits, at ln(pi^2/6) = .4977 nats for each group; the prices' weights sum to 1."""
-    total, scales = paid_divergence(one_layer(), 0.3)
+    total, scales = paid_divergence(one_layer(), 0.3, "layer")
     assert total == pytest.approx(np.log(np.pi**2 / 6)) and scales.tolist() == [0.3]
     assert sum(6 / (np.pi**2 * j**2) for j in range(1, 200_000)) == pytest.approx(1, abs=1e-5)
 
@@ -223,6 +223,8 @@ def test_the_choice_is_the_best_of_the_whole_grid(scale: float, groups: str) -> 
     assert total == pytest.approx(expected, rel=1e-9) and len(scales) == len(own)
     free = min(divergence(moved, 0.2, prior) for prior in np.linspace(0.05, 1, 2000))
     assert total > free - 1e-6 or groups == "layer"
+    cheaper = min(paid_divergence(moved, 0.2, one)[0] for one in ("layer", "all"))
+    assert paid_divergence(moved, 0.2)[0] == pytest.approx(cheaper + np.log(2))
 
 
 def _only(moved: Displacement, layer: int) -> Displacement:

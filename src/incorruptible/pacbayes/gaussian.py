@@ -72,23 +72,26 @@ def divergence(moved: Displacement, strength: float, prior: ArrayLike) -> float:
     return float(_layers(moved.sums, strength**2, variance).sum())
 
 
-def paid_divergence(moved: Displacement, strength: float, groups: str = "layer") -> tuple[float, Floats]:
+def paid_divergence(moved: Displacement, strength: float, groups: str = "either") -> tuple[float, Floats]:
     """The smallest divergence over a grid of prior scales, with what looking through the grid costs; and the scales chosen.
 
     The scales are prior^2 = strength^2 exp(i / 100), i = 0, 1, -1, 2, -2, ...: around a centre that must be fixed before
     the data are seen, as each strength of a fixed sweep is. The j-th of them has weight 6 / (pi^2 j^2) and costs
-    ln(pi^2 j^2 / 6) nats, once for each layer, or with `groups="all"` once for a scale that all layers share. A scale for
-    each filter would cost more than it gains.
+    ln(pi^2 j^2 / 6) nats: once for each layer with `groups="layer"`, once for a scale that all layers share with "all"; "either"
+    is the cheaper of the two, for ln 2 more. A scale for each filter would cost more than it gains.
     """
-    if groups not in ("layer", "all"):
-        raise Mistake(f"groups={groups!r}: 'layer' or 'all' is needed.")
+    if groups not in ("layer", "all", "either"):
+        raise Mistake(f"groups={groups!r}: 'layer', 'all' or 'either' is needed.")
+    if groups == "either":
+        total, scales = min((paid_divergence(moved, strength, one) for one in ("layer", "all")), key=lambda one: one[0])
+        return total + float(np.log(2)), scales
     sums = moved.sums if groups == "layer" else moved.sums.sum(0, keepdims=True)
     if moved.elsewhere or not strength > 0 or not np.isfinite(sums).all():
         return np.inf, np.full(len(sums), np.nan)
-    total, scales = 0.0, []
+    total, chosen = 0.0, []
     for one in sums:
         if one[0] == 0:  # no filter of it has noise, and none moved
-            scales.append(strength)
+            chosen.append(strength)
             continue
         # convex in the exponent with its least value here; the price grows away from 0, so the best lies between
         least = PER_FOLD * np.log((one[1] + one[2] / strength**2) / one[0])
@@ -97,8 +100,8 @@ def paid_divergence(moved: Displacement, strength: float, groups: str = "layer")
         place = np.where(steps > 0, 2 * steps, 1 - 2 * steps)
         costs = _layers(one, strength**2, variance) + np.log(np.pi**2 * place**2 / 6)
         total += float(costs.min())
-        scales.append(float(np.sqrt(variance[costs.argmin()])))
-    return total, np.array(scales)
+        chosen.append(float(np.sqrt(variance[costs.argmin()])))
+    return total, np.array(chosen)
 
 
 def _layers(sums: Floats, posterior: float, prior: Floats) -> Floats:

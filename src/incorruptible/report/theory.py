@@ -43,7 +43,7 @@ class _Frame:
         """What stands behind a bound."""
         return (
             "PAC-Bayes-kl at fixed weights: the posterior is the noise around the trained weights, the prior lies around the start, "
-            "which has seen only the other images, with one scale for each layer from a paid grid; the risk is that of "
+            "which has seen only the other images, its scales from a paid grid; the risk is that of "
             f"{self.chips} chips after the Monte-Carlo correction; counted images are taken as independent. Each network's bounds "
             f"hold for all strengths at once with probability {1 - DELTA - DELTA_DRAWS:g}, not all networks' together"
         )
