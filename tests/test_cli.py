@@ -84,10 +84,26 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 def test_measuring_ones_own_network(type_: Type) -> None:
     said = type_("measure", "own.py:task", "--weights", "w.safetensors", "--corruption", SWEEP, "--draws", "25")
     assert (said.code, said.err) == (0, "")
-    header, titles, *rows, foot, scale = said.out.splitlines()
+    table, _, whole = said.out.partition("\n\n")
+    header, titles, *rows, foot, scale, parts, first, second, third, also = table.splitlines()
     assert all(fact in header for fact in ("accuracy", "25 chips", "60 examples", "max|W_f|"))
+    assert "between chips" in parts and [line.split()[0] for line in (first, second, third)] == ["0", "0.02", "0.05"]
+    assert "also for other examples" in also and first.split()[1] == "0.0000"  # at strength 0 all chips are the same
     assert [row.split()[0] for row in rows] == ["0", "0.02", "0.05"] and "mean" in titles
     assert "interval" in foot and "max|W_f| from" in scale
+    top, *lines = whole.splitlines()
+    assert top.split()[:4] == ["from", "0", "to", "0.05"]
+    assert [line.split()[0] for line in lines] == ["area", "worst", "tolerance"]
+
+
+def test_measuring_at_one_strength_or_without_0_says_what_there_is(type_: Type) -> None:
+    words = ("measure", "own.py:task", "--weights", "w.safetensors", "--draws", "3", "--corruption")
+    assert "area" not in type_(*words, "gaussian-filter-max:0.1").out
+    assert "strength 0 was not measured" in type_(*words, "gaussian-filter-max:0.1,0.2").out
+    found = json.loads(type_(*words, "gaussian-filter-max:0.1,0.2", "--json").out)
+    values = found["values"]
+    assert found["over_range"]["area"]["mean"] == pytest.approx(sum(values[0] + values[1]) / 6)
+    assert found["over_range"]["tolerance"]["mean"] is None and set(found["over_range"]["lacking"]) == {"tolerance"}
 
 
 def test_measuring_as_json(type_: Type) -> None:

@@ -87,6 +87,10 @@ MISTAKES: dict[str, list[tuple[str, str]]] = {
         ("line 10, arms 1, name: 'rwp {strenght}': no 'strenght' to put there", "it has objective, strength"),
         ("line 17, arms 2, strength: 'linear:0:{peak}': no 'peak' to put there", "it has objective, strength"),
     ],
+    "area_of_one": [
+        ("line 24, claims 1, strengths: an area needs at least 2 different strengths", ""),
+        ("line 32, claims 2, statistic: Input should be 'score', 'loss' or 'area'", "'aera' came"),
+    ],
     "strengths_of_claims": [
         ("line 23, claims 1, strengths: 0.3 is not tested", "tested are 0, 0.1, 0.2"),
         ("line 24, claims 1, margin: 0: a number above 0 is needed", ""),
@@ -233,6 +237,27 @@ def test_the_digits_are_the_study_of_the_claims() -> None:
     assert len(study.designs) == 43 and all(design.recipe.task == "digits" for design in study.designs)
     assert {"sgd", "rwp 0.1", "sam 1", "sam-metric 8, clipped", "rwp 0.4, twice the epochs"} <= set(names(study))
     assert study.plans()["0 validation"].purpose != study.plans()["0 test"].purpose
+
+
+def test_the_study_of_ranges_compares_areas() -> None:
+    study = load("range")
+    ranges = [design for design in study.designs if design.method.startswith("range")]
+    assert len(study.designs) == 18 and len(ranges) == 8 and study.seeds == tuple(range(8))
+    assert {design.recipe.objective for design in ranges} == {
+        "rwp(mixture(gaussian-filter-max))",
+        "rwp(mixture(gaussian-filter-max):low=0.5)",
+    }
+    assert [getattr(claim.decide, "statistic", "") for claim in study.claims] == ["area"] * 3 + ["score"]
+
+
+def test_an_area_of_a_single_tested_strength_is_refused(tmp_path: Path) -> None:
+    rest = '[[arms]]\nname = "a"\n[[claims]]\nname = "A"\ntext = "?"\nrule = "ahead"\nleft = "a"\nright = "a"\n'
+    file = declared(tmp_path, rest + 'statistic = "area"\n')
+    text = file.read_text()
+    file.write_text(text.replace('gaussian-filter-max:0,0.1"', 'gaussian-filter-max:0.1"'))
+    assert file.read_text() != text
+    with pytest.raises(Mistakes, match="statistic: an area needs at least 2 different strengths"):
+        load(str(file))
 
 
 def test_lists_span_a_grid(tmp_path: Path) -> None:

@@ -16,11 +16,13 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from incorruptible.objectives import parse
-from incorruptible.strengths import Linear
+from incorruptible.strengths import Auto, Controller, Linear, Schedule
 from incorruptible.training import Hardener
 from test_objectives import bits, grads, net
 
 OBJECTIVES = ["rwp(gaussian-filter-max)", "sam", "mixed-rwp(gaussian-filter-max):share=0.25"]
+RAMP = Linear(0.1, 0.3)
+AUTO = Auto(classes=3, budget=1.2)  # between the losses of the two halves, so that each rank alone would go elsewhere
 STEPS, PATIENCE = 20, 60  # steps of training; seconds until a run counts as hung
 
 
@@ -34,11 +36,13 @@ def half(step: int, rank: int) -> tuple[Tensor, Tensor]:
     return x[8 * rank : 8 * rank + 8], y[8 * rank : 8 * rank + 8]
 
 
-def train(model: nn.Module, text: str, ranks: list[int], bad: int | None = None) -> dict[str, Any]:
+def train(
+    model: nn.Module, text: str, ranks: list[int], bad: int | None = None, strength: Schedule | Controller = RAMP
+) -> dict[str, Any]:
     """Steps of SGD on the halves of `ranks` in turn; at step `bad` the loss of rank 1 is nan."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    robust = Hardener(model, parse(text), Linear(0.1, 0.3), steps=STEPS, seed=0, accumulate=len(ranks))
-    course = []
+    robust = Hardener(model, parse(text), strength, steps=STEPS, seed=0, accumulate=len(ranks))
+    course, strengths = [], []
     for step in range(STEPS):
         optimizer.zero_grad()
         for rank in ranks:
@@ -46,8 +50,10 @@ def train(model: nn.Module, text: str, ranks: list[int], bad: int | None = None)
             factor = math.nan if step == bad and rank == 1 else 1 / len(ranks)
             robust.backward(lambda x=x, y=y, factor=factor: cross_entropy(model(x), y) * factor)
         course.append(grads(model))
+        strengths.append(robust.strength)
         optimizer.step()
-    return {"weights": [p.detach().clone() for p in model.parameters()], "grads": course, "skipped": robust.skipped}
+    weights = [p.detach().clone() for p in model.parameters()]
+    return {"weights": weights, "grads": course, "skipped": robust.skipped, "strengths": strengths}
 
 
 def run(rank: int, folder: Path) -> None:
@@ -59,6 +65,7 @@ def run(rank: int, folder: Path) -> None:
     for text in OBJECTIVES:
         found[text] = train(DistributedDataParallel(net()), text, [rank])
         found[f"{text}, nan"] = train(DistributedDataParallel(net()), text, [rank], bad=5)
+        found[f"{text}, auto"] = train(DistributedDataParallel(net()), text, [rank], strength=AUTO)
     compiled = torch.compile(DistributedDataParallel(net()), backend="eager")
     found["compiled"] = train(compiled, OBJECTIVES[0], [rank])
     torch.save(found, folder / f"{rank}.pt")
@@ -81,7 +88,9 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 
-@pytest.mark.parametrize("text", [*OBJECTIVES, *(f"{text}, nan" for text in OBJECTIVES), "compiled"])
+@pytest.mark.parametrize(
+    "text", [*OBJECTIVES, *(f"{text}, {what}" for text in OBJECTIVES for what in ("nan", "auto")), "compiled"]
+)
 def test_ranks_end_bit_equal(ranks: list[dict[str, Any]], text: str) -> None:
     assert bits(ranks[0][text]["weights"]) == bits(ranks[1][text]["weights"])
     assert bits(ranks[0][text]["weights"]) != bits(net().parameters())
@@ -94,6 +103,17 @@ def test_two_ranks_are_two_micro_batches(ranks: list[dict[str, Any]], text: str)
     torch.testing.assert_close(ranks[0][text]["grads"][0], one["grads"][0], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("text", OBJECTIVES)
+def test_a_controller_hears_all_ranks(ranks: list[dict[str, Any]], text: str) -> None:
+    """Both ranks go the same way, and it is that of one process with both halves."""
+    first, second = (found[f"{text}, auto"]["strengths"] for found in ranks)
+    assert first == second and len(set(first)) > STEPS // 2
+    one = train(net(), text, [0, 1], strength=AUTO)
+    assert first == pytest.approx(one["strengths"], rel=1e-5)
+    alone = train(net(), text, [0], strength=AUTO)
+    assert first != pytest.approx(alone["strengths"], rel=1e-3)
+
+
 def test_compiled_ranks_draw_their_own_noise(ranks: list[dict[str, Any]]) -> None:
     """torch.compile wraps what says that there are ranks."""
     torch.testing.assert_close(ranks[0]["compiled"]["weights"], ranks[0][OBJECTIVES[0]]["weights"], rtol=0, atol=1e-6)
@@ -104,7 +124,7 @@ def test_sam_of_ranks_is_m_sharpness(ranks: list[dict[str, Any]]) -> None:
 
     def sam(x: Tensor, y: Tensor) -> list[Tensor]:
         model = net()
-        robust = Hardener(model, parse("sam"), Linear(0.1, 0.3), steps=STEPS, seed=0)
+        robust = Hardener(model, parse("sam"), RAMP, steps=STEPS, seed=0)
         robust.backward(lambda: cross_entropy(model(x), y))
         return grads(model)
 

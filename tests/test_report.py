@@ -191,10 +191,36 @@ def test_the_table_and_the_csv_say_the_same(made: Made, summary: dict[str, Any])
             assert float(line[column]) == one[column]
         assert (line["seeds"], line["chips"]) == ("2", "3")
     table = typed("results", SMALL, "--home", made.home).out.splitlines()
-    assert len(table) == 24 and table[0].startswith("accuracy (%) under gaussian-filter-max")
+    assert len(table) == 51 and table[0].startswith("accuracy (%) under gaussian-filter-max")
     for arm, row in zip(summary["arms"], table[2:12], strict=True):
         cells = [f"{100 * one['mean']:.2f} ±{100 * (one['high'] - one['mean']):.2f}" for one in arm["results"][:3]]
         assert re.split(r"\s{2,}", row) == [arm["name"], *cells, "2"]
+    assert table[12:14] == ["", "Over the whole range, 0 to 0.2, under gaussian-filter-max"]
+    assert re.split(r"\s{2,}", table[14]) == ["arm", "area (%)", "worst (%)", "tolerance (1 point)", "seeds"]
+    for arm, row in zip(summary["arms"], table[15:25], strict=True):
+        area, worst = (arm["over_range"][0][name] for name in ("area", "worst"))
+        cells = [f"{100 * one['mean']:.2f} ± {100 * (one['high'] - one['mean']):.2f}" for one in (area, worst)]
+        assert re.split(r"\s{2,}", row)[:3] == [arm["name"], *cells]
+
+
+def test_each_arm_is_told_over_its_whole_range(made: Made, study: Study, summary: dict[str, Any]) -> None:
+    plans = study.plans()
+    for place in (0, 3):
+        design, shown = study.designs[place], summary["arms"][place]
+        assert [(one["noise"], one["from"], one["to"]) for one in shown["over_range"]] == [
+            (noise, strengths[0], strengths[-1]) for noise, strengths in STRENGTHS.items()
+        ]
+        trained = [train(recipes.parse({**shown["recipe"], "seed": s}), made.home / "trained") for s in study.seeds]
+        assert design.name == shown["name"]
+        for number, (noise, one) in enumerate(zip(STRENGTHS, shown["over_range"], strict=True)):
+            each = np.array([measured(run, plans[f"{number} test"])["score"].mean(1) for run in trained])
+            areas = [np.trapezoid(curve, STRENGTHS[noise]) / STRENGTHS[noise][-1] for curve in each]
+            assert one["area"]["mean"] == pytest.approx(np.mean(areas), rel=1e-5)
+            assert one["worst"]["mean"] == pytest.approx(each.min(1).mean(), rel=1e-5)
+            assert (one["loss"], one["seeds"]) == (0.01, 2) and 0 <= one["seeds_beyond"] <= 2
+            assert 0 < one["tolerance"]["mean"] <= one["to"]
+            for name in ("area", "worst", "tolerance"):
+                assert one[name]["low"] <= one[name]["mean"] <= one[name]["high"]
 
 
 def test_arms_are_compared(made: Made) -> None:
@@ -281,8 +307,11 @@ def test_the_page_lists_every_claim_arm_and_number(page: str, summary: dict[str,
     for arm in summary["arms"]:
         for one in arm["results"]:
             assert f"{100 * one['mean']:.2f} ± {100 * (one['high'] - one['mean']):.2f}" in text
+        for one in (found[name] for found in arm["over_range"] for name in ("area", "worst")):
+            assert f"{100 * one['mean']:.2f} ± {100 * (one['high'] - one['mean']):.2f}" in text
     for noise in STRENGTHS:
         assert f"Every arm: accuracy (%) under {noise}" in text
+        assert f"Over the whole range, 0 to {STRENGTHS[noise][-1]:g}, under {noise}" in text
     for fact in ("torch", "Machine", "Commit", "minutes of one worker", "20 finished of 20"):
         assert fact in text
     assert f"incorruptible report {SMALL}" in text and str(made.home) in text  # to be typed again

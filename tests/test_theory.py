@@ -306,7 +306,7 @@ def test_the_bounded_loss_is_measured_where_asked(tmp_path: Path) -> None:
     run = train(replace(RECIPE, epochs=1), tmp_path, task=task)
     plan = Plan("gaussian-filter-max:0,0.1", "train", draws=2)
     plain, more = measured(run, plan, task), measured(run, plan, task, bounded=True)
-    assert measures(run, plan, task) != measures(run, plan, task, True)
+    assert measures(run, plan, task) != measures(run, plan, task, bounded=True)
     assert set(more) - set(plain) == {"bounded", "bounded by example"}
     with torch.no_grad():
         odds = run.model()(task.train[0]).softmax(1)[torch.arange(125), task.train[1]]

@@ -501,6 +501,51 @@ def test_ahead_in_loss_means_a_lower_loss(loss: float, word: str, sign: int) -> 
     assert row.difference is not None and row.difference.interval.estimate == pytest.approx(1 - loss, abs=1e-9)
 
 
+# the area under .9, but for one strength; (.05 + .1) / 2 / .4 of the range is what the strength .2 counts for
+ONE_LOWER = {s: 0.5 if s == 0.2 else 0.9 for s in STRENGTHS}
+
+
+@pytest.mark.parametrize(
+    ("left", "word"),
+    [(0.92, "supported"), (0.88, "contradicted"), (0.9, "equivalent"), ({**ONE_LOWER, 0.0: 0.95}, "contradicted")],
+)
+def test_ahead_in_area_is_one_comparison(left: At, word: str) -> None:
+    arms = [arm("a", "rwp", accuracy=left), arm("b", "sam", accuracy=0.9)]
+    found = Ahead(("a",), ("b",), statistic="area")(arms, [0.1, 0.2])
+    (row,) = found.rows
+    assert (row.question, row.at, row.unit, row.word) == (
+        "ahead in area",
+        "0 to 0.4",
+        "points",
+        word,
+    ) and word == found.word
+    want = np.trapezoid(_row(left) - 0.9, STRENGTHS) / 0.4
+    assert row.difference is not None and row.difference.n == (SEEDS, IMAGES) and row.note == ""
+    assert row.difference.interval.estimate == pytest.approx(want, abs=1e-9)
+
+
+def test_ahead_in_area_chooses_by_area_on_validation() -> None:
+    falling = {s: 0.95 - s for s in STRENGTHS}
+    arms = [
+        rwp(0.1, 0.9, validation=falling),  # best on validation at 0, and by area not
+        rwp(0.2, 0.9, validation=0.8),
+        rwp(0.3, 0.99, validation=0.5),  # best on test images, which must not matter
+        arm("sam 1", "sam", 1, 0.92),
+    ]
+    rule = Ahead(("sam *",), ("rwp *",), statistic="area")
+    (row,) = rule(arms, [0.1]).rows
+    assert (row.left, row.right, row.note) == ("sam 1", "rwp 0.2", "best by area on validation: rwp 0.2 of 3")
+    (low,) = replace(rule, strengths=(0.0, 0.05))(arms, [0.1]).rows
+    assert (low.at, low.right) == ("0 to 0.05", "rwp 0.1")
+
+
+def test_ahead_in_area_where_lower_scores_are_better() -> None:
+    arms = [arm("low", "rwp", accuracy=0.1, sign=-1), arm("high", "sam", accuracy=0.3, sign=-1)]
+    (row,) = Ahead(("*",), ("high",), statistic="area")(arms, [0.1]).rows
+    assert (row.left, row.word) == ("low", "supported")
+    assert row.difference is not None and row.difference.interval.estimate == pytest.approx(0.2, abs=1e-9)
+
+
 def test_ahead_where_lower_scores_are_better() -> None:
     arms = [
         arm("low", "rwp", accuracy=0.1, sign=-1),

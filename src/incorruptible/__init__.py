@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .arrays import Array, replaced, select
     from .auditing import Audit, audit
     from .batchnorm import fold_batchnorm, recalibrate_batchnorm
+    from .certificates import ChipYield, FreshAccuracy, certify, certify_fresh
     from .corruptions import (
         Corruption,
         Gaussian,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
         parse_sweep,
     )
     from .landscape import Health, health, tolerated
-    from .measuring import Chips, Scores, measure, measure_all
+    from .measuring import Chips, Precise, Scores, measure, measure_all, measure_until
     from .objectives import ASAM, RWP, RWPSAM, SAM, MixedRWP, Plain
     from .points import Objective, Point
     from .recipes import Probe, Recipe
@@ -37,7 +38,19 @@ if TYPE_CHECKING:
     from .scores import Score, accuracy, cross_entropy
     from .statistics import Difference, Interval
     from .streams import Draw, Noise
-    from .strengths import Constant, Cosine, Linear, Quadratic, Reversed, Schedule, Steps, WarmupHold
+    from .strengths import (
+        Auto,
+        Constant,
+        Controller,
+        Cosine,
+        Linear,
+        Quadratic,
+        Reversed,
+        Schedule,
+        Seen,
+        Steps,
+        WarmupHold,
+    )
     from .tasks import Task
     from .training import Hardener, load_weights, save_weights
 
@@ -46,12 +59,16 @@ _HOMES = {
     "ASAM": "objectives",
     "Array": "arrays",
     "Audit": "auditing",
+    "Auto": "strengths",
+    "ChipYield": "certificates",
     "Chips": "measuring",
     "Constant": "strengths",
+    "Controller": "strengths",
     "Corruption": "corruptions",
     "Cosine": "strengths",
     "Difference": "statistics",
     "Draw": "streams",
+    "FreshAccuracy": "certificates",
     "Gaussian": "corruptions",
     "Hardener": "training",
     "Health": "landscape",
@@ -65,6 +82,7 @@ _HOMES = {
     "Objective": "points",
     "Plain": "objectives",
     "Point": "points",
+    "Precise": "measuring",
     "Probe": "recipes",
     "Quadratic": "strengths",
     "RWP": "objectives",
@@ -76,12 +94,15 @@ _HOMES = {
     "Schedule": "strengths",
     "Score": "scores",
     "Scores": "measuring",
+    "Seen": "strengths",
     "Steps": "strengths",
     "Task": "tasks",
     "Uniform": "corruptions",
     "WarmupHold": "strengths",
     "accuracy": "scores",
     "audit": "auditing",
+    "certify": "certificates",
+    "certify_fresh": "certificates",
     "cross_entropy": "scores",
     "equivalent": "corruptions",
     "fold_batchnorm": "batchnorm",
@@ -89,6 +110,7 @@ _HOMES = {
     "load_weights": "training",
     "measure": "measuring",
     "measure_all": "measuring",
+    "measure_until": "measuring",
     "open_run": "runs",
     "parse": "corruptions",
     "parse_sweep": "corruptions",
@@ -107,12 +129,16 @@ __all__ = [
     "SAM",
     "Array",
     "Audit",
+    "Auto",
+    "ChipYield",
     "Chips",
     "Constant",
+    "Controller",
     "Corruption",
     "Cosine",
     "Difference",
     "Draw",
+    "FreshAccuracy",
     "Gaussian",
     "Hardener",
     "Health",
@@ -127,6 +153,7 @@ __all__ = [
     "Objective",
     "Plain",
     "Point",
+    "Precise",
     "Probe",
     "Quadratic",
     "Recipe",
@@ -135,6 +162,7 @@ __all__ = [
     "Schedule",
     "Score",
     "Scores",
+    "Seen",
     "Steps",
     "Task",
     "Uniform",
@@ -142,6 +170,8 @@ __all__ = [
     "__version__",
     "accuracy",
     "audit",
+    "certify",
+    "certify_fresh",
     "cross_entropy",
     "equivalent",
     "fold_batchnorm",
@@ -149,6 +179,7 @@ __all__ = [
     "load_weights",
     "measure",
     "measure_all",
+    "measure_until",
     "open_run",
     "parse",
     "parse_sweep",

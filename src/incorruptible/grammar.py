@@ -97,7 +97,7 @@ def write(name: str, thing: Any, inner: str | None = None, positional: bool = Fa
 
 
 def _convert(text: str, kind: object, what: str) -> object:
-    kind = str(kind)
+    kind = str(kind).removesuffix(" | None")
     if kind.startswith("tuple"):
         return numbers(text, what)
     if kind == "bool":

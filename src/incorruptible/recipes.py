@@ -53,7 +53,8 @@ class Recipe:
 
     `task`, `objective` and `strength` are written in the grammar of the command line. `lr` decays to 0 along half a
     cosine over all steps, or stays ("constant"). `clip` bounds the gradient's norm. `start` is a file of weights to go on
-    from. `batchnorm` as for `Hardener`.
+    from. `batchnorm` as for `Hardener`. `checkpoints` are shares of training, rising and below 1, at which the weights are kept
+    besides those at the end.
     """
 
     task: str
@@ -69,6 +70,7 @@ class Recipe:
     clip: float | None = None
     batchnorm: Literal["noisy", "clean", "frozen"] | None = None
     start: str | None = None
+    checkpoints: tuple[float, ...] = ()
     seed: int = 0
     probe: Probe = field(default_factory=Probe)
 
@@ -83,6 +85,11 @@ class Recipe:
                 faults[name] = f"{name} {value!r}: a finite number that is not negative is needed."
         if isinstance(self.momentum, int | float) and self.momentum >= 1:
             faults["momentum"] = f"momentum {self.momentum!r}: a number below 1 is needed."
+        places = self.checkpoints
+        if list(places) != sorted(set(places)) or not all(0 < place < 1 for place in places):
+            faults["checkpoints"] = (
+                f"checkpoints {list(places)!r}: rising shares of training, above 0 and below 1, are needed."
+            )
         if faults:
             raise Faults(faults.items())
 

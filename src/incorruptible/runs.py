@@ -50,7 +50,20 @@ class Run:
     @property
     def weights(self) -> Path:
         """Where its weights are."""
-        return self.folder / "weights.safetensors"
+        return self.file()
+
+    def file(self, at: float | None = None) -> Path:
+        """Where its weights are: those at the end, or at one of its checkpoints."""
+        return self.folder / _weights(at)
+
+    def digest(self, at: float | None = None) -> str:
+        """The checksum that the weights were recorded with. Raises `Mistake` for a checkpoint that it has not."""
+        if at is None:
+            return str(self.record["weights"])
+        kept = self.record.get("checkpoints") or {}
+        if f"{at:g}" not in kept:
+            raise Mistake(f"{self.folder} has no checkpoint at {at:g}; it has: {', '.join(kept) or 'none'}.")
+        return str(kept[f"{at:g}"])
 
     def task(self) -> Task:
         """Its task, loaded. Raises `Mistake` where a task of the user's own is not what it was in training."""
@@ -62,16 +75,20 @@ class Run:
             )
         return task
 
-    def model(self, task: Task | None = None) -> nn.Module:
-        """Its network with the trained weights. Raises `Mistake` if the file of weights was altered."""
-        if not self.weights.is_file() or records.checksum(self.weights) != self.record["weights"]:
-            raise Mistake(
-                f"{self.weights} is missing or does not match its checksum: delete {self.folder}, and train again."
-            )
+    def model(self, task: Task | None = None, at: float | None = None) -> nn.Module:
+        """Its network with the trained weights, or with those of a checkpoint. Raises `Mistake` if their file was altered."""
+        file, digest = self.file(at), self.digest(at)
+        if not file.is_file() or records.checksum(file) != digest:
+            raise Mistake(f"{file} is missing or does not match its checksum: delete {self.folder}, and train again.")
         task = task or self.task()
         model = (task.blank or task.model)()
-        load_weights(model, self.weights)
+        load_weights(model, file)
         return model
+
+    def whole(self) -> bool:
+        """Whether every file of weights is there as it was recorded."""
+        places = [None, *self.recipe.checkpoints]
+        return all(self.file(at).is_file() and records.checksum(self.file(at)) == self.digest(at) for at in places)
 
     def start(self, task: Task | None = None) -> nn.Module:
         """The network as it was before training, made anew from the same named randomness. Raises `Mistake` if the weights that
@@ -127,7 +144,7 @@ def train(
     if finished is not None:
         return finished
     with _threads(threads):
-        fit = Fit(task, recipe, device)
+        fit = Fit(task, recipe, device, lambda model, place: save_weights(model, folder / _weights(place)))
         checkpoint = folder / "checkpoint.pt"
         if (state := _state(checkpoint, fit.device)) is not None:
             fit.load(state)
@@ -149,6 +166,7 @@ def train(
             "identity": named,
             "made": {**_made(device), "seconds": round(time.monotonic() - started, 3)},
             "weights": records.checksum(folder / "weights.safetensors"),
+            "checkpoints": {f"{at:g}": records.checksum(folder / _weights(at)) for at in recipe.checkpoints},
             "skipped": fit.robust.skipped,
             "arrays": [array.name for array in fit.robust.arrays],
             "batchnorm": fit.robust.batchnorm,
@@ -168,7 +186,11 @@ def _finished(folder: Path) -> Run | None:
         raise
     except Mistake:
         return None
-    return run if run.weights.is_file() and records.checksum(run.weights) == run.record["weights"] else None
+    return run if run.whole() else None
+
+
+def _weights(at: float | None) -> str:
+    return "weights.safetensors" if at is None else f"weights-{at:g}.safetensors"
 
 
 def _state(checkpoint: Path, device: torch.device) -> dict[str, Any] | None:
@@ -192,11 +214,12 @@ def identity(recipe: Recipe, task: Task, device: str = "cpu", threads: int = 1) 
         if not Path(recipe.start).is_file():
             raise Mistake(f"{recipe.start}: no such file of weights.")
         start = records.checksum(Path(recipe.start))
+    # a task of the user's own is its source, wherever the file lies
+    named = asdict(replace(recipe, start=start, task=recipe.task.rpartition(":")[2] if task.source else recipe.task))
+    if not recipe.checkpoints:
+        del named["checkpoints"]  # an entry that came later: runs without it keep their names
     return {
-        # a task of the user's own is its source, wherever the file lies
-        "recipe": asdict(
-            replace(recipe, start=start, task=recipe.task.rpartition(":")[2] if task.source else recipe.task)
-        ),
+        "recipe": named,
         "data": list(task.fingerprints.values()),
         "source": task.source,
         "device": torch.device(device).type,
@@ -232,10 +255,10 @@ class Plan:
     batchnorm: str = "as-is"
 
 
-def measures(run: Run, plan: Plan, task: Task, bounded: bool = False) -> tuple[Path, Path]:
+def measures(run: Run, plan: Plan, task: Task, at: float | None = None, bounded: bool = False) -> tuple[Path, Path]:
     """Where what `plan` finds is kept: the note, with the checksum of the arrays, and the arrays."""
     data = task.fingerprints[plan.part]
-    what = {"plan": asdict(plan), "weights": run.record["weights"], "data": data}
+    what = {"plan": asdict(plan), "weights": run.digest(at), "data": data}
     name = records.identity({**what, "bounded": True} if bounded else what)
     return run.folder / "measures" / f"{name}.json", run.folder / "measures" / f"{name}.safetensors"
 
@@ -245,12 +268,13 @@ def measured(
     plan: Plan,
     task: Task | None = None,
     *,
+    at: float | None = None,
     threads: int = 1,
     device: str = "cpu",
     leave: Callable[[], bool] = lambda: False,
     bounded: bool = False,
 ) -> dict[str, NDArray[Any]]:
-    """Score and cross-entropy of `run` under `plan`, measured once and kept in the run's folder.
+    """Score and cross-entropy of `run`, at its end or at a checkpoint, under `plan`; measured once and kept in its folder.
 
     "score" and "loss" are [strength, draw]; "score by example" and "loss by example" are [strength, example], the means over
     draws; with `bounded` also "bounded" and "bounded by example", of 1 - the softmax probability of the label. A torn or altered
@@ -258,7 +282,7 @@ def measured(
     `CHECKPOINT_EVERY` seconds before, is kept; where `leave()` says so, it is saved and `Left` is raised.
     """
     task = task or run.task()
-    note, file = measures(run, plan, task, bounded)
+    note, file = measures(run, plan, task, at, bounded)
     if note.is_file():
         try:
             return records.read_arrays(file, records.read(note)["arrays"])
@@ -276,7 +300,7 @@ def measured(
             calibration=batches(task.part("train"), 1024) if plan.batchnorm == "recalibrated" else None,
         )
         data = batches(task.part(plan.part), 1024)
-        model = run.model(task).to(device)
+        model = run.model(task, at).to(device)
         kept = _Kept(note.with_name(f"{note.stem}.partial.json"), leave)
         asked: dict[str, Any] = {"score": task.score, "loss": task.loss}
         if bounded:

@@ -11,6 +11,7 @@ import typer
 from ..errors import Mistake, Mistakes, disk_failed
 from .audit import audit
 from .catalogue import list_
+from .certify import certify
 from .demo import demo
 from .measure import measure
 from .options import Debug
@@ -42,6 +43,7 @@ app.command()(figures)
 app.command()(report)
 app.command()(train)
 app.command()(measure)
+app.command()(certify)
 app.command()(audit)
 app.command("list")(list_)
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import Mistake, unknown
+from ..errors import Mistake
+from .giving import check_output, give
 from .options import Also, Debug, Device, Force, Json, Protect, Seed, Weights
-from .targets import device_of, target_of
-from .terminal import command, progress, put, put_json, say
+from .targets import check_part, device_of, target_of
+from .terminal import progress, say
 
 if TYPE_CHECKING:
-    from ..measuring import Scores
+    from ..corruptions import Corruption
+    from ..measuring import Precise, Scores
 
 __all__ = ["measure"]
 
@@ -24,7 +26,16 @@ def measure(
     target: Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")],
     corruption: Annotated[str, typer.Option("--corruption", help="With strengths: gaussian-filter-max:0,.1,.2.")],
     weights: Weights = None,
-    draws: Annotated[int, typer.Option("--draws", help="Chips.", min=1)] = 25,
+    draws: Annotated[
+        int | None, typer.Option("--draws", help="Chips [25; at most 10000 with --precision].", min=1)
+    ] = None,
+    precision: Annotated[
+        float | None,
+        typer.Option("--precision", help="Draw chips until the mean's half-width is this: 0.0025.", metavar="FRACTION"),
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option("--confidence", help="Of that interval [0.95].", metavar="FRACTION")
+    ] = None,
     reads: Annotated[int, typer.Option("--reads", help="Reads of each chip.", min=1)] = 1,
     read_noise: Annotated[
         str | None, typer.Option("--read-noise", help="What each read adds: gaussian-filter-max:0.01.")
@@ -47,81 +58,80 @@ def measure(
     debug: Debug = False,
 ) -> None:
     """Measure a network on many chips: mean, spread, interval, quantiles, worst chip."""
-    _check(out, (".json",), force)
-    _check(figure, ("", ".png", ".svg"), force)
-    if part not in ("test", "validation", "train"):
-        raise unknown("part of the data", part, ["test", "validation", "train"])
+    check_output(out, (".json",), force)
+    check_output(figure, ("", ".png", ".svg"), force)
+    check_part(part)
+    if precision is None and confidence is not None:
+        raise Mistake("--confidence goes with --precision: the interval without it is at 0.95.")
     from ..arrays import select
     from ..corruptions import parse_sweep
-    from ..measuring import measure as measure_model
     from ..tasks import batches, is_user_task
 
     sweep = parse_sweep(corruption)
-    read = None
-    if read_noise is not None:
-        each = parse_sweep(read_noise)
-        if len(each.strengths) != 1:
-            raise Mistake(f"--read-noise {read_noise!r}: one strength is needed.")
-        read = (each.corruption, each.strengths[0])
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
         task, model = target_of(target, weights, seed)
     model.to(device_of(device))
-    arrays = select(model, also=also or (), without=protect or ())
+    data = batches(task.part(part), batch)
+    common: dict[str, Any] = {
+        "seed": seed,
+        "purpose": part,
+        "reads": reads,
+        "read": _read(read_noise),
+        "arrays": select(model, also=also or (), without=protect or ()),
+        "batchnorm": batchnorm,
+        "calibration": batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
+    }
+    asked = model, task.score, data, sweep.corruption, sweep.strengths
     with progress("measure") as tell, redirect_stdout(sys.stderr):
-        scores = measure_model(
-            model,
-            task.score,
-            batches(task.part(part), batch),
-            sweep.corruption,
-            sweep.strengths,
-            draws=draws,
-            seed=seed,
-            purpose=part,
-            reads=reads,
-            read=read,
-            arrays=arrays,
-            batchnorm=batchnorm,
-            calibration=batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
-            progress=lambda done, total: tell(done, total, "chips"),
-        )
+        common["progress"] = lambda done, total: tell(done, total, "chips")
+        found = _found(asked, draws, precision, 0.95 if confidence is None else confidence, common)
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
-    found = {"target": target, "part": part, **scores.plain()}
-    if out is not None:
-        from ..records import write
-
-        write(out, {**found, "command": command()})
+    plain = {"target": target, "part": part, **found.plain()}
     if figure is not None:
-        _draw(scores, figure)
-    if json_:
-        put_json(found)
-    else:
-        put(str(scores))
+        _draw(found, figure)
+    give(plain, str(found), out, json_)
 
 
-def _check(path: Path | None, suffixes: tuple[str, ...], force: bool) -> None:
-    """Whether a result can be written there, before it is measured."""
-    if path is None:
-        return
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if path.suffix not in suffixes or path.is_dir() or not folder.is_dir():
-        kinds = " or ".join(suffix for suffix in suffixes if suffix)
-        raise Mistake(f"{path}: a file that ends in {kinds}, in a folder, is needed.")
-    targets = [path] if path.suffix == ".json" else [path.with_suffix(".png"), path.with_suffix(".svg")]
-    for one in targets:
-        if one.exists() and not force:
-            raise Mistake(f"{one} is there already; --force overwrites it.")
+def _found(
+    asked: tuple[Any, ...], draws: int | None, precision: float | None, confidence: float, common: dict[str, Any]
+) -> Scores | Precise:
+    from ..data import shuffles
+    from ..measuring import measure, measure_until
+
+    if precision is None:
+        # examples that come in another order each time cannot be told apart
+        return measure(*asked, draws=draws or 25, keep_examples=not shuffles(asked[2]), **common)
+    return measure_until(*asked, precision=precision, most=draws or 10_000, confidence=confidence, **common)
 
 
-def _draw(scores: Scores, path: Path) -> None:
+def _read(read_noise: str | None) -> tuple[Corruption, float] | None:
+    """What each read adds."""
+    from ..corruptions import parse_sweep
+
+    if read_noise is None:
+        return None
+    each = parse_sweep(read_noise)
+    if len(each.strengths) != 1:
+        raise Mistake(f"--read-noise {read_noise!r}: one strength is needed.")
+    return each.corruption, each.strengths[0]
+
+
+def _draw(found: Scores | Precise, path: Path) -> None:
     from ..drawing import Line, Lines, save
+    from ..measuring import Scores
 
-    rows = scores.rows()
-    band = ([row["low"] for row in rows], [row["high"] for row in rows]) if scores.draws > 1 else None
+    rows = found.rows()
+    band = None
+    if not isinstance(found, Scores) or found.draws > 1:
+        band = [row["low"] for row in rows], [row["high"] for row in rows]
     curves = [
-        Line(scores.strengths, [row["mean"] for row in rows], "mean over chips", band),
-        Line(scores.strengths, [row["worst"] for row in rows], "worst chip", dashed=True),
+        Line(found.strengths, [row["mean"] for row in rows], "mean over chips", band),
+        Line(found.strengths, [row["worst"] for row in rows], "worst chip", dashed=True),
     ]
-    chips = f"{scores.draws} chips, {scores.n_examples} examples, BatchNorm {scores.batchnorm}"
-    axes = f"{scores.corruption}: {scores.corruption_unit}", f"{scores.name} ({scores.unit})"
-    save(Lines("", "", {"": curves}, *axes, f"{chips}; band: 95%, Student's, over chips"), path)
+    few, many = min(map(len, found.values)), max(map(len, found.values))
+    chips = f"{many} chips" if few == many else f"{few} to {many} chips"
+    level = "95%, Student's" if isinstance(found, Scores) else f"confidence {found.confidence:g}, anytime-valid"
+    note = f"{chips}, {found.n_examples} examples, BatchNorm {found.batchnorm}; band: {level}, over chips"
+    axes = f"{found.corruption}: {found.corruption_unit}", f"{found.name} ({found.unit})"
+    save(Lines("", "", {"": curves}, *axes, note), path)

@@ -24,14 +24,16 @@ def results(
     """Print what a study has found so far: every arm at every test strength, with 95% intervals over crossed seeds and
     examples; as JSON also the verdicts. Equal studies give equal bytes."""
     from ..studies.folder import find, named
-    from ..studies.results import rows, summary
+    from ..studies.ranges import tabulated
+    from ..studies.results import findings, summary
 
     folder = find(home, named(name), name)
     if json_:
         put_json(summary(folder))
         return
-    cells = list(rows(folder))
+    every = list(findings(folder))
     if csv_:
+        cells = [cell for found in every for cell in found.cells]
         head = ["arm", "noise", "strength", "mean", "low", "high", "sd_over_chips", "validation_mean"]
         head += ["share_of_chips_that_reach", "seeds", "chips"]
         put_csv(
@@ -53,22 +55,30 @@ def results(
         )
         return
     factor, unit = (100, "%") if folder.plan["score"]["unit"] == "fraction" else (1, folder.plan["score"]["unit"])
-    for noise in folder.plan["noises"]:
+    for place, noise in enumerate(folder.plan["noises"]):
+        if place:
+            put("")
         put(f"{folder.plan['score']['name']} ({unit}) under {noise['corruption']} ({noise['unit']})")
+        own = [found for found in every if found.noise == noise["corruption"]]
         put_table(
             ["arm", *(f"{s:g}" for s in noise["strengths"]), "seeds"],
             [
                 [
-                    arm,
-                    *(f"{factor * c.interval.estimate:.2f} ±{factor * c.interval.half:.2f}" for c in own),
-                    str(own[0].seeds),
+                    found.arm,
+                    *(f"{factor * c.interval.estimate:.2f} ±{factor * c.interval.half:.2f}" for c in found.cells),
+                    str(found.cells[0].seeds),
                 ]
-                for arm, own in _by_arm([c for c in cells if c.noise == noise["corruption"]]).items()
+                for found in own
             ],
         )
+        whole = tabulated([found.whole for found in own if found.whole is not None], folder.plan["score"]["unit"])
+        if whole is not None:
+            put(f"\n{whole.title}")
+            put_table(whole.head, whole.body)
     ends = folder.ends()
     say(
-        f"{sum(ends.get(job.name) == 'finished' for job in folder.jobs)} of {len(folder.jobs)} runs finished; ± is half a 95% interval"
+        f"{sum(ends.get(job.name) == 'finished' for job in folder.jobs)} of {len(folder.jobs)} runs finished; ± is half a 95% "
+        "interval, over crossed seeds and examples, of worst and tolerance over seeds"
     )
 
 
@@ -128,10 +138,3 @@ def put_table(head: list[str], body: list[list[str]]) -> None:
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
     for row in [head, *body]:
         put("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _by_arm(cells: list[Any]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
-    for cell in cells:
-        found.setdefault(cell.arm, []).append(cell)
-    return found

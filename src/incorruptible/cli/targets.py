@@ -13,7 +13,15 @@ if TYPE_CHECKING:
 
     from ..tasks import Task
 
-__all__ = ["device_of", "target_of"]
+__all__ = ["check_part", "device_of", "target_of"]
+
+_PARTS = ("test", "validation", "train")
+
+
+def check_part(part: str) -> None:
+    """A `Mistake` unless data of that name may exist."""
+    if part not in _PARTS:
+        raise unknown("part of the data", part, _PARTS)
 
 
 def device_of(name: str) -> str:

@@ -39,6 +39,10 @@ def train(
     batchnorm: Annotated[
         str | None, typer.Option("--batchnorm", help="Which pass moves running statistics: noisy, clean, frozen.")
     ] = None,
+    checkpoint: Annotated[
+        list[float] | None,
+        typer.Option("--checkpoint", help="Share of training at which weights are kept too; may come again."),
+    ] = None,
     start: Annotated[
         Path | None, typer.Option("--from", help="Weights to fine-tune from: a file, or a run's folder.")
     ] = None,
@@ -66,6 +70,7 @@ def train(
         "decay": decay,
         "clip": clip,
         "batchnorm": batchnorm,
+        "checkpoints": sorted(checkpoint) if checkpoint else None,
         "start": None if start is None else str(start / "weights.safetensors" if start.is_dir() else start),
         "seed": seed,
     }
@@ -106,11 +111,12 @@ def _agree(recipe: Recipe) -> None:
     """An objective that perturbs needs a strength, and a strength an objective; half of it would train plainly."""
     from ..strengths import parse, peak
 
-    if recipe.objective != "plain" and peak(parse(recipe.strength)) == 0:
+    asked = parse(recipe.strength)
+    if recipe.objective != "plain" and peak(asked) == 0:
         raise Mistake(
             f"--objective {recipe.objective!r} at strength 0 trains plainly: add --strength, such as linear:0:0.3."
         )
-    if recipe.objective == "plain" and peak(parse(recipe.strength)) > 0:
+    if recipe.objective == "plain" and not peak(asked) == 0:
         raise Mistake(
             f"--strength {recipe.strength} does nothing alone: add --objective, such as 'rwp(gaussian-filter-max)'."
         )

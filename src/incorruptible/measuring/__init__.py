@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from ..arrays import Array
-from ..batchnorm import Statistics, evaluating, recalibrate_batchnorm
+from ..batchnorm import Statistics, evaluating
 from ..corruptions import Corruption, equivalent
 from ..data import batches, shuffles
 from ..errors import Mistake
-from ..scores import Score, moved, predict
 from .chips import Chips
+from .reading import Examples, ScoreFunction, keeping, read_chip, refuse_iterators
 from .results import Scores
+from .sequential import Precise, measure_until
 
-__all__ = ["Chips", "Scores", "measure", "measure_all"]
+__all__ = ["Chips", "Precise", "Scores", "measure", "measure_all", "measure_until"]
 
-ScoreFunction = Score | Callable[[nn.Module, Any], Tensor]
-Examples = NDArray[np.float32]
 Kept = MutableMapping[tuple[int, int, int], dict[str, Examples]]
 
 
@@ -80,11 +76,7 @@ def measure_all(
     `kept` maps (strength, chip, read), by number, to what each score gave there [example]: what it holds is not measured
     again, and what is measured is put into it.
     """
-    for name, what in (("data", data), ("calibration", chips.calibration)):
-        if isinstance(what, Iterator):
-            raise Mistake(
-                f"{name} is a {type(what).__name__}, which can be iterated only once; give a list or a DataLoader."
-            )
+    refuse_iterators(data, chips)
     if keep_examples and shuffles(data):
         raise Mistake(
             "data are shuffled: scores of single examples need the same order each time; shuffle=False gives it."
@@ -132,18 +124,15 @@ def _examples(
     kept: Kept,
 ) -> dict[str, Examples]:
     """[strength, draw, read, example] for each score."""
-    device, done = arrays[0].value.device, 0
+    done = 0
     read: list[dict[str, Examples]] = []
-    with evaluating(model), _keeping(Statistics(model)):
+    with evaluating(model), keeping(Statistics(model)):
         for place, strength in enumerate(chips.strengths):
             once: list[dict[str, Examples]] = []
             for chip in range(chips.distinct(strength)):
                 for again in range(chips.reads):
                     if (place, chip, again) not in kept:
-                        with chips.in_place(arrays, strength, chip, again):
-                            if chips.calibration is not None:
-                                recalibrate_batchnorm(model, _moved(chips.calibration, device), _forward)
-                            kept[place, chip, again] = _scored(model, scores, data, device)
+                        kept[place, chip, again] = read_chip(model, scores, data, chips, arrays, strength, chip, again)
                     once.append(kept[place, chip, again])
                     done += 1
                     progress(done, chips.total)
@@ -153,55 +142,3 @@ def _examples(
         return {name: np.array([one[name] for one in read], dtype=np.float32).reshape(shape) for name in scores}
     except ValueError:
         raise Mistake("data gave another number of examples the second time; it must be the same each time.") from None
-
-
-@contextmanager
-def _keeping(statistics: Statistics) -> Iterator[None]:
-    before = statistics.take()
-    try:
-        yield
-    finally:
-        statistics.put(before)
-
-
-def _moved(batches: Iterable[Any], device: torch.device) -> Iterator[Any]:
-    return (moved(batch, device) for batch in batches)
-
-
-def _forward(model: nn.Module, batch: Any) -> Any:
-    if isinstance(batch, Mapping):
-        return model(**{name: value for name, value in batch.items() if name != "labels"})
-    return model(batch[0] if isinstance(batch, list) else batch)
-
-
-def _scored(
-    model: nn.Module, scores: Mapping[str, ScoreFunction], data: Iterable[Any], device: torch.device
-) -> dict[str, NDArray[np.float32]]:
-    parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in scores}
-    with torch.inference_mode():
-        for batch in _moved(data, device):
-            answer = predict(model, batch) if all(isinstance(score, Score) for score in scores.values()) else None
-            for name, score in scores.items():
-                shared = isinstance(score, Score) and answer is not None
-                values = score.grade(*answer) if shared else score(model, batch)  # type: ignore[union-attr,misc]
-                parts[name].append(_checked(values, batch))
-    if not next(iter(parts.values())):
-        raise Mistake("data is empty: no batch came.")
-    return {name: np.concatenate(values) for name, values in parts.items()}
-
-
-def _checked(values: Any, batch: Any) -> NDArray[np.float32]:
-    size = _size(batch)
-    if not isinstance(values, Tensor) or values.dim() != 1 or (size is not None and len(values) != size):
-        came = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
-        raise Mistake(
-            f"the score returned {came} for a batch of {size}; one number for each example, shape ({size},), is needed."
-        )
-    return values.float().cpu().numpy()
-
-
-def _size(batch: Any) -> int | None:
-    if isinstance(batch, Tensor):
-        return len(batch) if batch.dim() else None
-    members = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list) else ()
-    return next((len(m) for m in members if isinstance(m, Tensor) and m.dim()), None)

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..statistics import Interval, t_interval
+from ..curves import LOSS
+from ..statistics import Interval, TwoLevel, t_interval, two_level
+from .overall import Overall
 
 __all__ = ["Scores"]
 
@@ -59,6 +61,15 @@ class Scores:
             return [Interval(float("nan"), float(mean), float("nan")) for mean in self.mean()]
         return [t_interval(row, level) for row in self.values]
 
+    def levels(self, level: float = 0.95) -> list[TwoLevel] | None:
+        """For each strength, the mean for new chips *and* new examples, with its components of variance.
+
+        None where the scores of examples were not kept, or there is one chip or one example; `level` as in `interval`.
+        """
+        if self.examples is None or min(self.examples.shape[1:]) < 2 or not np.isfinite(self.examples).all():
+            return None
+        return [two_level(table, level) for table in self.examples]
+
     def quantile(self, share: float) -> NDArray[np.float64]:
         """[strength] The score that a `share` of these chips does not exceed."""
         return np.asarray(np.quantile(self.values, share, axis=1))
@@ -68,6 +79,13 @@ class Scores:
         if self.higher_is_better is None:
             return np.full(len(self.values), np.nan)
         return np.asarray(self.values.min(1) if self.higher_is_better else self.values.max(1))
+
+    def overall(self, loss: float = LOSS) -> Overall | None:
+        """Area, worst case and tolerance of each chip over the whole range; None where a single strength was measured.
+
+        `loss` is what may be lost for the tolerance, in the unit of the score.
+        """
+        return Overall.of(self.values, self.strengths, self.higher_is_better, loss)
 
     def rows(self, level: float = 0.95) -> list[dict[str, float]]:
         """One plain row for each strength: what the table prints and `--json` gives."""
@@ -98,6 +116,7 @@ class Scores:
 
     def plain(self) -> dict[str, Any]:
         """Everything that is printed, and the score of every chip, as plain data."""
+        overall = self.overall()
         return {
             "corruption": self.corruption,
             "unit": self.corruption_unit,
@@ -113,7 +132,26 @@ class Scores:
             "batchnorm": self.batchnorm,
             "max_abs_weight_of_filters": list(self.peaks),
             "rows": self.rows(),
+            "over_range": None if overall is None else overall.plain(),
             "values": self.values,
+            **self._plain_levels(),
+        }
+
+    def _plain_levels(self) -> dict[str, Any]:
+        levels = self.levels()
+        if levels is None:
+            return {}
+        return {
+            "new_chips_and_examples": [
+                {
+                    "strength": strength,
+                    "low": one.interval.low,
+                    "high": one.interval.high,
+                    "freedom": one.freedom,
+                    "variances": one.components._asdict(),
+                }
+                for strength, one in zip(self.strengths, levels, strict=True)
+            ]
         }
 
     def header(self) -> str:
@@ -136,11 +174,7 @@ class Scores:
                 f"{row['strength']:g}",
                 f"{row['equivalent']:.4g}",
                 f"{row['mean']:.4f}",
-                "all the same"
-                if row["sd"] == 0
-                else f"{row['low']:.4f} to {row['high']:.4f}"
-                if row["low"] == row["low"]
-                else missing,
+                _interval(row, missing),
                 f"{row['sd']:.4f}" if row["sd"] == row["sd"] else "-",
                 *(f"{row[key]:.4f}" if row[key] == row[key] else "-" for key in ("q05", "median", "worst")),
             )
@@ -152,7 +186,29 @@ class Scores:
         lines.append(
             f"filter-max: the gaussian-filter-max strength of equal size; max|W_f| from {low:.3g} to {high:.3g}"
         )
-        return "\n".join(lines)
+        lines += self._level_lines()
+        overall = self.overall()
+        return "\n".join(lines if overall is None else [*lines, "", str(overall)])
+
+    def _level_lines(self) -> list[str]:
+        levels = self.levels()
+        if levels is None:
+            return []
+        titles = ("strength", "between chips", "between examples", "interaction", "new chips and examples")
+        widths = (8, 13, 16, 11, 22)
+        lines = ["  ".join(f"{title:>{width}}" for title, width in zip(titles, widths, strict=True))]
+        for strength, one in zip(self.strengths, levels, strict=True):
+            low, _, high = one.interval
+            cells = (
+                f"{strength:g}",
+                *(f"{max(0.0, part) ** 0.5:.4f}" for part in one.components),
+                f"{low:.4f} to {high:.4f}",
+            )
+            lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
+        return [
+            *lines,
+            "standard deviations of one answer's three parts; 95% interval of the mean, also for other examples",
+        ]
 
     __repr__ = __str__
 

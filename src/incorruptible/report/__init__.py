@@ -12,7 +12,8 @@ from ..errors import Mistake, unknown
 from ..pages import Finding, Page, Section, Table, check, write
 from ..studies.evidence import Arm, Verdict
 from ..studies.folder import Folder
-from ..studies.results import arms, conclude, missing, rows, summary
+from ..studies.ranges import tabulated
+from ..studies.results import arms, conclude, findings, missing, summary
 from .charts import charts
 from .making import making, recipe_text
 from .theory import ABOUT, theory_charts
@@ -114,25 +115,25 @@ def _section(title: str, names: Sequence[str], drawn: Sequence[Chart]) -> Sectio
 def _tables(folder: Folder) -> list[Table]:
     score = folder.plan["score"]
     factor, unit = (100, "%") if score["unit"] == "fraction" else (1, score["unit"])
-    cells = list(rows(folder))
+    every = list(findings(folder))
     found = []
     for noise in folder.plan["noises"]:
-        by: dict[str, list[Any]] = {}
-        for cell in cells:
-            if cell.noise == noise["corruption"]:
-                by.setdefault(cell.arm, []).append(cell)
+        own = [one for one in every if one.noise == noise["corruption"]]
         body = [
             [
-                arm,
-                *(f"{factor * c.interval.estimate:.2f} ± {factor * c.interval.half:.2f}" for c in own),
-                str(own[0].seeds),
+                one.arm,
+                *(f"{factor * c.interval.estimate:.2f} ± {factor * c.interval.half:.2f}" for c in one.cells),
+                str(one.cells[0].seeds),
             ]
-            for arm, own in by.items()
+            for one in own
         ]
         head = ["arm", *(f"{s:g}" for s in noise["strengths"]), "seeds"]
         title = f"Every arm: {score['name']} ({unit}) under {noise['corruption']}"
         note = "Mean over seeds, chips and examples, ± half of its 95% interval over crossed seeds and examples."
         found.append(Table(title, head, body, note, by_strength=True))
+        whole = tabulated([one.whole for one in own if one.whole is not None], score["unit"])
+        if whole is not None:
+            found.append(Table(*whole))
     return found
 
 

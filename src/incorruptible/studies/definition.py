@@ -31,6 +31,7 @@ __all__ = ["Claim", "Design", "Study", "load", "shipped"]
 _TOP = ("title", "question", "seeds", "recipe", "arms", "test", "selection", "claims", "shown")
 _ARM = ("name", "method", "role", "each", "probe")
 _SINGLE = ("task", "start", "seed", "probe")  # of a recipe: not for lists
+_LISTS = ("checkpoints",)  # of a recipe: lists themselves
 
 
 @dataclass(frozen=True)
@@ -324,7 +325,7 @@ class _Reader:
             if not listed:
                 self.fault((*path, "each", key), "an empty list makes no arm")
         for key, value in entry.items():
-            if isinstance(value, list):
+            if isinstance(value, list) and key not in _LISTS:
                 if key in _SINGLE:
                     self.fault((*path, key), "one value is needed here, not a list")
                 elif not value:
@@ -448,6 +449,11 @@ class _Reader:
                     if one not in fit:
                         said = ", ".join(f"{s:g}" for s in fit)
                         self.fault(("claims", place, key), f"{one:g} is not tested; tested are {said}")
+            if getattr(claim and claim.decide, "statistic", "") == "area":
+                asked = getattr(claim and claim.decide, "strengths", ())
+                if len(set(asked or tested)) < 2:
+                    key = "strengths" if asked else "statistic"
+                    self.fault(("claims", place, key), "an area needs at least 2 different strengths")
             margin = getattr(claim.decide, "margin", 1.0) if claim is not None else 1.0
             if not margin > 0:
                 self.fault(("claims", place, "margin"), f"{margin:g}: a number above 0 is needed")

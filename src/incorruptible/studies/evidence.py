@@ -43,9 +43,10 @@ class Arm:
     `test`, `test_loss` [S, K, n] score and loss on each test example, averaged over test chips; `validation` [S, K] score on
     validation examples and chips; `chips` [S, K, C] score of each test chip. Where the study measures the training part,
     `train_loss` [S, K, m] loss on each training example and `train` [S, K] noisy training score. `metrics` and `at_peak` are
-    the trainings' own records; `sign` is -1 where a lower score is better. Where the study asks for bounds, `train_score` and
-    `train_bounded` [S, K, m] are score and bounded loss on each training example, the first `seen` of which the starting weights
-    depend on, and `displacement` [S] how far training moved the weights.
+    the trainings' own records; `sign` is -1 where a lower score is better. The weights at a checkpoint of the recipe are an
+    arm of their own, of role "checkpoint", named after the arm that they were taken from and the place.
+    Where the study asks for bounds, `train_score` and `train_bounded` [S, K, m] are score and bounded loss on each training
+    example, the first `seen` of which the starting weights depend on, and `displacement` [S] how far training moved the weights.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Arm:
     role: str = "candidate"  # or control, clipped, double, ...
     sign: int = 1
     unit: str = "points"
+    task: str = ""
 
     def accuracy(self, strength: float) -> Array:
         """[S] Test score at that test strength."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from .. import records
 from ..errors import Mistake
 
-__all__ = ["ENDS", "End", "Folder", "Job", "find", "named"]
+__all__ = ["ENDS", "End", "Folder", "Job", "at_checkpoint", "find", "named"]
 
 End = Literal["finished", "diverged", "failed"]
 ENDS: tuple[End, ...] = ("finished", "diverged", "failed")
@@ -99,6 +99,11 @@ class Folder:
 
     def _outcome(self, job: Job, end: End) -> Path:
         return self.path / "outcomes" / f"{job.name}.{end}.json"
+
+
+def at_checkpoint(name: str, at: float | None) -> str:
+    """The name of a checkpoint's arm or measure; of those at the end, `name` itself."""
+    return name if at is None else f"{name} @{at:g}"
 
 
 def named(text: str) -> str:

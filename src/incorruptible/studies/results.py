@@ -14,11 +14,13 @@ from ..pacbayes.gaussian import Displacement
 from ..statistics import Difference, Interval, crossed, verdict
 from ..strengths import parse as parse_strength
 from ..strengths import peak
+from . import ranges
 from .evidence import Arm, Judgement, Lacking, Row, Verdict, difference
-from .folder import ENDS, End, Folder, Job
+from .folder import ENDS, End, Folder, Job, at_checkpoint
+from .ranges import Whole
 from .rules import CATALOGUE as RULES
 
-__all__ = ["Cell", "arms", "compare", "conclude", "mean", "missing", "rows", "summary"]
+__all__ = ["Cell", "Found", "arms", "compare", "conclude", "findings", "mean", "missing", "rows", "summary"]
 
 
 class Cell(NamedTuple):
@@ -36,24 +38,38 @@ class Cell(NamedTuple):
     chips: int
 
 
-def rows(folder: Folder, first: Sequence[Arm] | None = None) -> Iterator[Cell]:
-    """The table: every arm with at least two finished seeds, under every noise, at every test strength. `first` are those
-    under the first noise, where the caller has read them already."""
+class Found(NamedTuple):
+    """One arm under one noise: its cells, strength by strength, and the whole range where there is one."""
+
+    arm: str
+    noise: str
+    cells: list[Cell]
+    whole: Whole | None
+
+
+def findings(folder: Folder, first: Sequence[Arm] | None = None) -> Iterator[Found]:
+    """Every arm with at least two finished seeds, under every noise. `first` are those under the first noise, where the caller
+    has read them already."""
     required = folder.plan["definition"]["test"]["required"]
     sign = _sign(folder)
     for place, noise in enumerate(folder.plan["noises"]):
         for arm in first if place == 0 and first is not None else arms(folder, place, whole=False, table=True):
             each = arm.chips.std(2, ddof=1).mean(0)
+            cells = []
             for k, strength in enumerate(arm.strengths):
                 reached = None
                 if required is not None:
                     reached = float((sign * arm.chips[:, k] >= sign * required).mean())
                 validation = float(arm.validation[:, k].mean())
                 seeds, chips = len(arm.chips), arm.chips.shape[2]
-                interval = mean(arm, strength)
-                yield Cell(
-                    arm.name, noise["corruption"], strength, interval, float(each[k]), validation, reached, seeds, chips
-                )
+                found = arm.name, noise["corruption"], strength, mean(arm, strength), float(each[k])
+                cells.append(Cell(*found, validation, reached, seeds, chips))
+            yield Found(arm.name, noise["corruption"], cells, ranges.whole(arm, noise["corruption"]))
+
+
+def rows(folder: Folder, first: Sequence[Arm] | None = None) -> Iterator[Cell]:
+    """The cells of `findings`, one after the other."""
+    return (cell for found in findings(folder, first) for cell in found.cells)
 
 
 def mean(arm: Arm, strength: float) -> Interval:
@@ -73,15 +89,17 @@ def arms(folder: Folder, noise: int = 0, *, whole: bool = True, table: bool = Fa
         jobs = sorted((job for job in folder.jobs if job.arm == place), key=lambda job: job.seed)
         done = [job for job in jobs if ends.get(job.name) == "finished"]
         if len(done) >= (len(jobs) if whole else 2):
-            found.append(_arm(folder, design, done, noise, table))
+            places = (None, *design["recipe"].get("checkpoints", ()))
+            found += [_arm(folder, design, done, noise, table, at) for at in places]
     return found
 
 
-def _arm(folder: Folder, design: dict[str, Any], jobs: Sequence[Job], noise: int, table: bool) -> Arm:
+def _arm(folder: Folder, design: dict[str, Any], jobs: Sequence[Job], noise: int, table: bool, at: float | None) -> Arm:
     outcomes = [folder.outcome(job, "finished") for job in jobs]
 
     def read(part: str) -> list[dict[str, Any]]:
-        return files(f"{noise} {part}") if f"{noise} {part}" in folder.plan["plans"] else []
+        plan = f"{noise} {part}"
+        return files(at_checkpoint(plan, at)) if plan in folder.plan["plans"] else []
 
     def files(what: str) -> list[dict[str, Any]]:
         found = [outcome["measures"][what] for outcome in outcomes]
@@ -92,12 +110,12 @@ def _arm(folder: Folder, design: dict[str, Any], jobs: Sequence[Job], noise: int
 
     test, validation = read("test"), read("validation")
     train = [] if table else read("train")
-    bounds = folder.plan.get("bounds", False) and not table
+    bounds = folder.plan.get("bounds", False) and not table and at is None  # training went on from a checkpoint
     moved = files("displacement") if bounds else []
-    runs = [] if table else [records.read(folder.trained(job) / "run.json") for job in jobs]
+    runs = [] if table or at is not None else [records.read(folder.trained(job) / "run.json") for job in jobs]
     schedule = design["recipe"]["strength"]
     return Arm(
-        name=design["name"],
+        name=at_checkpoint(design["name"], at),
         kind=design["method"],
         schedule=schedule.split(":")[0].split("(")[0],
         peak=peak(parse_strength(schedule)),
@@ -114,9 +132,10 @@ def _arm(folder: Folder, design: dict[str, Any], jobs: Sequence[Job], noise: int
         train_bounded=stack(train, "bounded by example") if bounds else None,
         displacement=tuple(_displacement(one) for one in moved),
         seen=int(moved[0]["seen"][0]) if moved else 0,
-        role=design["role"],
+        role=design["role"] if at is None else "checkpoint",
         sign=_sign(folder),
         unit="points" if folder.plan["score"]["unit"] == "fraction" else folder.plan["score"]["unit"],
+        task=design["recipe"]["task"],
     )
 
 
@@ -176,14 +195,18 @@ def summary(folder: Folder) -> dict[str, Any]:
     definition = folder.plan["definition"]
     ends = folder.ends()
     cells: dict[str, list[dict[str, Any]]] = {}
+    spans: dict[str, list[dict[str, Any]]] = {}
     first = arms(folder, whole=False) if definition["claims"] else None
-    for cell in rows(folder, first):
-        low, estimate, high = cell.interval
-        one = {"noise": cell.noise, "strength": cell.strength, "mean": estimate, "low": low, "high": high}
-        one |= {"sd_over_chips": cell.spread, "validation_mean": cell.validation}
-        one |= {"share_of_chips_that_reach": cell.reached, "seeds": cell.seeds, "chips": cell.chips}
-        cells.setdefault(cell.arm, []).append(one)
-    whole = [arm for arm in first or () if len(arm.test) == len(definition["seeds"])]
+    for found in findings(folder, first):
+        for cell in found.cells:
+            low, estimate, high = cell.interval
+            one = {"noise": cell.noise, "strength": cell.strength, "mean": estimate, "low": low, "high": high}
+            one |= {"sd_over_chips": cell.spread, "validation_mean": cell.validation}
+            one |= {"share_of_chips_that_reach": cell.reached, "seeds": cell.seeds, "chips": cell.chips}
+            cells.setdefault(cell.arm, []).append(one)
+        if found.whole is not None:
+            spans.setdefault(found.arm, []).append(found.whole.plain())
+    complete = [arm for arm in first or () if len(arm.test) == len(definition["seeds"])]
     return {
         "study": definition["name"],
         "title": definition["title"],
@@ -194,12 +217,18 @@ def summary(folder: Folder) -> dict[str, Any]:
         "seeds": definition["seeds"],
         "jobs": {end: sum(ends.get(job.name) == end for job in folder.jobs) for end in ENDS}
         | {"all": len(folder.jobs)},
-        "claims": {one.claim: one.plain() for one in conclude(folder, whole)} if whole else {},
+        "claims": {one.claim: one.plain() for one in conclude(folder, complete)} if complete else {},
         "arms": [
             {
                 **{key: arm[key] for key in ("name", "method", "role")},
                 "recipe": _portable(arm["recipe"]),
                 "results": cells.get(arm["name"], []),
+                "over_range": spans.get(arm["name"], []),
+                "checkpoints": [
+                    {"at": at, "results": cells.get(name, []), "over_range": spans.get(name, [])}
+                    for at in arm["recipe"].get("checkpoints", ())
+                    for name in (at_checkpoint(arm["name"], at),)
+                ],
             }
             for arm in definition["arms"]
         ],

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from types import FrameType
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..errors import Mistake, disk_failed
 from ..leases import Lease, Leases
 from ..recipes import parse
 from ..runs import Left, Plan, Run, displaced, measured, measures, train
-from .folder import Folder, Job
+from .folder import Folder, Job, at_checkpoint
 from .planning import Tasks
 
 __all__ = ["Leaving", "leaving", "work"]
@@ -158,12 +159,12 @@ def _do(folder: Folder, job: Job, lease: Lease, tasks: Tasks, device: str, leave
     lease.progressed()
     arrays: dict[str, list[str]] = {}
     bounds = folder.plan.get("bounds", False)
-    for key, plan in folder.plan["plans"].items():
+    for (key, plan), at in product(folder.plan["plans"].items(), (None, *recipe.checkpoints)):
         one = Plan(**plan)
         lease.note(measuring=one.part)
-        measured(run, one, task, threads=threads, device=device, leave=leave, bounded=bounds)
-        file = measures(run, one, task, bounds)[1]
-        arrays[key] = [str(file.relative_to(folder.home)), records.checksum(file)]
+        measured(run, one, task, at=at, threads=threads, device=device, leave=leave, bounded=bounds)
+        file = measures(run, one, task, at, bounds)[1]
+        arrays[at_checkpoint(key, at)] = [str(file.relative_to(folder.home)), records.checksum(file)]
         lease.progressed()
     if bounds:
         file, digest = displaced(run, task, threads=threads)
@@ -178,7 +179,7 @@ def _do(folder: Folder, job: Job, lease: Lease, tasks: Tasks, device: str, leave
 
 
 def _files(folder: Folder, run: Run) -> dict[str, str]:
-    files = (run.folder / "run.json", run.weights)
+    files = (run.folder / "run.json", *map(run.file, (None, *run.recipe.checkpoints)))
     return {str(file.relative_to(folder.home)): records.checksum(file) for file in files}
 
 

@@ -15,7 +15,7 @@ from ..batchnorm import Statistics
 from ..errors import Mistake
 from ..points import Grads, Objective, Path, Point, policy_of, walk
 from ..streams import Draw
-from ..strengths import Schedule, checked
+from ..strengths import Controller, Schedule, Seen, State, checked
 
 __all__ = ["Hardener"]
 
@@ -28,7 +28,10 @@ class Hardener:
         robust.backward(lambda: F.cross_entropy(model(x), y))        # was: loss.backward()
         optimizer.step()
 
-    `steps` counts optimiser steps of the whole training; the strength at step i is `strength(min(1, i / (steps - 1)))`.
+    `steps` counts optimiser steps of the whole training; the strength at step i is `strength(min(1, i / (steps - 1)))`, or
+    what a controller such as `Auto` makes of the losses before it: no pass is added, but one number is read from the device
+    in each step, and under DDP averaged over the ranks. Its state is in `state_dict()`.
+
     `accumulate` is the number of backward calls (micro-batches) for each optimiser step; the losses are taken as they
     come, so divide them as without this class. Micro-batch m on rank r draws noise of its own, as micro-batch
     r * accumulate + m of one process would.
@@ -51,7 +54,7 @@ class Hardener:
         self,
         model: nn.Module,
         objective: Objective,
-        strength: Schedule,
+        strength: Schedule | Controller,
         *,
         steps: int,
         seed: int,
@@ -66,7 +69,8 @@ class Hardener:
             raise Mistake(f"steps={steps} and accumulate={accumulate}: both are at least 1.")
         if not callable(objective):
             raise Mistake(f"objective={objective!r} is none: RWP(Gaussian('filter-max')) or SAM(), for example.")
-        if not callable(strength):
+        self.controller = None if callable(strength) else strength
+        if self.controller is not None and not hasattr(self.controller, "next"):
             raise Mistake(f"strength={strength!r} is no schedule: Constant({strength!r}) makes one of a number.")
         self.model, self.objective, self.schedule = model, objective, strength
         self.steps, self.seed, self.accumulate = steps, seed, accumulate
@@ -74,6 +78,8 @@ class Hardener:
         self.arrays = list(select(model) if arrays is None else arrays)
         self.calls = 0
         self.skipped = 0
+        self._control: State = {} if self.controller is None else self.controller.start()
+        self._seen: Tensor | None = None  # the losses of this step's micro-batches so far: perturbed, clean
         self._backward = backward or Tensor.backward
         self._scale = scale
         self._guard = guard and backward is None
@@ -94,7 +100,8 @@ class Hardener:
     @property
     def strength(self) -> float:
         """The strength of the next call."""
-        return checked(self.schedule(self.progress), f"strength at progress {self.progress:.3f}")
+        asked = self.schedule(self.progress) if callable(self.schedule) else self._control["strength"]
+        return checked(asked, f"strength at progress {self.progress:.3f}")
 
     def backward(self, closure: Callable[[], Tensor]) -> Tensor:
         """Add the objective's gradient to `.grad`; returns its loss, detached: the sum of share * loss over its points.
@@ -104,7 +111,7 @@ class Hardener:
         call = _Call(self)
         with call:
             walk(self._path(), lambda point: self._look(point, closure, call))
-        self.calls += 1
+        self._advance(call)
         return call.loss
 
     @contextmanager
@@ -122,7 +129,7 @@ class Hardener:
         call = _Call(self)
 
         def look(loss: Tensor) -> Tensor:
-            call.note(loss)
+            call.note(loss, clean=point.values is None)
             return loss
 
         with call:
@@ -135,26 +142,51 @@ class Hardener:
             path.close()
             if not call.losses:
                 raise Mistake("look(loss) was never called inside perturbed(): with ... as look: look(loss).backward()")
-        self.calls += 1
+        self._advance(call)
 
     def state_dict(self) -> dict[str, Any]:
         """What a stopped run needs to go on with the same bits: plain numbers."""
-        return {"format": 1, "calls": self.calls, "skipped": self.skipped, **self._identity()}
+        state: dict[str, Any] = {"format": 1, "calls": self.calls, "skipped": self.skipped, **self._identity()}
+        if self.controller is not None:
+            seen = None if self._seen is None else self._seen.tolist()
+            state |= {"control": dict(self._control), "seen": seen}
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`. Raises `Mistake` if it was saved under another seed, number of steps or accumulation."""
         if state.get("format", 1) > 1:
             raise Mistake(f"this state has format {state['format']}, and this version reads 1: update incorruptible.")
-        lacking = [name for name in ("calls", "skipped", *self._identity()) if name not in state]
+        control = () if self.controller is None else ("control", "seen")
+        lacking = [name for name in ("calls", "skipped", *control, *self._identity()) if name not in state]
         if lacking:
             raise Mistake(f"this is no state of a Hardener: it lacks {', '.join(lacking)}.")
         for name, value in self._identity().items():
             if state[name] != value:
                 raise Mistake(f"this state was saved with {name}={state[name]}, and the Hardener has {name}={value}.")
         self.calls, self.skipped = state["calls"], state["skipped"]
+        if self.controller is not None:
+            self._control = dict(state["control"])
+            self._seen = None if state["seen"] is None else torch.tensor(state["seen"], dtype=torch.float32)
 
     def _identity(self) -> dict[str, int]:
         return {"seed": self.seed, "steps": self.steps, "accumulate": self.accumulate}
+
+    def _advance(self, call: _Call) -> None:
+        """Count the call; after the last one of an optimiser step the controller hears what was seen."""
+        self.calls += 1
+        if self.controller is None:
+            return
+        self._seen = call.seen if self._seen is None else self._seen.to(call.seen.device) + call.seen
+        if self.calls % self.accumulate:
+            return
+        if self._ranks is not None:
+            group = self._ranks.process_group
+            torch.distributed.all_reduce(self._seen, torch.distributed.ReduceOp.SUM, group)
+            self._seen /= torch.distributed.get_world_size(group)
+        loss, clean = self._seen.tolist()
+        self._seen = None
+        seen = Seen(loss, clean if call.visits_clean else None)
+        self._control = self.controller.next(self.progress, seen, self._control)
 
     def _path(self) -> Path:
         micro = self.calls % self.accumulate
@@ -173,17 +205,17 @@ class Hardener:
                 came = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
                 raise Mistake(f"the closure returned {came}; a scalar tensor, the loss, is needed.")
             if point.share:
-                call.note(loss, point.share)
+                call.note(loss, point.share, clean=point.values is None)
                 self._backward(loss if point.share == 1 else loss * point.share)
                 grads: Grads = {}
             else:
-                grads = self._aside(loss, call)
+                grads = self._aside(loss, call, point.values is None)
         call.leave(point)
         return grads
 
-    def _aside(self, loss: Tensor, call: _Call) -> Grads:
+    def _aside(self, loss: Tensor, call: _Call, clean: bool) -> Grads:
         """The arrays' gradient of `loss`, by the backward hook, with `.grad` as before afterwards."""
-        call.note(loss, 0)
+        call.note(loss, 0, clean=clean)
         own = [(parameter, parameter.grad) for parameter in self.model.parameters()]
         for parameter, _ in own:
             parameter.grad = None
@@ -215,6 +247,7 @@ class _Call:
         self.robust = robust
         self.losses: list[Tensor] = []
         self.shares: list[float] = []
+        self.clean: list[bool] = []
         self.passes = 0
         self.before = self.kept = robust._statistics.take()
         self.standing = True  # whether the buffers hold `kept`
@@ -229,9 +262,21 @@ class _Call:
                     f"{array.name} is no parameter of the model any more: make the Hardener after the model is complete."
                 )
 
-    def note(self, loss: Tensor, share: float = 1.0) -> None:
+    def note(self, loss: Tensor, share: float = 1.0, clean: bool = False) -> None:
         self.losses.append(loss.detach())
         self.shares.append(share)
+        self.clean.append(clean)
+
+    @property
+    def visits_clean(self) -> bool:
+        return any(self.clean)
+
+    @property
+    def seen(self) -> Tensor:
+        """[2] The loss at the last perturbed point (at the clean one where there is no other), and at the clean one."""
+        places = [i for i, clean in enumerate(self.clean) if not clean] or [len(self.clean) - 1]
+        clean = self.losses[self.clean.index(True)] if self.visits_clean else torch.zeros_like(self.losses[0])
+        return torch.stack([self.losses[places[-1]], clean]).float()
 
     @property
     def loss(self) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,19 @@ class Fit:
     """One training: `epoch()` does the next epoch, `state()` is what a stopped one needs to go on with the same bits.
 
     Weights are initialised, examples shuffled and noise drawn from the recipe's seed, each under its own name, so two
-    arms of equal seed start from equal weights and see equal batches. torch's global generators are left alone.
+    arms of equal seed start from equal weights and see equal batches. torch's global generators are left alone. `keep` is
+    called with the model at each of the recipe's checkpoints.
     Raises `Mistake` for a task without training data and for weights that do not fit.
     """
 
-    def __init__(self, task: Task, recipe: Recipe, device: str | torch.device = "cpu") -> None:
-        self.task, self.recipe, self.device = task, recipe, torch.device(device)
+    def __init__(
+        self,
+        task: Task,
+        recipe: Recipe,
+        device: str | torch.device = "cpu",
+        keep: Callable[[nn.Module, float], None] = lambda model, place: None,
+    ) -> None:
+        self.task, self.recipe, self.device, self.keep = task, recipe, torch.device(device), keep
         data = task.part("train")
         with named_randomness(recipe.seed, "weights"):
             self.model = task.model()
@@ -109,11 +117,21 @@ class Fit:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
         self.decay.step()
+        done = self.robust.step
+        for place in self.recipe.checkpoints:
+            if round(place * self.steps) == done:
+                self.keep(self.model, place)
         return loss
 
     def at_peak(self) -> dict[str, Any]:
-        """The instrument at the schedule's largest strength, on the weights as they are now."""
-        return self._probe(strengths.peak(self.schedule))
+        """The instrument at the largest strength of the training, on the weights as they are now."""
+        return self._probe(self._peak())
+
+    def _peak(self) -> float:
+        """The schedule's largest strength; where it is no function of progress, the largest at the end of an epoch so far."""
+        if self.robust.controller is None:
+            return strengths.peak(self.schedule)
+        return max((one["strength"] for one in self.metrics if "strength" in one), default=self.robust.strength)
 
     def _fixed_probe(self, data: Any) -> tuple[Any, list[Any]]:
         probe = self.recipe.probe
@@ -165,7 +183,7 @@ class Fit:
                 self.task.reference / 2,
                 draws=2,
                 seed=self.recipe.seed,
-                top=4 * max(strengths.peak(self.schedule), 0.1),
+                top=4 * max(self._peak(), 0.1),
             )
         return found
 

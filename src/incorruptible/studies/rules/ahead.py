@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from ...statistics import agree, crossed, verdict
+from .. import ranges
 from ..evidence import MARGIN, Arm, Judgement, Lacking, Row, best
 
 __all__ = ["Ahead"]
@@ -19,12 +20,14 @@ class Ahead:
 
     `left` and `right` are names, in which * stands for anything. `statistic` is the "score", or the "loss" on the test
     examples (left is ahead where its loss is lower); differences are over crossed seeds and examples, Holm over the strengths.
-    "equivalent" where the difference lies within `margin`. `strengths` restricts the test strengths.
+    "area" makes one comparison in place of many: of the area under score against strength, 0 included, between the arms that
+    are best by their area on validation. "equivalent" where the difference lies within `margin`. `strengths` restricts the
+    test strengths.
     """
 
     left: tuple[str, ...]
     right: tuple[str, ...]
-    statistic: Literal["score", "loss"] = "score"
+    statistic: Literal["score", "loss", "area"] = "score"
     strengths: tuple[float, ...] = ()
     margin: float = MARGIN
 
@@ -35,6 +38,8 @@ class Ahead:
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
         differences, pairs = [], []
         sides = [_matching(arms, patterns) for patterns in (self.left, self.right)]
+        if self.statistic == "area":
+            return self._in_area(*sides)
         for s in self.strengths or (tests if tests else (0.0,)):
             left, right = (side[0] if len(side) == 1 else best(side, s) for side in sides)
             k = left.index(s)
@@ -52,6 +57,17 @@ class Ahead:
             for (s, left_name, right_name), gap, word in zip(pairs, differences, words, strict=True)
         ]
         return Judgement(agree(words), tuple(rows))
+
+    def _in_area(self, left: Sequence[Arm], right: Sequence[Arm]) -> Judgement:
+        one, other = ranges.best(left, self.strengths), ranges.best(right, self.strengths)
+        gap = one.sign * (ranges.area(one, self.strengths) - ranges.area(other, self.strengths))
+        difference = crossed(gap, margin=self.margin)
+        (word,) = verdict([difference])
+        among = [f"{arm.name} of {len(side)}" for arm, side in ((one, left), (other, right)) if len(side) > 1]
+        note = f"best by area on validation: {', '.join(among)}" if among else ""
+        low, high = min(self.strengths or one.strengths), max(self.strengths or one.strengths)
+        row = Row("ahead in area", f"{low:g} to {high:g}", one.name, other.name, difference, word, note, one.unit)
+        return Judgement(word, (row,))
 
 
 def _matching(arms: Sequence[Arm], patterns: Sequence[str]) -> list[Arm]:

@@ -1,4 +1,4 @@
-"""Arrays to statements."""
+"""Intervals for means and differences, and one word for what they say."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from incorruptible.errors import Mistake
+from ..errors import Mistake
+from .given import array_of, inside
+from .variance import mean_squares
 
 __all__ = [
-    "Components",
     "Difference",
     "Interval",
     "agree",
-    "components",
     "crossed",
     "crossed_sum",
     "holm",
@@ -57,14 +57,6 @@ class Difference(NamedTuple):
     n: tuple[int, ...]
 
 
-class Components(NamedTuple):
-    """Variances, in the squared unit of the values: between chips, between examples, and of what is left in a cell."""
-
-    chip: float
-    example: float
-    interaction: float
-
-
 def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """Student's interval for the mean of independent values [n]: mean +- t_{n-1} s / sqrt(n).
 
@@ -74,7 +66,7 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     >>> print("{:.3f} {:.3f} {:.3f}".format(*t_interval(np.random.default_rng(0).normal(size=8))))
     -0.145 0.352 0.849
     """
-    array = _array(values, "values", "n")
+    array = array_of(values, "values", "n")
     error = math.sqrt(array.var(ddof=1) / array.size)
     return _difference(array, error, level, None, np.abs(array).max()).interval
 
@@ -91,7 +83,7 @@ def paired(a: ArrayLike, b: ArrayLike, level: float = 0.95, margin: float | None
     >>> print(f"{d.interval.estimate:.3f} +- {d.interval.half:.3f}, p {d.p:.4f}, equivalence {d.equivalence:.4f}")
     2.236 +- 0.648, p 0.0001, equivalence 0.0135
     """
-    first, second = _array(a, "a", "seeds"), _array(b, "b", "seeds")
+    first, second = array_of(a, "a", "seeds"), array_of(b, "b", "seeds")
     if first.size != second.size:
         raise Mistake(f"a came with {first.size} seeds and b with {second.size}; give both arms the same seeds.")
     array = first - second
@@ -127,8 +119,8 @@ def crossed(differences: ArrayLike, level: float = 0.95, margin: float | None = 
     >>> print(f"{d.interval.estimate:.3f} +- {d.interval.half:.3f}, seeds alone {t_interval(y.mean(axis=1)).half:.3f}")
     0.247 +- 0.177, seeds alone 0.089
     """
-    array = _array(differences, "differences", "seeds", "images")
-    seed, image, rest = _mean_squares(array)
+    array = array_of(differences, "differences", "seeds", "images")
+    seed, image, rest = mean_squares(array)
     error = math.sqrt((seed + max(0.0, image - rest)) / array.size)
     return _difference(array, error, level, margin, np.abs(array).max())
 
@@ -145,37 +137,17 @@ def crossed_sum(parts: Sequence[ArrayLike], level: float = 0.95) -> Difference:
     >>> print(f"{d.interval.estimate:.3f} +- {d.interval.half:.3f}")
     0.139 +- 0.134
     """
-    arrays = [_array(part, "parts", "seeds", "images") for part in parts]
+    arrays = [array_of(part, "parts", "seeds", "images") for part in parts]
     if not arrays or len({len(array) for array in arrays}) > 1:
         raise Mistake(f"parts came with {[len(array) for array in arrays]} seeds; give all parts the same seeds.")
     total = np.sum([array.mean(axis=1) for array in arrays], axis=0)
     luck = 0.0
     for array in arrays:
-        _, image, rest = _mean_squares(array)
+        _, image, rest = mean_squares(array)
         luck += max(0.0, image - rest) / array.size
     error = math.sqrt(total.var(ddof=1) / total.size + luck)
     found = _difference(total, error, level, None, max(np.abs(array).max() for array in arrays))
     return found._replace(n=arrays[0].shape)
-
-
-def components(values: ArrayLike) -> Components:
-    """Where the variance of values [chips, examples] comes from, by the estimators of the analysis of variance.
-
-    chip = (MS_chip - MS_rest) / examples, example = (MS_example - MS_rest) / chips, interaction = MS_rest, with the
-    mean squares of `crossed`. Each is unbiased, so the first two may come out *negative* where the truth is near 0:
-    average over repetitions before you clip. The interaction contains the noise of a single cell.
-
-    Raises Mistake for fewer than 2 chips or examples, and for values that are not finite.
-
-    >>> rng = np.random.default_rng(0)
-    >>> y = rng.normal(0, 1, (50, 1)) + rng.normal(0, 2, (1, 400)) + rng.normal(0, 3, (50, 400))
-    >>> print("{:.2f} {:.2f} {:.2f}".format(*components(y)))
-    0.86 4.10 8.91
-    """
-    array = _array(values, "values", "chips", "examples")
-    chips, examples = array.shape
-    chip, example, rest = _mean_squares(array)
-    return Components((chip - rest) / examples, (example - rest) / chips, rest)
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
@@ -187,7 +159,7 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     >>> holm([0.01, 0.04, 0.03]).tolist()
     [0.03, 0.06, 0.06]
     """
-    array = _array(p, "p", "rows", least=0)
+    array = array_of(p, "p", "rows", least=0)
     if np.any((array < 0) | (array > 1)):
         raise Mistake(f"p holds values from {array.min():g} to {array.max():g}; a p-value lies between 0 and 1.")
     order = np.argsort(array, kind="stable")
@@ -207,7 +179,7 @@ def verdict(differences: Sequence[Difference], alpha: float = 0.05) -> list[str]
     >>> verdict([paired([3, 4, 5], [1, 2, 3.1]), paired([1, 2], [2, 1])])
     ['supported', 'undecided']
     """
-    _inside("alpha", alpha, 0.05)
+    inside("alpha", alpha, 0.05)
     words = []
     for row, p in zip(differences, holm([row.p for row in differences]), strict=True):
         if p <= alpha:
@@ -235,7 +207,7 @@ def _difference(
     """Student's statements about the mean of an array whose first axis is the seeds."""
     from scipy import special  # .13 s to import; scipy.stats takes .6 s
 
-    _inside("level", level, 0.95)
+    inside("level", level, 0.95)
     if margin is not None and not 0 < margin < math.inf:
         raise Mistake(f"margin is {margin!r}; give the largest difference that does not matter, for example 0.003.")
     # Two equal arms that were summed in another order would else be "supported" by 1e-17.
@@ -260,43 +232,3 @@ def _difference(
         freedom,
         array.shape,
     )
-
-
-def _mean_squares(array: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Mean squares between rows, between columns, and of what both leave."""
-    rows, columns = array.shape
-    grand, row, column = array.mean(), array.mean(axis=1), array.mean(axis=0)
-    rest = array - row[:, None] - column + grand
-    return (
-        float(columns * ((row - grand) ** 2).sum() / (rows - 1)),
-        float(rows * ((column - grand) ** 2).sum() / (columns - 1)),
-        float((rest**2).sum() / ((rows - 1) * (columns - 1))),
-    )
-
-
-def _array(values: ArrayLike, name: str, *axes: str, least: int = 2) -> NDArray[np.float64]:
-    """Finite numbers with these axes, at least so many along each; Mistake says what came instead."""
-    takes = f"[{', '.join(axes)}]"
-    try:
-        raw = np.asarray(values)
-    except ValueError as error:
-        raise Mistake(f"{name} came with rows of unequal length; it takes {takes}.") from error
-    if raw.dtype.kind not in "biuf":
-        raise Mistake(f"{name} came as {raw.dtype}; it takes real numbers {takes}.")
-    if raw.ndim != len(axes):
-        raise Mistake(f"{name} came with shape {raw.shape}; it takes {takes}.")
-    for size, axis in zip(raw.shape, axes, strict=True):
-        if size < least:
-            raise Mistake(f"{name} came with shape {raw.shape}, {takes}; it takes at least {least} along {axis}.")
-    array = raw.astype(np.float64)
-    wrong = np.argwhere(~np.isfinite(array))
-    if len(wrong):
-        place = tuple(wrong[0].tolist())
-        count = f"{len(wrong)} of {array.size} values are not finite"
-        raise Mistake(f"{name} holds {array[place]} at {list(place)}: {count}; give finite numbers.")
-    return array
-
-
-def _inside(name: str, value: float, example: float) -> None:
-    if not 0 < value < 1:
-        raise Mistake(f"{name} is {value!r}; it lies between 0 and 1, for example {example}.")

@@ -1,7 +1,7 @@
 """How strong the perturbation is, as a plain function of progress from 0 (first step) to 1 (last step).
 
 Any callable from a float in [0, 1] to a strength is a schedule; those here can also be written down
-(`parse("linear:0:0.3")`) and show themselves as a table at the prompt.
+(`linear:0:0.3`) and show themselves as a table at the prompt.
 
 >>> Quadratic(0, 0.4)
 quadratic:0:0.4
@@ -18,11 +18,11 @@ from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Any, ClassVar
 
-from .errors import Mistake
-from .grammar import build, write
+from ..errors import Mistake
+from ..grammar import write
 
 __all__ = [
-    "CATALOGUE",
+    "SCHEDULES",
     "Constant",
     "Cosine",
     "Linear",
@@ -31,8 +31,7 @@ __all__ = [
     "Schedule",
     "Steps",
     "WarmupHold",
-    "parse",
-    "peak",
+    "checked",
 ]
 
 Schedule = Callable[[float], float]
@@ -177,25 +176,6 @@ class Reversed(_Printed):
         return write(self.name, self, inner=str(self.schedule))
 
 
-CATALOGUE: dict[str, Callable[..., Any]] = {
+SCHEDULES: dict[str, Callable[..., Any]] = {
     member.name: member for member in (Constant, Linear, Quadratic, Cosine, WarmupHold, Steps, Reversed)
 }
-
-
-def parse(text: str) -> Any:
-    """The schedule that `text` writes down: `constant:0.3` (or just `0.3`), `linear:0:0.3`, `reversed(linear:0:0.3)`.
-
-    >>> parse("warmup-hold:0.5:warmup=0.3")(0.15)
-    0.25
-    """
-    try:
-        return Constant(float(text))
-    except Mistake:
-        raise
-    except ValueError:
-        return build("schedule", text, CATALOGUE, parse)
-
-
-def peak(schedule: Schedule) -> float:
-    """The largest strength among 101 evenly spaced places of training."""
-    return max(schedule(i / 100) for i in range(101))

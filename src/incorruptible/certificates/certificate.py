@@ -1,0 +1,101 @@
+"""What all certificates have in common: strengths that were tested in order, and a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from .ground import Ground
+from .sequence import Step
+
+__all__ = ["Certificate"]
+
+
+@dataclass(frozen=True, repr=False)
+class Certificate:
+    """A promise of `accuracy` at `confidence`, up to the largest strength that passed; `steps` are those that were tested."""
+
+    kind: ClassVar[str] = ""
+
+    ground: Ground
+    accuracy: float
+    confidence: float
+    steps: tuple[Step, ...]
+
+    @property
+    def passed(self) -> tuple[Step, ...]:
+        """The strengths that passed."""
+        return tuple(step for step in self.steps if step.granted)
+
+    @property
+    def strength(self) -> float | None:
+        """The certified strength: the largest up to which every one that was tested passed; None for a refusal."""
+        return self.passed[-1].strength if self.passed else None
+
+    @property
+    def granted(self) -> bool:
+        """Whether anything is promised."""
+        return bool(self.passed)
+
+    def claim(self) -> str:
+        """What is promised or refused, and by which numbers."""
+        raise NotImplementedError
+
+    def covers(self) -> str:
+        """What it speaks of, and what not."""
+        raise NotImplementedError
+
+    def assumptions(self) -> str:
+        """What must be true for it to be."""
+        raise NotImplementedError
+
+    def cells(self, step: Step) -> dict[str, str]:
+        """One line of the table, under its titles."""
+        raise NotImplementedError
+
+    def foot(self) -> str:
+        """What there is to say below the table."""
+        return ""
+
+    def sentence(self) -> str:
+        """For a specification: what is promised, how sure, by which n, about what, on which assumptions."""
+        return " ".join([self.claim(), *self._ladder(), self.covers(), self.assumptions()])
+
+    def table(self) -> str:
+        """One line for each strength that was tested."""
+        lines = ["  ".join(self.cells(self.steps[0]))]
+        for step in self.steps:
+            line = "  ".join(f"{cell:>{len(title)}}" for title, cell in self.cells(step).items())
+            lines.append(f"{line}  {'certified' if step.granted else 'refused'}")
+        skipped = ", ".join(f"{strength:g}" for strength in self.ground.strengths[len(self.steps) :])
+        more = [f"not tested, after a failure: {skipped}" if skipped else "", self.foot()]
+        return "\n".join([*lines, *(line for line in more if line)])
+
+    def plain(self) -> dict[str, Any]:
+        """Everything as plain data, with the sentence."""
+        return {
+            "kind": self.kind,
+            "granted": self.granted,
+            "certified_strength": self.strength,
+            "sentence": self.sentence(),
+            "accuracy": self.accuracy,
+            "confidence": self.confidence,
+            "steps": [step._asdict() for step in self.steps],
+            "ground": self.ground.plain(),
+        }
+
+    def _ladder(self) -> list[str]:
+        """How several strengths hold together."""
+        if len(self.ground.strengths) == 1 or not self.passed:
+            return []
+        failed = [f"{step.strength:g} failed" for step in self.steps if not step.granted] or ["none failed"]
+        return [
+            f"{self.strength:g} is the certified strength: in increasing order, each at the full confidence, "
+            f"{', '.join(f'{step.strength:g}' for step in self.passed)} passed and {failed[0]}; the confidence holds for all "
+            "that passed together, and nothing is said of strengths that were not tested."
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sentence()}\n\n{self.table()}"
+
+    __repr__ = __str__

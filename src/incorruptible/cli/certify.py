@@ -1,0 +1,137 @@
+"""`incorruptible certify`: a promise about chips that nobody has measured, or its refusal."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import Mistake
+from .giving import check_output, give
+from .options import Also, Debug, Device, Force, Json, Protect, Seed, Weights
+from .targets import check_part, device_of, target_of
+from .terminal import progress, say
+
+if TYPE_CHECKING:
+    from ..certificates import Certificate
+
+__all__ = ["certify"]
+
+
+def certify(
+    target: Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")],
+    corruption: Annotated[str, typer.Option("--corruption", help="With strengths: gaussian-filter-max:.1,.2.")],
+    accuracy: Annotated[str, typer.Option("--accuracy", help="What chips must reach: 0.95.", metavar="FRACTION")],
+    confidence: Annotated[
+        str, typer.Option("--confidence", help="How sure the promise is.", metavar="FRACTION")
+    ] = "0.95",
+    yield_: Annotated[
+        str | None,
+        typer.Option("--yield", help="Share of all chips that must reach it [0.9].", metavar="FRACTION"),
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option("--draws", help="Chips [the fewest that do where 2 fail].", min=1)
+    ] = None,
+    population: Annotated[
+        bool, typer.Option("--population", help="Promise it of the population that the examples come from.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Accuracy where every example meets a chip of its own, not the yield.")
+    ] = False,
+    weights: Weights = None,
+    part: Annotated[str, typer.Option("--part", help="Data: test, validation or train.")] = "test",
+    batchnorm: Annotated[
+        str, typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data.")
+    ] = "as-is",
+    also: Also = None,
+    protect: Protect = None,
+    batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 1024,
+    out: Annotated[Path | None, typer.Option("--out", help="Keep the certificate here (.json).")] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    json_: Json = False,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Certify chips for a specification: exit 0 and a promise, or exit 1 and why not."""
+    check_output(out, (".json",), force)
+    check_part(part)
+    if part == "train" and (fresh or population):
+        raise Mistake(
+            "--part train: a promise about the population needs examples that did not train the network; use --part test."
+        )
+    asked = _asked(fresh, accuracy, confidence, yield_, draws, population)
+    from ..arrays import select
+    from ..corruptions import parse_sweep
+    from ..tasks import batches, is_user_task
+
+    sweep = parse_sweep(corruption)
+    with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
+        task, model = target_of(target, weights, seed)
+    model.to(device_of(device))
+    asked |= {
+        "seed": seed,
+        "arrays": select(model, also=also or (), without=protect or ()),
+        "batchnorm": batchnorm,
+        "calibration": batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
+    }
+    with progress("certify") as tell, redirect_stdout(sys.stderr):
+        asked["progress"] = lambda done, total: tell(done, total, "chips")
+        found = _certified(fresh, (model, task.score, batches(task.part(part), batch), *sweep), asked)
+    if draws is None and not fresh:
+        _tell_chips(asked["share"], asked["confidence"], population)
+    if weights is None and is_user_task(target):
+        say("incorruptible: no --weights came; these are the weights that model() makes.")
+    plain = {"target": target, "part": part, **found.plain()}
+    give(plain, f"{textwrap.fill(found.sentence(), 110, break_on_hyphens=False)}\n\n{found.table()}", out, json_)
+    if not found.granted:
+        raise typer.Exit(1)
+
+
+def _asked(
+    fresh: bool, accuracy: str, confidence: str, yield_: str | None, draws: int | None, population: bool
+) -> dict[str, Any]:
+    """The numbers of the promise, checked as far as they can be without a network."""
+    asked: dict[str, Any] = {
+        "accuracy": _number("--accuracy", accuracy),
+        "confidence": _number("--confidence", confidence),
+    }
+    if not fresh:
+        return asked | {"share": _number("--yield", yield_ or "0.9"), "draws": draws, "population": population}
+    if yield_ is not None or draws is not None or population:
+        raise Mistake(
+            "--fresh draws one chip for each example and speaks of the population: leave out --yield, --draws and --population."
+        )
+    return asked
+
+
+def _certified(fresh: bool, what: tuple[Any, ...], asked: dict[str, Any]) -> Certificate:
+    from ..certificates import certify, certify_fresh
+
+    return certify_fresh(*what, **asked) if fresh else certify(*what, **asked)
+
+
+def _tell_chips(share: float, confidence: float, population: bool) -> None:
+    from ..certificates import chips_for
+
+    n, least = chips_for(share, confidence, population), chips_for(share, confidence, population, failures=0)
+    say(
+        f"{n} chips at each strength: the fewest that certify a yield of {share:g} at confidence {confidence:g} where 2 fail "
+        f"({least} where none does)"
+    )
+
+
+def _number(option: str, text: str) -> float:
+    """A number as it was typed; 95% is answered with its fraction."""
+    try:
+        number = float(text.strip().removesuffix("%"))
+    except ValueError:
+        raise Mistake(f"{option} {text!r} is no number; write a fraction, for example 0.95.") from None
+    if not 0 < number <= 1 or text.strip().endswith("%"):
+        shown = number / 100 if 0 < number <= 100 else 0.95
+        raise Mistake(f"{option} {text}: a fraction between 0 and 1 is needed, for example {shown:g}.")
+    return number

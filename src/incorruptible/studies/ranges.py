@@ -1,0 +1,127 @@
+"""An arm over the whole range of test strengths: area, worst case, tolerance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import curves
+from ..statistics import Interval, crossed, t_interval
+from .evidence import Arm, Array
+
+__all__ = ["Tabulated", "Whole", "area", "best", "tabulated", "whole"]
+
+
+class Whole(NamedTuple):
+    """One arm over the strengths from `low` to `high`, by the definitions of `incorruptible.curves`.
+
+    `area` is the mean score of a strength that is uniform over the range, with its 95% interval over crossed seeds and
+    examples. `worst` and `tolerance` are of each seed's curve, averaged over chips and examples, with Student's interval
+    over seeds: they are not linear in examples, and speak of these test examples only. Of the seeds, `beyond` never lose
+    `loss`; their tolerance counts as `high`. None where strength 0 was not tested.
+    """
+
+    arm: str
+    noise: str
+    low: float
+    high: float
+    area: Interval
+    worst: Interval
+    tolerance: Interval | None
+    beyond: int
+    loss: float
+    seeds: int
+
+    def plain(self) -> dict[str, Any]:
+        """As the summary keeps it."""
+        found: dict[str, Any] = {"noise": self.noise, "from": self.low, "to": self.high}
+        for name in ("area", "worst", "tolerance"):
+            one: Interval | None = getattr(self, name)
+            found[name] = None if one is None else {"mean": one.estimate, "low": one.low, "high": one.high}
+        return {**found, "loss": self.loss, "seeds_beyond": self.beyond, "seeds": self.seeds}
+
+
+class Tabulated(NamedTuple):
+    """A table as texts."""
+
+    title: str
+    head: list[str]
+    body: list[list[str]]
+    note: str
+
+
+def tabulated(wholes: Sequence[Whole], unit: str) -> Tabulated | None:
+    """The arms under one noise over the whole range, to be read; None without any. `unit` is the score's."""
+    if not wholes:
+        return None
+    one = wholes[0]
+    factor, shown, loss = (
+        (100, "%", f"{100 * one.loss:g} point") if unit == "fraction" else (1, unit, f"{one.loss:g} {unit}")
+    )
+    body = [
+        [
+            whole.arm,
+            *(f"{factor * score.estimate:.2f} ± {factor * score.half:.2f}" for score in (whole.area, whole.worst)),
+            _tolerance(whole),
+            str(whole.seeds),
+        ]
+        for whole in wholes
+    ]
+    note = (
+        f"Area: the mean score where every strength from {one.low:g} to {one.high:g} is equally likely, ± half of its 95% interval "
+        "over crossed seeds and examples. Worst: the worst point of a seed's curve; tolerance: the strength up to which a seed's "
+        f"curve loses at most {loss}; both ± half of Student's interval over seeds. A seed that never loses it counts as {one.high:g}."
+    )
+    title = f"Over the whole range, {one.low:g} to {one.high:g}, under {one.noise}"
+    return Tabulated(title, ["arm", f"area ({shown})", f"worst ({shown})", f"tolerance ({loss})", "seeds"], body, note)
+
+
+def _tolerance(whole: Whole) -> str:
+    if whole.tolerance is None:
+        return "needs strength 0"
+    if whole.beyond == whole.seeds:
+        return f"beyond {whole.high:g}"
+    low, estimate, high = whole.tolerance
+    more = f" ({whole.beyond} beyond {whole.high:g})" if whole.beyond else ""
+    return f"{estimate:.3f} ± {(high - low) / 2:.3f}{more}"
+
+
+def whole(arm: Arm, noise: str, loss: float = curves.LOSS) -> Whole | None:
+    """What the arm comes to over its range; None where a single strength was tested."""
+    if len(arm.strengths) < 2:
+        return None
+    at, places = _rising(arm, ())
+    each, higher = arm.test.mean(2)[:, places], arm.sign > 0
+    tolerance, beyond = None, 0
+    if at[0] == 0:
+        found = curves.tolerance(each, at, loss, higher)
+        tolerance, beyond = t_interval(found.strength), int(found.beyond.sum())
+    worst = t_interval(curves.worst(each, at, higher))
+    mean = crossed(area(arm)).interval
+    return Whole(arm.name, noise, at[0], at[-1], mean, worst, tolerance, beyond, loss, len(each))
+
+
+def area(arm: Arm, strengths: Sequence[float] = ()) -> Array:
+    """[S, n] The area of each test example's curve over `strengths`, or over all that were tested.
+
+    Area is linear, so the mean over examples is the area of the mean curve. Raises `Mistake` for fewer than 2 strengths.
+    """
+    at, places = _rising(arm, strengths)
+    return curves.area(np.moveaxis(arm.test[:, places], 1, 2), at)
+
+
+def best(arms: Sequence[Arm], strengths: Sequence[float] = ()) -> Arm:
+    """The arm of the best mean area on validation data; of equal ones the first."""
+
+    def validation(arm: Arm) -> float:
+        at, places = _rising(arm, strengths)
+        return arm.sign * float(curves.area(arm.validation[:, places], at).mean())
+
+    return max(arms, key=validation)
+
+
+def _rising(arm: Arm, strengths: Sequence[float]) -> tuple[list[float], list[int]]:
+    at = sorted(set(strengths or arm.strengths))
+    return at, [arm.index(strength) for strength in at]

@@ -1,0 +1,271 @@
+"""A strength that tunes itself: by hand, in a Hardener, over ranks and stops, and where a constant strength collapses."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from incorruptible.errors import Mistake
+from incorruptible.objectives import parse as parse_objective
+from incorruptible.recipes import Probe, Recipe
+from incorruptible.recipes import parse as parse_recipe
+from incorruptible.runs import identity, train
+from incorruptible.strengths import Auto, Constant, Seen, State, parse, peak
+from incorruptible.tasks import load
+from incorruptible.training import Hardener
+from test_objectives import OBJECTIVES, ONE_PASS, bits, closure, grads, net
+
+QUIET = Auto(classes=10)
+
+
+def course(auto: Auto, losses: list[float]) -> list[State]:
+    """The states of a training whose steps see these losses."""
+    states = [auto.start()]
+    for step, loss in enumerate(losses, 1):
+        states.append(auto.next(step / len(losses), Seen(loss), states[-1]))
+    return states
+
+
+def test_it_climbs_at_full_rate_where_nothing_is_lost() -> None:
+    states = course(QUIET, [0.0] * 1000)
+    assert states[600 - 1]["strength"] == pytest.approx(0.05 * math.exp(12 * 0.599))
+
+
+def test_it_holds_at_the_budget_and_falls_beyond_it() -> None:
+    budget = 0.3 * math.log(10)
+    assert QUIET.nats == pytest.approx(budget) == Auto(reference=math.log(10)).nats
+    ready: State = {"strength": 0.2, "reached": 0.2, "progress": 0.3, "below": 1.0}
+    held = QUIET.next(0.31, Seen(budget), ready)
+    fallen = QUIET.next(0.31, Seen(2 * budget), ready)
+    assert held["strength"] == pytest.approx(0.2)
+    assert fallen["strength"] == pytest.approx(0.2 * math.exp(-12 * 0.01))
+    assert QUIET.next(0.31, Seen(math.nan), ready)["strength"] == fallen["strength"]
+    assert QUIET.next(0.31, Seen(1e9), ready)["loss"] == pytest.approx(4 * budget)  # one bad step is soon forgotten
+
+
+def test_the_loss_is_averaged_over_two_percent_of_training() -> None:
+    state = QUIET.next(0.3, Seen(0.0), QUIET.start())
+    states = [state := QUIET.next(0.3 + (i + 1) / 1000, Seen(0.5), state) for i in range(20)]
+    assert states[-1]["loss"] == pytest.approx(0.5 * (1 - 0.95**20))
+
+
+def test_it_waits_until_the_loss_first_comes_below_the_budget() -> None:
+    waiting = course(QUIET, [2.3] * 100)
+    assert [state["strength"] for state in waiting[:11]] == [0.05] * 11  # a tenth of training, no longer
+    assert waiting[20]["strength"] < 0.05
+    early = course(QUIET, [2.3] * 5 + [0.0] * 95)
+    assert early[5]["strength"] == 0.05 < early[9]["strength"]
+
+
+def test_it_glides_down_in_a_straight_line() -> None:
+    states = course(QUIET, [0.0] * 1000)
+    top = states[599]["strength"]
+    assert [states[i]["strength"] for i in (600, 800, 1000)] == pytest.approx([top, top / 2, 0])
+    ends = course(Auto(classes=10, cap=0.2, end=0.1), [0.0] * 1000)
+    assert [ends[i]["strength"] for i in (600, 800, 1000)] == pytest.approx([0.2, 0.15, 0.1])
+    never = course(Auto(classes=10, end=9), [5.0] * 1000)  # what was not reached is not glided up to
+    assert never[1000]["strength"] == never[599]["strength"] < 0.05
+
+
+@pytest.mark.parametrize("losses", [[0.0] * 50, [0.0] * 5 + [5.0] * 45, [math.inf] * 50])
+def test_the_cap_holds_and_strengths_stay_plain(losses: list[float]) -> None:
+    states = course(Auto(classes=10, cap=0.07), losses)
+    assert all(0 <= state["strength"] <= 0.07 for state in states)
+    assert json.loads(json.dumps(states)) == states
+    assert all(type(value) is float for state in states for value in state.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("auto", "unit of its budget"),
+        ("auto:classes=10:reference=2.3", "unit of its budget"),
+        ("auto:classes=1", "at least 2"),
+        ("auto:classes=2.5", "whole number"),
+        ("auto:reference=0", "above 0"),
+        ("auto:classes=10:budget=-1", "above 0"),
+        ("auto:classes=10:turn=0", "share of training"),
+        ("auto:classes=10:turn=1.5", "share of training"),
+        ("auto:classes=10:cap=0", "above 0"),
+        ("auto:classes=10:cap=0.1:end=0.2", "from 0 to the cap"),
+        ("auto:classes=10:peak=2", "peak"),
+        ("reversed(auto:classes=10)", "takes a schedule"),
+    ],
+)
+def test_refused(text: str, says: str) -> None:
+    with pytest.raises(Mistake, match=says):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "auto", [QUIET, Auto(reference=1.5), Auto(classes=3, cap=0.2, end=0.1), Auto(classes=2, budget=0.5, turn=1.0)]
+)
+def test_it_reads_what_it_writes(auto: Auto) -> None:
+    assert parse(str(auto)) == auto
+    assert peak(auto) == auto.cap or (math.isinf(auto.cap) and math.isnan(peak(auto)))
+
+
+class Ear:
+    """A controller that hears, and answers with a strength of its own."""
+
+    heard: ClassVar[list[tuple[float, Seen]]]
+
+    def __init__(self) -> None:
+        self.heard = []  # type: ignore[misc]
+
+    def start(self) -> State:
+        return {"strength": 0.1}
+
+    def next(self, progress: float, seen: Seen, state: State) -> State:
+        self.heard.append((progress, seen))
+        return {"strength": state["strength"] + 0.1}
+
+
+@pytest.mark.parametrize("text", OBJECTIVES)
+def test_a_controller_hears_each_step_and_costs_no_pass(text: str) -> None:
+    model, ear, passes = net(), Ear(), 0
+    robust = Hardener(model, parse_objective(text), ear, steps=5, seed=0)
+    loss = closure(model)
+
+    def counted() -> Any:
+        nonlocal passes
+        passes += 1
+        return loss()
+
+    returned = [float(robust.backward(counted)) for _ in range(3)]
+    assert passes == 3 * parse_objective(text).passes
+    assert robust.strength == pytest.approx(0.4) and [progress for progress, _ in ear.heard] == [0.25, 0.5, 0.75]
+    clean, share = float(loss().detach()), getattr(parse_objective(text), "share", 1.0)
+    for value, (_, seen) in zip(returned, ear.heard, strict=True):
+        assert (seen.clean_loss is not None) == parse_objective(text).clean
+        if seen.clean_loss is not None:
+            assert seen.clean_loss == pytest.approx(clean)
+        assert value == pytest.approx(share * seen.loss + (1 - share) * clean)
+
+
+@pytest.mark.parametrize("text", ONE_PASS)
+def test_a_controller_hears_in_the_context_too(text: str) -> None:
+    model, ear = net(), Ear()
+    robust = Hardener(model, parse_objective(text), ear, steps=5, seed=0)
+    with robust.perturbed() as look:
+        value = look(closure(model)())
+        value.backward()
+    assert [seen.loss for _, seen in ear.heard] == pytest.approx([float(value.detach())])
+
+
+def test_micro_batches_are_one_step() -> None:
+    model, ear = net(), Ear()
+    robust = Hardener(model, parse_objective("rwp(gaussian-filter-max)"), ear, steps=5, seed=0, accumulate=2)
+    values = [float(robust.backward(lambda: closure(model)() / 2)) for _ in range(4)]
+    assert [seen.loss for _, seen in ear.heard] == pytest.approx([values[0] + values[1], values[2] + values[3]])
+
+
+def test_a_loss_that_is_not_finite_is_heard() -> None:
+    model, ear = net(), Ear()
+    robust = Hardener(model, parse_objective("sam"), ear, steps=5, seed=0)
+    robust.backward(lambda: closure(model)() * math.nan)
+    assert robust.skipped == 1 and not math.isfinite(ear.heard[0][1].loss)
+
+
+def test_a_strength_that_is_none_of_both_is_refused() -> None:
+    with pytest.raises(Mistake, match="no schedule"):
+        Hardener(net(), parse_objective("sam"), 0.3, steps=5, seed=0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stop", [3, 4])  # in the middle of a step, and between two
+def test_a_stopped_run_goes_on_with_the_same_bits(stop: int) -> None:
+    def work(model: torch.nn.Module, robust: Hardener, optimizer: Any, calls: range) -> list[float]:
+        strengths = []
+        for call in calls:
+            if call % 2 == 0:
+                optimizer.zero_grad()
+            strengths.append(robust.strength)
+            robust.backward(lambda: closure(model)() / 2)
+            if call % 2:
+                optimizer.step()
+        return strengths
+
+    def begun() -> tuple[Any, Any, Any]:
+        model = net()
+        auto = Auto(classes=3, budget=1.5)
+        robust = Hardener(model, parse_objective("rwp(gaussian-filter-max)"), auto, steps=8, seed=0, accumulate=2)
+        return model, robust, torch.optim.SGD(model.parameters(), lr=0.1)
+
+    straight = begun()
+    all_ = work(*straight, range(12))
+    assert len(set(all_)) > 3
+    first = begun()
+    work(*first, range(stop))
+    again = begun()
+    again[0].load_state_dict(first[0].state_dict())
+    for ours, theirs in zip(again[0].parameters(), first[0].parameters(), strict=True):
+        ours.grad = None if theirs.grad is None else theirs.grad.clone()
+    again[1].load_state_dict(json.loads(json.dumps(first[1].state_dict())))
+    assert work(*again, range(stop, 12)) == all_[stop:]
+    assert bits(again[0].parameters()) == bits(straight[0].parameters())
+    with pytest.raises(Mistake, match="lacks control"):
+        again[1].load_state_dict({k: v for k, v in first[1].state_dict().items() if k != "control"})
+
+
+QUICK = Recipe(task="digits", epochs=40, lr=0.2, clip=1.0, probe=Probe(draws=0))
+
+
+@pytest.mark.parametrize("objective", ["rwp(gaussian-filter-max)", "sam", "sam:metric=filter-max"])
+def test_it_does_not_collapse_where_a_constant_strength_does(objective: str, tmp_path: Path) -> None:
+    """Eight times a strength at which constant training fails is no danger where it is only a cap."""
+    cap = {"rwp(gaussian-filter-max)": 4.8, "sam": 8.0, "sam:metric=filter-max": 64.0}[objective]
+    task = load("digits")
+    losses = {}
+    for strength in (f"constant:{cap}", f"auto:classes=10:cap={cap:g}"):
+        made = train(parse_recipe({**QUICK.plain(), "objective": objective, "strength": strength}), tmp_path, task=task)
+        x, y = task.test
+        model = made.model(task).eval()
+        with torch.no_grad():
+            losses[strength] = float((model(x).argmax(1) == y).float().mean())
+    constant, auto = losses.values()
+    assert constant < 0.5 and auto > 0.94
+
+
+def test_checkpoints_are_kept_and_found(tmp_path: Path) -> None:
+    recipe = parse_recipe(
+        {**QUICK.plain(), "epochs": 4, "checkpoints": [0.25, 0.6], "objective": "sam", "strength": "auto:classes=10"}
+    )
+    run = train(recipe, tmp_path)
+    short = train(parse_recipe({**recipe.plain(), "checkpoints": [], "epochs": 4}), tmp_path)
+    assert run.folder != short.folder and bits(run.model().parameters()) == bits(short.model().parameters())
+    early, late = (run.model(at=at) for at in (0.25, 0.6))
+    assert len({tuple(bits(model.parameters())) for model in (early, late, run.model())}) == 3
+    with pytest.raises(Mistake, match=r"no checkpoint at 0\.5; it has: 0\.25, 0\.6"):
+        run.model(at=0.5)
+    run.file(0.25).write_bytes(b"torn")
+    with pytest.raises(Mistake, match="checksum"):
+        run.model(at=0.25)
+    again = train(recipe, tmp_path)
+    assert bits(again.model(at=0.25).parameters()) == bits(early.parameters())
+
+
+def test_runs_without_checkpoints_keep_their_names() -> None:
+    task = load("digits")
+    named = identity(QUICK.resolved(), task)["recipe"]
+    assert "checkpoints" not in named and set(named) == {*QUICK.plain()} - {"checkpoints"}
+
+
+@pytest.mark.parametrize("places", [[0.5, 0.5], [0.6, 0.5], [0.0], [1.0]])
+def test_checkpoints_are_rising_shares(places: list[float]) -> None:
+    with pytest.raises(Mistake, match="rising shares"):
+        parse_recipe({"task": "digits", "checkpoints": places})
+
+
+def test_gradients_flow_as_under_a_schedule_of_the_same_strength() -> None:
+    """What a controller asks for is used as what a schedule asks for."""
+    model, other = net(), net()
+    ear = Hardener(model, parse_objective("rwp(gaussian-filter-max)"), Ear(), steps=5, seed=0)
+    constant = Hardener(other, parse_objective("rwp(gaussian-filter-max)"), Constant(0.1), steps=5, seed=0)
+    ear.backward(closure(model))
+    constant.backward(closure(other))
+    assert bits(grads(model)) == bits(grads(other))

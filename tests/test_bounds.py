@@ -1,0 +1,305 @@
+"""Exact bounds, confidence sequences, two-level intervals: by hand, by twin, and by simulation.
+
+Every simulation fixes its seed and its n below and counts false statements; it fails where an exact one-sided binomial
+test at .001 rejects the promised 5%, which a sound bound fails with chance at most .001 over all seeds. A contrast, a method
+that is known to break the promise, must be rejected by the same test.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from alarms import REPETITIONS, breaks
+from incorruptible.errors import Mistake
+from incorruptible.statistics import (
+    Betting,
+    components,
+    confidence_sequence,
+    crossed,
+    fewest,
+    lower_bound,
+    misled,
+    quantile_rank,
+    slack_for,
+    t_interval,
+    two_level,
+)
+
+# Exact binomial bounds.
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "bound"),
+    [
+        (59, 59, 0.9505),
+        (100, 100, 0.9705),
+        (95, 100, 0.8977),
+        (299, 299, 0.9900),
+        (7000, 10000, 0.6924),
+        (9000, 10000, 0.8949),
+        (700, 1000, 0.6752),
+        (0, 10, 0.0),
+    ],
+)
+def test_golden_bounds(hits: int, n: int, bound: float) -> None:
+    assert lower_bound(hits, n) == pytest.approx(bound, abs=5e-5)
+
+
+@pytest.mark.parametrize(("hits", "n", "confidence"), [(1, 1, 0.95), (3, 10, 0.9), (60, 61, 0.99), (997, 1000, 0.95)])
+def test_the_bound_is_where_so_many_hits_become_unlikely(hits: int, n: int, confidence: float) -> None:
+    bound = lower_bound(hits, n, confidence)
+    assert stats.binom.sf(hits - 1, n, bound) == pytest.approx(1 - confidence)
+
+
+def test_the_fewest_by_trying() -> None:
+    for share in (0.5, 0.9, 0.95):
+        for failures in (0, 1, 2, 5):
+            n = failures + 1
+            while lower_bound(n - failures, n, 0.9) < share:
+                n += 1
+            assert fewest(share, 0.9, failures) == n
+    assert fewest(0.01, 0.5) == 1 and fewest(0.999) == 2995
+
+
+def test_ranks_by_trying() -> None:
+    assert (quantile_rank(59, 0.05), quantile_rank(58, 0.05), quantile_rank(299, 0.01)) == (1, 0, 1)
+    for n in (5, 61, 100):
+        for share in (0.05, 0.1, 0.5):
+            valid = [k for k in range(n + 1) if stats.binom.sf(k - 1, n, share) >= 0.95]
+            assert quantile_rank(n, share) == max(valid)
+
+
+def test_a_quantile_and_a_yield_are_one_statement() -> None:
+    """K of n chips reach an accuracy: the yield is bounded by .9 exactly where the order statistic reaches it too."""
+    for n in (29, 61, 200):
+        rank = quantile_rank(n, 0.1)
+        for hits in range(n + 1):
+            assert (lower_bound(hits, n) >= 0.9) == (rank > 0 and n - hits < rank)
+
+
+@pytest.mark.parametrize(("true", "n"), [(0.9, 61), (0.97, 100), (0.5, 20)])
+def test_the_yield_bound_covers(true: float, n: int) -> None:
+    hits = np.random.default_rng(1).binomial(n, true, REPETITIONS)
+    assert not breaks(sum(lower_bound(int(k), n) > true for k in hits))
+
+
+@pytest.mark.parametrize(("true", "n"), [(0.1, 61), (0.05, 59), (0.5, 40)])
+def test_the_quantile_bound_covers(true: float, n: int) -> None:
+    values = np.sort(np.random.default_rng(2).random((REPETITIONS, n)), axis=1)
+    assert not breaks(int((values[:, quantile_rank(n, true) - 1] > true).sum()))
+
+
+def shared(m: int, n: int = 10_000, accuracy: float = 0.9, spread: float = 0.02) -> int:
+    """How often the bound is above the truth where m examples share a chip."""
+    rng, misses = np.random.default_rng(3), 0
+    for _ in range(REPETITIONS):
+        chips = rng.normal(accuracy, spread, n // m).clip(0, 1)
+        misses += lower_bound(int(rng.binomial(m, chips).sum()), n) > accuracy
+    return misses
+
+
+def test_fresh_noise_for_each_example_covers_and_shared_noise_does_not() -> None:
+    assert not breaks(shared(1))
+    assert breaks(shared(1000))
+
+
+# From a test set to the population.
+
+
+def test_misled_by_twin_and_under_hoeffding() -> None:
+    assert misled(100, 0.8, 0.9) == pytest.approx(stats.binom.sf(89, 100, 0.8))
+    assert misled(1000, 0.9, 0.9) == pytest.approx(stats.binom.sf(899, 1000, 0.9))  # .9 x 1000 is no 901
+    # Hoeffding's cost at n = 10,000, a slack of .025 and a risk of .01 is 3.7e-4; the exact one is less
+    assert math.exp(-2 * 10_000 * 0.025**2) / 0.01 == pytest.approx(3.7e-4, rel=0.01)
+    assert misled(10_000, 0.9, 0.925) / 0.01 < 3.7e-4
+    for accuracy in (0.5, 0.7, 0.9, 0.97):
+        for slack in (0.01, 0.02, 0.03):
+            assert misled(2000, accuracy, accuracy + slack) <= math.exp(-2 * 2000 * slack**2)
+
+
+def test_the_slack_is_the_smallest_that_does() -> None:
+    for n in (200, 997, 10_000):
+        threshold = slack_for(n, 0.9, cost=0.005, risk=0.01).threshold
+        hits = round(threshold * n)
+        assert misled(n, 0.9, hits / n) <= 0.005 * 0.01 < misled(n, 0.9, (hits - 1) / n)
+    with pytest.raises(Mistake, match="20 examples are too few"):
+        slack_for(20, 0.9, cost=0.005, risk=0.01)
+
+
+def flattered(slack: bool) -> int:
+    """How often a yield of .5 at accuracy .9 on the population is promised and false; chips agree, test sets do not."""
+    rng, misses = np.random.default_rng(4), 0
+    n, spread, private = 400, 0.01, 0.5
+    # right where level + chip + example + private > 0: accuracy on the population Phi((level + chip) / sd)
+    sd = math.hypot(1, private)
+    level = sd * stats.norm.ppf(0.9) - 0.02 * sd  # a median chip is below .9, so that a yield of .5 is false
+    threshold, cost, sure = 0.9, 0.0, 0.95
+    if slack:
+        cost, sure = 0.025, 0.96
+        threshold = slack_for(n, 0.9, cost, 0.01).threshold
+    for _ in range(REPETITIONS):
+        chips, examples = rng.normal(0, spread, (40, 1)), rng.normal(0, 1, (1, n))
+        right = level + chips + examples + rng.normal(0, private, (40, n)) > 0
+        hits = int((right.mean(axis=1) >= threshold - 1e-9).sum())
+        misses += lower_bound(hits, 40, sure) - cost >= 0.5
+    return misses
+
+
+def test_a_promise_about_the_population_needs_the_slack() -> None:
+    assert not breaks(flattered(slack=True))
+    assert breaks(flattered(slack=False))
+
+
+# Confidence sequences.
+
+
+def slow_bets(values: NDArray[np.float64], confidence: float, start: float) -> list[float]:
+    """The bets, one by one as the definition has them, each from earlier values only."""
+    bets = []
+    for i in range(1, len(values) + 1):
+        earlier = values[: i - 1]
+        means = [(0.5 + earlier[: j + 1].sum()) / (j + 2) for j in range(i - 1)]
+        variance = (start + sum((x - mean) ** 2 for x, mean in zip(earlier, means, strict=True))) / i
+        bets.append(math.sqrt(2 * math.log(2 / (1 - confidence)) / (variance * i * math.log(1 + i))))
+    return bets
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+def test_betting_against_the_slow_twin(seed: int) -> None:
+    """Both gamblers against every mean of a grid: what either ever rules out is outside, and nothing else is."""
+    values = np.random.default_rng(seed).beta(9, 1, 30)
+    bets, grid = slow_bets(values, 0.9, 0.01), np.linspace(0.0025, 0.9975, 200)
+    up, down, out = np.ones(200), np.ones(200), np.zeros(200, bool)
+    betting = Betting(0.9)
+    for x, bet in zip(values, bets, strict=True):
+        up *= 1 + np.minimum(bet, 0.95 / grid) * (x - grid)
+        down *= 1 - np.minimum(bet, 0.95 / (1 - grid)) * (x - grid)
+        out |= (up >= 20) | (down >= 20)
+        low, _, high = betting.add(float(x))
+        assert ((grid < low - 1e-5) | (grid > high + 1e-5) <= out).all()  # outside: ruled out
+        assert (out <= (grid <= low + 1e-5) | (grid >= high - 1e-5)).all()  # ruled out: outside
+    assert 0 < out.sum() < 200 and out[0] and out[-1]
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "n", "gap"), [(0.70, 0.02, 100, 0.0275), (0.70, 0.02, 500, 0.0057), (0.47, 0.08, 100, 0.0235)]
+)
+def test_gaps_below_the_mean(mean: float, sd: float, n: int, gap: float) -> None:
+    """Reference figures of the one-sided bound at .05 with c = .75, which is one end of a two-sided one at .9."""
+    gaps = []
+    for seed in range(10):
+        betting = Betting(0.9, cap=0.75, start=0.25)
+        for x in np.random.default_rng(seed).normal(mean, sd, n).clip(0, 1):
+            low = betting.add(float(x)).low
+        gaps.append(mean - low)
+    error = np.std(gaps, ddof=1) / math.sqrt(len(gaps))
+    assert abs(np.mean(gaps) - gap) < 4 * error + 0.05 * gap
+
+
+def ever_missed(draw: Callable[[np.random.Generator], NDArray[np.float64]], mean: float) -> int:
+    """How often somebody who stops where the truth is outside would have been able to stop."""
+    misses = 0
+    for seed in range(REPETITIONS):
+        low, high = confidence_sequence(draw(np.random.default_rng(seed)))
+        misses += not ((low <= mean) & (mean <= high)).all()
+    return misses
+
+
+@pytest.mark.parametrize(
+    ("draw", "mean"),
+    [
+        (lambda rng: rng.beta(9, 1, 60), 0.9),
+        (lambda rng: (rng.random(60) < 0.3).astype(float), 0.3),
+        (lambda rng: rng.beta(900, 100, 60), 0.9),
+    ],
+    ids=["wide", "zero or one", "close together"],
+)
+def test_stopping_when_one_likes_costs_nothing(
+    draw: Callable[[np.random.Generator], NDArray[np.float64]], mean: float
+) -> None:
+    assert not breaks(ever_missed(draw, mean))
+
+
+def test_students_interval_breaks_under_optional_stopping() -> None:
+    misses = 0
+    for seed in range(REPETITIONS):
+        values = np.random.default_rng(seed).beta(900, 100, 100)
+        misses += any(not low <= 0.9 <= high for low, _, high in (t_interval(values[:n]) for n in range(5, 101)))
+    assert breaks(misses)
+
+
+def test_a_sequence_only_narrows() -> None:
+    low, high = confidence_sequence(np.random.default_rng(6).random(60))
+    assert (np.diff(low) >= 0).all() and (np.diff(high) <= 0).all() and (low < high).all()
+
+
+@pytest.mark.parametrize("value", [1.01, -0.1, math.nan])
+def test_values_outside(value: float) -> None:
+    with pytest.raises(Mistake, match="between 0 and 1"):
+        Betting().add(value)
+
+
+# Two levels.
+
+
+def test_two_level_by_hand() -> None:
+    # The table of `crossed`: MS 6, 14, 2, so the variance of the mean is (6 + 14 - 2) / 6 = 3, and the degrees of freedom
+    # (6 + 14 - 2)^2 / (6^2 / 1 + 14^2 / 2 + 2^2 / 2) = 324 / 136.
+    found = two_level([[0, 2, 4], [2, 2, 8]])
+    assert found.error == pytest.approx(3**0.5)
+    assert found.freedom == pytest.approx(324 / 136)
+    assert found.components == components([[0, 2, 4], [2, 2, 8]])
+    assert found.interval.half == pytest.approx(stats.t.ppf(0.975, 324 / 136) * 3**0.5)
+
+
+def answers(rng: np.random.Generator, chips: int, examples: int, chip: float, example: float) -> NDArray[np.float64]:
+    """Right or wrong: right with chance Phi(1 + chip_i + example_j), so that the mean is Phi(1 / sqrt(1 + var))."""
+    odds = 1 + rng.normal(0, chip, (chips, 1)) + rng.normal(0, example, (1, examples))
+    return (rng.normal(size=(chips, examples)) < odds).astype(float)
+
+
+@pytest.mark.parametrize(
+    ("chips", "examples", "chip", "example"), [(25, 300, 0.2, 1.5), (25, 300, 0.0, 1.5), (10, 200, 0.6, 0.3)]
+)
+def test_two_level_covers_new_chips_and_new_examples(chips: int, examples: int, chip: float, example: float) -> None:
+    rng, misses, narrow, wider = np.random.default_rng(7), 0, 0, 0
+    mean = stats.norm.cdf(1 / math.sqrt(1 + chip**2 + example**2))
+    for _ in range(REPETITIONS):
+        table = answers(rng, chips, examples, chip, example)
+        low, _, high = two_level(table).interval
+        misses += not low <= mean <= high
+        alone = t_interval(table.mean(axis=1))
+        narrow += not alone.low <= mean <= alone.high
+        wider += crossed(table).interval.half >= (high - low) / 2
+    assert not breaks(misses)
+    assert wider == REPETITIONS
+    assert example < 1 or breaks(narrow)  # chips alone leave the luck of the test set out
+
+
+def test_two_levels_without_any_variance() -> None:
+    found = two_level(np.ones((3, 4)))
+    assert found.interval == (1, 1, 1) and found.components == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: lower_bound(5, 4), "5 hits of 4"),
+        (lambda: lower_bound(1, 2, 95), "for example 0.95"),
+        (lambda: fewest(1.0), "share is 1.0"),
+        (lambda: fewest(0.9, failures=-1), "failures is -1"),
+        (lambda: quantile_rank(0, 0.1), "at least one value"),
+        (lambda: slack_for(100, 90, 0.01, 0.01), "for example 0.9"),
+        (lambda: two_level([[1, 2, 3]]), "at least 2 along chips"),
+        (lambda: Betting(95), "for example 0.95"),
+    ],
+)
+def test_mistakes(call: Callable[[], object], says: str) -> None:
+    with pytest.raises(Mistake, match=says):
+        call()
