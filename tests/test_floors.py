@@ -38,7 +38,7 @@ FLOORS: list[set[str]] = [
         "provenance",
         "scores",
     },
-    {"networks", "data", "corruptions", "points", "drawing", "mechanism"},
+    {"networks", "data", "corruptions", "points", "drawing", "mechanism", "pacbayes"},
     {"measuring", "landscape", "auditing", "objectives", "tasks", "pages"},
     {"recipes", "catalogues"},
     {"training", "certificates"},
@@ -148,6 +148,7 @@ DOORS = [  # what is run, and what of HEAVY it may import
     ("import incorruptible.leases, incorruptible.engines", {"numpy"}),
     ("import incorruptible.studies.board", {"numpy"}),
     ("import incorruptible.studies.results", {"numpy"}),
+    ("import incorruptible.pacbayes", {"numpy"}),
     ("import incorruptible.report", {"numpy"}),
 ]
 

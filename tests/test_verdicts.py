@@ -17,7 +17,17 @@ import pytest
 
 from incorruptible import records
 from incorruptible.studies.evidence import MARGIN, Arm, Lacking, Verdict
-from incorruptible.studies.rules import CATALOGUE, Ahead, Changing, OverRegularised, SmallLarge, Vanishing
+from incorruptible.studies.rules import (
+    CATALOGUE,
+    Ahead,
+    Changing,
+    Exponent,
+    Grows,
+    OverRegularised,
+    Preferred,
+    SmallLarge,
+    Vanishing,
+)
 from incorruptible.studies.rules.vanishing import before_stall
 
 SEEDS, IMAGES, CHIPS = 8, 200, 5
@@ -580,6 +590,16 @@ def test_ahead_says_which_arm_is_lacking(left: str, right: str) -> None:
 
 
 def test_each_rule_has_a_name_and_says_what_it_needs() -> None:
-    assert set(CATALOGUE.values()) == {Ahead, Changing, OverRegularised, SmallLarge, Vanishing}
+    assert set(CATALOGUE.values()) == {
+        Ahead,
+        Changing,
+        Exponent,
+        Grows,
+        OverRegularised,
+        Preferred,
+        SmallLarge,
+        Vanishing,
+    }
+    assert Exponent().needs() == Grows().needs() == Preferred(500).needs() == []
     assert OverRegularised().needs() == SmallLarge(SMALL, LARGE).needs() == []
     assert Changing(METHODS, RAMPS[:1]).needs() == ["sgd", "rwp, rising", "rwp, falling"]

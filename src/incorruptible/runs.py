@@ -5,24 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from . import provenance, records
 from .corruptions import parse_sweep
+from .data import named_randomness
 from .errors import Mistake
 from .measuring import Chips, measure_all
+from .pacbayes.weights import displacement
 from .recipes import Recipe, parse
+from .scores import bounded_loss
 from .tasks import Task, absolute, batches, load
 from .training import Fit, load_weights, save_weights
 from .version import __version__
 
-__all__ = ["Left", "Plan", "Run", "identity", "measured", "measures", "open_run", "train"]
+__all__ = ["Left", "Plan", "Run", "displaced", "identity", "measured", "measures", "open_run", "train"]
 
 CHECKPOINT_EVERY = 5.0  # seconds
 
@@ -76,7 +80,8 @@ class Run:
         file, digest = self.file(at), self.digest(at)
         if not file.is_file() or records.checksum(file) != digest:
             raise Mistake(f"{file} is missing or does not match its checksum: delete {self.folder}, and train again.")
-        model = (task or self.task()).model()
+        task = task or self.task()
+        model = (task.blank or task.model)()
         load_weights(model, file)
         return model
 
@@ -84,6 +89,19 @@ class Run:
         """Whether every file of weights is there as it was recorded."""
         places = [None, *self.recipe.checkpoints]
         return all(self.file(at).is_file() and records.checksum(self.file(at)) == self.digest(at) for at in places)
+
+    def start(self, task: Task | None = None) -> nn.Module:
+        """The network as it was before training, made anew from the same named randomness. Raises `Mistake` if the weights that
+        it started from are not what they were."""
+        recipe = self.recipe
+        with named_randomness(recipe.seed, "weights"):
+            model = (task or self.task()).model()
+        if recipe.start is not None:
+            path = Path(recipe.start)
+            if not path.is_file() or records.checksum(path) != self.record["identity"]["recipe"]["start"]:
+                raise Mistake(f"{path} is missing or is not what training started from: put it back, or train again.")
+            load_weights(model, path)
+        return model
 
 
 def open_run(folder: Path) -> Run:
@@ -237,10 +255,11 @@ class Plan:
     batchnorm: str = "as-is"
 
 
-def measures(run: Run, plan: Plan, task: Task, at: float | None = None) -> tuple[Path, Path]:
+def measures(run: Run, plan: Plan, task: Task, at: float | None = None, bounded: bool = False) -> tuple[Path, Path]:
     """Where what `plan` finds is kept: the note, with the checksum of the arrays, and the arrays."""
     data = task.fingerprints[plan.part]
-    name = records.identity({"plan": asdict(plan), "weights": run.digest(at), "data": data})
+    what = {"plan": asdict(plan), "weights": run.digest(at), "data": data}
+    name = records.identity({**what, "bounded": True} if bounded else what)
     return run.folder / "measures" / f"{name}.json", run.folder / "measures" / f"{name}.safetensors"
 
 
@@ -253,15 +272,17 @@ def measured(
     threads: int = 1,
     device: str = "cpu",
     leave: Callable[[], bool] = lambda: False,
+    bounded: bool = False,
 ) -> dict[str, NDArray[Any]]:
     """Score and cross-entropy of `run`, at its end or at a checkpoint, under `plan`; measured once and kept in its folder.
 
     "score" and "loss" are [strength, draw]; "score by example" and "loss by example" are [strength, example], the means over
-    draws. A torn or altered record, and one of other data, is measured again. What a stopped measurement had found, up to
+    draws; with `bounded` also "bounded" and "bounded by example", of 1 - the softmax probability of the label. A torn or altered
+    record, and one of other data, is measured again. What a stopped measurement had found, up to
     `CHECKPOINT_EVERY` seconds before, is kept; where `leave()` says so, it is saved and `Left` is raised.
     """
     task = task or run.task()
-    note, file = measures(run, plan, task, at)
+    note, file = measures(run, plan, task, at, bounded)
     if note.is_file():
         try:
             return records.read_arrays(file, records.read(note)["arrays"])
@@ -281,7 +302,9 @@ def measured(
         data = batches(task.part(plan.part), 1024)
         model = run.model(task, at).to(device)
         kept = _Kept(note.with_name(f"{note.stem}.partial.json"), leave)
-        asked = {"score": task.score, "loss": task.loss}
+        asked: dict[str, Any] = {"score": task.score, "loss": task.loss}
+        if bounded:
+            asked["bounded"] = bounded_loss
         found = measure_all(model, asked, data, chips, keep_examples=True, kept=kept)
     arrays: dict[str, NDArray[Any]] = {}
     for what, scores in found.items():
@@ -290,6 +313,20 @@ def measured(
     records.write(note, {"plan": asdict(plan), "arrays": records.write_arrays(file, arrays)})
     kept.discard()
     return arrays
+
+
+def displaced(run: Run, task: Task | None = None, *, threads: int = 1) -> tuple[Path, str]:
+    """Write how far training moved each filter of `run`; returns the file of arrays and its checksum.
+
+    The arrays are the fields of a `pacbayes.Displacement`, and "seen": how many of the training examples its start depends on.
+    """
+    task = task or run.task()
+    with _threads(threads):
+        found = displacement(run.model(task), run.start(task))
+    arrays = {one.name: np.atleast_1d(np.asarray(getattr(found, one.name))) for one in fields(found)}
+    arrays["seen"] = np.array([task.seen])
+    file = run.folder / "measures" / "displacement.safetensors"
+    return file, records.write_arrays(file, arrays)
 
 
 class _Kept(dict[tuple[int, int, int], dict[str, NDArray[Any]]]):

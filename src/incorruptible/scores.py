@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .errors import Mistake
 
-__all__ = ["Score", "accuracy", "cross_entropy", "moved", "predict"]
+__all__ = ["Score", "accuracy", "bounded_loss", "cross_entropy", "moved", "predict"]
 
 
 @dataclass(frozen=True)
@@ -74,5 +74,10 @@ def _surprise(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
+def _doubt(logits: Tensor, labels: Tensor) -> Tensor:
+    return 1 - logits.softmax(1).gather(1, labels[:, None])[:, 0]
+
+
 accuracy = Score("accuracy", "fraction", True, _right)
+bounded_loss = Score("bounded loss", "1 - softmax probability of the label", False, _doubt)
 cross_entropy = Score("cross-entropy", "nats", False, _surprise)

@@ -16,6 +16,7 @@ from ..studies.ranges import tabulated
 from ..studies.results import arms, conclude, findings, missing, summary
 from .charts import charts
 from .making import making, recipe_text
+from .theory import ABOUT, theory_charts
 
 __all__ = ["check", "figures", "page", "report", "summarise"]
 
@@ -23,7 +24,9 @@ SECTIONS = {
     "What noise does": ("accuracy", "crossover", "chips"),
     "Which training strength to choose": ("map", "strength", "gap"),
     "What happens in training": ("curves", "gradient", "tolerated"),
+    "What the theory says": ("theory",),
 }
+TEXTS = {"What the theory says": ABOUT}
 
 
 def figures(folder: Folder, target: Path, formats: Sequence[str]) -> list[Path]:
@@ -32,7 +35,7 @@ def figures(folder: Folder, target: Path, formats: Sequence[str]) -> list[Path]:
         if one not in ("pdf", "svg", "png"):
             raise unknown("format", one, ["pdf", "svg", "png"])
     found = _whole(folder)
-    return [path for chart in charts(folder, found) for path in save(chart, target / chart.name, tuple(formats))]
+    return [path for chart in _charts(folder, found) for path in save(chart, target / chart.name, tuple(formats))]
 
 
 def report(folder: Folder, target: Path, command: str) -> Path:
@@ -48,7 +51,7 @@ def page(folder: Folder, command: str) -> Page:
     found = _whole(folder)
     definition, noise = folder.plan["definition"], folder.plan["noises"][0]
     verdicts = conclude(folder, found)
-    drawn = charts(folder, found)
+    drawn = _charts(folder, found)
     strengths = [f"{s:g}" for s in noise["strengths"] if s > 0] or [f"{s:g}" for s in noise["strengths"]]
     return Page(
         title=definition["title"],
@@ -72,6 +75,10 @@ def _whole(folder: Folder) -> list[Arm]:
             f"no arm of {folder.plan['definition']['name']} is finished yet: incorruptible status shows where it stands."
         )
     return found
+
+
+def _charts(folder: Folder, found: Sequence[Arm]) -> list[Chart]:
+    return [*charts(folder, found), *theory_charts(folder, found)]
 
 
 def _finding(verdict: Verdict) -> Finding:
@@ -102,7 +109,7 @@ def _pick(names: Sequence[str], drawn: Sequence[Chart]) -> list[Chart]:
 
 
 def _section(title: str, names: Sequence[str], drawn: Sequence[Chart]) -> Section:
-    return Section(title, "", _pick(names, drawn))
+    return Section(title, TEXTS.get(title, ""), _pick(names, drawn))
 
 
 def _tables(folder: Folder) -> list[Table]:

@@ -47,7 +47,8 @@ class Design:
 @dataclass(frozen=True)
 class Test:
     """What trained networks are tested on: sweeps of corruptions, the first being the one that claims are about, over `draws`
-    chips, on the test data and, for gaps, on the training data too; `required` is the score that a chip must reach."""
+    chips, on the test data and, for gaps, on the training data too; `required` is the score that a chip must reach. `bounds`
+    asks for what PAC-Bayes bounds are computed from: a bounded loss, and how far training moved each filter."""
 
     corruptions: tuple[str, ...]
     draws: int = 20
@@ -55,6 +56,7 @@ class Test:
     parts: tuple[str, ...] = ("test",)
     batchnorm: str = "as-is"
     required: float | None = None
+    bounds: bool = False
 
 
 @dataclass(frozen=True)
@@ -267,6 +269,12 @@ class _Reader:
             self.fault(("test", "parts"), '"test" must be among them')
         if test.batchnorm not in ("as-is", "folded", "recalibrated"):
             self.fault(("test", "batchnorm"), unknown("policy", test.batchnorm, ["as-is", "folded", "recalibrated"]))
+        if test.bounds and "train" not in test.parts:
+            self.fault(("test", "bounds"), 'the training data are needed: parts = ["test", "train"]')
+        if test.bounds and good and not good[0].startswith("gaussian-filter-max:"):
+            self.fault(
+                ("test", "bounds"), f"they are for gaussian-filter-max, and the first of corruptions is {good[0]}"
+            )
         for table, table_key in ((test.draws, "test"), (self.data.get("selection", {}).get("draws", 2), "selection")):
             if _whole(table) and table < 2:
                 self.fault((table_key, "draws"), f"{table}: at least 2 chips are needed")

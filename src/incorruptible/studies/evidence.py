@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..pacbayes.gaussian import Displacement
 from ..statistics import Difference, Interval, crossed
 
 __all__ = [
@@ -44,6 +45,8 @@ class Arm:
     `train_loss` [S, K, m] loss on each training example and `train` [S, K] noisy training score. `metrics` and `at_peak` are
     the trainings' own records; `sign` is -1 where a lower score is better. The weights at a checkpoint of the recipe are an
     arm of their own, of role "checkpoint", named after the arm that they were taken from and the place.
+    Where the study asks for bounds, `train_score` and `train_bounded` [S, K, m] are score and bounded loss on each training
+    example, the first `seen` of which the starting weights depend on, and `displacement` [S] how far training moved the weights.
     """
 
     name: str
@@ -59,6 +62,10 @@ class Arm:
     train: Array | None = None
     metrics: tuple[Sequence[Mapping[str, Any]], ...] = ()
     at_peak: tuple[Mapping[str, Any] | None, ...] = ()
+    train_score: Array | None = None
+    train_bounded: Array | None = None
+    displacement: tuple[Displacement, ...] = ()
+    seen: int = 0
     role: str = "candidate"  # or control, clipped, double, ...
     sign: int = 1
     unit: str = "points"

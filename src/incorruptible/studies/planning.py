@@ -80,7 +80,11 @@ def _plan(study: Study, frame: dict[str, Any], overrides: dict[str, Any], tasks:
     loaded = {name: tasks(name) for name in dict.fromkeys(design.recipe.task for design in study.designs)}
     for place, design in enumerate(study.designs):
         task = loaded[design.recipe.task]
-        measures = [{**asdict(plan), "data": task.fingerprints[plan.part]} for plan in plans.values()]
+        measures: list[dict[str, Any]] = [
+            {**asdict(plan), "data": task.fingerprints[plan.part]} for plan in plans.values()
+        ]
+        if study.test.bounds:
+            measures.append({"bounds": True})
         for seed in study.seeds:
             recipe = replace(design.recipe, seed=seed)
             run = records.identity(identity(recipe, task, frame["device"], frame["threads"]))
@@ -110,6 +114,7 @@ def _plan(study: Study, frame: dict[str, Any], overrides: dict[str, Any], tasks:
         },
         "plans": {key: asdict(plan) for key, plan in plans.items()},
         "jobs": [list(asdict(job).values()) for _, job in jobs],
+        **({"bounds": True} if study.test.bounds else {}),
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import records
 from ..errors import Mistake, unknown
+from ..pacbayes.gaussian import Displacement
 from ..statistics import Difference, Interval, crossed, verdict
 from ..strengths import parse as parse_strength
 from ..strengths import peak
@@ -97,16 +98,20 @@ def _arm(folder: Folder, design: dict[str, Any], jobs: Sequence[Job], noise: int
     outcomes = [folder.outcome(job, "finished") for job in jobs]
 
     def read(part: str) -> list[dict[str, Any]]:
-        if f"{noise} {part}" not in folder.plan["plans"]:
-            return []
-        files = [outcome["measures"][at_checkpoint(f"{noise} {part}", at)] for outcome in outcomes]
-        return [records.read_arrays(folder.home / name, digest) for name, digest in files]
+        plan = f"{noise} {part}"
+        return files(at_checkpoint(plan, at)) if plan in folder.plan["plans"] else []
+
+    def files(what: str) -> list[dict[str, Any]]:
+        found = [outcome["measures"][what] for outcome in outcomes]
+        return [records.read_arrays(folder.home / name, digest) for name, digest in found]
 
     def stack(found: Sequence[dict[str, Any]], what: str) -> Any:
         return np.array([one[what] for one in found], dtype=np.float64)
 
     test, validation = read("test"), read("validation")
     train = [] if table else read("train")
+    bounds = folder.plan.get("bounds", False) and not table and at is None  # training went on from a checkpoint
+    moved = files("displacement") if bounds else []
     runs = [] if table or at is not None else [records.read(folder.trained(job) / "run.json") for job in jobs]
     schedule = design["recipe"]["strength"]
     return Arm(
@@ -123,11 +128,20 @@ def _arm(folder: Folder, design: dict[str, Any], jobs: Sequence[Job], noise: int
         train=stack(train, "score").mean(2) if train else None,
         metrics=tuple(run["metrics"] for run in runs),
         at_peak=tuple(run["at_peak"] for run in runs),
+        train_score=stack(train, "score by example") if bounds else None,
+        train_bounded=stack(train, "bounded by example") if bounds else None,
+        displacement=tuple(_displacement(one) for one in moved),
+        seen=int(moved[0]["seen"][0]) if moved else 0,
         role=design["role"] if at is None else "checkpoint",
         sign=_sign(folder),
         unit="points" if folder.plan["score"]["unit"] == "fraction" else folder.plan["score"]["unit"],
         task=design["recipe"]["task"],
     )
+
+
+def _displacement(arrays: dict[str, Any]) -> Displacement:
+    parts = {name: array for name, array in arrays.items() if name not in ("seen", "elsewhere")}
+    return Displacement(**parts, elsewhere=float(arrays["elsewhere"][0]))
 
 
 def missing(folder: Folder) -> dict[str, dict[str, int]]:

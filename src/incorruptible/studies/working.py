@@ -16,7 +16,7 @@ from .. import records
 from ..errors import Mistake, disk_failed
 from ..leases import Lease, Leases
 from ..recipes import parse
-from ..runs import Left, Plan, Run, measured, measures, train
+from ..runs import Left, Plan, Run, displaced, measured, measures, train
 from .folder import Folder, Job, at_checkpoint
 from .planning import Tasks
 
@@ -158,13 +158,17 @@ def _do(folder: Folder, job: Job, lease: Lease, tasks: Tasks, device: str, leave
         return
     lease.progressed()
     arrays: dict[str, list[str]] = {}
+    bounds = folder.plan.get("bounds", False)
     for (key, plan), at in product(folder.plan["plans"].items(), (None, *recipe.checkpoints)):
         one = Plan(**plan)
         lease.note(measuring=one.part)
-        measured(run, one, task, at=at, threads=threads, device=device, leave=leave)
-        file = measures(run, one, task, at)[1]
+        measured(run, one, task, at=at, threads=threads, device=device, leave=leave, bounded=bounds)
+        file = measures(run, one, task, at, bounds)[1]
         arrays[at_checkpoint(key, at)] = [str(file.relative_to(folder.home)), records.checksum(file)]
         lease.progressed()
+    if bounds:
+        file, digest = displaced(run, task, threads=threads)
+        arrays["displacement"] = [str(file.relative_to(folder.home)), digest]
     found = {
         "run": job.run,
         "files": _files(folder, run) | dict(arrays.values()),

@@ -24,6 +24,8 @@ class Task:
     tuples of tensors (inputs, labels), which are cut into batches here, or anything that gives batches each time it is
     iterated (a DataLoader). `loss(model, batch)` and `score(model, batch)` give one number for each example, [b].
     `reference` is the loss of the best constant predictor (ln 10 for ten balanced classes): what budgets are relative to.
+    `blank()` makes the same network where weights are loaded into it at once, and `model()` would do work in vain.
+    `seen` is how many of the training examples, the first ones, `model()` depends on: bounds count only the others.
     """
 
     model: Callable[[], nn.Module]
@@ -33,6 +35,8 @@ class Task:
     loss: Callable[[nn.Module, Any], Tensor] = field(default=cross_entropy)
     score: Callable[[nn.Module, Any], Tensor] = field(default=accuracy)
     reference: float | None = None
+    seen: int = 0
+    blank: Callable[[], nn.Module] | None = None
     name: str = ""
     source: str = ""
 

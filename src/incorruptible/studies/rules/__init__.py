@@ -8,11 +8,25 @@ from typing import Any, Protocol
 from ..evidence import Arm, Judgement
 from .ahead import Ahead
 from .changing import Changing
+from .exponent import Exponent
+from .grows import Grows
 from .over_regularised import OverRegularised
+from .preferred import Preferred
 from .small_large import SmallLarge
 from .vanishing import Vanishing
 
-__all__ = ["CATALOGUE", "Ahead", "Changing", "OverRegularised", "Rule", "SmallLarge", "Vanishing"]
+__all__ = [
+    "CATALOGUE",
+    "Ahead",
+    "Changing",
+    "Exponent",
+    "Grows",
+    "OverRegularised",
+    "Preferred",
+    "Rule",
+    "SmallLarge",
+    "Vanishing",
+]
 
 
 class Rule(Protocol):
@@ -30,7 +44,10 @@ class Rule(Protocol):
 CATALOGUE: dict[str, Any] = {
     "ahead": Ahead,
     "changing": Changing,
+    "exponent": Exponent,
+    "grows": Grows,
     "over-regularised": OverRegularised,
+    "preferred": Preferred,
     "small-large": SmallLarge,
     "vanishing": Vanishing,
 }

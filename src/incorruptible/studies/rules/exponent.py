@@ -1,0 +1,51 @@
+"""How does the best training strength change with the number of training examples: as n^(-1/4)?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...statistics import agree, holm
+from ..evidence import Arm, Judgement, Lacking, Row, numbers
+from ..theory import Optima, sizes
+
+__all__ = ["Exponent"]
+
+
+@dataclass(frozen=True)
+class Exponent:
+    """For each test strength, the slope of the logarithm of the best training strength against that of the number of training
+    examples, less `predicted`; over seeds and test images by jackknife.
+
+    "contradicted" where it differs from `predicted`, after Holm over the test strengths; else "supported" where it is surely
+    below 0, likewise; else "undecided".
+    """
+
+    predicted: float = -0.25
+    strengths: tuple[float, ...] = ()
+
+    def needs(self) -> list[str]:
+        """Names of arms without which nothing can be said."""
+        return []
+
+    def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
+        groups = sizes(arms)
+        if len(groups) < 3:
+            raise Lacking("at least 3 numbers of training examples are needed for an exponent")
+        x = np.log(list(groups)) - np.log(list(groups)).mean()
+        weights = x / (x @ x)
+        found = {s: Optima.of(list(groups.values()), s) for s in self.strengths or tests}
+        gaps = [optima.combined(weights, self.predicted) for optima in found.values()]
+        slopes = [optima.combined(weights) for optima in found.values()]
+        rows = []
+        for s, gap, slope, differs, some in zip(
+            found, gaps, slopes, holm([one.p for one in gaps]), holm([one.p for one in slopes]), strict=True
+        ):
+            falls = some <= 0.05 and slope.interval.estimate < 0
+            word = "contradicted" if differs <= 0.05 else "supported" if falls else "undecided"
+            best = ", ".join(f"{np.exp(log):.3f} at {n}" for n, log in zip(groups, found[s].logs, strict=True))
+            note = f"exponent {numbers(slope.interval)}; best training strength {best}"
+            rows.append(Row("exponent", f"{s:g}", "measured", f"{self.predicted:g}", gap, word, note, unit="exponent"))
+        return Judgement(agree([row.word for row in rows]), tuple(rows))
