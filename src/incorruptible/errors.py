@@ -9,6 +9,9 @@ from difflib import get_close_matches
 __all__ = ["Mistake", "Mistakes", "disk_failed", "unknown"]
 
 
+MANY = 40  # names that one line can hold
+
+
 class Mistake(ValueError):
     """What came, what would do, the next keystroke, in one line.
 
@@ -48,4 +51,12 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> Mistake:
     if near and near[0] not in names:
         near = [next(c for c in names if c.startswith(near[0]))]
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return Mistake(f"No {kind} {name!r} here.{hint} Choose one of: {', '.join(names)}.")
+    return Mistake(f"No {kind} {name!r} here.{hint} Choose one of: {_listed(names, name)}.")
+
+
+def _listed(names: Sequence[str], name: str) -> str:
+    """The names, or of many those nearest to what came."""
+    if len(names) <= MANY:
+        return ", ".join(names)
+    close = get_close_matches(name, names, n=8, cutoff=0.0)
+    return f"{', '.join(close)} ({len(names) - len(close)} more)"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -26,12 +29,26 @@ MEASURES = {
 
 
 def charts(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
-    """Every chart that the study's arms give something to draw for, in the order in which they are read."""
-    if not arms:
-        return []
+    """Every chart that the study's arms give something to draw for, in the order in which they are read; one of each for every
+    task, where arms have several."""
     drawers: list[Callable[[_Frame], list[Chart]]] = [_accuracy, _crossover, _maps, _strength, _chips, _gap, _curves]
-    frame = _Frame(folder, arms)
-    return [chart for draw in [*drawers, _gradient, _tolerated] for chart in draw(frame)]
+    groups: dict[str, list[Arm]] = {}
+    for arm in arms:
+        if arm.role != "checkpoint":
+            groups.setdefault(arm.task, []).append(arm)
+    frames = {task: _Frame(folder, group) for task, group in groups.items()}
+    found = [
+        (task, chart)
+        for draw in [*drawers, _gradient, _tolerated]
+        for task, one in frames.items()
+        for chart in draw(one)
+    ]
+    if len(frames) < 2:
+        return [chart for _, chart in found]
+    return [
+        replace(chart, name=f"{chart.name}-{re.sub(r'[^A-Za-z0-9.]+', '-', task)}", title=f"{chart.title}: {task}")
+        for task, chart in found
+    ]
 
 
 class _Frame:
@@ -39,8 +56,12 @@ class _Frame:
 
     def __init__(self, folder: Folder, arms: Sequence[Arm]) -> None:
         definition, noise, score = folder.plan["definition"], folder.plan["noises"][0], folder.plan["score"]
-        self.arms = arms
-        self.schedules = {arm["name"]: arm["recipe"]["strength"] for arm in definition["arms"]}
+        names = [arm.name for arm in arms if any(fnmatchcase(arm.name, one) for one in definition["shown"])]
+        head = (
+            f"{arms[0].task}: "  # arms of several tasks may bear theirs before their name: here it stands in the title
+        )
+        self.arms = [replace(arm, name=arm.name.removeprefix(head)) for arm in arms]
+        self.schedules = {arm["name"].removeprefix(head): arm["recipe"]["strength"] for arm in definition["arms"]}
         self.factor = 100 if score["unit"] == "fraction" else 1
         self.noun = score["name"]
         self.score = f"{self.noun} ({'%' if self.factor == 100 else score['unit']})"
@@ -54,8 +75,8 @@ class _Frame:
         self.seeds = seeds
         self.about = f"{noise['corruption']}, {seeds} seeds, {arms[0].chips.shape[2]} chips, {n} test examples"
         self.caption = f"{self.about}; bands: 95%, crossed seeds x examples"
-        named = [arm for arm in arms if arm.name in definition["shown"]]
-        self.shown = named or _telling(arms, self.methods, self.tests)
+        shown = {name.removeprefix(head) for name in names}
+        self.shown = [arm for arm in self.arms if arm.name in shown] or _telling(self.arms, self.methods, self.tests)
 
     def line(self, x: Sequence[float], found: Sequence[Any], label: str, factor: float = 1, **style: Any) -> Line:
         """A curve from intervals."""
@@ -63,6 +84,13 @@ class _Frame:
             factor * np.array([getattr(one, side) for one in found]) for side in ("low", "estimate", "high")
         )
         return Line(list(x), middle, label, (low, high), **style)
+
+    def ladder(self, method: str) -> list[Arm]:
+        """The constant arms of a method, weakest first; of several of one strength the one that is best on validation."""
+        steps: dict[float, list[Arm]] = {}
+        for arm in constants(self.arms, method):
+            steps.setdefault(arm.peak, []).append(arm)
+        return [max(one, key=lambda arm: arm.sign * float(arm.validation.mean())) for one in steps.values()]
 
 
 def _telling(arms: Sequence[Arm], methods: Sequence[str], tests: Sequence[float]) -> list[Arm]:
@@ -130,7 +158,7 @@ def _crossover(frame: _Frame) -> list[Chart]:
 def _maps(frame: _Frame) -> list[Chart]:
     found: list[Chart] = []
     for method in frame.methods:
-        arms = constants(frame.arms, method)
+        arms = frame.ladder(method)
         if len(arms) < 3 or len(frame.tests) < 2:
             continue
         values = np.array([[frame.factor * float(arm.accuracy(s).mean()) for s in frame.tests] for arm in arms])
@@ -158,7 +186,7 @@ def _maps(frame: _Frame) -> list[Chart]:
 def _strength(frame: _Frame) -> list[Chart]:
     panels = {}
     for method in frame.methods:
-        arms = constants(frame.arms, method)
+        arms = frame.ladder(method)
         if len(arms) < 3:
             continue
         curves = []
@@ -205,8 +233,8 @@ def _chips(frame: _Frame) -> list[Chart]:
 
 
 def _gap(frame: _Frame) -> list[Chart]:
-    method = next((m for m in frame.methods if len(constants(frame.arms, m)) > 2), None)
-    arms = constants(frame.arms, method) if method else []
+    method = next((m for m in frame.methods if len(frame.ladder(m)) > 2), None)
+    arms = frame.ladder(method) if method else []
     if not arms or any(arm.train_loss is None for arm in arms):
         return []
     panels = {}
@@ -297,6 +325,14 @@ def _gradient(frame: _Frame) -> list[Chart]:
     ]
 
 
+def _asked(written: str, seen: Sequence[Sequence[Any]], steps: NDArray[np.float64]) -> list[float]:
+    """The strength at those steps: the schedule's, or what a controller came to, averaged over seeds."""
+    schedule = parse(written)
+    if callable(schedule):
+        return [schedule(min(1.0, step / steps[-1])) for step in steps]
+    return list(np.mean([[one["strength"] for one in seed] for seed in seen], axis=0))
+
+
 def _tolerated(frame: _Frame) -> list[Chart]:
     panels: dict[str, list[Line]] = {}
     colours = {schedule: place for place, schedule in enumerate(dict.fromkeys(arm.schedule for arm in frame.arms))}
@@ -306,10 +342,9 @@ def _tolerated(frame: _Frame) -> list[Chart]:
             continue
         steps = np.array([one["step"] for one in seen[0]], dtype=float)
         values = np.array([[one["tolerated"] for one in seed] for seed in seen])
-        schedule = parse(frame.schedules[arm.name])
         curves = panels.setdefault(f"{arm.kind}, peak {arm.peak:g}", [])
         number = colours[arm.schedule]
-        asked = [schedule(min(1.0, step / steps[-1])) for step in steps]
+        asked = _asked(frame.schedules[arm.name], seen, steps)
         curves.append(_over_seeds(list(steps), values, f"{arm.schedule}: tolerated", colour=number))
         curves.append(Line(list(steps), asked, f"{arm.schedule}: asked", dashed=True, colour=number))
     if not panels:

@@ -7,24 +7,30 @@ from typing import Any, Protocol
 
 from ..evidence import Arm, Judgement
 from .ahead import Ahead
+from .carried import Carried
 from .changing import Changing
 from .exponent import Exponent
 from .grows import Grows
 from .over_regularised import OverRegularised
 from .preferred import Preferred
+from .shortfall import Shortfall
 from .small_large import SmallLarge
+from .uncollapsed import Uncollapsed
 from .vanishing import Vanishing
 
 __all__ = [
     "CATALOGUE",
     "Ahead",
+    "Carried",
     "Changing",
     "Exponent",
     "Grows",
     "OverRegularised",
     "Preferred",
     "Rule",
+    "Shortfall",
     "SmallLarge",
+    "Uncollapsed",
     "Vanishing",
 ]
 
@@ -43,11 +49,14 @@ class Rule(Protocol):
 
 CATALOGUE: dict[str, Any] = {
     "ahead": Ahead,
+    "carried": Carried,
     "changing": Changing,
     "exponent": Exponent,
     "grows": Grows,
     "over-regularised": OverRegularised,
     "preferred": Preferred,
+    "shortfall": Shortfall,
     "small-large": SmallLarge,
+    "uncollapsed": Uncollapsed,
     "vanishing": Vanishing,
 }

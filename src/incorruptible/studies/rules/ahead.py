@@ -71,7 +71,14 @@ class Ahead:
 
 
 def _matching(arms: Sequence[Arm], patterns: Sequence[str]) -> list[Arm]:
-    found = [arm for arm in arms if any(arm.name == one or fnmatchcase(arm.name, one) for one in patterns)]
+    # checkpoints of a run are no arms of their own unless somebody asks for them
+    found = [
+        arm
+        for arm in arms
+        for one in patterns
+        if arm.name == one or (fnmatchcase(arm.name, one) and ("@" in one or arm.role != "checkpoint"))
+    ]
+    found = list(dict.fromkeys(found))
     if not found:
         raise Lacking(f"no arm {' or '.join(map(repr, patterns))} is finished")
     return found

@@ -1,0 +1,60 @@
+"""Does one run on each task do as well as the one recipe that is carried over to all of them?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ... import curves
+from ...statistics import agree, crossed
+from ..evidence import MARGIN, Arm, Judgement, Lacking, Row
+from ..one_run import matching, served
+from ..ranges import area
+from .shortfall import non_inferior
+
+__all__ = ["Carried"]
+
+
+@dataclass(frozen=True)
+class Carried:
+    """For each of `groups` (a title, a run, a pattern of arms): the area under score against test strength of the run, each strength
+    by the checkpoint that validation chooses, less that of one and the same recipe carried over to all groups: of those that all
+    groups have, under names that differ only in what their pattern has before its first *, the one whose area on validation,
+    averaged over the groups, is best. Over crossed seeds and examples.
+
+    "supported" where the lower limit lies above -`margin`, "contradicted" where the upper limit lies below it.
+    """
+
+    groups: tuple[tuple[str, str, str], ...]
+    margin: float = MARGIN
+
+    def needs(self) -> list[str]:
+        """Names of arms without which nothing can be said."""
+        return [name for _, *names in self.groups for name in names]
+
+    def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
+        found: list[dict[str, Arm]] = []
+        for _, _, pattern in self.groups:
+            head = pattern.partition("*")[0]
+            found.append({arm.name.removeprefix(head): arm for arm in matching(arms, pattern)})
+        shared = [name for name in found[0] if all(name in one for one in found)]
+        if not shared:
+            raise Lacking("no recipe is finished in all groups")
+
+        def validation(name: str) -> float:
+            each = [curves.area(one[name].validation, one[name].strengths).mean() * one[name].sign for one in found]
+            return float(np.mean(each))
+
+        carried = max(shared, key=validation)
+        rows = []
+        for (title, run, _), one in zip(self.groups, found, strict=True):
+            other = one[carried]
+            ours = np.array([served(arms, run, s).test for s in other.strengths])
+            gap = crossed(other.sign * (curves.area(np.moveaxis(ours, 0, 2), other.strengths) - area(other)))
+            note = f"best by area on validation, over all {len(self.groups)}, of {len(shared)}"
+            at = f"{other.strengths[0]:g} to {other.strengths[-1]:g}"
+            word = non_inferior(gap.interval, self.margin)
+            rows.append(Row(f"{title}, area", at, run, other.name, gap, word, note, other.unit))
+        return Judgement(agree([row.word for row in rows]), tuple(rows))

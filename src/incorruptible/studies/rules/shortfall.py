@@ -1,0 +1,57 @@
+"""How far does one run fall short of the arm that was tuned hardest for each test strength?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...statistics import Interval, agree, crossed
+from ..evidence import Arm, Judgement, Row, best
+from ..one_run import matching, served
+
+__all__ = ["Shortfall", "non_inferior"]
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """For each of `groups` (a title, a run, a pattern of tuned arms) and each test strength: the run, by the checkpoint that each
+    seed's own validation data choose, less the tuned arm of the best mean validation score; over crossed seeds and examples.
+
+    "supported" where the lower limit lies above -`target`: the run falls short by less than that. "contradicted" where the upper
+    limit lies below -`target`. Otherwise "undecided". Each row says, too, whether the estimate itself is within `target` and
+    `most`. The tuned arms are many and chosen by their mean over all seeds, which is in their favour.
+    """
+
+    groups: tuple[tuple[str, str, str], ...]
+    target: float = 0.005
+    most: float = 0.01
+
+    def needs(self) -> list[str]:
+        """Names of arms without which nothing can be said."""
+        return [name for _, *names in self.groups for name in names]
+
+    def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
+        rows = []
+        for title, run, pattern in self.groups:
+            tuned = matching(arms, pattern)
+            for s in tests:
+                ours, theirs = served(arms, run, s), best(tuned, s)
+                gap = crossed(theirs.sign * (ours.test - theirs.test[:, theirs.index(s)]))
+                lost = -gap.interval.estimate
+                within = "target" if lost <= self.target else "limit" if lost <= self.most else "neither"
+                said = {"target": "within the target", "limit": "within the limit", "neither": "beyond the limit"}[
+                    within
+                ]
+                note = f"{said}; best of {len(tuned)}" + (f"; checkpoint: {ours.picks}" if ours.picks else "")
+                word = non_inferior(gap.interval, self.target)
+                rows.append(Row(title, f"{s:g}", run, theirs.name, gap, word, note, theirs.unit))
+        return Judgement(agree([row.word for row in rows]), tuple(rows))
+
+
+def non_inferior(gap: Interval, margin: float) -> str:
+    """The word for a difference that should not lie further below 0 than `margin`.
+
+    >>> non_inferior(Interval(-0.004, 0.001, 0.006), 0.005), non_inferior(Interval(-0.02, -0.01, -0.006), 0.005)
+    ('supported', 'contradicted')
+    """
+    return "supported" if gap.low > -margin else "contradicted" if gap.high < -margin else "undecided"

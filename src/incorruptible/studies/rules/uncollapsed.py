@@ -1,0 +1,41 @@
+"""Does no run collapse, whatever it was allowed?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...statistics import agree, crossed
+from ..evidence import Arm, Judgement, Row, best
+from ..one_run import matching, served
+from .shortfall import non_inferior
+
+__all__ = ["Uncollapsed"]
+
+
+@dataclass(frozen=True)
+class Uncollapsed:
+    """For each of `groups` (a title, a pattern of runs, a pattern of arms): the score without noise of each run, less that of the arm
+    whose score without noise is best on validation; over crossed seeds and examples.
+
+    "supported" where the lower limit lies above -`margin` (2 points), "contradicted" where the upper limit lies below it.
+    """
+
+    groups: tuple[tuple[str, str, str], ...]
+    margin: float = 0.02
+
+    def needs(self) -> list[str]:
+        """Names of arms without which nothing can be said."""
+        return [name for _, *names in self.groups for name in names]
+
+    def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
+        rows = []
+        for title, runs, pattern in self.groups:
+            theirs = best(matching(arms, pattern), 0.0)
+            for run in matching(arms, runs):
+                gap = crossed(run.sign * (served(arms, run.name, 0.0).test - theirs.test[:, theirs.index(0.0)]))
+                reached = [max(one["strength"] for one in seed if "strength" in one) for seed in run.metrics]
+                note = f"largest strength {min(reached):.3g} to {max(reached):.3g}" if reached else ""
+                word = non_inferior(gap.interval, self.margin)
+                rows.append(Row(title, "0", run.name, theirs.name, gap, word, note, theirs.unit))
+        return Judgement(agree([row.word for row in rows]), tuple(rows))
