@@ -14,6 +14,7 @@ from ..studies.evidence import Arm, Verdict
 from ..studies.folder import Folder
 from ..studies.results import arms, conclude, missing, rows, summary
 from .charts import charts
+from .landscapes import landscapes
 from .making import making, recipe_text
 
 __all__ = ["check", "figures", "page", "report", "summarise"]
@@ -21,7 +22,7 @@ __all__ = ["check", "figures", "page", "report", "summarise"]
 SECTIONS = {
     "What noise does": ("accuracy", "crossover", "chips"),
     "Which training strength to choose": ("map", "strength", "gap"),
-    "What happens in training": ("curves", "gradient", "tolerated"),
+    "What happens in training": ("curves", "gradient", "tolerated", "sharpness"),
 }
 
 
@@ -31,7 +32,8 @@ def figures(folder: Folder, target: Path, formats: Sequence[str]) -> list[Path]:
         if one not in ("pdf", "svg", "png"):
             raise unknown("format", one, ["pdf", "svg", "png"])
     found = _whole(folder)
-    return [path for chart in charts(folder, found) for path in save(chart, target / chart.name, tuple(formats))]
+    drawn = [*charts(folder, found), *landscapes(folder, found)]
+    return [path for chart in drawn for path in save(chart, target / chart.name, tuple(formats))]
 
 
 def report(folder: Folder, target: Path, command: str) -> Path:
@@ -47,7 +49,7 @@ def page(folder: Folder, command: str) -> Page:
     found = _whole(folder)
     definition, noise = folder.plan["definition"], folder.plan["noises"][0]
     verdicts = conclude(folder, found)
-    drawn = charts(folder, found)
+    drawn = [*charts(folder, found), *landscapes(folder, found)]
     strengths = [f"{s:g}" for s in noise["strengths"] if s > 0] or [f"{s:g}" for s in noise["strengths"]]
     return Page(
         title=definition["title"],
