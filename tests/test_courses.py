@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from incorruptible.errors import Mistake
 from incorruptible.mechanism import probes
 from incorruptible.objectives import parse
 from incorruptible.recipes import Probe, Recipe
+from incorruptible.report.landscapes import landscapes
 from incorruptible.runs import Run, train
 from incorruptible.scores import cross_entropy
 from typing_commands import Type, typing
@@ -207,6 +210,40 @@ def test_charts_say_what_the_record_says(record: dict[str, Any]) -> None:
     assert trace.edges is not None and (trace.edges[0] < trace.edges[1]).all()
     strong = found["failing"].panels["signal / noise"][1]
     assert strong.label.startswith("3: ")
+
+
+class Shelf:
+    """A study's folder, as far as the report's chart of landscapes asks."""
+
+    def __init__(self, home: Path, arms: list[str], seeds: int) -> None:
+        self.home, self.arms = home, [{"name": name} for name in arms]
+        self.jobs = [(arm, seed) for arm in range(len(arms)) for seed in range(seeds)]
+        self.jobs = [SimpleNamespace(arm=arm, run=f"{arm}-{seed}") for arm, seed in self.jobs]
+
+    def trained(self, job: Any) -> Path:
+        return self.home / job.run
+
+
+def test_the_report_shows_what_was_kept(record: dict[str, Any], tmp_path: Path) -> None:
+    """Two seeds of one arm, one of another, which was looked at on other steps too, and none of a third."""
+    shelf = Shelf(tmp_path, ["one", "other", "none"], 2)
+    arms = [SimpleNamespace(name=name) for name in ("one", "other", "none")]
+    assert landscapes(shelf, arms) == []  # type: ignore[arg-type]
+    tops = [look["sharpness"]["noise"]["top"] for look in record["looks"]]
+    shifted = copy.deepcopy(record)
+    for look in shifted["looks"]:
+        look["sharpness"]["noise"]["top"] += 2.0
+    shorter = {**record, "looks": record["looks"][1:]}
+    for run, one in {"0-0": record, "0-1": shifted, "1-0": record, "1-1": shorter}.items():
+        records.write(tmp_path / run / "landscape" / "landscape.json", one)
+    (chart,) = landscapes(shelf, arms)  # type: ignore[arg-type]
+    first, second = chart.panels["top eigenvalue, per filter-max"]
+    assert (first.label, second.label) == ("one", "other")
+    assert first.points[1] == pytest.approx(np.array(tops) + 1) and second.points[1] == pytest.approx(tops)
+    low, high = first.edges
+    assert high - low == pytest.approx([4.0] * len(tops))  # sd sqrt(2) of two seeds, two standard errors to either side
+    assert second.edges is None
+    assert "1 to 2 seeds an arm" in chart.caption
 
 
 def test_weights_alone(run: Run) -> None:

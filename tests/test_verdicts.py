@@ -20,12 +20,15 @@ from incorruptible.studies.evidence import MARGIN, Arm, Lacking, Verdict
 from incorruptible.studies.rules import (
     CATALOGUE,
     Ahead,
+    Carried,
     Changing,
     Exponent,
     Grows,
     OverRegularised,
     Preferred,
+    Shortfall,
     SmallLarge,
+    Uncollapsed,
     Vanishing,
 )
 from incorruptible.studies.rules.vanishing import before_stall
@@ -589,15 +592,123 @@ def test_ahead_says_which_arm_is_lacking(left: str, right: str) -> None:
     assert Ahead((left,), (right,)).needs() == [left, right]
 
 
+def one_run(at: Mapping[str, At], validation: Mapping[str, At] | None = None) -> list[Arm]:
+    """A run named "x: auto": its last weights ("") and its checkpoints, with their truths on test and on validation data."""
+    return [
+        arm(
+            f"x: auto{name}",
+            "auto",
+            accuracy=truth,
+            validation=(validation or at)[name],
+            role="checkpoint" if name else "candidate",
+        )
+        for name, truth in at.items()
+    ]
+
+
+TUNED = [
+    arm("x: constant 0.1, lr 1", "tuned", accuracy={**dict.fromkeys(STRENGTHS, 0.8), 0.1: 0.9}),
+    arm("x: constant 0.4, lr 1", "tuned", accuracy={**dict.fromkeys(STRENGTHS, 0.7), 0.4: 0.85}),
+]
+GROUP = (("x", "x: auto", "x: constant *"),)
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "words"),
+    [
+        (0.9, 0.9, ["supported", "supported"]),
+        (0.9, 0.7, ["supported", "supported"]),  # the checkpoint serves both
+        (0.7, 0.87, ["contradicted", "supported"]),
+        (0.5, 0.6, ["contradicted", "contradicted"]),
+    ],
+)
+def test_shortfall_is_to_the_arm_tuned_for_each_strength(early: float, late: float, words: list[str]) -> None:
+    found = Shortfall(GROUP)([*one_run({"": late, " @0.5": early}), *TUNED], [0.1, 0.4])
+    assert [row.word for row in found.rows] == words
+    assert [row.right for row in found.rows] == ["x: constant 0.1, lr 1", "x: constant 0.4, lr 1"]
+    ahead = [row.difference.interval.estimate for row in found.rows if row.difference]
+    assert ahead == pytest.approx([max(early, late) - 0.9, max(early, late) - 0.85], abs=2e-3)
+    assert all(("beyond the limit" in row.note) == (gap < -0.01) for row, gap in zip(found.rows, ahead, strict=True))
+
+
+def test_shortfall_chooses_checkpoints_on_validation_alone() -> None:
+    arms = one_run({"": 0.5, " @0.5": 0.9}, {"": 0.9, " @0.5": 0.5})
+    (row,) = Shortfall(GROUP)([*arms, *TUNED], [0.1]).rows
+    assert row.difference is not None and row.difference.interval.estimate == pytest.approx(-0.4, abs=1e-3)
+    assert "checkpoint: the end by 8" in row.note
+    split = one_run({"": 0.5, " @0.5": 0.9})
+    split[0].validation[:3] = 2.0  # three seeds prefer the end
+    (row,) = Shortfall(GROUP)([*split, *TUNED], [0.1]).rows
+    assert "@0.5 by 5, the end by 3" in row.note
+    assert row.difference is not None and row.difference.interval.estimate == pytest.approx(-0.4 * 3 / 8, abs=2e-3)
+
+
+def test_shortfall_where_nothing_can_be_said() -> None:
+    """A loss of half a point, known to half a point, is neither."""
+    rng = np.random.default_rng(1)
+    ours, theirs = arm("x: auto", "auto"), TUNED[0]
+    wide = replace(ours, test=theirs.test - 0.005 + rng.normal(0, 0.02, (SEEDS, 1, 1)))
+    (row,) = Shortfall(GROUP)([wide, theirs], [0.1]).rows
+    assert row.word == "undecided"
+    with pytest.raises(Lacking, match="'x: auto' is not finished"):
+        Shortfall(GROUP)(TUNED, [0.1])
+    with pytest.raises(Lacking, match="no arm 'x: constant \\*'"):
+        Shortfall(GROUP)([ours], [0.1])
+
+
+def test_carried_is_one_recipe_for_all() -> None:
+    """The recipe that is best on the mean of both, though each group has one that is better for itself."""
+    truth = {"x": {"1": 0.9, "2": 0.8, "3": 0.1}, "y": {"1": 0.1, "2": 0.8, "3": 0.9}}
+    arms = [arm(f"{g}: constant {n}", "tuned", accuracy=a) for g, own in truth.items() for n, a in own.items()]
+    arms.append(arm("x: constant 4", "tuned", accuracy=0.99))  # which y has not
+    arms += [arm("x: auto", "auto", accuracy=0.85), arm("y: auto", "auto", accuracy=0.7)]
+    groups = tuple((g, f"{g}: auto", f"{g}: constant *") for g in "xy")
+    found = Carried(groups)(arms, STRENGTHS[1:])
+    assert [(row.right, row.word) for row in found.rows] == [
+        ("x: constant 2", "supported"),
+        ("y: constant 2", "contradicted"),
+    ]
+    gaps = [row.difference.interval.estimate for row in found.rows if row.difference]
+    assert gaps == pytest.approx([0.05, -0.1], abs=2e-3) and found.word == "conditional"
+    with pytest.raises(Lacking, match="no recipe"):
+        Carried((groups[0], ("z", "y: auto", "y: auto*")))(arms, [0.1])
+
+
+def test_uncollapsed_is_about_clean_scores_alone() -> None:
+    runs = [
+        arm("x: auto", "auto", accuracy={0.0: 0.95}, metrics=({"strength": 0.3}, {"strength": 0.1})),
+        arm("x: auto, cap 8", "auto", accuracy={0.0: 0.5}),
+    ]
+    runs = [replace(one, metrics=(({"strength": 0.3}, {"strength": 0.1}),) * SEEDS) for one in runs]
+    best_ = arm("x: plain", "plain", accuracy={0.0: 0.96})
+    found = Uncollapsed((("x", "x: auto*", "x: *"),))([*runs, best_], [0.4])
+    assert [(row.left, row.right, row.word) for row in found.rows] == [
+        ("x: auto", "x: plain", "supported"),
+        ("x: auto, cap 8", "x: plain", "contradicted"),
+    ]
+    assert "largest strength 0.3 to 0.3" in found.rows[0].note
+
+
+def test_ahead_leaves_checkpoints_out_unless_they_are_asked_for() -> None:
+    arms = [*one_run({"": 0.5, " @0.5": 0.99}), *TUNED]
+    (row,) = Ahead(("x: auto*",), ("x: constant *",))(arms, [0.1]).rows
+    assert row.left == "x: auto"
+    (row,) = Ahead(("x: auto @*",), ("x: constant *",))(arms, [0.1]).rows
+    assert row.left == "x: auto @0.5"
+
+
 def test_each_rule_has_a_name_and_says_what_it_needs() -> None:
     assert set(CATALOGUE.values()) == {
         Ahead,
+        Carried,
         Changing,
         Exponent,
         Grows,
         OverRegularised,
         Preferred,
+        Shortfall,
         SmallLarge,
+        Uncollapsed,
         Vanishing,
     }
     assert Exponent().needs() == Grows().needs() == Preferred(500).needs() == []

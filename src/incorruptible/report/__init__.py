@@ -15,15 +15,17 @@ from ..studies.folder import Folder
 from ..studies.ranges import tabulated
 from ..studies.results import arms, conclude, findings, missing, summary
 from .charts import charts
+from .landscapes import landscapes
 from .making import making, recipe_text
+from .shortfalls import shortfalls
 from .theory import ABOUT, theory_charts
 
 __all__ = ["check", "figures", "page", "report", "summarise"]
 
 SECTIONS = {
     "What noise does": ("accuracy", "crossover", "chips"),
-    "Which training strength to choose": ("map", "strength", "gap"),
-    "What happens in training": ("curves", "gradient", "tolerated"),
+    "Which training strength to choose": ("map", "strength", "gap", "shortfall"),
+    "What happens in training": ("curves", "gradient", "tolerated", "sharpness"),
     "What the theory says": ("theory",),
 }
 TEXTS = {"What the theory says": ABOUT}
@@ -78,7 +80,12 @@ def _whole(folder: Folder) -> list[Arm]:
 
 
 def _charts(folder: Folder, found: Sequence[Arm]) -> list[Chart]:
-    return [*charts(folder, found), *theory_charts(folder, found)]
+    return [
+        *charts(folder, found),
+        *shortfalls(folder, found),
+        *landscapes(folder, found),
+        *theory_charts(folder, found),
+    ]
 
 
 def _finding(verdict: Verdict) -> Finding:

@@ -1,0 +1,82 @@
+"""The chart of what `incorruptible landscape` kept in the folders of a study's runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import records
+from ..drawing import Chart, Line, Lines
+from ..errors import Mistake
+from ..studies.evidence import Arm
+from ..studies.folder import Folder
+
+__all__ = ["landscapes"]
+
+Record = dict[str, Any]
+
+
+def landscapes(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
+    """Sharpness over training, of the arms of whose runs at least one was looked at; nothing where none was."""
+    panels: dict[str, list[Line]] = {}
+    units: dict[str, str] = {}
+    seeds = set()
+    for place, arm in enumerate(arms):
+        found = _kept(folder, arm.name)
+        if not found:
+            continue
+        seeds.add(len(found))
+        steps = [look["step"] for look in found[0]["looks"]]
+        scale = found[0]["scale"]
+        for name, where in (("noise", f"per {scale}"), ("weights", "per unit of the weights")):
+            for key, title in (("top", "top eigenvalue"), ("trace", "trace")):
+                values = np.array(
+                    [[look["sharpness"][name][key] for look in one["looks"]] for one in found], dtype=float
+                )
+                panel = f"{title}, {where}"
+                panels.setdefault(panel, []).append(_line(steps, values, arm.name, place))
+                units[panel] = "nats" if name == "noise" else "nats per squared unit"
+    if not panels:
+        return []
+    low, high = min(seeds), max(seeds)
+    return [
+        Lines(
+            "sharpness",
+            "Sharpness of the clean loss, over training",
+            panels,
+            "optimiser step",
+            list(units.values()),
+            caption=f"Hessian of the training loss, as incorruptible landscape kept it; {low}"
+            f"{f' to {high}' if high > low else ''} seed{'s' if high > 1 else ''} an arm; bands: two standard errors over seeds",
+            alt="Top eigenvalue and trace of the Hessian over training, in the noise's scale and in units of the weights.",
+            log_x=True,
+            share_y=False,
+            columns=2,
+        )
+    ]
+
+
+def _kept(folder: Folder, name: str) -> list[Record]:
+    """The landscapes of that arm's runs over their trainings, which look at the same steps as the first."""
+    found: list[Record] = []
+    for job in folder.jobs:
+        if folder.arms[job.arm]["name"] != name:
+            continue
+        try:
+            record = records.read(folder.trained(job) / "landscape" / "landscape.json")
+        except Mistake:
+            continue  # nobody looked, or torn: the verb makes it anew
+        looks = [look["step"] for look in record["looks"] if "step" in look]
+        if looks and (not found or looks == [look["step"] for look in found[0]["looks"]]):
+            found.append(record)
+    return found
+
+
+def _line(steps: Sequence[int], values: Any, label: str, colour: int) -> Line:
+    middle = values.mean(0)
+    if len(values) < 2:
+        return Line(steps, middle, label, colour=colour)
+    half = 2 * values.std(0, ddof=1) / np.sqrt(len(values))
+    return Line(steps, middle, label, (middle - half, middle + half), colour=colour)
