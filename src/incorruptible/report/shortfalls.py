@@ -38,7 +38,7 @@ def shortfalls(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
             "One run against the arm that was tuned hardest for each test strength",
             panels,
             f"test strength, {noise['unit']}",
-            f"ahead of the best tuned arm ({unit})",
+            f"ahead of tuned ({unit})",
             caption="each seed's checkpoint is chosen on its own validation data, the tuned arm by its mean over all seeds; bands: "
             f"95%, crossed seeds x examples; target: within {factor * fields['target']:g} {unit}",
             alt="Where a line lies above 0, one run that was not tuned is ahead of the best of all tuned arms.",
