@@ -95,7 +95,7 @@ def _finding(verdict: Verdict) -> Finding:
 def _summary(folder: Folder, found: Sequence[Arm]) -> list[str]:
     definition = folder.plan["definition"]
     test, noise = definition["test"], folder.plan["noises"][0]
-    seeds, _, n = found[0].test.shape
+    seeds, n = len(found[0].test), " or ".join(map(str, sorted({arm.test.shape[2] for arm in found})))
     lines = [
         f"{len(found)} arms, {seeds} seeds each; {test['draws']} test chips under {noise['corruption']}, {n} test examples; "
         f"{definition['selection']['draws']} other chips and the validation data decide every choice of strength and schedule. "
