@@ -236,7 +236,9 @@ def test_the_report_shows_what_was_kept(record: dict[str, Any], tmp_path: Path) 
     shorter = {**record, "looks": record["looks"][1:]}
     for run, one in {"0-0": record, "0-1": shifted, "1-0": record, "1-1": shorter}.items():
         records.write(tmp_path / run / "landscape" / "landscape.json", one)
-    (chart,) = landscapes(shelf, arms)  # type: ignore[arg-type]
+    chart, *around = landscapes(shelf, arms)  # type: ignore[arg-type]
+    assert [one.name for one in around] == ["slices-one", "surface-one", "slices-other", "surface-other"]
+    assert around[0].title.endswith(": one, one seed")
     first, second = chart.panels["top eigenvalue, per filter-max"]
     assert (first.label, second.label) == ("one", "other")
     assert first.points[1] == pytest.approx(np.array(tops) + 1) and second.points[1] == pytest.approx(tops)

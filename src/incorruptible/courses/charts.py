@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..drawing import Chart, Heat, Line, Lines
 from ..mechanism import NOISY, VANISHING, before_stall, probes
 
-__all__ = ["charts"]
+__all__ = ["around", "charts"]
 
 Record = Mapping[str, Any]
 RATIOS = 3.0  # larger ratios are drawn here: what is asked is whether they are small
@@ -25,12 +25,15 @@ def charts(record: Record) -> list[Chart]:
         found += [_gradient(record), _uneven(record), _sharpness(record)]
         if looks[0]["tolerated"] is not None:
             found.append(_tolerated(record))
-    found.append(_slices(record))
-    if record["slices"]["surface"] is not None:
-        found.append(_surface(record))
+    found += around(record)
     if record.get("failing") and record["failing"]["arms"]:
         found.append(_failing(record))
     return found
+
+
+def around(record: Record) -> list[Chart]:
+    """The loss around the weights at the end: slices, and the surface where there is one."""
+    return [_slices(record), *([_surface(record)] if record["slices"]["surface"] is not None else [])]
 
 
 def _about(record: Record) -> str:

@@ -25,7 +25,7 @@ __all__ = ["check", "figures", "page", "report", "summarise"]
 SECTIONS = {
     "What noise does": ("accuracy", "crossover", "chips"),
     "Which training strength to choose": ("map", "strength", "gap", "shortfall"),
-    "What happens in training": ("curves", "gradient", "tolerated", "sharpness"),
+    "What happens in training": ("curves", "gradient", "tolerated", "sharpness", "slices", "surface"),
     "What the theory says": ("theory",),
 }
 TEXTS = {"What the theory says": ABOUT}

@@ -1,13 +1,16 @@
-"""The chart of what `incorruptible landscape` kept in the folders of a study's runs."""
+"""The charts of what `incorruptible landscape` kept in the folders of a study's runs."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .. import records
+from ..courses.charts import around
 from ..drawing import Chart, Line, Lines
 from ..errors import Mistake
 from ..studies.evidence import Arm
@@ -19,7 +22,9 @@ Record = dict[str, Any]
 
 
 def landscapes(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
-    """Sharpness over training, of the arms of whose runs at least one was looked at; nothing where none was."""
+    """Sharpness over training, of the arms of whose runs at least one was looked at, and for each of them slices and the surface
+    of one run; nothing where none was."""
+    around_: list[Chart] = []
     panels: dict[str, list[Line]] = {}
     units: dict[str, str] = {}
     seeds = set()
@@ -28,6 +33,7 @@ def landscapes(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
         if not found:
             continue
         seeds.add(len(found))
+        around_ += [_of(chart, arm.name) for chart in around(found[0])]
         steps = [look["step"] for look in found[0]["looks"]]
         scale = found[0]["scale"]
         for name, where in (("noise", f"per {scale}"), ("weights", "per unit of the weights")):
@@ -54,8 +60,15 @@ def landscapes(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
             log_x=True,
             share_y=False,
             columns=2,
-        )
+        ),
+        *around_,
     ]
+
+
+def _of(chart: Chart, arm: str) -> Chart:
+    """The same chart under the arm's name."""
+    slug = re.sub(r"[^A-Za-z0-9.]+", "-", arm).strip("-")
+    return replace(chart, name=f"{chart.name}-{slug}", title=f"{chart.title}: {arm}, one seed")
 
 
 def _kept(folder: Folder, name: str) -> list[Record]:
