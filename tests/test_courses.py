@@ -372,6 +372,22 @@ def test_the_verb_on_a_run(type_: Type, run: Run, tmp_path: Path) -> None:
     assert looked.code == 0 and '"failing"' not in looked.out and '"looks"' in looked.out
 
 
+def test_the_verb_on_a_run_whose_strength_tuned_itself(type_: Type, tmp_path: Path) -> None:
+    """There is no schedule to ask: what it came to stands in its record."""
+    own = train(recipe(strength="auto:classes=10", epochs=5, lr=0.2, clip=1.0), tmp_path)
+    reached = max(one["strength"] for one in own.record["metrics"])
+    assert own.peak == reached
+    said = type_("landscape", own.folder, "--no-fail", "--json", *QUICK)
+    assert said.code == 0
+    found = json.loads(said.out)
+    assert found["same_bits"] is True
+    asked = [look["asked"] for look in found["looks"]]
+    assert asked[0] == 0.05 and 0 < asked[-1] != asked[0]
+    assert max(float(name) for name in found["looks"][0]["at"] if name != "schedule") == pytest.approx(
+        2 * reached, rel=1e-5
+    )
+
+
 def test_the_verb_on_weights(type_: Type, run: Run, tmp_path: Path) -> None:
     said = type_("landscape", "digits", "--weights", run.weights, *QUICK)
     assert said.code == 0 and "At these weights" in said.out and "--out" in said.err

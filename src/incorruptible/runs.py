@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from . import provenance, records
+from . import provenance, records, strengths
 from .corruptions import parse_sweep
 from .data import named_randomness
 from .errors import Mistake
@@ -64,6 +64,14 @@ class Run:
         if f"{at:g}" not in kept:
             raise Mistake(f"{self.folder} has no checkpoint at {at:g}; it has: {', '.join(kept) or 'none'}.")
         return str(kept[f"{at:g}"])
+
+    @property
+    def peak(self) -> float:
+        """The largest strength that it was trained at: its schedule's, or what a controller came to at the end of an epoch."""
+        strength = strengths.parse(self.recipe.strength)
+        if callable(strength):
+            return strengths.peak(strength)
+        return float(max(one["strength"] for one in self.record["metrics"] if "strength" in one))
 
     def task(self) -> Task:
         """Its task, loaded. Raises `Mistake` where a task of the user's own is not what it was in training."""

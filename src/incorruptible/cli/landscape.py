@@ -16,6 +16,7 @@ from .terminal import progress, put, put_json, say
 
 if TYPE_CHECKING:
     from ..recipes import Recipe
+    from ..runs import Run
     from ..tasks import Task
 
 __all__ = ["landscape"]
@@ -79,7 +80,7 @@ def landscape(
         run, task, name = _target(target, weights)
     recipe = run.recipe if run is not None else None
     through = _objective(recipe, objective)
-    chosen, tries = _strengths(recipe, objective, strengths)
+    chosen, tries = _strengths(run, objective, strengths)
     settings = Settings(
         through,
         chosen,
@@ -152,11 +153,9 @@ def _objective(recipe: Recipe | None, objective: str | None) -> str:
 
 
 def _strengths(
-    recipe: Recipe | None, objective: str | None, strengths: str | None
+    run: Run | None, objective: str | None, strengths: str | None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Where to look, and what to train at."""
-    from ..strengths import parse, peak
-
     if strengths is not None:
         try:
             found = tuple(sorted({float(one) for one in strengths.split(",")}))
@@ -167,10 +166,10 @@ def _strengths(
                 f"--strengths {strengths!r}: numbers above 0 with commas between are needed, such as .1,.3,.6."
             )
         return found, found
-    own = peak(parse(recipe.strength)) if recipe is not None else 0.0
-    if objective is not None and (recipe is None or objective != recipe.objective):
+    own = run.peak if run is not None else 0.0
+    if objective is not None and (run is None or objective != run.recipe.objective):
         raise Mistake(f"--objective {objective}: at which strengths? Add --strengths, such as .1,.3,.6.")
-    looks, tries = (tuple(round((own or 0.2) * times, 12) for times in each) for each in (LOOKS, TRIES))
+    looks, tries = (tuple(float(f"{(own or 0.2) * times:.12g}") for times in each) for each in (LOOKS, TRIES))
     return looks, tries
 
 

@@ -17,7 +17,6 @@ from ..corruptions import Gaussian
 from ..data import named_randomness
 from ..landscape import along, health, line, sharpness, surface, tolerated
 from ..recipes import Probe, Recipe
-from ..strengths import peak
 from ..tasks import Task
 from ..training import Fit, save_weights
 
@@ -122,7 +121,7 @@ class Watched(Fit):
 
     def _top(self) -> float:
         """The strength beyond which none is sought."""
-        own = peak(self.schedule) if self.recipe.objective == self.settings.objective else 0.0
+        own = self._peak() if self.recipe.objective == self.settings.objective else 0.0
         return 4 * max(*self.settings.strengths, own, 0.1)
 
     def _quadratic(self, strength: float, trace: float) -> float | None:
