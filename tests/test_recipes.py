@@ -25,6 +25,7 @@ def test_defaults() -> None:
         "clip": None,
         "batchnorm": None,
         "start": None,
+        "checkpoints": (),
         "seed": 0,
         "probe": {"images": 256, "draws": 4, "every": 1, "early": (1,), "tolerance": False},
     }
