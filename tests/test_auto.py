@@ -14,7 +14,7 @@ from incorruptible.errors import Mistake
 from incorruptible.objectives import parse as parse_objective
 from incorruptible.recipes import Probe, Recipe
 from incorruptible.recipes import parse as parse_recipe
-from incorruptible.runs import identity, train
+from incorruptible.runs import Left, identity, train
 from incorruptible.strengths import Auto, Constant, Seen, State, parse, peak
 from incorruptible.tasks import load
 from incorruptible.training import Hardener
@@ -262,6 +262,22 @@ def test_checkpoints_are_kept_and_found(tmp_path: Path) -> None:
         run.model(at=0.25)
     again = train(recipe, tmp_path)
     assert bits(again.model(at=0.25).parameters()) == bits(early.parameters())
+
+
+def test_a_run_that_was_left_keeps_the_same_checkpoints(tmp_path: Path) -> None:
+    """Left after every epoch, before and after the places where weights are kept; the first lies in the first step."""
+    recipe = parse_recipe({**QUICK.plain(), "epochs": 4, "checkpoints": [0.01, 0.3, 0.9], "strength": "0.1"})
+    straight = train(recipe, tmp_path / "straight")
+    leaves = 0
+    while True:
+        try:
+            broken = train(recipe, tmp_path / "broken", leave=lambda: True)
+            break
+        except Left:
+            leaves += 1
+    assert leaves == 3
+    for at in (None, 0.01, 0.3, 0.9):
+        assert broken.digest(at) == straight.digest(at)
 
 
 def test_runs_without_checkpoints_keep_their_names() -> None:

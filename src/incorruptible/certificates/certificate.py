@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ __all__ = ["Certificate"]
 
 
 @dataclass(frozen=True, repr=False)
-class Certificate:
+class Certificate(ABC):
     """A promise of `accuracy` at `confidence`, up to the largest strength that passed; `steps` are those that were tested."""
 
     kind: ClassVar[str] = ""
@@ -37,21 +38,21 @@ class Certificate:
         """Whether anything is promised."""
         return bool(self.passed)
 
+    @abstractmethod
     def claim(self) -> str:
         """What is promised or refused, and by which numbers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def covers(self) -> str:
         """What it speaks of, and what not."""
-        raise NotImplementedError
 
+    @abstractmethod
     def assumptions(self) -> str:
         """What must be true for it to be."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cells(self, step: Step) -> dict[str, str]:
         """One line of the table, under its titles."""
-        raise NotImplementedError
 
     def foot(self) -> str:
         """What there is to say below the table."""

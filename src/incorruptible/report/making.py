@@ -46,7 +46,7 @@ def recipe_text(arm: dict[str, Any]) -> str:
     for key, value in arm["recipe"].items():
         if isinstance(value, dict):
             tables += ["", f"[{key}]", *(f"{name} = {_toml(one)}" for name, one in value.items())]
-        elif value is not None and key != "seed":
+        elif value not in (None, [], ()) and key != "seed":
             out.append(f"{key} = {_toml(value)}")
     return "\n".join([*out, *tables])
 

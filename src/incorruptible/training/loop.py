@@ -119,7 +119,7 @@ class Fit:
         self.decay.step()
         done = self.robust.step
         for place in self.recipe.checkpoints:
-            if round(place * self.steps) == done:
+            if max(1, round(place * self.steps)) == done:
                 self.keep(self.model, place)
         return loss
 
