@@ -75,6 +75,7 @@ def test_it_waits_until_the_loss_first_comes_below_the_budget() -> None:
     waiting = course(QUIET, [2.3] * 100)
     assert [state["strength"] for state in waiting[:11]] == [0.05] * 11  # a tenth of training, no longer
     assert waiting[20]["strength"] < 0.05
+    assert waiting[100]["strength"] == pytest.approx(0.005)  # no further, so that it comes back in time
     early = course(QUIET, [2.3] * 5 + [0.0] * 95)
     assert early[5]["strength"] == 0.05 < early[9]["strength"]
 
@@ -100,8 +101,8 @@ def test_the_cap_holds_and_strengths_stay_plain(losses: list[float]) -> None:
     ("text", "says"),
     [
         ("auto", "unit of its budget"),
-        ("auto:classes=10:reference=2.3", "unit of its budget"),
-        ("auto:classes=1", "at least 2"),
+        ("auto:classes=10:reference=2.3", "give one"),
+        ("auto:classes=1", "2 at least"),
         ("auto:classes=2.5", "whole number"),
         ("auto:reference=0", "above 0"),
         ("auto:classes=10:budget=-1", "above 0"),
@@ -190,6 +191,8 @@ def test_a_loss_that_is_not_finite_is_heard() -> None:
 def test_a_strength_that_is_none_of_both_is_refused() -> None:
     with pytest.raises(Mistake, match="no schedule"):
         Hardener(net(), parse_objective("sam"), 0.3, steps=5, seed=0)  # type: ignore[arg-type]
+    with pytest.raises(Mistake, match="no schedule"):
+        Hardener(net(), parse_objective("sam"), Auto, steps=5, seed=0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("stop", [3, 4])  # in the middle of a step, and between two
@@ -225,6 +228,10 @@ def test_a_stopped_run_goes_on_with_the_same_bits(stop: int) -> None:
     assert bits(again[0].parameters()) == bits(straight[0].parameters())
     with pytest.raises(Mistake, match="lacks control"):
         again[1].load_state_dict({k: v for k, v in first[1].state_dict().items() if k != "control"})
+    for strength, says in ((Constant(0.1), "under a controller"), (Auto(classes=3, cap=0.01), "with controller=")):
+        other = Hardener(net(), parse_objective("sam"), strength, steps=8, seed=0, accumulate=2)
+        with pytest.raises(Mistake, match=says):
+            other.load_state_dict(first[1].state_dict())
 
 
 QUICK = Recipe(task="digits", epochs=40, lr=0.2, clip=1.0, probe=Probe(draws=0))
@@ -276,6 +283,13 @@ def test_a_run_that_was_left_keeps_the_same_checkpoints(tmp_path: Path) -> None:
         except Left:
             leaves += 1
     assert leaves == 3
+    damaged = tmp_path / "damaged"
+    for _ in range(2):
+        with pytest.raises(Left):
+            train(recipe, damaged, leave=lambda: True)
+    (kept,) = damaged.glob("*/weights-0.3.safetensors")
+    kept.write_bytes(b"torn")  # after its place was passed: the training begins anew
+    assert train(recipe, damaged).digest(0.3) == straight.digest(0.3)
     for at in (None, 0.01, 0.3, 0.9):
         assert broken.digest(at) == straight.digest(at)
 

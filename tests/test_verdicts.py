@@ -687,6 +687,11 @@ def test_uncollapsed_is_about_clean_scores_alone() -> None:
         ("x: auto, cap 8", "x: plain", "contradicted"),
     ]
     assert "largest strength 0.3 to 0.3" in found.rows[0].note
+    with pytest.raises(Lacking, match="only 2 came to an end"):  # one that diverged is not forgotten
+        Uncollapsed((("x", "x: auto*", "x: *"),), runs=3)([*runs, best_], [0.4])
+    fallen = [*one_run({"": {0.0: 0.1}, " @0.5": {0.0: 0.95}}), best_]
+    fallen[0] = replace(fallen[0], metrics=(({"strength": 0.3},),) * SEEDS)
+    assert Uncollapsed((("x", "x: auto", "x: plain"),))(fallen, [0.4]).word == "contradicted"  # no checkpoint hides it
 
 
 def test_ahead_leaves_checkpoints_out_unless_they_are_asked_for() -> None:

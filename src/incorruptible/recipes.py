@@ -165,4 +165,4 @@ def _faults(error: dict[str, Any]) -> list[tuple[str, str]]:
     own = error.get("ctx", {}).get("error")
     if isinstance(own, Faults):
         return [(".".join(filter(None, (where, key))), message) for key, message in own.faults]
-    return [(where, f"{error['msg']} ({error['input']!r} came)")]
+    return [(where, f"{error['msg'].replace('tuple', 'list')} ({error['input']!r} came)")]

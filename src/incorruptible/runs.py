@@ -114,6 +114,8 @@ class Run:
 
 def open_run(folder: Path) -> Run:
     """The run in `folder`. Raises `Mistake` if there is none, or it is not finished, or it was altered."""
+    if folder.is_file():
+        raise Mistake(f"{folder} is a file, no run's folder; for weights, give their task: TASK --weights {folder}.")
     if not folder.is_dir():
         raise Mistake(f"{folder}: no such folder.")
     if not (folder / "run.json").is_file():
@@ -152,17 +154,24 @@ def train(
     if finished is not None:
         return finished
     with _threads(threads):
-        fit = Fit(task, recipe, device, lambda model, place: save_weights(model, folder / _weights(place)))
+        kept: dict[str, str] = {}
+
+        def keep(model: nn.Module, place: float) -> None:
+            save_weights(model, folder / _weights(place))
+            kept[_weights(place)] = records.checksum(folder / _weights(place))
+
+        fit = Fit(task, recipe, device, keep)
         checkpoint = folder / "checkpoint.pt"
-        if (state := _state(checkpoint, fit.device)) is not None:
+        if (state := _state(checkpoint, fit.device)) is not None and _there(folder, state.get("kept", {})):
             fit.load(state)
+            kept |= state.get("kept", {})
         records.write(folder / "recipe.json", {"identity": named, "recipe": recipe.plain(), "made": _made(device)})
         saved = started = time.monotonic()
         while fit.done < recipe.epochs:
             metrics = fit.epoch()
             leaving = fit.done < recipe.epochs and leave()
             if leaving or (fit.done < recipe.epochs and time.monotonic() - saved >= checkpoint_every):
-                records.write_atomically(checkpoint, lambda path: torch.save(fit.state(), path))
+                records.write_atomically(checkpoint, lambda path: torch.save({**fit.state(), "kept": kept}, path))
                 saved = time.monotonic()
             if progress is not None:
                 progress(fit.done, recipe.epochs, metrics)
@@ -174,7 +183,7 @@ def train(
             "identity": named,
             "made": {**_made(device), "seconds": round(time.monotonic() - started, 3)},
             "weights": records.checksum(folder / "weights.safetensors"),
-            "checkpoints": {f"{at:g}": records.checksum(folder / _weights(at)) for at in recipe.checkpoints},
+            "checkpoints": {f"{at:g}": kept[_weights(at)] for at in recipe.checkpoints},
             "skipped": fit.robust.skipped,
             "arrays": [array.name for array in fit.robust.arrays],
             "batchnorm": fit.robust.batchnorm,
@@ -199,6 +208,11 @@ def _finished(folder: Path) -> Run | None:
 
 def _weights(at: float | None) -> str:
     return "weights.safetensors" if at is None else f"weights-{at:g}.safetensors"
+
+
+def _there(folder: Path, kept: dict[str, str]) -> bool:
+    """Whether the weights that a stopped training had kept are still what they were; else it begins anew."""
+    return all((folder / name).is_file() and records.checksum(folder / name) == one for name, one in kept.items())
 
 
 def _state(checkpoint: Path, device: torch.device) -> dict[str, Any] | None:

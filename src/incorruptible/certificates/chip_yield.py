@@ -199,6 +199,8 @@ def _step(scores: Scores, accuracy: float, share: float, confidence: float, slac
     if scores.examples is not None and not np.isin(scores.examples, (0, 1)).all():
         raise Mistake("a promise about the population needs answers that are right or wrong, 0 or 1, and others came.")
     good, n = scores.values[0], scores.draws
+    if not ((good >= 0) & (good <= 1)).all():
+        raise Mistake(f"a yield needs a score between 0 and 1, and {good.min():g} to {good.max():g} came for chips.")
     threshold, cost, risk = (accuracy, 0.0, 0.0) if slack is None else slack[1:]
     hits = int((good >= threshold - 1e-9).sum())  # less than one example, more than rounding
     bound = max(0.0, lower_bound(hits, n, confidence + risk) - cost)

@@ -121,13 +121,13 @@ def _draw(found: Scores | Precise, path: Path) -> None:
     from ..drawing import Line, Lines, save
     from ..measuring import Scores
 
-    rows = found.rows()
+    rows, last = found.rows(), "worst" if isinstance(found, Scores) else "lowest"
     band = None
     if not isinstance(found, Scores) or found.draws > 1:
         band = [row["low"] for row in rows], [row["high"] for row in rows]
     curves = [
         Line(found.strengths, [row["mean"] for row in rows], "mean over chips", band),
-        Line(found.strengths, [row["worst"] for row in rows], "worst chip", dashed=True),
+        Line(found.strengths, [row[last] for row in rows], f"{last} chip", dashed=True),
     ]
     few, many = min(map(len, found.values)), max(map(len, found.values))
     chips = f"{many} chips" if few == many else f"{few} to {many} chips"

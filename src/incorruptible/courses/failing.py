@@ -96,6 +96,8 @@ class Trial:
             clipped = self.scores(self.train(self.at(objective, strength, CLIP), f"{label}, clipped"))
             twin = float(clipped.mean())
             restored = t_interval(clipped - scores).low > 0 and float((plain - clipped).mean()) <= FAILED
+        elif lost > FAILED:
+            restored = False  # it is clipped already, and fails
         found: dict[str, Any] = {
             "strength": strength,
             "score": float(scores.mean()),

@@ -62,9 +62,17 @@ def tables(record: Record) -> str:
         f"{noise['top']:.3g}, trace {_with(noise)} nats."
     )
     if last["tolerated"] is not None:
-        lines.append(f"Tolerated there: {last['tolerated']:.3g} (perturbed loss up to {record['budget']:.3g} nats).")
+        lines.append(
+            f"Tolerated there: {_tolerated(last, 'at least ')} (perturbed loss up to {record['budget']:.3g} nats)."
+        )
     shown = {word for line in lines for word in line.split()}
     return "\n".join([*lines, "; ".join(f"{name}: {what}" for name, what in LEGEND.items() if name in shown) + "."])
+
+
+def _tolerated(look: Record, beyond: str) -> str:
+    """The strength that is tolerated; `beyond` before it where that is as far as was looked."""
+    said = _number(look["tolerated"])
+    return f"{beyond}{said}" if look.get("beyond") else said
 
 
 def _with(found: Record) -> str:
@@ -79,7 +87,7 @@ def _seen(look: Record, name: str) -> list[str]:
 def _shape(look: Record) -> list[str]:
     found = look["sharpness"]
     return [
-        _number(look["tolerated"]),
+        _tolerated(look, ">"),
         *(_number(found["weights"][key]) for key in ("top", "trace")),
         _number(found["noise"]["trace"]),
     ]
@@ -137,6 +145,8 @@ def arm_sentence(objective: str, plain: float, arm: Record) -> str:
         idle = f", which norms of at most {arm['norm']:.2f} hardly meet," if arm["norm"] < 1 else ""
         cure = "restores" if arm["restored"] else "does not restore"
         said += f"; clipping at 1{idle} {cure} it ({100 * arm['clipped_score']:.1f}%)"
+    elif arm["restored"] is False:
+        said += "; it is clipped already, and fails all the same"
     return f"{said}: {arm['word']}{f' ({cause})' if (cause := arm['cause']) and arm['word'] == 'neither' else ''}."
 
 

@@ -112,9 +112,12 @@ class Watched(Fit):
                 accuracy=self.task.score,
             )
             at[name] = {**found._asdict(), "quadratic": self._quadratic(s, curved["noise"].trace)}
+        top = self._top()
+        most = None if settings.budget is None else self._tolerated(settings.objective, top)
         return {
             "asked": own,
-            "tolerated": None if settings.budget is None else self._tolerated(settings.objective, self._top()),
+            "tolerated": most,
+            "beyond": most is not None and most >= top,
             "sharpness": {name: found._asdict() for name, found in curved.items()},
             "at": at,
         }

@@ -62,7 +62,7 @@ class Precise:
                 "half": interval.half,
                 "chips": len(values),
                 "sd": float(values.std(ddof=1)) if len(values) > 1 else float("nan"),
-                "worst": float(values.min()),
+                "lowest": float(values.min()),
                 "reached": reached,
             }
             for strength, interval, values, reached in zip(
@@ -106,7 +106,7 @@ class Precise:
                 "all the same" if alike else f"{row['low']:.4f} to {row['high']:.4f}",
                 f"{row['half']:.4f}",
                 f"{row['sd']:.4f}" if row["sd"] == row["sd"] else "-",
-                f"{row['worst']:.4f}",
+                f"{row['lowest']:.4f}",
             )
             line = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
             lines.append(line if row["reached"] else f"{line}  not reached")
@@ -141,7 +141,9 @@ def measure_until(
     calibration: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Precise:
-    """Measure at each strength until the mean over chips is known to `precision`, the half-width of its interval.
+    """Measure at each strength until the interval of the mean over chips is at most 2 `precision` long: its half-width is `precision`.
+
+    The interval is not symmetric: the estimate may lie nearer to one end, and now and then just outside.
 
     The interval is a betting confidence sequence, so that stopping as soon as it is short enough costs it nothing; Student's
     would miss more often than it says. Each strength has a confidence of its own. Draw k is the chip that `measure` draws.

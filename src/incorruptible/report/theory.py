@@ -199,7 +199,7 @@ def _strength(frame: _Frame) -> list[Chart]:
     for (size, group), curves in zip(frame.groups.items(), panels.values(), strict=True):
         best = [Optima.of([group], s).intervals()[0] for s in tests]
         curves.append(_line(tests, best, "best training strength"))
-        predicted = [max(s, said.kappa * said.sigma[size]) for s in tests]
+        predicted = np.maximum(tests, said.kappa * said.sigma[size])
         curves.append(Line(tests, predicted, "max(test strength, kappa sigma*)", dashed=True))
         curves.append(Line(tests, tests, "the test strength itself", dashed=True))
     sigma = ", ".join(f"{value:.3f} at {size}" for size, value in said.sigma.items())
@@ -236,7 +236,7 @@ def _exponent(frame: _Frame) -> list[Chart]:
             Line(n, law, f"n^({predicted:g}) through its middle", dashed=True),
         ]
         if said is not None:
-            predictions = [max(s, said.kappa * said.sigma[size]) for size in n]
+            predictions = [float(np.maximum(s, said.kappa * said.sigma[size])) for size in n]
             curves.append(Line(n, predictions, "max(test strength, kappa sigma*)", dashed=True))
         panels[f"test strength {s:g}"] = curves
     return [

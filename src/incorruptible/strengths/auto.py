@@ -25,7 +25,8 @@ class Auto:
         B(p) = budget * U * (1 + cos(pi p)) / 2,
 
     the strength s goes, at progress p, by d ln s / dp = rate * clip((B - L) / B, -1, 1): up where the loss is below the budget,
-    down where it is above. It begins at `first`, and waits until L first comes below B, a tenth of training at most. U must be
+    down where it is above. It begins at `first`, and waits until L first comes below B, a tenth of training at most; then it falls,
+    to a tenth of `first` at the least, until it has. So it takes training in which the loss does come below the budget. U must be
     given, by `classes` (U = ln classes, for balanced ones) or as `reference`: the initial loss would not do for fine-tuning.
 
     The budget falls as a cosine learning rate does, so training is hard while it can still learn and easy at the end: the
@@ -53,15 +54,19 @@ class Auto:
     rate: float = 12.0
 
     def __post_init__(self) -> None:
-        if (self.classes is None) == (self.reference is None):
+        if self.classes is not None and self.reference is not None:
+            raise Mistake(
+                "auto: classes and reference are two ways to say one thing, the unit of its budget: give one."
+            )
+        if self.classes is None and self.reference is None:
             raise Mistake(
                 "auto needs the unit of its budget: auto:classes=10, or auto:reference=2.3 (the loss of a constant predictor)."
             )
-        if self.classes is not None and self.classes < 2:
-            raise Mistake(f"auto: classes {self.classes!r}: at least 2 are needed.")
+        if self.classes is not None and not (isinstance(self.classes, int) and self.classes >= 2):
+            raise Mistake(f"auto: classes {self.classes!r}: a whole number, 2 at least, is needed.")
         for key in ("reference", "budget", "first", "rate"):
             value = getattr(self, key)
-            if value is not None and not (0 < value < math.inf):
+            if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
                 raise Mistake(f"auto: {key} {value!r}: a finite number above 0 is needed.")
         if not self.cap > 0:
             raise Mistake(f"auto: cap {self.cap!r}: a strength above 0 is needed.")
@@ -92,7 +97,8 @@ class Auto:
         strength, half = state["strength"], state["half"]
         if below or progress > PATIENCE:
             push = max(-1.0, min(1.0, (budget - average) / budget))
-            strength = min(self.cap, strength * math.exp(self.rate * passed * push))
+            least = 0.0 if below else min(strength, self.first / 10)  # from nothing it would not come back in time
+            strength = min(self.cap, max(least, strength * math.exp(self.rate * passed * push)))
         if progress < 0.5:
             half = strength
         else:

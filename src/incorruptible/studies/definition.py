@@ -21,7 +21,7 @@ from ..errors import Mistake, Mistakes, unknown
 from ..grammar import written
 from ..recipes import Recipe
 from ..runs import Plan
-from .folder import named
+from .folder import at_checkpoint, named
 from .places import places, spoken
 from .rules import CATALOGUE as RULES
 from .rules import Rule
@@ -271,6 +271,13 @@ class _Reader:
             self.fault(("test", "batchnorm"), unknown("policy", test.batchnorm, ["as-is", "folded", "recalibrated"]))
         if test.bounds and "train" not in test.parts:
             self.fault(("test", "bounds"), 'the training data are needed: parts = ["test", "train"]')
+        if test.bounds and test.batchnorm == "recalibrated":
+            self.fault(("test", "bounds"), 'statistics recomputed on the counted images void them: batchnorm = "as-is"')
+        if test.bounds and any("start" in one for one in self._tables()):
+            self.fault(
+                ("test", "bounds"),
+                "the weights to start from may have seen the counted images: a task with a prior, no start",
+            )
         if test.bounds and good and not good[0].startswith("gaussian-filter-max:"):
             self.fault(
                 ("test", "bounds"), f"they are for gaussian-filter-max, and the first of corruptions is {good[0]}"
@@ -279,6 +286,12 @@ class _Reader:
             if _whole(table) and table < 2:
                 self.fault((table_key, "draws"), f"{table}: at least 2 chips are needed")
         return replace(test, corruptions=tuple(good))
+
+    def _tables(self) -> list[dict[str, Any]]:
+        """The base recipe and the arms, as they came."""
+        arms = self.data.get("arms", [])
+        found = [self.data.get("recipe", {}), *(arms if isinstance(arms, list) else [])]
+        return [one for one in found if isinstance(one, dict)]
 
     def _designs(self, epochs: int | None) -> list[Design]:
         base = self.data.get("recipe", {})
@@ -312,6 +325,8 @@ class _Reader:
                         (*path, "name"), f"{design.name!r} is an arm already; put what differs in braces: {{strength}}"
                     )
                 found[design.name] = design
+                if self.names is not None:
+                    self.names |= {at_checkpoint(design.name, at): None for at in design.recipe.checkpoints}
         return list(found.values())
 
     def _expanded(self, entry: dict[str, Any], path: tuple[str | int, ...]) -> Iterator[dict[str, Any]]:

@@ -92,18 +92,25 @@ def best_strength(scores: Sequence[float] | Array, strengths: Sequence[float]) -
 @dataclass(frozen=True, eq=False)
 class Optima:
     """The logarithms of the best training strengths of Z groups of arms at one test strength, on the test images; and again
-    without each seed, `seeds` [S, Z], and without each of some groups of images, `images` [G, Z]."""
+    without each seed, `seeds` [S, Z], and without each of some groups of images, `images` [G, Z]. `edged` says that one of all these
+    is the weakest or the strongest arm: then the true optimum may lie beyond, and neither estimate nor interval knows how far."""
 
     logs: Array
     seeds: Array
     images: Array
+    edged: bool = False
 
     @classmethod
     def of(cls, groups: Sequence[Sequence[Arm]], strength: float) -> Optima:
         """The optima of arms with a strength above 0. Raises `Lacking` where there are fewer than 3 in a group."""
         columns = [_replicates([arm for arm in group if arm.peak > 0], strength) for group in groups]
         whole, seeds, images = (np.log(np.array(part)).T for part in zip(*columns, strict=True))
-        return cls(whole, seeds, images)
+        edged = False
+        for column, group in enumerate(groups):
+            peaks = [math.log(arm.peak) for arm in group if arm.peak > 0]
+            every = np.concatenate([part[..., column].ravel() for part in (whole, seeds, images)])
+            edged |= bool(np.isclose(every, min(peaks)).any() or np.isclose(every, max(peaks)).any())
+        return cls(whole, seeds, images, edged)
 
     def combined(self, weights: Sequence[float] | Array, less: float = 0.0) -> Difference:
         """weights . logs - less, with an interval for new seeds and new images.
@@ -118,7 +125,9 @@ class Optima:
         error = math.sqrt(sum(_jackknife(part @ w) for part in (self.seeds, self.images)))
         freedom = len(self.seeds) - 1
         half = float(special.stdtrit(freedom, 0.975)) * error
-        p = 2 * float(special.stdtr(freedom, -abs(estimate) / error)) if error else float(estimate == 0)
+        p = (
+            2 * float(special.stdtr(freedom, -abs(estimate) / error)) if error else 1.0
+        )  # nothing moved: nothing is known
         return Difference(
             Interval(estimate - half, estimate, estimate + half),
             p,

@@ -70,7 +70,7 @@ class Hardener:
         if not callable(objective):
             raise Mistake(f"objective={objective!r} is none: RWP(Gaussian('filter-max')) or SAM(), for example.")
         self.controller = None if callable(strength) else strength
-        if self.controller is not None and not hasattr(self.controller, "next"):
+        if isinstance(strength, type) or (self.controller is not None and not hasattr(strength, "next")):
             raise Mistake(f"strength={strength!r} is no schedule: Constant({strength!r}) makes one of a number.")
         self.model, self.objective, self.schedule = model, objective, strength
         self.steps, self.seed, self.accumulate = steps, seed, accumulate
@@ -145,9 +145,14 @@ class Hardener:
         self._advance(call)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a stopped run needs to go on with the same bits: plain numbers."""
+        """What a stopped run needs to go on with the same bits: plain numbers and texts.
+
+        Under DDP, with a controller and accumulation, save between optimiser steps: in the middle of one each rank has losses
+        of its own.
+        """
         state: dict[str, Any] = {"format": 1, "calls": self.calls, "skipped": self.skipped, **self._identity()}
         if self.controller is not None:
+            state["controller"] = str(self.controller)
             seen = None if self._seen is None else self._seen.tolist()
             state |= {"control": dict(self._control), "seen": seen}
         return state
@@ -156,11 +161,16 @@ class Hardener:
         """Go on from `state`. Raises `Mistake` if it was saved under another seed, number of steps or accumulation."""
         if state.get("format", 1) > 1:
             raise Mistake(f"this state has format {state['format']}, and this version reads 1: update incorruptible.")
-        control = () if self.controller is None else ("control", "seen")
+        control = () if self.controller is None else ("control", "controller", "seen")
         lacking = [name for name in ("calls", "skipped", *control, *self._identity()) if name not in state]
         if lacking:
             raise Mistake(f"this is no state of a Hardener: it lacks {', '.join(lacking)}.")
-        for name, value in self._identity().items():
+        if self.controller is None and "control" in state:
+            raise Mistake("this state was saved under a controller, and the Hardener has a schedule.")
+        same: dict[str, Any] = {**self._identity()}
+        if self.controller is not None:
+            same["controller"] = str(self.controller)
+        for name, value in same.items():
             if state[name] != value:
                 raise Mistake(f"this state was saved with {name}={state[name]}, and the Hardener has {name}={value}.")
         self.calls, self.skipped = state["calls"], state["skipped"]

@@ -20,7 +20,7 @@ class Exponent:
     examples, less `predicted`; over seeds and test images by jackknife.
 
     "contradicted" where it differs from `predicted`, after Holm over the test strengths; else "supported" where it is surely
-    below 0, likewise; else "undecided".
+    below 0, likewise; else "undecided", as where a best strength, or one of its replicates, is the weakest or strongest of all arms.
     """
 
     predicted: float = -0.25
@@ -45,7 +45,10 @@ class Exponent:
         ):
             falls = some <= 0.05 and slope.interval.estimate < 0
             word = "contradicted" if differs <= 0.05 else "supported" if falls else "undecided"
+            edged = found[s].edged
+            word = "undecided" if edged else word
             best = ", ".join(f"{np.exp(log):.3f} at {n}" for n, log in zip(groups, found[s].logs, strict=True))
             note = f"exponent {numbers(slope.interval)}; best training strength {best}"
+            note += "; at the edge of the arms' strengths, so the best may lie beyond" if edged else ""
             rows.append(Row("exponent", f"{s:g}", "measured", f"{self.predicted:g}", gap, word, note, unit="exponent"))
         return Judgement(agree([row.word for row in rows]), tuple(rows))

@@ -62,7 +62,11 @@ class Preferred:
         peaks = [arm.peak for arm in noisy]
         chosen = {s: best_strength([arm.validation[:, arm.index(s)].mean() for arm in noisy], peaks) for s in wanted}
         fit = kappa(chosen, sigma[self.fitted])
-        return Prediction(sigma, fit, {(n, s): max(s, fit * sigma[n]) for n in groups for s in wanted})
+        if not np.isfinite(fit):
+            raise Lacking(
+                f"the loss of some network with {self.fitted} training examples does not curve upwards: no kappa"
+            )
+        return Prediction(sigma, fit, {(n, s): float(np.maximum(s, fit * sigma[n])) for n in groups for s in wanted})
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
         found, groups = self.predict(arms, tests), sizes(arms)
@@ -86,6 +90,10 @@ class Preferred:
                 )
                 if question == "as validation's choice":
                     words.append("supported" if word == "equivalent" else word)
+        for size in groups:
+            if not np.isfinite(found.sigma[size]):
+                note = f"no prediction for {size} training examples: the loss of some network does not curve upwards"
+                rows.append(Row("left out", "-", "-", "-", None, "", note))
         return Judgement(agree(words), tuple(rows))
 
 
