@@ -99,7 +99,8 @@ def _summary(folder: Folder, found: Sequence[Arm]) -> list[str]:
     lines = [
         f"{len(found)} arms, {seeds} seeds each; {test['draws']} test chips under {noise['corruption']}, {n} test examples; "
         f"{definition['selection']['draws']} other chips and the validation data decide every choice of strength and schedule. "
-        "Intervals are 95%, over crossed seeds and examples; words come after Holm's correction over the rows of a question.",
+        "Intervals are 95%, over crossed seeds and examples; words come after Holm's correction over the rows of a question, "
+        "but for those rules that take each interval by itself (shortfall, carried, uncollapsed).",
         "A claim is supported, contradicted, equivalent (within 0.3 points), undecided, or conditional where its rows disagree.",
     ]
     lacking = missing(folder)

@@ -140,9 +140,11 @@ class _Crew:
         end = time.monotonic() + patience
         while any(worker.poll() is None for worker in crew) and time.monotonic() < end:
             time.sleep(0.05)
-        for worker in crew:
+        for place, worker in self.workers.items():
             if worker.poll() is None:
                 worker.kill()
+            elif (log := self._log(place)).is_file() and (worker.poll() == 0 or not log.stat().st_size):
+                log.unlink(missing_ok=True)  # it said nothing, or nothing that is still of use
 
     def _log(self, number: int) -> Path:
         return self.path / "logs" / f"{os.getpid()}-{number}.log"

@@ -19,7 +19,8 @@ class Shortfall:
 
     "supported" where the lower limit lies above -`target`: the run falls short by less than that. "contradicted" where the upper
     limit lies below -`target`. Otherwise "undecided". Each row says, too, whether the estimate itself is within `target` and
-    `most`. The tuned arms are many and chosen by their mean over all seeds, which is in their favour.
+    `most`. Each interval is taken by itself, without a correction over rows. The tuned arms are many and chosen by their mean over
+    all seeds, which is in their favour.
     """
 
     groups: tuple[tuple[str, str, str], ...]
