@@ -128,6 +128,10 @@ class Flipped:
     def chip(self, tag: str = "") -> float:
         return self.noise.chip(tag)
 
+    @property
+    def reading(self) -> Noise:
+        return self
+
 
 def test_a_negative_gain_flips_the_noise_of_its_filter() -> None:
     model = lively(lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)), negative=True)

@@ -25,7 +25,7 @@ IDS = [path.relative_to(PACKAGE).as_posix() for path in FILES]
 # Bottom up; a room is a module or a folder. It may import from lower floors and, inside a folder, from itself.
 FLOORS: list[set[str]] = [
     {"version", "errors"},
-    {"grammar", "records"},
+    {"durations", "grammar", "records"},
     {
         "arrays",
         "batchnorm",

@@ -6,9 +6,14 @@ from inspect import getdoc
 from typing import Any
 
 from . import corruptions, networks, objectives, strengths, tasks
-from .corruptions import Corruption, Gaussian, Mixture
+from .corruptions import Corruption
 
 __all__ = ["catalogues"]
+
+MADE_OF_OTHERS = {  # name, unit, summary
+    "mixture": ("mixture(...)", "range of the inner one", "strength drawn from s low to s high for each chip"),
+    "stored": ("stored(storage|fault|...)", "the faults'", "a storage, and what goes wrong with it, in that order"),
+}
 
 
 def catalogues() -> dict[str, list[dict[str, str]]]:
@@ -21,11 +26,13 @@ def catalogues() -> dict[str, list[dict[str, str]]]:
         "networks": [],
     }
     for name, make in corruptions.CATALOGUE.items():
-        one: Corruption = Mixture(Gaussian("filter-max")) if name == "mixture" else make()
-        written = "mixture(...)" if name == "mixture" else name
-        unit = "range of the inner one" if name == "mixture" else one.unit
-        formula = "strength drawn from s low to s high for each chip" if name == "mixture" else one.formula
-        found["corruptions"].append(_row(written, unit, formula, one.source))
+        if name in MADE_OF_OTHERS:
+            found["corruptions"].append(
+                _row(*MADE_OF_OTHERS[name], corruptions.parse(corruptions.EXAMPLES[name]).source)
+            )
+            continue
+        one: Corruption = make()
+        found["corruptions"].append(_row(name, one.unit, one.formula, one.source))
     for name, cls in objectives.CATALOGUE.items():
         needs = "(...)" if "rwp" in name else ""
         found["objectives"].append(_row(name + needs, cls.unit, _summary(cls), cls.source))  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from .errors import Mistake, unknown
 
-__all__ = ["Spec", "build", "number", "numbers", "split", "write", "written"]
+__all__ = ["Spec", "build", "number", "numbers", "parted", "split", "write", "written"]
 
 
 class Spec(NamedTuple):
@@ -25,24 +25,33 @@ class Spec(NamedTuple):
     fields: dict[str, str]
 
 
-def split(text: str) -> Spec:
-    """Take `text` apart.
+def parted(text: str, mark: str) -> list[str]:
+    """`text` cut at every `mark` that stands outside parentheses.
 
-    >>> split("mixture(gaussian-filter-max):.1,.2:low=0.5")
-    Spec(name='mixture', inner='gaussian-filter-max', values=('.1,.2',), fields={'low': '0.5'})
+    >>> parted("weights|fixed(a|b):1|drop", "|")
+    ['weights', 'fixed(a|b):1', 'drop']
     """
     depth, parts = 0, [""]
     for letter in text.strip():
         depth += (letter == "(") - (letter == ")")
         if depth < 0:
             break
-        if letter == ":" and depth == 0:
+        if letter == mark and depth == 0:
             parts.append("")
         else:
             parts[-1] += letter
     if depth:
         raise Mistake(f"{text!r}: the parentheses do not match.")
-    head, *rest = parts
+    return parts
+
+
+def split(text: str) -> Spec:
+    """Take `text` apart.
+
+    >>> split("mixture(gaussian-filter-max):.1,.2:low=0.5")
+    Spec(name='mixture', inner='gaussian-filter-max', values=('.1,.2',), fields={'low': '0.5'})
+    """
+    head, *rest = parted(text, ":")
     name, bracket, inner = head.partition("(")
     if bracket and not inner.endswith(")"):
         raise Mistake(f"{text!r}: nothing may stand between ')' and ':'.")
@@ -74,6 +83,8 @@ def written(value: object) -> str:
     """A field's value as it is typed; `number(written(x)) == x` for every finite float."""
     if isinstance(value, bool):
         return str(value).lower()
+    if hasattr(value, "written"):  # a number with a unit
+        return str(value.written())
     if isinstance(value, float):
         return repr(float(value)).removesuffix(".0")  # float: numpy's own repr is np.float64(0.1)
     if isinstance(value, tuple):
@@ -112,6 +123,12 @@ def _convert(text: str, kind: object, what: str) -> object:
     return number(text, what) if kind == "float" else text
 
 
+def _value(text: str, field: dataclasses.Field[Any], what: str) -> object:
+    """What stands for the field; `metadata={"parse": ...}` knows how to read texts of a kind of its own."""
+    own = field.metadata.get("parse")
+    return own(text) if own else _convert(text, field.type, what)
+
+
 def build(
     kind: str, text: str, catalogue: Mapping[str, Callable[..., Any]], parse_inner: Callable[[str], Any] | None = None
 ) -> Any:
@@ -135,8 +152,8 @@ def build(
         if key in given:
             raise Mistake(f"{text!r}: {key} is given twice.")
         given[key] = value
-    types = {field.name: field.type for field in fields}
-    arguments = {key: _convert(value, types[key], f"{spec.name}: {key}") for key, value in given.items()}
+    by_name = {field.name: field for field in fields}
+    arguments = {key: _value(value, by_name[key], f"{spec.name}: {key}") for key, value in given.items()}
     missing = [f.name for f in fields if f.default is dataclasses.MISSING and f.name not in arguments]
     if missing:
         raise Mistake(f"{text!r}: {spec.name} also needs {' and '.join(missing)}.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import index
 from typing import Protocol
 
@@ -48,6 +48,11 @@ class Noise(Protocol):
         """One uniform number in [0, 1) that all arrays of the draw share."""
         ...
 
+    @property
+    def reading(self) -> Noise:
+        """The noise of this read of the chip: another one for each read, where all else of the chip stays."""
+        ...
+
 
 @dataclass(frozen=True)
 class Exact:
@@ -58,6 +63,7 @@ class Exact:
 
     name: tuple[str | int, ...]
     array: str
+    read: int = 0
 
     def _draw(self, draw: Callable[..., Tensor], like: Tensor, tag: str) -> Tensor:
         source = torch.Generator("cpu").manual_seed(key(*self.name, self.array, tag))
@@ -72,6 +78,10 @@ class Exact:
 
     def chip(self, tag: str = "") -> float:
         return key(*self.name, "", tag) / 2**63
+
+    @property
+    def reading(self) -> Noise:
+        return replace(self, name=(*self.name, "read", self.read))
 
 
 @dataclass(frozen=True)
@@ -89,15 +99,17 @@ class Draw:
     """One chip: `draw.of("fc.weight")` is that array's noise.
 
     `purpose` keeps training, validation and test chips apart; `native=True` draws on the array's own device, which is
-    fast on a GPU and gives other numbers there than on the CPU (training only).
+    fast on a GPU and gives other numbers there than on the CPU (training only). `read` counts the reads of the chip: what
+    is programmed stays, and the noise of reading is another.
     """
 
     seed: int
     purpose: str
     index: int
     native: bool = False
+    read: int = 0
 
     def of(self, array: str) -> Noise:
         """The noise of the array of that name."""
         kind = _Native if self.native else Exact
-        return kind((self.seed, self.purpose, self.index), array)
+        return kind((self.seed, self.purpose, self.index), array, self.read)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from ..errors import Mistake
 from ..grammar import build, numbers, split, written
 from ..strengths import checked
+from .devices import DEVICES, Device
+from .dropconnect import DropConnect
 from .equivalent import Equivalent, equivalent
 from .gaussian import Gaussian
 from .lognormal import LogNormal
@@ -16,18 +18,25 @@ from .mixture import Mixture
 from .multiplicative import Multiplicative
 from .protocol import Corruption, Moments
 from .scales import SCALES
+from .stored import Composed, Stored, stages
 from .uniform import Uniform
 
 __all__ = [
     "CATALOGUE",
+    "DEVICES",
+    "EXAMPLES",
     "SCALES",
+    "Composed",
     "Corruption",
+    "Device",
+    "DropConnect",
     "Equivalent",
     "Gaussian",
     "LogNormal",
     "Mixture",
     "Moments",
     "Multiplicative",
+    "Stored",
     "Sweep",
     "Uniform",
     "equivalent",
@@ -41,6 +50,13 @@ CATALOGUE: dict[str, Callable[..., Corruption]] = {
     "multiplicative": Multiplicative,
     "lognormal": LogNormal,
     "mixture": Mixture,
+    **DEVICES,
+    "dropconnect": DropConnect,
+    "stored": Stored,
+}
+EXAMPLES = {  # members that are made of others, each with something to be made of
+    "mixture": "mixture(gaussian-filter-max)",
+    "stored": "stored(crossbar:per=filter:levels=64|drop)",
 }
 
 
@@ -60,6 +76,10 @@ def parse(text: str) -> Corruption:
         raise Mistake(
             f"{name!r} needs its scale in the name, for scales are never interchangeable: {', '.join(scaled)}."
         )
+    if name == "stored" and split(text).inner is not None:
+        storage, faults = stages(split(text).inner or "")
+        made: Corruption = build("corruption", text, {name: partial(Stored, faults=faults)}, lambda inner: storage)
+        return made
     corruption: Corruption = build("corruption", text, CATALOGUE, parse)
     return corruption
 
@@ -92,15 +112,19 @@ def parse_sweep(text: str) -> Sweep:
         came = "none came" if not values else f"{len(values)} groups came"
         raise Mistake(f"{text!r}: {came} of the strengths that must follow the name: {_parts(text)[0]}:0,.1,.2.")
     corruption = parse(":".join(_parts(text)))
-    return Sweep(corruption, checked_strengths(numbers(values[0], "strength")))
+    return Sweep(corruption, checked_strengths(numbers(values[0], "strength"), corruption))
 
 
-def checked_strengths(strengths: Sequence[float] | float) -> tuple[float, ...]:
-    """The strengths as floats; a `Mistake` for none, and for a negative or non-finite one."""
+def checked_strengths(strengths: Sequence[float] | float, corruption: Corruption | None = None) -> tuple[float, ...]:
+    """The strengths as floats; a `Mistake` for none, for a negative or non-finite one, and for one above what `corruption` allows."""
     if isinstance(strengths, int | float):
         strengths = (strengths,)
     if len(strengths) == 0:
         raise Mistake("no strength came; at least one is needed.")
     if len(set(strengths)) < len(strengths):
         raise Mistake(f"strengths {written(tuple(map(float, strengths)))}: one comes twice.")
-    return tuple(checked(float(strength)) for strength in strengths)
+    found = tuple(checked(float(strength)) for strength in strengths)
+    most = getattr(corruption, "most", float("inf"))
+    if corruption is not None and max(found) > most:
+        raise Mistake(f"{corruption}: strength {max(found):g}: at most {most:g} ({corruption.unit}).")
+    return found

@@ -49,6 +49,21 @@ class Mixture:
     def source(self) -> str:
         return "a range in place of a level that is not known"
 
+    @property
+    def rereads(self) -> bool:
+        """Whether each read of a chip has noise of its own."""
+        return bool(getattr(self.of, "rereads", False))
+
+    @property
+    def pinned(self) -> bool:
+        """Whether something goes wrong at strength 0 too."""
+        return bool(getattr(self.of, "pinned", False))
+
+    @property
+    def most(self) -> float:
+        """The largest strength."""
+        return float(getattr(self.of, "most", float("inf"))) / max(self.high, 1e-300)
+
     def _at(self, share: float) -> float:
         return self.low + (self.high - self.low) * share
 

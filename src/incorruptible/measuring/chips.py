@@ -39,10 +39,10 @@ class Chips:
             raise Mistake(
                 f"corruption={self.corruption!r} is none: parse({str(self.corruption)!r}) makes one of a text."
             )
-        object.__setattr__(self, "strengths", checked_strengths(self.strengths))
+        object.__setattr__(self, "strengths", checked_strengths(self.strengths, self.corruption))
         if self.draws < 1 or self.reads < 1:
             raise Mistake(f"draws={self.draws} and reads={self.reads}: both are at least 1.")
-        if self.reads > 1 and self.read is None:
+        if self.reads > 1 and self.read is None and not getattr(self.corruption, "rereads", False):
             raise Mistake(
                 f"reads={self.reads}: every read of a chip would be the same; "
                 "say what a read adds: read=(corruption, strength), or --read-noise."
@@ -57,8 +57,8 @@ class Chips:
             )
 
     def distinct(self, strength: float) -> int:
-        """How many chips differ at that strength: at 0, without read noise, all are the same."""
-        return self.draws if strength or self.read else 1
+        """How many chips differ at that strength: at 0, without read noise and pinned faults, all are the same."""
+        return self.draws if strength or self.read or getattr(self.corruption, "pinned", False) else 1
 
     @property
     def total(self) -> int:
@@ -76,7 +76,7 @@ class Chips:
     @contextmanager
     def in_place(self, arrays: Sequence[Array], strength: float, chip: int, again: int) -> Iterator[None]:
         """That chip at that strength, in its `again`-th read, for a while."""
-        drawn = Draw(self.seed, self.purpose, chip)
+        drawn = Draw(self.seed, self.purpose, chip, read=again)
         with replaced(arrays, _under(self.corruption, strength, drawn)):
             if self.read is None:
                 yield

@@ -1,0 +1,15 @@
+"""Memory devices with errors as measured on hardware: one file for each kind, and a catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .device import Device
+from .pcm import PCMJoshi, PCMNandakumar
+
+__all__ = ["DEVICES", "Device", "PCMJoshi", "PCMNandakumar"]
+
+DEVICES: dict[str, Callable[..., Device]] = {
+    "pcm-joshi": PCMJoshi,
+    "pcm-nandakumar": PCMNandakumar,
+}

@@ -1,0 +1,40 @@
+"""Phase-change memory, whose conductances are imprecise, noisy, and fall with time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..faults import Fault, PCMDrift, PCMProgramming, PCMRead
+from .device import Device
+
+__all__ = ["PCMJoshi", "PCMNandakumar"]
+
+
+@dataclass(frozen=True)
+class PCMJoshi(Device):
+    """Doped Ge2Sb2Te5 mushroom cells: programming error, drift and 1/f read noise; no drift at time 0.
+
+    Joshi et al. 2020, doi 10.1038/s41467-020-16108-9; the programming polynomial as fitted in CrossSim 3.2. Fitted up to 25 uS;
+    G_min 0.25 uS unless said otherwise.
+    """
+
+    g_max: float = 25.0
+    g_min: float = 0.25
+
+    name: ClassVar[str] = "pcm-joshi"
+    valid: ClassVar[tuple[float, float]] = (0.0, 25.0)
+    fit: ClassVar[str] = "joshi"
+
+    def faults(self) -> tuple[Fault, ...]:
+        return PCMProgramming(self.fit), PCMDrift(self.time), PCMRead(self.time)
+
+
+@dataclass(frozen=True)
+class PCMNandakumar(PCMJoshi):
+    """As `PCMJoshi`, with the programming polynomial of Nandakumar et al., ICECS 2019 (aihwkit's PCMLike), and G_min = 0."""
+
+    g_min: float = 0.0
+
+    name: ClassVar[str] = "pcm-nandakumar"
+    fit: ClassVar[str] = "nandakumar"

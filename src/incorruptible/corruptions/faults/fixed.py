@@ -1,0 +1,66 @@
+"""A fault pinned to one strength, whatever is swept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from ...errors import Mistake
+from ...grammar import write
+from ...streams import Noise
+from ...strengths import checked
+from ..storages import Held
+from .protocol import Fault, Raw, Split
+
+__all__ = ["Fixed"]
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """`fault` at `strength` always, also where the corruption's own strength is 0: `fixed(drop):0.01`."""
+
+    fault: Fault = field(metadata={"inner": True, "named": True})
+    strength: float
+
+    def __post_init__(self) -> None:
+        checked(self.strength, f"fixed({self.fault}): strength")
+        if self.strength > self.fault.most:
+            raise Mistake(
+                f"fixed({self.fault}): strength {self.strength:g}: at most {self.fault.most:g} ({self.fault.unit})."
+            )
+        if isinstance(self.fault, Fixed):
+            raise Mistake("fixed(fixed(...)): it is fixed already.")
+
+    def __str__(self) -> str:
+        return write("fixed", self, inner=str(self.fault)).replace(":strength=", ":")
+
+    @property
+    def unit(self) -> str:
+        return "none: its strength is fixed"
+
+    @property
+    def formula(self) -> str:
+        return self.fault.formula
+
+    @property
+    def source(self) -> str:
+        return self.fault.source
+
+    @property
+    def ages(self) -> bool:
+        return self.fault.ages
+
+    @property
+    def rereads(self) -> bool:
+        return self.fault.rereads
+
+    @property
+    def most(self) -> float:
+        return float("inf")
+
+    def __call__(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:
+        return self.fault(value, held, self.strength, noise)
+
+    def moments(self, before: Raw, held: Held, strength: float) -> Raw | Split | None:
+        return self.fault.moments(before, held, self.strength)

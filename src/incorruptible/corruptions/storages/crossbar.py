@@ -1,0 +1,150 @@
+"""Weights held as conductances, in single devices or in differential pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...arrays import Array
+from ...errors import Mistake, unknown
+from ...grammar import write
+from .protocol import Held
+
+__all__ = ["MAPPINGS", "PER", "Crossbar"]
+
+
+class _Side(NamedTuple):
+    """One device of a weight x in [-1, 1]: its share u = a x + b of the range, cut at 0, and its part c u of the weight."""
+
+    a: float
+    b: float
+    c: float
+
+
+class _Mapping(NamedTuple):
+    sides: tuple[_Side, ...]
+    offset: float
+    words: str
+
+
+MAPPINGS = {
+    "one-sided": _Mapping((_Side(1, 0, 1), _Side(-1, 0, -1)), 0, "one-sided pair"),
+    "two-sided": _Mapping((_Side(0.5, 0.5, 1), _Side(-0.5, 0.5, -1)), 0, "two-sided pair"),
+    "offset": _Mapping((_Side(0.5, 0.5, 2),), -1, "single device with an offset"),
+}
+PER = ("layer", "filter")
+
+
+@dataclass(frozen=True)
+class Crossbar:
+    """Conductances in uS from G_min to G_max, with x = w / max|W| and R = G_max - G_min:
+
+    - one-sided pair: G+ = G_min + R max(x, 0), G- = G_min + R max(-x, 0), w = max|W| (G+ - G-) / R;
+    - two-sided pair: G+- = G_min + R (1 +- x) / 2, w = max|W| (G+ - G-) / R;
+    - offset: G = G_min + R (1 + x) / 2, w = max|W| (2 (G - G_min) / R - 1).
+
+    The maximum is that of the `per` "layer", or of each "filter". `g_min` in uS, or `on_off` = G_max / G_min in its
+    place. With `levels` > 0 a cell holds that many evenly spaced conductances, and the resting state is rounded to
+    them. With `slices` > 1 the share of the range is a number of that many digits in base `levels`, one cell for each.
+    `devices` hold the same conductance side by side and are averaged.
+
+    Raises `Mistake` for an empty range, for slices without levels, and for counts that cannot be.
+    Source: mappings as in CrossSim 3.2 (BALANCED, OFFSET, BITSLICED) and aihwkit (SinglePair, NPair).
+    """
+
+    g_max: float = 25.0
+    g_min: float = 0.0
+    on_off: float | None = None
+    mapping: str = "one-sided"
+    per: str = "layer"
+    levels: int = 0
+    slices: int = 1
+    devices: int = 1
+
+    def __post_init__(self) -> None:
+        name = str(self).split(":")[0]
+        if self.mapping not in MAPPINGS:
+            raise unknown("mapping", self.mapping, MAPPINGS)
+        if self.per not in PER:
+            raise unknown(f"{name}: per", self.per, PER)
+        if self.on_off is not None and self.g_min != type(self).g_min:
+            raise Mistake(f"{name}: g_min={self.g_min:g} and on_off={self.on_off:g} say the same thing; give one.")
+        if self.on_off is not None and not self.on_off > 1:
+            raise Mistake(f"{name}: on_off={self.on_off:g}: the ratio G_max / G_min is above 1.")
+        if not 0 <= self.lowest < self.g_max < float("inf"):
+            raise Mistake(
+                f"{name}: from g_min={self.lowest:g} to g_max={self.g_max:g} uS: 0 <= g_min < g_max is needed."
+            )
+        if self.levels < 0 or self.levels == 1 or self.slices < 1 or self.devices < 1:
+            raise Mistake(
+                f"{name}: levels={self.levels}, slices={self.slices}, devices={self.devices}: levels is 0 (any conductance) or at "
+                "least 2, the others at least 1."
+            )
+        if self.slices > 1 and not self.levels:
+            raise Mistake(f"{name}: slices={self.slices} needs levels, the base of its digits: levels=4.")
+        if self.levels and self.levels**self.slices > 2**24:
+            raise Mistake(f"{name}: levels={self.levels} and slices={self.slices} make more steps than float32 counts.")
+
+    def __str__(self) -> str:
+        return write("crossbar", self)
+
+    @property
+    def lowest(self) -> float:
+        """G_min in uS."""
+        if self.on_off is not None:
+            return self.g_max / self.on_off
+        return self.g_min
+
+    @property
+    def exact(self) -> bool:
+        """Whether cells hold any conductance of their range."""
+        return self.levels == 0
+
+    @property
+    def held(self) -> str:
+        """How weights are held, in words."""
+        parts = [f"{self.lowest:.4g} to {self.g_max:.4g} uS", MAPPINGS[self.mapping].words, f"per {self.per}"]
+        parts += [f"{self.levels} levels"] if self.levels else []
+        parts += [f"{self.slices} slices"] if self.slices > 1 else []
+        parts += [f"{self.devices} devices side by side"] if self.devices > 1 else []
+        return ", ".join(parts)
+
+    def encode(self, array: Array) -> Held:
+        """[sides * slices * devices, *shape] in uS."""
+        w = array.value.to(torch.promote_types(array.value.dtype, torch.float32))
+        scale = self._scale(array, w)
+        x = torch.where(scale > 0, w / scale.clamp_min(torch.finfo(w.dtype).tiny), torch.zeros_like(w)).clamp(-1, 1)
+        span = self.g_max - self.lowest
+        cells, parts, mapping = [], [], MAPPINGS[self.mapping]
+        for side in mapping.sides:
+            share = (side.a * x + side.b).clamp(0, 1)
+            for digit, part in self._digits(share):
+                cells += [self.lowest + span * digit] * self.devices
+                parts += [side.c * part / span / self.devices] * self.devices
+        c = torch.tensor(parts, dtype=w.dtype, device=w.device).reshape(-1, *[1] * w.dim()) * scale
+        idle = -sum(parts) * self.lowest + mapping.offset
+        at_zero = torch.tensor(0.0, dtype=w.dtype, device=w.device)
+        nothing = [d for s in mapping.sides for d, _ in self._digits(s.a * at_zero + s.b) for _ in range(self.devices)]
+        zero = (self.lowest + span * torch.stack(nothing)).reshape(-1, *[1] * w.dim())
+        return Held(array, torch.stack(cells), c, scale * idle, self.lowest, self.g_max, zero, "uS")
+
+    def _scale(self, array: Array, w: Tensor) -> Tensor:
+        if self.per == "filter":
+            return array.peak().to(w.dtype)
+        return w.abs().amax().expand((1,) * w.dim())
+
+    def _digits(self, share: Tensor) -> list[tuple[Tensor, float]]:
+        """Each cell's share of its range, and its part in the whole; lowest digit first."""
+        if not self.levels:
+            return [(share, 1.0)]
+        top = self.levels**self.slices - 1
+        count, found = (share * top).round(), []
+        for place in range(self.slices):
+            found.append(
+                (count.remainder(self.levels) / (self.levels - 1), (self.levels - 1) * self.levels**place / top)
+            )
+            count = (count / self.levels).floor()
+        return found

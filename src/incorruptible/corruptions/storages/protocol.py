@@ -1,0 +1,56 @@
+"""How weights are held: as cells of some unit, from which a linear read-out makes the weights again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from ...arrays import Array
+
+__all__ = ["Held", "Storage"]
+
+
+def _same(value: Tensor) -> Tensor:
+    return value
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """What a storage holds of one array.
+
+    `value` [cells, *shape] is what stands in the cells (conductances in uS, bit patterns, weights) and `number` turns
+    it into the numbers x that are read, of the same shape. The weights are sum over cells of c x, plus `offset`, where
+    c is `coefficients` [cells, ...] and both broadcast to the array's shape. A cell holds values from `low` to `high`;
+    cells of `zero` make a weight of zero. `bits` is the width of a bit pattern, None where there is none.
+    """
+
+    array: Array
+    value: Tensor
+    coefficients: Tensor
+    offset: Tensor | float
+    low: float
+    high: float
+    zero: Tensor | float
+    unit: str
+    bits: int | None = None
+    number: Callable[[Tensor], Tensor] = field(default=_same)
+
+    def decode(self, value: Tensor) -> Tensor:
+        """The weights that are read from cells of that `value`."""
+        return (self.number(value) * self.coefficients).sum(0) + self.offset
+
+
+class Storage(Protocol):
+    """A way to hold weights. `exact` says whether they come back as they were, or rounded to what it can hold."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the resting state is the weights themselves."""
+        ...
+
+    def encode(self, array: Array) -> Held:
+        """What is held of `array`, which is untouched."""
+        ...
