@@ -71,6 +71,16 @@ class Stored:
         return "; ".join(dict.fromkeys(fault.source for fault in self.faults)) or "its storage"
 
     @property
+    def conditions(self) -> str:
+        """How weights are held, when they are read, and what corrects their drift: what a result must say."""
+        parts = [str(getattr(self.storage, "held", self.storage))]
+        times = dict.fromkeys(str(fault.time) for fault in self.faults if hasattr(fault, "time"))
+        parts += [f"{' and '.join(times)} after programming"] if times else []
+        if times or self.compensation != "none":
+            parts.append(f"drift compensation: {self.compensation}")
+        return "; ".join(parts)
+
+    @property
     def pinned(self) -> bool:
         """Whether something goes wrong at strength 0 too."""
         return any(isinstance(fault, Fixed) and fault.strength > 0 for fault in self.faults)
@@ -215,6 +225,11 @@ class Composed(ABC):
     @property
     def unit(self) -> str:
         return self.stored().unit
+
+    @property
+    def conditions(self) -> str:
+        """How weights are held, when they are read, and what corrects their drift: what a result must say."""
+        return self.stored().conditions
 
     @property
     def pinned(self) -> bool:
