@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -256,16 +256,15 @@ class Composed(ABC):
 def stages(text: str) -> tuple[Storage, tuple[Fault, ...]]:
     """What `storage|fault|fault` names."""
     storage, *faults = parted(text, "|")
-    return build("storage", storage, STORAGES), tuple(_faults(faults))
+    return build("storage", storage, STORAGES), tuple(map(_fault, faults))
 
 
-def _faults(texts: Iterable[str]) -> Iterator[Fault]:
-    for text in texts:
-        if split(text).values and split(text).name != "fixed":
-            raise Mistake(
-                f"{text!r}: a strength stands here; fixed({split(text).name}):{split(text).values[0]} pins a fault to it."
-            )
-        yield build("fault", text, FAULTS, lambda inner: build("fault", inner, FAULTS))
+def _fault(text: str) -> Fault:
+    if split(text).values and split(text).name != "fixed":
+        name, value = split(text).name, split(text).values[0]
+        raise Mistake(f"{text!r}: a strength stands here; fixed({name}):{value} pins a fault to it.")
+    found: Fault = build("fault", text, FAULTS, _fault)
+    return found
 
 
 def _read(branches: list[_Branch], c: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
