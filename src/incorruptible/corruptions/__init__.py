@@ -9,16 +9,21 @@ from typing import NamedTuple
 from ..errors import Mistake
 from ..grammar import build, numbers, split, written
 from ..strengths import checked
+from .deadlines import DeadColumns, DeadRows
 from .devices import DEVICES, Device
 from .dropconnect import DropConnect
 from .equivalent import Equivalent, equivalent
+from .floatflips import FloatFlips
 from .gaussian import Gaussian
+from .intflips import IntFlips
 from .lognormal import LogNormal
 from .mixture import Mixture
 from .multiplicative import Multiplicative
 from .protocol import Corruption, Moments
+from .quantised import Quantised
 from .scales import SCALES
 from .stored import Composed, Stored, stages
+from .stuckcells import StuckCells
 from .uniform import Uniform
 
 __all__ = [
@@ -28,15 +33,21 @@ __all__ = [
     "SCALES",
     "Composed",
     "Corruption",
+    "DeadColumns",
+    "DeadRows",
     "Device",
     "DropConnect",
     "Equivalent",
+    "FloatFlips",
     "Gaussian",
+    "IntFlips",
     "LogNormal",
     "Mixture",
     "Moments",
     "Multiplicative",
+    "Quantised",
     "Stored",
+    "StuckCells",
     "Sweep",
     "Uniform",
     "equivalent",
@@ -52,6 +63,12 @@ CATALOGUE: dict[str, Callable[..., Corruption]] = {
     "mixture": Mixture,
     **DEVICES,
     "dropconnect": DropConnect,
+    "quantised": Quantised,
+    "int-flips": IntFlips,
+    "float-flips": FloatFlips,
+    "stuck": StuckCells,
+    "dead-rows": DeadRows,
+    "dead-columns": DeadColumns,
     "stored": Stored,
 }
 EXAMPLES = {  # members that are made of others, each with something to be made of
