@@ -41,7 +41,7 @@ class Dead:
 
     def __post_init__(self) -> None:
         if self.line not in LINES:
-            raise unknown("dead: line", self.line, LINES)
+            raise unknown("line of dead", self.line, LINES)
 
     def __str__(self) -> str:
         return write("dead", self)

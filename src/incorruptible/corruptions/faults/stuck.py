@@ -41,7 +41,7 @@ class Stuck:
 
     def __post_init__(self) -> None:
         if self.at not in AT:
-            raise unknown("stuck: at", self.at, AT)
+            raise unknown("place of stuck", self.at, AT)
 
     def __str__(self) -> str:
         return write("stuck", self)
@@ -84,7 +84,7 @@ def _random(value: Tensor, held: Held, noise: Noise) -> Tensor:
     share = noise.uniform(value, "value")
     if held.bits is None:
         return share.mul(held.high - held.low).add(held.low)
-    pattern = (share * 2 ** min(held.bits, 16)).to(value.dtype)
+    pattern: Tensor = (share * 2 ** min(held.bits, 16)).to(value.dtype)
     if held.bits > 16:
         pattern = pattern << 16 | (noise.uniform(value, "lower half") * 2**16).to(value.dtype)
     return pattern

@@ -48,7 +48,7 @@ class Floats:
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
-            raise unknown(f"{str(self).split(':')[0]}: format", self.format, FORMATS)
+            raise unknown(f"format of {str(self).split(':')[0]}", self.format, FORMATS)
 
     def __str__(self) -> str:
         return write("floats", self)
@@ -71,7 +71,8 @@ class Floats:
         """[1, *shape], int64: the patterns. `low` and `high` are those of the smallest and the largest finite number."""
         kind, whole, bits, _ = FORMATS[self.format]
         widest = torch.promote_types(array.value.dtype, torch.float32)
-        top, own = torch.finfo(kind).max, torch.finfo(array.value.dtype).max
+        top = torch.finfo(kind).max
+        own = min(torch.finfo(array.value.dtype).max, torch.finfo(torch.float32).max)
 
         def pattern(numbers: Tensor) -> Tensor:
             found: Tensor = numbers.clamp(-top, top).to(kind).view(whole).to(torch.int64) & (2**bits - 1)

@@ -67,9 +67,9 @@ class Integers:
         if not (2 <= self.bits <= 16 and self.bits == int(self.bits)):
             raise Mistake(f"{name}: bits={self.bits}: a whole number from 2 to 16 is needed.")
         if self.per not in PER:
-            raise unknown(f"{name}: per", self.per, PER)
+            raise unknown(f"per of {name}", self.per, PER)
         if self.code not in CODES:
-            raise unknown(f"{name}: code", self.code, CODES)
+            raise unknown(f"code of {name}", self.code, CODES)
 
     def __str__(self) -> str:
         return write("integers", self)
