@@ -34,6 +34,7 @@ from incorruptible.corruptions import (
     parse,
     parse_sweep,
 )
+from incorruptible.corruptions.storages import Floats
 from incorruptible.errors import Mistake
 from incorruptible.streams import Draw
 
@@ -53,11 +54,42 @@ MEMBERS = [EXAMPLES.get(name, name) for name in CATALOGUE] + [
     "pcm-nandakumar:mapping=offset:levels=16:slices=2:devices=2",
     "stored(weights|drop)",
     "stored(crossbar|pcm-programming|fixed(drop):0.125)",
+    "quantised:bits=2",
+    "quantised:bits=4:per=filter",
+    "quantised:bits=16:symmetric=false",
+    "int-flips:bits=2",
+    "int-flips:bits=4:symmetric=false",
+    "int-flips:bits=16:per=filter:protected=3",
+    "int-flips:symmetric=false:per=filter:code=offset",
+    "int-flips:code=sign-magnitude:protected=1",
+    "float-flips:format=float16",
+    "float-flips:format=bfloat16",
+    "float-flips:protected=2",
+    "float-flips:protected=9",
+    "float-flips:format=float16:protected=6",
+    "float-flips:format=bfloat16:protected=9",
+    "stuck:at=max",
+    "stuck:mapping=two-sided:per=filter:at=random",
+    "stuck:mapping=offset:levels=4:slices=2:at=max",
+    "mixture(int-flips)",
+    "stored(weights|stuck)",
+    "stored(weights|stuck:at=random)",
+    "stored(integers:bits=4|stuck:at=max|bit-flips)",
+    "stored(integers:bits=4|bit-flips|stuck:at=max)",
+    "stored(integers|stuck:at=random|bit-flips|bit-flips)",
+    "stored(integers:code=sign-magnitude|stuck|bit-flips:protected=2)",
+    "stored(integers|dead:line=column|fixed(bit-flips):0.125)",
+    "stored(floats:format=bfloat16|stuck:at=random)",
+    "stored(floats:format=float16|stuck:at=max|dead|bit-flips:protected=6)",
 ]
 EACH = pytest.mark.parametrize("text", MEMBERS)
 ABSOLUTE = [text for text in MEMBERS if "absolute" in text]  # these scales know nothing of the weights
-
-
+# Where exponents err, most of E[e^2] comes from numbers that one weight in hundreds shows: no z-test over 1500 chips is sound
+# there. tests/test_digital.py compares these moments with sums over every pattern, and counts flips.
+HEAVY = {text for text in MEMBERS if "float" in text and not re.search("protected=[69]", text)}
+LIGHT = pytest.mark.parametrize("text", [text for text in MEMBERS if text not in HEAVY])
+# a number's bits know nothing of the others, and a weight of zero does not stay zero
+NO_SCALE = {text for text in MEMBERS if "float" in text and "dead" not in text.split("|")[-1]}
 FILTERWISE = ("filter", "multiplicative", "lognormal", "stored(weights|drop)", "dropconnect")
 
 
@@ -68,10 +100,26 @@ def weights(dtype: torch.dtype = torch.float32) -> Array:
     return Array("w", (torch.randn(8, 24) * sizes).to(dtype))
 
 
-def quantised(corruption: Corruption) -> bool:
-    """Whether the resting state is what its storage can hold, and not the weights themselves."""
+def as_stored(corruption: Corruption) -> Stored | None:
+    """The storage and the faults that it is made of, if it is."""
+    corruption = corruption.of if isinstance(corruption, Mixture) else corruption
     stored = corruption.stored() if isinstance(corruption, Composed) else corruption
-    return isinstance(stored, Stored) and not stored.storage.exact
+    return stored if isinstance(stored, Stored) else None
+
+
+def quantised(corruption: Corruption, dtype: torch.dtype = torch.float64) -> bool:
+    """Whether the resting state of weights of that dtype is what its storage can hold, and not the weights themselves."""
+    stored = as_stored(corruption)
+    if stored is not None and isinstance(stored.storage, Floats):
+        kind: torch.dtype = getattr(torch, stored.storage.format)
+        return torch.promote_types(dtype, kind) != kind
+    return stored is not None and not stored.storage.exact
+
+
+def still(corruption: Corruption) -> bool:
+    """Whether nothing happens at random: rounding alone, the same on every chip and at every strength."""
+    stored = as_stored(corruption)
+    return stored is not None and not stored.faults
 
 
 def pinned(corruption: Corruption) -> bool:
@@ -96,8 +144,10 @@ def test_strength_zero_is_the_resting_state(text: str, dtype: torch.dtype) -> No
     rest = on_chip(corruption, array, 0.0)
     if pinned(corruption):
         assert not torch.equal(rest, array.value)
-    elif quantised(corruption):
-        assert torch.equal(on_chip(corruption, array, 0.0, draw=1), rest) and not torch.equal(rest, array.value)
+    elif quantised(corruption, dtype):
+        assert torch.equal(on_chip(corruption, array, 0.0, draw=1), rest)
+        # 16-bit weights may be among the numbers that are held, and these weights are numbers of float32
+        assert dtype.itemsize == 2 or text.startswith("float-flips") or not torch.equal(rest, array.value)
         again = on_chip(corruption, Array("w", rest), 0.0)
         torch.testing.assert_close(
             again, rest, rtol=0, atol=float(array.value.abs().max()) * torch.finfo(dtype).eps * 4
@@ -133,11 +183,15 @@ def test_the_same_stream_gives_the_same_bits_and_another_draw_or_seed_other_ones
     array = weights()
     one = on_chip(parse(text), array)
     assert torch.equal(on_chip(parse(text), array), one)
+    if still(parse(text)):
+        others = [on_chip(parse(text), array, **other) for other in ({"draw": 1}, {"seed": 1}, {"strength": 0.0})]
+        assert all(torch.equal(other, one) for other in others) and not torch.equal(one, array.value)
+        return
     assert not torch.equal(on_chip(parse(text), array, draw=1), one)
     assert not torch.equal(on_chip(parse(text), array, seed=1), one)
 
 
-@pytest.mark.parametrize("text", [text for text in MEMBERS if text not in ABSOLUTE])
+@pytest.mark.parametrize("text", [text for text in MEMBERS if text not in {*ABSOLUTE, *NO_SCALE}])
 def test_all_zero_filters_stay_zero(text: str) -> None:
     array = Array("w", weights().value.clone())
     array.parameter[3] = 0
@@ -151,11 +205,15 @@ def test_all_zero_filters_stay_zero(text: str) -> None:
     assert whole or (after != array.value).any(1).tolist() == [filter != 3 for filter in range(8)]
 
 
-@EACH
+@LIGHT
 def test_the_stated_moments_hold(text: str) -> None:
     """Errors in units of their stated spread: mean 0 and mean square 1, as z-tests over chips, which are independent."""
     corruption, array = parse(text), weights(torch.float64)
     mean, std = (moment.expand_as(array.value) for moment in corruption.moments(array, STRENGTH))
+    if still(corruption):
+        assert not std.any()
+        torch.testing.assert_close(on_chip(corruption, array), array.value + mean, rtol=1e-6, atol=1e-6)
+        return
     live = std > 0  # a code of zero that is lost is still a code of zero
     assert live.any(1).all()
     errors = torch.stack([on_chip(corruption, array, draw=k) - array.value for k in range(SAMPLES)])
@@ -177,7 +235,8 @@ def test_moments_of_strength_zero_are_zero(text: str) -> None:
     mean, std = (part.expand_as(array.value) for part in corruption.moments(array, 0.0))
     if pinned(corruption):
         return
-    rest = on_chip(corruption, array, 0.0) - array.value if quantised(corruption) else torch.zeros_like(array.value)
+    rest = on_chip(corruption, array, 0.0) - array.value
+    assert bool(rest.any()) == quantised(corruption, array.value.dtype)
     torch.testing.assert_close(mean, rest, rtol=0, atol=1e-6 * float(array.value.abs().max()))
     assert float(std.max()) <= 1e-6 * float(array.value.abs().max())
 
@@ -291,7 +350,7 @@ def test_equivalent_strengths_by_hand() -> None:
         equivalent(LogNormal(), 1.0, [ones], "filtermax")
 
 
-@EACH
+@LIGHT
 def test_equivalent_strengths_are_the_size_of_simulated_errors(text: str) -> None:
     """The mean square of errors over max|W_f|, as a z-test over chips; a filter of zeros has no part in it."""
     corruption, array = parse(text), weights(torch.float64)
@@ -304,7 +363,10 @@ def test_equivalent_strengths_are_the_size_of_simulated_errors(text: str) -> Non
             for k in range(500)
         ]
     )
-    assert chance(each, found**2) > ALARM
+    if still(corruption):
+        np.testing.assert_allclose(each, found**2, rtol=1e-6)
+    else:
+        assert chance(each, found**2) > ALARM
 
 
 BAD = [
@@ -314,7 +376,7 @@ BAD = [
     ("gaussian", "none came of the strengths that must follow the name"),
     ("gaussian:0.1", "'gaussian' needs its scale in the name"),
     ("uniform:0.1", "uniform-absolute, uniform-filter-max, "),
-    (":0.1", "No corruption '' here. Choose one of: dropconnect, "),
+    (":0.1", "No corruption '' here. Choose one of: dead-columns, "),
     ("gaussian-filter-max:-0.1", "strength -0.1: a finite number that is not negative is needed"),
     ("gaussian-filter-max:nan", "strength 'nan': a finite number is needed"),
     ("gaussian-filter-max:0,inf", "strength 'inf': a finite number is needed"),

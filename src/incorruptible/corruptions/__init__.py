@@ -9,16 +9,21 @@ from typing import NamedTuple
 from ..errors import Mistake
 from ..grammar import build, numbers, split, written
 from ..strengths import checked
+from .deadlines import DeadColumns, DeadRows
 from .devices import DEVICES, Device
 from .dropconnect import DropConnect
 from .equivalent import Equivalent, equivalent
+from .floatflips import FloatFlips
 from .gaussian import Gaussian
+from .intflips import IntFlips
 from .lognormal import LogNormal
 from .mixture import Mixture
 from .multiplicative import Multiplicative
 from .protocol import Corruption, Moments
+from .quantised import Quantised
 from .scales import SCALES
 from .stored import Composed, Stored, stages
+from .stuckcells import StuckCells
 from .timed import at_time
 from .uniform import Uniform
 
@@ -29,15 +34,21 @@ __all__ = [
     "SCALES",
     "Composed",
     "Corruption",
+    "DeadColumns",
+    "DeadRows",
     "Device",
     "DropConnect",
     "Equivalent",
+    "FloatFlips",
     "Gaussian",
+    "IntFlips",
     "LogNormal",
     "Mixture",
     "Moments",
     "Multiplicative",
+    "Quantised",
     "Stored",
+    "StuckCells",
     "Sweep",
     "Uniform",
     "at_time",
@@ -54,6 +65,12 @@ CATALOGUE: dict[str, Callable[..., Corruption]] = {
     "mixture": Mixture,
     **DEVICES,
     "dropconnect": DropConnect,
+    "quantised": Quantised,
+    "int-flips": IntFlips,
+    "float-flips": FloatFlips,
+    "stuck": StuckCells,
+    "dead-rows": DeadRows,
+    "dead-columns": DeadColumns,
     "stored": Stored,
 }
 EXAMPLES = {  # members that are made of others, each with something to be made of

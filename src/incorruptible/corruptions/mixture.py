@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..arrays import Array
@@ -77,9 +78,10 @@ class Mixture:
 
     def moments(self, array: Array, strength: float) -> Moments:
         nodes, weights = np.polynomial.legendre.leggauss(16)
-        mean, square = 0.0 * array.value, 0.0 * array.value
+        mean, square = 0.0 * array.value.double(), 0.0 * array.value.double()  # square - mean^2 cancels in float32
         for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
             one = self.of.moments(array, strength * self._at(float(node)))
-            mean = mean + float(weight) * one.mean
-            square = square + float(weight) * (one.std**2 + one.mean**2)
-        return Moments(mean, (square - mean**2).clamp_min(0).sqrt())
+            mean = mean + float(weight) * one.mean.double()
+            square = square + float(weight) * (one.std.double() ** 2 + one.mean.double() ** 2)
+        kind = torch.promote_types(array.value.dtype, torch.float32)
+        return Moments(mean.to(kind), (square - mean**2).clamp_min(0).sqrt().to(kind))

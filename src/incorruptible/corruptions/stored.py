@@ -47,6 +47,10 @@ class Stored:
     def __post_init__(self) -> None:
         if self.compensation not in COMPENSATIONS:
             raise unknown("compensation", self.compensation, COMPENSATIONS)
+        for fault in self.faults:
+            suits = getattr(fault.fault if isinstance(fault, Fixed) else fault, "suits", None)
+            if suits is not None:
+                suits(self.storage)
 
     def __str__(self) -> str:
         return write("stored", self, inner="|".join(map(str, (self.storage, *self.faults))))

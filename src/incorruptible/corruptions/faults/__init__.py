@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .bitflips import BitFlips
+from .dead import LINES, Dead
 from .drop import Drop
 from .fixed import Fixed
 from .pcm import PCMDrift, PCMProgramming, PCMRead
-from .protocol import Fault, Raw, Split, nothing, rectified, replaced_by
+from .protocol import Fault, Raw, Split, needs, nothing, rectified, replaced_by
+from .struck import struck
+from .stuck import AT, Stuck
 
 __all__ = [
+    "AT",
     "FAULTS",
+    "LINES",
+    "BitFlips",
+    "Dead",
     "Drop",
     "Fault",
     "Fixed",
@@ -19,15 +27,21 @@ __all__ = [
     "PCMRead",
     "Raw",
     "Split",
+    "Stuck",
+    "needs",
     "nothing",
     "rectified",
     "replaced_by",
+    "struck",
 ]
 
 FAULTS: dict[str, Callable[..., Fault]] = {
+    "bit-flips": BitFlips,
+    "dead": Dead,
     "drop": Drop,
     "fixed": Fixed,
     "pcm-drift": PCMDrift,
     "pcm-programming": PCMProgramming,
     "pcm-read": PCMRead,
+    "stuck": Stuck,
 }

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...streams import Noise
 from ..storages import Held
 from .protocol import Raw, Split, nothing
+from .struck import struck
 
 __all__ = ["Drop"]
 
@@ -33,7 +34,7 @@ class Drop:
         return "drop"
 
     def __call__(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:
-        lost = noise.uniform(held.array.value) < strength
+        lost = struck(noise, held.array.value, strength)
         return torch.where(lost, torch.as_tensor(held.zero, dtype=value.dtype, device=value.device), value)
 
     def moments(self, before: Raw, held: Held, strength: float) -> Split:

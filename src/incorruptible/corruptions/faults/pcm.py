@@ -13,8 +13,8 @@ from ...durations import Seconds, seconds
 from ...errors import unknown
 from ...grammar import write
 from ...streams import Noise
-from ..storages import Held
-from .protocol import Raw, rectified
+from ..storages import Held, Storage
+from .protocol import Raw, needs, rectified
 
 __all__ = ["PCMDrift", "PCMProgramming", "PCMRead"]
 
@@ -65,6 +65,9 @@ class PCMProgramming:
     def source(self) -> str:
         return FITS[self.fit][1]
 
+    def suits(self, storage: Storage) -> None:
+        needs("conductances", self, storage)
+
     def sigma(self, g: Tensor) -> Tensor:
         """Standard deviation in uS at the conductance `g` in uS."""
         c0, c1, c2 = FITS[self.fit][0]
@@ -102,6 +105,9 @@ class PCMDrift:
 
     def __str__(self) -> str:
         return write("pcm-drift", self)
+
+    def suits(self, storage: Storage) -> None:
+        needs("conductances", self, storage)
 
     def nu(self, held: Held) -> tuple[Tensor, Tensor]:
         """mu and sigma of the drift exponent of each cell."""
@@ -152,6 +158,9 @@ class PCMRead:
 
     def __str__(self) -> str:
         return write("pcm-read", self)
+
+    def suits(self, storage: Storage) -> None:
+        needs("conductances", self, storage)
 
     def sigma(self, held: Held) -> Tensor:
         """Standard deviation over the conductance, for each cell."""

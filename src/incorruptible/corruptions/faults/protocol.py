@@ -7,10 +7,11 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from ...errors import Mistake
 from ...streams import Noise
-from ..storages import Held
+from ..storages import Held, Storage
 
-__all__ = ["Fault", "Raw", "Split", "nothing", "rectified", "replaced_by"]
+__all__ = ["Fault", "Raw", "Split", "needs", "nothing", "rectified", "replaced_by"]
 
 
 class Raw(NamedTuple):
@@ -31,7 +32,8 @@ class Fault(Protocol):
     """A step on the way from what was stored to what is read. Strength 0 leaves the cells as they are, bit for bit.
 
     `ages` says that it happens after programming, so that the reference of a drift compensation is without it;
-    `rereads` that it is new in each read of a chip; `most` is the largest strength there is.
+    `rereads` that it is new in each read of a chip; `most` is the largest strength there is. One that can act on some
+    storages only has a method `suits(storage)`, which raises `Mistake` for the others.
     """
 
     @property
@@ -74,6 +76,20 @@ class Fault(Protocol):
         A fault that strikes all cells of a weight at once says so by a `Split`. None where no closed form is known.
         """
         ...
+
+
+_EXAMPLES = {
+    "conductances": "stored(crossbar|{fault})",
+    "bits": "stored(integers|{fault}) or stored(floats|{fault})",
+}
+
+
+def needs(cells: str, fault: Fault, storage: Storage) -> None:
+    """Raise `Mistake` unless the cells of `storage` are of that kind."""
+    if storage.cells != cells:
+        raise Mistake(
+            f"{fault} acts on {cells}, and {storage} holds {storage.cells}: write {_EXAMPLES[cells].format(fault=fault)}."
+        )
 
 
 def rectified(mean: Tensor, std: Tensor) -> Raw:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,6 +63,8 @@ class Crossbar:
     levels: int = 0
     slices: int = 1
     devices: int = 1
+
+    cells: ClassVar[str] = "conductances"
 
     def __post_init__(self) -> None:
         name = str(self).split(":")[0]

@@ -24,7 +24,8 @@ class Held:
     `value` [cells, *shape] is what stands in the cells (conductances in uS, bit patterns, weights) and `number` turns
     it into the numbers x that are read, of the same shape. The weights are sum over cells of c x, plus `offset`, where
     c is `coefficients` [cells, ...] and both broadcast to the array's shape. A cell holds values from `low` to `high`;
-    cells of `zero` make a weight of zero. `bits` is the width of a bit pattern, None where there is none.
+    cells of `zero` make a weight of zero. `bits` is the width of a bit pattern, None where there is none; of patterns,
+    `low` and `high` are those of the smallest and the largest number, and a cell can hold every one of the 2^bits.
     """
 
     array: Array
@@ -44,11 +45,19 @@ class Held:
 
 
 class Storage(Protocol):
-    """A way to hold weights. `exact` says whether they come back as they were, or rounded to what it can hold."""
+    """A way to hold weights. `exact` says whether they come back as they were, or rounded to what it can hold.
+
+    `cells` says of what kind its cells are: "weights", "conductances" or "bits"; a fault may need one of them.
+    """
 
     @property
     def exact(self) -> bool:
         """Whether the resting state is the weights themselves."""
+        ...
+
+    @property
+    def cells(self) -> str:
+        """What its cells hold."""
         ...
 
     def encode(self, array: Array) -> Held:

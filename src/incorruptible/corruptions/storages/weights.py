@@ -18,6 +18,7 @@ class Weights:
     """The number itself; a cell's range is that of the array's largest weight to both sides."""
 
     exact: ClassVar[bool] = True
+    cells: ClassVar[str] = "weights"
     unit: ClassVar[str] = "the weight's own"
 
     def __str__(self) -> str:

@@ -1,0 +1,90 @@
+"""Cells that hold one value for ever, whatever was written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...errors import unknown
+from ...grammar import write
+from ...streams import Noise
+from ..storages import Held
+from .bitflips import flipped
+from .protocol import Raw, Split, replaced_by
+from .struck import struck
+
+__all__ = ["AT", "Stuck"]
+
+AT = ("zero", "max", "random")
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """Each cell is stuck with probability s, on its own: both cells of a pair seldom are.
+
+    At "zero" a conductance is G_min, a code or a weight that of zero; at "max" it is G_max, the code of the largest
+    number, the largest weight; at "random" it is uniform between G_min and G_max, one of all 2^bits patterns, or uniform
+    within the largest weight to both sides, drawn once for each cell. Rates are nested, and a cell that is stuck at two
+    rates is stuck at the same value.
+    """
+
+    at: str = "zero"
+
+    unit: ClassVar[str] = "share of cells that are stuck"
+    source: ClassVar[str] = "stuck-at faults, Chen et al., IEEE Trans. Computers 2015, doi 10.1109/TC.2014.12"
+    ages: ClassVar[bool] = False
+    rereads: ClassVar[bool] = False
+    most: ClassVar[float] = 1.0
+
+    def __post_init__(self) -> None:
+        if self.at not in AT:
+            raise unknown("place of stuck", self.at, AT)
+
+    def __str__(self) -> str:
+        return write("stuck", self)
+
+    @property
+    def formula(self) -> str:
+        where = {"zero": "zero (or G_min)", "max": "its largest value", "random": "a random value"}[self.at]
+        return f"each cell is stuck at {where} with probability s"
+
+    def __call__(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:
+        lost = struck(noise, value, strength)
+        other = _random(value, held, noise) if self.at == "random" else _certain(self.at, held)
+        return torch.where(lost, other.to(value.dtype), value)
+
+    def moments(self, before: Raw, held: Held, strength: float) -> Raw | Split:
+        if self.at != "random":
+            x = held.number(_certain(self.at, held)).double()
+            other = Raw(x, x**2)
+        elif held.bits is None:
+            low, high = held.low, held.high
+            x = torch.ones_like(before.first[:1])
+            other = Raw((low + high) / 2 * x, (low**2 + low * high + high**2) / 3 * x)
+        else:  # a half of all flips makes any pattern of any other
+            other = flipped(torch.zeros_like(held.value[:1]), held.number, held.bits, 0.5)
+        if held.value.shape[0] == 1:
+            return Split(strength, Raw(*(part.expand_as(before.first) for part in other)))
+        return replaced_by(before, other, strength)
+
+
+def _certain(at: str, held: Held) -> Tensor:
+    if at == "max":
+        place: Tensor | float = held.high
+    else:
+        place = held.low if held.unit == "uS" else held.zero
+    return torch.as_tensor(place, dtype=held.value.dtype, device=held.value.device)
+
+
+def _random(value: Tensor, held: Held, noise: Noise) -> Tensor:
+    """A value for each cell, the same at every rate."""
+    share = noise.uniform(value, "value")
+    if held.bits is None:
+        return share.mul(held.high - held.low).add(held.low)
+    pattern: Tensor = (share * 2 ** min(held.bits, 16)).to(value.dtype)
+    if held.bits > 16:
+        pattern = pattern << 16 | (noise.uniform(value, "lower half") * 2**16).to(value.dtype)
+    return pattern

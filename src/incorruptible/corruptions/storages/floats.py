@@ -1,0 +1,97 @@
+"""Weights held as the bits of floating-point numbers: sign, exponent, mantissa."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...arrays import Array
+from ...errors import unknown
+from ...grammar import write
+from .protocol import Held
+
+__all__ = ["FORMATS", "Floats"]
+
+
+class _Format(NamedTuple):
+    kind: torch.dtype
+    whole: torch.dtype  # of the same width
+    bits: int
+    words: str
+
+
+FORMATS = {
+    "float32": _Format(torch.float32, torch.int32, 32, "1 sign, 8 exponent and 23 mantissa bits"),
+    "float16": _Format(torch.float16, torch.int16, 16, "1 sign, 5 exponent and 10 mantissa bits"),
+    "bfloat16": _Format(torch.bfloat16, torch.int16, 16, "1 sign, 8 exponent and 7 mantissa bits"),
+}
+
+
+@dataclass(frozen=True)
+class Floats:
+    """The bit pattern of each weight in `format`: float32, float16 or bfloat16 (IEEE 754; bfloat16 is its upper half).
+
+    The resting state is the weight rounded to the format, ties to even, which is the weight itself where the format
+    holds the array's own dtype. Weights beyond the largest number of the format (65504 in float16) saturate there.
+    Patterns that read as infinite or NaN (all exponent bits set) are read as zero, the `specials`, and numbers that the
+    array's own dtype cannot hold saturate at its largest, so that what is read is always finite.
+    """
+
+    format: str = "float32"
+
+    exact: ClassVar[bool] = False
+    cells: ClassVar[str] = "bits"
+    specials: ClassVar[str] = "patterns that read as infinite or NaN are zero"
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise unknown(f"format of {str(self).split(':')[0]}", self.format, FORMATS)
+
+    def __str__(self) -> str:
+        return write("floats", self)
+
+    @property
+    def bits(self) -> int:
+        """How many a weight takes."""
+        return FORMATS[self.format].bits
+
+    @property
+    def held(self) -> str:
+        """How weights are held, in words."""
+        return f"{self.format}: {FORMATS[self.format].words}; {self.specials}"
+
+    def plain(self) -> Floats:
+        """The storage alone, where this is a corruption made of it."""
+        return Floats(**{field.name: getattr(self, field.name) for field in fields(Floats)})
+
+    def encode(self, array: Array) -> Held:
+        """[1, *shape], int64: the patterns. `low` and `high` are those of the smallest and the largest finite number."""
+        kind, whole, bits, _ = FORMATS[self.format]
+        widest = torch.promote_types(array.value.dtype, torch.float32)
+        top = torch.finfo(kind).max
+        own = min(torch.finfo(array.value.dtype).max, torch.finfo(torch.float32).max)
+
+        def pattern(numbers: Tensor) -> Tensor:
+            found: Tensor = numbers.clamp(-top, top).to(kind).view(whole).to(torch.int64) & (2**bits - 1)
+            return found
+
+        def number(patterns: Tensor) -> Tensor:
+            read = patterns.to(whole).view(kind).to(torch.float32)
+            return torch.where(read.isfinite(), read, 0.0).clamp(-own, own)
+
+        ends = pattern(torch.tensor([-top, top], dtype=torch.float64))
+        return Held(
+            array,
+            pattern(array.value.to(widest))[None],
+            torch.ones((1,) * (array.value.dim() + 1), dtype=widest, device=array.value.device),
+            0.0,
+            float(ends[0]),
+            float(ends[1]),
+            0.0,
+            "bits",
+            bits,
+            number,
+        )

@@ -1,0 +1,125 @@
+"""Weights held as whole numbers: a step, a level for each weight, and a code of a few bits for each level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...arrays import Array
+from ...errors import Mistake, unknown
+from ...grammar import write
+from .crossbar import PER
+from .protocol import Held
+
+__all__ = ["CODES", "Integers"]
+
+
+class _Code(NamedTuple):
+    """How a level is written as a pattern of b bits, and read again; both work on whole tensors."""
+
+    write: Callable[[Tensor, int], Tensor]
+    read: Callable[[Tensor, int], Tensor]
+    spare: int  # levels below -(2^(b-1) - 1) that the code can write
+
+
+CODES = {
+    "twos-complement": _Code(lambda level, b: level & (2**b - 1), lambda p, b: (p ^ 2 ** (b - 1)) - 2 ** (b - 1), 1),
+    "offset": _Code(lambda level, b: level + 2 ** (b - 1), lambda p, b: p - 2 ** (b - 1), 1),
+    "sign-magnitude": _Code(
+        lambda level, b: level.abs() | (level < 0).to(level.dtype) << (b - 1),
+        lambda p, b: (p & (2 ** (b - 1) - 1)) * (1 - 2 * (p >> (b - 1))),
+        0,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Integers:
+    """w = d (q - z) with a whole level q of `bits` bits (2 to 16), a step d > 0 and a zero point z.
+
+    Symmetric: z = 0, d = max|w| / Q and q = round(w / d) within -Q to Q, Q = 2^(bits-1) - 1. Asymmetric: the levels are
+    those of the code, from L = -Q - 1 (-Q where the code is sign-magnitude) to Q; d = (max(w, 0) - min(w, 0)) / (Q - L),
+    z = L + round(-min(w, 0) / d), q = round(w / d) + z, cut at both ends. Maxima are those of the `per` "layer" (per
+    tensor) or of each "filter" (per channel). Ties go to the even level, so that weights come back to within d / 2.
+
+    `code` writes q as a pattern: "twos-complement", "offset" (q + 2^(bits-1), the unsigned integers of torch.quint8 and
+    of Stutz et al.'s robust quantisation) or "sign-magnitude". A pattern that no weight uses, -Q - 1 where symmetric, can
+    still come about by faults, and is read as what the code says.
+
+    Raises `Mistake` for other bits, codes and `per`.
+    Source: Jacob et al., CVPR 2018 (arXiv 1712.05877), eq. 1; as in torch.fake_quantize_per_tensor_affine.
+    """
+
+    bits: int = 8
+    symmetric: bool = True
+    per: str = "layer"
+    code: str = "twos-complement"
+
+    exact: ClassVar[bool] = False
+    cells: ClassVar[str] = "bits"
+
+    def __post_init__(self) -> None:
+        name = str(self).split(":")[0]
+        if not (2 <= self.bits <= 16 and self.bits == int(self.bits)):
+            raise Mistake(f"{name}: bits={self.bits}: a whole number from 2 to 16 is needed.")
+        if self.per not in PER:
+            raise unknown(f"per of {name}", self.per, PER)
+        if self.code not in CODES:
+            raise unknown(f"code of {name}", self.code, CODES)
+
+    def __str__(self) -> str:
+        return write("integers", self)
+
+    @property
+    def held(self) -> str:
+        """How weights are held, in words."""
+        return (
+            f"{self.bits}-bit integers, {'symmetric' if self.symmetric else 'asymmetric'} per {self.per}, {self.code}"
+        )
+
+    def plain(self) -> Integers:
+        """The storage alone, where this is a corruption made of it."""
+        return Integers(**{field.name: getattr(self, field.name) for field in fields(Integers)})
+
+    def encode(self, array: Array) -> Held:
+        """[1, *shape], int32: the patterns. `low` and `high` are those of the smallest and the largest level."""
+        w = array.value.to(torch.promote_types(array.value.dtype, torch.float32))
+        code, top = CODES[self.code], 2 ** (self.bits - 1) - 1
+        if self.symmetric:
+            bottom, step = -top, self._over(array, torch.amax, w.abs()) / top
+        else:
+            bottom = -top - code.spare
+            least = self._over(array, torch.amin, w).clamp_max(0)
+            step = (self._over(array, torch.amax, w).clamp_min(0) - least) / (top - bottom)
+        safe = torch.where(step > 0, step, torch.ones_like(step))  # zeros have no step, and code 0 for each
+        zero = torch.zeros_like(step) if self.symmetric else bottom + (-least / safe).round()
+        levels = ((w / safe).round() + zero).clamp(bottom, top).to(torch.int32)
+        low, high, nothing = (
+            code.write(torch.as_tensor(level).to(torch.int32), self.bits) for level in (bottom, top, zero)
+        )
+
+        def number(pattern: Tensor) -> Tensor:
+            return code.read(pattern, self.bits).to(torch.float32)
+
+        return Held(
+            array,
+            code.write(levels, self.bits)[None],
+            step[None],
+            -step * zero,
+            float(low),
+            float(high),
+            nothing[None],
+            "bits",
+            self.bits,
+            number,
+        )
+
+    def _over(self, array: Array, how: Callable[..., Tensor], w: Tensor) -> Tensor:
+        """`how` over the layer or each filter, broadcastable to the weights."""
+        if self.per == "filter":
+            return array.reduce(how, w)
+        return how(w, dim=tuple(range(w.dim())), keepdim=True)
