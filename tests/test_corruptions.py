@@ -53,6 +53,14 @@ MEMBERS = [EXAMPLES.get(name, name) for name in CATALOGUE] + [
     "pcm-nandakumar:mapping=offset:levels=16:slices=2:devices=2",
     "stored(weights|drop)",
     "stored(crossbar|pcm-programming|fixed(drop):0.125)",
+    "rram-milo:mapping=two-sided",
+    "rram-wan:g_max=39.2:fit=cubic",
+    "rram-wan:levels=4:slices=2:time=1d",
+    "sonos:time=2.5d:mapping=two-sided",
+    "sonos:time=5d:read_noise=true",
+    "sonos:devices=4:v_read=0.05",
+    "state-independent:mapping=offset:time=1h",
+    "stored(crossbar:g_max=16|sonos-drift:time=1d|sonos-read)",
 ]
 EACH = pytest.mark.parametrize("text", MEMBERS)
 ABSOLUTE = [text for text in MEMBERS if "absolute" in text]  # these scales know nothing of the weights

@@ -8,26 +8,45 @@ from .drop import Drop
 from .fixed import Fixed
 from .pcm import PCMDrift, PCMProgramming, PCMRead
 from .protocol import Fault, Raw, Split, nothing, rectified, replaced_by
+from .rram import MiloProgramming, WanProgramming
+from .sonos import SONOSDrift, SONOSProgramming, SONOSRead
+from .state_independent import ConstantDrift, ConstantProgramming, ConstantRead
 
 __all__ = [
     "FAULTS",
+    "ConstantDrift",
+    "ConstantProgramming",
+    "ConstantRead",
     "Drop",
     "Fault",
     "Fixed",
+    "MiloProgramming",
     "PCMDrift",
     "PCMProgramming",
     "PCMRead",
     "Raw",
+    "SONOSDrift",
+    "SONOSProgramming",
+    "SONOSRead",
     "Split",
+    "WanProgramming",
     "nothing",
     "rectified",
     "replaced_by",
 ]
 
 FAULTS: dict[str, Callable[..., Fault]] = {
+    "constant-drift": ConstantDrift,
+    "constant-programming": ConstantProgramming,
+    "constant-read": ConstantRead,
     "drop": Drop,
     "fixed": Fixed,
+    "milo-programming": MiloProgramming,
     "pcm-drift": PCMDrift,
     "pcm-programming": PCMProgramming,
     "pcm-read": PCMRead,
+    "sonos-drift": SONOSDrift,
+    "sonos-programming": SONOSProgramming,
+    "sonos-read": SONOSRead,
+    "wan-programming": WanProgramming,
 }
