@@ -81,6 +81,14 @@ MEMBERS = [EXAMPLES.get(name, name) for name in CATALOGUE] + [
     "stored(integers|dead:line=column|fixed(bit-flips):0.125)",
     "stored(floats:format=bfloat16|stuck:at=random)",
     "stored(floats:format=float16|stuck:at=max|dead|bit-flips:protected=6)",
+    "rram-milo:mapping=two-sided",
+    "rram-wan:g_max=39.2:fit=cubic",
+    "rram-wan:levels=4:slices=2:time=1d",
+    "sonos:mapping=two-sided:time=2.5d",
+    "sonos:time=5d:read_noise=true",
+    "sonos:devices=4:v_read=0.05",
+    "state-independent:mapping=offset:time=1h",
+    "stored(crossbar:g_max=16|sonos-drift:time=1d|sonos-read)",
 ]
 EACH = pytest.mark.parametrize("text", MEMBERS)
 ABSOLUTE = [text for text in MEMBERS if "absolute" in text]  # these scales know nothing of the weights

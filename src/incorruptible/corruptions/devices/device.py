@@ -20,20 +20,20 @@ __all__ = ["Device"]
 class Device(Composed, Crossbar):
     """A memory device with error measured on hardware. Strength 1 is the error as measured; 0 is none.
 
-    `time` is that since programming, with its unit ("1d") or in seconds; `compensation` as for `Stored`. A subclass names its range
-    in `valid` (uS), writes `faults`, and may narrow the times in `check_time`.
+    `time` is that since programming, with its unit ("1d") or in seconds; `compensation` as for `Stored`, and of no
+    effect where no step ages. A subclass names its range in `valid`, writes `faults`, and may narrow the times in `check_time`.
     """
 
     time: Seconds = field(default=Seconds(0), metadata={"parse": seconds})
     compensation: str = "none"
 
     name: ClassVar[str]
-    valid: ClassVar[tuple[float, float]]
     unit: ClassVar[str] = "multiple of the error as measured (1 = nominal)"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "time", seconds(self.time))
         super().__post_init__()
+        self.check_time()
         low, high = self.valid
         if self.lowest < low * (1 - 1e-9) or self.g_max > high * (1 + 1e-9):
             raise Mistake(
@@ -42,7 +42,6 @@ class Device(Composed, Crossbar):
             )
         if self.compensation not in COMPENSATIONS:
             raise unknown("compensation", self.compensation, COMPENSATIONS)
-        self.check_time()
 
     def __str__(self) -> str:
         return write(self.name, self)
@@ -51,6 +50,11 @@ class Device(Composed, Crossbar):
     def conditions(self) -> str:
         """How it is held, when it is read, and what corrects its drift: what a result must say."""
         return f"{self.held}; {self.time} after programming; drift compensation: {self.compensation}"
+
+    @property
+    @abstractmethod
+    def valid(self) -> tuple[float, float]:
+        """The conductances in uS over which it was measured."""
 
     @abstractmethod
     def faults(self) -> tuple[Fault, ...]:

@@ -23,8 +23,11 @@ class PCMJoshi(Device):
     g_min: float = 0.25
 
     name: ClassVar[str] = "pcm-joshi"
-    valid: ClassVar[tuple[float, float]] = (0.0, 25.0)
     fit: ClassVar[str] = "joshi"
+
+    @property
+    def valid(self) -> tuple[float, float]:
+        return 0.0, 25.0
 
     def faults(self) -> tuple[Fault, ...]:
         return PCMProgramming(self.fit), PCMDrift(self.time), PCMRead(self.time)

@@ -10,6 +10,9 @@ from .drop import Drop
 from .fixed import Fixed
 from .pcm import PCMDrift, PCMProgramming, PCMRead
 from .protocol import Fault, Raw, Split, needs, nothing, rectified, replaced_by
+from .rram import MiloProgramming, WanProgramming
+from .sonos import SONOSDrift, SONOSProgramming, SONOSRead
+from .state_independent import ConstantDrift, ConstantProgramming, ConstantRead
 from .struck import struck
 from .stuck import AT, Stuck
 
@@ -18,16 +21,24 @@ __all__ = [
     "FAULTS",
     "LINES",
     "BitFlips",
+    "ConstantDrift",
+    "ConstantProgramming",
+    "ConstantRead",
     "Dead",
     "Drop",
     "Fault",
     "Fixed",
+    "MiloProgramming",
     "PCMDrift",
     "PCMProgramming",
     "PCMRead",
     "Raw",
+    "SONOSDrift",
+    "SONOSProgramming",
+    "SONOSRead",
     "Split",
     "Stuck",
+    "WanProgramming",
     "needs",
     "nothing",
     "rectified",
@@ -38,10 +49,18 @@ __all__ = [
 FAULTS: dict[str, Callable[..., Fault]] = {
     "bit-flips": BitFlips,
     "dead": Dead,
+    "constant-drift": ConstantDrift,
+    "constant-programming": ConstantProgramming,
+    "constant-read": ConstantRead,
     "drop": Drop,
     "fixed": Fixed,
+    "milo-programming": MiloProgramming,
     "pcm-drift": PCMDrift,
     "pcm-programming": PCMProgramming,
     "pcm-read": PCMRead,
     "stuck": Stuck,
+    "sonos-drift": SONOSDrift,
+    "sonos-programming": SONOSProgramming,
+    "sonos-read": SONOSRead,
+    "wan-programming": WanProgramming,
 }

@@ -84,7 +84,7 @@ _EXAMPLES = {
 }
 
 
-def needs(cells: str, fault: Fault, storage: Storage) -> None:
+def needs(cells: str, fault: object, storage: Storage) -> None:
     """Raise `Mistake` unless the cells of `storage` are of that kind."""
     if storage.cells != cells:
         raise Mistake(
