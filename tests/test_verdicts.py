@@ -725,6 +725,12 @@ def test_withstands_takes_the_best_on_validation_and_lets_the_first_question_dec
     assert Withstands(("rwp *",), AGAINST)(arms, [0.1, 0.2]).word == "conditional"
     assert Withstands(("rwp *",), AGAINST[::-1])(arms, [0.1]).word == "contradicted"
     assert [row.at for row in Withstands(("rwp *",), AGAINST[:1])(arms, []).rows] == ["0"]
+    two = [*arms, *(replace(one, name=f"x: {one.name}") for one in arms)]
+    found = Withstands(("rwp *",), AGAINST, networks=("", "x: "))(two, [0.1])
+    assert [(row.question, row.left) for row in found.rows][2:] == [
+        ("x: no training", "x: rwp 0.1"),
+        ("x: SAM", "x: rwp 0.1"),
+    ]
     with pytest.raises(Lacking, match="no arm 'sgd' is finished"):
         Withstands(("rwp *",), AGAINST)(hardened, [0.1])
 
@@ -747,4 +753,5 @@ def test_each_rule_has_a_name_and_says_what_it_needs() -> None:
     assert Exponent().needs() == Grows().needs() == Preferred(500).needs() == []
     assert OverRegularised().needs() == SmallLarge(SMALL, LARGE).needs() == []
     assert Withstands(("rwp *",), AGAINST).needs() == ["rwp *", "sgd", "sam *"]
+    assert Withstands(("r",), (("t", "s"),), networks=("a: ", "b: ")).needs() == ["a: r", "a: s", "b: r", "b: s"]
     assert Changing(METHODS, RAMPS[:1]).needs() == ["sgd", "rwp, rising", "rwp, falling"]

@@ -76,9 +76,10 @@ def _groups(claims: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     found: dict[str, list[str]] = {}
     for claim in claims:
         fields = claim["fields"]
-        found.setdefault("hardened", fields["hardened"])
-        for title, *names in fields["against"]:
-            found.setdefault(title, names)
+        for network in fields["networks"]:
+            found.setdefault(f"{network}hardened", [network + name for name in fields["hardened"]])
+            for title, *names in fields["against"]:
+                found.setdefault(f"{network}{title}", [network + name for name in names])
     return list(found.items())
 
 

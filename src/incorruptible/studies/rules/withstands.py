@@ -17,35 +17,42 @@ class Withstands:
     """At each test strength above 0, or at 0 where there is no other: of the arms of `hardened`, the one that is best on validation
     under this very corruption, against the one of each of `against` (a title and names, in which * stands for anything) that is.
 
-    The first of `against` decides; the others are printed with words of their own. Differences are over crossed seeds and
-    examples, Holm over the strengths of one title; "equivalent" within `margin`. Each row notes the equivalent gaussian-filter-max
-    strength, averaged over the seeds of the hardened arm.
+    `networks` are beginnings of names, such as "conv: ", under each of which all of this is asked. The first of `against`
+    decides; the others are printed with words of their own. Differences are over crossed seeds and examples, Holm over the
+    strengths of one title under one network; "equivalent" within `margin`. Each row notes the gaussian-filter-max strength
+    whose error is as large, averaged over the seeds of the hardened arm.
     """
 
     hardened: tuple[str, ...]
     against: tuple[tuple[str, ...], ...]
+    networks: tuple[str, ...] = ("",)
     strengths: tuple[float, ...] = ()
     margin: float = MARGIN
 
     def needs(self) -> list[str]:
         """Names of arms without which nothing can be said."""
-        return [*self.hardened, *(name for _, *names in self.against for name in names)]
+        names = [*self.hardened, *(name for _, *names in self.against for name in names)]
+        return [network + name for network in self.networks for name in names]
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
-        ours = matching(arms, self.hardened)
-        at = self.strengths or tuple(tests) or (0.0,)
         rows: list[Row] = []
         deciding: list[str] = []
-        for place, (title, *names) in enumerate(self.against):
-            theirs = matching(arms, names)
-            pairs = [(s, best(ours, s), best(theirs, s)) for s in at]
-            gaps = [difference(left, right, s, self.margin) for s, left, right in pairs]
-            words = verdict(gaps)
-            for (s, left, right), gap, word in zip(pairs, gaps, words, strict=True):
-                note = f"best of {len(ours)} against best of {len(theirs)}"
-                if left.equivalent is not None:
-                    note += f"; as large as gaussian-filter-max {left.equivalent[:, left.index(s)].mean():.3g}"
-                rows.append(Row(title, f"{s:g}", left.name, right.name, gap, word, note, left.unit))
-            if place == 0:
-                deciding = list(words)
+        for network in self.networks:
+            ours = matching(arms, [network + name for name in self.hardened])
+            for title, *names in self.against:
+                theirs = matching(arms, [network + name for name in names])
+                own = self._rows(f"{network}{title}", ours, theirs, self.strengths or tuple(tests) or (0.0,))
+                deciding += [row.word for row in own] if title == self.against[0][0] else []
+                rows += own
         return Judgement(agree(deciding), tuple(rows))
+
+    def _rows(self, title: str, ours: Sequence[Arm], theirs: Sequence[Arm], strengths: Sequence[float]) -> list[Row]:
+        pairs = [(s, best(ours, s), best(theirs, s)) for s in strengths]
+        gaps = [difference(left, right, s, self.margin) for s, left, right in pairs]
+        rows = []
+        for (s, left, right), gap, word in zip(pairs, gaps, verdict(gaps), strict=True):
+            note = f"best of {len(ours)} against best of {len(theirs)}"
+            if left.equivalent is not None:
+                note += f"; as large as gaussian-filter-max {left.equivalent[:, left.index(s)].mean():.3g}"
+            rows.append(Row(title, f"{s:g}", left.name, right.name, gap, word, note, left.unit))
+        return rows
