@@ -111,7 +111,7 @@ def _draw(found: Sensitivity, path: Path) -> None:
     note = (
         f"{together.corruption}, strength {together.strengths[0]:g}; {together.draws} chips, {together.n_examples} examples "
         f"({together.purpose}), BatchNorm {together.batchnorm}; clean {found.clean:.4f}, all corrupted {found.joint.mean():.4f}; "
-        "bars: 95%, Student's, paired over chips, each by itself"
+        "whiskers: 95%, Student's, paired over chips, each by itself"
     )
     panels = {
         f"lost, corrupted alone: {together.name} ({together.unit})": lost,

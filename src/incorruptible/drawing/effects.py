@@ -35,6 +35,7 @@ def effects(names: Sequence[str], panels: Mapping[str, ArrayLike], text: str = "
             axis.errorbar(estimate, places, xerr=error, fmt="none", ecolor="#222222", elinewidth=1, capsize=2)
             axis.axvline(0, color=MUTED, linewidth=0.7)
             axis.set_xlabel(label)
+            axis.locator_params(axis="x", nbins=6)
             axis.grid(axis="y", visible=False)
         axes[0].set_yticks(places, labels=names)
         axes[0].set_ylim(len(names) - 0.4, -0.6)

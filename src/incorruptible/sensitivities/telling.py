@@ -10,9 +10,9 @@ from .results import Effect, Sensitivity
 __all__ = ["table"]
 
 _NUMBERS = ("weights", "share")
-_LOSS = ("loss", "95% interval", "p (Holm)", "loss/share")
-_GAIN = ("gain", "95% interval", "p (Holm)", "gain/share", "5%", "worst")
-_WIDTHS = {"95% interval": 18, "weights": 10, "share": 6, "p (Holm)": 8, "loss/share": 10, "gain/share": 10}
+_LOSS = ("loss", "95% interval", "p (Holm)", "per 1%")
+_GAIN = ("gain", "95% interval", "p (Holm)", "per 1%", "5%", "worst")
+_WIDTHS = {"95% interval": 18, "weights": 10, "share": 6, "p (Holm)": 8}
 
 
 def table(found: Sensitivity) -> str:
@@ -34,8 +34,9 @@ def table(found: Sensitivity) -> str:
             "",
             _line(f"{'kept digital, all else corrupted':<{width}}", (*_NUMBERS, *_GAIN)),
             *(_row(one, width, _GAIN) for one in gains),
-            "interval: Student's, of a mean paired over chips, on these examples, each row by itself; p (Holm): of no loss or gain,",
-            "over all rows of both tables; share: of these weights; 5%, worst: gain in the 5% quantile and the worst of these chips",
+            "interval: Student's, of a mean paired over chips, on these examples, each row by itself",
+            "p (Holm): of no loss or gain at all, over all rows of both tables; share and per 1%: of these weights",
+            "5%, worst: gain in the 5% quantile and in the worst of these chips",
         ]
     )
 
@@ -53,8 +54,7 @@ def _row(one: Effect, width: int, titles: Sequence[str]) -> str:
         "gain": f"{mean:.4f}",
         "95% interval": f"{interval.low:.4f} to {interval.high:.4f}",
         "p (Holm)": f"{one.adjusted:.3f}" if one.adjusted >= 0.001 else "<.001",
-        "loss/share": f"{one.rate:.4f}",
-        "gain/share": f"{one.rate:.4f}",
+        "per 1%": f"{one.rate / 100:.2g}",
         "5%": f"{one.tail:.4f}",
         "worst": f"{one.worst:.4f}",
     }
