@@ -290,7 +290,7 @@ def test_bars_with_intervals_are_their_numbers_in_order() -> None:
     assert [bar.get_width() for bar in one.patches[:2]] == [0.2, 0.0]
     assert [bar.get_width() for bar in other.patches] == [0.5] * 3
     (whiskers,) = one.collections
-    assert [tuple(ends[:, 0]) for ends in whiskers.get_segments()][:2] == [(0.1, pytest.approx(0.3)), (-0.1, 0.1)]
+    assert [tuple(ends[:, 0]) for ends in whiskers.get_segments()[:2]] == [(0.1, pytest.approx(0.3)), (-0.1, 0.1)]
     assert len({bar.get_facecolor() for bar in other.patches}) == 2
     assert other.patches[0].get_facecolor() == other.patches[1].get_facecolor()
     assert (one.get_xlabel(), other.get_xlabel()) == ("lost", "gained")
