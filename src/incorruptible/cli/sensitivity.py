@@ -67,6 +67,7 @@ def sensitivity(
     with progress("sensitivity") as tell, redirect_stdout(sys.stderr):
         found = map_of(
             model,
+            # a function of the user's own has no direction, and is refused in one line
             task.score,  # type: ignore[arg-type]
             data,
             sweep.corruption,
