@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from incorruptible.drawing import Bars, Chart, Heat, Line, Lines, draw, save
+from incorruptible.drawing import Bars, Chart, Heat, Line, Lines, draw, effects, save
 from incorruptible.drawing.charts import log_ticks
 from incorruptible.drawing.web import DARK, figure
 
@@ -278,6 +278,38 @@ def test_a_figure_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: py
     with pytest.raises(OSError, match="disk full"):
         save(drawn, target)
     assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
+
+
+def test_bars_with_intervals_are_their_numbers_in_order() -> None:
+    names = ["first", "second", "'a.*'"]
+    lost = [(0.1, 0.2, 0.3), (-0.1, 0.0, 0.1), (np.nan, np.nan, np.nan)]
+    drawn = effects(names, {"lost": lost, "gained": [(0.5, 0.5, 0.5)] * 3}, CAPTION, marked=1)
+    drawn.canvas.draw()
+    one, other = drawn.axes
+    assert [text.get_text() for text in one.get_yticklabels()] == names and one.yaxis_inverted()
+    assert [bar.get_width() for bar in one.patches[:2]] == [0.2, 0.0]
+    assert [bar.get_width() for bar in other.patches] == [0.5] * 3
+    (whiskers,) = one.collections
+    assert [tuple(ends[:, 0]) for ends in whiskers.get_segments()[:2]] == [(0.1, pytest.approx(0.3)), (-0.1, 0.1)]
+    assert len({bar.get_facecolor() for bar in other.patches}) == 2
+    assert other.patches[0].get_facecolor() == other.patches[1].get_facecolor()
+    assert (one.get_xlabel(), other.get_xlabel()) == ("lost", "gained")
+
+
+@pytest.mark.parametrize("rows", [1, 4, 54])
+def test_no_text_of_bars_with_intervals_lies_on_another(rows: int, tmp_path: Path) -> None:
+    names = [f"model.layers.{n}.attention.weight" for n in range(rows)]
+    values = [(0.001 * n, 0.0012 * n, 0.0014 * n) for n in range(rows)]
+    drawn = effects(names, {"lost, corrupted alone: accuracy (fraction)": values, "gained": values}, CAPTION)
+    drawn.canvas.draw()
+    boxes = list(texts(drawn))
+    assert len(boxes) > rows and drawn.get_figwidth() <= 7.2
+    for said, box in boxes:
+        assert box.x0 >= -1 and box.x1 <= drawn.bbox.x1 + 1 and box.y0 >= -1 and box.y1 <= drawn.bbox.y1 + 1, said
+    for (a, one), (b, other) in combinations(boxes, 2):
+        wide, high = min(one.x1, other.x1) - max(one.x0, other.x0), min(one.y1, other.y1) - max(one.y0, other.y0)
+        assert wide <= 1 or high <= 1, f"{a!r} lies on {b!r}"
+    assert save(drawn, tmp_path / "x")[0].read_bytes() == save(drawn, tmp_path / "y")[0].read_bytes()
 
 
 # On a page

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .recipes import Probe, Recipe
     from .runs import Run, open_run, train
     from .scores import Score, accuracy, cross_entropy
+    from .sensitivities import Sensitivity, sensitivity
     from .statistics import Difference, Interval
     from .streams import Draw, Noise
     from .strengths import (
@@ -95,6 +96,7 @@ _HOMES = {
     "Score": "scores",
     "Scores": "measuring",
     "Seen": "strengths",
+    "Sensitivity": "sensitivities",
     "Sharpness": "landscape",
     "Steps": "strengths",
     "Task": "tasks",
@@ -119,6 +121,7 @@ _HOMES = {
     "replaced": "arrays",
     "save_weights": "training",
     "select": "arrays",
+    "sensitivity": "sensitivities",
     "sharpness": "landscape",
     "tolerated": "landscape",
     "train": "runs",
@@ -165,6 +168,7 @@ __all__ = [
     "Score",
     "Scores",
     "Seen",
+    "Sensitivity",
     "Sharpness",
     "Steps",
     "Task",
@@ -190,6 +194,7 @@ __all__ = [
     "replaced",
     "save_weights",
     "select",
+    "sensitivity",
     "sharpness",
     "tolerated",
     "train",

@@ -18,6 +18,7 @@ from .measure import measure
 from .options import Debug
 from .report import figures, report
 from .results import compare, results
+from .sensitivity import sensitivity
 from .status import status
 from .study import study
 from .terminal import put, say
@@ -46,6 +47,7 @@ app.command()(train)
 app.command()(measure)
 app.command()(certify)
 app.command()(audit)
+app.command()(sensitivity)
 app.command()(landscape)
 app.command("list")(list_)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .charts import Bars, Chart, Heat, Line, Lines
+from .effects import effects
 from .paper import draw, save
 
-__all__ = ["Bars", "Chart", "Heat", "Line", "Lines", "draw", "save"]
+__all__ = ["Bars", "Chart", "Heat", "Line", "Lines", "draw", "effects", "save"]

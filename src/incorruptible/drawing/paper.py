@@ -11,14 +11,14 @@ import numpy as np
 from ..records import write_atomically
 from .charts import COLOURS, Bars, Chart, Heat, Line, Lines, grid, log_ticks, wrapped
 
-__all__ = ["draw", "save"]
+__all__ = ["MUTED", "STYLE", "caption", "draw", "page", "save"]
 
 MARKERS = "osD^vP*X"  # for whoever prints in grey
 DASHES: tuple[Any, ...] = ("-", ":", "-.", (0, (6, 1.5, 1, 1.5, 1, 1.5)))  # where colours come round again
 WIDE = 7.2  # inches: what an A4 or letter page leaves between its margins
 FEW = 6  # curves whose legend finds room inside the axes
 INK, MUTED = "#222222", "#5A5A5A"
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 8.5,
     "axes.titlesize": 9,
     "axes.labelsize": 8.5,
@@ -58,7 +58,7 @@ def draw(chart: Chart) -> Any:
     """`chart` as a matplotlib figure, at the size of a page."""
     from matplotlib import rc_context
 
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         match chart:
             case Lines():
                 return _lines(chart)
@@ -77,7 +77,7 @@ def save(figure: Any, path: Path, formats: Sequence[str] = ("png", "svg")) -> li
 
     drawn = draw(figure) if isinstance(figure, Chart) else figure
     written = []
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         for kind in formats:
             target = path.with_suffix(f".{kind}")
 
@@ -89,7 +89,7 @@ def save(figure: Any, path: Path, formats: Sequence[str] = ("png", "svg")) -> li
     return written
 
 
-def _page(count: int, columns: int, height: float, share_y: bool) -> tuple[Any, list[Any], int]:
+def page(count: int, columns: int, height: float, share_y: bool) -> tuple[Any, list[Any], int]:
     """A figure, the axes of its panels, and how many of them stand side by side."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -107,7 +107,8 @@ def _title(chart: Lines | Bars, panel: str) -> str:
     return f"test strength {panel}" if chart.selector else panel
 
 
-def _caption(figure: Any, text: str) -> None:
+def caption(figure: Any, text: str) -> None:
+    """Small print below everything."""
     if text:
         width = int(figure.get_figwidth() * 20)
         figure.supxlabel("\n".join(wrapped(text, width)), x=0.01, ha="left", fontsize=7, color=MUTED)
@@ -119,7 +120,7 @@ def _dash(number: int, dashed: bool) -> Any:
 
 def _lines(chart: Lines) -> Any:
     one = len(chart.panels) == 1
-    figure, axes, across = _page(len(chart.panels), chart.columns, 3.2 if one else 2.25, chart.share_y)
+    figure, axes, across = page(len(chart.panels), chart.columns, 3.2 if one else 2.25, chart.share_y)
     numbers = chart.numbers()
     shown: dict[str, Any] = {}
     for place, (axis, (title, curves)) in enumerate(zip(axes, chart.panels.items(), strict=True)):
@@ -136,7 +137,7 @@ def _lines(chart: Lines) -> Any:
             axis.set_xscale("log")
             axis.xaxis.set_major_formatter("{x:g}")
             _label_points(axis, curves)
-    _caption(figure, chart.caption)
+    caption(figure, chart.caption)
     _legend(figure, axes, list(shown.values()))
     return figure
 
@@ -179,7 +180,7 @@ def _heat(chart: Heat) -> Any:
 
     table = chart.table
     down, across = table.shape
-    figure, (axis,), _ = _page(1, 1, min(9.0, 1.0 + 0.24 * down), True)
+    figure, (axis,), _ = page(1, 1, min(9.0, 1.0 + 0.24 * down), True)
     figure.set_figwidth(min(WIDE, max(5.4, 2.2 + 0.55 * across)))
     colours = colormaps["cividis"].with_extremes(bad=(1, 1, 1, 0))
     image = axis.imshow(np.ma.masked_invalid(table), cmap=colours, aspect="auto")
@@ -200,7 +201,7 @@ def _heat(chart: Heat) -> Any:
     bar = figure.colorbar(image, ax=axis, shrink=min(1.0, 0.5 + 1.5 / down), aspect=25, pad=0.02)
     bar.set_label(chart.value)
     bar.outline.set_visible(False)
-    _caption(figure, chart.caption)
+    caption(figure, chart.caption)
     return figure
 
 
@@ -212,7 +213,7 @@ def _frame(column: int, row: int, **style: Any) -> Any:
 
 def _bars(chart: Bars) -> Any:
     key = max((len(panel) for panel in chart.panels.values()), default=0)
-    figure, axes, across = _page(len(chart.panels), 2, 2.0 + 0.16 * key, True)
+    figure, axes, across = page(len(chart.panels), 2, 2.0 + 0.16 * key, True)
     numbers = chart.numbers()
     for place, (axis, title) in enumerate(zip(axes, chart.panels, strict=True)):
         legend, bins = chart.legend(title), chart.bins(title)
@@ -236,5 +237,5 @@ def _bars(chart: Bars) -> Any:
             axis.set_ylabel(chart.y)
         axis.margins(y=0.15)
         axis.grid(axis="x", visible=False)
-    _caption(figure, chart.caption)
+    caption(figure, chart.caption)
     return figure
