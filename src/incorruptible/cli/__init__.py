@@ -10,6 +10,7 @@ import typer
 
 from ..errors import Mistake, Mistakes, disk_failed
 from .audit import audit
+from .bridge import bridge
 from .catalogue import list_
 from .certify import certify
 from .demo import demo
@@ -47,6 +48,7 @@ app.command()(measure)
 app.command()(certify)
 app.command()(audit)
 app.command()(landscape)
+app.add_typer(bridge, name="bridge")
 app.command("list")(list_)
 
 
