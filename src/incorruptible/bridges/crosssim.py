@@ -196,9 +196,12 @@ class CrossSim:
 
     def _drawn(self, matrix: np.ndarray[Any, Any], noise: Noise) -> np.ndarray[Any, Any]:
         (simulator,) = crosssim("")
-        with seeded(noise), refusing():
-            held = simulator.AnalogCore(matrix, self.params).get_matrix()
-        return np.ascontiguousarray(held, dtype=np.float32)
+        with refusing():
+            with seeded(noise):
+                core = simulator.AnalogCore(matrix, self.params, empty_matrix=True)
+            with seeded(noise):  # anew, for making a core draws as well; programming a layer of CrossSim's does not
+                core.set_matrix(matrix)
+        return np.ascontiguousarray(core.get_matrix(), dtype=np.float32)
 
 
 def _model(params: Any) -> str:
@@ -247,7 +250,8 @@ def refusing() -> Iterator[None]:
     except (ValueError, NotImplementedError) as problem:
         if isinstance(problem, Mistake):
             raise
-        raise Mistake(f"CrossSim refuses: {problem}") from problem
+        hint = " Here: r_min=, r_max= or --r-min, --r-max, in ohm." if "Rmin" in str(problem) else ""
+        raise Mistake(f"CrossSim refuses: {problem}{hint}") from problem
 
 
 def matrix_of(array: Array) -> Tensor:

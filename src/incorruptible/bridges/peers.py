@@ -22,7 +22,11 @@ LIGHTNING = "pip install --no-deps aihwkit-lightning==2.1.0 && pip install tqdm"
 
 def crosssim(*modules: str) -> list[Any]:
     """Modules of CrossSim, whose package calls itself `simulator`; a `Mistake` where it is not installed."""
-    return _imported("CrossSim", CROSSSIM, "simulator", modules)
+    found = _imported("CrossSim", CROSSSIM, "simulator", ("", *modules))
+    if not hasattr(found[0], "CrossSimParameters"):
+        where = getattr(found[0], "__file__", None) or "a folder of that name"
+        raise Mistake(f"the package 'simulator' that Python finds is not CrossSim, but {where}; CrossSim: {CROSSSIM}")
+    return found[1:]
 
 
 def lightning(*modules: str) -> list[Any]:

@@ -50,7 +50,11 @@ def crosssim(
     force: Force = False,
     debug: Debug = False,
 ) -> None:
-    """Simulate a network on chips of CrossSim, and measure the same chips natively, with the errors of weights alone."""
+    """Simulate a network on chips of CrossSim.
+
+    The same chips are measured natively, too, with the errors of weights alone: the difference is what converters and
+    wires do.
+    """
     check_output(out, (".json",), force)
     check_part(part)
     if examples is not None and examples < 1:
@@ -115,7 +119,7 @@ def aihwkit_lightning(
     force: Force = False,
     debug: Debug = False,
 ) -> None:
-    """Write a network with aihwkit-lightning's layers and our weights in them."""
+    """Write a network with aihwkit-lightning's layers."""
     import torch
 
     from ..bridges import noisy_configuration, to_aihwkit_lightning
