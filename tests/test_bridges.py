@@ -8,6 +8,7 @@ than 2e-3 for the whole file.
 from __future__ import annotations
 
 import copy
+import json
 import math
 import sys
 import types
@@ -491,12 +492,11 @@ def test_what_aihwkit_lightning_cannot_hold_is_one_line(model: nn.Module, words:
 # the command
 
 
+@pytest.mark.filterwarnings("ignore:You are using AIHWKIT-Lightning version <2:DeprecationWarning")  # its own enum does
 @pytest.mark.usefixtures("crosssim", "lightning")
 def test_the_commands_end_to_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import json
-
     (tmp_path / "own.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     type_ = typing(monkeypatch, capsys)
