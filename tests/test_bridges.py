@@ -384,7 +384,8 @@ def errors(corruption: Any, array: Array, strength: float = 1.0, seed: int = 0) 
 
 def theirs_as(ours: Device, device: str, time: str = "0s") -> CrossSim:
     lowest = ours.lowest or ours.g_max * 1e-7
-    return CrossSim(parameters(device, r_min=1e6 / ours.g_max, r_max=1e6 / lowest, time=time))
+    r_min = 1e6 / ours.g_max * (1 + 1e-9)  # 1e6 / (1e6 / 39.26) is more than 39.26
+    return CrossSim(parameters(device, r_min=r_min, r_max=1e6 / lowest, time=time))
 
 
 @pytest.mark.usefixtures("crosssim")
