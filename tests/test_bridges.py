@@ -41,6 +41,9 @@ from typing_commands import typing
 ALARM = 1e-5
 SAMPLES = 20_000  # cells for each weight
 TOLERANCE = 1e-5
+# of the largest weight: below it CrossSim's float32 decides. A SONOS cell that is off errs by some 1e-8, of which
+# A - A exp(-I / B) at I / B = 1e-6 loses several per cent
+ROUNDED = 1e-6
 LEVELS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, -0.5)
 
 OWN = """
@@ -350,12 +353,12 @@ def test_weights_that_are_named_stay_digital() -> None:
 
 # our devices and CrossSim's
 
-PAIRS = [  # ours, theirs, the time
+PAIRS = [  # ours, theirs, the time that CrossSim is told
     ("pcm-joshi", "PCMJoshi", "0s"),
     ("rram-milo", "RRAMMilo", "0s"),
-    ("rram-wan", "RRAMWan", "0s"),
+    ("rram-wan:g_max=39.26:fit=cubic", "RRAMWan", "0s"),  # CrossSim's only time, 1 s after programming
     ("sonos", "SONOS", "0s"),
-    ("sonos", "SONOS", "2d"),
+    ("sonos:time=2d", "SONOS", "2d"),
 ]
 
 
@@ -366,8 +369,8 @@ def levels() -> Array:
 
 def chances(one: NDArray[np.float64], two: NDArray[np.float64]) -> dict[str, float]:
     """How likely samples of one distribution lie as far apart: in mean and in variance (z-tests), in shape (Kolmogorov, Smirnov)."""
-    if one.std() == 0 and two.std() == 0:
-        return {"mean": float(one[0] == two[0])}
+    if max(np.abs(one).max(), np.abs(two).max()) < ROUNDED:
+        return {}
     parts = {}
     for name, of in (("mean", lambda x: x), ("variance", lambda x: (x - x.mean()) ** 2)):
         a, b = of(one), of(two)
@@ -389,16 +392,17 @@ def theirs_as(ours: Device, device: str, time: str = "0s") -> CrossSim:
 
 
 @pytest.mark.usefixtures("crosssim")
-@pytest.mark.parametrize(("name", "device", "time"), PAIRS)
-def test_our_device_errs_as_crosssims_does(name: str, device: str, time: str) -> None:
-    if name not in DEVICES:
-        pytest.skip(f"{name} is no device here")
-    ours = inc.parse(name if time == "0s" else f"{name}:time={time}")
+@pytest.mark.parametrize(("text", "device", "time"), PAIRS)
+def test_our_device_errs_as_crosssims_does(text: str, device: str, time: str) -> None:
+    if text.split(":")[0] not in DEVICES:
+        pytest.skip(f"{text} is no device here")
+    ours = inc.parse(text)
     assert isinstance(ours, Device)
     array = levels()
     mine, other = errors(ours, array), errors(theirs_as(ours, device, time), array, seed=1)
     worst = {level: chances(a, b) for level, a, b in zip(LEVELS, mine, other, strict=True)}
     assert min(chance for each in worst.values() for chance in each.values()) > ALARM, worst
+    assert [len(each) for each in worst.values()][1:] == [3] * 6  # only a cell that is off may be too small to tell
     assert other.std(1).max() > 1e-3
 
 
