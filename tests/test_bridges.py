@@ -60,7 +60,12 @@ def model():
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
 
 
+class Net(nn.Sequential):
+    pass
+
+
 task = Task(model, test=(x, y), train=(x, y))
+named = Task(lambda: Net(nn.Linear(6, 2)), test=(x, y))
 """
 
 
@@ -298,6 +303,18 @@ def test_wires_cost_the_more_the_more_they_resist() -> None:
 
 
 @pytest.mark.usefixtures("crosssim")
+def test_the_noise_of_reading_is_a_chips_own_and_comes_again() -> None:
+    torch.manual_seed(0)
+    model, data = nn.Sequential(nn.Flatten(), nn.Linear(128, 5)), images(8)
+    still, reading = parameters("SONOS"), parameters("SONOS")
+    reading.xbar.device.read_noise.enable, reading.xbar.device.read_noise.model = True, "SONOS"
+    one, two, quiet = (
+        evaluate(model, inc.cross_entropy, data, params, draws=2, seed=0).values for params in (reading, reading, still)
+    )
+    assert np.array_equal(one, two) and np.abs(one - quiet).min() > TOLERANCE
+
+
+@pytest.mark.usefixtures("crosssim")
 def test_a_layer_in_two_places_is_one_chip_and_a_tied_weight_too() -> None:
     torch.manual_seed(0)
     shared = nn.Linear(6, 6)
@@ -328,6 +345,7 @@ def test_a_layer_in_two_places_is_one_chip_and_a_tied_weight_too() -> None:
         ),
         (lambda: found(network(), adc_bits=8), "give calibration=batches"),
         (lambda: found(network(), draws=0), "draws=0"),
+        (lambda: evaluate(network(), inc.accuracy, iter([]), None, draws=1, seed=0), "iterated only once"),
         (lambda: found(nn.Sequential(nn.ConvTranspose2d(2, 3, 2))), r"no layer for 0.weight \(ConvTranspose2d\)"),
         (lambda: found(nn.Sequential(nn.Conv2d(2, 3, 2, dilation=2))), "CrossSim refuses"),
         (lambda: found(nn.Sequential(nn.BatchNorm2d(2))), "no layer that CrossSim knows"),
@@ -531,3 +549,5 @@ def test_the_commands_end_to_end(
     x = torch.randn(3, 6)
     assert made(x).shape == (3, 2) and made[0].rpu_config.modifier.std_dev == 0.1
     assert type_("bridge", "aihwkit-lightning", "own.py:task", "--out", "m.pt").code == 2
+    said = type_("bridge", "aihwkit-lightning", "own.py:named", "--out", "n.pt")
+    assert said.code == 2 and "Net lives in the task's file" in said.err and not (tmp_path / "n.pt").exists()

@@ -6,7 +6,8 @@ The peers are imported where they are used, and a `Mistake` says what to install
 from __future__ import annotations
 
 from .aihwkit_lightning import noisy_configuration, to_aihwkit_lightning
-from .crosssim import CrossSim, parameters, programmed
+from .circuits import parameters, programmed
+from .crosssim import CrossSim
 from .simulated import evaluate
 
 __all__ = ["CrossSim", "evaluate", "noisy_configuration", "parameters", "programmed", "to_aihwkit_lightning"]

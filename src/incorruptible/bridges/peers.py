@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from contextlib import redirect_stdout
-from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -70,7 +69,7 @@ def layers(model: nn.Module, kinds: Iterable[type[nn.Module]], peer: str, withou
                 continue
             if type(module) in kinds and own == "weight":
                 found.append(Layer(name, module, array))
-            elif not any(fnmatchcase(f"{name}.{own}", pattern) for pattern in without):
+            else:
                 foreign.append((f"{name}.{own}".lstrip("."), type(module).__name__))
     if foreign:
         names = ", ".join(f"{name} ({kind})" for name, kind in foreign[:4]) + (", ..." if len(foreign) > 4 else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,8 @@ from ..measuring import Scores
 from ..measuring.reading import ScoreFunction, scored
 from ..scores import moved, predict
 from ..streams import Draw
-from .crosssim import CrossSim, described, programmed, refusing, seeded
+from .circuits import described, programmed
+from .crosssim import CrossSim, refusing, seeded
 from .peers import Layer, crosssim, layers, put
 
 __all__ = ["KINDS", "converted", "evaluate"]
@@ -52,6 +53,11 @@ def evaluate(
     """
     if draws < 1:
         raise Mistake(f"draws={draws}: at least 1.")
+    for name, what in (("data", data), ("calibration", calibration)):
+        if isinstance(what, Iterator):
+            raise Mistake(
+                f"{name} is a {type(what).__name__}, which can be iterated only once; give a list or a DataLoader."
+            )
     data = batches(data, 1024)
     calibration = None if calibration is None else batches(calibration, 1024)
     weights = CrossSim(programmed(params))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from pickle import PicklingError
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ from ..errors import Mistake
 from .giving import check_output, give
 from .options import Debug, Force, Json, Protect, Seed, Weights
 from .targets import check_part, target_of
-from .terminal import progress, put, put_json
+from .terminal import progress, put, put_json, say
 
 if TYPE_CHECKING:
     from ..measuring import Scores
@@ -39,7 +40,7 @@ def crosssim(
     wire: Annotated[float, typer.Option("--wire", help="Ohm between two cells of a row and of a column.")] = 0.0,
     draws: Annotated[int, typer.Option("--draws", help="Chips.", min=1)] = 10,
     examples: Annotated[
-        int | None, typer.Option("--examples", help="The first so many only: CrossSim is slow.")
+        int | None, typer.Option("--examples", help="The first so many only: CrossSim is slow.", min=1)
     ] = None,
     part: Annotated[str, typer.Option("--part", help="Data: test, validation or train.")] = "test",
     protect: Protect = None,
@@ -57,9 +58,8 @@ def crosssim(
     """
     check_output(out, (".json",), force)
     check_part(part)
-    if examples is not None and examples < 1:
-        raise Mistake(f"--examples {examples}: at least 1.")
-    from ..bridges import CrossSim, evaluate, parameters, programmed
+    from ..bridges import parameters
+    from ..tasks import batches
 
     params = parameters(
         device,
@@ -72,28 +72,13 @@ def crosssim(
         dac_bits=dac_bits,
         wire=wire,
     )
-    from ..arrays import select
-    from ..measuring import measure
-    from ..tasks import batches
-
     with redirect_stdout(sys.stderr):  # what the user's own code, and CrossSim, print is no data
         task, model = target_of(target, weights, seed)
         data = _first(batches(task.part(part), batch), examples)
         calibration = batches(task.part("train"), batch) if adc_bits or dac_bits else None
         common: dict[str, Any] = {"draws": draws, "seed": seed, "purpose": part}
-        with progress("bridge crosssim") as tell:
-            simulated = evaluate(
-                model,
-                task.score,
-                data,
-                params,
-                without=protect or (),
-                calibration=calibration,
-                progress=lambda done, total: tell(done, total, "chips"),
-                **common,
-            )
-        arrays = select(model, without=protect or ())
-        native = measure(model, task.score, data, CrossSim(programmed(params)), [0, 1], arrays=arrays, **common)
+        simulated, native = _both(model, task.score, data, params, protect or [], calibration, common)
+    _say_whose_weights(target, weights)
     apart = _difference(simulated.values[0] - native.values[1])
     plain = {
         "target": target,
@@ -103,6 +88,29 @@ def crosssim(
         "difference": apart,
     }
     give(plain, _told(simulated, native, apart), out, json_)
+
+
+def _both(
+    model: Any, score: Any, data: Any, params: Any, protect: list[str], calibration: Any, common: dict[str, Any]
+) -> tuple[Scores, Scores]:
+    """The full simulation at strength 1, and the errors of weights alone at 0 and 1, on the same chips."""
+    from ..arrays import select
+    from ..bridges import CrossSim, evaluate, programmed
+    from ..measuring import measure
+
+    weights, arrays = CrossSim(programmed(params)), select(model, without=protect)
+    with progress("bridge crosssim") as tell:
+        simulated = evaluate(
+            model,
+            score,
+            data,
+            params,
+            without=protect,
+            calibration=calibration,
+            progress=lambda done, total: tell(done, total, "chips"),
+            **common,
+        )
+    return simulated, measure(model, score, data, weights, [0, 1], arrays=arrays, **common)
 
 
 @bridge.command("aihwkit-lightning")
@@ -134,12 +142,19 @@ def aihwkit_lightning(
         task, model = target_of(target, weights, seed)
         made = to_aihwkit_lightning(model, config, without=protect or ())
         far = _apart(model, made, task.test)
+        for module in made.modules():
+            if type(module).__module__.startswith("incorruptible_task_"):  # as a file of the user's is called here
+                raise Mistake(
+                    f"{type(module).__name__} lives in the task's file, where torch.load would not find it: name the task as "
+                    "package.module:NAME, or call incorruptible.bridges.to_aihwkit_lightning in a script of your own."
+                )
         try:
             write_atomically(out, lambda temporary: torch.save(made, temporary))
-        except (AttributeError, TypeError) as problem:  # pickle's words for what it cannot name
+        except (AttributeError, TypeError, PicklingError) as problem:  # pickle's words for what it cannot name
             raise Mistake(
                 f"{type(model).__name__} cannot be pickled ({problem}); call bridges.to_aihwkit_lightning."
             ) from problem
+    _say_whose_weights(target, weights)
     kinds = [type(module).__name__ for module in made.modules() if type(module).__name__.startswith("Analog")]
     plain = {"target": target, "out": str(out), "layers": kinds, "noise": noise, "largest_difference": far}
     if json_:
@@ -150,6 +165,13 @@ def aihwkit_lightning(
             f"batch of the test data, without noise: {far:.2g}\n"
             f'torch.load("{out}", weights_only=False) reads it where aihwkit_lightning is installed; it runs code: read only your own.'
         )
+
+
+def _say_whose_weights(target: str, weights: Path | None) -> None:
+    from ..tasks import is_user_task
+
+    if weights is None and is_user_task(target):
+        say("incorruptible: no --weights came; these are the weights that model() makes.")
 
 
 def _first(data: Any, count: int | None) -> Any:
