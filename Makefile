@@ -6,10 +6,10 @@ WITH_TOOLS = py="$$($(SETUP) --extras report,test,dev)"
 # Chromium for the tests of the report: taken as it is, or with BROWSER=install from Debian's packages.
 BROWSER ?=
 
-.PHONY: help setup demo test lint wheel clean
+.PHONY: help setup demo test test-peers lint wheel clean
 
 help:  ## these lines
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
 	@echo '  PYTHON=python3.12, VENV=PATH (or none) and TORCH=cuda choose where; ARGS="..." is handed on by demo and test'
 
 setup:  ## an environment for working on this package; prints its interpreter
@@ -22,6 +22,9 @@ demo:  ## train, measure and report on embedded digits
 test:  ## the tests; BROWSER=install brings Chromium first, without which those of the report are skipped
 	@$(if $(filter install,$(BROWSER)),sh scripts/browser.sh;) $(WITH_TOOLS) && OMP_NUM_THREADS=1 "$$py" -m pytest -n 2 --dist load $(ARGS)
 
+test-peers:  ## the tests of the bridges, with CrossSim and aihwkit-lightning, which come into .peers
+	@$(WITH_TOOLS) && sh scripts/peers.sh "$$py" $(ARGS)
+
 lint:  ## ruff's rules, its layout, strict types
 	@$(WITH_TOOLS) && "$$py" -m ruff check . && "$$py" -m ruff format --check . && "$$py" -m mypy
 
@@ -29,5 +32,5 @@ wheel:  ## dist/*.whl
 	@$(WITH_TOOLS) && "$$py" -m build --wheel --no-isolation --outdir dist .
 
 clean:  ## remove what was built, but neither .venv nor runs
-	@rm -rf dist build .mypy_cache .ruff_cache
+	@rm -rf dist build .peers .mypy_cache .ruff_cache
 	@find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

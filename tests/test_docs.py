@@ -67,6 +67,9 @@ def test_commands_name_verbs_and_options_that_exist(page: Path) -> None:
     for line in re.findall(r"(?:^|`)incorruptible ([^`\n#]+)", page.read_text(), re.M):
         verb, *words = shlex.split(line.replace("'", " "))
         assert verb in verbs, line
-        options = {option for parameter in verbs[verb].params for option in parameter.opts}
+        command = verbs[verb]
+        while hasattr(command, "commands") and words:
+            command = command.commands[words.pop(0)]
+        options = {option for parameter in command.params for option in parameter.opts}
         for word in words:
             assert not word.startswith("--") or word in options, (word, line)

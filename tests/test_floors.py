@@ -40,7 +40,7 @@ FLOORS: list[set[str]] = [
     },
     {"networks", "data", "corruptions", "points", "drawing", "mechanism", "pacbayes"},
     {"measuring", "landscape", "auditing", "objectives", "tasks", "pages"},
-    {"recipes", "catalogues", "sensitivities"},
+    {"recipes", "catalogues", "bridges", "sensitivities"},
     {"training", "certificates"},
     {"runs"},
     {"studies", "courses"},

@@ -10,6 +10,7 @@ import typer
 
 from ..errors import Mistake, Mistakes, disk_failed
 from .audit import audit
+from .bridge import bridge
 from .catalogue import list_
 from .certify import certify
 from .demo import demo
@@ -49,6 +50,7 @@ app.command()(certify)
 app.command()(audit)
 app.command()(sensitivity)
 app.command()(landscape)
+app.add_typer(bridge, name="bridge")
 app.command("list")(list_)
 
 

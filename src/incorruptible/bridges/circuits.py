@@ -1,0 +1,126 @@
+"""Parameters of CrossSim: which device, between which resistances, read by which converters, over which wires."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..durations import Seconds, seconds
+from ..errors import Mistake, unknown
+from .peers import crosssim
+
+__all__ = ["DEVICES", "described", "model_of", "parameters", "programmed"]
+
+
+class _Range(NamedTuple):
+    """Resistances in ohm between which a device of CrossSim is programmed here, unless one says otherwise."""
+
+    r_min: float
+    r_max: float
+    sized: bool = False  # whether the size of the error is the user's to say
+
+
+# inside what CrossSim's own checks allow; the plain devices have its default range
+DEVICES = {
+    "IdealDevice": _Range(1e3, 1e4),
+    "NormalIndependentDevice": _Range(1e3, 1e4, True),
+    "NormalProportionalDevice": _Range(1e3, 1e4, True),
+    "NormalInverseProportionalDevice": _Range(1e3, 1e4, True),
+    "UniformIndependentDevice": _Range(1e3, 1e4, True),
+    "UniformProportionalDevice": _Range(1e3, 1e4, True),
+    "UniformInverseProportionalDevice": _Range(1e3, 1e4, True),
+    "PCMJoshi": _Range(40e3, 4e6),  # 0.25 to 25 uS
+    "RRAMMilo": _Range(1e6 / 225, 20e3),  # 50 to 225 uS
+    "RRAMWan": _Range(25.5e3, 1e6),  # 1 to 39.2 uS
+    "SONOS": _Range(62.5e3, 62.5e10),  # up to 1600 nA at 0.1 V
+}
+_DRIFTING = "SONOS"
+_DAY = 86400.0
+
+
+def parameters(
+    device: str,
+    *,
+    r_min: float | None = None,
+    r_max: float | None = None,
+    magnitude: float | None = None,
+    time: Seconds | str | float = 0.0,
+    cell_bits: int = 0,
+    adc_bits: int = 0,
+    dac_bits: int = 0,
+    wire: float = 0.0,
+) -> Any:
+    """CrossSimParameters for a one-sided pair of that `device`, for all that CrossSim would leave ideal.
+
+    `r_min`, `r_max` in ohm; `magnitude` is the size of the error of a plain device (NormalIndependentDevice, ...), relative to
+    the largest conductance or the cell's own; `time` since programming (SONOS alone drifts in CrossSim); `cell_bits` levels
+    of conductance; bits of converters, 0 for ideal ones; `wire` in ohm, the resistance between two cells of a row and of a
+    column. Everything else of CrossSim is set on what comes back. Raises `Mistake` for what does not fit together.
+    """
+    if device not in DEVICES:
+        raise unknown("device of CrossSim", device, DEVICES)
+    (simulator,) = crosssim("")
+    usual, later = DEVICES[device], float(seconds(time)) / _DAY
+    if usual.sized != (magnitude is not None):
+        raise Mistake(
+            f"{device} {'needs' if usual.sized else 'has its own error, and takes no'} magnitude, the size of its error"
+            f"{': 0.02, for example' if usual.sized else ''}."
+        )
+    if later and device != _DRIFTING:
+        raise Mistake(
+            f"{device} does not drift in CrossSim: time={seconds(time)}; use {_DRIFTING}, or a device of ours."
+        )
+    if min(cell_bits, adc_bits, dac_bits, wire, magnitude or 0) < 0:
+        raise Mistake("bits, wire and magnitude are at least 0.")
+    if 1 in (adc_bits, dac_bits):
+        raise Mistake("a converter with a sign has at least 2 bits; 0 is an ideal one.")
+    made = simulator.CrossSimParameters()
+    cell = made.xbar.device
+    cell.Rmin = usual.r_min if r_min is None else r_min
+    cell.Rmax = usual.r_max if r_max is None else r_max
+    if not 0 < cell.Rmin < cell.Rmax:
+        raise Mistake(f"r_min={cell.Rmin:g} and r_max={cell.Rmax:g} ohm: 0 < r_min < r_max is needed.")
+    cell.cell_bits, cell.time = cell_bits, later
+    error = cell.drift_error if later else cell.programming_error
+    error.enable, error.model, error.magnitude = True, device, magnitude or 0
+    if adc_bits:
+        made.xbar.adc.mvm.model, made.xbar.adc.mvm.bits = "SignMagnitudeADC", adc_bits
+    if dac_bits:
+        made.xbar.dac.mvm.model, made.xbar.dac.mvm.bits = "SignMagnitudeDAC", dac_bits
+    if wire:
+        lines = made.xbar.array.parasitics
+        lines.enable, lines.Rp_row, lines.Rp_col = True, wire, wire
+    return made
+
+
+def programmed(params: Any) -> Any:
+    """`params` without what happens in a product: converters, wires, noise of reading, nonlinear cells."""
+    found = params.copy()
+    found.xbar.adc.mvm.bits = found.xbar.dac.mvm.bits = 0
+    found.xbar.array.parasitics.enable = False
+    found.xbar.array.Icol_max = 0
+    found.xbar.device.read_noise.enable = found.xbar.device.nonlinear_IV.enable = False
+    return found
+
+
+def model_of(params: Any) -> str:
+    """The name of the device model that errs."""
+    cell = params.xbar.device
+    for error in (cell.programming_error, cell.drift_error):
+        if error.enable:
+            return str(error.model)
+    return "IdealDevice"
+
+
+def described(params: Any) -> str:
+    """What a result must say of the parameters, as fields."""
+    cell, adc, dac, lines = params.xbar.device, params.xbar.adc.mvm, params.xbar.dac.mvm, params.xbar.array.parasitics
+    error = cell.programming_error if cell.programming_error.enable else cell.drift_error
+    parts = [f"device={model_of(params)}", f"r_min={cell.Rmin:g}", f"r_max={cell.Rmax:g}"]
+    parts += [f"magnitude={error.magnitude:g}"] if error.magnitude else []
+    parts += [f"time={seconds(cell.time * _DAY)}"] if cell.time else []
+    parts += [f"cell_bits={cell.cell_bits}"] if cell.cell_bits else []
+    parts += [f"adc_bits={adc.bits}"] if adc.bits else []
+    parts += [f"dac_bits={dac.bits}"] if dac.bits else []
+    parts += [f"wire={lines.Rp_row:g},{lines.Rp_col:g}"] if lines.enable else []
+    parts += ["read_noise=true"] if cell.read_noise.enable else []
+    return ":".join(parts)

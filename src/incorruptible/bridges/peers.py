@@ -1,0 +1,93 @@
+"""The peers, if they are installed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from contextlib import redirect_stdout
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from ..arrays import Array, survey, unwrapped
+from ..errors import Mistake
+
+__all__ = ["Layer", "crosssim", "layers", "lightning", "put"]
+
+CROSSSIM = "pip install --no-deps git+https://github.com/sandialabs/cross-sim@v3.2.0"
+LIGHTNING = "pip install --no-deps aihwkit-lightning==2.1.0 && pip install tqdm"
+
+
+def crosssim(*modules: str) -> list[Any]:
+    """Modules of CrossSim, whose package calls itself `simulator`; a `Mistake` where it is not installed."""
+    found = _imported("CrossSim", CROSSSIM, "simulator", ("", *modules))
+    if not hasattr(found[0], "CrossSimParameters"):
+        where = getattr(found[0], "__file__", None) or "a folder of that name"
+        raise Mistake(f"the package 'simulator' that Python finds is not CrossSim, but {where}; CrossSim: {CROSSSIM}")
+    return found[1:]
+
+
+def lightning(*modules: str) -> list[Any]:
+    """Modules of aihwkit-lightning; a `Mistake` where it is not installed."""
+    return _imported("aihwkit-lightning", LIGHTNING, "aihwkit_lightning", modules)
+
+
+def _imported(peer: str, line: str, package: str, modules: Iterable[str]) -> list[Any]:
+    try:
+        with redirect_stdout(sys.stderr):  # aihwkit-lightning prints what it could not find; stdout is for data
+            return [import_module(f"{package}.{module}".rstrip(".")) for module in modules]
+    except ImportError as problem:
+        raise Mistake(f"{peer} is not installed ({problem}): {line}") from problem
+
+
+class Layer(NamedTuple):
+    """A layer that a peer can stand for: its name, itself, and the array that its weights are."""
+
+    name: str
+    module: nn.Module
+    array: Array
+
+
+def layers(model: nn.Module, kinds: Iterable[type[nn.Module]], peer: str, without: Iterable[str] = ()) -> list[Layer]:
+    """The layers of `model` that live in hardware. A tied array has several, a layer in several places comes several times.
+
+    `kinds` are the classes that the peer knows: by their exact class, as peers look them up. Raises `Mistake` for weights
+    that would silently stay ideal, except those that `without` names, and for a model that has none.
+    """
+    model, without, kinds = unwrapped(model), tuple(without), tuple(kinds)
+    arrays = {id(one.parameter): one.array for one in survey(model, without=without) if one.array is not None}
+    found, foreign = [], []
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(
+            module, nn.Embedding | nn.EmbeddingBag
+        ):  # looked up, not multiplied, even where its weight is tied
+            continue
+        for own, parameter in module._parameters.items():
+            array = arrays.get(id(parameter))
+            if array is None:
+                continue
+            if type(module) in kinds and own == "weight":
+                found.append(Layer(name, module, array))
+            else:
+                foreign.append((f"{name}.{own}".lstrip("."), type(module).__name__))
+    if foreign:
+        names = ", ".join(f"{name} ({kind})" for name, kind in foreign[:4]) + (", ..." if len(foreign) > 4 else "")
+        raise Mistake(
+            f"{peer} has no layer for {names}, whose weights would stay ideal; to agree to that: "
+            f"without=({foreign[0][0]!r}, ...), or --protect {foreign[0][0]}."
+        )
+    if not found:
+        raise Mistake(
+            f"{type(model).__name__} has no layer that {peer} knows ({', '.join(k.__name__ for k in kinds)})."
+        )
+    return found
+
+
+def put(model: nn.Module, name: str, module: nn.Module) -> nn.Module:
+    """`module` in the place of that name; returns the model, which is `module` itself where the name is empty."""
+    if not name:
+        return module
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent), last, module)
+    return model

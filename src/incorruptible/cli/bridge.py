@@ -1,0 +1,236 @@
+"""`incorruptible bridge`: a network in another simulator."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from pickle import PicklingError
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import Mistake
+from .giving import check_output, give
+from .options import Debug, Force, Json, Protect, Seed, Weights
+from .targets import check_part, target_of
+from .terminal import progress, put, put_json, say
+
+if TYPE_CHECKING:
+    from ..measuring import Scores
+
+__all__ = ["bridge"]
+
+bridge = typer.Typer(help="Simulate a network in CrossSim, or hand it to aihwkit-lightning.", no_args_is_help=True)
+Target = Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")]
+
+
+@bridge.command("crosssim")
+def crosssim(
+    target: Target,
+    device: Annotated[str, typer.Option("--device", help="CrossSim's device: PCMJoshi, RRAMMilo, RRAMWan, SONOS, ...")],
+    weights: Weights = None,
+    magnitude: Annotated[float | None, typer.Option("--magnitude", help="Size of a plain device's error.")] = None,
+    r_min: Annotated[float | None, typer.Option("--r-min", help="Smallest resistance in ohm.")] = None,
+    r_max: Annotated[float | None, typer.Option("--r-max", help="Largest resistance in ohm.")] = None,
+    time: Annotated[str, typer.Option("--time", help="Since programming, for SONOS: 1d.")] = "0s",
+    cell_bits: Annotated[int, typer.Option("--cell-bits", help="Bits of a cell; 0: any conductance.", min=0)] = 0,
+    adc_bits: Annotated[int, typer.Option("--adc-bits", help="Bits of the ADCs; 0: ideal.", min=0)] = 0,
+    dac_bits: Annotated[int, typer.Option("--dac-bits", help="Bits of the DACs; 0: ideal.", min=0)] = 0,
+    wire: Annotated[float, typer.Option("--wire", help="Ohm between two cells of a row and of a column.")] = 0.0,
+    draws: Annotated[int, typer.Option("--draws", help="Chips.", min=1)] = 10,
+    examples: Annotated[
+        int | None, typer.Option("--examples", help="The first so many only: CrossSim is slow.", min=1)
+    ] = None,
+    part: Annotated[str, typer.Option("--part", help="Data: test, validation or train.")] = "test",
+    protect: Protect = None,
+    batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 256,
+    out: Annotated[Path | None, typer.Option("--out", help="Keep the result here (.json).")] = None,
+    seed: Seed = 0,
+    json_: Json = False,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Simulate a network on chips of CrossSim.
+
+    The same chips are measured natively, too, with the errors of weights alone: the difference is what converters and
+    wires do.
+    """
+    check_output(out, (".json",), force)
+    check_part(part)
+    from ..bridges import parameters
+    from ..tasks import batches
+
+    params = parameters(
+        device,
+        r_min=r_min,
+        r_max=r_max,
+        magnitude=magnitude,
+        time=time,
+        cell_bits=cell_bits,
+        adc_bits=adc_bits,
+        dac_bits=dac_bits,
+        wire=wire,
+    )
+    with redirect_stdout(sys.stderr):  # what the user's own code, and CrossSim, print is no data
+        task, model = target_of(target, weights, seed)
+        data = _first(batches(task.part(part), batch), examples)
+        calibration = batches(task.part("train"), batch) if adc_bits or dac_bits else None
+        common: dict[str, Any] = {"draws": draws, "seed": seed, "purpose": part}
+        simulated, native = _both(model, task.score, data, params, protect or [], calibration, common)
+    _say_whose_weights(target, weights)
+    apart = _difference(simulated.values[0] - native.values[1])
+    plain = {
+        "target": target,
+        "part": part,
+        "simulated": simulated.plain(),
+        "weights_alone": native.plain(),
+        "difference": apart,
+    }
+    give(plain, _told(simulated, native, apart), out, json_)
+
+
+def _both(
+    model: Any, score: Any, data: Any, params: Any, protect: list[str], calibration: Any, common: dict[str, Any]
+) -> tuple[Scores, Scores]:
+    """The full simulation at strength 1, and the errors of weights alone at 0 and 1, on the same chips."""
+    from ..arrays import select
+    from ..bridges import CrossSim, evaluate, programmed
+    from ..measuring import measure
+
+    weights, arrays = CrossSim(programmed(params)), select(model, without=protect)
+    with progress("bridge crosssim") as tell:
+        simulated = evaluate(
+            model,
+            score,
+            data,
+            params,
+            without=protect,
+            calibration=calibration,
+            progress=lambda done, total: tell(done, total, "chips"),
+            **common,
+        )
+    return simulated, measure(model, score, data, weights, [0, 1], arrays=arrays, **common)
+
+
+@bridge.command("aihwkit-lightning")
+def aihwkit_lightning(
+    target: Target,
+    out: Annotated[Path, typer.Option("--out", help="Where the whole network goes, by torch.save (.pt).")],
+    weights: Weights = None,
+    noise: Annotated[
+        float, typer.Option("--noise", help="AddNormalPerChannel in training mode: our gaussian-filter-max.")
+    ] = 0.0,
+    protect: Protect = None,
+    seed: Seed = 0,
+    json_: Json = False,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Write a network with aihwkit-lightning's layers."""
+    import torch
+
+    from ..bridges import noisy_configuration, to_aihwkit_lightning
+    from ..records import write_atomically
+
+    if out.suffix != ".pt" or out.is_dir():
+        raise Mistake(f"{out}: a file that ends in .pt is needed.")
+    if out.exists() and not force:
+        raise Mistake(f"{out} is there already; --force overwrites it.")
+    config = noisy_configuration(noise)
+    with redirect_stdout(sys.stderr):
+        task, model = target_of(target, weights, seed)
+        made = to_aihwkit_lightning(model, config, without=protect or ())
+        far = _apart(model, made, task.test)
+        for module in made.modules():
+            if type(module).__module__.startswith("incorruptible_task_"):  # as a file of the user's is called here
+                raise Mistake(
+                    f"{type(module).__name__} lives in the task's file, where torch.load would not find it: name the task as "
+                    "package.module:NAME, or call incorruptible.bridges.to_aihwkit_lightning in a script of your own."
+                )
+        try:
+            write_atomically(out, lambda temporary: torch.save(made, temporary))
+        except (AttributeError, TypeError, PicklingError) as problem:  # pickle's words for what it cannot name
+            raise Mistake(
+                f"{type(model).__name__} cannot be pickled ({problem}); call bridges.to_aihwkit_lightning."
+            ) from problem
+    _say_whose_weights(target, weights)
+    kinds = [type(module).__name__ for module in made.modules() if type(module).__name__.startswith("Analog")]
+    plain = {"target": target, "out": str(out), "layers": kinds, "noise": noise, "largest_difference": far}
+    if json_:
+        put_json(plain)
+    else:
+        put(
+            f"{out}: {', '.join(f'{kinds.count(kind)} {kind}' for kind in dict.fromkeys(kinds))}; largest difference from ours on a "
+            f"batch of the test data, without noise: {far:.2g}\n"
+            f'torch.load("{out}", weights_only=False) reads it where aihwkit_lightning is installed; it runs code: read only your own.'
+        )
+
+
+def _say_whose_weights(target: str, weights: Path | None) -> None:
+    from ..tasks import is_user_task
+
+    if weights is None and is_user_task(target):
+        say("incorruptible: no --weights came; these are the weights that model() makes.")
+
+
+def _first(data: Any, count: int | None) -> Any:
+    """The batches of the first so many examples, in a list."""
+    if count is None:
+        return data
+    from ..measuring.reading import size_of
+
+    kept: list[Any] = []
+    for one in data:
+        size = size_of(one)
+        if not isinstance(one, list | tuple) or size is None:
+            raise Mistake("--examples needs batches that are lists of tensors.")
+        kept.append([member[: min(size, count)] for member in one])
+        count -= size
+        if count <= 0:
+            break
+    return kept
+
+
+def _difference(values: Any) -> dict[str, float]:
+    """Student's interval of the mean difference over chips."""
+    from ..statistics import t_interval
+
+    if len(values) < 2:
+        return {"mean": float(values.mean()), "low": float("nan"), "high": float("nan")}
+    low, mean, high = t_interval(values, 0.95)
+    return {"mean": mean, "low": low, "high": high}
+
+
+def _told(simulated: Scores, native: Scores, difference: dict[str, float]) -> str:
+    titles = ("", "chips", "mean", "sd", "worst")
+    lines = [
+        f"{simulated.name} ({simulated.unit}) under {simulated.corruption}; {simulated.n_examples} examples, seed {simulated.seed} "
+        f"({simulated.purpose}), BatchNorm {simulated.batchnorm}",
+        "  ".join(f"{title:>{width}}" for title, width in zip(titles, _WIDTHS, strict=True)),
+    ]
+    for name, scores, row in (("clean", native, 0), ("weights alone", native, 1), ("full simulation", simulated, 0)):
+        chips = 1 if name == "clean" else scores.draws
+        spread = f"{scores.spread()[row]:.4f}" if chips > 1 else "-"
+        cells = name, f"{chips}", f"{scores.mean()[row]:.4f}", spread, f"{scores.worst()[row]:.4f}"
+        lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)))
+    low, mean, high = difference["low"], difference["mean"], difference["high"]
+    interval = f", 95% interval {low:+.4f} to {high:+.4f} over chips (Student's)" if low == low else ""
+    lines.append(f"full simulation - weights alone, on the same chips: {mean:+.4f}{interval}")
+    return "\n".join(lines)
+
+
+_WIDTHS = (15, 6, 7, 7, 7)
+
+
+def _apart(model: Any, made: Any, data: Any) -> float:
+    """The largest difference between two networks' answers to the first batch, in eval mode."""
+    import torch
+
+    from ..batchnorm import evaluating
+    from ..scores import predict
+    from ..tasks import batches
+
+    batch = next(iter(batches(data, 64)))
+    with evaluating(model), evaluating(made), torch.inference_mode():
+        return float((predict(model, batch)[0] - predict(made, batch)[0]).abs().max())
