@@ -381,7 +381,7 @@ def test_a_vector_has_a_row_for_each_element_and_one_column() -> None:
 
 
 BAD = [
-    ("int-flips:0,2", "int-flips: strength 2: at most 1 (probability that a bit flips (bit error rate))."),
+    ("int-flips:0,2", "int-flips: strength 2: at most 1 (bit error rate, the probability that a bit flips)."),
     ("int-flips:0:bits=1", "int-flips: bits=1: a whole number from 2 to 16 is needed."),
     ("quantised:0:bits=17", "quantised: bits=17: a whole number from 2 to 16 is needed."),
     ("quantised:0:bits=4.5", "quantised: bits '4.5' is no whole number."),
