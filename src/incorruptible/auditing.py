@@ -66,7 +66,7 @@ class Audit:
             shape = "x".join(map(str, row.shape))
             lines.append(
                 f"{row.name:<{width}}  {row.module:<22}  {shape:<18}  {row.filters:>7}  "
-                f"{row.relative_to_max:>12.4f}  {row.relative_to_rms:>12.4f}"
+                f"{_short(row.relative_to_max):>12}  {_short(row.relative_to_rms):>12}"
             )
         if self.skipped:
             lines.append("not in an array:")
@@ -120,6 +120,11 @@ def audit(
             )
         )
     return Audit(tuple(rows), str(corruption), strength)
+
+
+def _short(size: float | None) -> str:
+    """Four places, or four digits where a float's flipped exponent makes errors of 1e36."""
+    return "-" if size is None else f"{size:.4f}" if size < 1e4 else f"{size:.4g}"
 
 
 def _rms(values: torch.Tensor) -> float:

@@ -33,7 +33,7 @@ class BitFlips:
 
     protected: int = 0
 
-    unit: ClassVar[str] = "probability that a bit flips (bit error rate)"
+    unit: ClassVar[str] = "bit error rate, the probability that a bit flips"
     source: ClassVar[str] = "low-voltage memories, Stutz et al., MLSys 2021 (arXiv 2006.13977)"
     ages: ClassVar[bool] = False
     rereads: ClassVar[bool] = False
