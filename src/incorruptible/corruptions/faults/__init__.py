@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .cmo import CMOProgramming, CMORead, CMORelaxation
 from .drop import Drop
 from .fixed import Fixed
+from .hermes import HermesDrift, HermesProgramming, HermesRead
 from .pcm import PCMDrift, PCMProgramming, PCMRead
 from .protocol import Fault, Raw, Split, nothing, rectified, replaced_by
 from .rram import MiloProgramming, WanProgramming
@@ -14,12 +16,18 @@ from .state_independent import ConstantDrift, ConstantProgramming, ConstantRead
 
 __all__ = [
     "FAULTS",
+    "CMOProgramming",
+    "CMORead",
+    "CMORelaxation",
     "ConstantDrift",
     "ConstantProgramming",
     "ConstantRead",
     "Drop",
     "Fault",
     "Fixed",
+    "HermesDrift",
+    "HermesProgramming",
+    "HermesRead",
     "MiloProgramming",
     "PCMDrift",
     "PCMProgramming",
@@ -36,11 +44,17 @@ __all__ = [
 ]
 
 FAULTS: dict[str, Callable[..., Fault]] = {
+    "cmo-programming": CMOProgramming,
+    "cmo-read": CMORead,
+    "cmo-relaxation": CMORelaxation,
     "constant-drift": ConstantDrift,
     "constant-programming": ConstantProgramming,
     "constant-read": ConstantRead,
     "drop": Drop,
     "fixed": Fixed,
+    "hermes-drift": HermesDrift,
+    "hermes-programming": HermesProgramming,
+    "hermes-read": HermesRead,
     "milo-programming": MiloProgramming,
     "pcm-drift": PCMDrift,
     "pcm-programming": PCMProgramming,
