@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .device import Device
-from .pcm import PCMJoshi, PCMNandakumar
-from .rram import RRAMMilo, RRAMWan
+from .pcm import PCMHermes, PCMJoshi, PCMNandakumar
+from .rram import RRAMCMO, RRAMMilo, RRAMWan
 from .sonos import SONOS
 from .state_independent import StateIndependent
 
-__all__ = ["DEVICES", "SONOS", "Device", "PCMJoshi", "PCMNandakumar", "RRAMMilo", "RRAMWan", "StateIndependent"]
+__all__ = [
+    "DEVICES",
+    "RRAMCMO",
+    "SONOS",
+    "Device",
+    "PCMHermes",
+    "PCMJoshi",
+    "PCMNandakumar",
+    "RRAMMilo",
+    "RRAMWan",
+    "StateIndependent",
+]
 
 DEVICES: dict[str, Callable[..., Device]] = {
+    "pcm-hermes": PCMHermes,
     "pcm-joshi": PCMJoshi,
     "pcm-nandakumar": PCMNandakumar,
+    "rram-cmo": RRAMCMO,
     "rram-milo": RRAMMilo,
     "rram-wan": RRAMWan,
     "sonos": SONOS,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..faults import Fault, PCMDrift, PCMProgramming, PCMRead
+from ..faults import Fault, HermesDrift, HermesProgramming, HermesRead, PCMDrift, PCMProgramming, PCMRead
+from ..faults.hermes import HERMES
 from .device import Device
 
-__all__ = ["PCMJoshi", "PCMNandakumar"]
+__all__ = ["PCMHermes", "PCMJoshi", "PCMNandakumar"]
 
 
 @dataclass(frozen=True)
@@ -41,3 +42,24 @@ class PCMNandakumar(PCMJoshi):
 
     name: ClassVar[str] = "pcm-nandakumar"
     fit: ClassVar[str] = "nandakumar"
+
+
+@dataclass(frozen=True)
+class PCMHermes(Device):
+    """The cells of IBM's HERMES chip, each a pair of devices that hold the same, or single ones (`pair` false, up to 10.35 uS).
+
+    Le Gallo et al., Nature Electronics 2023, doi 10.1038/s41928-023-01010-1, as fitted in aihwkit's HermesNoiseModel, with the
+    polynomials taken at the absolute conductance. A pair is one cell here, whose conductance is that of both.
+    """
+
+    g_max: float = 20.7
+    pair: bool = True
+
+    name: ClassVar[str] = "pcm-hermes"
+
+    @property
+    def valid(self) -> tuple[float, float]:
+        return 0.0, HERMES[self.pair].top
+
+    def faults(self) -> tuple[Fault, ...]:
+        return HermesProgramming(self.pair), HermesDrift(self.time, self.pair), HermesRead(self.time, self.pair)

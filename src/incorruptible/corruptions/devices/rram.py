@@ -7,11 +7,12 @@ from typing import ClassVar
 
 from ...durations import Seconds, seconds
 from ...errors import Mistake
-from ..faults import Fault, MiloProgramming, WanProgramming
+from ..faults import CMOProgramming, CMORead, CMORelaxation, Fault, MiloProgramming, WanProgramming
+from ..faults.cmo import CMO
 from ..faults.rram import TOP, wan
 from .device import Device
 
-__all__ = ["RRAMMilo", "RRAMWan"]
+__all__ = ["RRAMCMO", "RRAMMilo", "RRAMWan"]
 
 
 @dataclass(frozen=True)
@@ -63,3 +64,32 @@ class RRAMWan(Device):
 
     def faults(self) -> tuple[Fault, ...]:
         return (WanProgramming(self.fit, self.time),)
+
+
+@dataclass(frozen=True)
+class RRAMCMO(Device):
+    """Filamentary CMO/HfOx cells from 9 to 88.2 uS, one for each weight: programming, and from 1 s on relaxation and read noise.
+
+    Falcone et al., as fitted in aihwkit's ReRamCMONoiseModel; programming stops within `acceptance` % of the target, 0.2 or 2. What
+    is read is cut to the cells' range.
+    """
+
+    g_max: float = 88.2
+    g_min: float = 9.0
+    mapping: str = "offset"
+    acceptance: float = 2.0
+
+    name: ClassVar[str] = "rram-cmo"
+
+    @property
+    def valid(self) -> tuple[float, float]:
+        return 9.0, 88.2
+
+    def check_time(self) -> None:
+        if 0 < self.time < 1:
+            raise Mistake(f"{self.name}: {self.time} after programming was not measured: set time=0s, or 1s or more.")
+        if self.acceptance not in CMO:
+            raise Mistake(f"{self.name}: acceptance={self.acceptance:g}: 0.2 or 2 (percent) was measured.")
+
+    def faults(self) -> tuple[Fault, ...]:
+        return CMOProgramming(self.acceptance), CMORelaxation(self.time), CMORead(self.time)

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 from .bitflips import BitFlips
 from .dead import LINES, Dead
+from .cmo import CMOProgramming, CMORead, CMORelaxation
 from .drop import Drop
 from .fixed import Fixed
+from .hermes import HermesDrift, HermesProgramming, HermesRead
 from .pcm import PCMDrift, PCMProgramming, PCMRead
 from .protocol import Fault, Raw, Split, needs, nothing, rectified, replaced_by
 from .rram import MiloProgramming, WanProgramming
@@ -21,6 +23,9 @@ __all__ = [
     "FAULTS",
     "LINES",
     "BitFlips",
+    "CMOProgramming",
+    "CMORead",
+    "CMORelaxation",
     "ConstantDrift",
     "ConstantProgramming",
     "ConstantRead",
@@ -28,6 +33,9 @@ __all__ = [
     "Drop",
     "Fault",
     "Fixed",
+    "HermesDrift",
+    "HermesProgramming",
+    "HermesRead",
     "MiloProgramming",
     "PCMDrift",
     "PCMProgramming",
@@ -49,11 +57,17 @@ __all__ = [
 FAULTS: dict[str, Callable[..., Fault]] = {
     "bit-flips": BitFlips,
     "dead": Dead,
+    "cmo-programming": CMOProgramming,
+    "cmo-read": CMORead,
+    "cmo-relaxation": CMORelaxation,
     "constant-drift": ConstantDrift,
     "constant-programming": ConstantProgramming,
     "constant-read": ConstantRead,
     "drop": Drop,
     "fixed": Fixed,
+    "hermes-drift": HermesDrift,
+    "hermes-programming": HermesProgramming,
+    "hermes-read": HermesRead,
     "milo-programming": MiloProgramming,
     "pcm-drift": PCMDrift,
     "pcm-programming": PCMProgramming,

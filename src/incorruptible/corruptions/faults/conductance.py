@@ -115,6 +115,7 @@ class Drift(Step):
         return value * left
 
     def moments(self, before: Raw, held: Held, strength: float) -> Raw:
+        self.check(held)
         mu, sigma = (part.double() for part in self.nu(held))
         length = strength * math.log1p(self.time / self.t_0)
         return Raw(before.first * _decay(mu, sigma, length), before.second * _decay(mu, sigma, 2 * length))
@@ -168,6 +169,7 @@ class Read(Step):
         return value * (1 + strength * self.sigma(held) * noise.normal(value)).clamp_min(0)
 
     def moments(self, before: Raw, held: Held, strength: float) -> Raw:
+        self.check(held)
         sigma = strength * self.sigma(held).double()
         factor = rectified(torch.ones_like(sigma), sigma)
         return Raw(before.first * factor.first, before.second * factor.second)

@@ -155,7 +155,7 @@ class SONOSDrift(_Current):
     I is the programmed current, d_t a polynomial of the 10th degree, sigma_t = A_t - A_t exp(-I / B_t); their coefficients are
     linear between the days 0 to 5 after programming. z ~ N(0, 1) for each cell and for ever, apart from the error of
     programming: behind `sonos-programming` of strength 1 the spread is the measured sigma_t. That the two are independent was
-    not measured. By hand, 1600 nA after 5 d: I + d = 1559.1 nA, sigma = 34.56 nA.
+    not measured. By hand, 1600 nA after 5 d: I + d = 1559.3 nA, sigma_t = 34.56 nA.
     Source: Agrawal et al., IEDM 2022, Fig. 10(a) and (b), as fitted in CrossSim 3.2; measured below 1800 nA.
     """
 

@@ -54,7 +54,7 @@ class ConstantDrift(Drift):
 class ConstantRead(Read):
     """g + s (g / G_max) k z uS, cut at 0, with a new z ~ N(0, 1) for each cell in each read; k as for `Read`, t_read = 250 ns.
 
-    By hand, at 25 uS after an hour: k = sqrt(ln(3620 / 5e-7)) = 4.76, 0.190 of the conductance for G_max = 25 uS.
+    By hand, at 25 uS after an hour: k = sqrt(ln(3620 / 5e-7)) = 4.765, 0.191 of the conductance for G_max = 25 uS.
     Source: aihwkit's StateIndependentNoiseModel.
     """
 
