@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .device import Device
+from .measured import Measured, fits
 from .pcm import PCMJoshi, PCMNandakumar
 
-__all__ = ["DEVICES", "Device", "PCMJoshi", "PCMNandakumar"]
+__all__ = ["DEVICES", "Device", "Measured", "PCMJoshi", "PCMNandakumar", "fits"]
 
 DEVICES: dict[str, Callable[..., Device]] = {
+    "measured": Measured,
     "pcm-joshi": PCMJoshi,
     "pcm-nandakumar": PCMNandakumar,
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from .drop import Drop
 from .fixed import Fixed
+from .measured import MeasuredAgeing, MeasuredProgramming
 from .pcm import PCMDrift, PCMProgramming, PCMRead
 from .protocol import Fault, Raw, Split, nothing, rectified, replaced_by
 
@@ -14,6 +15,8 @@ __all__ = [
     "Drop",
     "Fault",
     "Fixed",
+    "MeasuredAgeing",
+    "MeasuredProgramming",
     "PCMDrift",
     "PCMProgramming",
     "PCMRead",
