@@ -234,6 +234,36 @@ def test_listing(type_: Type) -> None:
     assert list(json.loads(type_("list", "tasks", "--json").out)) == ["tasks"]
 
 
+def test_measuring_a_device_says_its_units_its_time_its_compensation_and_n(type_: Type) -> None:
+    words = ("measure", "own.py:task", "--weights", "w.safetensors", "--draws", "7", "--corruption")
+    said = type_(*words, "pcm-joshi:1:compensation=global", "--time", "1d")
+    first, second, *_ = said.out.splitlines()
+    assert (said.code, said.err) == (0, "")
+    assert "[multiple of the error as measured (1 = nominal)]; 7 chips, 60 examples" in first
+    assert second == "0.25 to 25 uS, one-sided pair, per layer; 1d after programming; drift compensation: global"
+    assert said.out == type_(*words, "pcm-joshi:1:time=1d:compensation=global").out
+
+
+def test_measuring_over_time_is_measuring_at_each_time(type_: Type) -> None:
+    words = ["measure", "own.py:task", "--weights", "w.safetensors", "--draws", "4", "--corruption"]
+    over = [*words, "pcm-joshi:0,1", "--time", "0s,1h,1y"]
+    found = json.loads(type_(*over, "--json").out)["times"]
+    assert [(one["time"], one["seconds"]) for one in found] == [("0s", 0), ("1h", 3600), ("1y", 31536000)]
+    for one in found:
+        alone = json.loads(type_(*words, f"pcm-joshi:0,1:time={one['time']}", "--json").out)
+        assert alone["values"] == one["values"] and alone["rows"] == one["rows"]
+    said = type_(*over, "--figure", "new/fig.png")
+    assert said.code == 0 and [line.split()[0] for line in said.out.splitlines()[3:-1]] == [
+        "0s",
+        "0s",
+        "1h",
+        "1h",
+        "1y",
+        "1y",
+    ]
+    assert "at times after programming" in said.out.splitlines()[1] and Path("new/fig.png").is_file()
+
+
 W = ["--weights", "w.safetensors"]
 MEASURE = ["measure", "own.py:task", *W, "--corruption"]
 TRAIN = ["train", "own.py:task", "--epochs", "1"]
@@ -247,6 +277,15 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "no number": ([*MEASURE, "lognormal:low"], ["'low' is no number"]),
     "two read strengths": ([*MEASURE, SWEEP, "--read-noise", SWEEP], ["--read-noise", "one strength"]),
     "reads without noise": ([*MEASURE, SWEEP, "--reads", "2"], ["reads=2"]),
+    "time without unit": ([*MEASURE, "pcm-joshi:1", "--time", "5"], ["time '5' has no unit"]),
+    "time twice": ([*MEASURE, "pcm-joshi:1", "--time", "60s,1min"], ["one comes twice"]),
+    "no time": ([*MEASURE, SWEEP, "--time", "1d"], ["has no time"]),
+    "times with precision": (
+        [*MEASURE, "pcm-joshi:1", "--time", "1s,1d", "--precision", "0.01"],
+        ["--precision stops at one time"],
+    ),
+    "outside the range": ([*MEASURE, "pcm-joshi:1:g_max=40"], ["0.25 to 40 uS is outside 0 to 25 uS", "set g_max"]),
+    "rate over 1": ([*MEASURE, "dropconnect:0.1,1.1"], ["strength 1.1: at most 1"]),
     "warm-up over 1": ([*TRAIN, "--strength", "warmup-hold:0.5:1.5"], ["warmup 1.5", "from 0 to 1"]),
     "share over 1": ([*TRAIN, "--objective", "mixed-rwp(gaussian-filter-max):share=1.5"], ["share 1.5"]),
     "negative schedule": ([*TRAIN, "--strength", "linear:0:-1"], ["-1", "not negative"]),

@@ -30,6 +30,7 @@ from incorruptible.studies.rules import (
     SmallLarge,
     Uncollapsed,
     Vanishing,
+    Withstands,
 )
 from incorruptible.studies.rules.vanishing import before_stall
 
@@ -702,6 +703,32 @@ def test_ahead_leaves_checkpoints_out_unless_they_are_asked_for() -> None:
     assert row.left == "x: auto @0.5"
 
 
+AGAINST = (("no training", "sgd"), ("SAM", "sam *"))
+
+
+def test_withstands_takes_the_best_on_validation_and_lets_the_first_question_decide() -> None:
+    """The hardened arm that is best on the test is not the one that validation chooses, and SAM does not decide."""
+    hardened = [
+        replace(rwp(0.1, 0.92), equivalent=np.full((SEEDS, len(STRENGTHS)), 0.07)),
+        rwp(0.2, 0.99, validation=0.5),
+    ]
+    arms = [*hardened, arm("sgd", "plain", 0, {0.1: 0.9, 0.2: 0.92}), arm("sam 1", "sam", 1, 0.95)]
+    found = Withstands(("rwp *",), AGAINST)(arms, [0.1])
+    assert found.word == "supported"
+    assert [(row.question, row.left, row.right, row.word) for row in found.rows] == [
+        ("no training", "rwp 0.1", "sgd", "supported"),
+        ("SAM", "rwp 0.1", "sam 1", "contradicted"),
+    ]
+    assert found.rows[0].note == "best of 2 against best of 1; as large as gaussian-filter-max 0.07"
+    assert found.rows[0].difference is not None
+    assert found.rows[0].difference.interval.estimate == pytest.approx(0.02)
+    assert Withstands(("rwp *",), AGAINST)(arms, [0.1, 0.2]).word == "conditional"
+    assert Withstands(("rwp *",), AGAINST[::-1])(arms, [0.1]).word == "contradicted"
+    assert [row.at for row in Withstands(("rwp *",), AGAINST[:1])(arms, []).rows] == ["0"]
+    with pytest.raises(Lacking, match="no arm 'sgd' is finished"):
+        Withstands(("rwp *",), AGAINST)(hardened, [0.1])
+
+
 def test_each_rule_has_a_name_and_says_what_it_needs() -> None:
     assert set(CATALOGUE.values()) == {
         Ahead,
@@ -715,7 +742,9 @@ def test_each_rule_has_a_name_and_says_what_it_needs() -> None:
         SmallLarge,
         Uncollapsed,
         Vanishing,
+        Withstands,
     }
     assert Exponent().needs() == Grows().needs() == Preferred(500).needs() == []
     assert OverRegularised().needs() == SmallLarge(SMALL, LARGE).needs() == []
+    assert Withstands(("rwp *",), AGAINST).needs() == ["rwp *", "sgd", "sam *"]
     assert Changing(METHODS, RAMPS[:1]).needs() == ["sgd", "rwp, rising", "rwp, falling"]

@@ -299,7 +299,8 @@ def measured(
     """Score and cross-entropy of `run`, at its end or at a checkpoint, under `plan`; measured once and kept in its folder.
 
     "score" and "loss" are [strength, draw]; "score by example" and "loss by example" are [strength, example], the means over
-    draws; with `bounded` also "bounded" and "bounded by example", of 1 - the softmax probability of the label. A torn or altered
+    draws; "equivalent" [strength] is the gaussian-filter-max strength that is as large on its weights; with `bounded` also
+    "bounded" and "bounded by example", of 1 - the softmax probability of the label. A torn or altered
     record, and one of other data, is measured again. What a stopped measurement had found, up to
     `CHECKPOINT_EVERY` seconds before, is kept; where `leave()` says so, it is saved and `Left` is raised.
     """
@@ -332,6 +333,7 @@ def measured(
     for what, scores in found.items():
         assert scores.examples is not None
         arrays |= {what: scores.values, f"{what} by example": scores.examples.mean(1)}
+        arrays["equivalent"] = np.array(scores.equivalent)
     records.write(note, {"plan": asdict(plan), "arrays": records.write_arrays(file, arrays)})
     kept.discard()
     return arrays

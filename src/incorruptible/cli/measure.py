@@ -17,7 +17,8 @@ from .terminal import progress, say
 
 if TYPE_CHECKING:
     from ..corruptions import Corruption
-    from ..measuring import Precise, Scores
+    from ..durations import Seconds
+    from ..measuring import OverTime, Precise, Scores
 
 __all__ = ["measure"]
 
@@ -35,6 +36,9 @@ def measure(
     ] = None,
     confidence: Annotated[
         float | None, typer.Option("--confidence", help="Of that interval [0.95].", metavar="FRACTION")
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option("--time", help="Since programming, with units: 1s,1h,1d,1y.", metavar="TIMES")
     ] = None,
     reads: Annotated[int, typer.Option("--reads", help="Reads of each chip.", min=1)] = 1,
     read_noise: Annotated[
@@ -65,9 +69,13 @@ def measure(
         raise Mistake("--confidence goes with --precision: the interval without it is at 0.95.")
     from ..arrays import select
     from ..corruptions import parse_sweep
+    from ..measuring import OverTime
     from ..tasks import batches, is_user_task
 
     sweep = parse_sweep(corruption)
+    times, each = _at_times(sweep.corruption, time)
+    if len(each) > 1 and precision is not None:
+        raise Mistake(f"--time {time}: --precision stops at one time; give one, or --draws.")
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
         task, model = target_of(target, weights, seed)
     model.to(device_of(device))
@@ -81,16 +89,19 @@ def measure(
         "batchnorm": batchnorm,
         "calibration": batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
     }
-    asked = model, task.score, data, sweep.corruption, sweep.strengths
+    level = 0.95 if confidence is None else confidence
+    found: list[Any] = []
     with progress("measure") as tell, redirect_stdout(sys.stderr):
-        common["progress"] = lambda done, total: tell(done, total, "chips")
-        found = _found(asked, draws, precision, 0.95 if confidence is None else confidence, common)
+        for place, one in enumerate(each):
+            common["progress"] = lambda done, total, p=place: tell(p * total + done, len(each) * total, "chips")
+            asked = model, task.score, data, one, sweep.strengths
+            found.append(_found(asked, draws, precision, level, common))
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
-    plain = {"target": target, "part": part, **found.plain()}
+    whole = found[0] if len(found) == 1 else OverTime(tuple(times), tuple(found))
     if figure is not None:
-        _draw(found, figure)
-    give(plain, str(found), out, json_)
+        _draw(whole, figure)
+    give({"target": target, "part": part, **whole.plain()}, str(whole), out, json_)
 
 
 def _found(
@@ -105,6 +116,19 @@ def _found(
     return measure_until(*asked, precision=precision, most=draws or 10_000, confidence=confidence, **common)
 
 
+def _at_times(corruption: Corruption, time: str | None) -> tuple[list[Seconds], list[Corruption]]:
+    """The times in --time and the corruption at each of them; itself, at no time, without."""
+    from ..corruptions import at_time
+    from ..durations import seconds
+
+    if time is None:
+        return [], [corruption]
+    times = [seconds(one) for one in time.split(",")]
+    if len(set(times)) < len(times):
+        raise Mistake(f"--time {time}: one comes twice.")
+    return times, [at_time(corruption, one) for one in times]
+
+
 def _read(read_noise: str | None) -> tuple[Corruption, float] | None:
     """What each read adds."""
     from ..corruptions import parse_sweep
@@ -117,9 +141,13 @@ def _read(read_noise: str | None) -> tuple[Corruption, float] | None:
     return each.corruption, each.strengths[0]
 
 
-def _draw(found: Scores | Precise, path: Path) -> None:
+def _draw(found: Scores | Precise | OverTime, path: Path) -> None:
     from ..drawing import Line, Lines, save
-    from ..measuring import Scores
+    from ..measuring import OverTime, Scores
+
+    if isinstance(found, OverTime):
+        _draw_over_time(found, path)
+        return
 
     rows, last = found.rows(), "worst" if isinstance(found, Scores) else "lowest"
     band = None
@@ -135,3 +163,19 @@ def _draw(found: Scores | Precise, path: Path) -> None:
     note = f"{chips}, {found.n_examples} examples, BatchNorm {found.batchnorm}; band: {level}, over chips"
     axes = f"{found.corruption}: {found.corruption_unit}", f"{found.name} ({found.unit})"
     save(Lines("", "", {"": curves}, *axes, note), path)
+
+
+def _draw_over_time(found: OverTime, path: Path) -> None:
+    from ..drawing import Line, Lines, save
+
+    last, curves = found.scores[-1], []
+    later = [place for place, time in enumerate(found.times) if time > 0]  # 0 s has no place on a logarithmic axis
+    for k, strength in enumerate(last.strengths):
+        rows = [found.scores[place].rows()[k] for place in later]
+        band = ([row["low"] for row in rows], [row["high"] for row in rows]) if last.draws > 1 else None
+        label = f"strength {strength:g}"
+        curves.append(Line([float(found.times[p]) for p in later], [row["mean"] for row in rows], label, band))
+    left = " (0 s is left out)" if len(later) < len(found.times) else ""
+    note = f"{last.conditions}; {last.draws} chips, {last.n_examples} examples; band: 95%, Student's, over chips{left}"
+    axes = "seconds after programming", f"{last.name} ({last.unit})"
+    save(Lines("", "", {"": curves}, *axes, note, log_x=True), path)

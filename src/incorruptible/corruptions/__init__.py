@@ -19,6 +19,7 @@ from .multiplicative import Multiplicative
 from .protocol import Corruption, Moments
 from .scales import SCALES
 from .stored import Composed, Stored, stages
+from .timed import at_time
 from .uniform import Uniform
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Stored",
     "Sweep",
     "Uniform",
+    "at_time",
     "equivalent",
     "parse",
     "parse_sweep",

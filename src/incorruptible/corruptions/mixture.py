@@ -50,6 +50,11 @@ class Mixture:
         return "a range in place of a level that is not known"
 
     @property
+    def conditions(self) -> str:
+        """What a result must say of the inner one."""
+        return str(getattr(self.of, "conditions", ""))
+
+    @property
     def rereads(self) -> bool:
         """Whether each read of a chip has noise of its own."""
         return bool(getattr(self.of, "rereads", False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -69,6 +69,16 @@ class Stored:
     @property
     def source(self) -> str:
         return "; ".join(dict.fromkeys(fault.source for fault in self.faults)) or "its storage"
+
+    @property
+    def conditions(self) -> str:
+        """How weights are held, when they are read, and what corrects their drift: what a result must say."""
+        parts = [str(getattr(self.storage, "held", self.storage))]
+        times = dict.fromkeys(str(fault.time) for fault in self.faults if hasattr(fault, "time"))
+        parts += [f"{' and '.join(times)} after programming"] if times else []
+        if times or self.compensation != "none":
+            parts.append(f"drift compensation: {self.compensation}")
+        return "; ".join(parts)
 
     @property
     def pinned(self) -> bool:
@@ -217,6 +227,11 @@ class Composed(ABC):
         return self.stored().unit
 
     @property
+    def conditions(self) -> str:
+        """How weights are held, when they are read, and what corrects their drift: what a result must say."""
+        return self.stored().conditions
+
+    @property
     def pinned(self) -> bool:
         """Whether something goes wrong at strength 0 too."""
         return self.stored().pinned
@@ -241,16 +256,15 @@ class Composed(ABC):
 def stages(text: str) -> tuple[Storage, tuple[Fault, ...]]:
     """What `storage|fault|fault` names."""
     storage, *faults = parted(text, "|")
-    return build("storage", storage, STORAGES), tuple(_faults(faults))
+    return build("storage", storage, STORAGES), tuple(map(_fault, faults))
 
 
-def _faults(texts: Iterable[str]) -> Iterator[Fault]:
-    for text in texts:
-        if split(text).values and split(text).name != "fixed":
-            raise Mistake(
-                f"{text!r}: a strength stands here; fixed({split(text).name}):{split(text).values[0]} pins a fault to it."
-            )
-        yield build("fault", text, FAULTS, lambda inner: build("fault", inner, FAULTS))
+def _fault(text: str) -> Fault:
+    if split(text).values and split(text).name != "fixed":
+        name, value = split(text).name, split(text).values[0]
+        raise Mistake(f"{text!r}: a strength stands here; fixed({name}):{value} pins a fault to it.")
+    found: Fault = build("fault", text, FAULTS, _fault)
+    return found
 
 
 def _read(branches: list[_Branch], c: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,8 +17,9 @@ from .chips import Chips
 from .reading import Examples, ScoreFunction, keeping, read_chip, refuse_iterators
 from .results import Scores
 from .sequential import Precise, measure_until
+from .times import OverTime
 
-__all__ = ["Chips", "Precise", "Scores", "measure", "measure_all", "measure_until"]
+__all__ = ["Chips", "OverTime", "Precise", "Scores", "measure", "measure_all", "measure_until"]
 
 Kept = MutableMapping[tuple[int, int, int], dict[str, Examples]]
 
@@ -107,6 +108,7 @@ def measure_all(
             batchnorm=chips.batchnorm,
             equivalent=equals,
             peaks=peaks,
+            conditions=str(getattr(chips.corruption, "conditions", "")),
             read=None if chips.read is None else f"{chips.read[0]}:{chips.read[1]:g}",
             reads=each if chips.reads > 1 else None,
             examples=examples.mean(2) if keep_examples else None,

@@ -56,9 +56,13 @@ class Chips:
                 "batchnorm='recalibrated' and calibration=batches go together: the inputs to compute the statistics from."
             )
 
+    def differ(self, strength: float) -> bool:
+        """Whether chips differ at that strength: at 0, without read noise and pinned faults, all are the same."""
+        return bool(strength or self.read or getattr(self.corruption, "pinned", False))
+
     def distinct(self, strength: float) -> int:
-        """How many chips differ at that strength: at 0, without read noise and pinned faults, all are the same."""
-        return self.draws if strength or self.read or getattr(self.corruption, "pinned", False) else 1
+        """How many different chips there are at that strength."""
+        return self.draws if self.differ(strength) else 1
 
     @property
     def total(self) -> int:

@@ -21,7 +21,8 @@ class Scores:
 
     `values` [strength, draw] is the mean score of each chip; `reads` [strength, draw, read] its single reads where there
     were several; `examples` [strength, draw, example], on request, the score of each example. `equivalent` [strength] is the
-    strength of gaussian-filter-max that is as large for these weights, and `peaks` the smallest and largest max|W_f|:
+    strength of gaussian-filter-max that is as large for these weights, `conditions` what a device's result must say (range, mapping,
+    time, compensation), and `peaks` the smallest and largest max|W_f|:
     under an absolute or sqrtmax scale a network gains by growing its weights, and these tell.
     """
 
@@ -38,6 +39,7 @@ class Scores:
     batchnorm: str
     equivalent: tuple[float, ...] = ()
     peaks: tuple[float, float] = (float("nan"), float("nan"))
+    conditions: str = ""
     read: str | None = None
     reads: NDArray[np.float64] | None = None
     examples: NDArray[np.float32] | None = None
@@ -120,6 +122,7 @@ class Scores:
         return {
             "corruption": self.corruption,
             "unit": self.corruption_unit,
+            "conditions": self.conditions,
             "score": self.name,
             "score_unit": self.unit,
             "higher_is_better": self.higher_is_better,
@@ -155,30 +158,20 @@ class Scores:
         }
 
     def header(self) -> str:
-        """What was measured, in one line."""
-        reads = f" x {self.reads.shape[2]} reads ({self.read})" if self.reads is not None else ""
+        """What was measured, in one line, and under which conditions, in another."""
+        reads = f" x {self.reads.shape[2]} reads ({self.read or 'its own noise'})" if self.reads is not None else ""
         direction = {True: "higher is better", False: "lower is better", None: "no direction: give a Score"}[
             self.higher_is_better
         ]
-        return (
+        first = (
             f"{self.name} ({self.unit}; {direction}) under {self.corruption} [{self.corruption_unit}]; {self.draws} chips{reads}, "
             f"{self.n_examples} examples, seed {self.seed} ({self.purpose}), BatchNorm {self.batchnorm}"
         )
+        return f"{first}\n{self.conditions}" if self.conditions else first
 
     def __str__(self) -> str:
         titles = ("strength", "filter-max", "mean", "95% interval", "sd", "5%", "median", "worst")
-        lines = [self.header(), "  ".join(f"{t:>{w}}" for t, w in zip(titles, _WIDTHS, strict=True))]
-        missing = "not finite" if self.draws > 1 else "needs 2 chips"
-        for row in self.rows():
-            cells = (
-                f"{row['strength']:g}",
-                f"{row['equivalent']:.4g}",
-                f"{row['mean']:.4f}",
-                _interval(row, missing),
-                f"{row['sd']:.4f}" if row["sd"] == row["sd"] else "-",
-                *(f"{row[key]:.4f}" if row[key] == row[key] else "-" for key in ("q05", "median", "worst")),
-            )
-            lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)))
+        lines = [self.header(), "  ".join(f"{t:>{w}}" for t, w in zip(titles, _WIDTHS, strict=True)), *self.lines()]
         lines.append(
             "interval: Student's, of the mean over chips, on these examples; 5%, median, worst: of these chips"
         )
@@ -189,6 +182,21 @@ class Scores:
         lines += self._level_lines()
         overall = self.overall()
         return "\n".join(lines if overall is None else [*lines, "", str(overall)])
+
+    def lines(self) -> list[str]:
+        """One line of the table for each strength."""
+        missing, lines = "not finite" if self.draws > 1 else "needs 2 chips", []
+        for row in self.rows():
+            cells = (
+                f"{row['strength']:g}",
+                f"{row['equivalent']:.4g}",
+                f"{row['mean']:.4f}",
+                _interval(row, missing),
+                f"{row['sd']:.4f}" if row["sd"] == row["sd"] else "-",
+                *(f"{row[key]:.4f}" if row[key] == row[key] else "-" for key in ("q05", "median", "worst")),
+            )
+            lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)))
+        return lines
 
     def _level_lines(self) -> list[str]:
         levels = self.levels()

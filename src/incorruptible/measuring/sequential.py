@@ -45,6 +45,7 @@ class Precise:
     precision: float
     confidence: float
     most: int
+    conditions: str = ""
 
     @property
     def reached(self) -> tuple[bool, ...]:
@@ -75,6 +76,7 @@ class Precise:
         return {
             "corruption": self.corruption,
             "unit": self.corruption_unit,
+            "conditions": self.conditions,
             "score": self.name,
             "score_unit": self.unit,
             "precision": self.precision,
@@ -95,6 +97,7 @@ class Precise:
             f"{self.name} ({self.unit}) under {self.corruption} [{self.corruption_unit}]; chips until the half-width is "
             f"{self.precision:g}, at most {self.most}; {self.n_examples} examples, seed {self.seed} ({self.purpose}), "
             f"BatchNorm {self.batchnorm}",
+            *([self.conditions] if self.conditions else []),
             "  ".join(f"{title:>{width}}" for title, width in zip(titles, _WIDTHS, strict=True)),
         ]
         for row in self.rows():
@@ -171,6 +174,7 @@ def measure_until(
         strengths=tuple(chips.strengths),
         corruption=str(corruption),
         corruption_unit=corruption.unit,
+        conditions=str(getattr(corruption, "conditions", "")),
         name=str(getattr(score, "name", None) or getattr(score, "__name__", "score")),
         unit=getattr(score, "unit", "mean over examples"),
         n_examples=found[0][2],
@@ -215,7 +219,7 @@ def _until(
         interval = betting.add(values[-1])
         if told is not None:
             told(len(values))
-        if not strength and chips.read is None:  # all chips are this one
+        if not chips.differ(strength):  # all chips are this one
             interval = Interval(values[0], values[0], values[0])
         if interval.half <= precision or len(values) == chips.draws:
             return np.array(values), interval, each.shape[1]

@@ -19,11 +19,13 @@ from .landscapes import landscapes
 from .making import making, recipe_text
 from .shortfalls import shortfalls
 from .theory import ABOUT, theory_charts
+from .withstanding import withstanding
 
 __all__ = ["check", "figures", "page", "report", "summarise"]
 
 SECTIONS = {
     "What noise does": ("accuracy", "crossover", "chips"),
+    "What networks withstand": ("withstanding",),
     "Which training strength to choose": ("map", "strength", "gap", "shortfall"),
     "What happens in training": ("curves", "gradient", "tolerated", "sharpness", "slices", "surface"),
     "What the theory says": ("theory",),
@@ -83,6 +85,7 @@ def _charts(folder: Folder, found: Sequence[Arm]) -> list[Chart]:
     return [
         *charts(folder, found),
         *shortfalls(folder, found),
+        *withstanding(folder, found),
         *landscapes(folder, found),
         *theory_charts(folder, found),
     ]

@@ -21,7 +21,7 @@ from ..errors import Mistake, Mistakes, unknown
 from ..grammar import written
 from ..recipes import Recipe
 from ..runs import Plan
-from .folder import at_checkpoint, named
+from .folder import at_checkpoint, matches, named
 from .places import places, spoken
 from .rules import CATALOGUE as RULES
 from .rules import Rule
@@ -69,12 +69,19 @@ class Selection:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement and the rule that decides it."""
+    """A statement and the rule that decides it; `on` are patterns of the corruptions that it is about, else the study's first."""
 
     name: str
     text: str
     rule: str
     decide: Rule
+    on: tuple[str, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """As a plan keeps it."""
+        fields = asdict(self.decide)  # type: ignore[call-overload]
+        found = {"name": self.name, "text": self.text, "rule": self.rule, "fields": fields}
+        return {**found, "on": list(self.on)} if self.on else found
 
 
 @dataclass(frozen=True)
@@ -118,10 +125,7 @@ class Study:
             ],
             "test": asdict(self.test),
             "selection": asdict(self.selection),
-            "claims": [
-                {"name": c.name, "text": c.text, "rule": c.rule, "fields": asdict(c.decide)}  # type: ignore[call-overload]
-                for c in self.claims
-            ],
+            "claims": [claim.plain() for claim in self.claims],
             "shown": list(self.shown),
         }
 
@@ -193,7 +197,7 @@ class _Reader:
             test = self._tested(test)
         designs = self._designs(epochs)
         names = list(self.names or ())
-        claims = self._claims(names)
+        claims = self._claims(names, [] if test is None else [_alone(sweep) for sweep in test.corruptions])
         self._strengths(claims, test)
         shown = tuple(str(one) for one in _list(data.get("shown", [])))
         for one in shown:
@@ -417,7 +421,7 @@ class _Reader:
                 return str(self.folder / task)
         return task
 
-    def _claims(self, names: Sequence[str]) -> tuple[Claim, ...]:
+    def _claims(self, names: Sequence[str], corruptions: Sequence[str]) -> tuple[Claim, ...]:
         found: dict[str, Claim] = {}
         entries = self.data.get("claims", [])
         if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
@@ -433,7 +437,11 @@ class _Reader:
                 if isinstance(rule, str):
                     self.fault((*path, "rule"), unknown("rule", rule, RULES))
                 continue
-            own = {key: value for key, value in entry.items() if key not in ("name", "text", "rule")}
+            own = {key: value for key, value in entry.items() if key not in ("name", "text", "rule", "on")}
+            on = tuple(str(one) for one in _list(entry.get("on", [])))
+            for one in on:
+                if corruptions and not any(matches(corruption, [one]) for corruption in corruptions):
+                    self.fault((*path, "on"), unknown("corruption among those that are tested", one, corruptions))
             listed = {
                 key: [value] if key in ("left", "right") and isinstance(value, str) else value
                 for key, value in own.items()
@@ -447,17 +455,19 @@ class _Reader:
             name = str(entry.get("name"))
             if name in found:
                 self.fault((*path, "name"), f"{name!r} is a claim already")
-            found[name] = Claim(name, " ".join(str(entry.get("text")).split()), rule, decide)
+            found[name] = Claim(name, " ".join(str(entry.get("text")).split()), rule, decide, on)
         return tuple(found.values())
 
     def _strengths(self, claims: Sequence[Claim], test: Test | None) -> None:
-        """Whether what claims are about is tested at all; they are about the first sweep."""
+        """Whether what claims are about is tested at all, in every sweep that they are about."""
         try:
-            tested = parse_sweep(test.corruptions[0]).strengths if test is not None else ()
-        except (Mistake, IndexError):
+            sweeps = [parse_sweep(one) for one in (test.corruptions if test is not None else ())]
+        except Mistake:
             return  # noted already
-        for place, entry in enumerate(self.data.get("claims", []) if tested else []):
+        for place, entry in enumerate(self.data.get("claims", []) if sweeps else []):
             claim = next((one for one in claims if one.name == entry.get("name")), None)
+            about = [one for one in sweeps if claim and matches(str(one.corruption), claim.on)] or sweeps[:1]
+            tested = tuple(s for s in about[0].strengths if all(s in one.strengths for one in about))
             for key in ("strengths", "small", "large") if claim is not None else ():
                 fit = [s for s in tested if s > 0 or key == "strengths"]
                 for one in getattr(claim and claim.decide, key, ()):
@@ -495,6 +505,14 @@ def _filled(value: Any, say: Mapping[str, Any]) -> Any:
         return written(float(found)) if isinstance(found, float) else str(found)
 
     return re.sub(r"\{([\w-]+)\}", one, value)
+
+
+def _alone(sweep: str) -> str:
+    """The corruption of a sweep, without its strengths; nothing where that cannot be read."""
+    try:
+        return str(parse_sweep(sweep).corruption)
+    except Mistake:
+        return ""
 
 
 def _list(value: Any) -> list[Any]:

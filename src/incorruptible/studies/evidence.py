@@ -47,6 +47,7 @@ class Arm:
     arm of their own, of role "checkpoint", named after the arm that they were taken from and the place.
     Where the study asks for bounds, `train_score` and `train_bounded` [S, K, m] are score and bounded loss on each training
     example, the first `seen` of which the starting weights depend on, and `displacement` [S] how far training moved the weights.
+    `equivalent` [S, K] is the gaussian-filter-max strength whose error is as large on the arm's weights.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Arm:
     sign: int = 1
     unit: str = "points"
     task: str = ""
+    equivalent: Array | None = None
 
     def accuracy(self, strength: float) -> Array:
         """[S] Test score at that test strength."""

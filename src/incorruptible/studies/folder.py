@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from typing import Any, Literal
 from .. import records
 from ..errors import Mistake
 
-__all__ = ["ENDS", "End", "Folder", "Job", "at_checkpoint", "find", "named"]
+__all__ = ["ENDS", "End", "Folder", "Job", "at_checkpoint", "find", "matches", "named"]
 
 End = Literal["finished", "diverged", "failed"]
 ENDS: tuple[End, ...] = ("finished", "diverged", "failed")
@@ -104,6 +105,11 @@ class Folder:
 def at_checkpoint(name: str, at: float | None) -> str:
     """The name of a checkpoint's arm or measure; of those at the end, `name` itself."""
     return name if at is None else f"{name} @{at:g}"
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns, in which * stands for anything, is the name's."""
+    return any(name == one or fnmatchcase(name, one) for one in patterns)
 
 
 def named(text: str) -> str:

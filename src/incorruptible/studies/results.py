@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -11,12 +12,12 @@ import numpy as np
 from .. import records
 from ..errors import Mistake, unknown
 from ..pacbayes.gaussian import Displacement
-from ..statistics import Difference, Interval, crossed, verdict
+from ..statistics import Difference, Interval, agree, crossed, verdict
 from ..strengths import parse as parse_strength
 from ..strengths import peak
 from . import ranges
 from .evidence import Arm, Judgement, Lacking, Row, Verdict, difference
-from .folder import ENDS, End, Folder, Job, at_checkpoint
+from .folder import ENDS, End, Folder, Job, at_checkpoint, matches
 from .ranges import Whole
 from .rules import CATALOGUE as RULES
 
@@ -136,6 +137,7 @@ def _arm(folder: Folder, design: dict[str, Any], jobs: Sequence[Job], noise: int
         sign=_sign(folder),
         unit="points" if folder.plan["score"]["unit"] == "fraction" else folder.plan["score"]["unit"],
         task=design["recipe"]["task"],
+        equivalent=stack(test, "equivalent") if all("equivalent" in one for one in test) else None,
     )
 
 
@@ -157,21 +159,35 @@ def missing(folder: Folder) -> dict[str, dict[str, int]]:
 
 
 def conclude(folder: Folder, found: Sequence[Arm]) -> list[Verdict]:
-    """The verdict of each claim, on whole arms under the study's first noise; "undecided", and why, where one is lacking."""
-    tests = [s for s in folder.plan["noises"][0]["strengths"] if s > 0]
+    """The verdict of each claim, on whole arms under the noises that it is about, which is the study's first unless it says so;
+    "undecided", and why, where an arm is lacking. `found` are the arms under the first."""
     lacking = missing(folder)
+    under = {0: found}
     verdicts = []
     for claim in folder.plan["definition"]["claims"]:
         rule = RULES[claim["rule"]](**{key: _tuples(value) for key, value in claim["fields"].items()})
-        try:
-            judged = rule(found, tests)
-        except (Lacking, Mistake) as problem:
-            judged = Judgement("undecided", (Row(claim["rule"], "-", "-", "-", None, "undecided", f"{problem}"),))
-        if lacking and judged.rows:
+        rows: list[Row] = []
+        words = []
+        for place, noise in enumerate(folder.plan["noises"]):
+            if not matches(noise["corruption"], claim.get("on", ())) and (place or claim.get("on")):
+                continue
+            if place not in under:
+                under[place] = arms(folder, place)
+            try:
+                judged = rule(under[place], [s for s in noise["strengths"] if s > 0])
+            except (Lacking, Mistake) as problem:
+                judged = Judgement("undecided", (Row(claim["rule"], "-", "-", "-", None, "undecided", f"{problem}"),))
+            words.append(judged.word)
+            rows += [_under(row, noise["corruption"]) if claim.get("on") else row for row in judged.rows]
+        if lacking and rows:
             note = "left out, for not all seeds are finished: " + ", ".join(lacking)
-            judged = Judgement(judged.word, (*judged.rows, Row(claim["rule"], "-", "-", "-", None, "", note)))
-        verdicts.append(Verdict(claim["name"], claim["text"], judged.word, judged.rows))
+            rows.append(Row(claim["rule"], "-", "-", "-", None, "", note))
+        verdicts.append(Verdict(claim["name"], claim["text"], agree(words), tuple(rows)))
     return verdicts
+
+
+def _under(row: Row, corruption: str) -> Row:
+    return replace(row, question=f"{row.question}, {corruption}")
 
 
 def compare(found: Sequence[Arm], left: str, right: str) -> list[tuple[Arm, Arm, float, Difference, str]]:

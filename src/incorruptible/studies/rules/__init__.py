@@ -17,6 +17,7 @@ from .shortfall import Shortfall
 from .small_large import SmallLarge
 from .uncollapsed import Uncollapsed
 from .vanishing import Vanishing
+from .withstands import Withstands
 
 __all__ = [
     "CATALOGUE",
@@ -32,6 +33,7 @@ __all__ = [
     "SmallLarge",
     "Uncollapsed",
     "Vanishing",
+    "Withstands",
 ]
 
 
@@ -59,4 +61,5 @@ CATALOGUE: dict[str, Any] = {
     "small-large": SmallLarge,
     "uncollapsed": Uncollapsed,
     "vanishing": Vanishing,
+    "withstands": Withstands,
 }

@@ -11,7 +11,7 @@ from ...statistics import agree, crossed, verdict
 from .. import ranges
 from ..evidence import MARGIN, Arm, Judgement, Lacking, Row, best
 
-__all__ = ["Ahead"]
+__all__ = ["Ahead", "matching"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Ahead:
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
         differences, pairs = [], []
-        sides = [_matching(arms, patterns) for patterns in (self.left, self.right)]
+        sides = [matching(arms, patterns) for patterns in (self.left, self.right)]
         if self.statistic == "area":
             return self._in_area(*sides)
         for s in self.strengths or (tests if tests else (0.0,)):
@@ -70,7 +70,8 @@ class Ahead:
         return Judgement(word, (row,))
 
 
-def _matching(arms: Sequence[Arm], patterns: Sequence[str]) -> list[Arm]:
+def matching(arms: Sequence[Arm], patterns: Sequence[str]) -> list[Arm]:
+    """The arms whose name one of the patterns matches. Raises `Lacking` where none does."""
     # checkpoints of a run are no arms of their own unless somebody asks for them
     found = [
         arm
