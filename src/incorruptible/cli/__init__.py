@@ -13,6 +13,7 @@ from .audit import audit
 from .catalogue import list_
 from .certify import certify
 from .demo import demo
+from .device import device
 from .landscape import landscape
 from .measure import measure
 from .options import Debug
@@ -46,6 +47,7 @@ app.command()(train)
 app.command()(measure)
 app.command()(certify)
 app.command()(audit)
+app.command()(device)
 app.command()(landscape)
 app.command("list")(list_)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..errors import Mistake
 from ..grammar import build, numbers, split, written
 from ..strengths import checked
-from .devices import DEVICES, Device
+from .devices import DEVICES, Device, Measured
 from .dropconnect import DropConnect
 from .equivalent import Equivalent, equivalent
 from .gaussian import Gaussian
@@ -34,6 +34,7 @@ __all__ = [
     "Equivalent",
     "Gaussian",
     "LogNormal",
+    "Measured",
     "Mixture",
     "Moments",
     "Multiplicative",
@@ -41,6 +42,7 @@ __all__ = [
     "Sweep",
     "Uniform",
     "at_time",
+    "checked_strengths",
     "equivalent",
     "parse",
     "parse_sweep",

@@ -83,15 +83,16 @@ def knots_of(target: ArrayLike) -> Floats:
     if counts.min() >= REPEATED:
         return found
     some = int(np.clip(counts.sum() // EACH, 3, 12))
-    return np.unique(np.quantile(target, np.linspace(0, 1, some)))
+    return np.unique(np.quantile(np.asarray(target, dtype=float), np.linspace(0, 1, some)))
 
 
 class Fit:
     """Mean and spread of the `cells` of one time, with their intervals.
 
-    measured = max(0, g + shift(g) + spread(g) z) with z ~ N(0, 1), by maximum likelihood, where shift and spread are linear between
-    knots (`knots_of`); a cell that reads 0 says no more than that it is at or below 0 (Tobin 1958, doi 10.2307/1907382). Squared residuals
-    are over 1 - leverage. Where targets repeat this is the mean and the standard deviation (n - 1) of the cells at each of them.
+    measured = max(0, g + shift(g) + spread(g) z) with z ~ N(0, 1), by maximum likelihood, where shift and spread are linear
+    between knots (`knots_of`); a cell that reads 0 says no more than that it is at or below 0 (Tobin 1958, doi 10.2307/1907382).
+    Squared residuals are over 1 - leverage. Where targets repeat, and no cell reads 0, this is the mean and the standard deviation
+    (n - 1) of the cells at each of them.
 
     Nothing smoother, for an interval speaks of the curve and not of its bias: polynomials of degrees chosen by cross-validation miss
     the truth of a PCM device at 7 to 20% of the targets where 5% is promised, and splines at targets do not.
@@ -131,8 +132,9 @@ class Fit:
     def bounds(self, at: ArrayLike, level: float = 0.95) -> Bounds:
         """Intervals at the targets `at` [n]: Student's for the shift, and chi-squared for the spread.
 
-        The information that the cells give makes m = spread^2 / Var(shift) and m' = spread^2 / 2 Var(spread), numbers of cells that speak of g.
-        The shift has m - 1 degrees of freedom, and the spread 2 (m' - 1) / (kurtosis - 1), which is m' - 1 for Gaussian errors (Satterthwaite).
+        The information in the cells makes m = spread^2 / Var(shift) and m' = spread^2 / 2 Var(spread), numbers of cells that speak
+        of g. The shift has m - 1 degrees of freedom, and the spread 2 (m' - 1) / (kurtosis - 1), which is m' - 1 for Gaussian
+        errors (Satterthwaite).
         """
         from scipy import stats
 
@@ -196,7 +198,6 @@ def _hazard(z: Floats) -> Floats:
     z = z.clip(-30)
     found: Floats = np.exp(-(z**2) / 2 - 0.5 * math.log(2 * math.pi) - log_ndtr(z))
     return found
-
 
 
 def hats(knots: Floats, at: Floats) -> Floats:

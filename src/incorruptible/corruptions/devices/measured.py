@@ -19,13 +19,13 @@ __all__ = ["Measured", "fits"]
 
 @dataclass(frozen=True)
 class Measured(Device):
-    """Cells as they are in `file`, a CSV with the columns target and measured (uS), and time where there are several (`cells.read`).
+    """Cells as they are in `file`, a CSV with the columns target and measured (uS), and time where there are several.
 
-    The error at a target has the mean and the standard deviation that `Fit` finds at it, and is Gaussian, cut at 0 uS. Between times both are
-    linear in log time. `g_min` and `g_max` are the range of targets unless said otherwise, `time` the first that was measured.
-    `sha` is that of the file's content: what is written down names it, so that a file that has changed is refused.
+    The error at a target is Gaussian, cut at 0 uS, with the mean and the standard deviation that `fitting.Fit` finds; between times
+    both are linear in log time. `g_min` and `g_max` are the range of targets unless said otherwise, `time` the first that was
+    measured. `sha` is that of the file's content: what is written down names it, so that a file that has changed is refused.
 
-    Raises `Mistake` for a bad file, and for conductances and times beyond those that were measured.
+    Raises `Mistake` for a bad file (`cells.read`), and for conductances and times beyond those that were measured.
     """
 
     g_max: float = cast("float", None)  # these three: as measured
@@ -45,7 +45,7 @@ class Measured(Device):
         now = sha_of(content)
         if self.sha not in ("", now):
             raise Mistake(
-                f"{self.file} is not the file that was meant: its sha is {now} and not {self.sha}; leave :sha=... out to take it as it is."
+                f"{self.file} has changed: its sha is {now} and not {self.sha}; without :sha={self.sha} it is taken as it is now."
             )
         fitted = _fitted(content, self.file)
         usual = {"sha": now, "fitted": fitted, "g_max": fitted.high, "time": Seconds(fitted.times[0] or 0.0)}
@@ -57,13 +57,17 @@ class Measured(Device):
         super().__post_init__()
         if self.lowest < fitted.low * (1 - 1e-9) or self.g_max > fitted.high * (1 + 1e-9):
             raise Mistake(
-                f"measured: {self.lowest:.4g} to {self.g_max:.4g} uS is outside {fitted.low:.4g} to {fitted.high:.4g} uS, the targets in "
-                f"{self.file}: set g_max and g_min (or on_off)."
+                f"measured: {self.lowest:.4g} to {self.g_max:.4g} uS is outside {fitted.low:.4g} to {fitted.high:.4g} uS, "
+                f"the targets in {self.file}: set g_max and g_min (or on_off)."
             )
 
     def __str__(self) -> str:
         head, *parts = write(self.name, self).split(":")
-        usual = [("g_max", self.fitted.high), ("g_min", self.fitted.low), ("time", Seconds(self.fitted.times[0] or 0.0))]
+        usual = [
+            ("g_max", self.fitted.high),
+            ("g_min", self.fitted.low),
+            ("time", Seconds(self.fitted.times[0] or 0.0)),
+        ]
         first = [f"file={self.file}", f"sha={self.sha}"]
         without = {f"{key}={written(value)}" for key, value in usual} | {*first}
         return ":".join([head, *first, *(part for part in parts if part not in without)])
