@@ -79,8 +79,8 @@ def chart(device: Measured) -> Lines:
         ]
     counts = ", ".join(str(len(fit.error)) for fit in fits(device))
     note = (
-        f"{device.file} (sha {device.sha}): {counts} cells; points: mean and standard deviation of groups of cells; bands: 95% at each "
-        "target on its own"
+        f"{device.file} (sha {device.sha}): {counts} cells; points: mean and standard deviation of groups of cells; bands: "
+        "95% at each target on its own"
     )
     panels = {"mean shift": shifts, "spread": spreads}
     labels = ["measured - target (uS)", "standard deviation (uS)"]

@@ -70,7 +70,7 @@ class Translation:
         for row in self.rows:
             figures = "-".rjust(11) + "-".rjust(10) if math.isnan(row.mean) else f"{row.mean:>+11.4f}  {row.std:>8.4f}"
             share = "" if row.share is None else f"  {row.share:>7.1%}"
-            lines.append(f"{row.x:>9.1f}  {figures}{share}")
+            lines.append(f"{row.x + 0.0:>9.1f}  {figures}{share}")
         lines.append("errors over max|W| of the layer" + ("; weights binned to the nearest row" if self.whole else ""))
         if self.whole is not None:
             lines += ["", *_table(self.whole, self.layers)]
@@ -135,7 +135,7 @@ def _alone(corruption: Corruption, strength: float, places: int) -> tuple[Row, .
     probe = Array("probe", torch.linspace(-1, 1, places, dtype=torch.float64)[None])
     found = corruption.moments(probe, strength)
     mean, std = (part.expand_as(probe.value)[0].tolist() for part in found)
-    return tuple(Row(round(x, 6), *two, None) for x, *two in zip(probe.value[0].tolist(), mean, std, strict=True))
+    return tuple(Row(round(x, 6), m, s, None) for x, m, s in zip(probe.value[0].tolist(), mean, std, strict=True))
 
 
 def _binned(points: torch.Tensor, places: int) -> tuple[Row, ...]:
