@@ -13,6 +13,7 @@ from .drawing import Line, Lines
 
 __all__ = ["chart", "report", "rows"]
 
+SHOWN = 400  # cells of one time in the chart
 GROUPS = 12  # of cells, in the chart, where targets do not repeat
 
 
@@ -61,17 +62,18 @@ def report(device: Measured) -> str:
 
 
 def chart(device: Measured) -> Lines:
-    """Points and fits with 95% intervals, shift above spread; one colour for each time."""
+    """Cells and fits with 95% intervals, shift above spread; one colour for each time."""
     shifts: list[Line] = []
     spreads: list[Line] = []
     for place, (time, fit) in enumerate(zip(device.fitted.times, fits(device), strict=True)):
         when = "" if time is None else f" at {time}"
         at = np.union1d(np.linspace(fit.knots[0], fit.knots[-1], 100), fit.knots)
         bounds = fit.bounds(at)
-        g, means, stds = _groups(fit)
+        g, stds = _groups(fit)
+        step = -(-len(fit.error) // SHOWN)
         shifts += [
             Line(at, bounds.shift, f"fit{when}", (bounds.shift_low, bounds.shift_high), colour=place),
-            Line(g, means, f"cells{when}", colour=place, scattered=True),
+            Line(fit.target[::step], fit.error[::step], f"cells{when}", colour=place, scattered=True),
         ]
         spreads += [
             Line(at, bounds.spread, f"fit{when}", (bounds.spread_low, bounds.spread_high), colour=place),
@@ -79,23 +81,21 @@ def chart(device: Measured) -> Lines:
         ]
     counts = ", ".join(str(len(fit.error)) for fit in fits(device))
     note = (
-        f"{device.file} (sha {device.sha}): {counts} cells; points: mean and standard deviation of groups of cells; bands: "
-        "95% at each target on its own"
+        f"{device.file} (sha {device.sha}): {counts} cells; points: each cell (of more than {SHOWN} some), and the standard deviation "
+        "of groups of them; bands: 95% at each target on its own"
     )
     panels = {"mean shift": shifts, "spread": spreads}
     labels = ["measured - target (uS)", "standard deviation (uS)"]
     return Lines("fit", "", panels, "target (uS)", labels, note, share_y=False, columns=1)
 
 
-def _groups(fit: Fit) -> tuple[Any, Any, Any]:
-    """Mean target, mean error and standard deviation of the cells at each target, or of groups of neighbours."""
+def _groups(fit: Fit) -> tuple[Any, Any]:
+    """Mean target and standard deviation of the cells at each target, or of groups of neighbours around the fitted shift."""
     targets = np.unique(fit.target)
     if len(targets) == len(fit.knots):
         groups = [np.flatnonzero(fit.target == g) for g in targets]
     else:
         groups = np.array_split(np.arange(len(fit.target)), GROUPS)
-    means = [fit.error[group].mean() for group in groups]
-    # of several targets: around the fitted shift, which differs between them
-    around = [fit.error[group] - (fit.basis @ fit.shift)[group] for group in groups]
-    stds = [one.std(ddof=1) for one in around]
-    return np.array([fit.target[group].mean() for group in groups]), np.array(means), np.array(stds)
+    around = fit.error - fit.basis @ fit.shift
+    stds = [around[group].std(ddof=1) for group in groups]
+    return np.array([fit.target[group].mean() for group in groups]), np.array(stds)

@@ -160,7 +160,7 @@ def _curve(axis: Any, line: Line, number: int) -> Any:
     marker = "" if len(x) > 20 and not line.scattered else MARKERS[number % len(MARKERS)]
     dash = "none" if line.scattered else _dash(number, line.dashed)
     style = {"color": colour, "linestyle": dash, "linewidth": 1.4}
-    (drawn,) = axis.plot(x, y, label=line.label, marker=marker, markersize=3.5, **style)
+    (drawn,) = axis.plot(x, y, label=line.label, marker=marker, markersize=2 if len(x) > 40 else 3.5, **style)
     if line.edges is not None and line.scattered:
         axis.vlines(x, *line.edges, color=colour, linewidth=1)
     elif line.edges is not None:
