@@ -148,11 +148,16 @@ def test_figures(type_: Type, here: Path) -> None:
     assert kept["command"].startswith("incorruptible device measured:file=cells.csv") and kept["fit"]
     said = type_(*words)
     assert said.code == 2 and "is there already; --force overwrites it" in said.err
-    assert type_(*words, "--force").code == 0
     (here / "d.png").unlink(), (here / "d.svg").unlink(), (here / "d.json").unlink()
     said = type_(*words)
     assert said.code == 2 and "d-fit.png is there already" in said.err and not (here / "d.json").exists()
-    assert type_("device", "pcm-joshi", "--figure", "alone.png").code == 0 and (here / "alone.svg").exists()
+
+
+def test_the_figure_of_a_device_alone(type_: Type, here: Path) -> None:
+    (here / "alone.png").write_bytes(b"old")
+    words = ["device", "pcm-joshi", "--figure", "alone.png"]
+    assert type_(*words).code == 2 and (here / "alone.png").read_bytes() == b"old"
+    assert type_(*words, "--force").code == 0 and "pcm-joshi" in (here / "alone.svg").read_text()
 
 
 @pytest.mark.parametrize(
@@ -164,7 +169,7 @@ def test_figures(type_: Type, here: Path) -> None:
         (["dropconnect:.1", "--strength", ".1"], "has a strength, and --strength 0.1 came too; give one"),
         (["dropconnect:2"], "strength 2: at most 1"),
         (["dropconnect", "--strength", "2"], "strength 2: at most 1"),
-        (["pcm-joshi", "--strength", "-1"], "strength -1: a finite number that is not negative is needed"),
+        (["pcm-joshi", "--strength", "-1"], "strength -1.0: a finite number that is not negative is needed"),
         (["pcm-joshi", "--strength", "nan"], "strength nan"),
         (["dropconnect:.1", "--time", "1d"], "dropconnect has no time"),
         (["pcm-joshi:time=1h", "--time", "1d"], "has a time, and --time 1d came too; give one"),
@@ -173,7 +178,7 @@ def test_figures(type_: Type, here: Path) -> None:
         (["pcm-joshi", "--for", "no/run"], "no/run: no such folder"),
         (["pcm-joshi", "--for", "digits"], "digits has no weights yet: give --weights FILE"),
         (["pcm-joshi", "--for", "own.py:bare"], "has no weight to perturb"),
-        (["pcm-joshi", *FOR, "--protect", "*"], "has no weight to perturb"),
+        (["pcm-joshi", *FOR, "--protect", "*"], "every weight of Sequential is left out by '*'"),
         (["measured:file=no.csv"], "no.csv: no such file"),
         (["measured:file=cells.csv", "--time", "1d"], "the cells in cells.csv were read from 20s to 1h"),
         (["pcm-joshi", "--figure", "x.gif"], "x.gif: a file that ends in .png or .svg"),
