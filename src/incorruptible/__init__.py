@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     )
     from .tasks import Task
     from .training import Hardener, load_weights, save_weights
+    from .translating import translate
 
 # where each name lives; imported when it is first asked for, so that `import incorruptible` does not import torch
 _HOMES = {
@@ -122,6 +123,7 @@ _HOMES = {
     "sharpness": "landscape",
     "tolerated": "landscape",
     "train": "runs",
+    "translate": "translating",
 }
 
 __all__ = [
@@ -193,6 +195,7 @@ __all__ = [
     "sharpness",
     "tolerated",
     "train",
+    "translate",
 ]
 
 

@@ -20,6 +20,7 @@ __all__ = ["MIN_CELLS", "MIN_TARGETS", "Cells", "content_of", "read", "sha_of"]
 
 MIN_CELLS = 30  # at each time: a spread of fewer is known to no better than a quarter
 MIN_TARGETS = 4  # at each time: with fewer a curve is a guess
+LARGEST = 1e6  # uS
 _COLUMNS = ("target", "measured", "time")
 
 Floats = NDArray[np.float64]
@@ -130,6 +131,8 @@ def _conductance(cells: dict[str, str], name: str, where: str) -> float:
         raise Mistake(f"{where}: {name} {cells[name]!r}: a finite conductance in uS is needed.")
     if value < 0:
         raise Mistake(f"{where}: {name} {cells[name]}: a conductance is not negative; write 0 for what reads below it.")
+    if value > LARGEST:
+        raise Mistake(f"{where}: {name} {cells[name]}: more than {LARGEST:g} uS, which is no memory cell; is it in uS?")
     return value
 
 

@@ -98,13 +98,11 @@ class Fit:
     cross-validation missed the shift of a simulated PCM device at 10 to 22% of 60 samples (400 cells, five targets) where 5%
     were promised.
 
-    Raises `Mistake` where all cells have the same error.
+    Raises `Mistake` where cells of one target do not differ at all.
     """
 
     def __init__(self, cells: Cells) -> None:
         self.target, self.error = cells.target, cells.measured - cells.target
-        if np.ptp(self.error) <= 1e-9 * max(1e-300, float(cells.target.max())):
-            raise Mistake("all cells have the same error: these are no measurements of single cells.")
         self.knots = knots_of(cells.target)
         self.basis = hats(self.knots, cells.target)
         alive = (cells.measured > 0).astype(float) @ self.basis >= ALIVE
@@ -156,6 +154,8 @@ class Fit:
         self.shift = np.linalg.lstsq(x, y, rcond=None)[0]
         self.spread = np.full(len(self.knots), np.sqrt(np.mean((y - x @ self.shift) ** 2)))
         least = 1e-4 * float(self.spread[0])
+        if self.spread[0] <= 1e-9 * float(self.target.max()):
+            raise Mistake("cells of one target do not differ: these are no measurements of single cells.")
         for _ in range(_STEPS):
             std = x @ self.spread
             if self.cut.any():
