@@ -7,7 +7,9 @@ ALARM, for each statement that it tests.
 from __future__ import annotations
 
 import math
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,7 +44,9 @@ ALARM = 1e-5
 SAMPLES = 1500  # chips for each statement about moments
 STRENGTH = 0.25
 
-MEMBERS = [EXAMPLES.get(name, name) for name in CATALOGUE] + [
+CELLS = Path(os.path.relpath(Path(__file__).parent / "data" / "cells.csv")).as_posix()
+MEASURED = f"measured:file={CELLS}:sha=af72da58"
+MEMBERS = [{**EXAMPLES, "measured": MEASURED}.get(name, name) for name in CATALOGUE] + [
     "lognormal:unbiased=true",
     "mixture(gaussian-filter-max):low=0.5",
     "mixture(lognormal:unbiased=true):low=0.25:high=2",
@@ -52,6 +56,9 @@ MEMBERS = [EXAMPLES.get(name, name) for name in CATALOGUE] + [
     "pcm-joshi:time=1d",
     "pcm-joshi:mapping=two-sided:per=filter",
     "pcm-nandakumar:mapping=offset:levels=16:slices=2:devices=2",
+    f"{MEASURED}:g_max=15:g_min=1:mapping=two-sided:time=30min",
+    f"{MEASURED}:time=1h:compensation=column",
+    f"mixture({MEASURED}:g_max=15:on_off=5:time=1min)",
     "stored(weights|drop)",
     "stored(crossbar|pcm-programming|fixed(drop):0.125)",
     "quantised:bits=2",

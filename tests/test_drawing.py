@@ -62,6 +62,9 @@ CHARTS: dict[str, Chart] = {
         CAPTION,
         log_x=True,
     ),
+    "points": Lines(
+        "points", "", {"": [falling(0), replace(falling(1), label="measured", scattered=True)]}, X, Y, CAPTION
+    ),
     "four panels": Lines(
         "gradient",
         "",

@@ -39,7 +39,7 @@ FLOORS: list[set[str]] = [
         "scores",
     },
     {"networks", "data", "corruptions", "points", "drawing", "mechanism", "pacbayes"},
-    {"measuring", "landscape", "auditing", "objectives", "tasks", "pages"},
+    {"measuring", "landscape", "auditing", "objectives", "tasks", "translating", "fitted_cells", "pages"},
     {"recipes", "catalogues", "bridges", "sensitivities"},
     {"training", "certificates"},
     {"runs"},

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     )
     from .tasks import Task
     from .training import Hardener, load_weights, save_weights
+    from .translating import translate
 
 # where each name lives; imported when it is first asked for, so that `import incorruptible` does not import torch
 _HOMES = {
@@ -125,6 +126,7 @@ _HOMES = {
     "sharpness": "landscape",
     "tolerated": "landscape",
     "train": "runs",
+    "translate": "translating",
 }
 
 __all__ = [
@@ -198,6 +200,7 @@ __all__ = [
     "sharpness",
     "tolerated",
     "train",
+    "translate",
 ]
 
 

@@ -10,7 +10,12 @@ from .corruptions import Corruption
 
 __all__ = ["catalogues"]
 
-MADE_OF_OTHERS = {  # name, unit, summary
+MADE_OF_OTHERS = {  # and of files: name, unit, summary
+    "measured": (
+        "measured:file=...",
+        "multiple of the error as measured (1 = nominal)",
+        "cells of one's own: g + s (shift(g) + spread(g) z), as fitted to a CSV with target and measured (uS), and time",
+    ),
     "mixture": ("mixture(...)", "range of the inner one", "strength drawn from s low to s high for each chip"),
     "stored": ("stored(storage|fault|...)", "the faults'", "a storage, and what goes wrong with it, in that order"),
 }
@@ -27,9 +32,9 @@ def catalogues() -> dict[str, list[dict[str, str]]]:
     }
     for name, make in corruptions.CATALOGUE.items():
         if name in MADE_OF_OTHERS:
-            found["corruptions"].append(
-                _row(*MADE_OF_OTHERS[name], corruptions.parse(corruptions.EXAMPLES[name]).source)
-            )
+            example = corruptions.EXAMPLES.get(name)
+            source = corruptions.parse(example).source if example else "the file that it names"
+            found["corruptions"].append(_row(*MADE_OF_OTHERS[name], source))
             continue
         one: Corruption = make()
         found["corruptions"].append(_row(name, one.unit, one.formula, one.source))

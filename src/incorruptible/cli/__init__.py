@@ -14,6 +14,7 @@ from .bridge import bridge
 from .catalogue import list_
 from .certify import certify
 from .demo import demo
+from .device import device
 from .landscape import landscape
 from .measure import measure
 from .options import Debug
@@ -49,6 +50,7 @@ app.command()(measure)
 app.command()(certify)
 app.command()(audit)
 app.command()(sensitivity)
+app.command()(device)
 app.command()(landscape)
 app.add_typer(bridge, name="bridge")
 app.command("list")(list_)

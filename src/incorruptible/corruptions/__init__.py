@@ -10,7 +10,7 @@ from ..errors import Mistake
 from ..grammar import build, numbers, split, written
 from ..strengths import checked
 from .deadlines import DeadColumns, DeadRows
-from .devices import DEVICES, Device
+from .devices import DEVICES, Device, Measured
 from .dropconnect import DropConnect
 from .equivalent import Equivalent, equivalent
 from .floatflips import FloatFlips
@@ -43,6 +43,7 @@ __all__ = [
     "Gaussian",
     "IntFlips",
     "LogNormal",
+    "Measured",
     "Mixture",
     "Moments",
     "Multiplicative",
@@ -52,6 +53,7 @@ __all__ = [
     "Sweep",
     "Uniform",
     "at_time",
+    "checked_strengths",
     "equivalent",
     "parse",
     "parse_sweep",

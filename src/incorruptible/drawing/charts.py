@@ -20,7 +20,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """A curve: x and y, a label, a band (low, high), a dash pattern, the index of a place to ring, and a colour's number."""
+    """A curve: x and y, a label, a band (low, high), a dash pattern, the index of a place to ring, and a colour's number.
+
+    `scattered` leaves the points without a line, and a band becomes their error bars.
+    """
 
     x: ArrayLike
     y: ArrayLike
@@ -29,6 +32,7 @@ class Line:
     dashed: bool = False
     mark: int | None = None
     colour: int | None = None
+    scattered: bool = False
 
     @property
     def points(self) -> tuple[Floats, Floats]:

@@ -158,10 +158,13 @@ def _legend(figure: Any, axes: Sequence[Any], curves: Sequence[Any]) -> None:
 def _curve(axis: Any, line: Line, number: int) -> Any:
     x, y = line.points
     colour = COLOURS[number % len(COLOURS)]
-    marker = "" if len(x) > 20 else MARKERS[number % len(MARKERS)]
-    style = {"color": colour, "linestyle": _dash(number, line.dashed), "linewidth": 1.4}
-    (drawn,) = axis.plot(x, y, label=line.label, marker=marker, markersize=3.5, **style)
-    if line.edges is not None:
+    marker = "" if len(x) > 20 and not line.scattered else MARKERS[number % len(MARKERS)]
+    dash = "none" if line.scattered else _dash(number, line.dashed)
+    style = {"color": colour, "linestyle": dash, "linewidth": 1.4}
+    (drawn,) = axis.plot(x, y, label=line.label, marker=marker, markersize=2 if len(x) > 40 else 3.5, **style)
+    if line.edges is not None and line.scattered:
+        axis.vlines(x, *line.edges, color=colour, linewidth=1)
+    elif line.edges is not None:
         axis.fill_between(x, *line.edges, color=colour, alpha=0.15, linewidth=0)
     if line.mark is not None:
         axis.plot(x[line.mark], y[line.mark], marker="o", markersize=9, fillstyle="none", color=colour)

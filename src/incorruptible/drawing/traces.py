@@ -46,18 +46,23 @@ def _curve(line: Line, number: int, hover: Sequence[str]) -> Iterator[Trace]:
     x, y = line.points
     colour = COLOURS[number % len(COLOURS)]
     aside = {"hoverinfo": "skip", "showlegend": False}
-    if line.edges is not None:
+    bars: Trace = {}
+    if line.edges is not None and line.scattered:
+        low, high = line.edges
+        bars = {"error_y": {"type": "data", "symmetric": False, "array": high - y, "arrayminus": y - low, "width": 0}}
+    elif line.edges is not None:
         edge_x, edge_y = _outline(x, *line.edges)
         fill = {"fill": "toself", "fillcolor": colour + BAND, "mode": "lines", "line": {"width": 0, "color": colour}}
         yield {"x": edge_x, "y": edge_y, **fill, **aside}
     yield {
         "x": x,
         "y": y,
-        "mode": "lines" if len(x) > 20 else "lines+markers",
+        "mode": "markers" if line.scattered else "lines" if len(x) > 20 else "lines+markers",
         "line": {"color": colour, "dash": _dash(number, line.dashed), "width": 2},
         "marker": {"color": colour, "symbol": MARKERS[number % len(MARKERS)], "size": 7},
         "hoverinfo": "text",
         "hovertext": hover,
+        **bars,
     }
     if line.mark is not None:
         ring = {"color": colour, "symbol": "circle-open", "size": 15, "line": {"width": 2, "color": colour}}

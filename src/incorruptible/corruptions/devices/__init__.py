@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .device import Device
+from .measured import Measured, fits
 from .pcm import PCMHermes, PCMJoshi, PCMNandakumar
 from .rram import RRAMCMO, RRAMMilo, RRAMWan
 from .sonos import SONOS
@@ -15,15 +16,18 @@ __all__ = [
     "RRAMCMO",
     "SONOS",
     "Device",
+    "Measured",
     "PCMHermes",
     "PCMJoshi",
     "PCMNandakumar",
     "RRAMMilo",
     "RRAMWan",
     "StateIndependent",
+    "fits",
 ]
 
 DEVICES: dict[str, Callable[..., Device]] = {
+    "measured": Measured,
     "pcm-hermes": PCMHermes,
     "pcm-joshi": PCMJoshi,
     "pcm-nandakumar": PCMNandakumar,

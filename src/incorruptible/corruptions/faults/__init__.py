@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .bitflips import BitFlips
-from .dead import LINES, Dead
 from .cmo import CMOProgramming, CMORead, CMORelaxation
+from .dead import LINES, Dead
 from .drop import Drop
 from .fixed import Fixed
 from .hermes import HermesDrift, HermesProgramming, HermesRead
+from .measured import MeasuredAgeing, MeasuredProgramming
 from .pcm import PCMDrift, PCMProgramming, PCMRead
 from .protocol import Fault, Raw, Split, needs, nothing, rectified, replaced_by
 from .rram import MiloProgramming, WanProgramming
@@ -36,6 +37,8 @@ __all__ = [
     "HermesDrift",
     "HermesProgramming",
     "HermesRead",
+    "MeasuredAgeing",
+    "MeasuredProgramming",
     "MiloProgramming",
     "PCMDrift",
     "PCMProgramming",

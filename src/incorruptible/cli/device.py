@@ -1,0 +1,153 @@
+"""`incorruptible device`: what a device, or any corruption, does to weights, and which training noise is as strong."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import Mistake
+from .giving import check_output, give
+from .options import Also, Debug, Force, Json, Protect, Seed, Weights
+from .targets import is_run, target_of
+from .terminal import say
+
+if TYPE_CHECKING:
+    from ..arrays import Array
+    from ..corruptions import Corruption
+    from ..translating import Translation
+
+__all__ = ["device"]
+
+
+def device(
+    corruption: Annotated[
+        str, typer.Argument(help="A device (pcm-joshi, measured:file=cells.csv), or any other corruption.")
+    ],
+    target: Annotated[
+        str | None, typer.Option("--for", help="A run's folder, or a task with --weights [none].", metavar="MODEL")
+    ] = None,
+    weights: Weights = None,
+    time: Annotated[
+        str | None, typer.Option("--time", help="Since programming, with its unit: 1s, 1h, 1d, 1y.", metavar="TIME")
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option("--strength", help="[1, the error as measured, for devices; else none]")
+    ] = None,
+    also: Also = None,
+    protect: Protect = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="Draw it here (.png and .svg); of cells of your own, the fit.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Keep the result here (.json).")] = None,
+    seed: Seed = 0,
+    json_: Json = False,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Show the error of a device against the weight, alone or for a model, and the training noise that is as strong."""
+    check_output(out, (".json",), force)
+    check_output(figure, ("", ".png", ".svg"), force)
+    if target is None and (weights, also, protect) != (None, None, None):
+        raise Mistake("--weights, --also and --protect are of a model: add --for MODEL.")
+    from ..corruptions import Measured
+    from ..translating import translate
+
+    chosen, at = _asked(corruption, time, strength)
+    fit_figure = None
+    if figure is not None and isinstance(chosen, Measured):
+        fit_figure = figure if target is None else figure.with_name(f"{figure.stem}-fit{figure.suffix}")
+        check_output(fit_figure, ("", ".png", ".svg"), force)
+    task, arrays = (None, None) if target is None else _model(target, weights, seed, also, protect)
+    found = translate(chosen, at, arrays)
+    plain, text = {"target": target, **found.plain()}, str(found)
+    if isinstance(chosen, Measured):
+        from ..fitted_cells import chart, report, rows
+
+        plain["fit"] = rows(chosen)
+        text = f"{report(chosen)}\n\n{text}" if target is None else text  # a model asks for its own table
+        if fit_figure is not None:
+            _save(chart(chosen), fit_figure)
+    if figure is not None and figure != fit_figure:
+        _draw(found, figure)
+    if task is not None:
+        plain["next"] = _next(found, task)
+    give(plain, text, out, json_)
+    for line in plain.get("next", ()) if not json_ else ():
+        say(f"next: {line}")
+
+
+def _asked(text: str, time: str | None, strength: float | None) -> tuple[Corruption, float]:
+    """The corruption and its strength, which stands in the text (dropconnect:.01) or in --strength; devices do without."""
+    from ..corruptions import Device, at_time, parse, parse_sweep
+    from ..grammar import split
+
+    if split(text).values:
+        sweep = parse_sweep(text)
+        if strength is not None:
+            raise Mistake(f"{text!r} has a strength, and --strength {strength:g} came too; give one.")
+        if len(sweep.strengths) != 1:
+            raise Mistake(f"{text!r}: {len(sweep.strengths)} strengths; one is needed.")
+        found, at = sweep.corruption, sweep.strengths[0]
+    else:
+        found = parse(text)
+        if strength is None and not isinstance(found, Device):
+            raise Mistake(f"{text}: at which strength? Add --strength S, in units of: {found.unit}.")
+        at = 1.0 if strength is None else strength
+    if time is not None and "time" in split(text).fields:
+        raise Mistake(f"{text!r} has a time, and --time {time} came too; give one.")
+    return (found if time is None else at_time(found, time)), at
+
+
+def _model(
+    target: str, weights: Path | None, seed: int, also: list[str] | None, protect: list[str] | None
+) -> tuple[str, list[Array]]:
+    """The name of the task, and the weights that its corruption would strike."""
+    from ..arrays import select
+    from ..runs import open_run
+    from ..tasks import is_user_task
+
+    with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
+        _, model = target_of(target, weights, seed)
+    if weights is None and is_user_task(target):
+        say("incorruptible: no --weights came; these are the weights that model() makes.")
+    task = open_run(Path(target)).recipe.task if is_run(target) else target
+    return task, list(select(model, also=also or (), without=protect or ()))
+
+
+def _next(found: Translation, task: str) -> list[str]:
+    """Trainings against it: with plain noise that is as strong, and with the thing itself."""
+    import shlex
+
+    assert found.whole is not None
+    ways = [("gaussian-filter-max", found.whole.strength), (found.corruption, found.strength)]
+    return [
+        shlex.join(["incorruptible", "train", task, "--objective", f"rwp({name})", "--strength", f"{strength:.3g}"])
+        for name, strength in ways
+        if strength > 0
+    ]
+
+
+def _save(chart: Any, path: Path) -> None:
+    from ..drawing import save
+
+    save(chart, path)
+
+
+def _draw(found: Translation, path: Path) -> None:
+    from ..drawing import Line, Lines
+
+    rows = found.fine
+    x, mean = [row.x for row in rows], [row.mean for row in rows]
+    band = [row.mean - row.std for row in rows], [row.mean + row.std for row in rows]
+    none = Line([-1, 1], [0, 0], "no error", dashed=True, colour=6)  # which also gives both panels the same axis
+    panels = {"error": [Line(x, mean, "mean of the error, ± its standard deviation", band), none]}
+    labels, of = ["error / max|W|"], "alone"
+    if found.whole is not None:
+        panels["weights"] = [Line(x, [100 * (row.share or 0.0) for row in rows], "weights of the model", colour=1)]
+        labels, of = [*labels, f"% in each 1/{(len(rows) - 1) // 2} of max|W|"], f"{found.whole.weights} weights"
+    note = "; ".join(filter(None, [f"{found.corruption} at {found.strength:g} [{found.unit}]", found.conditions, of]))
+    _save(Lines("", "", panels, "w / max|W| of the layer", labels, note, share_y=False, columns=1), path)

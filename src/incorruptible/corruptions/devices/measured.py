@@ -1,0 +1,116 @@
+"""A device of one's own, from a file of measured cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import ClassVar, cast
+
+from ...durations import Seconds, seconds
+from ...errors import Mistake
+from ...grammar import write, written
+from ..cells import content_of, read, sha_of
+from ..faults import Fault, MeasuredAgeing, MeasuredProgramming
+from ..fitting import Fit, Fitted
+from .device import Device
+
+__all__ = ["Measured", "fits"]
+
+
+@dataclass(frozen=True)
+class Measured(Device):
+    """Cells as they are in `file`, a CSV with the columns target and measured (uS), and time where there are several.
+
+    The error at a target is Gaussian, cut at 0 uS, with the mean and the standard deviation that `fitting.Fit` finds; between times
+    both are linear in log time. `g_min` and `g_max` are the range of targets unless said otherwise, `time` the first that was
+    measured. `sha` is that of the file's content: what is written down names it, so that a file that has changed is refused.
+
+    Raises `Mistake` for a bad file (`cells.read`), and for conductances and times beyond those that were measured.
+    """
+
+    g_max: float = cast("float", None)  # these three: as measured
+    g_min: float = cast("float", None)
+    time: Seconds = field(default=cast("Seconds", None), metadata={"parse": seconds})
+    file: str = field(kw_only=True)
+    sha: str = field(default="", kw_only=True)
+    fitted: Fitted = field(init=False, repr=False, compare=False, metadata={"named": True})
+
+    name: ClassVar[str] = "measured"
+    valid: ClassVar[tuple[float, float]] = (0.0, float("inf"))
+
+    def __post_init__(self) -> None:
+        if not self.file or set(self.file) & set(":()|"):
+            raise Mistake(f"measured: file {self.file!r}: a path without ':', '|' and parentheses is needed.")
+        content = content_of(self.file)
+        now = sha_of(content)
+        if self.sha not in ("", now):
+            raise Mistake(
+                f"{self.file} has changed: its sha is {now} and not {self.sha}; without :sha={self.sha} it is taken as it is now."
+            )
+        fitted = _fitted(content, self.file)
+        usual = {"sha": now, "fitted": fitted, "g_max": fitted.high, "time": Seconds(fitted.times[0] or 0.0)}
+        if self.on_off is None:
+            usual["g_min"] = fitted.low
+        for name, value in usual.items():
+            if getattr(self, name, None) in (None, ""):
+                object.__setattr__(self, name, value)
+        super().__post_init__()
+        if self.lowest < fitted.low * (1 - 1e-9) or self.g_max > fitted.high * (1 + 1e-9):
+            raise Mistake(
+                f"measured: {self.lowest:.4g} to {self.g_max:.4g} uS is outside {fitted.low:.4g} to {fitted.high:.4g} uS, "
+                f"the targets in {self.file}: set g_max and g_min (or on_off)."
+            )
+
+    def __str__(self) -> str:
+        head, *parts = write(self.name, self).split(":")
+        usual = [
+            ("g_max", self.fitted.high),
+            ("g_min", self.fitted.low),
+            ("time", Seconds(self.fitted.times[0] or 0.0)),
+        ]
+        first = [f"file={self.file}", f"sha={self.sha}"]
+        without = {f"{key}={written(value)}" for key, value in usual} | {*first}
+        return ":".join([head, *first, *(part for part in parts if part not in without)])
+
+    @property
+    def conditions(self) -> str:
+        return f"{super().conditions}; fitted to {self.file}"
+
+    def check_time(self) -> None:
+        known = [Seconds(one or 0.0) for one in self.fitted.times]
+        if known[0] <= self.time <= known[-1]:
+            return
+        if self.fitted.times == (None,):
+            raise Mistake(f"measured: time={self.time}: {self.file} has no column time; cells must be read at several.")
+        span = f"at {known[0]} only" if len(known) == 1 else f"from {known[0]} to {known[-1]}"
+        raise Mistake(f"measured: time={self.time}: the cells in {self.file} were read {span}; choose a time within.")
+
+    def faults(self) -> tuple[Fault, ...]:
+        programming = MeasuredProgramming(self.fitted, self.file)
+        if self.time == (self.fitted.times[0] or 0.0):
+            return (programming,)
+        return programming, MeasuredAgeing(self.fitted, self.time, self.file)
+
+
+def fits(device: Measured) -> list[Fit]:
+    """The fit at each measured time, with its cells and intervals, from the file, which must not have changed."""
+    content = content_of(device.file)
+    if sha_of(content) != device.sha:
+        raise Mistake(f"{device.file} has changed since it was read.")
+    return _fits(content, device.file)
+
+
+@lru_cache(maxsize=4)  # a command takes the same text apart several times
+def _fitted(content: bytes, file: str) -> Fitted:
+    found = read(content, file)
+    return Fitted(tuple(cells.time for cells in found), tuple(fit.curve for fit in _fits(content, file)))
+
+
+def _fits(content: bytes, file: str) -> list[Fit]:
+    found = []
+    for cells in read(content, file):
+        try:
+            found.append(Fit(cells))
+        except Mistake as problem:
+            raise Mistake(f"{file}: {problem}") from None
+    return found
