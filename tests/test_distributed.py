@@ -20,7 +20,8 @@ from incorruptible.strengths import Auto, Controller, Linear, Schedule
 from incorruptible.training import Hardener
 from test_objectives import bits, grads, net
 
-OBJECTIVES = ["rwp(gaussian-filter-max)", "sam", "mixed-rwp(gaussian-filter-max):share=0.25"]
+RANDBET = "randbet(gaussian-filter-max):threshold=1.1"  # which the halves come below at different steps
+OBJECTIVES = ["rwp(gaussian-filter-max)", "sam", "mixed-rwp(gaussian-filter-max):share=0.25", RANDBET]
 RAMP = Linear(0.1, 0.3)
 AUTO = Auto(classes=3, budget=1.2)  # between the losses of the two halves, so that each rank alone would go elsewhere
 STEPS, PATIENCE = 20, 60  # steps of training; seconds until a run counts as hung
