@@ -45,9 +45,8 @@ def averaged(ranks: DistributedDataParallel) -> None:
             flat = torch.cat([there, *parts]).div_(size)  # divided first, as DDP does: a sum could overflow 16 bits
             distributed.all_reduce(flat, distributed.ReduceOp.SUM, ranks.process_group)
             _put(members, flat)
-    ranks.require_forward_param_sync = (
-        True  # the next pass brings buffers to all ranks, which passes under no_sync put off
-    )
+    # the next pass brings the buffers of rank 0 to all, as after a pass that DDP synchronises
+    ranks.require_forward_param_sync = True
 
 
 def _put(members: list[tuple[str, Tensor]], flat: Tensor) -> None:
