@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,17 @@ from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
+from incorruptible.errors import Mistake
 from incorruptible.objectives import parse
 from incorruptible.strengths import Auto, Controller, Linear, Schedule
 from incorruptible.training import Hardener
 from test_objectives import bits, grads, net
 
-OBJECTIVES = ["rwp(gaussian-filter-max)", "sam", "mixed-rwp(gaussian-filter-max):share=0.25"]
+RANDBET = "randbet(gaussian-filter-max):threshold=1.1"  # which the halves come below at different steps
+OBJECTIVES = ["rwp(gaussian-filter-max)", "sam", "mixed-rwp(gaussian-filter-max):share=0.25", RANDBET]
 RAMP = Linear(0.1, 0.3)
 AUTO = Auto(classes=3, budget=1.2)  # between the losses of the two halves, so that each rank alone would go elsewhere
-STEPS, PATIENCE = 20, 60  # steps of training; seconds until a run counts as hung
+STEPS, PATIENCE = 20, 180  # steps of training; seconds until a run counts as hung
 
 
 def data(step: int) -> tuple[Tensor, Tensor]:
@@ -42,18 +45,74 @@ def train(
     """Steps of SGD on the halves of `ranks` in turn; at step `bad` the loss of rank 1 is nan."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     robust = Hardener(model, parse(text), strength, steps=STEPS, seed=0, accumulate=len(ranks))
-    course, strengths = [], []
+    course, strengths, passes = [], [], []
     for step in range(STEPS):
         optimizer.zero_grad()
         for rank in ranks:
             x, y = half(step, rank)
             factor = math.nan if step == bad and rank == 1 else 1 / len(ranks)
-            robust.backward(lambda x=x, y=y, factor=factor: cross_entropy(model(x), y) * factor)
+            passes.append(0)
+
+            def loss(x: Tensor = x, y: Tensor = y, factor: float = factor) -> Tensor:
+                passes[-1] += 1
+                return cross_entropy(model(x), y) * factor
+
+            robust.backward(loss)
         course.append(grads(model))
         strengths.append(robust.strength)
         optimizer.step()
     weights = [p.detach().clone() for p in model.parameters()]
-    return {"weights": weights, "grads": course, "skipped": robust.skipped, "strengths": strengths}
+    return {"weights": weights, "grads": course, "skipped": robust.skipped, "strengths": strengths, "passes": passes}
+
+
+def accumulated(model: DistributedDataParallel, rank: int, late: bool) -> list[Tensor]:
+    """The gradient of four quarters, two on each rank, averaged over the ranks at each call or once, in the last one."""
+    robust = Hardener(model, parse(RANDBET), RAMP, steps=STEPS, seed=0, accumulate=2)
+    for micro in range(2):
+        x, y = half(micro, rank)
+        with model.no_sync() if late and micro == 0 else nullcontext():
+            robust.backward(lambda x=x, y=y: cross_entropy(model(x), y) / 2)
+        if late and micro == 0:
+            alone = grads(model)
+    return [*grads(model), *(alone if late else [])]
+
+
+class Fork(nn.Module):
+    """One layer for all ranks, one for rank 1 alone, one for none; with a BatchNorm."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.first, self.norm = nn.Linear(4, 3), nn.BatchNorm1d(3)
+            self.second, self.third = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.rank = rank
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.first(x))
+        return self.second(x) if self.rank == 1 else x
+
+
+def forked(rank: int) -> dict[str, Any]:
+    model = DistributedDataParallel(Fork(rank), find_unused_parameters=True)
+    robust = Hardener(model, parse(RANDBET), RAMP, steps=STEPS, seed=0)
+    for step in range(3):
+        x, y = half(step, rank)
+        model.zero_grad()
+        robust.backward(lambda x=x, y=y: cross_entropy(model(x), y))
+    found = {name: p.grad for name, p in model.module.named_parameters()}
+    model.eval()(half(3, rank)[0])  # the next pass, which brings the buffers of rank 0 first
+    return {**found, "buffer": model.module.norm.running_mean}
+
+
+def refused(rank: int) -> str:
+    model = DistributedDataParallel(nn.Sequential(nn.Embedding(4, 3, sparse=True), nn.Flatten(), nn.Linear(6, 3)))
+    robust = Hardener(model, parse(RANDBET), RAMP, steps=STEPS, seed=0)
+    try:
+        robust.backward(lambda: model(torch.tensor([[0, 1], [2, 3]])).square().sum())
+    except Mistake as problem:
+        return str(problem)
+    return ""
 
 
 def run(rank: int, folder: Path) -> None:
@@ -66,6 +125,10 @@ def run(rank: int, folder: Path) -> None:
         found[text] = train(DistributedDataParallel(net()), text, [rank])
         found[f"{text}, nan"] = train(DistributedDataParallel(net()), text, [rank], bad=5)
         found[f"{text}, auto"] = train(DistributedDataParallel(net()), text, [rank], strength=AUTO)
+    found["at once"], found["late"] = (
+        accumulated(DistributedDataParallel(net()), rank, late) for late in (False, True)
+    )
+    found["forked"], found["refused"] = forked(rank), refused(rank)
     compiled = torch.compile(DistributedDataParallel(net()), backend="eager")
     found["compiled"] = train(compiled, OBJECTIVES[0], [rank])
     torch.save(found, folder / f"{rank}.pt")
@@ -117,6 +180,38 @@ def test_a_controller_hears_all_ranks(ranks: list[dict[str, Any]], text: str) ->
 def test_compiled_ranks_draw_their_own_noise(ranks: list[dict[str, Any]]) -> None:
     """torch.compile wraps what says that there are ranks."""
     torch.testing.assert_close(ranks[0]["compiled"]["weights"], ranks[0][OBJECTIVES[0]]["weights"], rtol=0, atol=1e-6)
+
+
+def test_ranks_judge_by_their_own_loss(ranks: list[dict[str, Any]]) -> None:
+    """One rank may be below the threshold of RandBET where the other is not; neither waits for passes that do not come."""
+    first, second = (found[RANDBET]["passes"] for found in ranks)
+    assert {1, 2} == set(first) == set(second)
+    assert first != second
+    one = train(net(), RANDBET, [0, 1])["passes"]
+    assert one == [count for pair in zip(first, second, strict=True) for count in pair]
+
+
+def test_averaging_may_be_put_off(ranks: list[dict[str, Any]]) -> None:
+    """Inside `no_sync` a rank keeps its gradient to itself; the call after it averages all."""
+    count = len(ranks[0]["at once"])
+    for found in ranks:
+        torch.testing.assert_close(found["late"][:count], found["at once"], rtol=0, atol=1e-7)
+    assert bits(ranks[0]["late"][:count]) == bits(ranks[1]["late"][:count])
+    assert bits(ranks[0]["late"][count:]) != bits(ranks[1]["late"][count:])
+
+
+def test_a_parameter_that_one_rank_does_not_use(ranks: list[dict[str, Any]]) -> None:
+    """Nobody waits for its gradient, and it counts as zero there; one that no rank uses gets none. Buffers are those of rank 0."""
+    first, second = (found["forked"] for found in ranks)
+    assert first["third.weight"] is second["third.weight"] is None
+    assert float(first["second.weight"].abs().sum()) > 0
+    for name, grad in first.items():
+        if grad is not None:
+            assert bits([grad]) == bits([second[name]])
+
+
+def test_sparse_gradients_are_refused_under_ranks(ranks: list[dict[str, Any]]) -> None:
+    assert all("0.weight: its gradient is sparse" in found["refused"] for found in ranks)
 
 
 def test_sam_of_ranks_is_m_sharpness(ranks: list[dict[str, Any]]) -> None:

@@ -5,8 +5,10 @@ A new objective is a row of OBJECTIVES.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,9 +19,10 @@ from torch.nn.functional import cross_entropy
 
 from incorruptible.arrays import Array, select
 from incorruptible.corruptions import Gaussian
+from incorruptible.corruptions import parse as parse_corruption
 from incorruptible.errors import Mistake
-from incorruptible.objectives import ASAM, CATALOGUE, RWP, RWPSAM, SAM, MixedRWP, Plain, parse
-from incorruptible.points import Grads, Objective, Point, walk
+from incorruptible.objectives import ASAM, CATALOGUE, RWP, RWPSAM, SAM, MixedRWP, Plain, RandBET, parse
+from incorruptible.points import Found, Objective, Point, most_of, walk
 from incorruptible.streams import Draw
 from incorruptible.strengths import Constant
 from incorruptible.training import Hardener
@@ -37,6 +40,8 @@ OBJECTIVES = [
     "asam:eta=0",
     "rwp-sam(gaussian-filter-max)",
     "rwp-sam(gaussian-absolute):ratio=0.5:metric=filter-norm",
+    "randbet(gaussian-filter-max)",
+    "randbet(gaussian-absolute):bound=0.1:threshold=1.75",
 ]
 PERTURBING = OBJECTIVES[1:]
 ONE_PASS = [text for text in OBJECTIVES if parse(text).passes == 1]
@@ -111,6 +116,11 @@ def test_numbers_of_numpy_are_written_as_numbers(make: Callable[[float], Objecti
         "rwp-sam(gaussian-absolute):ratio=-1",
         "rwp",
         "sam(gaussian-absolute)",
+        "randbet",
+        "randbet(gaussian-absolute):population=0",
+        "randbet(gaussian-absolute):population=1.5",
+        "randbet(gaussian-absolute):bound=0",
+        "randbet(gaussian-absolute):threshold=-1",
         "swp(gaussian-absolute)",
     ],
 )
@@ -125,14 +135,16 @@ def test_points(text: str) -> None:
     model = net()
     arrays, points = select(model), []
 
-    def look(point: Point) -> Grads:
+    def look(point: Point) -> Found:
         points.append(point)
-        return {array.name: torch.ones_like(array.value) for array in arrays} if point.share == 0 else {}
+        grads = {} if point.counts else {array.name: torch.ones_like(array.value) for array in arrays}
+        return Found(torch.tensor(1.0), grads)
 
     objective = parse(text)
-    walk(objective(arrays, 0.3, Draw(0, "train", 0)), look)
+    added = walk(objective(arrays, 0.3, Draw(0, "train", 0)), look)
+    assert (added is not None) == any(point.keep for point in points)
     assert len(points) == objective.passes
-    assert any(point.values is None for point in points) == objective.clean
+    assert any(point.clean for point in points) == objective.clean
     assert sum(point.share for point in points) == 1
 
 
@@ -219,7 +231,7 @@ def test_vanishing_gradient(text: str, strength: float, size: float) -> None:
         seen.append(model.weight.detach().clone())
         return (model.weight * size).sum()
 
-    hardener(model, text, strength).backward(look)
+    hardener(model, text, min(strength, most_of(parse(text)))).backward(look)
     assert all(bool(weight.isfinite().all()) for weight in seen)
     torch.testing.assert_close(model.weight.grad, torch.full((2, 2), size), rtol=1e-6, atol=1e-44)
 
@@ -275,7 +287,127 @@ def test_mixed_is_the_weighted_mean(share: float) -> None:
     torch.testing.assert_close(mixed, expected, rtol=0, atol=1e-7)
 
 
+def test_rwp_goes_straight_through() -> None:
+    # L = |w - 1|^2 / 2 held in pairs of 3 levels: w / max|w| is rounded to steps of 1/2, no slope of which is used.
+    corruption = parse_corruption("stored(crossbar:levels=3)")
+    weight = [[1.0, 0.3, -0.6, 0.1]]
+    g, e = found(weight, lambda w: (w - 1).square().sum() / 2, RWP(corruption), 0.0)
+    torch.testing.assert_close(e + torch.tensor(weight), torch.tensor([[1.0, 0.5, -0.5, 0.0]]))
+    torch.testing.assert_close(g, torch.tensor([[0.0, -0.5, -1.5, -1.0]]))
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """w + s in all arrays, w + 2 s on every odd chip."""
+
+    unit: ClassVar[str] = "the shift"
+    formula: ClassVar[str] = "w + s"
+    source: ClassVar[str] = "here"
+
+    def __call__(self, array: Array, strength: float, noise: Any) -> Tensor:
+        return array.value + strength * (1 + noise.name[-1] % 2)
+
+
+class Slope(nn.Module):
+    """L = (w^2 + 2 b^2) / 2 + w b with an array w and a bias b, digital; dL/dw = w + b, dL/db = 2 b + w."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        nn.init.constant_(self.layer.weight, 2.0)
+        nn.init.constant_(self.layer.bias, -1.0)
+
+    def forward(self) -> Tensor:
+        w, b = self.layer.weight.sum(), self.layer.bias.sum()
+        return (w**2 + 2 * b**2) / 2 + w * b
+
+
+@pytest.mark.parametrize(
+    ("population", "bound", "threshold", "strength", "dw", "db", "loss"),
+    [
+        # at rest (2, -1): g = (1, 0), L = 1. Chip 0 at s = 3 is (5, -1): g = (4, 3), L = 8.5; chip 1 is (8, -1): (7, 6), 25.
+        (1, 10, math.inf, 3, (1 + 4) / 2, (0 + 3) / 2, (1 + 8.5) / 2),
+        (1, 3.5, math.inf, 3, (1 + 3.5) / 2, (0 + 3) / 2, (1 + 8.5) / 2),  # of each element, the bias's too
+        (1, 0.05, math.inf, 3, (1 + 0.05) / 2, (0 + 0.05) / 2, (1 + 8.5) / 2),
+        (2, 5, math.inf, 3, (1 + 4 + 5) / 3, (0 + 3 + 5) / 3, (1 + 8.5 + 25) / 3),
+        (1, 5, 1.1, 3, (1 + 4) / 2, (0 + 3) / 2, (1 + 8.5) / 2),
+        (1, 5, 1.0, 3, 1, 0, 1),  # the clean loss is not below it: the clean gradient, whole
+        (2, 0.05, math.inf, 0, 1, 0, 1),
+    ],
+)
+def test_randbet_by_hand(
+    population: int, bound: float, threshold: float, strength: float, dw: float, db: float, loss: float
+) -> None:
+    model = Slope()
+    returned = hardener(model, RandBET(Shifted(), population, bound, threshold), strength).backward(model)
+    assert [float(p.grad) for p in model.parameters()] == pytest.approx([dw, db])
+    assert float(returned) == pytest.approx(loss)
+
+
+def test_randbet_leaves_frozen_parameters() -> None:
+    """They sit on the chip, and get no gradient."""
+    model = Slope()
+    model.layer.weight.requires_grad_(False)
+    hardener(model, RandBET(Shifted(), bound=10), 3).backward(model)
+    assert model.layer.weight.grad is None
+    assert float(model.layer.bias.grad) == pytest.approx((0 + 3) / 2)
+
+
+@pytest.mark.parametrize("losses", [(0.5, 1.0), (1.0, 0.5)])
+def test_micro_batches_are_bounded_and_judged_whole(losses: tuple[float, float]) -> None:
+    """Two of half the loss: each is averaged as if it were whole, so that bound and threshold mean what they say."""
+    model = Slope()
+    robust = hardener(model, RandBET(Shifted(), bound=3.5, threshold=0.9), 3, accumulate=2)
+    for factor in losses:  # L = factor at rest: one micro-batch is below the threshold, and the other is not
+        robust.backward(lambda factor=factor: factor * model() / 2)
+    chip = losses.index(0.5) + 1  # the first micro-batch has chip 0, w + s, and the second chip 1, w + 2 s
+    below = (0.5 * 1 + min(3.5, 0.5 * (1 + 3 * chip))) / 2
+    assert float(model.layer.weight.grad) == pytest.approx((below + 1.0 * 1) / 2)
+
+
+def test_a_running_gradient_is_added_to() -> None:
+    model = Slope()
+    model.layer.weight.grad = own = torch.full((1, 1), 7.0)
+    hardener(model, RandBET(Shifted(), bound=10), 3).backward(model)
+    assert model.layer.weight.grad is own
+    assert float(own) == pytest.approx(7 + 2.5)
+
+
 # By twin: the published loop, spelled out.
+
+
+@pytest.mark.parametrize(("population", "bound"), [(1, 0.05), (3, 0.02)])
+def test_randbet_against_the_slow_twin(population: int, bound: float) -> None:
+    """At rest the weights are rounded to what the crossbar holds; errors are met anew by each of the population."""
+    corruption = parse_corruption("stored(crossbar:levels=16:per=filter|drop)")
+    rate, twin, cut = 0.2, net(), 0
+    clean = {array.name: array.value.clone() for array in select(twin)}
+
+    def at(s: float, chip: int) -> list[Tensor]:
+        draw = Draw(0, "train", chip, native=True)
+        for array in select(twin):
+            array.value.copy_(clean[array.name])
+        for array, value in [(a, corruption(a, s, draw.of(a.name))) for a in select(twin)]:
+            array.value.copy_(value)
+        twin.zero_grad()
+        closure(twin)().backward()
+        return grads(twin)
+
+    robust, model = hardener(net(), RandBET(corruption, population, bound), rate), None
+    model = robust.model
+    for step in range(2):
+        total = at(0.0, 0)
+        assert bits([twin[0].weight]) != bits([clean["0.weight"]])
+        for one in range(population):
+            found = at(rate, step * population + one)
+            cut += sum(int((g.abs() > bound).sum()) for g in found)
+            total = [t + g.clamp(-bound, bound) for t, g in zip(total, found, strict=True)]
+        model.zero_grad()
+        robust.backward(closure(model))
+        expected = [t / (population + 1) for t in total]
+        torch.testing.assert_close(grads(model), expected, rtol=0, atol=1e-7)
+    assert cut > 0  # the bound is met
+
 
 TWINS: list[tuple[Objective, Callable[[Tensor], Tensor]]] = [
     (SAM(), torch.ones_like),
@@ -343,7 +475,7 @@ def test_ascent_sees_arrays_alone() -> None:
     arrays = [Array("a", torch.zeros(1, 2)), Array("b", torch.zeros(1, 2))]
     path = SAM()(arrays, 5.0, Draw(0, "train", 0))
     next(path)
-    values = path.send({"b": torch.tensor([[3.0, 4.0]])}).values
+    values = path.send(Found(torch.tensor(0.0), {"b": torch.tensor([[3.0, 4.0]])})).values
     assert values is not None
     assert torch.equal(values(arrays[0]), torch.zeros(1, 2))
     torch.testing.assert_close(values(arrays[1]), torch.tensor([[3.0, 4.0]]))

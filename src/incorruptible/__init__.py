@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     )
     from .landscape import Health, Sharpness, health, sharpness, tolerated
     from .measuring import Chips, Precise, Scores, measure, measure_all, measure_until
-    from .objectives import ASAM, RWP, RWPSAM, SAM, MixedRWP, Plain
+    from .objectives import ASAM, RWP, RWPSAM, SAM, MixedRWP, Plain, RandBET
     from .points import Objective, Point
     from .recipes import Probe, Recipe
     from .runs import Run, open_run, train
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
         WarmupHold,
     )
     from .tasks import Task
-    from .training import Hardener, load_weights, save_weights
+    from .training import Hardener, clip_weights, load_weights, save_weights
     from .translating import translate
 
 # where each name lives; imported when it is first asked for, so that `import incorruptible` does not import torch
@@ -89,6 +89,7 @@ _HOMES = {
     "Quadratic": "strengths",
     "RWP": "objectives",
     "RWPSAM": "objectives",
+    "RandBET": "objectives",
     "Recipe": "recipes",
     "Reversed": "strengths",
     "Run": "runs",
@@ -107,6 +108,7 @@ _HOMES = {
     "audit": "auditing",
     "certify": "certificates",
     "certify_fresh": "certificates",
+    "clip_weights": "training",
     "cross_entropy": "scores",
     "equivalent": "corruptions",
     "fold_batchnorm": "batchnorm",
@@ -163,6 +165,7 @@ __all__ = [
     "Precise",
     "Probe",
     "Quadratic",
+    "RandBET",
     "Recipe",
     "Reversed",
     "Run",
@@ -181,6 +184,7 @@ __all__ = [
     "audit",
     "certify",
     "certify_fresh",
+    "clip_weights",
     "cross_entropy",
     "equivalent",
     "fold_batchnorm",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from inspect import getdoc
 from typing import Any
 
@@ -39,7 +40,7 @@ def catalogues() -> dict[str, list[dict[str, str]]]:
         one: Corruption = make()
         found["corruptions"].append(_row(name, one.unit, one.formula, one.source))
     for name, cls in objectives.CATALOGUE.items():
-        needs = "(...)" if "rwp" in name else ""
+        needs = "(...)" if any(field.metadata.get("inner") for field in fields(cls)) else ""  # type: ignore[arg-type]
         found["objectives"].append(_row(name + needs, cls.unit, _summary(cls), cls.source))  # type: ignore[attr-defined]
     for name, schedule in strengths.CATALOGUE.items():
         found["schedules"].append(_row(name, "", _summary(schedule), ""))

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from . import objectives, strengths, tasks
 from .errors import Mistake, unknown
-from .points import policy_of
+from .points import checked_reach, policy_of
 
 __all__ = ["Faults", "Probe", "Recipe", "checked", "parse"]
 
@@ -52,7 +52,8 @@ class Recipe:
     """Everything that decides how a network is trained; equal recipes on equal data give equal bits.
 
     `task`, `objective` and `strength` are written in the grammar of the command line. `lr` decays to 0 along half a
-    cosine over all steps, or stays ("constant"). `clip` bounds the gradient's norm. `start` is a file of weights to go on
+    cosine over all steps, or stays ("constant"). `clip` bounds the gradient's norm. `clip_weights` bounds every weight, after
+    each step, to that many standard deviations of its layer (`training.clip_weights`). `start` is a file of weights to go on
     from. `batchnorm` as for `Hardener`. `checkpoints` are shares of training, rising and below 1, at which the weights are kept
     besides those at the end.
     """
@@ -68,6 +69,7 @@ class Recipe:
     weight_decay: float = 5e-4
     decay: Literal["cosine", "constant"] = "cosine"
     clip: float | None = None
+    clip_weights: float | None = None
     batchnorm: Literal["noisy", "clean", "frozen"] | None = None
     start: str | None = None
     checkpoints: tuple[float, ...] = ()
@@ -83,6 +85,10 @@ class Recipe:
             value = getattr(self, name)
             if isinstance(value, int | float) and not (0 <= value < float("inf")):
                 faults[name] = f"{name} {value!r}: a finite number that is not negative is needed."
+        if isinstance(self.clip_weights, int | float) and not (1 <= self.clip_weights < float("inf")):
+            faults["clip_weights"] = (
+                f"clip_weights {self.clip_weights!r}: standard deviations of a layer, 1 at least, are needed (2.5, say)."
+            )
         if isinstance(self.momentum, int | float) and self.momentum >= 1:
             faults["momentum"] = f"momentum {self.momentum!r}: a number below 1 is needed."
         places = self.checkpoints
@@ -144,6 +150,11 @@ def _canonical(recipe: Recipe) -> tuple[Recipe | None, list[tuple[str, str]]]:
             policy_of(found["objective"], recipe.batchnorm)
         except Mistake as problem:
             faults.append(("batchnorm", str(problem)))
+    if "objective" in found and "strength" in found:
+        try:
+            checked_reach(found["objective"], found["strength"])
+        except Mistake as problem:
+            faults.append(("strength", str(problem)))
     if faults:
         return None, faults
     texts: dict[str, Any] = {key: str(value) for key, value in found.items()}

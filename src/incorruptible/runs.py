@@ -238,8 +238,9 @@ def identity(recipe: Recipe, task: Task, device: str = "cpu", threads: int = 1) 
         start = records.checksum(Path(recipe.start))
     # a task of the user's own is its source, wherever the file lies
     named = asdict(replace(recipe, start=start, task=recipe.task.rpartition(":")[2] if task.source else recipe.task))
-    if not recipe.checkpoints:
-        del named["checkpoints"]  # an entry that came later: runs without it keep their names
+    for later in ("checkpoints", "clip_weights"):  # entries that came later: runs without them keep their names
+        if not named[later]:
+            del named[later]
     return {
         "recipe": named,
         "data": list(task.fingerprints.values()),

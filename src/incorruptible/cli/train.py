@@ -36,6 +36,12 @@ def train(
     weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="[0.0005]")] = None,
     decay: Annotated[str | None, typer.Option("--decay", help="Learning rate: cosine or constant [cosine].")] = None,
     clip: Annotated[float | None, typer.Option("--clip", help="Bound on the gradient's norm [none].")] = None,
+    clip_weights: Annotated[
+        float | None,
+        typer.Option(
+            "--clip-weights", help="Bound on weights, in standard deviations of their layer [none]; 2.5, say."
+        ),
+    ] = None,
     batchnorm: Annotated[
         str | None, typer.Option("--batchnorm", help="Which pass moves running statistics: noisy, clean, frozen.")
     ] = None,
@@ -69,6 +75,7 @@ def train(
         "weight_decay": weight_decay,
         "decay": decay,
         "clip": clip,
+        "clip_weights": clip_weights,
         "batchnorm": batchnorm,
         "checkpoints": sorted(checkpoint) if checkpoint else None,
         "start": None if start is None else str(start / "weights.safetensors" if start.is_dir() else start),

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..arrays import Array, replaced
-from ..points import Grads, Objective, Point, walk
+from ..points import Found, Grads, Objective, Point, walk
 from ..streams import Draw
-from .probing import Loss, gradient, perturbed, untouched
+from .probing import Loss, gradient, perturbed, trainable_of, untouched
 
 __all__ = ["Health", "health", "tolerated"]
 
@@ -63,7 +63,8 @@ def health(
     training does, and the gradient that counts is of the whole `batch`. `loss(model, batch)` is [b]. The model keeps its
     mode; weights, gradients, running statistics and torch's generators are as before afterwards.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    named = trainable_of(model)
+    parameters = list(named.values())
     with untouched(model), _Dead(model) as dead:
         clean_loss, g0 = gradient(model, parameters, loss, batch)
         hits = float(accuracy(model, batch).detach().mean()) if accuracy is not None else math.nan
@@ -71,8 +72,8 @@ def health(
         total = torch.zeros_like(_flat(g0))
         for k in range(draws):
             climb, alone = climbs[k % len(climbs)] if climbs else batch, objective.passes == 1
-            visit = _Visit(model, arrays, parameters, loss, batch, climb, g0, dead, alone)
-            walk(objective(arrays, strength, Draw(seed, "probe", k)), visit)
+            visit = _Visit(model, arrays, named, loss, batch, climb, g0, dead, alone)
+            visit.end(walk(objective(arrays, strength, Draw(seed, "probe", k)), visit))
             total += visit.gradient
             visits.append((visit.loss, float(visit.gradient.norm()), visit.predicted))
     losses, norms, predicted = torch.tensor(visits, dtype=torch.float64).T
@@ -104,7 +105,7 @@ class _Visit:
         self,
         model: nn.Module,
         arrays: Sequence[Array],
-        parameters: Sequence[Tensor],
+        named: dict[str, Tensor],
         loss: Loss,
         batch: Any,
         climb: Any,
@@ -112,30 +113,40 @@ class _Visit:
         dead: _Dead,
         alone: bool,
     ) -> None:
-        self.model, self.arrays, self.parameters = model, arrays, parameters
+        self.model, self.arrays, self.named, self.parameters = model, arrays, named, list(named.values())
         self.loss_of, self.batch, self.climb, self.dead, self.alone = loss, batch, climb, dead, alone
         self.climbing = [array for array in arrays if array.parameter.requires_grad]
-        by_id = {id(p): g for p, g in zip(parameters, g0, strict=True)}
+        by_id = {id(p): g for p, g in zip(self.parameters, g0, strict=True)}
         self.slopes = [(array, by_id[id(array.parameter)]) for array in self.climbing]
         self.gradient, self.loss, self.predicted, self.looked = torch.zeros_like(_flat(g0)), 0.0, 0.0, False
+        self.shares = 0.0
 
-    def __call__(self, point: Point) -> Grads:
+    def __call__(self, point: Point) -> Found:
         if point.share == 0:
             self.looked = True
             with replaced(self.arrays, point.values):
-                _, grads = gradient(self.model, [a.parameter for a in self.climbing], self.loss_of, self.climb)
-            return {array.name: g for array, g in zip(self.climbing, grads, strict=True)}
+                loss, grads = gradient(self.model, [a.parameter for a in self.climbing], self.loss_of, self.climb)
+            return Found(torch.tensor(loss), {a.name: g for a, g in zip(self.climbing, grads, strict=True)})
         if point.values is not None and self.looked:  # <g0, e>, what the slope says of the step
             self.predicted += point.share * sum(
                 float(((point.values(array) - array.value) * slope).sum()) for array, slope in self.slopes
             )
-        self.dead.watching = point.values is not None or self.alone
+        self.dead.watching = not point.clean or self.alone
         with replaced(self.arrays, point.values):
             loss, grads = gradient(self.model, self.parameters, self.loss_of, self.batch)
         self.dead.watching = False
-        self.gradient += point.share * _flat(grads)
         self.loss += point.share * loss
-        return {}
+        self.shares += point.share
+        if point.keep:
+            return Found(torch.tensor(loss), dict(zip(self.named, grads, strict=True)))
+        self.gradient += point.share * _flat(grads)
+        return Found(torch.tensor(loss), {})
+
+    def end(self, added: Grads | None) -> None:
+        """The gradients that the objective returned count too."""
+        if added is not None:
+            self.gradient += _flat([added.get(name, torch.zeros_like(p)) for name, p in self.named.items()])
+        self.loss /= self.shares
 
 
 def tolerated(

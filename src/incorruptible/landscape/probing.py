@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..arrays import Array, replaced
+from ..arrays import Array, replaced, unwrapped
 from ..batchnorm import Statistics
-from ..points import Grads, Objective, Point, walk
+from ..points import Found, Grads, Objective, Point, walk
 from ..streams import Draw
 
-__all__ = ["Loss", "gradient", "perturbed", "untouched"]
+__all__ = ["Loss", "gradient", "perturbed", "trainable_of", "untouched"]
 
 Loss = Callable[[nn.Module, Any], Tensor]
 
@@ -51,22 +51,31 @@ def perturbed(
     batch: Any,
     draw: Draw,
 ) -> float:
-    """The mean loss on `batch` where one walk of the objective leads, points weighted by their shares.
+    """The mean loss on `batch` where one walk of the objective leads, its points weighted by their shares.
 
     Climbing objectives climb along the gradient of `batch` itself.
     """
     trainable = [a for a in arrays if a.parameter.requires_grad]
-    value = 0.0
+    everywhere = trainable_of(model)
+    seen: list[tuple[float, float]] = []
 
-    def look(point: Point) -> Grads:
-        nonlocal value
+    def look(point: Point) -> Found:
+        grads: Grads = {}
         with replaced(arrays, point.values):
-            if point.share == 0:
-                _, grads = gradient(model, [a.parameter for a in trainable], loss, batch)
-                return {array.name: g for array, g in zip(trainable, grads, strict=True)}
-            with torch.no_grad():
-                value += point.share * float(loss(model, batch).mean())
-        return {}
+            if point.counts:
+                with torch.no_grad():
+                    value = float(loss(model, batch).mean())
+            else:
+                wanted = everywhere if point.keep else {array.name: array.parameter for array in trainable}
+                value, found = gradient(model, list(wanted.values()), loss, batch)
+                grads = dict(zip(wanted, found, strict=True))
+        seen.append((point.share, value))
+        return Found(torch.tensor(value), grads)
 
     walk(objective(arrays, strength, draw), look)
-    return value
+    return sum(share * value for share, value in seen if share) / sum(share for share, _ in seen)
+
+
+def trainable_of(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters that training moves, by name."""
+    return {name: p for name, p in unwrapped(model).named_parameters() if p.requires_grad}

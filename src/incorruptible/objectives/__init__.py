@@ -10,11 +10,12 @@ from ..points import Objective
 from .asam import ASAM
 from .mixed_rwp import MixedRWP
 from .plain import Plain
+from .randbet import RandBET
 from .rwp import RWP
 from .rwp_sam import RWPSAM
 from .sam import SAM
 
-__all__ = ["ASAM", "CATALOGUE", "RWP", "RWPSAM", "SAM", "MixedRWP", "Objective", "Plain", "parse"]
+__all__ = ["ASAM", "CATALOGUE", "RWP", "RWPSAM", "SAM", "MixedRWP", "Objective", "Plain", "RandBET", "parse"]
 
 CATALOGUE: dict[str, Callable[..., Objective]] = {
     "plain": Plain,
@@ -23,6 +24,7 @@ CATALOGUE: dict[str, Callable[..., Objective]] = {
     "sam": SAM,
     "asam": ASAM,
     "rwp-sam": RWPSAM,
+    "randbet": RandBET,
 }
 
 

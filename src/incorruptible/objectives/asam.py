@@ -38,6 +38,6 @@ class ASAM:
         return write("asam", self)
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
-        grads = yield Point(None, share=0)
-        step = ascent(grads, arrays, strength, lambda array: array.value.abs() + self.eta)
+        found = yield Point(None, share=0)
+        step = ascent(found.grads, arrays, strength, lambda array: array.value.abs() + self.eta)
         yield Point(lambda array: array.value + step(array))

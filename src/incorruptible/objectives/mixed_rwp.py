@@ -10,7 +10,7 @@ from ..arrays import Array
 from ..corruptions import Corruption
 from ..errors import Mistake
 from ..grammar import write
-from ..points import Path, Point
+from ..points import Path, Point, most_of
 from ..streams import Draw
 
 __all__ = ["MixedRWP"]
@@ -20,7 +20,8 @@ __all__ = ["MixedRWP"]
 class MixedRWP:
     """share * g at w corrupted + (1 - share) * g at w; two passes over the same batch.
 
-    The source takes two different batches, one for each gradient; here both see the closure's.
+    The source takes two different batches, one for each gradient; here both see the closure's. The corrupted gradient is
+    applied to w straight through the corruption, as by `RWP`.
     """
 
     corruption: Corruption = field(metadata={"inner": True, "named": True})
@@ -39,6 +40,11 @@ class MixedRWP:
 
     def __str__(self) -> str:
         return write("mixed-rwp", self, inner=str(self.corruption))
+
+    @property
+    def most(self) -> float:
+        """The largest strength."""
+        return most_of(self.corruption)
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
         yield Point(lambda array: self.corruption(array, strength, draw.of(array.name)), self.share)

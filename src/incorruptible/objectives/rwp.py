@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ..arrays import Array
 from ..corruptions import Corruption
-from ..points import Path, Point
+from ..points import Path, Point, most_of
 from ..streams import Draw
 
 __all__ = ["RWP"]
@@ -16,9 +16,15 @@ __all__ = ["RWP"]
 
 @dataclass(frozen=True)
 class RWP:
-    """g at w corrupted, a fresh draw for each micro-batch: an unbiased gradient of E[L(corrupted w)]; one pass.
+    """g at w corrupted, a fresh draw for each micro-batch; one pass.
 
-    The strength is the corruption's. Its scale is held fixed in the gradient (max|W_f| is not differentiated).
+    The strength is the corruption's. Any corruption will do, for nothing is differentiated but the loss: the gradient at c(w) is
+    applied to w as it stands, straight through c (the straight-through estimator, Bengio et al., arXiv 1308.3432). For additive
+    noise, whose scale (max|W_f|) is held fixed, that is an unbiased gradient of E[L(c(w))]. Where c scales a weight or loses it
+    (multiplicative, drift, dropconnect) the exact gradient carries dc/dw, which is left out here; where it is a step (levels,
+    codes, flips) dc/dw is 0 almost everywhere, and only going straight through lets training proceed.
+
+    By hand: L = (w - 1)^2 / 2 at w = 0.3, held in the levels 0, 1/2 and 1: c(w) = 0.5, and the gradient is -0.5.
     """
 
     corruption: Corruption = field(metadata={"inner": True, "named": True})
@@ -30,6 +36,11 @@ class RWP:
 
     def __str__(self) -> str:
         return f"rwp({self.corruption})"
+
+    @property
+    def most(self) -> float:
+        """The largest strength."""
+        return most_of(self.corruption)
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
         yield Point(lambda array: self.corruption(array, strength, draw.of(array.name)))

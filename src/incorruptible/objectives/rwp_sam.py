@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -12,7 +13,7 @@ from ..arrays import Array
 from ..corruptions import Corruption
 from ..errors import Mistake
 from ..grammar import write
-from ..points import Path, Point
+from ..points import Path, Point, most_of
 from ..streams import Draw
 from .sam import EUCLIDEAN, ascent, metric_of
 
@@ -23,7 +24,8 @@ __all__ = ["RWPSAM"]
 class RWPSAM:
     """With v = w corrupted at strength ratio * rho and g the gradient at v: g at v + rho g / ||g||; two passes.
 
-    The strength is rho, so that 0 is the plain gradient; `ratio` sets the noise beside it. `metric` as for `SAM`.
+    The strength is rho, so that 0 is the gradient of the weights as they rest; `ratio` sets the noise beside it. `metric` as
+    for `SAM`. Both gradients are applied to w straight through the corruption, as by `RWP`.
     """
 
     corruption: Corruption = field(metadata={"inner": True, "named": True})
@@ -43,10 +45,15 @@ class RWPSAM:
     def __str__(self) -> str:
         return write("rwp-sam", self, inner=str(self.corruption))
 
+    @property
+    def most(self) -> float:
+        """The largest strength."""
+        return most_of(self.corruption) / self.ratio if self.ratio else math.inf
+
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
         def corrupted(array: Array) -> Tensor:
             return self.corruption(array, strength * self.ratio, draw.of(array.name))
 
-        grads = yield Point(corrupted, share=0)
-        step = ascent(grads, arrays, strength, metric_of(self.metric))
+        found = yield Point(corrupted, share=0)
+        step = ascent(found.grads, arrays, strength, metric_of(self.metric))
         yield Point(lambda array: corrupted(array) + step(array))

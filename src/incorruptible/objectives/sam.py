@@ -81,6 +81,6 @@ class SAM:
         return write("sam", self)
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
-        grads = yield Point(None, share=0)
-        step = ascent(grads, arrays, strength, metric_of(self.metric))
+        found = yield Point(None, share=0)
+        step = ascent(found.grads, arrays, strength, metric_of(self.metric))
         yield Point(lambda array: array.value + step(array))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .clipping import clip_weights
 from .hardener import Hardener
 from .loop import Fit
 from .weights import load_weights, save_weights
 
-__all__ = ["Fit", "Hardener", "load_weights", "save_weights"]
+__all__ = ["Fit", "Hardener", "clip_weights", "load_weights", "save_weights"]

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..arrays import Array, replaced, select
+from ..arrays import Array, replaced, select, unwrapped
 from ..batchnorm import Statistics
 from ..errors import Mistake
-from ..points import Grads, Objective, Path, Point, policy_of, walk
+from ..points import Found, Grads, Objective, Point, Walk, checked_reach, most_of, policy_of, walk
 from ..streams import Draw
 from ..strengths import Controller, Schedule, Seen, State, checked
+from .ranks import averaged, synced
 
 __all__ = ["Hardener"]
 
@@ -38,7 +39,11 @@ class Hardener:
 
     `arrays` are those of `select(model)` unless given. `backward` replaces `Tensor.backward`, for loss scaling:
     `lambda loss: scaler.scale(loss).backward()` or `accelerator.backward`; `scale=scaler.get_scale` then tells objectives
-    the true size of the gradients that they look at.
+    the true size of the gradients that they look at. Objectives that bound gradients (`RandBET`) need it, and losses that are
+    divided by `accumulate`: what is handed to them is multiplied by it, and what they return divided.
+
+    Gradients that an objective returns are added to `.grad`; under DDP each rank returns its own, and `.grad` is then averaged
+    over the ranks, as DDP would, unless a `no_sync` of the caller's puts that off.
 
     `batchnorm` says which pass moves running statistics, once for each call: "noisy" (the last perturbed one; the
     default where the objective never visits the clean weights), "clean" (the default where it does), or "frozen".
@@ -47,7 +52,8 @@ class Hardener:
     statistics as they were before the call, and `skipped` counts it; under DDP all ranks decide together. This reads one
     number from the device in each call; `guard=False` avoids that. An exception leaves model and gradients as they were.
 
-    Raises `Mistake` for a model without arrays, steps or accumulate below 1, and a policy that the objective cannot keep.
+    Raises `Mistake` for a model without arrays, steps or accumulate below 1, a policy that the objective cannot keep, and a
+    strength that goes beyond what it takes (a rate above 1).
     """
 
     def __init__(
@@ -72,6 +78,7 @@ class Hardener:
         self.controller = None if callable(strength) else strength
         if isinstance(strength, type) or (self.controller is not None and not hasattr(strength, "next")):
             raise Mistake(f"strength={strength!r} is no schedule: Constant({strength!r}) makes one of a number.")
+        checked_reach(objective, strength)
         self.model, self.objective, self.schedule = model, objective, strength
         self.steps, self.seed, self.accumulate = steps, seed, accumulate
         self.batchnorm = policy_of(objective, batchnorm)
@@ -101,16 +108,23 @@ class Hardener:
     def strength(self) -> float:
         """The strength of the next call."""
         asked = self.schedule(self.progress) if callable(self.schedule) else self._control["strength"]
-        return checked(asked, f"strength at progress {self.progress:.3f}")
+        found, most = checked(asked, f"strength at progress {self.progress:.3f}"), most_of(self.objective)
+        if found > most:
+            raise Mistake(
+                f"strength at progress {self.progress:.3f} {found:g}: {self.objective} takes at most {most:g}."
+            )
+        return found
 
     def backward(self, closure: Callable[[], Tensor]) -> Tensor:
-        """Add the objective's gradient to `.grad`; returns its loss, detached: the sum of share * loss over its points.
+        """Add the objective's gradient to `.grad`; returns its loss, detached: the mean over its points, weighted by their shares.
 
         `closure` computes the loss (a scalar) of the current batch; it is called once for each pass of the objective.
         """
         call = _Call(self)
         with call:
-            walk(self._path(), lambda point: self._look(point, closure, call))
+            added = walk(self._path(), lambda point: self._look(point, closure, call))
+            if added is not None:
+                self._add(added, call)
         self._advance(call)
         return call.loss
 
@@ -129,12 +143,14 @@ class Hardener:
         call = _Call(self)
 
         def look(loss: Tensor) -> Tensor:
-            call.note(loss, clean=point.values is None)
+            call.note(loss, clean=point.clean)
             return loss
 
         with call:
             path = self._path()
             point = next(path)
+            if not point.counts:
+                raise Mistake(f"{self.objective} looks at its gradient: give backward() a closure instead.")
             call.enter(point)
             with replaced(self.arrays, point.values):
                 yield look
@@ -198,7 +214,7 @@ class Hardener:
         seen = Seen(loss, clean if call.visits_clean else None)
         self._control = self.controller.next(self.progress, seen, self._control)
 
-    def _path(self) -> Path:
+    def _path(self) -> Walk:
         micro = self.calls % self.accumulate
         rank, ranks = 0, 1
         if self._ranks is not None:
@@ -207,33 +223,36 @@ class Hardener:
         index = self.step * self.accumulate * ranks + rank * self.accumulate + micro
         return self.objective(self.arrays, self.strength, Draw(self.seed, "train", index, native=True))
 
-    def _look(self, point: Point, closure: Callable[[], Tensor], call: _Call) -> Grads:
+    def _look(self, point: Point, closure: Callable[[], Tensor], call: _Call) -> Found:
         call.enter(point)
-        with replaced(self.arrays, point.values), self._unsynced(call):
+        with replaced(self.arrays, point.values), self._unsynced(point, call):
             loss = closure()
             if not isinstance(loss, Tensor) or loss.dim() != 0:
                 came = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
                 raise Mistake(f"the closure returned {came}; a scalar tensor, the loss, is needed.")
-            if point.share:
-                call.note(loss, point.share, clean=point.values is None)
+            call.note(loss, point.share, clean=point.clean)
+            grads: Grads = {}
+            if point.counts:
                 self._backward(loss if point.share == 1 else loss * point.share)
-                grads: Grads = {}
             else:
-                grads = self._aside(loss, call, point.values is None)
+                grads = self._aside(loss, call, point.keep)
         call.leave(point)
-        return grads
+        return Found(loss.detach() * self.accumulate, grads)
 
-    def _aside(self, loss: Tensor, call: _Call, clean: bool) -> Grads:
-        """The arrays' gradient of `loss`, by the backward hook, with `.grad` as before afterwards."""
-        call.note(loss, 0, clean=clean)
+    def _aside(self, loss: Tensor, call: _Call, all_: bool) -> Grads:
+        """The gradient of `loss`, of all parameters or of the arrays, with `.grad` as before afterwards.
+
+        It is that of the whole loss: the backward hook's factor is taken out, and the share of a micro-batch made 1.
+        """
         own = [(parameter, parameter.grad) for parameter in self.model.parameters()]
         for parameter, _ in own:
             parameter.grad = None
         try:
             self._backward(loss)
-            size = 1.0 if self._scale is None else float(self._scale())
-            found = {array.name: array.parameter.grad for array in self.arrays}
-            grads = {name: g.to_dense() if g.is_sparse else g for name, g in found.items() if g is not None}
+            wanted = call.named if all_ else {array.name: array.parameter for array in self.arrays}
+            found = {name: parameter.grad for name, parameter in wanted.items() if parameter.grad is not None}
+            call.sparse |= {name: g.sparse_dim() for name, g in found.items() if g.is_sparse}
+            grads = {name: g.to_dense() if g.is_sparse else g for name, g in found.items()}
         finally:
             for parameter, before in own:
                 parameter.grad = before
@@ -241,11 +260,31 @@ class Hardener:
             raise Mistake(
                 f"{self.objective} climbs along the gradient, and no array requires one: unfreeze some, or use rwp."
             )
+        size = self._size()
         return grads if size == 1 else {name: g / size for name, g in grads.items()}
 
-    def _unsynced(self, call: _Call) -> AbstractContextManager[Any]:
-        # DDP must average gradients once, in the last pass; the earlier ones stay on their rank
-        if self._ranks is None or call.passes == self.objective.passes:
+    def _size(self) -> float:
+        """How large a gradient in `.grad` is beside that of the whole loss."""
+        return (1.0 if self._scale is None else float(self._scale())) / self.accumulate
+
+    def _add(self, added: Grads, call: _Call) -> None:
+        """Add what an objective returned to `.grad`, in its size and layout there; under DDP the ranks then average."""
+        size = self._size()
+        with torch.no_grad():
+            for name, g in added.items():
+                parameter = call.named[name]
+                g = g if size == 1 else g * size
+                g = g.to_sparse(call.sparse[name]) if name in call.sparse else g
+                if parameter.grad is None:
+                    parameter.grad = g.to(parameter.dtype, copy=True)
+                else:
+                    parameter.grad.add_(g)
+        if self._ranks is not None and synced(self._ranks):
+            averaged(self._ranks)
+
+    def _unsynced(self, point: Point, call: _Call) -> AbstractContextManager[Any]:
+        # DDP must average gradients once, in the last pass that counts; the earlier ones stay on their rank
+        if self._ranks is None or (point.counts and call.passes == self.objective.passes):
             return nullcontext()
         return self._ranks.no_sync()
 
@@ -259,6 +298,8 @@ class _Call:
         self.shares: list[float] = []
         self.clean: list[bool] = []
         self.passes = 0
+        self.named = dict(unwrapped(robust.model).named_parameters())
+        self.sparse: dict[str, int] = {}  # the parameters whose gradients are sparse, and in how many dimensions
         self.before = self.kept = robust._statistics.take()
         self.standing = True  # whether the buffers hold `kept`
         self.grads = [
@@ -290,7 +331,9 @@ class _Call:
 
     @property
     def loss(self) -> Tensor:
-        return torch.stack([loss * share for loss, share in zip(self.losses, self.shares, strict=True) if share]).sum()
+        total = sum(self.shares)  # 1, unless an objective stopped early
+        counted = [(loss, share / total) for loss, share in zip(self.losses, self.shares, strict=True) if share]
+        return torch.stack([loss * share for loss, share in counted]).sum()
 
     def enter(self, point: Point) -> None:
         if self.passes:
@@ -298,7 +341,7 @@ class _Call:
         self.passes += 1
 
     def leave(self, point: Point) -> None:
-        self.standing = self.robust.batchnorm == ("clean" if point.values is None else "noisy")
+        self.standing = self.robust.batchnorm == ("clean" if point.clean else "noisy")
         if self.standing and self.robust.objective.passes > 1:
             self.kept = self.robust._statistics.take()
 

@@ -19,6 +19,7 @@ from ..recipes import Recipe
 from ..scores import moved
 from ..streams import key
 from ..tasks import Task, batches
+from .clipping import clip_weights
 from .hardener import Hardener
 from .weights import load_weights
 
@@ -116,6 +117,8 @@ class Fit:
         if self.recipe.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
+        if self.recipe.clip_weights is not None:
+            clip_weights(self.robust.arrays, self.recipe.clip_weights)
         self.decay.step()
         done = self.robust.step
         for place in self.recipe.checkpoints:
