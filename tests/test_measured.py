@@ -57,7 +57,8 @@ def test_the_file_of_the_promises_is_what_the_simulation_makes(tmp_path: Path) -
 def test_intervals_cover(targets: np.ndarray, heavy: bool) -> None:
     """At the ends and within, of the shift and of the spread: the true one is missed in at most 5% of 200 simulations.
 
-    Under heavy tails (Student's t of 8 degrees of freedom) few cells know too little of their kurtosis: 10% of the spreads, as documented.
+    Under heavy tails (Student's t of 8 degrees of freedom) few cells know too
+    little of their kurtosis: 10% of the spreads, as documented.
     """
     source, knots = np.random.default_rng(1), knots_of(targets)
     at = knots[[0, 1, len(knots) // 2, -1]]
