@@ -23,7 +23,7 @@ from .results import compare, results
 from .sensitivity import sensitivity
 from .status import status
 from .study import study
-from .terminal import put, say
+from .terminal import put, say, unread
 from .train import train
 from .worker import worker
 
@@ -69,8 +69,7 @@ def run() -> None:
         say("incorruptible: stopped; the same command goes on from here.")
         sys.exit(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        unread()
     except Exception as problem:
         # typer's own errors come from click, or from its copy of click, depending on the version; both format themselves
         usage = getattr(problem, "format_message", None)

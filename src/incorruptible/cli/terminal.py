@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
-__all__ = ["command", "progress", "put", "put_json", "say"]
+__all__ = ["command", "progress", "put", "put_json", "say", "unread"]
 
 
 def say(text: str) -> None:
@@ -18,8 +19,17 @@ def say(text: str) -> None:
 
 
 def put(text: str) -> None:
-    """What was asked for, on stdout."""
-    sys.stdout.write(text.rstrip("\n") + "\n")
+    """What was asked for, on stdout; whoever stops reading it ends the command, and that is no error."""
+    try:
+        sys.stdout.write(text.rstrip("\n") + "\n")
+    except BrokenPipeError:
+        unread()
+
+
+def unread() -> NoReturn:
+    """Leave quietly, for nobody reads what is written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
 
 
 def put_json(data: Any) -> None:

@@ -55,7 +55,10 @@ class Scores:
 
     def spread(self) -> NDArray[np.float64]:
         """[strength] Standard deviation over chips (n - 1); nan for one chip."""
-        return self.values.std(1, ddof=1) if self.draws > 1 else np.full(len(self.values), np.nan)
+        if self.draws < 2:
+            return np.full(len(self.values), np.nan)
+        # numbers that are all the same may differ from their mean in the last place
+        return np.where(np.ptp(self.values, axis=1) == 0, 0.0, self.values.std(1, ddof=1))
 
     def interval(self, level: float = 0.95) -> list[Interval]:
         """For each strength, Student's interval of the mean over all chips, on these examples; nan for one chip."""

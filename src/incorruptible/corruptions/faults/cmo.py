@@ -120,7 +120,7 @@ class CMORead(_Later):
 
     @property
     def formula(self) -> str:
-        return "g + s 0.0277 log10(g) sqrt(ln((t + 1 us) / 2 us)) z uS, cut to the range of the cells"
+        return "g + s 0.0277 log10(g) sqrt(ln((t + 1us) / 2us)) z uS, cut to the range of the cells"
 
     def sigma(self, g: Tensor) -> Tensor:
         """Standard deviation in uS at the conductance `g` in uS; none at time 0."""
