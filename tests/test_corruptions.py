@@ -1,7 +1,7 @@
 """Every promise of a corruption, over the whole catalogue; scales, equivalents and the grammar by hand.
 
-Statistical tests fix their seeds and their n below; over all seeds each fails a sound member with a chance of at most
-ALARM, for each statement that it tests.
+Statistical tests fix their seeds and their n below; over all seeds each fails a sound member with a chance of about ALARM, for
+each statement that it tests: they are z-tests of 500 to 1500 chips, whose laws are not quite normal.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ def test_how_many_bits_flip_is_binomial(storage: Integers | Floats, rate: float)
     for count in counts:
         assert stats.binomtest(count, masks.numel(), rate).pvalue > ALARM
     assert stats.binomtest(sum(counts), masks.numel() * storage.bits, rate).pvalue > ALARM
-    # bits of one cell, and chips, are independent: the count of a chip has the variance of a binomial (chi-square of 40: its mean is known)
+    # bits of one cell, and chips, are independent: a chip's count has the variance of a binomial (chi-square of 40: the mean is known)
     each = np.array([int(ones(mask).sum()) for mask in masks])
     n = held.value.numel() * storage.bits
     spread = float(((each - n * rate) ** 2).sum() / (n * rate * (1 - rate)))
