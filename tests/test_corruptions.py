@@ -325,6 +325,10 @@ def test_errors_in_proportion_by_hand() -> None:
     torch.testing.assert_close(mean, BY_HAND * (math.exp(0.5) - 1))
     torch.testing.assert_close(std, BY_HAND.abs() * math.sqrt((math.e - 1) * math.e))
     assert not LogNormal(unbiased=True).moments(array, 1.0).mean.any()
+    for unbiased in (False, True):
+        with pytest.raises(Mistake, match="strength 27: its spread is beyond 1e308; at most 26 has a finite one"):
+            LogNormal(unbiased).moments(array, 27.0)
+        assert bool(LogNormal(unbiased).moments(Array("w", BY_HAND.double()), 26.0).std.isfinite().all())
 
 
 def test_a_lognormal_error_changes_no_sign_and_a_uniform_one_keeps_its_bound() -> None:
