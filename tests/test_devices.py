@@ -335,6 +335,26 @@ def test_drift_and_read_noise_by_hand() -> None:
     assert float(half) == pytest.approx((float(four) + moved) / 2)  # linear between days
 
 
+def test_moments_of_strong_drift_are_finite_and_right() -> None:
+    """E exp(-L |mu + sigma z|) by the trapezoid rule, at strengths whose factors overflow float64 one by one."""
+    z = torch.linspace(-12, 12, 2_000_001, dtype=torch.float64)
+    density = torch.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    for strength in (1.0, 10.0, 100.0):
+        device = parse("stored(crossbar:mapping=offset|pcm-drift:time=1y)")
+        mean, std = device.moments(Array("w", torch.tensor([[-0.8, 1.0]], dtype=torch.float64)), strength)
+        left = []
+        for g in (2.5, 25.0):
+            mu, sigma_ = (float(part) for part in PCMDrift().nu(holding(g, 25.0)))
+            length = strength * math.log1p(365 * 86400 / 20)
+            one, two = (
+                float(torch.trapezoid(torch.exp(-k * length * (mu + sigma_ * z).abs()) * density, z)) for k in (1, 2)
+            )
+            left.append((g * one, g * math.sqrt(two - one**2)))
+        want = [(2 * m / 25 - 1 - w, 2 * s / 25) for (m, s), w in zip(left, (-0.8, 1.0), strict=True)]
+        torch.testing.assert_close(mean[0], torch.tensor([m for m, _ in want]).double(), rtol=1e-5, atol=1e-9)
+        torch.testing.assert_close(std[0], torch.tensor([s for _, s in want]).double(), rtol=1e-5, atol=1e-9)
+
+
 REFUSED = [
     (
         "rram-milo:g_max=250",
@@ -492,7 +512,7 @@ def test_sonos_and_wan_chips_keep_their_numbers_over_time() -> None:
 def test_reads_differ_and_what_is_programmed_stays(text: str, still: str) -> None:
     """Over 400 reads the mean is the chip without read noise, where nothing is cut: a z-test for the 12 weights of 0.4 to 0.8.
 
-    Fails a sound device with a chance of at most 12 x 6.8e-6, over all seeds.
+    Fails a sound device with a chance of at most 12 x 9e-6 (Student's t of 399), over all seeds.
     """
     reads = torch.stack([chip(text, read=k) for k in range(400)])
     assert not torch.equal(reads[0], reads[1]) and torch.equal(reads[1], chip(text, read=1))

@@ -158,14 +158,18 @@ def test_protected_bits_never_flip_and_the_others_all_do_at_rate_one(storage: In
 @pytest.mark.parametrize("rate", [1e-4, 0.01, 0.3])
 @pytest.mark.parametrize("storage", [Integers(8), Floats()], ids=str)
 def test_how_many_bits_flip_is_binomial(storage: Integers | Floats, rate: float) -> None:
-    """Over 40 chips, two-sided and exact, of each bit and of all; the share of alarms is at most ALARM for each statement."""
+    """Over 40 chips, two-sided and exact, of each bit and of all; the share of alarms is at most ALARM for each statement.
+
+    For the last one, on the variance of counts, it is at most 1.2e-4, by convolution of the binomial law: counts of 4 a chip
+    (rate 1e-4) have longer tails than a chi-square.
+    """
     held = storage.encode(Array("w", torch.randn(50, 100, generator=torch.Generator().manual_seed(0))))
     masks = torch.stack([BitFlips()(held.value, held, rate, chip(draw)) ^ held.value for draw in range(40)])
     counts = [int((masks >> bit & 1).sum()) for bit in range(storage.bits)]
     for count in counts:
         assert stats.binomtest(count, masks.numel(), rate).pvalue > ALARM
     assert stats.binomtest(sum(counts), masks.numel() * storage.bits, rate).pvalue > ALARM
-    # bits of one cell, and chips, are independent: the count of a chip has the binomial's variance (chi-square of 39)
+    # bits of one cell, and chips, are independent: a chip's count has the variance of a binomial (chi-square of 40: the mean is known)
     each = np.array([int(ones(mask).sum()) for mask in masks])
     n = held.value.numel() * storage.bits
     spread = float(((each - n * rate) ** 2).sum() / (n * rate * (1 - rate)))
@@ -312,9 +316,8 @@ def test_both_cells_of_a_pair_are_stuck_on_their_own() -> None:
     held = Crossbar().encode(wide())
     lost = Stuck("max")(held.value, held, 0.3, chip()) == held.high
     both = int((lost[0] & lost[1]).sum())
-    assert (
-        stats.binomtest(both, lost[0].numel(), 0.09).pvalue > 1e-3
-    )  # the peak's own cell is the only one that is not stuck
+    # the peak's own cell is the only one that is there and not stuck
+    assert stats.binomtest(both, lost[0].numel(), 0.09).pvalue > ALARM
 
 
 class Attention(nn.Module):

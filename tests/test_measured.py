@@ -174,7 +174,7 @@ def test_what_is_written_down_follows_the_content(here: Path) -> None:
 
 
 def test_columns_times_and_blank_lines_are_read() -> None:
-    rows = [f"{g},x,{g + 0.1 * (k % 3)},{time}" for time in ("1h", "20") for g in (1, 2, 3, 4) for k in range(10)]
+    rows = [f"{g},x,{g + 0.1 * (k % 3)},{time}" for time in ("1h", "2e+1") for g in (1, 2, 3, 4) for k in range(10)]
     text = "\ufeff Target ,name,MEASURED,time\r\n" + "\r\n\r\n".join(rows) + "\r\n"
     first, second = read(text.encode(), "c.csv")
     assert [str(one.time) for one in (first, second)] == ["20s", "1h"]
@@ -203,6 +203,7 @@ BAD = {
     "negative": (file_of("1,-0.1"), "c.csv line 2: measured -0.1: a conductance is not negative"),
     "ragged": (file_of("1,1", "1,5,3"), "c.csv line 3: 3 values where the first line names 2 columns"),
     "bad unit": (file_of("1,1,3x", head="target,measured,time"), "c.csv line 2: time '3x': no unit 'x'"),
+    "time nan": (file_of("1,1,nan", head="target,measured,time"), "c.csv line 2: time nan: a finite time"),
     "negative time": (file_of("1,1,-3", head="target,measured,time"), "c.csv line 2: time -3.0: a finite time"),
     "few cells": (file_of(*GOOD[:29]), "c.csv: 29 cells: at least 30 are needed"),
     "few targets": (file_of(*GOOD[:30]), "c.csv: 3 different targets: at least 4 are needed"),

@@ -129,8 +129,8 @@ def test_every_crossbar_gives_back_what_it_holds(text: str) -> None:
 
 
 def test_devices_side_by_side_average_their_errors() -> None:
-    """Four devices: half the spread, exactly in moments and in n = 30,000 cells to 2% (twelve standard errors)."""
-    array = Array("w", torch.full((1, 30000), 0.5))
+    """Four devices: half the spread, exactly in moments and in n = 300,000 cells to 2% (eleven standard errors)."""
+    array = Array("w", torch.full((1, 300_000), 0.5))
     array.parameter[0, 0] = 1.0
     one, four = (parse(f"pcm-joshi:g_min=0:mapping=two-sided:devices={n}") for n in (1, 4))
     ratio = four.moments(array, 1.0).std / one.moments(array, 1.0).std
@@ -191,6 +191,10 @@ def test_a_fixed_fault_stands_whatever_is_swept() -> None:
     moments = parse(text).moments(array, 0.0)
     torch.testing.assert_close(moments.mean, -0.3 * array.value)
     assert parse(text) == Stored(Weights(), (Fixed(Drop(), 0.3),))
+    assert (parse(text).unit, parse(text).formula) == (
+        "none: every strength is fixed",
+        "w held as weights: 0 with probability s, at s = 0.3",
+    )
     for bad, answer in [
         ("fixed(drop):1.5", "at most 1"),
         ("fixed(drop):-1", "not negative"),
@@ -319,6 +323,10 @@ def test_results_say_range_mapping_time_and_compensation() -> None:
         (
             "stored(crossbar:levels=16:slices=2:devices=3|drop)",
             "0 to 25 uS, one-sided pair, per layer, 16 levels, 2 slices, 3 devices side by side",
+        ),
+        (
+            "stored(crossbar|fixed(pcm-drift:time=1d):1|drop)",
+            "0 to 25 uS, one-sided pair, per layer; 1d after programming; drift compensation: none",
         ),
     ]:
         assert parse(text).conditions == words  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,7 +138,10 @@ def _conductance(cells: dict[str, str], name: str, where: str) -> float:
 
 
 def _time(text: str, where: str) -> Seconds:
+    value: str | float = text
+    with suppress(ValueError):
+        value = float(text)
     try:
-        return seconds(float(text) if text.replace(".", "", 1).replace("e", "", 1).lstrip("+-").isdigit() else text)
+        return seconds(value)
     except Mistake as problem:
         raise Mistake(f"{where}: {problem}") from None

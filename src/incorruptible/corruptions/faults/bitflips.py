@@ -108,7 +108,7 @@ def _standing(before: Raw, held: Held) -> Tensor | None:
         return None
     found = torch.full_like(held.value, -1)
     for pattern in (held.high, held.low, held.zero, held.value):
-        pattern = torch.as_tensor(pattern, dtype=held.value.dtype, device=held.value.device)
+        pattern = held.cell(pattern)
         found = torch.where(held.number(pattern).double() == before.first, pattern, found)
     return None if bool((found < 0).any()) else found
 

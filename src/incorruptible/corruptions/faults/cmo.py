@@ -131,16 +131,17 @@ class CMORead(_Later):
     def after(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:
         if not self.time:
             return value
-        return (value + strength * self.sigma(held.value) * noise.normal(value)).clamp(held.low, held.high)
+        return (value + strength * self.sigma(held.value) * noise.normal(value)).clamp(
+            float(held.low), float(held.high)
+        )
 
     def moments(self, before: Raw, held: Held, strength: float) -> Raw:
         self.check(held)
         if not self.time:
             return before
         spread = (before.second - before.first**2).clamp_min(0)
-        return _within(
-            before.first, (spread + (strength * self.sigma(held.value.double())) ** 2).sqrt(), held.low, held.high
-        )
+        std = (spread + (strength * self.sigma(held.value.double())) ** 2).sqrt()
+        return _within(before.first, std, float(held.low), float(held.high))
 
 
 def _within(mean: Tensor, std: Tensor, low: float, high: float) -> Raw:

@@ -49,10 +49,10 @@ class Step(ABC):
     def check(self, held: Held) -> None:
         """Raise `Mistake` outside the range that was measured."""
         name = str(self).split(":")[0]
-        low, high = self.valid
-        if held.low < low * (1 - 1e-9) or held.high > high * (1 + 1e-9):
+        (low, high), lowest, highest = self.valid, float(held.low), float(held.high)
+        if lowest < low * (1 - 1e-9) or highest > high * (1 + 1e-9):
             raise Mistake(
-                f"{name}: {held.low:.4g} to {held.high:.4g} uS is outside {low:g} to {high:g} uS, the range that was "
+                f"{name}: {lowest:.4g} to {highest:.4g} uS is outside {low:g} to {high:g} uS, the range that was "
                 "measured: set the crossbar's g_max and g_min (or on_off)."
             )
 
@@ -120,11 +120,12 @@ class Drift(Step):
 
 
 def _decay(mu: Tensor, sigma: Tensor, length: float) -> Tensor:
-    """E exp(-length |mu + sigma z|)."""
+    """E exp(-length |mu + sigma z|), in logarithms, for its factors overflow where drift is strong."""
     t, half = mu / sigma, (length * sigma) ** 2 / 2
-    down: Tensor = torch.exp(half - length * mu) * torch.special.ndtr(t - length * sigma)
-    up: Tensor = torch.exp(half + length * mu) * torch.special.ndtr(-t - length * sigma)
-    return down + up
+    down = half - length * mu + torch.special.log_ndtr(t - length * sigma)
+    up = half + length * mu + torch.special.log_ndtr(-t - length * sigma)
+    mean: Tensor = down.exp() + up.exp()
+    return mean
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Dead:
     def __call__(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:
         like = rows(held.array) if self.line == "row" else columns(held.array)
         lost = spread(struck(noise, like, strength, self.line), held.array)
-        return torch.where(lost, torch.as_tensor(held.zero, dtype=value.dtype, device=value.device), value)
+        return torch.where(lost, held.cell(held.zero), value)
 
     def moments(self, before: Raw, held: Held, strength: float) -> Split:
         return Split(strength, nothing(before, held))

@@ -35,7 +35,7 @@ class Drop:
 
     def __call__(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:
         lost = struck(noise, held.array.value, strength)
-        return torch.where(lost, torch.as_tensor(held.zero, dtype=value.dtype, device=value.device), value)
+        return torch.where(lost, held.cell(held.zero), value)
 
     def moments(self, before: Raw, held: Held, strength: float) -> Split:
         return Split(strength, nothing(before, held))

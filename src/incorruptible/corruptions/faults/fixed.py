@@ -41,7 +41,7 @@ class Fixed:
 
     @property
     def formula(self) -> str:
-        return self.fault.formula
+        return f"{self.fault.formula}, at s = {self.strength:.6g}"
 
     @property
     def source(self) -> str:

@@ -116,5 +116,5 @@ def replaced_by(before: Raw, other: Raw, rate: float) -> Raw:
 
 def nothing(before: Raw, held: Held) -> Raw:
     """Moments of cells that together make a weight of zero."""
-    x = held.number(torch.as_tensor(held.zero, dtype=held.value.dtype, device=held.value.device)).to(before.first.dtype)
+    x = held.number(held.cell(held.zero)).to(before.first.dtype)
     return Raw(x.expand_as(before.first), (x**2).expand_as(before.first))

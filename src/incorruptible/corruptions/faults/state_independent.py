@@ -64,4 +64,4 @@ class ConstantRead(Read):
         return write("constant-read", self)
 
     def q(self, held: Held) -> Tensor:
-        return torch.full_like(held.value, 1 / held.high)
+        return torch.full_like(held.value, 1 / float(held.high))

@@ -61,7 +61,7 @@ class Stuck:
             x = held.number(_certain(self.at, held)).double()
             other = Raw(x, x**2)
         elif held.bits is None:
-            low, high = held.low, held.high
+            low, high = float(held.low), float(held.high)
             x = torch.ones_like(before.first[:1])
             other = Raw((low + high) / 2 * x, (low**2 + low * high + high**2) / 3 * x)
         else:  # a half of all flips makes any pattern of any other
@@ -73,10 +73,8 @@ class Stuck:
 
 def _certain(at: str, held: Held) -> Tensor:
     if at == "max":
-        place: Tensor | float = held.high
-    else:
-        place = held.low if held.unit == "uS" else held.zero
-    return torch.as_tensor(place, dtype=held.value.dtype, device=held.value.device)
+        return held.cell(held.high)
+    return held.cell(held.low if held.unit == "uS" else held.zero)
 
 
 def _random(value: Tensor, held: Held, noise: Noise) -> Tensor:

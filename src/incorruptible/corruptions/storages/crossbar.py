@@ -126,9 +126,9 @@ class Crossbar:
             for digit, part in self._digits(share):
                 cells += [self.lowest + span * digit] * self.devices
                 parts += [side.c * part / span / self.devices] * self.devices
-        c = torch.tensor(parts, dtype=w.dtype, device=w.device).reshape(-1, *[1] * w.dim()) * scale
+        c = torch.stack([scale * part for part in parts])
         idle = -sum(parts) * self.lowest + mapping.offset
-        at_zero = torch.tensor(0.0, dtype=w.dtype, device=w.device)
+        at_zero = torch.zeros((), dtype=w.dtype, device=w.device)
         nothing = [d for s in mapping.sides for d, _ in self._digits(s.a * at_zero + s.b) for _ in range(self.devices)]
         zero = (self.lowest + span * torch.stack(nothing)).reshape(-1, *[1] * w.dim())
         return Held(array, torch.stack(cells), c, scale * idle, self.lowest, self.g_max, zero, "uS")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from ...arrays import Array
@@ -26,14 +27,15 @@ class Held:
     c is `coefficients` [cells, ...] and both broadcast to the array's shape. A cell holds values from `low` to `high`;
     cells of `zero` make a weight of zero. `bits` is the width of a bit pattern, None where there is none; of patterns,
     `low` and `high` are those of the smallest and the largest number, and a cell can hold every one of the 2^bits.
+    They are tensors where they come from the weights, so that no draw waits for the weights' device; of conductances they are floats.
     """
 
     array: Array
     value: Tensor
     coefficients: Tensor
     offset: Tensor | float
-    low: float
-    high: float
+    low: Tensor | float
+    high: Tensor | float
     zero: Tensor | float
     unit: str
     bits: int | None = None
@@ -42,6 +44,12 @@ class Held:
     def decode(self, value: Tensor) -> Tensor:
         """The weights that are read from cells of that `value`."""
         return (self.number(value) * self.coefficients).sum(0) + self.offset
+
+    def cell(self, place: Tensor | float) -> Tensor:
+        """`low`, `high` or `zero` as the value of a cell, where the cells are."""
+        if isinstance(place, Tensor):
+            return place.to(self.value)
+        return torch.full((), place, dtype=self.value.dtype, device=self.value.device)
 
 
 class Storage(Protocol):

@@ -27,5 +27,5 @@ class Weights:
     def encode(self, array: Array) -> Held:
         """[1, *shape]: the weights."""
         value = array.value.to(torch.promote_types(array.value.dtype, torch.float32))[None].clone()
-        top = float(value.abs().max())
+        top = value.abs().max()
         return Held(array, value, torch.ones_like(value[:, :1].flatten()[:1]), 0.0, -top, top, 0.0, self.unit)
