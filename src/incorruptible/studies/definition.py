@@ -254,18 +254,22 @@ class _Reader:
         except ValidationError as problem:
             for error in problem.errors():
                 said = {"missing": "is missing", "missing_argument": "is missing"}.get(error["type"])
+                if isinstance(own := error.get("ctx", {}).get("error"), Mistake):
+                    said = str(own)
                 self.fault((*path, *error["loc"]), said or f"{error['msg']} ({error['input']!r} came)")
             return None
 
     def _tested(self, test: Test) -> Test:
-        good = []
+        good: list[str] = []
+        alone: list[str] = []
         for sweep in test.corruptions:
             try:
                 good.append(str(parse_sweep(sweep)))
+                alone.append(_alone(sweep))
             except Mistake as problem:
                 self.fault(("test", "corruptions"), problem)
-        if not test.corruptions or len(set(good)) < len(good):
-            self.fault(("test", "corruptions"), "at least one is needed, and each once")
+        if not test.corruptions or len(set(alone)) < len(alone):
+            self.fault(("test", "corruptions"), "at least one is needed, and each once, with all of its strengths")
         for part in test.parts:
             if part not in ("test", "train"):
                 self.fault(("test", "parts"), unknown("part to test on", part, ["test", "train"]))
