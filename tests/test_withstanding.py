@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from incorruptible import records
 from incorruptible.corruptions import parse_sweep
 from incorruptible.drawing import Lines
 from incorruptible.errors import Mistakes
@@ -189,9 +190,9 @@ def test_arms_that_did_not_come_to_an_end_are_told(
 
 def test_old_measures_without_sizes_are_read(finished: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Measures of versions that did not keep how large an error is."""
-    read = results.records.read_arrays
+    read = records.read_arrays
     monkeypatch.setattr(
-        results.records, "read_arrays", lambda *given: {k: v for k, v in read(*given).items() if k != "equivalent"}
+        records, "read_arrays", lambda *given: {k: v for k, v in read(*given).items() if k != "equivalent"}
     )
     verdict = results.conclude(finished, results.arms(finished))[1]
     assert verdict.rows[0].note == "best of 2 against best of 1" and verdict.rows[0].difference is not None
