@@ -97,6 +97,7 @@ def test_a_claim_says_what_it_is_about(tmp_path: Path) -> None:
         (on('"pcm-joshi*"').replace(', "sgd"]]', "]]"), SWEEPS, "claims 1: against: lists of a title, each its own,"),
         (on('"pcm-joshi*"').replace("clipping", "plain training"), SWEEPS, "claims 1: against: lists of a title, each"),
         (on('"pcm-joshi*"').replace('["rwp *"]', "[]"), SWEEPS, "claims 1: hardened and networks: at least one each"),
+        ('[claims]\nname = "pcm"', SWEEPS, "claims: each claim is one of [[claims]]"),
         (
             "",
             ["int-flips:0.1", "int-flips:0.2,0.3"],
