@@ -388,6 +388,18 @@ def test_running_statistics_move_once_with_the_pass_of_the_policy(text: str, pol
     assert bits(model.buffers()) == bits(expected.buffers())
 
 
+@pytest.mark.parametrize("policy", ["noisy", "clean", "frozen"])
+def test_running_statistics_move_where_the_noisy_pass_never_comes(policy: str) -> None:
+    """RandBET stops after the clean pass while the loss is above its threshold."""
+    model, (x, _) = normed(), batch()
+    expected, passes, loss = copy.deepcopy(model), [], closure(model)
+    text = "randbet(gaussian-filter-max):threshold=1e-09"
+    hardener(model, text, batchnorm=policy).backward(lambda: passes.append(1) or loss())
+    if policy != "frozen":
+        expected(x)
+    assert len(passes) == 1 and bits(model.buffers()) == bits(expected.buffers())
+
+
 @pytest.mark.parametrize("text", OBJECTIVES)
 def test_policies(text: str) -> None:
     assert hardener(net(), text).batchnorm == ("clean" if parse(text).clean else "noisy")

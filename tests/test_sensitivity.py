@@ -397,6 +397,7 @@ def test_the_table_on_the_screen(type_: Type) -> None:
 REFUSED = {
     "two strengths": (("--corruption", "gaussian-filter-max:.1,.2"), "one strength"),
     "nothing to see": (("--corruption", "gaussian-filter-max:0"), "nothing to see"),
+    "rounding alone": (("--corruption", "quantised:0:bits=3"), "all chips are alike"),
     "no strength": (("--corruption", "gaussian-filter-max"), "none came"),
     "pattern": (("--protect", "1.*"), "No parameter '1.*' here"),
     "draws": (("--draws", "1"), "draws=1"),

@@ -69,10 +69,13 @@ def measure(
         raise Mistake("--confidence goes with --precision: the interval without it is at 0.95.")
     from ..arrays import select
     from ..corruptions import parse_sweep
+    from ..grammar import split
     from ..measuring import OverTime
     from ..tasks import batches, is_user_task
 
     sweep = parse_sweep(corruption)
+    if time is not None and "time" in split(corruption).fields:
+        raise Mistake(f"{corruption!r} has a time, and --time {time} came too; give one.")
     times, each = _at_times(sweep.corruption, time)
     if len(each) > 1 and precision is not None:
         raise Mistake(f"--time {time}: --precision stops at one time; give one, or --draws.")

@@ -59,6 +59,8 @@ def results(
         if place:
             put("")
         put(f"{folder.plan['score']['name']} ({unit}) under {noise['corruption']} ({noise['unit']})")
+        if noise.get("conditions"):
+            put(noise["conditions"])
         own = [found for found in every if found.noise == noise["corruption"]]
         put_table(
             ["arm", *(f"{s:g}" for s in noise["strengths"]), "seeds"],

@@ -60,7 +60,8 @@ class Lines:
     """Curves in panels, each with its title; one label has one colour in all of them.
 
     `y` is one label, or one for each panel; `levels` are named horizontal lines. With `selector` the titles are test
-    strengths: a page shows the panel of the one that is chosen, paper shows all.
+    strengths: a page shows the panel of the one that is chosen, paper shows all. On a logarithmic axis `ticks` say what
+    places are called, where a number is not.
     """
 
     name: str
@@ -75,6 +76,11 @@ class Lines:
     share_y: bool = True
     columns: int = 3
     selector: bool = False
+    ticks: Mapping[float, str] | None = None
+
+    def tick(self, place: float) -> str:
+        """What that place on the axis is called."""
+        return (self.ticks or {}).get(place, f"{place:g}")
 
     def numbers(self) -> dict[str, int]:
         """The colour's number of each label: its own, or its place among the chart's labels."""
@@ -189,7 +195,7 @@ def grid(count: int, columns: int) -> tuple[int, int]:
 def log_ticks(lines: Sequence[Line]) -> tuple[list[float], list[float]]:
     """On a logarithmic axis with few points: the points, and those of them whose labels do not collide; else nothing."""
     places = sorted({float(x) for line in lines for x in line.points[0] if x > 0})
-    if not 1 < len(places) <= 12:
+    if not 1 <= len(places) <= 12:
         return [], []
     width, shown = np.log(places[-1] / places[0]) / 7, [places[0]]
     for place in places[1:]:

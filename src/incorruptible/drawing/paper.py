@@ -129,14 +129,14 @@ def _lines(chart: Lines) -> Any:
         for name, level in (chart.levels or {}).items():
             axis.axhline(level, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)))
             axis.annotate(name, (1, level), (0, 2), ("axes fraction", "data"), "offset points", ha="right", fontsize=7)
-        axis.set_title(_title(chart, title), loc="left")
+        axis.set_title("\n".join(wrapped(_title(chart, title), 90 // across)), loc="left")
         axis.set_xlabel("\n".join(wrapped(chart.x, 90 // across)))
         if place % across == 0 or not chart.share_y:
             axis.set_ylabel("\n".join(wrapped(chart.y_labels()[place], 40)))
         if chart.log_x:
             axis.set_xscale("log")
             axis.xaxis.set_major_formatter("{x:g}")
-            _label_points(axis, curves)
+            _label_points(axis, chart, curves)
     caption(figure, chart.caption)
     _legend(figure, axes, list(shown.values()))
     return figure
@@ -171,11 +171,11 @@ def _curve(axis: Any, line: Line, number: int) -> Any:
     return drawn
 
 
-def _label_points(axis: Any, curves: Sequence[Line]) -> None:
+def _label_points(axis: Any, chart: Lines, curves: Sequence[Line]) -> None:
     places, shown = log_ticks(curves)
     if places:
         axis.set_xticks(places, minor=True, labels=[""] * len(places))
-        axis.set_xticks(shown, labels=[f"{place:g}" for place in shown])
+        axis.set_xticks(shown, labels=[chart.tick(place) for place in shown])
 
 
 def _heat(chart: Heat) -> Any:

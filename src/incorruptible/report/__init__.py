@@ -85,7 +85,7 @@ def _charts(folder: Folder, found: Sequence[Arm]) -> list[Chart]:
     return [
         *charts(folder, found),
         *shortfalls(folder, found),
-        *withstanding(folder, found),
+        *withstanding(folder),
         *landscapes(folder, found),
         *theory_charts(folder, found),
     ]
@@ -99,13 +99,19 @@ def _summary(folder: Folder, found: Sequence[Arm]) -> list[str]:
     definition = folder.plan["definition"]
     test, noise = definition["test"], folder.plan["noises"][0]
     seeds, n = len(found[0].test), " or ".join(map(str, sorted({arm.test.shape[2] for arm in found})))
+    more = len(folder.plan["noises"]) - 1
+    others = f" and under each of {more} other corruptions" if more > 1 else " and another corruption" if more else ""
     lines = [
-        f"{len(found)} arms, {seeds} seeds each; {test['draws']} test chips under {noise['corruption']}, {n} test examples; "
+        f"{len(found)} arms, {seeds} seeds each; {test['draws']} test chips under {noise['corruption']}{others}, {n} test examples; "
         f"{definition['selection']['draws']} other chips and the validation data decide every choice of strength and schedule. "
         "Intervals are 95%, over crossed seeds and examples; words come after Holm's correction over the rows of a question, "
         "but for those rules that take each interval by itself (shortfall, carried, uncollapsed).",
         "A claim is supported, contradicted, equivalent (within 0.3 points), undecided, or conditional where its rows disagree.",
     ]
+    if any(claim["rule"] == "withstands" for claim in definition["claims"]):
+        lines[-1] += (
+            " Of what networks withstand, the first question of each network decides; the others stand beside it."
+        )
     lacking = missing(folder)
     if lacking:
         said = [
@@ -141,6 +147,7 @@ def _tables(folder: Folder) -> list[Table]:
         head = ["arm", *(f"{s:g}" for s in noise["strengths"]), "seeds"]
         title = f"Every arm: {score['name']} ({unit}) under {noise['corruption']}"
         note = "Mean over seeds, chips and examples, ± half of its 95% interval over crossed seeds and examples."
+        note += f" Strength: {noise['unit']}." + (f" {said}." if (said := noise.get("conditions")) else "")
         found.append(Table(title, head, body, note, by_strength=True))
         whole = tabulated([one.whole for one in own if one.whole is not None], score["unit"])
         if whole is not None:

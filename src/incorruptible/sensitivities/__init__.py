@@ -126,9 +126,10 @@ def _one(strength: float, corruption: Corruption) -> float:
     if len(strengths) != 1:
         raise Mistake(f"{len(strengths)} strengths came; a map is made at one.")
     if strengths[0] == 0 and not getattr(corruption, "pinned", False):
-        raise Mistake(
-            f"{corruption} at strength 0: nothing is corrupted and there is nothing to see; give more than 0."
-        )
+        said = "all chips are alike, and a map is made of how they differ; give more than 0, or measure it."
+        if not getattr(corruption, "conditions", ""):  # at rest on no storage
+            said = "nothing is corrupted and there is nothing to see; give more than 0."
+        raise Mistake(f"{corruption} at strength 0: {said}")
     return strengths[0]
 
 

@@ -21,10 +21,9 @@ from ..errors import Mistake, Mistakes, unknown
 from ..grammar import written
 from ..recipes import Recipe
 from ..runs import Plan
-from .folder import at_checkpoint, matches, named
+from .claims import Claim, as_list, check_strengths, read_claims
+from .folder import at_checkpoint, named
 from .places import places, spoken
-from .rules import CATALOGUE as RULES
-from .rules import Rule
 
 __all__ = ["Claim", "Design", "Study", "load", "shipped"]
 
@@ -65,23 +64,6 @@ class Selection:
 
     draws: int = 10
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A statement and the rule that decides it; `on` are patterns of the corruptions that it is about, else the study's first."""
-
-    name: str
-    text: str
-    rule: str
-    decide: Rule
-    on: tuple[str, ...] = ()
-
-    def plain(self) -> dict[str, Any]:
-        """As a plan keeps it."""
-        fields = asdict(self.decide)  # type: ignore[call-overload]
-        found = {"name": self.name, "text": self.text, "rule": self.rule, "fields": fields}
-        return {**found, "on": list(self.on)} if self.on else found
 
 
 @dataclass(frozen=True)
@@ -197,9 +179,11 @@ class _Reader:
             test = self._tested(test)
         designs = self._designs(epochs)
         names = list(self.names or ())
-        claims = self._claims(names, [] if test is None else [_alone(sweep) for sweep in test.corruptions])
-        self._strengths(claims, test)
-        shown = tuple(str(one) for one in _list(data.get("shown", [])))
+        sweeps = () if test is None else test.corruptions
+        entries = data.get("claims", [])
+        claims = read_claims(entries, names, [_alone(sweep) for sweep in sweeps], self.fault, self._built)
+        check_strengths(entries, claims, sweeps, self.fault)
+        shown = tuple(str(one) for one in as_list(data.get("shown", [])))
         for one in shown:
             if names and not any(one == name or fnmatchcase(name, one) for name in names):
                 self.fault(("shown",), unknown("arm", one, names))
@@ -239,7 +223,7 @@ class _Reader:
         if required and required not in value:
             self.fault((key,), f"{required} is missing")
             return None
-        one = {name: _list(part) if name in ("corruptions", "parts") else part for name, part in value.items()}
+        one = {name: as_list(part) if name in ("corruptions", "parts") else part for name, part in value.items()}
         return self._built(cls, one, (key,), f"entry of [{key}]")
 
     def _built(self, cls: type[Any], value: Mapping[str, Any], path: tuple[str | int, ...], what: str) -> Any:
@@ -254,18 +238,22 @@ class _Reader:
         except ValidationError as problem:
             for error in problem.errors():
                 said = {"missing": "is missing", "missing_argument": "is missing"}.get(error["type"])
+                if isinstance(own := error.get("ctx", {}).get("error"), Mistake):
+                    said = str(own)
                 self.fault((*path, *error["loc"]), said or f"{error['msg']} ({error['input']!r} came)")
             return None
 
     def _tested(self, test: Test) -> Test:
-        good = []
+        good: list[str] = []
+        alone: list[str] = []
         for sweep in test.corruptions:
             try:
                 good.append(str(parse_sweep(sweep)))
+                alone.append(_alone(sweep))
             except Mistake as problem:
                 self.fault(("test", "corruptions"), problem)
-        if not test.corruptions or len(set(good)) < len(good):
-            self.fault(("test", "corruptions"), "at least one is needed, and each once")
+        if not test.corruptions or len(set(alone)) < len(alone):
+            self.fault(("test", "corruptions"), "at least one is needed, and each once, with all of its strengths")
         for part in test.parts:
             if part not in ("test", "train"):
                 self.fault(("test", "parts"), unknown("part to test on", part, ["test", "train"]))
@@ -339,7 +327,7 @@ class _Reader:
         if not isinstance(each, dict):
             self.fault((*path, "each"), "a table of lists is needed: each.peak = [0.1, 0.2]")
             each = {}
-        axes = {key: _list(value) for key, value in each.items()}
+        axes = {key: as_list(value) for key, value in each.items()}
         for key, listed in axes.items():
             if not listed:
                 self.fault((*path, "each", key), "an empty list makes no arm")
@@ -421,68 +409,6 @@ class _Reader:
                 return str(self.folder / task)
         return task
 
-    def _claims(self, names: Sequence[str], corruptions: Sequence[str]) -> tuple[Claim, ...]:
-        found: dict[str, Claim] = {}
-        entries = self.data.get("claims", [])
-        if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
-            self.fault(("claims",), "each claim is one of [[claims]]")
-            return ()
-        for place, entry in enumerate(entries):
-            path = ("claims", place)
-            for key in ("name", "text", "rule"):
-                if not isinstance(entry.get(key), str) or not entry[key].strip():
-                    self.fault((*path, key), f'{key} = "..." is needed')
-            rule = entry.get("rule")
-            if not isinstance(rule, str) or rule not in RULES:
-                if isinstance(rule, str):
-                    self.fault((*path, "rule"), unknown("rule", rule, RULES))
-                continue
-            own = {key: value for key, value in entry.items() if key not in ("name", "text", "rule", "on")}
-            on = tuple(str(one) for one in _list(entry.get("on", [])))
-            for one in on:
-                if corruptions and not any(matches(corruption, [one]) for corruption in corruptions):
-                    self.fault((*path, "on"), unknown("corruption among those that are tested", one, corruptions))
-            listed = {
-                key: [value] if key in ("left", "right") and isinstance(value, str) else value
-                for key, value in own.items()
-            }
-            decide = self._built(RULES[rule], listed, path, f"entry of a claim by {rule!r}")
-            if decide is None:
-                continue
-            for need in decide.needs():
-                if names and not any(need == name or fnmatchcase(name, need) for name in names):
-                    self.fault(path, unknown("arm", need, names))
-            name = str(entry.get("name"))
-            if name in found:
-                self.fault((*path, "name"), f"{name!r} is a claim already")
-            found[name] = Claim(name, " ".join(str(entry.get("text")).split()), rule, decide, on)
-        return tuple(found.values())
-
-    def _strengths(self, claims: Sequence[Claim], test: Test | None) -> None:
-        """Whether what claims are about is tested at all, in every sweep that they are about."""
-        try:
-            sweeps = [parse_sweep(one) for one in (test.corruptions if test is not None else ())]
-        except Mistake:
-            return  # noted already
-        for place, entry in enumerate(self.data.get("claims", []) if sweeps else []):
-            claim = next((one for one in claims if one.name == entry.get("name")), None)
-            about = [one for one in sweeps if claim and matches(str(one.corruption), claim.on)] or sweeps[:1]
-            tested = tuple(s for s in about[0].strengths if all(s in one.strengths for one in about))
-            for key in ("strengths", "small", "large") if claim is not None else ():
-                fit = [s for s in tested if s > 0 or key == "strengths"]
-                for one in getattr(claim and claim.decide, key, ()):
-                    if one not in fit:
-                        said = ", ".join(f"{s:g}" for s in fit)
-                        self.fault(("claims", place, key), f"{one:g} is not tested; tested are {said}")
-            if getattr(claim and claim.decide, "statistic", "") == "area":
-                asked = getattr(claim and claim.decide, "strengths", ())
-                if len(set(asked or tested)) < 2:
-                    key = "strengths" if asked else "statistic"
-                    self.fault(("claims", place, key), "an area needs at least 2 different strengths")
-            margin = getattr(claim.decide, "margin", 1.0) if claim is not None else 1.0
-            if not margin > 0:
-                self.fault(("claims", place, "margin"), f"{margin:g}: a number above 0 is needed")
-
     def _tasks(self, designs: Sequence[Design]) -> None:
         """Whether each task is there, and has the data that a study needs."""
         for name in dict.fromkeys(design.recipe.task for design in designs):
@@ -513,10 +439,6 @@ def _alone(sweep: str) -> str:
         return str(parse_sweep(sweep).corruption)
     except Mistake:
         return ""
-
-
-def _list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _whole(value: Any) -> bool:

@@ -100,6 +100,7 @@ def _plan(study: Study, frame: dict[str, Any], overrides: dict[str, Any], tasks:
                 "corruption": str(sweep.corruption),
                 "unit": sweep.corruption.unit,
                 "strengths": list(sweep.strengths),
+                **({"conditions": said} if (said := getattr(sweep.corruption, "conditions", "")) else {}),
             }
         )
     return {

@@ -45,8 +45,9 @@ class Hardener:
     Gradients that an objective returns are added to `.grad`; under DDP each rank returns its own, and `.grad` is then averaged
     over the ranks, as DDP would, unless a `no_sync` of the caller's puts that off.
 
-    `batchnorm` says which pass moves running statistics, once for each call: "noisy" (the last perturbed one; the
-    default where the objective never visits the clean weights), "clean" (the default where it does), or "frozen".
+    `batchnorm` says which pass moves running statistics, once for each call: "noisy" (the last perturbed one, or the clean one
+    where `RandBET` stopped at it; the default where the objective never visits the clean weights), "clean" (the default where it
+    does), or "frozen".
 
     With `guard`, and without a `backward` of one's own, a loss that is not finite leaves `.grad` and the running
     statistics as they were before the call, and `skipped` counts it; under DDP all ranks decide together. This reads one
@@ -341,7 +342,10 @@ class _Call:
         self.passes += 1
 
     def leave(self, point: Point) -> None:
-        self.standing = self.robust.batchnorm == ("clean" if point.clean else "noisy")
+        policy = self.robust.batchnorm
+        # an objective may stop before its noisy pass: until one came, the clean pass stands for it
+        early = policy == "noisy" and point.clean and all(self.clean)
+        self.standing = early or policy == ("clean" if point.clean else "noisy")
         if self.standing and self.robust.objective.passes > 1:
             self.kept = self.robust._statistics.take()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...errors import Mistake
 from ...statistics import agree, verdict
-from ..evidence import MARGIN, Arm, Judgement, Row, best, difference
+from ..evidence import MARGIN, Arm, Judgement, Lacking, Row, best, difference
 from .ahead import matching
 
 __all__ = ["Withstands"]
@@ -18,7 +19,8 @@ class Withstands:
     under this very corruption, against the one of each of `against` (a title and names, in which * stands for anything) that is.
 
     `networks` are beginnings of names, such as "conv: ", under each of which all of this is asked. The first of `against`
-    decides; the others are printed with words of their own. Differences are over crossed seeds and examples, Holm over the
+    decides; the others are printed with words of their own, and where one of them is not finished, that is said in its row.
+    Differences are over crossed seeds and examples, Holm over the
     strengths of one title under one network; "equivalent" within `margin`. Each row notes the gaussian-filter-max strength
     whose error is as large, averaged over the seeds of the hardened arm.
     """
@@ -28,6 +30,13 @@ class Withstands:
     networks: tuple[str, ...] = ("",)
     strengths: tuple[float, ...] = ()
     margin: float = MARGIN
+
+    def __post_init__(self) -> None:
+        titles = [one[0] if one else "" for one in self.against]
+        if not self.hardened or not self.networks:
+            raise Mistake("hardened and networks: at least one each is needed, even if it is the empty beginning")
+        if not titles or not all(len(one) > 1 for one in self.against) or len(set(titles)) < len(titles):
+            raise Mistake('against: lists of a title, each its own, and names are needed: [["plain training", "sgd"]]')
 
     def needs(self) -> list[str]:
         """Names of arms without which nothing can be said."""
@@ -39,10 +48,16 @@ class Withstands:
         deciding: list[str] = []
         for network in self.networks:
             ours = matching(arms, [network + name for name in self.hardened])
-            for title, *names in self.against:
-                theirs = matching(arms, [network + name for name in names])
+            for place, (title, *names) in enumerate(self.against):
+                try:
+                    theirs = matching(arms, [network + name for name in names])
+                except Lacking as problem:
+                    if not place:
+                        raise
+                    rows.append(Row(f"{network}{title}", "-", "-", "-", None, "undecided", str(problem)))
+                    continue
                 own = self._rows(f"{network}{title}", ours, theirs, self.strengths or tuple(tests) or (0.0,))
-                deciding += [row.word for row in own] if title == self.against[0][0] else []
+                deciding += [] if place else [row.word for row in own]
                 rows += own
         return Judgement(agree(deciding), tuple(rows))
 
