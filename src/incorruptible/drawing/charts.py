@@ -60,7 +60,7 @@ class Lines:
     """Curves in panels, each with its title; one label has one colour in all of them.
 
     `y` is one label, or one for each panel; `levels` are named horizontal lines. With `selector` the titles are test
-    strengths: a page shows the panel of the one that is chosen, paper shows all.
+    strengths: a page shows the panel of the one that is chosen, paper shows all. `ticks` names places on a logarithmic x axis.
     """
 
     name: str
@@ -75,6 +75,11 @@ class Lines:
     share_y: bool = True
     columns: int = 3
     selector: bool = False
+    ticks: Mapping[float, str] | None = None
+
+    def tick(self, place: float) -> str:
+        """What stands at a place on the x axis: its name in `ticks`, or its number."""
+        return (self.ticks or {}).get(place, f"{place:g}")
 
     def numbers(self) -> dict[str, int]:
         """The colour's number of each label: its own, or its place among the chart's labels."""

@@ -136,7 +136,7 @@ def _lines(chart: Lines) -> Any:
         if chart.log_x:
             axis.set_xscale("log")
             axis.xaxis.set_major_formatter("{x:g}")
-            _label_points(axis, curves)
+            _label_points(axis, chart, curves)
     caption(figure, chart.caption)
     _legend(figure, axes, list(shown.values()))
     return figure
@@ -171,11 +171,11 @@ def _curve(axis: Any, line: Line, number: int) -> Any:
     return drawn
 
 
-def _label_points(axis: Any, curves: Sequence[Line]) -> None:
+def _label_points(axis: Any, chart: Lines, curves: Sequence[Line]) -> None:
     places, shown = log_ticks(curves)
     if places:
         axis.set_xticks(places, minor=True, labels=[""] * len(places))
-        axis.set_xticks(shown, labels=[f"{place:g}" for place in shown])
+        axis.set_xticks(shown, labels=[chart.tick(place) for place in shown])
 
 
 def _heat(chart: Heat) -> Any:

@@ -104,7 +104,7 @@ def _x(chart: Lines | Bars, panel: str) -> dict[str, Any]:
     _, ticks = log_ticks(chart.panels[panel])
     if not ticks:
         return _axis(chart.x, type="log", dtick=1)
-    return _axis(chart.x, type="log", ticks="outside", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+    return _axis(chart.x, type="log", ticks="outside", tickvals=ticks, ticktext=[chart.tick(tick) for tick in ticks])
 
 
 def _y(chart: Lines | Bars) -> dict[str, Any]:

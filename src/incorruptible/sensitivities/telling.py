@@ -25,7 +25,7 @@ def table(found: Sensitivity) -> str:
     singles = loss.estimate - interaction.estimate
     return "\n".join(
         [
-            f"{together.header()}, strength {together.strengths[0]:g}, by {what}",
+            f"{together.header()}\nstrength {together.strengths[0]:g}, by {what}",
             f"clean {found.clean:.4f}; all {total:,} weights corrupted {found.joint.mean():.4f}: a loss of {_of(loss)}",
             "",
             _line(f"{'corrupted alone':<{width}}", (*_NUMBERS, *_LOSS)),
