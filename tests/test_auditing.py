@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,8 @@ from incorruptible.networks import small_conv
 from incorruptible.streams import Draw
 from test_arrays import EACH as LAYER_TYPES
 from test_arrays import Layer
+
+CELLS = Path(os.path.relpath(Path(__file__).parent / "data" / "cells.csv")).as_posix()
 
 
 class Mixed(nn.Module):
@@ -52,7 +56,9 @@ CHOICES: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "choice"), CHOICES)
-@pytest.mark.parametrize("text", [EXAMPLES.get(name, name) for name in CATALOGUE])
+@pytest.mark.parametrize(
+    "text", [{**EXAMPLES, "measured": f"measured:file={CELLS}"}.get(name, name) for name in CATALOGUE]
+)
 def test_what_it_calls_touched_moves_and_nothing_else(name: str, choice: dict[str, Any], text: str) -> None:
     model = networks()[name]
     with torch.no_grad():

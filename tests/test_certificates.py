@@ -199,6 +199,13 @@ def test_a_sentence_says_everything() -> None:
     assert "%" not in text
 
 
+def test_a_device_says_when_and_how_it_is_held() -> None:
+    data = ones(10)
+    found = certify(scale(), inc.accuracy, data, inc.parse("pcm-joshi"), [1.0], accuracy=0.9, seed=0)
+    assert "0s after programming; drift compensation: none" in found.sentence()
+    assert found.plain()["ground"]["conditions"] in found.sentence()
+
+
 def test_a_refusal_says_what_does_hold() -> None:
     data = (torch.tensor([[1.0]] * 9 + [[-1.0]]), torch.zeros(10, dtype=torch.long))
     found = certify(scale(), inc.accuracy, data, NOISE, [0.01, 0.02], accuracy=0.95, seed=0)

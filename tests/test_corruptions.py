@@ -407,6 +407,7 @@ BAD = [
     ("multiplicativ:0.1", "Did you mean 'multiplicative'?"),
     ("gaussian", "none came of the strengths that must follow the name"),
     ("gaussian:0.1", "'gaussian' needs its scale in the name"),
+    ("rram:1", "'rram' is no corruption by itself: rram-cmo, rram-milo, rram-wan."),
     ("uniform:0.1", "uniform-absolute, uniform-filter-max, "),
     (":0.1", "No corruption '' here. Choose one of: dead-columns, "),
     ("gaussian-filter-max:-0.1", "strength -0.1: a finite number that is not negative is needed"),

@@ -89,6 +89,11 @@ def test_a_device_for_a_model(type_: Type, here: Path) -> None:
     assert re.findall(r"next: (.*)", said.err) == found["next"]
 
 
+def test_a_table_holds_errors_of_any_size(type_: Type) -> None:
+    lines = type_("device", "float-flips:1e-4", *FOR).out.splitlines()
+    assert "e+3" in "".join(lines) and max(map(len, lines)) < 120
+
+
 def test_the_lines_to_type_next_are_trainings(type_: Type) -> None:
     found = json.loads(type_("device", "pcm-joshi", *FOR, "--json").out)
     plain, device = found["next"]

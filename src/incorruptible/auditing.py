@@ -40,6 +40,7 @@ class Audit:
     rows: tuple[Touched, ...]
     corruption: str
     strength: float
+    conditions: str = ""
 
     @property
     def touched(self) -> list[Touched]:
@@ -60,6 +61,7 @@ class Audit:
         width = max([len(row.name) for row in self.rows], default=4)
         lines = [
             f"{self.corruption} at {self.strength:g}, one chip: {len(self.touched)} arrays hold {self.share():.1%} of the parameters",
+            *([self.conditions] if self.conditions else []),
             f"{'array':<{width}}  {'module':<22}  {'shape':<18}  filters  error/max|W|  error/rms(W)",
         ]
         for row in self.touched:
@@ -119,7 +121,7 @@ def audit(
                 one.reason,
             )
         )
-    return Audit(tuple(rows), str(corruption), strength)
+    return Audit(tuple(rows), str(corruption), strength, str(getattr(corruption, "conditions", "")))
 
 
 def _short(size: float | None) -> str:

@@ -66,11 +66,11 @@ class Translation:
         lines = [f"{self.corruption} at {self.strength:g} [{self.unit}]; {of}"]
         lines += [self.conditions] if self.conditions else []
         lines += [f"source: {self.source}", ""]
-        lines.append(f"{'w/max|W|':>9}  {'error: mean':>11}  {'std':>8}" + ("  weights" if self.whole else ""))
+        lines.append(f"{'w/max|W|':>9}  {'error: mean':>11} {'std':>9}" + ("  weights" if self.whole else ""))
         for row in self.rows:
-            figures = "-".rjust(11) + "-".rjust(10) if math.isnan(row.mean) else f"{row.mean:>+11.4f}  {row.std:>8.4f}"
+            mean, std = ("-", "-") if math.isnan(row.mean) else (_short(row.mean, "+"), _short(row.std))
             share = "" if row.share is None else f"  {row.share:>7.1%}"
-            lines.append(f"{row.x + 0.0:>9.1f}  {figures}{share}")
+            lines.append(f"{row.x + 0.0:>9.1f}  {mean:>11} {std:>9}{share}")
         lines.append("errors over max|W| of the layer" + ("; weights binned to the nearest row" if self.whole else ""))
         if self.whole is not None:
             lines += ["", *_table(self.whole, self.layers)]
@@ -79,11 +79,16 @@ class Translation:
     __repr__ = __str__
 
 
+def _short(size: float, sign: str = "") -> str:
+    """Four places, or four digits where a float's flipped exponent makes errors of 1e36."""
+    return f"{size:{sign}.4f}" if abs(size) < 100 else f"{size:{sign}.4g}"
+
+
 def _table(whole: Layer, layers: Sequence[Layer]) -> list[str]:
     width = max(len(layer.name) for layer in (whole, *layers))
     lines = [f"{'as strong as':<{width}}  gaussian-filter-max  of its square, bias  weights"]
     for layer in (*layers, whole):
-        lines.append(f"{layer.name:<{width}}  {layer.strength:>19.4f}  {layer.bias:>19.1%}  {layer.weights:>7}")
+        lines.append(f"{layer.name:<{width}}  {_short(layer.strength):>19}  {layer.bias:>19.1%}  {layer.weights:>7}")
     return lines
 
 

@@ -29,6 +29,7 @@ class Ground:
 
     `strengths` are all that were to be tested; `network` is a hash of its parameters and buffers; `arrays` names the
     parameters that go wrong, and `weights` counts their numbers; everything else in the network is taken to be exact.
+    `conditions` is what a device's result must say: range, mapping, time, drift compensation.
     """
 
     corruption: str
@@ -42,6 +43,7 @@ class Ground:
     batchnorm: str
     seed: int
     purpose: str
+    conditions: str = ""
 
     def error(self, strength: float) -> str:
         """What goes wrong, as it stands in a sentence."""
@@ -55,7 +57,8 @@ class Ground:
     def assumptions(self, *more: str) -> str:
         """What must be true for the certificate to be."""
         said = [
-            f"each chip's errors are drawn independently from {self.corruption}",
+            f"each chip's errors are drawn independently from {self.corruption}"
+            + (f" ({self.conditions})" if self.conditions else ""),
             f"network, accuracy and strengths were fixed without these chips (seed {self.seed}, {self.purpose!r})",
             *more,
             f"BatchNorm {self.batchnorm}",
@@ -82,6 +85,7 @@ def ground_of(model: nn.Module, chips: Chips, arrays: Sequence[Array], score: Sc
         batchnorm=chips.batchnorm,
         seed=chips.seed,
         purpose=chips.purpose,
+        conditions=str(getattr(chips.corruption, "conditions", "")),
     )
 
 

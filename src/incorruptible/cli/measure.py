@@ -164,6 +164,7 @@ def _draw(found: Scores | Precise | OverTime, path: Path) -> None:
     chips = f"{many} chips" if few == many else f"{few} to {many} chips"
     level = "95%, Student's" if isinstance(found, Scores) else f"confidence {found.confidence:g}, anytime-valid"
     note = f"{chips}, {found.n_examples} examples, BatchNorm {found.batchnorm}; band: {level}, over chips"
+    note = "; ".join(filter(None, [getattr(found, "conditions", ""), note]))
     axes = f"{found.corruption}: {found.corruption_unit}", f"{found.name} ({found.unit})"
     save(Lines("", "", {"": curves}, *axes, note), path)
 
@@ -179,6 +180,7 @@ def _draw_over_time(found: OverTime, path: Path) -> None:
         label = f"strength {strength:g}"
         curves.append(Line([float(found.times[p]) for p in later], [row["mean"] for row in rows], label, band))
     left = " (0 s is left out)" if len(later) < len(found.times) else ""
-    note = f"{last.conditions}; {last.draws} chips, {last.n_examples} examples; band: 95%, Student's, over chips{left}"
-    axes = "seconds after programming", f"{last.name} ({last.unit})"
-    save(Lines("", "", {"": curves}, *axes, note, log_x=True), path)
+    note = f"{found.conditions}; {last.draws} chips, {last.n_examples} examples; band: 95%, Student's, over chips{left}"
+    axes = "time after programming", f"{last.name} ({last.unit})"
+    ticks = {float(time): str(time) for time in found.times}
+    save(Lines("", "", {"": curves}, *axes, note, log_x=True, ticks=ticks), path)

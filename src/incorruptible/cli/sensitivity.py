@@ -109,8 +109,9 @@ def _draw(found: Sensitivity, path: Path) -> None:
     extra = len(gains) - len(losses)
     lost = [*(one.difference.interval for one in losses), *[Interval(*[float("nan")] * 3)] * extra]
     together = found.together
+    held = f"{together.conditions}; " if together.conditions else ""
     note = (
-        f"{together.corruption}, strength {together.strengths[0]:g}; {together.draws} chips, {together.n_examples} examples "
+        f"{together.corruption}, strength {together.strengths[0]:g}; {held}{together.draws} chips, {together.n_examples} examples "
         f"({together.purpose}), BatchNorm {together.batchnorm}; clean {found.clean:.4f}, all corrupted {found.joint.mean():.4f}; "
         "whiskers: 95%, Student's, paired over chips, each by itself"
     )

@@ -93,6 +93,8 @@ def parse(text: str) -> Corruption:
         )
     name = split(text).name
     scaled = sorted(member for member in CATALOGUE if member.startswith(f"{name}-"))
+    if scaled and name not in ("gaussian", "uniform"):
+        raise Mistake(f"{name!r} is no corruption by itself: {', '.join(scaled)}.")
     if scaled:
         raise Mistake(
             f"{name!r} needs its scale in the name, for scales are never interchangeable: {', '.join(scaled)}."

@@ -21,6 +21,11 @@ class OverTime:
     times: tuple[Seconds, ...]
     scores: tuple[Scores, ...]
 
+    @property
+    def conditions(self) -> str:
+        """How weights are held at all of the times."""
+        return self.scores[-1].conditions.replace(f"{self.times[-1]} after programming", "at times after programming")
+
     def plain(self) -> dict[str, Any]:
         """One entry for each time, as plain data."""
         return {
@@ -31,7 +36,7 @@ class OverTime:
         }
 
     def __str__(self) -> str:
-        head = self.scores[-1].header().replace(f"{self.times[-1]} after programming", "at times after programming")
+        head = self.scores[-1].header().replace(self.scores[-1].conditions, self.conditions)
         lines = [
             head.replace(f":time={self.times[-1]}", ""),
             "  ".join(f"{t:>{w}}" for t, w in zip(_TITLES, _WIDTHS, strict=True)),

@@ -19,13 +19,15 @@ def table(found: Sensitivity) -> str:
     """Losses and gains, sorted; how much of the joint loss the single ones add up to; and how to read them."""
     together, loss, interaction = found.together, found.loss().interval, found.interaction().interval
     what = "layer" if found.by == "layer" else found.by
+    first, *held = together.header().splitlines()
     gains = sorted(found.gains(), key=_size)
     width = max(len("kept digital, all else corrupted"), *(len(one.group.name) for one in gains))
     total = sum(one.group.weights for one in found.losses())
     singles = loss.estimate - interaction.estimate
     return "\n".join(
         [
-            f"{together.header()}, strength {together.strengths[0]:g}, by {what}",
+            f"{first}, strength {together.strengths[0]:g}, by {what}",
+            *held,
             f"clean {found.clean:.4f}; all {total:,} weights corrupted {found.joint.mean():.4f}: a loss of {_of(loss)}",
             "",
             _line(f"{'corrupted alone':<{width}}", (*_NUMBERS, *_LOSS)),

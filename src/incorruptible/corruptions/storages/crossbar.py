@@ -71,7 +71,7 @@ class Crossbar:
         if self.mapping not in MAPPINGS:
             raise unknown("mapping", self.mapping, MAPPINGS)
         if self.per not in PER:
-            raise unknown(f"{name}: per", self.per, PER)
+            raise unknown(f"per of {name}", self.per, PER)
         if self.on_off is not None and self.g_min != type(self).g_min:
             raise Mistake(f"{name}: g_min={self.g_min:g} and on_off={self.on_off:g} say the same thing; give one.")
         if self.on_off is not None and not self.on_off > 1:

@@ -19,6 +19,7 @@ class Weights:
 
     exact: ClassVar[bool] = True
     cells: ClassVar[str] = "weights"
+    held: ClassVar[str] = "weights held as they are"
     unit: ClassVar[str] = "the weight's own"
 
     def __str__(self) -> str:
