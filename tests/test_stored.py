@@ -340,7 +340,7 @@ def test_results_say_range_mapping_time_and_compensation() -> None:
         ("pcm-joshi:1:on_off=0.5", "pcm-joshi: on_off=0.5: the ratio G_max / G_min is above 1"),
         ("pcm-joshi:1:on_off=50:g_min=1", "say the same thing; give one"),
         ("pcm-joshi:1:time=5", "time '5' has no unit"),
-        ("pcm-joshi:1:per=column", "No pcm-joshi: per 'column' here"),
+        ("pcm-joshi:1:per=column", "No per of pcm-joshi 'column' here"),
         ("pcm-joshi:1:mapping=twosided", "Did you mean 'two-sided'"),
         ("pcm-joshi:1:slices=2", "slices=2 needs levels"),
         ("pcm-joshi:1:levels=1", "levels is 0 (any conductance) or at least 2"),

@@ -119,11 +119,15 @@ def _model(
 
 
 def _next(found: Translation, task: str) -> list[str]:
-    """Trainings against it: with plain noise that is as strong, and with the thing itself."""
+    """Trainings against it: with plain noise that is as strong, and with the thing itself.
+
+    Noise above 1, larger than the largest weight of a filter, is no training's: a flipped exponent bit is as strong as 1e36.
+    """
     import shlex
 
     assert found.whole is not None
-    ways = [("gaussian-filter-max", found.whole.strength), (found.corruption, found.strength)]
+    plain = found.whole.strength if found.whole.strength <= 1 else 0.0
+    ways = [("gaussian-filter-max", plain), (found.corruption, found.strength)]
     return [
         shlex.join(["incorruptible", "train", task, "--objective", f"rwp({name})", "--strength", f"{strength:.3g}"])
         for name, strength in ways
