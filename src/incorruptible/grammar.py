@@ -156,7 +156,9 @@ def build(
     arguments = {key: _value(value, by_name[key], f"{spec.name}: {key}") for key, value in given.items()}
     missing = [f.name for f in fields if f.default is dataclasses.MISSING and f.name not in arguments]
     if missing:
-        raise Mistake(f"{text!r}: {spec.name} also needs {' and '.join(missing)}.")
+        shown = [f"{key}={by_name[key].metadata['example']}" for key in missing if "example" in by_name[key].metadata]
+        example = f": {':'.join([spec.name, *shown])}" if shown else ""
+        raise Mistake(f"{text!r}: {spec.name} also needs {' and '.join(missing)}{example}.")
     needs_inner = any(field.metadata.get("inner") for field in dataclasses.fields(cls))
     if needs_inner != (spec.inner is not None):
         what = (

@@ -31,7 +31,7 @@ class Measured(Device):
     g_max: float = cast("float", None)  # these three: as measured
     g_min: float = cast("float", None)
     time: Seconds = field(default=cast("Seconds", None), metadata={"parse": seconds})
-    file: str = field(kw_only=True)
+    file: str = field(kw_only=True, metadata={"example": "cells.csv"})
     sha: str = field(default="", kw_only=True)
     fitted: Fitted = field(init=False, repr=False, compare=False, metadata={"named": True})
 
