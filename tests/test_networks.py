@@ -168,6 +168,20 @@ def test_every_weight_is_in_an_array_and_the_rest_has_a_reason(name: str) -> Non
 
 
 @each
+def test_noise_in_any_one_array_is_seen_at_the_output(name: str) -> None:
+    model, (images, _) = made(name), batch(name, n=16)
+    model(images)  # some running statistics
+    model.eval()
+    arrays, draw = select(model), Draw(0, "test", 0)
+    with torch.no_grad():  # where attention takes its fast path
+        clean = model(images)
+        for one in arrays:
+            with replaced([one], lambda array: FILTER_MAX(array, 0.5, draw.of(array.name))):
+                assert not torch.equal(model(images), clean), one.name
+        assert torch.equal(model(images), clean)
+
+
+@each
 @pytest.mark.parametrize("objective", [RWP(FILTER_MAX), SAM()], ids=str)
 def test_one_hardened_step_leaves_weights_bit_equal(name: str, objective: Objective) -> None:
     model, (images, labels) = made(name), batch(name)
