@@ -167,6 +167,11 @@ def test_every_weight_is_in_an_array_and_the_rest_has_a_reason(name: str) -> Non
     assert {row.name for row in found.rows} == {name for name, _ in model.named_parameters()}
 
 
+def test_long_names_of_modules_keep_the_audit_aligned() -> None:
+    lines = str(audit(made("vit"), FILTER_MAX, 0.1)).splitlines()[1:12]  # the head, and ten arrays
+    assert len({len(line) for line in lines}) == 1 and "NonDynamicallyQuantizableLinear" in lines[3]
+
+
 @each
 def test_noise_in_any_one_array_is_seen_at_the_output(name: str) -> None:
     model, (images, _) = made(name), batch(name, n=16)
