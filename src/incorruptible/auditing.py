@@ -59,21 +59,22 @@ class Audit:
 
     def __str__(self) -> str:
         width = max([len(row.name) for row in self.rows], default=4)
+        kind = max([22, *(len(row.module) for row in self.rows)])
         lines = [
             f"{self.corruption} at {self.strength:g}, one chip: {len(self.touched)} arrays hold {self.share():.1%} of the parameters",
             *([self.conditions] if self.conditions else []),
-            f"{'array':<{width}}  {'module':<22}  {'shape':<18}  filters  error/max|W|  error/rms(W)",
+            f"{'array':<{width}}  {'module':<{kind}}  {'shape':<18}  filters  error/max|W|  error/rms(W)",
         ]
         for row in self.touched:
             shape = "x".join(map(str, row.shape))
             lines.append(
-                f"{row.name:<{width}}  {row.module:<22}  {shape:<18}  {row.filters:>7}  "
+                f"{row.name:<{width}}  {row.module:<{kind}}  {shape:<18}  {row.filters:>7}  "
                 f"{_short(row.relative_to_max):>12}  {_short(row.relative_to_rms):>12}"
             )
         if self.skipped:
             lines.append("not in an array:")
             lines += [
-                f"{row.name:<{width}}  {row.module:<22}  {'x'.join(map(str, row.shape)):<18}  {row.reason}"
+                f"{row.name:<{width}}  {row.module:<{kind}}  {'x'.join(map(str, row.shape)):<18}  {row.reason}"
                 for row in self.skipped
             ]
         return "\n".join(lines)

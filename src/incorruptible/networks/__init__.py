@@ -1,4 +1,7 @@
-"""Small networks of the field, by name; a call makes one with fresh weights from torch's global generator."""
+"""Networks of the field, by name; a call makes one with fresh weights from torch's global generator.
+
+All but `mlp` take `channels` and `classes`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,38 @@ from torch import nn
 
 from .conv import small_conv
 from .mlp import mlp
+from .mobilenet import mobilenet_v2
+from .resnet import cifar_resnet, resnet8, resnet18, resnet20, resnet50, resnet56
+from .vit import vit
+from .wide_resnet import wide_resnet, wrn_16_4, wrn_28_10
 
-__all__ = ["CATALOGUE", "mlp", "small_conv"]
+__all__ = [
+    "CATALOGUE",
+    "cifar_resnet",
+    "mlp",
+    "mobilenet_v2",
+    "resnet8",
+    "resnet18",
+    "resnet20",
+    "resnet50",
+    "resnet56",
+    "small_conv",
+    "vit",
+    "wide_resnet",
+    "wrn_16_4",
+    "wrn_28_10",
+]
 
-CATALOGUE: dict[str, Callable[[], nn.Module]] = {"mlp": mlp, "conv": small_conv}
+CATALOGUE: dict[str, Callable[..., nn.Module]] = {
+    "mlp": mlp,
+    "conv": small_conv,
+    "resnet8": resnet8,
+    "resnet20": resnet20,
+    "resnet56": resnet56,
+    "resnet18": resnet18,
+    "resnet50": resnet50,
+    "wrn-16-4": wrn_16_4,
+    "wrn-28-10": wrn_28_10,
+    "mobilenet-v2": mobilenet_v2,
+    "vit": vit,
+}

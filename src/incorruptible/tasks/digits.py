@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from ..data import digits
 from ..data.digits import SPLITS
 from ..errors import Mistake, unknown
 from ..grammar import write
-from ..networks import CATALOGUE as NETWORKS
+from ..networks import mlp, small_conv
 from .prior import prepared
 from .protocol import Task
 
 __all__ = ["Digits"]
 
+NETWORKS: dict[str, Callable[[], nn.Module]] = {"mlp": mlp, "conv": small_conv}  # those for 8x8 images
 FEWEST = 10  # images: one of each class
 
 
