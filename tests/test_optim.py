@@ -247,6 +247,19 @@ def test_no_step_where_a_gradient_is_not_finite(factor: float, which: str) -> No
     assert all(tensor.isfinite().all() for tensor in weights(model)) and optimizer.skipped == 1
 
 
+def test_where_only_the_first_gradient_is_not_finite_the_step_is_plain() -> None:
+    """So that ranks whose first gradients are their own still step together."""
+    model, plain = net(), net()
+    optimizer = sam(model)
+    (closure(model)() * math.nan).backward()
+    optimizer.first_step(zero_grad=True)
+    closure(model)().backward()
+    optimizer.second_step()
+    closure(plain)().backward()
+    SGD(plain.parameters(), lr=0.1).step()
+    assert bits(weights(model)) == bits(weights(plain)) and optimizer.skipped == 0
+
+
 def test_frozen_and_sparse_parameters() -> None:
     table, frozen = nn.Embedding(3, 2, sparse=True), nn.Parameter(torch.ones(2), requires_grad=False)
     before = table.weight.detach().clone()
