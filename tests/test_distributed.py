@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from incorruptible.errors import Mistake
 from incorruptible.objectives import parse
+from incorruptible.optim import SAM
 from incorruptible.strengths import Auto, Controller, Linear, Schedule
 from incorruptible.training import Hardener
 from test_objectives import bits, grads, net
@@ -105,6 +106,21 @@ def forked(rank: int) -> dict[str, Any]:
     return {**found, "buffer": model.module.norm.running_mean}
 
 
+def optimised(rank: int) -> dict[str, Any]:
+    """SAM as an optimiser, the first pass each rank's own; on rank 1 both passes, the first, the second are nan in turn."""
+    model = DistributedDataParallel(net())
+    optimizer = SAM(model.parameters(), torch.optim.SGD, 0.3, lr=0.05, momentum=0.9)
+    for step in range(STEPS):
+        x, y = half(step, rank)
+        bad = {5: (0, 1), 9: (0,), 12: (1,)}.get(step, ()) if rank == 1 else ()
+        with model.no_sync():
+            (cross_entropy(model(x), y) * (math.nan if 0 in bad else 1)).backward()
+        optimizer.first_step(zero_grad=True)
+        (cross_entropy(model(x), y) * (math.nan if 1 in bad else 1)).backward()
+        optimizer.second_step(zero_grad=True)
+    return {"weights": [p.detach().clone() for p in model.parameters()], "skipped": optimizer.skipped}
+
+
 def refused(rank: int) -> str:
     model = DistributedDataParallel(nn.Sequential(nn.Embedding(4, 3, sparse=True), nn.Flatten(), nn.Linear(6, 3)))
     robust = Hardener(model, parse(RANDBET), RAMP, steps=STEPS, seed=0)
@@ -128,7 +144,7 @@ def run(rank: int, folder: Path) -> None:
     found["at once"], found["late"] = (
         accumulated(DistributedDataParallel(net()), rank, late) for late in (False, True)
     )
-    found["forked"], found["refused"] = forked(rank), refused(rank)
+    found["forked"], found["refused"], found["optimised"] = forked(rank), refused(rank), optimised(rank)
     compiled = torch.compile(DistributedDataParallel(net()), backend="eager")
     found["compiled"] = train(compiled, OBJECTIVES[0], [rank])
     torch.save(found, folder / f"{rank}.pt")
@@ -208,6 +224,14 @@ def test_a_parameter_that_one_rank_does_not_use(ranks: list[dict[str, Any]]) -> 
     for name, grad in first.items():
         if grad is not None:
             assert bits([grad]) == bits([second[name]])
+
+
+def test_ranks_skip_the_same_steps_of_an_optimiser(ranks: list[dict[str, Any]]) -> None:
+    """Two: where the second gradient, which is everybody's, is not finite."""
+    first, second = (found["optimised"] for found in ranks)
+    assert bits(first["weights"]) == bits(second["weights"]) != bits(net().parameters())
+    assert all(tensor.isfinite().all() for tensor in first["weights"])
+    assert first["skipped"] == second["skipped"] == 2
 
 
 def test_sparse_gradients_are_refused_under_ranks(ranks: list[dict[str, Any]]) -> None:

@@ -41,7 +41,7 @@ FLOORS: list[set[str]] = [
     {"networks", "data", "corruptions", "points", "drawing", "mechanism", "pacbayes"},
     {"measuring", "landscape", "auditing", "objectives", "tasks", "translating", "fitted_cells", "pages"},
     {"recipes", "catalogues", "bridges", "sensitivities"},
-    {"training", "certificates"},
+    {"training", "optim", "certificates"},
     {"runs"},
     {"studies", "courses"},
     {"report"},
@@ -216,7 +216,16 @@ def test_type_checkers_see_the_same_face() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text())
     (block,) = [node for node in tree.body if isinstance(node, ast.If) and for_types_only(node)]
     seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert seen == incorruptible._HOMES
+    rooms = {name for name, module in seen.items() if module is None}
+    assert rooms == incorruptible._ROOMS <= set(FLOOR)
+    assert {name: module for name, module in seen.items() if module} == incorruptible._HOMES
+
+
+def test_a_room_of_the_face_is_there_when_it_is_asked_for() -> None:
+    """In a process of its own, for here the room may have been imported before."""
+    line = "import sys, incorruptible as inc; assert 'torch' not in sys.modules; print(inc.optim.SAM.__module__)"
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "incorruptible.optim\n"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -14,6 +14,7 @@ from .errors import Mistake
 from .version import __version__
 
 if TYPE_CHECKING:
+    from . import optim as optim
     from .arrays import Array, replaced, select
     from .auditing import Audit, audit
     from .batchnorm import fold_batchnorm, recalibrate_batchnorm
@@ -134,6 +135,7 @@ _HOMES = {
     "train": "runs",
     "translate": "translating",
 }
+_ROOMS = {"optim"}  # with names that the face has too: `inc.optim.SAM` is an optimiser, `inc.SAM` an objective
 
 __all__ = [
     "ASAM",
@@ -215,6 +217,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f".{name}", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module 'incorruptible' has no attribute {name!r}")
     value = getattr(import_module(f".{_HOMES[name]}", __name__), name)

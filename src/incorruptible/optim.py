@@ -1,0 +1,216 @@
+"""Sharpness-aware minimisation as an optimiser, for loops that were written for one of the common packages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from .arrays import Array, replaced
+from .batchnorm import Statistics
+from .errors import Mistake
+from .objectives.sam import ascent
+from .points import Grads
+
+__all__ = ["SAM"]
+
+
+class SAM(Optimizer):
+    """Climbs to the worst point of a ball, and lets `base_optimizer` step from the clean weights with the gradient found there.
+
+        optimizer = SAM(model.parameters(), torch.optim.SGD, rho=0.05, lr=0.1, momentum=0.9, model=model)
+        ...
+        loss_of(model(x), y).backward()
+        optimizer.first_step(zero_grad=True)
+        loss_of(model(x), y).backward()
+        optimizer.second_step(zero_grad=True)
+
+    e = rho g / ||g||, or with `adaptive` e = rho T^2 g / ||T g|| and T = |w| + eta, the norm over all parameters of all groups:
+    what the objectives `SAM` and `ASAM` do (arXiv 2010.01412, 2102.11600), for all that is given in `params`, biases and norms
+    too. `eta` is 0, as in the packages; the authors of ASAM, and the objective here, take 0.01. `base_optimizer` is a
+    class, and gets what else is given. `rho`, `adaptive` and `eta` stand in `param_groups`, which are the base optimiser's
+    own, as is the state: schedulers and checkpoints see one optimiser. Where a group has `maximize`, it climbs down.
+
+    Clean weights are copied aside and back into the same storage, bit for bit. After an error between the two steps they are
+    back with `restore()`, which does nothing where nothing was moved; the next `first_step` puts them back as well, and then
+    raises, for the gradient was taken in the wrong place. In `step(closure)` nothing need be done.
+
+    With `model`, BatchNorm's running statistics are those of the pass before `first_step`, and stay in the second one;
+    without it they move in both, as in the packages.
+
+    Gradients that are all zero move nothing, and the step is a plain one. A gradient that is not finite moves nothing either;
+    where the second is not finite, there is no step, and `skipped` counts it. Each of the two looks reads one number
+    from the device. Under DDP all ranks decide alike, also if the first pass is in a `no_sync`.
+
+    Raises `Mistake` for a `base_optimizer` that is no class of optimiser or needs a closure, and for rho and eta that are not
+    finite numbers of at least 0.
+
+    By hand: L = (a^2 + 4 b^2) / 2 at (1, 1) has g = (1, 4); rho = sqrt(17) gives e = (1, 4), there the gradient is (2, 20), and
+    plain SGD with lr 0.1 goes to (0.8, -1).
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        base_optimizer: Callable[..., Optimizer],
+        rho: float = 0.05,
+        adaptive: bool = False,
+        *,
+        eta: float = 0.0,
+        model: nn.Module | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(base_optimizer, Optimizer) or not callable(base_optimizer):
+            came = type(base_optimizer).__name__
+            raise Mistake(f"base_optimizer is one {came}; its class is needed: SAM(params, torch.optim.SGD, lr=0.1).")
+        super().__init__(params, {"rho": rho, "adaptive": adaptive, "eta": eta})
+        self.base_optimizer = base_optimizer(self.param_groups, **kwargs)
+        if isinstance(self.base_optimizer, torch.optim.LBFGS):
+            raise Mistake(
+                "LBFGS evaluates the loss by itself and cannot step from another point: torch.optim.SGD, say."
+            )
+        self.defaults.update(self.base_optimizer.defaults)
+        self._share()
+        self.skipped = 0
+        self._statistics = None if model is None else Statistics(model)
+        self._moved: ExitStack | None = None  # what puts everything back
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch's. Raises `Mistake` for a rho or eta that is not a finite number of at least 0."""
+        _check({**self.defaults, **param_group})
+        super().add_param_group(param_group)
+
+    def first_step(self, zero_grad: bool = False) -> None:
+        """Move the weights to where the second gradient is to be taken; with `zero_grad`, clear the first one.
+
+        Raises `Mistake` when no parameter has a gradient, and when the last `first_step` was not followed by `second_step`
+        or `restore`; the weights are the clean ones then.
+        """
+        if self._moved is not None:
+            self.restore()
+            raise Mistake(
+                "first_step came twice; the weights are back now. After an error between the two: optimizer.restore()."
+            )
+        arrays, grads = self._gradients()
+        if not arrays:
+            raise Mistake("no parameter has a gradient: loss.backward() comes before first_step() and step(closure).")
+        moved = ExitStack()
+        if self._statistics is not None:
+            moved.callback(self._statistics.put, self._statistics.take())
+        moved.enter_context(replaced(arrays, self._worst(arrays, grads) if _finite(grads) else None))
+        self._moved = moved
+        if zero_grad:
+            self.zero_grad()
+
+    def second_step(self, zero_grad: bool = False) -> None:
+        """Put the clean weights back and let the base optimiser step with the gradient that stands in `.grad`.
+
+        Raises `Mistake` without a `first_step` before.
+        """
+        if self._moved is None:
+            raise Mistake("second_step needs a first_step before it, and a backward() between the two.")
+        self.restore()
+        if _finite(self._gradients()[1]):
+            self.base_optimizer.step()
+        else:
+            self.skipped += 1
+        self._opt_called = True  # what schedulers look for, to warn of a step that never came
+        if zero_grad:
+            self.zero_grad()
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Both steps; returns what `closure` does.
+
+        As in the packages, the first gradient stands in `.grad` already, and `closure` is one full pass: the loss, and its
+        backward(). An exception in it leaves weights and running statistics as they were, and no gradient.
+        Raises `Mistake` without a closure.
+        """
+        if closure is None:
+            raise Mistake("step() needs a closure that does the second backward(); or first_step() and second_step().")
+        self.first_step(zero_grad=True)
+        try:
+            with torch.enable_grad():
+                loss = closure()
+        except BaseException:
+            self.restore()
+            self.zero_grad()
+            raise
+        self.second_step()
+        return loss
+
+    def restore(self) -> None:
+        """Put the clean weights (and with `model` the running statistics) back, without a step; does nothing where they stand."""
+        if self._moved is not None:
+            moved, self._moved = self._moved, None
+            moved.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's, with the base optimiser's state. Raises `Mistake` between the two steps, when the model's weights are others."""
+        self._must_stand()
+        return super().state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch's; also from a state of the base optimiser alone. Raises `Mistake` between the two steps."""
+        self._must_stand()
+        own = [{name: group[name] for name in ("rho", "adaptive", "eta")} for group in self.param_groups]
+        self.base_optimizer.load_state_dict(state_dict)
+        self._share()
+        for group, before in zip(self.param_groups, own, strict=True):
+            for name, value in before.items():
+                group.setdefault(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._must_stand()
+        mine = ("base_optimizer", "skipped", "_statistics", "_moved")
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in mine}}
+
+    def _share(self) -> None:
+        self.param_groups, self.state = self.base_optimizer.param_groups, self.base_optimizer.state
+
+    def _must_stand(self) -> None:
+        if self._moved is not None:
+            raise Mistake("between first_step and second_step the weights are perturbed: optimizer.restore() first.")
+
+    def _gradients(self) -> tuple[list[Array], Grads]:
+        """What has a gradient, under a name that is its place, and those gradients."""
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        arrays = [Array(str(i), parameter) for i, parameter in enumerate(parameters) if parameter.grad is not None]
+        grads = {array.name: array.parameter.grad for array in arrays}
+        return arrays, {name: g.to_dense() if g.is_sparse else g for name, g in grads.items() if g is not None}
+
+    def _worst(self, arrays: list[Array], grads: Grads) -> Callable[[Array], Tensor]:
+        """The weights at the worst point, to first order."""
+        devices = {str(g.device) for g in grads.values()}
+        if len(devices) > 1:
+            raise Mistake(f"the parameters are on {', '.join(sorted(devices))}; on one device they can be perturbed.")
+        groups = {id(parameter): group for group in self.param_groups for parameter in group["params"]}
+        for group in self.param_groups:
+            _check(group)
+
+        def metric(array: Array) -> Tensor:
+            group = groups[id(array.parameter)]
+            return array.value.abs() + group["eta"] if group["adaptive"] else torch.ones_like(array.value)
+
+        def radius(group: dict[str, Any]) -> float:
+            return float(-group["rho"] if group.get("maximize") else group["rho"])
+
+        shaped = metric if any(group["adaptive"] for group in self.param_groups) else None
+        radii = {radius(group) for group in self.param_groups}
+        steps = {rho: ascent(grads, arrays, rho, shaped) for rho in radii}  # all along one gradient, with one norm
+        return lambda array: array.value + steps[radius(groups[id(array.parameter)])](array)
+
+
+def _check(group: dict[str, Any]) -> None:
+    for name in ("rho", "eta"):
+        if not 0 <= group[name] < math.inf:
+            raise Mistake(f"{name}={group[name]!r}: a finite number of at least 0 is needed.")
+
+
+def _finite(grads: Grads) -> bool:
+    fine = [g.isfinite().all() for g in grads.values()]
+    return not fine or bool(torch.stack(fine).all())
