@@ -8,7 +8,14 @@ from torch import nn
 
 from .conv import small_conv
 from .mlp import mlp
+from .transformer import deep_transformer, transformer
 
-__all__ = ["CATALOGUE", "mlp", "small_conv"]
+__all__ = ["CATALOGUE", "IMAGES", "SEQUENCES", "deep_transformer", "mlp", "small_conv", "transformer"]
 
-CATALOGUE: dict[str, Callable[[], nn.Module]] = {"mlp": mlp, "conv": small_conv}
+IMAGES: dict[str, Callable[[], nn.Module]] = {"mlp": mlp, "conv": small_conv}
+# these are asked for a length, and have one of their own without
+SEQUENCES: dict[str, Callable[..., nn.Module]] = {
+    "transformer": transformer,
+    "deep-transformer": deep_transformer,
+}
+CATALOGUE: dict[str, Callable[[], nn.Module]] = {**IMAGES, **SEQUENCES}

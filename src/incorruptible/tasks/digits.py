@@ -11,7 +11,7 @@ from ..data import digits
 from ..data.digits import SPLITS
 from ..errors import Mistake, unknown
 from ..grammar import write
-from ..networks import CATALOGUE as NETWORKS
+from ..networks import IMAGES as NETWORKS
 from .prior import prepared
 from .protocol import Task
 
