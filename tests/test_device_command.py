@@ -102,9 +102,7 @@ def test_the_lines_to_type_next_are_trainings(type_: Type) -> None:
     for line in found["next"]:
         _, objective, rest = line.split("'")
         assert str(objectives.parse(objective)) == objective and strengths.parse(rest.split()[-1])
-    (only,) = json.loads(type_("device", "float-flips:1e-4", *FOR, "--json").out)[
-        "next"
-    ]  # as large as 1e36: no training's
+    (only,) = json.loads(type_("device", "float-flips:1e-4", *FOR, "--json").out)["next"]  # as large as 1e36: no training's
     assert only.endswith("--objective 'rwp(float-flips)' --strength 0.0001")
 
 

@@ -50,14 +50,16 @@ class Bytes:
     def task(self) -> Task:
         """Model and data, ready to use. Raises `Mistake` where the standard library has fewer windows, or no sources."""
         found = sources()
-        sizes = {"train": self.train, **SIZES}
-        parts = {part: self._part(found[part], part, size) for part, size in sizes.items()}
+        train = self._part(found["train"], "train", self.train)
+        validation, test = (self._part(found[part], part, size) for part, size in SIZES.items())
         make = partial(NETWORKS[self.network], self.length)
         return Task(
             make,
-            **parts,
+            test=test,
+            train=train,
+            validation=validation,
             score=bits_per_byte,
-            reference=_entropy(parts["train"][1]),
+            reference=_entropy(train[1]),
             name=str(self),
             blank=make,
             origin=origin(found),
@@ -68,7 +70,7 @@ class Bytes:
         text, starts = windows(files, self.length, part)
         if size > len(starts):
             raise Mistake(
-                f"bytes: {part}={size} windows of {self.length} bytes: this Python's standard library holds {len(starts)}."
+                f"bytes: {size} {part} windows of {self.length} bytes are needed, and this Python's library has {len(starts)}."
             )
         rows = text[starts[:size, None] + np.arange(self.length + 1)]
         whole = torch.from_numpy(rows.astype(np.int64))
