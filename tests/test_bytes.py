@@ -27,7 +27,7 @@ from incorruptible.studies.planning import Tasks, begin
 from incorruptible.studies.results import arms
 from incorruptible.studies.working import work
 from incorruptible.tasks import canonical, load
-from typing_commands import Type
+from typing_commands import Type, typing
 
 TINY = "bytes:train=64:length=16"
 
