@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from incorruptible import RWP, SAM, Constant, Gaussian, Hardener, Objective, audit, fold_batchnorm, replaced, select
 from incorruptible.errors import Mistake
 from incorruptible.networks import (
-    CATALOGUE,
+    IMAGES,
     cifar_resnet,
     mlp,
     mobilenet_v2,
@@ -63,7 +63,7 @@ NETWORKS = {
     "mobilenet-v2": Row(2.24, 3_504_872 - 990 * 1_281, lambda: mobilenet_v2(width=0.25), size=16),
     "vit": Row(2.69, 2_693_194, lambda: vit(size=8, width=16, depth=2, heads=2), None),
 }
-each = pytest.mark.parametrize("name", CATALOGUE)
+each = pytest.mark.parametrize("name", IMAGES)
 
 
 def count(model: nn.Module) -> int:
@@ -83,13 +83,13 @@ def batch(name: str, n: int = 4) -> tuple[Tensor, Tensor]:
 
 
 def test_every_network_has_a_row() -> None:
-    assert list(NETWORKS) == list(CATALOGUE)
+    assert list(NETWORKS) == list(IMAGES)
 
 
 @each
 def test_as_many_parameters_as_the_source_says(name: str) -> None:
     with torch.device("meta"):
-        found = count(CATALOGUE[name]())
+        found = count(IMAGES[name]())
     places = len(str(NETWORKS[name].printed).partition(".")[2])
     assert round(found / 1e6, places) == NETWORKS[name].printed
     assert found == NETWORKS[name].exact
@@ -130,11 +130,11 @@ def test_counts_by_hand() -> None:
     assert NETWORKS["vit"].exact == 48 * 192 + 192 + 64 * 192 + 6 * block + 2 * 192 + 1_930
 
 
-@pytest.mark.parametrize("name", [name for name in CATALOGUE if name != "mlp"])
+@pytest.mark.parametrize("name", [name for name in IMAGES if name != "mlp"])
 def test_channels_and_classes_can_be_chosen(name: str) -> None:
-    assert set(inspect.signature(CATALOGUE[name]).parameters) >= {"channels", "classes"}
+    assert set(inspect.signature(IMAGES[name]).parameters) >= {"channels", "classes"}
     with torch.device("meta"):
-        model = CATALOGUE[name](channels=2, classes=7)
+        model = IMAGES[name](channels=2, classes=7)
         assert model(torch.empty(3, 2, 32, 32)).shape == (3, 7)
 
 
@@ -275,7 +275,7 @@ def test_what_cannot_be_made_is_answered_in_a_line(make: Callable[[], nn.Module]
 
 def test_the_page_lists_every_network_and_its_example_runs() -> None:
     page = (Path(__file__).parents[1] / "docs" / "networks.md").read_text()
-    assert re.findall(r"^\| `([a-z0-9-]+)` ", page, re.M) == list(CATALOGUE)
+    assert re.findall(r"^\| `([a-z0-9-]+)` ", page, re.M) == list(IMAGES)
     (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
     scope: dict[str, object] = {"images": torch.randn(4, 3, 32, 32), "labels": torch.tensor([0, 1, 2, 3])}
     exec(example, scope)

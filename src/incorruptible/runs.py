@@ -74,9 +74,10 @@ class Run:
         return float(max(one["strength"] for one in self.record["metrics"] if "strength" in one))
 
     def task(self) -> Task:
-        """Its task, loaded. Raises `Mistake` where a task of the user's own is not what it was in training."""
-        task = load(self.recipe.task)
-        if task.source != self.record["identity"]["source"]:
+        """Its task, loaded. Raises `Mistake` where a task of the user's own, or what its data come from, is not what it was."""
+        task, named = load(self.recipe.task), self.record["identity"]
+        moved = bool(task.origin) and list(task.fingerprints.values()) != named["data"]
+        if moved or task.source != named["source"]:
             raise Mistake(
                 f"{self.recipe.task} has changed since {self.folder} was trained; to measure these weights on the task as it "
                 f"is now: incorruptible measure {self.recipe.task} --weights {self.weights}."

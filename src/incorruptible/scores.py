@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from .errors import Mistake
 
-__all__ = ["Score", "accuracy", "bounded_loss", "cross_entropy", "moved", "predict"]
+__all__ = ["Score", "accuracy", "bits_per_byte", "bounded_loss", "cross_entropy", "moved", "predict"]
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,14 @@ def moved(batch: Any, device: torch.device) -> Any:
 
 
 def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-    """Logits [b, classes] and labels [b] of a batch (inputs, labels) or, as of transformers, {"labels": ..., ...}."""
-    if isinstance(batch, Mapping):
+    """Logits [b, classes] and labels [b] of a batch (inputs, labels) or, as of transformers, {"labels": ..., ...}.
+
+    In pairs, logits may be [b, t, classes] where labels are [b, t]: one label for each position, none of them shifted.
+    """
+    positions = False
+    if isinstance(
+        batch, Mapping
+    ):  # transformers' language models shift labels themselves: not to be scored as they are
         if "labels" not in batch:
             raise Mistake(f"a batch holds {sorted(batch)}, but no 'labels'.")
         inputs = {name: value for name, value in batch.items() if name != "labels"}
@@ -56,14 +63,27 @@ def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
                 f"a batch came as {came}; (inputs, labels) or a dictionary with 'labels' is needed, or a score of your own."
             )
         inputs, labels = batch
-        output = model(inputs)
+        output, positions = model(inputs), isinstance(labels, Tensor) and labels.dim() == 2
     output = getattr(output, "logits", output)
+    if positions and isinstance(output, Tensor) and output.dim() == 3 and output.shape[:2] == labels.shape:
+        return output, labels
     if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != len(labels):
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise Mistake(
             f"the model answered {shape} to a batch of {len(labels)}; logits [b, classes] are needed, or a score of your own."
         )
     return output, labels
+
+
+def _by_position(grade: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """`grade`, and for logits [b, t, classes] its mean over the t positions of each example."""
+
+    def graded(logits: Tensor, labels: Tensor) -> Tensor:
+        if logits.dim() == 2:
+            return grade(logits, labels)
+        return grade(logits.flatten(0, 1), labels.flatten()).view_as(labels).mean(1)
+
+    return graded
 
 
 def _right(logits: Tensor, labels: Tensor) -> Tensor:
@@ -74,10 +94,15 @@ def _surprise(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
+def _bits(logits: Tensor, labels: Tensor) -> Tensor:
+    return _surprise(logits, labels) / math.log(2)
+
+
 def _doubt(logits: Tensor, labels: Tensor) -> Tensor:
     return 1 - logits.softmax(1).gather(1, labels[:, None])[:, 0]
 
 
-accuracy = Score("accuracy", "fraction", True, _right)
-bounded_loss = Score("bounded loss", "1 - softmax probability of the label", False, _doubt)
-cross_entropy = Score("cross-entropy", "nats", False, _surprise)
+accuracy = Score("accuracy", "fraction", True, _by_position(_right))
+bits_per_byte = Score("code length", "bits per byte", False, _by_position(_bits))
+bounded_loss = Score("bounded loss", "1 - softmax probability of the label", False, _by_position(_doubt))
+cross_entropy = Score("cross-entropy", "nats", False, _by_position(_surprise))

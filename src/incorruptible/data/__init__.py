@@ -1,4 +1,4 @@
-"""Data that travels with the package, and batches of whatever comes as tensors."""
+"""Data that travel with the package or with Python, and batches of whatever comes as tensors."""
 
 from __future__ import annotations
 

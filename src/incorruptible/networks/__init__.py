@@ -1,6 +1,6 @@
 """Networks of the field, by name; a call makes one with fresh weights from torch's global generator.
 
-All but `mlp` take `channels` and `classes`.
+Those for images, but for `mlp`, take `channels` and `classes`; those for sequences a `length`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from .conv import small_conv
 from .mlp import mlp
 from .mobilenet import mobilenet_v2
 from .resnet import cifar_resnet, resnet8, resnet18, resnet20, resnet50, resnet56
+from .transformer import deep_transformer, transformer
 from .vit import vit
 from .wide_resnet import wide_resnet, wrn_16_4, wrn_28_10
 
 __all__ = [
     "CATALOGUE",
+    "IMAGES",
+    "SEQUENCES",
     "cifar_resnet",
+    "deep_transformer",
     "mlp",
     "mobilenet_v2",
     "resnet8",
@@ -27,13 +31,14 @@ __all__ = [
     "resnet50",
     "resnet56",
     "small_conv",
+    "transformer",
     "vit",
     "wide_resnet",
     "wrn_16_4",
     "wrn_28_10",
 ]
 
-CATALOGUE: dict[str, Callable[..., nn.Module]] = {
+IMAGES: dict[str, Callable[..., nn.Module]] = {
     "mlp": mlp,
     "conv": small_conv,
     "resnet8": resnet8,
@@ -46,3 +51,9 @@ CATALOGUE: dict[str, Callable[..., nn.Module]] = {
     "mobilenet-v2": mobilenet_v2,
     "vit": vit,
 }
+# these are asked for a length, and have one of their own without
+SEQUENCES: dict[str, Callable[..., nn.Module]] = {
+    "transformer": transformer,
+    "deep-transformer": deep_transformer,
+}
+CATALOGUE: dict[str, Callable[..., nn.Module]] = {**IMAGES, **SEQUENCES}

@@ -7,13 +7,14 @@ from typing import Any
 from ..data import batches
 from ..errors import Mistake
 from ..grammar import build, split
+from .bytes import Bytes
 from .digits import Digits
 from .protocol import Task
 from .user import absolute, is_user_task, load_user_task
 
 __all__ = ["CATALOGUE", "Task", "absolute", "batches", "canonical", "is_user_task", "load"]
 
-CATALOGUE: dict[str, Any] = {"digits": Digits}
+CATALOGUE: dict[str, Any] = {"digits": Digits, "bytes": Bytes}
 
 
 def load(text: str) -> Task:

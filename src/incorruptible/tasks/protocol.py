@@ -26,6 +26,7 @@ class Task:
     `reference` is the loss of the best constant predictor (ln 10 for ten balanced classes): what budgets are relative to.
     `blank()` makes the same network where weights are loaded into it at once, and `model()` would do work in vain.
     `seen` is how many of the training examples, the first ones, `model()` depends on: bounds count only the others.
+    `origin` says what the data were made from, where that can change under the same name; it counts as data do.
     """
 
     model: Callable[[], nn.Module]
@@ -39,6 +40,7 @@ class Task:
     blank: Callable[[], nn.Module] | None = None
     name: str = ""
     source: str = ""
+    origin: str = ""
 
     def __post_init__(self) -> None:
         if isinstance(self.model, nn.Module) or not callable(self.model):
@@ -56,5 +58,6 @@ class Task:
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
-        """What identifies its data, for each part; computed once, so data must not change afterwards."""
-        return {part: fingerprint(getattr(self, part)) for part in ("train", "validation", "test")}
+        """What identifies its data, for each part, and their origin if it is known; computed once, so data must not change later."""
+        found = {part: fingerprint(getattr(self, part)) for part in ("train", "validation", "test")}
+        return found | {"origin": self.origin} if self.origin else found

@@ -1,0 +1,82 @@
+"""Language modelling of bytes: a small transformer on the sources of Python's standard library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.sources import origin, sources, windows
+from ..errors import Mistake, unknown
+from ..grammar import write
+from ..networks import SEQUENCES as NETWORKS
+from ..scores import bits_per_byte
+from .protocol import Task
+
+__all__ = ["Bytes"]
+
+LONGEST = 256  # attention over 1,024 windows of as many bytes takes a gigabyte
+SIZES = {"validation": 256, "test": 512}
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Bytes of the standard library's .py files, each predicted from those before it: `bytes`, `bytes:train=4096:length=128`.
+
+    `network` is "transformer" (2 blocks of width 64) or "deep-transformer" (6). `train` training windows of `length` bytes
+    come from 8 of 10 files, 256 validation and 512 test windows from 1 of 10 each; a hash of a file's name decides which.
+    The score is bits per byte, for each window the mean over its positions: less is better. The version of Python and a
+    fingerprint of all its files are part of a run's identity: runs under another Python are other runs.
+    """
+
+    network: str = "transformer"
+    train: int = 2048
+    length: int = 64
+
+    def __post_init__(self) -> None:
+        if self.network not in NETWORKS:
+            raise unknown("network", self.network, NETWORKS)
+        if self.train < 1:
+            raise Mistake(f"bytes: train={self.train}: at least 1 window is needed; 2048 are usual.")
+        if not 2 <= self.length <= LONGEST:
+            raise Mistake(f"bytes: length={self.length}: 2 to {LONGEST} bytes are possible; 64 are usual.")
+
+    def __str__(self) -> str:
+        return write("bytes", self)
+
+    def task(self) -> Task:
+        """Model and data, ready to use. Raises `Mistake` where the standard library has fewer windows, or no sources."""
+        found = sources()
+        train = self._part(found["train"], "train", self.train)
+        validation, test = (self._part(found[part], part, size) for part, size in SIZES.items())
+        make = partial(NETWORKS[self.network], self.length)
+        return Task(
+            make,
+            test=test,
+            train=train,
+            validation=validation,
+            score=bits_per_byte,
+            reference=_entropy(train[1]),
+            name=str(self),
+            blank=make,
+            origin=origin(found),
+        )
+
+    def _part(self, files: dict[str, bytes], part: str, size: int) -> tuple[Tensor, Tensor]:
+        """Bytes [size, length] and those that follow them [size, length]."""
+        text, starts = windows(files, self.length, part)
+        if size > len(starts):
+            raise Mistake(
+                f"bytes: {size} {part} windows of {self.length} bytes are needed, and this Python's library has {len(starts)}."
+            )
+        rows = text[starts[:size, None] + np.arange(self.length + 1)]
+        whole = torch.from_numpy(rows.astype(np.int64))
+        return whole[:, :-1].contiguous(), whole[:, 1:].contiguous()
+
+
+def _entropy(labels: Tensor) -> float:
+    """Of the distribution of single bytes, in nats: the loss of the best predictor that sees nothing."""
+    return float(torch.special.entr(torch.bincount(labels.flatten()).double() / labels.numel()).sum())
