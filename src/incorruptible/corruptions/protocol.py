@@ -9,7 +9,7 @@ from torch import Tensor
 from ..arrays import Array
 from ..streams import Noise
 
-__all__ = ["Corruption", "Moments"]
+__all__ = ["Corruption", "Described", "Moments"]
 
 
 class Moments(NamedTuple):
@@ -19,11 +19,8 @@ class Moments(NamedTuple):
     std: Tensor
 
 
-class Corruption(Protocol):
-    """Something that goes wrong with stored weights. Strength is an argument; 0 is the resting state.
-
-    `str` writes a member in the grammar that `parse` reads: `parse(str(corruption)) == corruption`.
-    """
+class Described(Protocol):
+    """What says of itself what it is."""
 
     @property
     def unit(self) -> str:
@@ -32,13 +29,20 @@ class Corruption(Protocol):
 
     @property
     def formula(self) -> str:
-        """What becomes of a weight w at strength s."""
+        """What becomes of a weight w, or of the number x in a cell, at strength s."""
         ...
 
     @property
     def source(self) -> str:
         """Where it is from."""
         ...
+
+
+class Corruption(Described, Protocol):
+    """Something that goes wrong with stored weights. Strength is an argument; 0 is the resting state.
+
+    `str` writes a member in the grammar that `parse` reads: `parse(str(corruption)) == corruption`.
+    """
 
     def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
         """Other values for `array`, of its shape, dtype and device; the array itself is untouched."""

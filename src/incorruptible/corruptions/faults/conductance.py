@@ -16,7 +16,7 @@ from ...streams import Noise
 from ..storages import Held, Storage
 from .protocol import Raw, needs, rectified
 
-__all__ = ["Drift", "Programming", "Read", "Step", "added"]
+__all__ = ["Ageing", "Drift", "Programming", "Read", "Step", "added"]
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,8 @@ class Programming(Step):
 
 
 @dataclass(frozen=True)
-class Drift(Step):
-    """g (t / t_0)^(-s nu), nu = |mu + sigma z| with one z ~ N(0, 1) for each cell and for ever; t = time + t_0.
-
-    A subclass writes `nu` and may set `t_0`, the seconds after programming at which the drift was first read.
-    """
+class Ageing(Step):
+    """What happens after programming; `time` counts from time 0, which lies `t_0` seconds after it."""
 
     time: Seconds = field(default=Seconds(0), metadata={"parse": seconds})
 
@@ -95,8 +92,16 @@ class Drift(Step):
 
     @property
     def t_0(self) -> float:
-        """Seconds after programming at which the drift was first read."""
+        """Seconds from programming to time 0, at which cells were first read."""
         return 20.0
+
+
+@dataclass(frozen=True)
+class Drift(Ageing):
+    """g (t / t_0)^(-s nu), nu = |mu + sigma z| with one z ~ N(0, 1) for each cell and for ever; t = time + t_0.
+
+    A subclass writes `nu` and may set `t_0`, the seconds after programming at which the drift was first read.
+    """
 
     @abstractmethod
     def nu(self, held: Held) -> tuple[Tensor, Tensor]:
@@ -129,26 +134,15 @@ def _decay(mu: Tensor, sigma: Tensor, length: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Read(Step):
+class Read(Ageing):
     """g (1 + s q k z), cut at 0, with a new z ~ N(0, 1) for each cell in each read.
 
     k = sqrt(ln((time + t_0 + t_read) / (2 t_read))) is the 1/f noise gathered since programming by a read of t_read seconds;
     a subclass writes q. None at time 0, at which the error of programming was measured, reads included.
     """
 
-    time: Seconds = field(default=Seconds(0), metadata={"parse": seconds})
-
-    ages: ClassVar[bool] = True
     rereads: ClassVar[bool] = True
     t_read: ClassVar[float] = 250e-9
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "time", seconds(self.time))
-
-    @property
-    def t_0(self) -> float:
-        """Seconds from programming to time 0."""
-        return 20.0
 
     @abstractmethod
     def q(self, held: Held) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...errors import Mistake
 from ...streams import Noise
+from ..protocol import Described
 from ..storages import Held, Storage
 
 __all__ = ["Fault", "Raw", "Split", "needs", "nothing", "rectified", "replaced_by"]
@@ -28,28 +29,13 @@ class Split(NamedTuple):
     other: Raw
 
 
-class Fault(Protocol):
+class Fault(Described, Protocol):
     """A step on the way from what was stored to what is read. Strength 0 leaves the cells as they are, bit for bit.
 
     `ages` says that it happens after programming, so that the reference of a drift compensation is without it;
     `rereads` that it is new in each read of a chip; `most` is the largest strength there is. One that can act on some
     storages only has a method `suits(storage)`, which raises `Mistake` for the others.
     """
-
-    @property
-    def unit(self) -> str:
-        """What strength 1 means."""
-        ...
-
-    @property
-    def formula(self) -> str:
-        """What becomes of the number x in a cell at strength s."""
-        ...
-
-    @property
-    def source(self) -> str:
-        """Where it is from."""
-        ...
 
     @property
     def ages(self) -> bool:
