@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .arrays import replaced, survey
-from .corruptions import Corruption
+from .corruptions import Corruption, traits
 from .errors import Mistake
 from .streams import Draw
 from .strengths import checked
@@ -122,7 +122,7 @@ def audit(
                 one.reason,
             )
         )
-    return Audit(tuple(rows), str(corruption), strength, str(getattr(corruption, "conditions", "")))
+    return Audit(tuple(rows), str(corruption), strength, traits(corruption).conditions)
 
 
 def _short(size: float | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from .arrays import Array
-from .corruptions import Corruption, checked_strengths, equivalent
+from .corruptions import Corruption, checked_strengths, equivalent, traits
 from .errors import Mistake
 from .strengths import checked
 
@@ -105,7 +105,7 @@ def translate(
     Raises `Mistake` for a strength that the corruption does not have, and for a model without weights.
     """
     strength = checked_strengths(checked(strength), corruption)[0]
-    conditions = str(getattr(corruption, "conditions", ""))
+    conditions = traits(corruption).conditions
     said = str(corruption), strength, corruption.unit, corruption.formula, corruption.source, conditions
     fine = 4 * (places - 1) + 1
     if arrays is None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..arrays import Array, unwrapped
+from ..corruptions import traits
 from ..errors import Mistake
 from ..measuring.chips import Chips
 from ..measuring.reading import ScoreFunction, refuse_unbounded
@@ -85,7 +86,7 @@ def ground_of(model: nn.Module, chips: Chips, arrays: Sequence[Array], score: Sc
         batchnorm=chips.batchnorm,
         seed=chips.seed,
         purpose=chips.purpose,
-        conditions=str(getattr(chips.corruption, "conditions", "")),
+        conditions=traits(chips.corruption).conditions,
     )
 
 

@@ -19,7 +19,7 @@ from .intflips import IntFlips
 from .lognormal import LogNormal
 from .mixture import Mixture
 from .multiplicative import Multiplicative
-from .protocol import Corruption, Moments
+from .protocol import Corruption, Moments, Traits, traits
 from .quantised import Quantised
 from .scales import SCALES
 from .stored import Composed, Stored, stages
@@ -51,12 +51,14 @@ __all__ = [
     "Stored",
     "StuckCells",
     "Sweep",
+    "Traits",
     "Uniform",
     "at_time",
     "checked_strengths",
     "equivalent",
     "parse",
     "parse_sweep",
+    "traits",
 ]
 
 CATALOGUE: dict[str, Callable[..., Corruption]] = {
@@ -147,7 +149,7 @@ def checked_strengths(strengths: Sequence[float] | float, corruption: Corruption
     if len(set(strengths)) < len(strengths):
         raise Mistake(f"strengths {written(tuple(map(float, strengths)))}: one comes twice.")
     found = tuple(checked(float(strength)) for strength in strengths)
-    most = getattr(corruption, "most", float("inf"))
+    most = traits(corruption).most
     if corruption is not None and max(found) > most:
         raise Mistake(f"{corruption}: strength {max(found):g}: at most {most:g} ({corruption.unit}).")
     return found

@@ -12,7 +12,7 @@ from ..arrays import Array
 from ..errors import Mistake
 from ..grammar import write
 from ..streams import Noise
-from .protocol import Corruption, Moments
+from .protocol import Corruption, Moments, traits
 
 __all__ = ["Mixture"]
 
@@ -53,22 +53,22 @@ class Mixture:
     @property
     def conditions(self) -> str:
         """What a result must say of the inner one."""
-        return str(getattr(self.of, "conditions", ""))
+        return traits(self.of).conditions
 
     @property
     def rereads(self) -> bool:
         """Whether each read of a chip has noise of its own."""
-        return bool(getattr(self.of, "rereads", False))
+        return traits(self.of).rereads
 
     @property
     def pinned(self) -> bool:
         """Whether something goes wrong at strength 0 too."""
-        return bool(getattr(self.of, "pinned", False))
+        return traits(self.of).pinned
 
     @property
     def most(self) -> float:
         """The largest strength."""
-        return float(getattr(self.of, "most", float("inf"))) / max(self.high, 1e-300)
+        return traits(self.of).most / max(self.high, 1e-300)
 
     def _at(self, share: float) -> float:
         return self.low + (self.high - self.low) * share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from ..arrays import Array
 from ..streams import Noise
 
-__all__ = ["Corruption", "Described", "Moments"]
+__all__ = ["Corruption", "Described", "Moments", "Traits", "traits"]
 
 
 class Moments(NamedTuple):
@@ -51,3 +52,26 @@ class Corruption(Described, Protocol):
     def moments(self, array: Array, strength: float) -> Moments:
         """Mean and standard deviation of the error at that strength, as the formula states them."""
         ...
+
+
+class Traits(NamedTuple):
+    """What a corruption may say besides: attributes of these names, with what holds where it says nothing.
+
+    `conditions` is what a result must state (range, mapping, time, compensation); `rereads` that each read of a chip has noise
+    of its own; `pinned` that something goes wrong at strength 0 too; `most` the largest strength there is.
+    """
+
+    conditions: str = ""
+    rereads: bool = False
+    pinned: bool = False
+    most: float = math.inf
+
+
+def traits(corruption: object) -> Traits:
+    """The traits of a corruption, one's own classes included.
+
+    >>> traits(object())
+    Traits(conditions='', rereads=False, pinned=False, most=inf)
+    """
+    said = {name: getattr(corruption, name) for name in Traits._fields if hasattr(corruption, name)}
+    return Traits(**said)

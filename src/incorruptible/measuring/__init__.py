@@ -10,7 +10,7 @@ from torch import nn
 
 from ..arrays import Array
 from ..batchnorm import Statistics, evaluating
-from ..corruptions import Corruption, equivalent
+from ..corruptions import Corruption, equivalent, traits
 from ..data import batches, shuffles
 from ..errors import Mistake
 from .chips import Chips
@@ -108,7 +108,7 @@ def measure_all(
             batchnorm=chips.batchnorm,
             equivalent=equals,
             peaks=peaks,
-            conditions=str(getattr(chips.corruption, "conditions", "")),
+            conditions=traits(chips.corruption).conditions,
             read=None if chips.read is None else f"{chips.read[0]}:{chips.read[1]:g}",
             reads=each if chips.reads > 1 else None,
             examples=examples.mean(2) if keep_examples else None,

@@ -11,7 +11,7 @@ from torch import nn
 
 from ..arrays import Array, replaced, select
 from ..batchnorm import fold_batchnorm
-from ..corruptions import Corruption, checked_strengths
+from ..corruptions import Corruption, checked_strengths, traits
 from ..errors import Mistake, unknown
 from ..streams import Draw
 
@@ -42,7 +42,7 @@ class Chips:
         object.__setattr__(self, "strengths", checked_strengths(self.strengths, self.corruption))
         if self.draws < 1 or self.reads < 1:
             raise Mistake(f"draws={self.draws} and reads={self.reads}: both are at least 1.")
-        if self.reads > 1 and self.read is None and not getattr(self.corruption, "rereads", False):
+        if self.reads > 1 and self.read is None and not traits(self.corruption).rereads:
             raise Mistake(
                 f"reads={self.reads}: every read of a chip would be the same; "
                 "say what a read adds: read=(corruption, strength), or --read-noise."
@@ -58,7 +58,7 @@ class Chips:
 
     def differ(self, strength: float) -> bool:
         """Whether chips differ at that strength: at 0, without read noise and pinned faults, all are the same."""
-        return bool(strength or self.read or getattr(self.corruption, "pinned", False))
+        return bool(strength or self.read or traits(self.corruption).pinned)
 
     def distinct(self, strength: float) -> int:
         """How many different chips there are at that strength."""

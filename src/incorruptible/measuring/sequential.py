@@ -13,7 +13,7 @@ from torch import nn
 
 from ..arrays import Array
 from ..batchnorm import Statistics, evaluating
-from ..corruptions import Corruption
+from ..corruptions import Corruption, traits
 from ..data import batches
 from ..errors import Mistake
 from ..statistics import Betting, Interval
@@ -174,7 +174,7 @@ def measure_until(
         strengths=tuple(chips.strengths),
         corruption=str(corruption),
         corruption_unit=corruption.unit,
-        conditions=str(getattr(corruption, "conditions", "")),
+        conditions=traits(corruption).conditions,
         name=str(getattr(score, "name", None) or getattr(score, "__name__", "score")),
         unit=getattr(score, "unit", "mean over examples"),
         n_examples=found[0][2],

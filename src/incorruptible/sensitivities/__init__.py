@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..arrays import Array, select
-from ..corruptions import Corruption, Moments, checked_strengths
+from ..corruptions import Corruption, Moments, checked_strengths, traits
 from ..errors import Mistake
 from ..measuring import Scores, measure
 from ..scores import Score
@@ -125,9 +125,9 @@ def _one(strength: float, corruption: Corruption) -> float:
     strengths = checked_strengths(strength, corruption)
     if len(strengths) != 1:
         raise Mistake(f"{len(strengths)} strengths came; a map is made at one.")
-    if strengths[0] == 0 and not getattr(corruption, "pinned", False):
+    if strengths[0] == 0 and not traits(corruption).pinned:
         said = "all chips are alike, and a map is made of how they differ; give more than 0, or measure it."
-        if not getattr(corruption, "conditions", ""):  # at rest on no storage
+        if not traits(corruption).conditions:  # at rest on no storage
             said = "nothing is corrupted and there is nothing to see; give more than 0."
         raise Mistake(f"{corruption} at strength 0: {said}")
     return strengths[0]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from .. import objectives, records, tasks
-from ..corruptions import parse_sweep
+from ..corruptions import parse_sweep, traits
 from ..errors import Mistake
 from ..recipes import Recipe
 from ..runs import identity
@@ -100,7 +100,7 @@ def _plan(study: Study, frame: dict[str, Any], overrides: dict[str, Any], tasks:
                 "corruption": str(sweep.corruption),
                 "unit": sweep.corruption.unit,
                 "strengths": list(sweep.strengths),
-                **({"conditions": said} if (said := getattr(sweep.corruption, "conditions", "")) else {}),
+                **({"conditions": said} if (said := traits(sweep.corruption).conditions) else {}),
             }
         )
     return {
