@@ -605,3 +605,18 @@ def test_resnet8_learns_and_a_killed_training_goes_on(tmp_path: Path) -> None:
     losses = [one["loss"] for one in whole.record["metrics"]]
     assert losses[-1] < losses[0] and fingerprint(whole.task().test) == whole.task().fingerprints["test"]
     assert measured(whole, Plan("gaussian-filter-max:0", draws=1))["score"].item() > 0.15
+
+
+@needs_cifar
+def test_the_study_of_the_papers_table_asks_under_both_conventions_and_all_policies() -> None:
+    study = load_study("cifar100-resnet18", data=f"parquet:{CIFAR}")
+    assert [name for _, _, name in study.test.looks()][:3] == [
+        "gaussian-filter-max",
+        "gaussian-filter-sqrtmax",
+        "gaussian-filter-max, BatchNorm folded",
+    ]
+    assert len(study.test.looks()) == 6 and study.seeds == (0, 1, 2)
+    recipes = [design.recipe for design in study.designs]
+    assert {one.epochs for one in recipes} == {200, 400} and all("resnet18" in one.task for one in recipes)
+    strengths = {one.strength for one in recipes if one.objective == "rwp(gaussian-filter-max)"}
+    assert {f"{how}{s:g}" for how in ("constant:", "quadratic:0:") for s in (0.02, 0.03, 0.05, 0.07)} <= strengths
