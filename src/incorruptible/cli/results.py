@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,35 +26,16 @@ def results(
     examples; as JSON also the verdicts. Equal studies give equal bytes."""
     from ..studies.folder import find, named
     from ..studies.ranges import tabulated
-    from ..studies.results import findings, summary
+    from ..studies.results import COLUMNS, findings, listed, summary
 
     folder = find(home, named(name), name)
     if json_:
         put_json(summary(folder))
         return
-    every = list(findings(folder))
     if csv_:
-        cells = [cell for found in every for cell in found.cells]
-        head = ["arm", "noise", "strength", "mean", "low", "high", "sd_over_chips", "validation_mean"]
-        head += ["share_of_chips_that_reach", "seeds", "chips"]
-        put_csv(
-            head,
-            [
-                [
-                    c.arm,
-                    c.noise,
-                    c.strength,
-                    c.interval.estimate,
-                    c.interval.low,
-                    c.interval.high,
-                    c.spread,
-                    c.validation,
-                ]
-                + ["" if c.reached is None else c.reached, c.seeds, c.chips]
-                for c in cells
-            ],
-        )
+        put_csv(COLUMNS, listed(folder))
         return
+    every = list(findings(folder))
     factor, unit = (100, "%") if folder.plan["score"]["unit"] == "fraction" else (1, folder.plan["score"]["unit"])
     for place, noise in enumerate(folder.plan["noises"]):
         if place:
@@ -128,7 +110,7 @@ def compare(
         )
 
 
-def put_csv(head: list[str], body: list[list[Any]]) -> None:
+def put_csv(head: Sequence[str], body: list[list[Any]]) -> None:
     """Rows as comma-separated values."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([head, *body])

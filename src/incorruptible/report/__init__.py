@@ -15,13 +15,14 @@ from ..studies.folder import Folder
 from ..studies.ranges import tabulated
 from ..studies.results import arms, conclude, findings, missing, summary
 from .charts import charts
+from .exporting import export as write_folder
 from .landscapes import landscapes
 from .making import making, recipe_text
 from .shortfalls import shortfalls
 from .theory import ABOUT, theory_charts
 from .withstanding import withstanding
 
-__all__ = ["check", "figures", "page", "report", "summarise"]
+__all__ = ["check", "export", "figures", "page", "report", "summarise"]
 
 SECTIONS = {
     "What noise does": ("accuracy", "crossover", "chips"),
@@ -155,10 +156,20 @@ def _tables(folder: Folder) -> list[Table]:
     return found
 
 
+def export(folder: Folder, target: Path) -> list[Path]:
+    """Write a folder with the page as text, tables, figures and all numbers; see `exporting.export`."""
+    made = page(folder, "")
+    return write_folder(folder, target, made, _summary_of(folder))
+
+
 def summarise(folder: Folder, target: Path, command: str) -> dict[str, Any]:
     """Write the study's summary with what it was made with, for programs; returns it, the claims at the top by name."""
-    found = summary(folder)
-    claims = found.pop("claims")
-    found = {**claims, **found, "made": dict(making(folder)), "command": command}
+    found = {**_summary_of(folder), "command": command}
     records.write(target, found)
     return found
+
+
+def _summary_of(folder: Folder) -> dict[str, Any]:
+    found = summary(folder)
+    claims = found.pop("claims")
+    return {**claims, **found, "made": dict(making(folder))}
