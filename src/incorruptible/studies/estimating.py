@@ -8,11 +8,13 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 
+import torch
 from torch import nn
 
 from ..corruptions import parse_sweep
 from ..measuring import Chips, measure_all
 from ..recipes import Recipe
+from ..runs import first
 from ..tasks import Task, batches
 from ..training import Fit
 from .definition import Study
@@ -72,7 +74,8 @@ def _measured(study: Study, task: Task, recipe: Recipe, device: str) -> float:
     for plan in study.plans().values():
         sweep = parse_sweep(plan.sweep)
         one = Chips(sweep.corruption, (max(sweep.strengths),), 1, 0, "estimate")
-        data, asked = batches(task.part(plan.part), 1024), {"score": task.score, "loss": task.loss}
+        data = batches(first(task.part(plan.part), plan), task.batch, device=torch.device(device))
+        asked = {"score": task.score, "loss": task.loss}
         look = partial(measure_all, model, asked, data, one, arrays=arrays)
         look()  # the first one also pays for what is loaded late
         seconds += _timed(look) * sum(plan.draws if s else 1 for s in sweep.strengths)
