@@ -29,12 +29,12 @@ MEASURES = {
 
 def charts(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
     """Every chart that the study's arms give something to draw for, in the order in which they are read; one of each for every
-    task, where arms have several."""
+    task, and for all that is in hardware, where arms have several."""
     drawers: list[Callable[[_Frame], list[Chart]]] = [_accuracy, _crossover, _maps, _strength, _chips, _gap, _curves]
     groups: dict[str, list[Arm]] = {}
     for arm in arms:
         if arm.role != "checkpoint":
-            groups.setdefault(arm.task, []).append(arm)
+            groups.setdefault(f"{arm.task}, {arm.held}" if arm.held else arm.task, []).append(arm)
     frames = {task: _Frame(folder, group) for task, group in groups.items()}
     found = [
         (task, chart)

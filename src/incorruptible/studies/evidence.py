@@ -72,6 +72,7 @@ class Arm:
     sign: int = 1
     unit: str = "points"
     task: str = ""
+    held: str = ""  # which arrays are in hardware besides or without the usual ones
     equivalent: Array | None = None
 
     def accuracy(self, strength: float) -> Array:
