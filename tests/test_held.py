@@ -163,6 +163,12 @@ def test_landscape_looks_at_those_of_the_run(run: Run, typed: Type) -> None:
     assert record["asked"]["also"] == ["*.bias"]
 
 
+def test_device_tells_of_the_arrays_of_the_run(run: Run, typed: Type) -> None:
+    said = typed("device", "pcm-joshi", "--for", run.folder)
+    assert "as it was trained: in arrays too: *.bias; kept digital: 1.*." in said.err
+    assert "3.bias" in said.out and "1.weight" not in said.out
+
+
 # Studies
 
 STUDY = """
