@@ -306,6 +306,8 @@ def _every_unit_is_right(folder: Folder) -> None:
     assert last.difference is not None and last.difference.interval.estimate == pytest.approx(pair[0] - pair[1])
     said = page(folder, "incorruptible report bytes")
     assert "equivalent (within 0.003 or 0.02 bits per byte)" in " ".join(said.summary)
+    arm, *cells, seeds = said.tables[0].rows[0]
+    assert (arm, seeds) == ("plain", "2") and all(re.fullmatch(r"\d\.\d{3} ± \d\.\d{3}", str(cell)) for cell in cells)
     drawn = [chart for section in said.sections for chart in section.charts]
     assert {chart.title.rpartition(": ")[2] for chart in drawn} >= {"*attention*"}
     words = json.dumps([[one.title, one.caption, one.alt, repr(vars(one))] for one in drawn] + list(said.summary))

@@ -141,7 +141,7 @@ def _section(title: str, names: Sequence[str], drawn: Sequence[Chart]) -> Sectio
 
 def _tables(folder: Folder) -> list[Table]:
     score = folder.plan["score"]
-    factor, unit = (100, "%") if score["unit"] == "fraction" else (1, score["unit"])
+    factor, places, unit = (100, 2, "%") if score["unit"] == "fraction" else (1, 3, score["unit"])
     every = list(findings(folder))
     found = []
     for noise in folder.plan["noises"]:
@@ -149,7 +149,10 @@ def _tables(folder: Folder) -> list[Table]:
         body = [
             [
                 one.arm,
-                *(f"{factor * c.interval.estimate:.2f} ± {factor * c.interval.half:.2f}" for c in one.cells),
+                *(
+                    f"{factor * c.interval.estimate:.{places}f} ± {factor * c.interval.half:.{places}f}"
+                    for c in one.cells
+                ),
                 str(one.cells[0].seeds),
             ]
             for one in own
