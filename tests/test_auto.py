@@ -297,7 +297,7 @@ def test_a_run_that_was_left_keeps_the_same_checkpoints(tmp_path: Path) -> None:
 def test_runs_without_checkpoints_keep_their_names() -> None:
     task = load("digits")
     named = identity(QUICK.resolved(), task)["recipe"]
-    assert set(named) == {*QUICK.plain()} - {"checkpoints", "clip_weights"}
+    assert set(named) == {*QUICK.plain()} - {"checkpoints", "clip_weights", "also", "protect"}
 
 
 @pytest.mark.parametrize("places", [[0.5, 0.5], [0.6, 0.5], [0.0], [1.0]])

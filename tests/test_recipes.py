@@ -27,6 +27,8 @@ def test_defaults() -> None:
         "batchnorm": None,
         "start": None,
         "checkpoints": (),
+        "also": (),
+        "protect": (),
         "seed": 0,
         "probe": {"images": 256, "draws": 4, "every": 1, "early": (1,), "tolerance": False},
     }

@@ -37,6 +37,7 @@ def results(
         return
     every = list(findings(folder))
     factor, unit = (100, "%") if folder.plan["score"]["unit"] == "fraction" else (1, folder.plan["score"]["unit"])
+    places = 2 if factor == 100 else 3
     for place, noise in enumerate(folder.plan["noises"]):
         if place:
             put("")
@@ -49,7 +50,10 @@ def results(
             [
                 [
                     found.arm,
-                    *(f"{factor * c.interval.estimate:.2f} ±{factor * c.interval.half:.2f}" for c in found.cells),
+                    *(
+                        f"{factor * c.interval.estimate:.{places}f} ±{factor * c.interval.half:.{places}f}"
+                        for c in found.cells
+                    ),
                     str(found.cells[0].seeds),
                 ]
                 for found in own
@@ -97,12 +101,13 @@ def compare(
         put_csv(head, plain)
     else:
         factor = 100 if folder.plan["score"]["unit"] == "fraction" else 1
-        unit = "points" if factor == 100 else folder.plan["score"]["unit"]
+        unit, places = ("points", 2) if factor == 100 else (folder.plan["score"]["unit"], 3)
         put_table(
             ["left", "right", "strength", f"left - right ({unit})", "p", "word"],
             [
-                [a, b, f"{s:g}", f"{factor * d:+.2f} ({factor * low:+.2f} to {factor * high:+.2f})", f"{p:.4f}", word]
-                for a, b, s, d, low, high, p, word in plain
+                [a, b, f"{s:g}", f"{d} ({low} to {high})", f"{p:.4f}", word]
+                for a, b, s, *ends, p, word in plain
+                for d, low, high in [[f"{factor * end:+.{places}f}" for end in ends]]
             ],
         )
         say(

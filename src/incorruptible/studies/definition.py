@@ -17,10 +17,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from .. import recipes, tasks
 from ..corruptions import parse_sweep
+from ..data import named_randomness
 from ..errors import Mistake, Mistakes, unknown
 from ..grammar import written
 from ..recipes import Recipe
 from ..runs import Plan
+from ..tasks import Task
 from .claims import Claim, as_list, check_strengths, read_claims
 from .folder import at_checkpoint, named
 from .places import places, spoken
@@ -30,7 +32,7 @@ __all__ = ["Claim", "Design", "Study", "load", "shipped"]
 _TOP = ("title", "question", "seeds", "recipe", "arms", "test", "selection", "claims", "shown")
 _ARM = ("name", "method", "role", "each", "probe")
 _SINGLE = ("task", "start", "seed", "probe")  # of a recipe: not for lists
-_LISTS = ("checkpoints",)  # of a recipe: lists themselves
+_LISTS = ("checkpoints", "also", "protect")  # of a recipe: lists themselves
 
 
 @dataclass(frozen=True)
@@ -295,6 +297,10 @@ class _Reader:
                 ("test", "bounds"),
                 "the weights to start from may have seen the counted images: a task with a prior, no start",
             )
+        if test.bounds and any("protect" in one for one in self._tables()):
+            self.fault(
+                ("test", "bounds"), "what is protected moves without noise, and bounds would be infinite: no protect"
+            )
         if test.bounds and good and not good[0].startswith("gaussian-filter-max:"):
             self.fault(
                 ("test", "bounds"), f"they are for gaussian-filter-max, and the first of corruptions is {good[0]}"
@@ -437,15 +443,28 @@ class _Reader:
         return task
 
     def _tasks(self, designs: Sequence[Design]) -> None:
-        """Whether each task is there, and has the data that a study needs."""
+        """Whether each task is there, and has the data that a study needs; and the parameters that patterns name."""
         for name in dict.fromkeys(design.recipe.task for design in designs):
             try:
                 task = tasks.load(name)
                 for part in ("train", "validation"):
                     task.part(part)
+                self._held(task, [one.recipe for one in designs if one.recipe.task == name and one.recipe.held()])
             except Mistake as problem:
                 arm = next((i for i, e in enumerate(self.data["arms"]) if self._task_path(e.get("task")) == name), None)
                 self.fault(("recipe", "task") if arm is None else ("arms", arm, "task"), problem)
+
+    def _held(self, task: Task, asked: Sequence[Recipe]) -> None:
+        """Whether the patterns of what is held in arrays name parameters."""
+        for key in ("also", "protect"):
+            for patterns in dict.fromkeys(getattr(recipe, key) for recipe in asked):
+                try:
+                    with named_randomness("definition"):
+                        Recipe(task.name, **{key: patterns}).arrays((task.blank or task.model)())
+                except Mistake as problem:
+                    arms = enumerate(self._tables()[1:])
+                    arm = next((place for place, one in arms if as_list(one.get(key, [])) == list(patterns)), None)
+                    self.fault(("recipe", key) if arm is None else ("arms", arm, key), problem)
 
 
 def _filled(value: Any, say: Mapping[str, Any]) -> Any:

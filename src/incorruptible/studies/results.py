@@ -165,6 +165,11 @@ def _arm(folder: Folder, design: dict[str, Any], jobs: Sequence[Job], noise: int
         sign=_sign(folder),
         unit="points" if folder.plan["score"]["unit"] == "fraction" else folder.plan["score"]["unit"],
         task=design["recipe"]["task"],
+        held="; ".join(
+            f"{what} {' '.join(patterns)}"
+            for key, what in (("also", "in arrays too:"), ("protect", "digital:"))
+            if (patterns := design["recipe"].get(key))
+        ),
         equivalent=stack(test, "equivalent") if all("equivalent" in one for one in test) else None,
     )
 

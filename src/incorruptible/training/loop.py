@@ -32,7 +32,7 @@ class Fit:
     Weights are initialised, examples shuffled and noise drawn from the recipe's seed, each under its own name, so two
     arms of equal seed start from equal weights and see equal batches. torch's global generators are left alone. `keep` is
     called with the model at each of the recipe's checkpoints.
-    Raises `Mistake` for a task without training data and for weights that do not fit.
+    Raises `Mistake` for a task without training data, for weights that do not fit, and for a pattern that matches no parameter.
     """
 
     def __init__(
@@ -73,7 +73,13 @@ class Fit:
             else LambdaLR(self.optimizer, lambda step: 1.0)
         )
         self.robust = Hardener(
-            self.model, self.objective, self.schedule, steps=self.steps, seed=recipe.seed, batchnorm=recipe.batchnorm
+            self.model,
+            self.objective,
+            self.schedule,
+            steps=self.steps,
+            seed=recipe.seed,
+            arrays=recipe.arrays(self.model),
+            batchnorm=recipe.batchnorm,
         )
         self.metrics: list[dict[str, Any]] = []
         self.done = 0
