@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -88,7 +88,7 @@ def _feed(digest: Any, data: Any) -> None:
         _feed(digest, data.dataset)
     elif isinstance(data, TensorDataset):
         _feed(digest, data.tensors)
-    elif isinstance(data, dict):
+    elif isinstance(data, Mapping):  # transformers' BatchEncoding is no dict
         for name in sorted(data):
             digest.update(repr(name).encode())
             _feed(digest, data[name])
