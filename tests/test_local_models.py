@@ -16,10 +16,12 @@ from torch.nn.utils import parametrizations
 
 import incorruptible as inc
 from incorruptible.arrays import survey
+from incorruptible.data import fingerprint
 from incorruptible.errors import Mistake
 from incorruptible.networks import IMAGES, image_network, local_model
+from incorruptible.recipes import parse
 from incorruptible.scores import Score, accuracy, cross_entropy, per_token
-from incorruptible.training import load_weights, save_weights
+from incorruptible.training import Fit, load_weights, save_weights
 from typing_commands import Type, typing
 
 transformers = pytest.importorskip("transformers", reason="pip install 'incorruptible[models]'")
@@ -554,3 +556,23 @@ def test_from_the_command_line(folder: Path, tmp_path: Path, type_: Type) -> Non
     assert other["folder"] != first["folder"]  # other weights in the folder are another training
     refused = type_("measure", first["folder"], "--corruption", "gaussian-filter-max:0")
     assert refused.code == 2 and "mine.py:task has changed since" in refused.err
+
+
+def test_a_language_model_is_trained_as_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches are transformers' own dictionaries; other words in them are other data."""
+    words = [transformers.BatchEncoding(batch("gpt2")) for _ in range(4)]
+    assert fingerprint(words) != fingerprint([*words[:3], transformers.BatchEncoding(batch("bert", n=5))])
+    network = local_model(MODELS["gpt2"].config(), "causal")
+    task = inc.Task(
+        network,
+        train=words,
+        test=words,
+        loss=per_token(cross_entropy, causal=True),
+        score=per_token(accuracy, causal=True),
+        origin=network.origin,
+    )
+    said = {"objective": "rwp(gaussian-filter-max)", "strength": "constant:0.02", "optimizer": "adamw", "lr": 0.02}
+    fit = Fit(task, parse({"task": "digits", "epochs": 4, **said}))
+    losses = [fit.epoch()["loss"] for _ in range(4)]
+    assert losses[3] < losses[0] - 0.5 and losses[0] > 2.5  # ln 23 = 3.1 is where it starts
+    assert fit.metrics[-1]["probe_clean_accuracy"] > 1 / 23
