@@ -179,6 +179,25 @@ def test_measured(name: str) -> None:
     assert found.values[0, 0] == pytest.approx(float(clean), rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["resnet", "mobilenet-v2"])
+def test_folding_says_that_it_cannot_follow_them(name: str) -> None:
+    with pytest.raises(Mistake, match=r"torch.fx cannot trace \w+ForImageClassification .*as-is or recalibrated"):
+        inc.fold_batchnorm(made(name).eval())
+    model, clean = made(name), made(name)
+    found = inc.measure(
+        model,
+        cross_entropy,
+        [batch(name)],
+        NOISE,
+        [0.3],
+        draws=2,
+        seed=0,
+        batchnorm="recalibrated",
+        calibration=[batch(name)],
+    )
+    assert bits(model) == bits(clean) and len(set(found.values[0])) == 2
+
+
 @each
 def test_saved_and_loaded(name: str, tmp_path: Path) -> None:
     """By us, and by transformers itself; a tied table is stored once and is one tensor again after."""
@@ -409,6 +428,30 @@ def test_a_folder_that_lacks_layers_is_refused(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
     with pytest.raises(Mistake, match=r"layer.*\.2\..* is not there \(and \d+ more\)"):
         local_model(folder)()
+
+
+def test_a_trunk_alone_gets_a_head_and_is_refused_where_it_lacks_layers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    trunk = transformers.ViTModel(MODELS["vit"].config(), add_pooling_layer=False)
+    trunk.save_pretrained(tmp_path)
+    model = local_model(tmp_path, "images")(classes=3)
+    assert all(torch.equal(value, model.get_parameter(f"vit.{one}")) for one, value in trunk.named_parameters())
+    assert type(local_model(tmp_path)()).__name__ == "ViTModel"
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
+    for kind in (None, "images"):
+        with pytest.raises(Mistake, match=r"layer.*\.2\..* is not there"):
+            local_model(tmp_path, kind)()
+
+
+def test_weights_in_several_files(tmp_path: Path) -> None:
+    """Each of them is part of what identifies the model."""
+    made("bert").save_pretrained(tmp_path, max_shard_size="20KB")  # type: ignore[operator]
+    shards = sorted(tmp_path.glob("model-*.safetensors"))
+    assert len(shards) > 1 and bits(local_model(tmp_path)()) == bits(made("bert"))
+    origin = local_model(tmp_path).origin
+    shards[-1].write_bytes(b"other")
+    assert local_model(tmp_path).origin != origin
 
 
 def test_a_pooler_and_a_head_may_be_new(tmp_path: Path) -> None:

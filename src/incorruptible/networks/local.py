@@ -155,8 +155,10 @@ class LocalModel:
         """A `Mistake` where transformers left more than a head or a pooler at fresh weights: it would do so silently."""
         wrong = {str(name): f"has {tuple(came)} for {tuple(own)}" for name, came, own in told["mismatched_keys"]}
         wrong |= {str(name): "is not there" for name in told["missing_keys"]}
-        trunk = f"{model.base_model_prefix}."
-        inner = {name: what for name, what in wrong.items() if name.startswith(trunk) and ".pooler." not in name}
+        trunk = "" if model.base_model is model else f"{model.base_model_prefix}."
+        inner = {
+            name: what for name, what in wrong.items() if name.startswith(trunk) and "pooler" not in name.split(".")
+        }
         if inner:
             first = min(inner)
             more = f" (and {len(inner) - 1} more)" if len(inner) > 1 else ""
@@ -169,9 +171,9 @@ class LocalModel:
 def local_model(source: str | Path | Any, kind: str | None = None) -> LocalModel:
     """A model of transformers from a folder that holds `config.json`, from such a file, or from a config object.
 
-    A folder's `model.safetensors` are the weights; a config alone means fresh ones. Nothing is fetched, and no code of
-    the folder's is run. `kind` is "images", "causal", "masked" or "sequences"; without it, the first of the config's
-    `architectures` is made. Raises `Mistake` for what is not there, and where transformers is not installed.
+    A folder's `model.safetensors` are the weights; a config alone means fresh ones. transformers is told to fetch
+    nothing, and to run no code of the folder's. `kind` is "images", "causal", "masked" or "sequences"; without it, the
+    first of the config's `architectures` is made. Raises `Mistake` for what is not there, and where transformers is not installed.
     """
     if util.find_spec("transformers") is None:
         raise Mistake("models of transformers need it: pip install 'incorruptible[models]'")
