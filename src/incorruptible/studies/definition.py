@@ -46,16 +46,32 @@ class Design:
 @dataclass(frozen=True)
 class Test:
     """What trained networks are tested on: sweeps of corruptions, the first being the one that claims are about, over `draws`
-    chips, on the test data and, for gaps, on the training data too; `required` is the score that a chip must reach. `bounds`
-    asks for what PAC-Bayes bounds are computed from: a bounded loss, and how far training moved each filter."""
+    chips, on the test data and, for gaps, on the training data too; `required` is the score that a chip must reach. Where
+    `batchnorm` has several policies, each makes noises of its own, those under the first coming first. Of the training data,
+    and of no other, the first `examples` are looked at (0: all). `bounds` asks for what PAC-Bayes bounds are computed from: a
+    bounded loss, and how far training moved each filter."""
 
     corruptions: tuple[str, ...]
     draws: int = 20
     seed: int = 0
     parts: tuple[str, ...] = ("test",)
-    batchnorm: str = "as-is"
+    batchnorm: tuple[str, ...] = ("as-is",)
     required: float | None = None
     bounds: bool = False
+    examples: int = 0
+
+    def looks(self) -> list[tuple[str, str, str]]:
+        """Every sweep under every policy for BatchNorm, the first policy first: the sweep, the policy, and the name of both."""
+        found = []
+        for policy in self.batchnorm:
+            more = "" if policy == self.batchnorm[0] else f", BatchNorm {policy}"
+            found += [(sweep, policy, f"{_alone(sweep)}{more}") for sweep in self.corruptions]
+        return found
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data; one policy as a text, and what came later left out at its default."""
+        found = asdict(self) | ({"batchnorm": self.batchnorm[0]} if len(self.batchnorm) == 1 else {})
+        return {key: value for key, value in found.items() if key != "examples" or value}
 
 
 @dataclass(frozen=True)
@@ -84,13 +100,12 @@ class Study:
     def plans(self) -> dict[str, Plan]:
         """What each run is measured on, by a name for each: "0 test", "0 train", "0 validation", "1 test", ..."""
         found = {}
-        for place, sweep in enumerate(self.test.corruptions):
+        for place, (sweep, policy, _) in enumerate(self.test.looks()):
             for part in self.test.parts:
-                found[f"{place} {part}"] = Plan(
-                    sweep, part, "test", self.test.draws, self.test.seed, self.test.batchnorm
-                )
+                examples = self.test.examples if part == "train" else 0
+                found[f"{place} {part}"] = Plan(sweep, part, "test", self.test.draws, self.test.seed, policy, examples)
             found[f"{place} validation"] = Plan(
-                sweep, "validation", "validation", self.selection.draws, self.selection.seed, self.test.batchnorm
+                sweep, "validation", "validation", self.selection.draws, self.selection.seed, policy
             )
         return found
 
@@ -105,7 +120,7 @@ class Study:
             "arms": [
                 {"name": d.name, "method": d.method, "role": d.role, "recipe": d.recipe.plain()} for d in self.designs
             ],
-            "test": asdict(self.test),
+            "test": self.test.plain(),
             "selection": asdict(self.selection),
             "claims": [claim.plain() for claim in self.claims],
             "shown": list(self.shown),
@@ -119,11 +134,12 @@ def shipped() -> dict[str, str]:
     return {file.name.removesuffix(".toml"): file.read_text(encoding="utf-8") for file in files}
 
 
-def load(text: str, *, seeds: int | None = None, epochs: int | None = None) -> Study:
+def load(text: str, *, seeds: int | None = None, epochs: int | None = None, data: str | None = None) -> Study:
     """The study of that name, or in that TOML file.
 
     `seeds` replaces the file's seeds by 0, 1, ..., `epochs` those of its base recipe (arms that train longer or shorter keep
-    their proportion). Raises `Mistakes` with every fault of the file at once, each with its line.
+    their proportion). `data` is what `images` tasks that name no data of their own are about. Raises `Mistakes`
+    with every fault of the file at once, each with its line.
     """
     if text.endswith(".toml"):
         path = Path(text)
@@ -142,14 +158,14 @@ def load(text: str, *, seeds: int | None = None, epochs: int | None = None) -> S
             )
         source, where, folder = known[text], f"{text}.toml", Path.cwd()
     name = named(text)
-    return _Reader(name, source, where, folder).study(seeds, epochs)
+    return _Reader(name, source, where, folder, data).study(seeds, epochs)
 
 
 class _Reader:
     """Reads one file, and gathers what is wrong with it."""
 
-    def __init__(self, name: str, text: str, where: str, folder: Path) -> None:
-        self.name, self.text, self.where, self.folder = name, text, where, folder
+    def __init__(self, name: str, text: str, where: str, folder: Path, images: str | None) -> None:
+        self.name, self.text, self.where, self.folder, self.images = name, text, where, folder, images
         self.faults: dict[tuple[int, str], None] = {}
         self.names: dict[str, None] | None = {}  # of all arms, also of those at fault; None where one cannot be told
         try:
@@ -166,6 +182,8 @@ class _Reader:
 
     def study(self, seeds: int | None, epochs: int | None) -> Study:
         data = self.data
+        if self.images is not None and not any(tasks.needing_data(str(one.get("task"))) for one in self._tables()):
+            raise Mistake(f"--data {self.images}: no arm of {self.where} is about images that want for data.")
         for key in data:
             if key not in _TOP:
                 self.fault((key,), unknown("entry of a study", key, _TOP))
@@ -181,7 +199,8 @@ class _Reader:
         names = list(self.names or ())
         sweeps = () if test is None else test.corruptions
         entries = data.get("claims", [])
-        claims = read_claims(entries, names, [_alone(sweep) for sweep in sweeps], self.fault, self._built)
+        looks = [] if test is None else [name for _, _, name in test.looks()]
+        claims = read_claims(entries, names, looks, self.fault, self._built)
         check_strengths(entries, claims, sweeps, self.fault)
         shown = tuple(str(one) for one in as_list(data.get("shown", [])))
         for one in shown:
@@ -223,7 +242,10 @@ class _Reader:
         if required and required not in value:
             self.fault((key,), f"{required} is missing")
             return None
-        one = {name: as_list(part) if name in ("corruptions", "parts") else part for name, part in value.items()}
+        one = {
+            name: as_list(part) if name in ("corruptions", "parts", "batchnorm") else part
+            for name, part in value.items()
+        }
         return self._built(cls, one, (key,), f"entry of [{key}]")
 
     def _built(self, cls: type[Any], value: Mapping[str, Any], path: tuple[str | int, ...], what: str) -> Any:
@@ -259,11 +281,14 @@ class _Reader:
                 self.fault(("test", "parts"), unknown("part to test on", part, ["test", "train"]))
         if "test" not in test.parts:
             self.fault(("test", "parts"), '"test" must be among them')
-        if test.batchnorm not in ("as-is", "folded", "recalibrated"):
-            self.fault(("test", "batchnorm"), unknown("policy", test.batchnorm, ["as-is", "folded", "recalibrated"]))
+        for policy in test.batchnorm:
+            if policy not in ("as-is", "folded", "recalibrated"):
+                self.fault(("test", "batchnorm"), unknown("policy", policy, ["as-is", "folded", "recalibrated"]))
+        if not test.batchnorm or len(set(test.batchnorm)) < len(test.batchnorm):
+            self.fault(("test", "batchnorm"), "at least one policy is needed, and each once")
         if test.bounds and "train" not in test.parts:
             self.fault(("test", "bounds"), 'the training data are needed: parts = ["test", "train"]')
-        if test.bounds and test.batchnorm == "recalibrated":
+        if test.bounds and "recalibrated" in test.batchnorm:
             self.fault(("test", "bounds"), 'statistics recomputed on the counted images void them: batchnorm = "as-is"')
         if test.bounds and any("start" in one for one in self._tables()):
             self.fault(
@@ -402,7 +427,9 @@ class _Reader:
         return Design(entry["name"], method, role, recipe)
 
     def _task_path(self, task: Any) -> Any:
-        """A task in a file beside the study is found from there."""
+        """A task in a file beside the study is found from there; `images` without data of their own get those of the call."""
+        if isinstance(task, str) and self.images is not None and tasks.needing_data(task):
+            return tasks.with_data(task, self.images)
         if isinstance(task, str) and ".py:" in task and not Path(task.partition(".py:")[0] + ".py").is_absolute():
             beside = self.folder / (task.partition(".py:")[0] + ".py")
             if beside.is_file():

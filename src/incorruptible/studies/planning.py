@@ -81,7 +81,7 @@ def _plan(study: Study, frame: dict[str, Any], overrides: dict[str, Any], tasks:
     for place, design in enumerate(study.designs):
         task = loaded[design.recipe.task]
         measures: list[dict[str, Any]] = [
-            {**asdict(plan), "data": task.fingerprints[plan.part]} for plan in plans.values()
+            {**plan.plain(), "data": task.fingerprints[plan.part]} for plan in plans.values()
         ]
         if study.test.bounds:
             measures.append({"bounds": True})
@@ -93,11 +93,12 @@ def _plan(study: Study, frame: dict[str, Any], overrides: dict[str, Any], tasks:
     jobs.sort(key=lambda one: -one[0])  # long ones first, so that no worker is left with one at the end; stable
     score = loaded[study.designs[0].recipe.task].score
     noises = []
-    for sweep in map(parse_sweep, study.test.corruptions):
+    for text, _, name in study.test.looks():
+        sweep = parse_sweep(text)
         noises.append(
             {
                 "sweep": str(sweep),
-                "corruption": str(sweep.corruption),
+                "corruption": name,
                 "unit": sweep.corruption.unit,
                 "strengths": list(sweep.strengths),
                 **({"conditions": said} if (said := traits(sweep.corruption).conditions) else {}),
@@ -113,7 +114,7 @@ def _plan(study: Study, frame: dict[str, Any], overrides: dict[str, Any], tasks:
             "unit": getattr(score, "unit", ""),
             "higher_is_better": getattr(score, "higher_is_better", True),
         },
-        "plans": {key: asdict(plan) for key, plan in plans.items()},
+        "plans": {key: plan.plain() for key, plan in plans.items()},
         "jobs": [list(asdict(job).values()) for _, job in jobs],
         **({"bounds": True} if study.test.bounds else {}),
     }
