@@ -495,6 +495,15 @@ def test_catalogued_networks_are_called_alike(name: str) -> None:
             assert model(torch.zeros(2, 1, 16, 16)).shape == (2, 7)
 
 
+def test_images_need_not_be_square(folder: Path) -> None:
+    for text in ("mlp", "resnet8", str(folder / "config.json")):
+        model = image_network(text)(channels=1, classes=7, size=(8, 12))
+        answer = model(torch.zeros(2, 1, 8, 12))
+        assert getattr(answer, "logits", answer).shape == (2, 7)
+    with pytest.raises(Mistake, match="images of 8x12: vit takes square ones only"):
+        image_network("vit")(channels=1, classes=7, size=(8, 12))
+
+
 MISTAKES = [
     ("resnet9", r"No network 'resnet9' here. Did you mean 'resnet18'|Did you mean 'resnet\d+'\?.* Or name a folder"),
     ("nowhere/vit", r"nowhere/vit/config.json: no such file; model.save_pretrained\(folder\) writes one"),
@@ -521,7 +530,7 @@ def test_other_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         local_model({})
     with pytest.raises(Mistake, match=r"names no architecture.*give kind, one of images"):
         local_model(MODELS["vit"].config())()
-    with pytest.raises(Mistake, match="patches of 4x4 are larger than images of 2x2"):
+    with pytest.raises(Mistake, match="patches of 4x4 are larger than images of 2 pixels"):
         local_model(folder)(size=2)
     with pytest.raises(Mistake, match="gpt2 has no num_channels"):
         local_model(MODELS["gpt2"].config(), "causal")(channels=1)

@@ -18,18 +18,18 @@ __all__ = ["ImageNetwork", "chosen"]
 
 
 class ImageNetwork(Protocol):
-    """Makes a network for images of `channels` x `size` x `size` and so many `classes`: called, as `Task.model` is to."""
+    """Makes a network for images and so many `classes`: called, as `Task.model` is to. `size` is height and width, or both."""
 
     @property
     def origin(self) -> str:
         """What it was made from, where that is a file; a `Task` takes it as its own."""
         ...
 
-    def __call__(self, *, channels: int, classes: int, size: int) -> nn.Module:
+    def __call__(self, *, channels: int, classes: int, size: int | tuple[int, int]) -> nn.Module:
         """With fresh weights from torch's global generator, or with those of a folder."""
         ...
 
-    def blank(self, *, channels: int, classes: int, size: int) -> nn.Module:
+    def blank(self, *, channels: int, classes: int, size: int | tuple[int, int]) -> nn.Module:
         """The same network where weights are loaded into it at once, as `Task.blank` is to."""
         ...
 
@@ -39,14 +39,17 @@ class _Catalogued:
     make: Callable[..., nn.Module]
     origin: str = ""
 
-    def __call__(self, *, channels: int, classes: int, size: int) -> nn.Module:
+    def __call__(self, *, channels: int, classes: int, size: int | tuple[int, int]) -> nn.Module:
         takes = signature(self.make).parameters
+        height, width = (size, size) if isinstance(size, int) else size
         if "widths" in takes:
-            return self.make(channels * size * size, 128, 128, classes)
-        shape = {"channels": channels, "classes": classes, "size": size}
+            return self.make(channels * height * width, 128, 128, classes)
+        if "size" in takes and height != width:
+            raise Mistake(f"images of {height}x{width}: {self.make.__name__} takes square ones only.")
+        shape = {"channels": channels, "classes": classes, "size": height}
         return self.make(**{name: value for name, value in shape.items() if name in takes})
 
-    def blank(self, *, channels: int, classes: int, size: int) -> nn.Module:
+    def blank(self, *, channels: int, classes: int, size: int | tuple[int, int]) -> nn.Module:
         return self(channels=channels, classes=classes, size=size)
 
 

@@ -42,9 +42,9 @@ class LocalModel:
     kind: str | None = None
 
     def __call__(
-        self, *, channels: int | None = None, classes: int | None = None, size: int | None = None
+        self, *, channels: int | None = None, classes: int | None = None, size: int | tuple[int, int] | None = None
     ) -> nn.Module:
-        """The model in float32, in training mode, for images of `channels` x `size` x `size` and so many `classes`.
+        """The model in float32 and training mode; `size` of images is height and width, or both.
 
         What is not given is as the config has it. Fresh weights come from torch's global generator: all of them without a
         folder's, the head's (whatever lies outside `model.base_model`) and a pooler's where the folder has none or one for
@@ -69,7 +69,9 @@ class LocalModel:
         trained: nn.Module = model.train()
         return trained
 
-    def blank(self, *, channels: int | None = None, classes: int | None = None, size: int | None = None) -> nn.Module:
+    def blank(
+        self, *, channels: int | None = None, classes: int | None = None, size: int | tuple[int, int] | None = None
+    ) -> nn.Module:
         """The same with fresh weights throughout, where others are loaded into it at once."""
         return self._fresh(self._config(channels, classes, size))
 
@@ -106,7 +108,7 @@ class LocalModel:
             )
         return []
 
-    def _config(self, channels: int | None, classes: int | None, size: int | None) -> Any:
+    def _config(self, channels: int | None, classes: int | None, size: int | tuple[int, int] | None) -> Any:
         if isinstance(self.source, Path):
             from transformers import AutoConfig
 
@@ -124,9 +126,10 @@ class LocalModel:
             raise Mistake(f"{config.model_type} has no num_channels: images of {channels} channels do not fit it.")
         if size is not None and hasattr(config, "image_size"):
             patch = getattr(config, "patch_size", 1)
-            if isinstance(patch, int) and size < patch:
+            least = size if isinstance(size, int) else min(size)
+            if isinstance(patch, int) and least < patch:
                 raise Mistake(
-                    f"{config.model_type}: patches of {patch}x{patch} are larger than images of {size}x{size}."
+                    f"{config.model_type}: patches of {patch}x{patch} are larger than images of {least} pixels."
                 )
             config.image_size = size
         return config
