@@ -464,6 +464,30 @@ def test_the_grammar_of_images(parquet: Path) -> None:
         tasks.canonical(f"images(parquet:{parquet}):network=resnet9")
 
 
+def test_a_folder_of_transformers_is_a_network_for_images(
+    parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.ViTConfig(image_size=32, patch_size=8, num_labels=7, **sizes)
+    config.architectures = ["ViTForImageClassification"]
+    config.save_pretrained(tmp_path / "vit")
+    monkeypatch.chdir(tmp_path)
+    recipe = parse(
+        {"task": task_of(parquet, ":network=./vit:validation=30:crop=1"), "epochs": 1, "probe": {"draws": 0}}
+    )
+    run = train(recipe, tmp_path / "runs")
+    assert run.recipe.task == f"images(parquet:{parquet}):network={tmp_path / 'vit'}:validation=30:crop=1"
+    assert run.record["identity"]["recipe"]["task"] == "images:validation=30:crop=1:network=transformers"
+    (tmp_path / "vit").rename(tmp_path / "moved")
+    again = parse(
+        {"task": task_of(parquet, ":network=./moved:validation=30:crop=1"), "epochs": 1, "probe": {"draws": 0}}
+    )
+    assert train(again, tmp_path / "runs").folder == run.folder
+    (tmp_path / "moved").rename(tmp_path / "vit")
+    assert measured(run, Plan("gaussian-filter-max:0,.1", draws=2))["score"].shape == (2, 2)
+
+
 def test_a_run_is_named_by_what_its_images_are_and_not_by_where_they_lie(parquet: Path, tmp_path: Path) -> None:
     recipe = parse(
         {"task": task_of(parquet, ":network=mlp:validation=30:train=30"), "epochs": 1, "probe": {"draws": 0}}

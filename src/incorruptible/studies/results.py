@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -289,7 +290,7 @@ def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
     found = {key: value for key, value in recipe.items() if key != "seed"}
     spec = split(found["task"])
     if spec.name == "images" and spec.inner:
-        found["task"] = found["task"].replace(f"({spec.inner})", "", 1)
+        found["task"] = re.sub(r"network=[^:]*/", "network=", found["task"].replace(f"({spec.inner})", "", 1))
     if ".py:" in found["task"]:
         found["task"] = found["task"].replace("\\", "/").rpartition("/")[2]
     if found["start"]:

@@ -55,8 +55,7 @@ def absolute(text: str) -> str:
     """`text` as it is found again from any folder: a task of the user's own by its file's full path, and so the data of images."""
     if is_user_task(text) and split(text).name not in CATALOGUE:
         return absolute_user_task(text)
-    spec = split(text)
-    return with_data(text, spec.inner) if spec.name == "images" and spec.inner else text
+    return str(_built(text).absolute()) if split(text).name == "images" else text
 
 
 def portable(text: str) -> str:
@@ -66,10 +65,10 @@ def portable(text: str) -> str:
     >>> portable("images(parquet:/data/cifar10):network=resnet8"), portable("digits")
     ('images:network=resnet8', 'digits')
     """
-    spec = split(text)
-    if spec.name == "images" and spec.inner is not None:
-        return text.replace(f"({spec.inner})", "", 1)
-    return text.rpartition(":")[2] if spec.name not in CATALOGUE and is_user_task(text) else text
+    name = split(text).name
+    if name == "images":
+        return str(_built(text).portable())
+    return text.rpartition(":")[2] if name not in CATALOGUE and is_user_task(text) else text
 
 
 def _built(text: str) -> Any:

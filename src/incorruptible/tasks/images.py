@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +16,10 @@ from torch import Tensor, nn
 from ..data import Augmentation, Images
 from ..data.decoded import decoded
 from ..data.order import stratified
-from ..errors import Mistake, unknown
+from ..errors import Mistake
 from ..grammar import split, write
 from ..networks import IMAGES as NETWORKS
+from ..networks import image_network
 from .protocol import Task
 
 __all__ = ["ImageTask", "needing_data", "with_data"]
@@ -29,10 +33,11 @@ class ImageTask:
     """Labelled images on a network: `images(parquet:PATH):network=resnet8:train=5000`, `images(hf:uoft-cs/cifar100)`.
 
     `data` is `hf:OWNER/NAME`, `parquet:PATH` or `folder:PATH`; its images are decoded once (`data.decoded`). `network` is one of
-    `networks.IMAGES`. Where the data have no validation part, `validation` of the training images, the last ones of a fixed
-    order in which classes come evenly, are kept for it; `train` takes the first so many of the others (0: all), and
-    `test` of the test images (0: all). Training images are moved by up to `crop` pixels, mirrored (`flip`), and lose a square of
-    `cutout` pixels, anew in each epoch. `image` and `label` name the columns of tables; `size` scales all images to size x size.
+    `networks.IMAGES`, or a folder of transformers (`networks.image_network`). Where the data have no validation part,
+    `validation` of the training images, the last ones of a fixed order in which classes come evenly, are kept for it; `train`
+    takes the first so many of the others (0: all), and `test` of the test images (0: all). Training images are moved by up to
+    `crop` pixels, mirrored (`flip`), and lose a square of `cutout` pixels, anew in each epoch. `image` and `label` name the
+    columns of tables; `size` scales all images to size x size.
     Pixels are normalised, channel by channel, by mean and standard deviation of the training images taken.
     """
 
@@ -49,8 +54,8 @@ class ImageTask:
     size: int = 0
 
     def __post_init__(self) -> None:
-        if self.network not in NETWORKS:
-            raise unknown("network for images", self.network, NETWORKS)
+        if os.sep not in self.network:  # a folder is looked for when it is needed
+            image_network(self.network)
         for name in ("train", "validation", "test", "size"):
             if getattr(self, name) < 0:
                 raise Mistake(f"images: {name}={getattr(self, name)}: a number that is not negative is needed.")
@@ -58,6 +63,16 @@ class ImageTask:
 
     def __str__(self) -> str:
         return write("images", self, self.data)
+
+    def absolute(self) -> ImageTask:
+        """The same, found again from any folder."""
+        network = self.network if self.network in NETWORKS else str(Path(self.network).expanduser().resolve())
+        return replace(self, data=_absolute(self.data), network=network)
+
+    def portable(self) -> str:
+        """Its text without where data and network lie: what is in them identifies a run."""
+        network = "" if self.network in NETWORKS else ":network=transformers"
+        return write("images", self if not network else replace(self, network=ImageTask.network)) + network
 
     def task(self) -> Task:
         """Model and data, ready to use. Raises `Mistake` for data that are not there or are too few."""
@@ -91,16 +106,18 @@ class ImageTask:
             else kept
         )
         channels, height, width = pixels.shape[1:]
-        make = partial(_network, self.network, channels, len(found.classes), height, width)
+        network = image_network(self.network)
+        shape = {"channels": channels, "classes": len(found.classes), "size": (height, width)}
+        classes = f"{len(found.classes)} classes, {sha256(repr(found.classes).encode()).hexdigest()[:16]}"
         return Task(
-            make,
+            partial(_channels_last, network, shape),
             test=part(found.parts["test"], test),
             train=Images(train, labels[chosen], mean, std, augmentation),
             validation=part(found.parts["train" if kept is not None else "validation"], validation),
             reference=_entropy(labels[chosen]),
-            name=write("images", self),
-            blank=make,
-            origin=f"{len(found.classes)} classes, {sha256(repr(found.classes).encode()).hexdigest()[:16]}",
+            name=self.portable(),
+            blank=partial(_channels_last, network.blank, shape),
+            origin="; ".join(filter(None, (classes, network.origin))),
             batch=BATCH,
         )
 
@@ -112,11 +129,8 @@ class ImageTask:
         return stratified(part[1], "images", name)[:count] if 0 < count < size else None
 
 
-def _network(name: str, channels: int, classes: int, height: int, width: int) -> nn.Module:
-    if name == "mlp":
-        made = NETWORKS[name](channels * height * width, 128, 128, classes)
-    else:
-        made = NETWORKS[name](channels=channels, classes=classes)
+def _channels_last(make: Callable[..., nn.Module], shape: dict[str, Any]) -> nn.Module:
+    made = make(**shape)
     for parameter in made.parameters():  # as the images come: a third faster on a processor
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
@@ -135,6 +149,11 @@ def _normal(pixels: Tensor) -> tuple[Tensor, Tensor]:
 def _entropy(labels: Tensor) -> float:
     """Of the classes, in nats: the loss of the best predictor that sees no image."""
     return float(torch.special.entr(torch.bincount(labels).double() / len(labels)).sum())
+
+
+def _absolute(data: str) -> str:
+    kind, colon, path = data.partition(":")
+    return f"{kind}{colon}{Path(path).resolve()}" if kind in ("parquet", "folder") and path else data
 
 
 def needing_data(text: str) -> bool:
@@ -156,7 +175,5 @@ def with_data(text: str, data: str) -> str:
     spec = split(text)
     if spec.name != "images":
         raise Mistake(f"{text} brings its own data; --data is for the task images (images:network=resnet8).")
-    kind, colon, path = data.partition(":")
-    whole = f"{kind}{colon}{Path(path).resolve()}" if kind in ("parquet", "folder") and path else data
     _, _, rest = text.partition(f"({spec.inner})") if spec.inner is not None else text.partition("images")
-    return f"images({whole}){rest}"
+    return f"images({_absolute(data)}){rest}"
