@@ -541,7 +541,7 @@ def test_every_command_on_a_run_of_images(
     more = {
         "measure": ["--corruption", "gaussian-filter-max:0,.1", "--draws", "2", "--batchnorm", "recalibrated"],
         "audit": ["--corruption", "gaussian-filter-max:.1"],
-        "certify": ["--corruption", "gaussian-filter-max:.1", "--accuracy", "0.3", "--draws", "5"],
+        "certify": ["--corruption", "gaussian-filter-max:.1", "--accuracy", "0.3", "--yield", "0.5", "--draws", "10"],
         "sensitivity": ["--corruption", "gaussian-filter-max:.1", "--draws", "2"],
         "landscape": [],
     }
