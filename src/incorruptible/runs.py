@@ -16,17 +16,17 @@ from torch import nn
 
 from . import provenance, records, strengths
 from .corruptions import parse_sweep
-from .data import named_randomness
+from .data import Images, named_randomness
 from .errors import Mistake
 from .measuring import Chips, measure_all
 from .pacbayes.weights import displacement
 from .recipes import Recipe, parse
 from .scores import bounded_loss
-from .tasks import Task, absolute, batches, load
+from .tasks import Task, absolute, batches, load, portable
 from .training import Fit, Group, joined, load_weights, save_weights
 from .version import __version__
 
-__all__ = ["Left", "Plan", "Run", "displaced", "identity", "measured", "measures", "open_run", "train"]
+__all__ = ["Left", "Plan", "Run", "displaced", "first", "identity", "measured", "measures", "open_run", "train"]
 
 CHECKPOINT_EVERY = 5.0  # seconds
 # entries that came later: runs without them keep their names
@@ -154,8 +154,7 @@ def train(
     task = task or load(recipe.task)
     named = identity(recipe, task, device, threads)
     folder = home / records.identity(named)
-    if task.source:  # a task of the user's own is found again from any folder
-        recipe = replace(recipe, task=absolute(recipe.task))
+    recipe = replace(recipe, task=absolute(recipe.task))  # found again from any folder
     with _threads(threads), joined(recipe.ranks, device) as group:
         finished = _finished(folder)
         _agree(group, folder, int(finished is not None))
@@ -204,6 +203,7 @@ def _train(
             progress(fit.done, recipe.epochs, metrics)
         if leaving:
             raise Left(f"{folder}: left after epoch {fit.done} of {recipe.epochs}")
+    seconds = round(time.monotonic() - started, 3)
     at_peak = fit.at_peak() if recipe.probe.draws else None
     if not group.first:
         return
@@ -211,7 +211,7 @@ def _train(
     record = {
         "recipe": recipe.plain(),
         "identity": named,
-        "made": {**made, "seconds": round(time.monotonic() - started, 3)},
+        "made": {**made, "seconds": seconds},
         "weights": records.checksum(folder / "weights.safetensors"),
         "checkpoints": {f"{at:g}": kept[_weights(at)] for at in recipe.checkpoints},
         "skipped": fit.skipped,
@@ -271,8 +271,8 @@ def identity(recipe: Recipe, task: Task, device: str = "cpu", threads: int = 1) 
         if not Path(recipe.start).is_file():
             raise Mistake(f"{recipe.start}: no such file of weights.")
         start = records.checksum(Path(recipe.start))
-    # a task of the user's own is its source, wherever the file lies
-    named = asdict(replace(recipe, start=start, task=recipe.task.rpartition(":")[2] if task.source else recipe.task))
+    # a task of the user's own is its source, and one on files what is in them, wherever they lie
+    named = asdict(replace(recipe, start=start, task=portable(recipe.task)))
     for later in _LATER:
         if named[later] == getattr(Recipe, later):
             del named[later]
@@ -303,7 +303,8 @@ def _threads(count: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure on a run: a sweep in the grammar of `measure`, on one part of the data, over chips of one purpose."""
+    """What to measure on a run: a sweep in the grammar of `measure`, on one part of the data or, where `examples` is not 0, the first
+    so many of it, over chips of one purpose."""
 
     sweep: str
     part: str = "test"
@@ -311,12 +312,18 @@ class Plan:
     draws: int = 20
     seed: int = 0
     batchnorm: str = "as-is"
+    examples: int = 0
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data; entries that came later are left out at their defaults, so that what was measured keeps its name."""
+        found = asdict(self)
+        return found if self.examples else {key: value for key, value in found.items() if key != "examples"}
 
 
 def measures(run: Run, plan: Plan, task: Task, at: float | None = None, bounded: bool = False) -> tuple[Path, Path]:
     """Where what `plan` finds is kept: the note, with the checksum of the arrays, and the arrays."""
     data = task.fingerprints[plan.part]
-    what = {"plan": asdict(plan), "weights": run.digest(at), "data": data}
+    what = {"plan": plan.plain(), "weights": run.digest(at), "data": data}
     name = records.identity({**what, "bounded": True} if bounded else what)
     return run.folder / "measures" / f"{name}.json", run.folder / "measures" / f"{name}.safetensors"
 
@@ -349,6 +356,7 @@ def measured(
             raise
         except Mistake:
             pass  # made again below
+    where = torch.device(device)
     with _threads(threads):
         chips = Chips(
             *parse_sweep(plan.sweep),
@@ -356,10 +364,12 @@ def measured(
             seed=plan.seed,
             purpose=plan.purpose,
             batchnorm=plan.batchnorm,
-            calibration=batches(task.part("train"), 1024) if plan.batchnorm == "recalibrated" else None,
+            calibration=batches(task.part("train"), task.batch, device=where)
+            if plan.batchnorm == "recalibrated"
+            else None,
         )
-        data = batches(task.part(plan.part), 1024)
-        model = run.model(task, at).to(device)
+        data = batches(first(task.part(plan.part), plan), task.batch, device=where)
+        model = run.model(task, at).to(where)
         kept = _Kept(note.with_name(f"{note.stem}.partial.json"), leave)
         asked: dict[str, Any] = {"score": task.score, "loss": task.loss}
         if bounded:
@@ -370,9 +380,20 @@ def measured(
         assert scores.examples is not None
         arrays |= {what: scores.values, f"{what} by example": scores.examples.mean(1)}
         arrays["equivalent"] = np.array(scores.equivalent)
-    records.write(note, {"plan": asdict(plan), "arrays": records.write_arrays(file, arrays)})
+    records.write(note, {"plan": plan.plain(), "arrays": records.write_arrays(file, arrays)})
     kept.discard()
     return arrays
+
+
+def first(data: Any, plan: Plan) -> Any:
+    """The first examples of data, as many as are asked for."""
+    if not plan.examples:
+        return data
+    if isinstance(data, Images):
+        return data.first(plan.examples)
+    if isinstance(data, tuple):
+        return tuple(part[: plan.examples] for part in data)
+    raise Mistake(f"examples={plan.examples}: data of type {type(data).__name__} are measured whole, or not at all.")
 
 
 def displaced(run: Run, task: Task | None = None, *, threads: int = 1) -> tuple[Path, str]:

@@ -24,6 +24,7 @@ Workers = Annotated[int | None, typer.Option("--workers", help="Workers [one for
 Seeds = Annotated[int | None, typer.Option("--seeds", help="That many seeds, in place of the file's.")]
 Epochs = Annotated[int | None, typer.Option("--epochs", help="Epochs of the base recipe; other arms in proportion.")]
 EngineName = Annotated[str, typer.Option("--engine", help="Where workers run: local or ray.")]
+Data = Annotated[str | None, typer.Option("--data", help="For images: hf:OWNER/NAME, parquet:PATH or folder:PATH.")]
 Threads = Annotated[
     int | None,
     typer.Option("--threads", help="Threads of a worker; part of a run's identity [cores / workers].", min=1),
@@ -41,6 +42,7 @@ def study(
     address: Annotated[str | None, typer.Option("--address", help="Ray: the cluster's address [a local one].")] = None,
     seeds: Seeds = None,
     epochs: Epochs = None,
+    data: Data = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try failed runs again.")] = False,
     json_: Json = False,
@@ -55,7 +57,7 @@ def study(
         from ..studies.definition import load
 
         with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
-            wanted = load(name, seeds=seeds, epochs=epochs)
+            wanted = load(name, seeds=seeds, epochs=epochs, data=data)
         _dry(wanted, home, workers, threads, device_of(device or "cpu"), json_)
         return
     folder = run_study(
@@ -69,6 +71,7 @@ def study(
         address=address,
         seeds=seeds,
         epochs=epochs,
+        data=data,
         retry=retry,
         force=force,
     )

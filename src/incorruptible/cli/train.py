@@ -23,6 +23,9 @@ __all__ = ["train"]
 
 def train(
     task: Annotated[str | None, typer.Argument(help="A task by name, FILE.py:NAME or package.module:NAME.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="For the task images: hf:OWNER/NAME, parquet:PATH or folder:PATH.")
+    ] = None,
     objective: Annotated[
         str | None, typer.Option("--objective", help="Such as 'rwp(gaussian-filter-max)' or sam [plain].")
     ] = None,
@@ -101,13 +104,17 @@ def train(
         "ranks": ranks,
         "seed": seed,
     }
-    data = {**_toml(recipe), **{name: value for name, value in given.items() if value is not None}}
-    if "task" not in data:
+    wish = {**_toml(recipe), **{name: value for name, value in given.items() if value is not None}}
+    if data is not None:
+        from ..tasks import with_data
+
+        wish["task"] = with_data(str(wish.get("task", "images")), data)
+    if "task" not in wish:
         raise Mistake("no task came: give one (digits, FILE.py:NAME), or a --recipe that names it.")
     from ..recipes import parse
 
     with one_voice():
-        _train(parse(data), home, device, threads, json_)
+        _train(parse(wish), home, device, threads, json_)
 
 
 def _train(wanted: Recipe, home: Path, device: str, threads: int, json_: bool) -> None:

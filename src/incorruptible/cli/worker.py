@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,6 +28,7 @@ def worker(
     ] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", help="As for study [the study's; 0: the file's].")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="As for study [the study's; 0: the file's].")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="As for study [the study's].")] = None,
     force: Annotated[bool, typer.Option("--force", help="As for study.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -45,8 +46,9 @@ def worker(
     try:
         with leaving() as leave:
             note = home / "studies" / named(name) / "study.json"
-            overrides = {"seeds": seeds or None, "epochs": epochs or None}
-            if seeds is None and epochs is None and note.is_file():
+            overrides: dict[str, Any] = {"seeds": seeds or None, "epochs": epochs or None}
+            overrides |= {"data": data} if data else {}
+            if seeds is None and epochs is None and data is None and note.is_file():
                 overrides = read(note)["overrides"]
             if device is not None:
                 device_of(device)

@@ -6,7 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,24 +30,58 @@ class Batches:
         self.tensors, self.size, self.order = tuple(tensors), size, order
 
     def __len__(self) -> int:
-        return -(-len(self.tensors[0]) // self.size)
+        return -(-self.examples // self.size)
+
+    @property
+    def examples(self) -> int:
+        """How many there are."""
+        return len(self.tensors[0])
+
+    def places(self) -> Iterator[Tensor | slice]:
+        """For each batch where its examples lie."""
+        if self.order is None:
+            yield from (slice(start, start + self.size) for start in range(0, self.examples, self.size))
+            return
+        source = torch.Generator().manual_seed(key(*self.order))
+        yield from torch.split(torch.randperm(self.examples, generator=source), self.size)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
-        n = len(self.tensors[0])
-        if self.order is None:
-            for start in range(0, n, self.size):
-                yield [tensor[start : start + self.size] for tensor in self.tensors]
-            return
-        permutation = torch.randperm(n, generator=torch.Generator().manual_seed(key(*self.order)))
-        for some in torch.split(permutation, self.size):
-            yield [tensor[some.to(tensor.device)] for tensor in self.tensors]
+        for some in self.places():
+            yield [tensor[some.to(tensor.device) if isinstance(some, Tensor) else some] for tensor in self.tensors]
 
 
-def batches(data: Any, size: int, order: tuple[str | int, ...] | None = None) -> Iterable[Any]:
+class Batched(Protocol):
+    """Data that are cut into batches by themselves, such as `Images`."""
+
+    def batches(
+        self, size: int, order: tuple[str | int, ...] | None, device: torch.device | None, augmented: bool
+    ) -> Batches:
+        """Batches of `size` in `order`, made on `device`; `augmented` in training alone."""
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """Data that say themselves what they hold."""
+
+    def identity(self) -> Any:
+        """Tensors, numbers and texts that are all that matters."""
+
+
+def batches(
+    data: Any,
+    size: int,
+    order: tuple[str | int, ...] | None = None,
+    device: torch.device | None = None,
+    augmented: bool = False,
+) -> Iterable[Any]:
     """A tuple of tensors or arrays cut into batches, in `order` if one is named; what makes its own batches as it is.
 
-    Raises `Mistake` for a data set that gives single examples, and for tensors of different lengths.
+    Data with a method `batches` are asked for them, on `device` and, in training, `augmented`. Raises `Mistake` for a data set
+    that gives single examples, and for tensors of different lengths.
     """
+    if hasattr(data, "batches"):
+        own: Batched = data
+        return own.batches(size, order, device, augmented)
     if isinstance(data, tuple) and data and all(isinstance(part, Tensor | np.ndarray) for part in data):
         tensors = [torch.as_tensor(part) for part in data]
         if len({len(tensor) for tensor in tensors}) > 1:
@@ -88,6 +122,8 @@ def _feed(digest: Any, data: Any) -> None:
         _feed(digest, data.dataset)
     elif isinstance(data, TensorDataset):
         _feed(digest, data.tensors)
+    elif isinstance(data, Identified):
+        _feed(digest, data.identity())
     elif isinstance(data, dict):
         for name in sorted(data):
             digest.update(repr(name).encode())

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import unknown
-from ..streams import key
+from .order import stratified
 
 __all__ = ["SPLITS", "digits"]
 
@@ -36,19 +36,6 @@ def digits(split: str = "small") -> dict[str, tuple[Tensor, Tensor]]:
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     images, labels = _all()
-    parts = torch.split(_order(labels), list(SPLITS[split]))
+    parts = torch.split(stratified(labels, "digits", "split"), list(SPLITS[split]))
     mean = images[parts[0]].mean()
     return {name: (images[i] - mean, labels[i]) for name, i in zip(("train", "validation", "test"), parts, strict=True)}
-
-
-def _order(labels: Tensor) -> Tensor:
-    """A shuffled order in which every prefix holds the classes in equal parts, as nearly as their sizes allow."""
-    source = torch.Generator().manual_seed(key("digits", "split"))
-    place = torch.empty(len(labels), dtype=torch.float64)
-    for label in torch.unique(labels):
-        own = torch.nonzero(labels == label).flatten()
-        own = own[torch.randperm(len(own), generator=source)]
-        place[own] = (
-            torch.arange(len(own), dtype=torch.float64) + torch.rand(1, generator=source, dtype=torch.float64)
-        ) / len(own)
-    return place.argsort()

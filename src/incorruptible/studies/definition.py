@@ -46,8 +46,9 @@ class Design:
 @dataclass(frozen=True)
 class Test:
     """What trained networks are tested on: sweeps of corruptions, the first being the one that claims are about, over `draws`
-    chips, on the test data and, for gaps, on the training data too; `required` is the score that a chip must reach. `bounds`
-    asks for what PAC-Bayes bounds are computed from: a bounded loss, and how far training moved each filter."""
+    chips, on the test data and, for gaps, on the training data too; `required` is the score that a chip must reach. Of
+    the training data, and of no other, the first `examples` are looked at (0: all). `bounds` asks for what PAC-Bayes bounds
+    are computed from: a bounded loss, and how far training moved each filter."""
 
     corruptions: tuple[str, ...]
     draws: int = 20
@@ -56,6 +57,7 @@ class Test:
     batchnorm: str = "as-is"
     required: float | None = None
     bounds: bool = False
+    examples: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ class Study:
         found = {}
         for place, sweep in enumerate(self.test.corruptions):
             for part in self.test.parts:
+                examples = self.test.examples if part == "train" else 0
                 found[f"{place} {part}"] = Plan(
-                    sweep, part, "test", self.test.draws, self.test.seed, self.test.batchnorm
+                    sweep, part, "test", self.test.draws, self.test.seed, self.test.batchnorm, examples
                 )
             found[f"{place} validation"] = Plan(
                 sweep, "validation", "validation", self.selection.draws, self.selection.seed, self.test.batchnorm
@@ -105,7 +108,7 @@ class Study:
             "arms": [
                 {"name": d.name, "method": d.method, "role": d.role, "recipe": d.recipe.plain()} for d in self.designs
             ],
-            "test": asdict(self.test),
+            "test": {key: value for key, value in asdict(self.test).items() if key != "examples" or value},
             "selection": asdict(self.selection),
             "claims": [claim.plain() for claim in self.claims],
             "shown": list(self.shown),
@@ -119,11 +122,12 @@ def shipped() -> dict[str, str]:
     return {file.name.removesuffix(".toml"): file.read_text(encoding="utf-8") for file in files}
 
 
-def load(text: str, *, seeds: int | None = None, epochs: int | None = None) -> Study:
+def load(text: str, *, seeds: int | None = None, epochs: int | None = None, data: str | None = None) -> Study:
     """The study of that name, or in that TOML file.
 
     `seeds` replaces the file's seeds by 0, 1, ..., `epochs` those of its base recipe (arms that train longer or shorter keep
-    their proportion). Raises `Mistakes` with every fault of the file at once, each with its line.
+    their proportion). `data` is what `images` tasks that name no data of their own are about. Raises `Mistakes`
+    with every fault of the file at once, each with its line.
     """
     if text.endswith(".toml"):
         path = Path(text)
@@ -142,14 +146,14 @@ def load(text: str, *, seeds: int | None = None, epochs: int | None = None) -> S
             )
         source, where, folder = known[text], f"{text}.toml", Path.cwd()
     name = named(text)
-    return _Reader(name, source, where, folder).study(seeds, epochs)
+    return _Reader(name, source, where, folder, data).study(seeds, epochs)
 
 
 class _Reader:
     """Reads one file, and gathers what is wrong with it."""
 
-    def __init__(self, name: str, text: str, where: str, folder: Path) -> None:
-        self.name, self.text, self.where, self.folder = name, text, where, folder
+    def __init__(self, name: str, text: str, where: str, folder: Path, images: str | None) -> None:
+        self.name, self.text, self.where, self.folder, self.images = name, text, where, folder, images
         self.faults: dict[tuple[int, str], None] = {}
         self.names: dict[str, None] | None = {}  # of all arms, also of those at fault; None where one cannot be told
         try:
@@ -166,6 +170,8 @@ class _Reader:
 
     def study(self, seeds: int | None, epochs: int | None) -> Study:
         data = self.data
+        if self.images is not None and not any(tasks.needing_data(str(one.get("task"))) for one in self._tables()):
+            raise Mistake(f"--data {self.images}: no arm of {self.where} is about images that want for data.")
         for key in data:
             if key not in _TOP:
                 self.fault((key,), unknown("entry of a study", key, _TOP))
@@ -405,7 +411,9 @@ class _Reader:
         return Design(entry["name"], method, role, recipe)
 
     def _task_path(self, task: Any) -> Any:
-        """A task in a file beside the study is found from there."""
+        """A task in a file beside the study is found from there; `images` without data of their own get those of the call."""
+        if isinstance(task, str) and self.images is not None and tasks.needing_data(task):
+            return tasks.with_data(task, self.images)
         if isinstance(task, str) and ".py:" in task and not Path(task.partition(".py:")[0] + ".py").is_absolute():
             beside = self.folder / (task.partition(".py:")[0] + ".py")
             if beside.is_file():

@@ -9,12 +9,14 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..arrays import select
 from ..corruptions import parse_sweep
 from ..measuring import Chips, measure_all
 from ..recipes import Recipe
+from ..runs import first
 from ..tasks import Task, batches
 from ..training import Fit
 from .definition import Study
@@ -76,7 +78,8 @@ def _measured(study: Study, task: Task, device: str) -> float:
     for plan in study.plans().values():
         sweep = parse_sweep(plan.sweep)
         one = Chips(sweep.corruption, (max(sweep.strengths),), 1, 0, "estimate")
-        data, asked = batches(task.part(plan.part), 1024), {"score": task.score, "loss": task.loss}
+        data = batches(first(task.part(plan.part), plan), task.batch, device=torch.device(device))
+        asked = {"score": task.score, "loss": task.loss}
         look = partial(measure_all, model, asked, data, one)
         look()  # the first one also pays for what is loaded late
         seconds += _timed(look) * sum(plan.draws if s else 1 for s in sweep.strengths)

@@ -81,7 +81,7 @@ def _plan(study: Study, frame: dict[str, Any], overrides: dict[str, Any], tasks:
     for place, design in enumerate(study.designs):
         task = loaded[design.recipe.task]
         measures: list[dict[str, Any]] = [
-            {**asdict(plan), "data": task.fingerprints[plan.part]} for plan in plans.values()
+            {**plan.plain(), "data": task.fingerprints[plan.part]} for plan in plans.values()
         ]
         if study.test.bounds:
             measures.append({"bounds": True})
@@ -113,7 +113,7 @@ def _plan(study: Study, frame: dict[str, Any], overrides: dict[str, Any], tasks:
             "unit": getattr(score, "unit", ""),
             "higher_is_better": getattr(score, "higher_is_better", True),
         },
-        "plans": {key: asdict(plan) for key, plan in plans.items()},
+        "plans": {key: plan.plain() for key, plan in plans.items()},
         "jobs": [list(asdict(job).values()) for _, job in jobs],
         **({"bounds": True} if study.test.bounds else {}),
     }

@@ -29,6 +29,7 @@ def run(
     address: str | None = None,
     seeds: int | None = None,
     epochs: int | None = None,
+    data: str | None = None,
     retry: bool = False,
     force: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
@@ -37,8 +38,8 @@ def run(
     """Bring `study`, a name or the path of a TOML file, to its end below `home`; what was done before is kept.
 
     `workers` (one for each core) of `threads` (cores / workers) each are started by the `engine`, "local" or "ray"; `gpus` and
-    `address` are for Ray. `seeds` and `epochs` replace the file's. `retry` does failed runs again, `force` begins again under
-    other threads, device or versions. `progress(done, runs, about)` and `tell(line)` are told how it goes.
+    `address` are for Ray. `seeds` and `epochs` replace the file's, `data` is what its images are. `retry` does failed runs
+    again, `force` begins again under other threads, device or versions. `progress(done, runs, about)` and `tell(line)` are told how it goes.
 
     Raises `Mistake` for what is wrong with the study or the request, and `Stopped` where it cannot go on.
     """
@@ -57,6 +58,7 @@ def run(
     where = str(Path(study).resolve()) if study.endswith(".toml") else study
     command = [sys.executable, "-m", "incorruptible", "worker", where, "--home", str(home.resolve())]
     command += ["--threads", str(threads), "--seeds", str(seeds or 0), "--epochs", str(epochs or 0)]
+    command += ["--data", data] if data else []
     command += ["--device", device] if device else []
     command += ["--force"] if force else []
     started = (

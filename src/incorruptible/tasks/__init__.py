@@ -9,16 +9,29 @@ from ..errors import Mistake
 from ..grammar import build, split
 from .bytes import Bytes
 from .digits import Digits
+from .images import ImageTask, needing_data, with_data
 from .protocol import Task
-from .user import absolute, is_user_task, load_user_task
+from .user import absolute as absolute_user_task
+from .user import is_user_task, load_user_task
 
-__all__ = ["CATALOGUE", "Task", "absolute", "batches", "canonical", "is_user_task", "load"]
+__all__ = [
+    "CATALOGUE",
+    "Task",
+    "absolute",
+    "batches",
+    "canonical",
+    "is_user_task",
+    "load",
+    "needing_data",
+    "portable",
+    "with_data",
+]
 
-CATALOGUE: dict[str, Any] = {"digits": Digits, "bytes": Bytes}
+CATALOGUE: dict[str, Any] = {"digits": Digits, "bytes": Bytes, "images": ImageTask}
 
 
 def load(text: str) -> Task:
-    """The task that `text` names: `digits:network=conv`, `mine.py:task` or `package.module:task`.
+    """The task that `text` names: `digits:network=conv`, `images(parquet:PATH)`, `mine.py:task` or `package.module:task`.
 
     >>> load("digits").test[0].shape
     torch.Size([997, 1, 8, 8])
@@ -27,7 +40,7 @@ def load(text: str) -> Task:
         return load_user_task(text)
     if text.endswith(".py"):
         raise Mistake(f"{text!r}: which task in it? Write {text}:NAME.")
-    task: Task = build("task", text, CATALOGUE).task()
+    task: Task = _built(text).task()
     return task
 
 
@@ -35,4 +48,31 @@ def canonical(text: str) -> str:
     """`text` as the catalogue writes it; a task of the user's own as it came."""
     if split(text).name not in CATALOGUE and is_user_task(text):
         return text
-    return str(build("task", text, CATALOGUE))
+    return str(_built(text))
+
+
+def absolute(text: str) -> str:
+    """`text` as it is found again from any folder: a task of the user's own by its file's full path, and so the data of images."""
+    if is_user_task(text) and split(text).name not in CATALOGUE:
+        return absolute_user_task(text)
+    spec = split(text)
+    return with_data(text, spec.inner) if spec.name == "images" and spec.inner else text
+
+
+def portable(text: str) -> str:
+    """`text` without where a file lies, be it the source of a task of the user's own or the data of images: what is in them
+    identifies a run.
+
+    >>> portable("images(parquet:/data/cifar10):network=resnet8"), portable("digits")
+    ('images:network=resnet8', 'digits')
+    """
+    spec = split(text)
+    if spec.name == "images" and spec.inner is not None:
+        return text.replace(f"({spec.inner})", "", 1)
+    return text.rpartition(":")[2] if spec.name not in CATALOGUE and is_user_task(text) else text
+
+
+def _built(text: str) -> Any:
+    if needing_data(text):
+        raise Mistake(f"{text} needs to know which: --data hf:uoft-cs/cifar100, parquet:PATH or folder:PATH.")
+    return build("task", text, CATALOGUE, str)

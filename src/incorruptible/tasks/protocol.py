@@ -26,7 +26,8 @@ class Task:
     `reference` is the loss of the best constant predictor (ln 10 for ten balanced classes): what budgets are relative to.
     `blank()` makes the same network where weights are loaded into it at once, and `model()` would do work in vain.
     `seen` is how many of the training examples, the first ones, `model()` depends on: bounds count only the others.
-    `origin` says what the data were made from, where that can change under the same name; it counts as data do.
+    `batch` is how many examples are best measured at once. `origin` says what the data were made from, where that can
+    change under the same name; it counts as data do.
     """
 
     model: Callable[[], nn.Module]
@@ -41,6 +42,7 @@ class Task:
     name: str = ""
     source: str = ""
     origin: str = ""
+    batch: int = 1024
 
     def __post_init__(self) -> None:
         if isinstance(self.model, nn.Module) or not callable(self.model):

@@ -109,7 +109,8 @@ class Fit:
         if isinstance(own, torch.Generator):
             own.manual_seed(key(recipe.seed, "order", self.done) >> 1)
         with named_randomness(recipe.seed, "epoch", self.done, device=self.device):
-            for batch in batches(self.task.train, recipe.batch, order=(recipe.seed, "order", self.done)):
+            order = (recipe.seed, "order", self.done)
+            for batch in batches(self.task.train, recipe.batch, order, self.device, augmented=True):
                 strength = self.robust.strength
                 losses.append(self.step(batch))
                 if self.robust.step in early and self.robust.step < self.steps // recipe.epochs:
@@ -193,8 +194,8 @@ class Fit:
             return None, []
         order: tuple[str | int, ...] = ("probe",)  # the same images for every arm and seed
         if isinstance(found := batches(data, self.recipe.batch, order), Batches):
-            size = min(probe.images or len(found.tensors[0]), len(found.tensors[0]))
-            batch = next(iter(Batches(found.tensors, size, order)))
+            size = min(probe.images or found.examples, found.examples)
+            batch = next(iter(batches(data, size, order)))
             climbs: list[Any] = []
             while len(climbs) < probe.draws:  # no mini-batch twice, as long as there are enough permutations: always
                 round_ = Batches(batch, self.recipe.batch, (*order, len(climbs)))
