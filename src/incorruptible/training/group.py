@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,6 +106,7 @@ def joined(ranks: int, device: str | torch.device) -> Iterator[Group]:
             distributed.destroy_process_group()
         raise
     if own:
+        gc.collect()  # DDP, which lies in cycles, would keep gloo's threads until Python's end, where they abort the process
         distributed.destroy_process_group()
 
 
