@@ -50,7 +50,8 @@ class Fit:
         self.task, self.recipe, self.device, self.keep, self.group = task, recipe, torch.device(device), keep, group
         if recipe.ranks != group.size:
             raise Mistake(
-                f"ranks={recipe.ranks} in the recipe, and {group.size} here: incorruptible.train starts them."
+                f"the recipe says ranks={recipe.ranks}, and {group.size} is here; one process does the same with "
+                f"ranks=1 and accumulate={recipe.ranks * recipe.accumulate}."
             )
         data = task.part("train")
         with named_randomness(recipe.seed, "weights"):
