@@ -44,14 +44,16 @@ def put_json(data: Any) -> None:
 
 @contextmanager
 def one_voice() -> Iterator[None]:
-    """A mistake, which all processes that torchrun started make, is said once on each machine; another failure by whom it befell."""
+    """What all processes that torchrun started have to say, a mistake or Ctrl-C, is said once on each machine."""
     try:
         yield
-    except Mistake:
+    except (Mistake, KeyboardInterrupt) as problem:
         from ..training import launched
 
         if not launched() or os.environ["LOCAL_RANK"] == "0":
             raise
+        if isinstance(problem, KeyboardInterrupt):
+            sys.exit(130)
         time.sleep(10)  # torchrun ends all once one has ended: let the one that speaks be first
         sys.exit(2)
 
