@@ -298,7 +298,8 @@ def test_a_run_that_was_left_keeps_the_same_checkpoints(tmp_path: Path) -> None:
 def test_runs_without_later_entries_keep_their_names() -> None:
     task = load("digits")
     named = identity(QUICK.resolved(), task)["recipe"]
-    later = {"checkpoints", "clip_weights", "accumulate", "precision", "channels_last", "compiled", "ranks"}
+    later = {"checkpoints", "clip_weights", "also", "protect"}
+    later |= {"accumulate", "precision", "channels_last", "compiled", "ranks"}
     assert set(named) == {*QUICK.plain()} - later
     for entry, value in {"accumulate": 2, "precision": "bf16", "channels_last": True, "ranks": 2}.items():
         assert identity(replace(QUICK, **{entry: value}).resolved(), task)["recipe"] == {**named, entry: value}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,14 @@ from incorruptible.errors import Mistake
 from incorruptible.measuring import measure
 from incorruptible.networks import IMAGES, SEQUENCES, transformer
 from incorruptible.recipes import Probe, Recipe
+from incorruptible.report import page
 from incorruptible.runs import Run, identity, train
 from incorruptible.scores import accuracy, bits_per_byte, bounded_loss, cross_entropy
 from incorruptible.studies.definition import load as load_study
 from incorruptible.studies.evidence import best
+from incorruptible.studies.folder import Folder
 from incorruptible.studies.planning import Tasks, begin
-from incorruptible.studies.results import arms
+from incorruptible.studies.results import arms, conclude, mean
 from incorruptible.studies.working import work
 from incorruptible.tasks import canonical, load
 from typing_commands import Type, typing
@@ -280,6 +283,35 @@ def test_a_study_chooses_what_needs_fewer_bits(here: Path, tmp_path: Path) -> No
     few, many = (found[name].validation.mean() for name in ("rwp 0.1", "rwp 6"))
     assert few < many - 0.5 and best([found["rwp 6"], found["rwp 0.1"]], 0.2).name == "rwp 0.1"
     assert {arm.sign for arm in found.values()} == {-1} and {arm.unit for arm in found.values()} == {"bits per byte"}
+    assert found["digital attention: plain"].held == "digital: *attention*" and found["plain"].held == ""
+    _every_unit_is_right(folder)
+
+
+def _every_unit_is_right(folder: Folder) -> None:
+    """What a study in bits per byte says has no points, no accuracy and no images in it."""
+    verdicts = {verdict.claim: verdict for verdict in conclude(folder, arms(folder))}
+    compared = [row for verdict in verdicts.values() for row in verdict.rows if row.difference is not None]
+    assert {row.unit for row in compared} == {"bits per byte"}
+    assert (
+        len(compared) == 2 * 5 - 1
+    )  # five claims at two strengths; above .2 no training strength is up to 4 times as large
+    (over,) = (row for row in verdicts["C1"].rows if row.difference is not None)
+    assert re.search(r"noisy training score ahead by [+-]\d\.\d{3} \(.*\) bits per byte; ", over.note)
+    assert (
+        verdicts["mechanism"].word == "undecided" and "fraction of right answers" in verdicts["mechanism"].rows[0].note
+    )
+    # an ahead that is a fall of bits: digital attention, of networks with the same bits, needs fewer
+    (last,) = (row for row in verdicts["attention"].rows if row.at == "0.2")
+    pair = [mean(arm, 0.2).estimate for arm in arms(folder) if arm.name in (last.left, last.right)]
+    assert last.difference is not None and last.difference.interval.estimate == pytest.approx(pair[0] - pair[1])
+    said = page(folder, "incorruptible report bytes")
+    assert "equivalent (within 0.003 or 0.02 bits per byte)" in " ".join(said.summary)
+    arm, *cells, seeds = said.tables[0].rows[0]
+    assert (arm, seeds) == ("plain", "2") and all(re.fullmatch(r"\d\.\d{3} ± \d\.\d{3}", str(cell)) for cell in cells)
+    drawn = [chart for section in said.sections for chart in section.charts]
+    assert {chart.title.rpartition(": ")[2] for chart in drawn} >= {"*attention*"}
+    words = json.dumps([[one.title, one.caption, one.alt, repr(vars(one))] for one in drawn] + list(said.summary))
+    assert not re.search(r"\bpoints\b|ccuracy \(|\bimages\b|%\)", words)
 
 
 @pytest.mark.parametrize(

@@ -426,7 +426,7 @@ def test_the_verb_on_a_task_of_ones_own(type_: Type, tmp_path: Path) -> None:
     assert record["task"] == "own.py:task" and record["failing"]["part"] == "test"
     assert {look["tolerated"] for look in record["looks"]} == {None}
     again = type_("landscape", found, "--draws", 2, "--surface", 0)
-    assert again.code == 0 and "own.py:task: 32 training images" in again.out.splitlines()[0]
+    assert again.code == 0 and "own.py:task: 32 training examples" in again.out.splitlines()[0]
 
 
 @pytest.mark.parametrize(

@@ -258,7 +258,7 @@ def test_the_evidence_is_in_points_with_its_interval(read: Reader) -> None:
     rows = [node.text for node in read.all("tr")]
     assert "0.1rwp 0.2 − rwp 0.1+1.23 (+0.83 to +1.63) points<0.00018 × 997supported" in rows
     assert "0.4rwp 0.8 − rwp 0.4−0.60 (−1.00 to −0.20) points0.01008 × 997contradicted" in rows
-    assert "0.6rwp 0.6 − warm+0.41 (+0.30 to +0.52) nats0.00048supported" in rows
+    assert "0.6rwp 0.6 − warm+0.410 (+0.300 to +0.520) nats0.00048supported" in rows
     assert "all14 arms − 22 arms–undecided" in rows and "loss gap shrinks by 0.013 nats" in rows
 
 

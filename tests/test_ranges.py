@@ -220,7 +220,7 @@ def test_the_table_of_ranges() -> None:
     assert wholes[2] is not None and 0 < wholes[2].beyond < 6 and f" ({wholes[2].beyond} beyond 0.4)" in some[3]
     other = tabulated([one for one in wholes if one is not None], "nats")
     assert other is not None and other.head[1:4] == ["area (nats)", "worst (nats)", "tolerance (0.01 nats)"]
-    assert other.body[0][2] == "0.70 ± 0.00"
+    assert other.body[0][2] == "0.700 ± 0.000"
     assert tabulated([], "fraction") is None
 
 

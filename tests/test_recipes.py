@@ -32,6 +32,8 @@ def test_defaults() -> None:
         "channels_last": False,
         "compiled": False,
         "ranks": 1,
+        "also": (),
+        "protect": (),
         "seed": 0,
         "probe": {"images": 256, "draws": 4, "every": 1, "early": (1,), "tolerance": False},
     }

@@ -387,3 +387,22 @@ def test_a_browser_shows_the_page(browser: Any, made: Made, page: str, summary: 
     shown.wait_for_timeout(200)
     assert wrong == [] and len(asked) == 1
     shown.close()
+
+
+def test_a_study_is_exported_as_a_folder(made: Made, summary: dict[str, Any], tmp_path: Path) -> None:
+    done = typed("export", "small", "--home", made.home, "--out", tmp_path / "results")
+    assert done.code == 0, done.err
+    text = (tmp_path / "results" / "README.md").read_text()
+    for name, claim in summary["claims"].items():
+        assert f"**{name}: {claim['verdict']}.**" in text
+    listed = json.loads((tmp_path / "results" / "summary.json").read_text())
+    assert listed["arms"] == summary["arms"] and listed["command"].startswith("incorruptible study ")
+    assert (tmp_path / "results" / "results.csv").read_text() == typed(
+        "results", "small", "--home", made.home, "--csv"
+    ).out
+    figures = sorted((tmp_path / "results" / "figures").glob("*.png"))
+    assert figures and all(f"![{one.stem}](figures/{one.name})" in text for one in figures)
+    assert str(made.home) not in text and "incorruptible study small" in text
+    (tmp_path / "file").write_text("")
+    refused = typed("export", "small", "--home", made.home, "--out", tmp_path / "file")
+    assert refused.code == 2 and "the name of a folder is needed" in refused.err

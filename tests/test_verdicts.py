@@ -257,6 +257,38 @@ def test_c2_chooses_on_validation_at_each_strength() -> None:
     assert (small.right, large.right) == ("rwp 0.1", "rwp 0.2")
 
 
+def bits(one: Arm) -> Arm:
+    """The same numbers as code lengths: less is better, and a point is nothing."""
+    return replace(one, sign=-1, unit="bits per byte")
+
+
+def test_units_and_margins_are_those_of_the_score() -> None:
+    """.01 bits are within a margin of .02, and are beyond .003, which is for fractions; less is ahead."""
+    ours, theirs = bits(arm("sam 1", "sam", 1, 3.01)), bits(rwp(0.1, 3.0))
+    found = SmallLarge((0.05,), (0.3,), margin=0.02)([ours, theirs], (0.05, 0.3))
+    assert {row.unit for row in found.rows if row.difference is not None} == {"bits per byte"}
+    assert [row.difference.equivalence < 0.05 for row in found.rows if row.difference is not None] == [True, True]
+    strict = SmallLarge((0.05,), (0.3,))([ours, theirs], (0.05, 0.3)).rows[0].difference
+    assert (
+        strict is not None and strict.equivalence > 0.05 and strict.interval.estimate == pytest.approx(-0.01, abs=1e-3)
+    )
+    over = OverRegularised(margin=0.02)([bits(rwp(0.1, 3.0)), bits(rwp(0.2, 2.9, gap=0.4, train=3.1))], [0.1])
+    (row,) = over.rows
+    assert (over.word, row.unit) == ("supported", "bits per byte")
+    assert "noisy training score ahead by -2.200 (" in row.note and "bits per byte; validation" in row.note
+    (ahead,) = Ahead(("rwp 0.2",), ("rwp 0.1",))([bits(rwp(0.1, 3.0)), bits(rwp(0.2, 2.9))], [0.1]).rows
+    assert (ahead.unit, ahead.word) == ("bits per byte", "supported") and ahead.plain()["unit"] == "bits per byte"
+
+
+@pytest.mark.parametrize(
+    "rule", [Vanishing((("RWP", "rwp 0.2", "rwp 0.1"),), "plain"), Changing((("rwp", "RWP"),), (), "plain")]
+)
+def test_failing_is_not_judged_in_bits(rule: Vanishing | Changing) -> None:
+    arms = [bits(one) for one in (arm("plain", "plain", 0, 3.0), rwp(0.1, 3.0), rwp(0.2, 9.0))]
+    with pytest.raises(Lacking, match="a fraction of right answers; the score is in bits per byte"):
+        rule(arms, [0.1])
+
+
 # C3: does the gradient vanish where training fails?
 
 

@@ -358,7 +358,7 @@ def test_ranks_are_promised(type_: Type, monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_a_fit_of_ranks_needs_its_group() -> None:
-    with pytest.raises(Mistake, match="ranks=2, and 1 is here; .* ranks=1 and accumulate=2"):
+    with pytest.raises(Mistake, match=r"ranks=2, and 1 is here; .* ranks=1 and accumulate=2"):
         Fit(load("digits"), replace(MLP, ranks=2).resolved())
     with pytest.raises(Mistake, match="ranks=1, and 2 is here"):
         Fit(load("digits"), MLP.resolved(), group=Group(0, 2))

@@ -8,8 +8,10 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from torch import nn
 
 from . import objectives, strengths, tasks
+from .arrays import Array, select
 from .errors import Mistake, unknown
 from .points import checked_reach, policy_of
 
@@ -55,7 +57,8 @@ class Recipe:
     cosine over all steps, or stays ("constant"). `clip` bounds the gradient's norm. `clip_weights` bounds every weight, after
     each step, to that many standard deviations of its layer (`training.clip_weights`). `start` is a file of weights to go on
     from. `batchnorm` as for `Hardener`. `checkpoints` are shares of training, rising and below 1, at which the weights are kept
-    besides those at the end.
+    besides those at the end. `also` and `protect` are patterns over parameter names: what is held in arrays besides what `select`
+    chooses, and what is not; training perturbs these arrays, and the run is measured on them.
 
     Each batch is cut into `accumulate` parts, each with a draw of its own, whose mean gradient makes one step; `ranks`
     processes (torchrun) share each batch likewise, `accumulate` parts each. `precision` is the arithmetic of forward and
@@ -83,6 +86,8 @@ class Recipe:
     channels_last: bool = False
     compiled: bool = False
     ranks: int = 1
+    also: tuple[str, ...] = ()
+    protect: tuple[str, ...] = ()
     seed: int = 0
     probe: Probe = field(default_factory=Probe)
 
@@ -120,6 +125,14 @@ class Recipe:
         if found is None:
             raise Mistake("; ".join(message for _, message in faults))
         return found
+
+    def arrays(self, model: nn.Module) -> list[Array]:
+        """The arrays of `model` that lie in hardware. Raises `Mistake` for a pattern that matches no parameter."""
+        return select(model, self.also, self.protect)
+
+    def held(self) -> dict[str, list[str]]:
+        """The patterns that say which arrays lie in hardware; nothing where that is the usual ones."""
+        return {name: list(patterns) for name in ("also", "protect") if (patterns := getattr(self, name))}
 
     def plain(self) -> dict[str, Any]:
         """The recipe as nested dictionaries, lists, texts and numbers."""

@@ -30,7 +30,10 @@ __all__ = ["Left", "Plan", "Run", "displaced", "first", "identity", "measured", 
 
 CHECKPOINT_EVERY = 5.0  # seconds
 # entries that came later: runs without them keep their names
-_LATER = ("checkpoints", "clip_weights", "accumulate", "precision", "channels_last", "compiled", "ranks")
+_LATER = (
+    *("checkpoints", "clip_weights", "also", "protect"),
+    *("accumulate", "precision", "channels_last", "compiled", "ranks"),
+)
 
 
 class Left(Exception):
@@ -323,7 +326,7 @@ class Plan:
 def measures(run: Run, plan: Plan, task: Task, at: float | None = None, bounded: bool = False) -> tuple[Path, Path]:
     """Where what `plan` finds is kept: the note, with the checksum of the arrays, and the arrays."""
     data = task.fingerprints[plan.part]
-    what = {"plan": plan.plain(), "weights": run.digest(at), "data": data}
+    what = {"plan": plan.plain(), "weights": run.digest(at), "data": data, **run.recipe.held()}
     name = records.identity({**what, "bounded": True} if bounded else what)
     return run.folder / "measures" / f"{name}.json", run.folder / "measures" / f"{name}.safetensors"
 
@@ -343,8 +346,8 @@ def measured(
 
     "score" and "loss" are [strength, draw]; "score by example" and "loss by example" are [strength, example], the means over
     draws; "equivalent" [strength] is the gaussian-filter-max strength that is as large on its weights; with `bounded` also
-    "bounded" and "bounded by example", of 1 - the softmax probability of the label. A torn or altered
-    record, and one of other data, is measured again. What a stopped measurement had found, up to
+    "bounded" and "bounded by example", of 1 - the softmax probability of the label. Chips hold the arrays that the recipe says.
+    A torn or altered record, and one of other data, is measured again. What a stopped measurement had found, up to
     `CHECKPOINT_EVERY` seconds before, is kept; where `leave()` says so, it is saved and `Left` is raised.
     """
     task = task or run.task()
@@ -374,7 +377,7 @@ def measured(
         asked: dict[str, Any] = {"score": task.score, "loss": task.loss}
         if bounded:
             asked["bounded"] = bounded_loss
-        found = measure_all(model, asked, data, chips, keep_examples=True, kept=kept)
+        found = measure_all(model, asked, data, chips, arrays=run.recipe.arrays(model), keep_examples=True, kept=kept)
     arrays: dict[str, NDArray[Any]] = {}
     for what, scores in found.items():
         assert scores.examples is not None
@@ -403,7 +406,7 @@ def displaced(run: Run, task: Task | None = None, *, threads: int = 1) -> tuple[
     """
     task = task or run.task()
     with _threads(threads):
-        found = displacement(run.model(task), run.start(task))
+        found = displacement(run.model(task), run.start(task), run.recipe.also, run.recipe.protect)
     arrays = {one.name: np.atleast_1d(np.asarray(getattr(found, one.name))) for one in fields(found)}
     arrays["seen"] = np.array([task.seen])
     file = run.folder / "measures" / "displacement.safetensors"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,23 +13,9 @@ from torch import Tensor, nn
 
 from .errors import Mistake
 
-__all__ = ["Score", "accuracy", "bits_per_byte", "bounded_loss", "cross_entropy", "moved", "predict"]
+__all__ = ["Score", "accuracy", "bits_per_byte", "bounded_loss", "cross_entropy", "moved", "per_token", "predict"]
 
-
-@dataclass(frozen=True)
-class Score:
-    """A function (model, batch) -> [b], one number for each of b examples, with its name, unit and direction.
-
-    `grade(logits, labels)` does it from the model's answer, so that several scores can share one forward pass.
-    """
-
-    name: str
-    unit: str
-    higher_is_better: bool
-    grade: Callable[[Tensor, Tensor], Tensor]
-
-    def __call__(self, model: nn.Module, batch: Any) -> Tensor:
-        return self.grade(*predict(model, batch))
+IGNORED = -100  # the label of a token that does not count, as torch and transformers have it
 
 
 def moved(batch: Any, device: torch.device) -> Any:
@@ -70,9 +56,27 @@ def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
     if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != len(labels):
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise Mistake(
-            f"the model answered {shape} to a batch of {len(labels)}; logits [b, classes] are needed, or a score of your own."
+            f"the model answered {shape} to a batch of {len(labels)}; logits [b, classes] are needed, or a score of your own "
+            "(scores.per_token makes one for language models of transformers)."
         )
     return output, labels
+
+
+@dataclass(frozen=True)
+class Score:
+    """A function (model, batch) -> [b], one number for each of b examples, with its name, unit and direction.
+
+    `grade(logits, labels)` does it from what `answer(model, batch)` gives, so that several scores can share a forward pass.
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    grade: Callable[[Tensor, Tensor], Tensor]
+    answer: Callable[[nn.Module, Any], tuple[Tensor, Tensor]] = predict
+
+    def __call__(self, model: nn.Module, batch: Any) -> Tensor:
+        return self.grade(*self.answer(model, batch))
 
 
 def _by_position(grade: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
@@ -106,3 +110,41 @@ accuracy = Score("accuracy", "fraction", True, _by_position(_right))
 bits_per_byte = Score("code length", "bits per byte", False, _by_position(_bits))
 bounded_loss = Score("bounded loss", "1 - softmax probability of the label", False, _by_position(_doubt))
 cross_entropy = Score("cross-entropy", "nats", False, _by_position(_surprise))
+
+
+def per_token(score: Score, *, causal: bool) -> Score:
+    """`score` for a language model of transformers and batches {"labels": [b, t], ...}: the mean over each example's tokens.
+
+    With `causal`, as for GPT-2, position i answers for label i + 1; without, as for BERT's masked tokens, for label i. Labels
+    of -100 do not count. Weighted by how many labels count in each example, the mean of `per_token(cross_entropy, ...)` over a
+    batch is `model(**batch).loss`. Raises `Mistake` for an example none of whose labels counts.
+    """
+
+    def grade(logits: Tensor, labels: Tensor) -> Tensor:
+        counted = labels != IGNORED
+        numbers = counted.sum(1)
+        if not numbers.all():
+            raise Mistake(f"an example has no token to predict: all its labels are {IGNORED}.")
+        each = score.grade(logits[counted], labels[counted])
+        return each.new_zeros(labels.shape).masked_scatter(counted, each).sum(1) / numbers
+
+    return replace(score, grade=grade, answer=_next_tokens if causal else _tokens)
+
+
+def _tokens(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+    """Logits [b, t, classes] and labels [b, t], as they stand."""
+    if not isinstance(batch, Mapping) or "labels" not in batch:
+        raise Mistake("a score per token needs a dictionary with 'labels'; (inputs, labels) needs none of its kind.")
+    labels = batch["labels"]
+    logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
+    if logits.dim() != 3 or logits.shape[:2] != labels.shape:
+        raise Mistake(
+            f"the model answered {tuple(logits.shape)} to labels {tuple(labels.shape)}; logits [b, t, classes] are needed."
+        )
+    return logits, labels
+
+
+def _next_tokens(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+    """Logits [b, t - 1, classes], and the label that follows each position [b, t - 1]."""
+    logits, labels = _tokens(model, batch)
+    return logits[:, :-1], labels[:, 1:]

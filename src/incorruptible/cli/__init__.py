@@ -17,7 +17,7 @@ from .device import device
 from .landscape import landscape
 from .measure import measure
 from .options import Debug
-from .report import figures, report
+from .report import export, figures, report
 from .results import compare, results
 from .sensitivity import sensitivity
 from .status import status
@@ -44,6 +44,7 @@ app.command()(results)
 app.command()(compare)
 app.command()(figures)
 app.command()(report)
+app.command()(export)
 app.command()(train)
 app.command()(measure)
 app.command()(certify)

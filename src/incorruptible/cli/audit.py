@@ -10,7 +10,7 @@ import typer
 
 from ..errors import Mistake
 from .options import Also, Debug, Json, Protect, Seed, Weights
-from .targets import target_of
+from .targets import held_in, target_of
 from .terminal import put, put_json
 
 __all__ = ["audit"]
@@ -36,16 +36,18 @@ def audit(
     if len(sweep.strengths) != 1:
         raise Mistake(f"--corruption {corruption!r}: an audit takes one strength.")
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
+        held = held_in(target, also, protect)
         _, model = target_of(target, weights, seed, untrained=True)  # shapes are what matters here
-    found = audit_model(model, sweep.corruption, sweep.strengths[0], also=also or (), without=protect or (), seed=seed)
+    found = audit_model(model, sweep.corruption, sweep.strengths[0], also=held.also, without=held.protect, seed=seed)
     if json_:
         put_json(
             {
                 "corruption": found.corruption,
                 "strength": found.strength,
+                **held.plain(),
                 "share": found.share(),
                 "rows": [asdict(r) for r in found.rows],
             }
         )
     else:
-        put(str(found))
+        put(held.before(str(found)))

@@ -13,7 +13,7 @@ import typer
 from ..errors import Mistake
 from .giving import check_output, give
 from .options import Also, Debug, Device, Force, Json, Protect, Seed, Weights
-from .targets import check_part, device_of, target_of
+from .targets import check_part, device_of, held_in, target_of
 from .terminal import progress, say
 
 if TYPE_CHECKING:
@@ -71,11 +71,12 @@ def certify(
 
     sweep = parse_sweep(corruption)
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
+        held = held_in(target, also, protect)
         task, model = target_of(target, weights, seed)
     model.to(device_of(device))
     asked |= {
         "seed": seed,
-        "arrays": select(model, also=also or (), without=protect or ()),
+        "arrays": select(model, held.also, held.protect),
         "batchnorm": batchnorm,
         "calibration": batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
     }
@@ -86,8 +87,9 @@ def certify(
         _tell_chips(asked["share"], asked["confidence"], population)
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
-    plain = {"target": target, "part": part, **found.plain()}
-    give(plain, f"{textwrap.fill(found.sentence(), 110, break_on_hyphens=False)}\n\n{found.table()}", out, json_)
+    plain = {"target": target, "part": part, **held.plain(), **found.plain()}
+    said = f"{textwrap.fill(found.sentence(), 110, break_on_hyphens=False)}\n\n{found.table()}"
+    give(plain, held.before(said), out, json_)
     if not found.granted:
         raise typer.Exit(1)
 

@@ -12,7 +12,7 @@ import typer
 from ..errors import Mistake
 from .giving import check_output, give
 from .options import Also, Debug, Force, Json, Protect, Seed, Weights
-from .targets import is_run, target_of
+from .targets import held_in, is_run, target_of
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -111,11 +111,14 @@ def _model(
     from ..tasks import is_user_task
 
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
+        held = held_in(target, also, protect)
         _, model = target_of(target, weights, seed)
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
+    if held.told:
+        say(f"incorruptible: {held.told}.")
     task = open_run(Path(target)).recipe.task if is_run(target) else target
-    return task, list(select(model, also=also or (), without=protect or ()))
+    return task, list(select(model, held.also, held.protect))
 
 
 def _next(found: Translation, task: str) -> list[str]:

@@ -96,7 +96,7 @@ def landscape(
     from .. import records
 
     checksum = run.record["weights"] if run is not None else None if weights is None else records.checksum(weights)
-    question = asked(settings, checksum, tries)
+    question = asked(settings, checksum, tries, recipe)
     record = None if folder is None or force else found_before(folder, question)
     known, written = record is not None, []
     if record is None:
@@ -192,9 +192,11 @@ def _free(folder: Path | None, out: Path | None, force: bool) -> None:
 def _put(record: dict[str, Any]) -> None:
     from ..courses.telling import arm_sentence, failing_sentence, overrun_sentence, tables
 
-    images = "one batch" if record["images"] is None else f"{record['images']} training images"
+    images = "one batch" if record["images"] is None else f"{record['images']} training examples"
     put(f"{record['task']}: {images}, {record['draws']} draws, weights {record['mode']}; strength: {record['unit']}")
     put(tables(record))
+    if record.get("held"):
+        put("arrays as in training: " + "; ".join(f"{name} {' '.join(one)}" for name, one in record["held"].items()))
     if "schedule" in record:
         if record["same_bits"] is False:
             say(

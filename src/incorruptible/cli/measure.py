@@ -12,7 +12,7 @@ import typer
 from ..errors import Mistake
 from .giving import check_output, give
 from .options import Also, Debug, Device, Force, Json, Protect, Seed, Weights
-from .targets import check_part, device_of, target_of
+from .targets import check_part, device_of, held_in, target_of
 from .terminal import progress, say
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def measure(
     if len(each) > 1 and precision is not None:
         raise Mistake(f"--time {time}: --precision stops at one time; give one, or --draws.")
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
+        held = held_in(target, also, protect)
         task, model = target_of(target, weights, seed)
     model.to(device_of(device))
     data = batches(task.part(part), batch)
@@ -88,7 +89,7 @@ def measure(
         "purpose": part,
         "reads": reads,
         "read": _read(read_noise),
-        "arrays": select(model, also=also or (), without=protect or ()),
+        "arrays": select(model, held.also, held.protect),
         "batchnorm": batchnorm,
         "calibration": batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
     }
@@ -104,7 +105,8 @@ def measure(
     whole = found[0] if len(found) == 1 else OverTime(tuple(times), tuple(found))
     if figure is not None:
         _draw(whole, figure)
-    give({"target": target, "part": part, **whole.plain()}, str(whole), out, json_)
+    plain = {"target": target, "part": part, **held.plain(), **whole.plain()}
+    give(plain, held.before(str(whole)), out, json_)
 
 
 def _found(

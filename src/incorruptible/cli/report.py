@@ -1,4 +1,4 @@
-"""`incorruptible report` and `incorruptible figures`: what a study found, to look at."""
+"""`incorruptible report`, `figures` and `export`: what a study found, to look at and to keep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .options import Debug, Home
 from .study import StudyName
 from .terminal import command, put
 
-__all__ = ["figures", "report"]
+__all__ = ["export", "figures", "report"]
 
 
 def report(
@@ -32,6 +32,21 @@ def report(
     if target.suffix != ".html" or target.is_dir():
         raise Mistake(f"--out {target}: the name of an .html file is needed.")
     put(str(write(folder, target, command())))
+
+
+def export(
+    name: StudyName,
+    home: Home = Path("runs"),
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write [results/STUDY].")] = None,
+    debug: Debug = False,
+) -> None:
+    """Write what a study found as a folder to keep beside code: text with verdicts and tables, CSV, JSON, figures."""
+    from ..report import export as write
+    from ..studies.folder import find, named
+
+    folder = find(home, named(name), name)
+    for path in write(folder, out or Path("results") / named(name)):
+        put(str(path))
 
 
 def figures(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,36 +26,18 @@ def results(
     examples; as JSON also the verdicts. Equal studies give equal bytes."""
     from ..studies.folder import find, named
     from ..studies.ranges import tabulated
-    from ..studies.results import findings, summary
+    from ..studies.results import COLUMNS, findings, listed, summary
 
     folder = find(home, named(name), name)
     if json_:
         put_json(summary(folder))
         return
-    every = list(findings(folder))
     if csv_:
-        cells = [cell for found in every for cell in found.cells]
-        head = ["arm", "noise", "strength", "mean", "low", "high", "sd_over_chips", "validation_mean"]
-        head += ["share_of_chips_that_reach", "seeds", "chips"]
-        put_csv(
-            head,
-            [
-                [
-                    c.arm,
-                    c.noise,
-                    c.strength,
-                    c.interval.estimate,
-                    c.interval.low,
-                    c.interval.high,
-                    c.spread,
-                    c.validation,
-                ]
-                + ["" if c.reached is None else c.reached, c.seeds, c.chips]
-                for c in cells
-            ],
-        )
+        put_csv(COLUMNS, listed(folder))
         return
+    every = list(findings(folder))
     factor, unit = (100, "%") if folder.plan["score"]["unit"] == "fraction" else (1, folder.plan["score"]["unit"])
+    places = 2 if factor == 100 else 3
     for place, noise in enumerate(folder.plan["noises"]):
         if place:
             put("")
@@ -67,7 +50,10 @@ def results(
             [
                 [
                     found.arm,
-                    *(f"{factor * c.interval.estimate:.2f} ±{factor * c.interval.half:.2f}" for c in found.cells),
+                    *(
+                        f"{factor * c.interval.estimate:.{places}f} ±{factor * c.interval.half:.{places}f}"
+                        for c in found.cells
+                    ),
                     str(found.cells[0].seeds),
                 ]
                 for found in own
@@ -115,12 +101,13 @@ def compare(
         put_csv(head, plain)
     else:
         factor = 100 if folder.plan["score"]["unit"] == "fraction" else 1
-        unit = "points" if factor == 100 else folder.plan["score"]["unit"]
+        unit, places = ("points", 2) if factor == 100 else (folder.plan["score"]["unit"], 3)
         put_table(
             ["left", "right", "strength", f"left - right ({unit})", "p", "word"],
             [
-                [a, b, f"{s:g}", f"{factor * d:+.2f} ({factor * low:+.2f} to {factor * high:+.2f})", f"{p:.4f}", word]
-                for a, b, s, d, low, high, p, word in plain
+                [a, b, f"{s:g}", f"{d} ({low} to {high})", f"{p:.4f}", word]
+                for a, b, s, *ends, p, word in plain
+                for d, low, high in [[f"{factor * end:+.{places}f}" for end in ends]]
             ],
         )
         say(
@@ -128,7 +115,7 @@ def compare(
         )
 
 
-def put_csv(head: list[str], body: list[list[Any]]) -> None:
+def put_csv(head: Sequence[str], body: list[list[Any]]) -> None:
     """Rows as comma-separated values."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([head, *body])

@@ -12,7 +12,7 @@ import typer
 from ..errors import Mistake
 from .giving import check_output, give
 from .options import Also, Debug, Device, Force, Json, Seed, Weights
-from .targets import check_part, device_of, target_of
+from .targets import check_part, device_of, held_in, target_of
 from .terminal import progress, say
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def sensitivity(
     if len(sweep.strengths) != 1:
         raise Mistake(f"--corruption {corruption!r}: a map is made at one strength.")
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
+        held = held_in(target, also, None)  # --protect asks here what it would buy
         task, model = target_of(target, weights, seed)
     model.to(device_of(device))
     data = batches(_part(task, part), batch)
@@ -77,7 +78,7 @@ def sensitivity(
             by=by,
             protect=protect or (),
             purpose=part,
-            arrays=select(model, also=also or ()),
+            arrays=select(model, held.also, held.protect),
             batchnorm=batchnorm,
             calibration=batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
             progress=lambda done, total: tell(done, total, "chips"),
@@ -88,7 +89,8 @@ def sensitivity(
         say("incorruptible: what to protect is a choice; chosen on test data, its test score would flatter it.")
     if figure is not None:
         _draw(found, figure)
-    give({"target": target, "part": part, **found.plain()}, str(found), out, json_)
+    plain = {"target": target, "part": part, **held.plain(), **found.plain()}
+    give(plain, held.before(str(found)), out, json_)
 
 
 def _part(task: Task, part: str) -> Any:

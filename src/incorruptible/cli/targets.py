@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import Mistake, unknown
 
@@ -13,7 +13,24 @@ if TYPE_CHECKING:
 
     from ..tasks import Task
 
-__all__ = ["check_part", "device_of", "is_run", "target_of"]
+__all__ = ["Held", "check_part", "device_of", "held_in", "is_run", "target_of"]
+
+
+class Held(NamedTuple):
+    """Patterns of what is in arrays besides the usual ones, and of what is not; `told` says so, where it is by a run's recipe."""
+
+    also: tuple[str, ...]
+    protect: tuple[str, ...]
+    told: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """As results keep it; nothing where the usual arrays are in hardware."""
+        return {name: list(patterns) for name in ("also", "protect") if (patterns := getattr(self, name))}
+
+    def before(self, text: str) -> str:
+        """`text`, under a line that says what is in arrays where nobody who typed the command did."""
+        return f"{self.told}\n{text}" if self.told else text
+
 
 _PARTS = ("test", "validation", "train")
 
@@ -44,6 +61,21 @@ def device_of(name: str) -> str:
 def is_run(target: str) -> bool:
     """Whether `target` is meant as a folder, and not as a task's name."""
     return Path(target).is_dir() or (os.sep in target and ".py:" not in target)
+
+
+def held_in(target: str, also: list[str] | None, protect: list[str] | None) -> Held:
+    """What is in arrays: as the command line says, and where it says nothing, as the run that `target` may be was trained."""
+    from ..runs import open_run
+
+    own: dict[str, list[str]] = open_run(Path(target)).recipe.held() if is_run(target) else {}
+    given = {name: one for name, one in (("also", also), ("protect", protect)) if one}
+    used = {name: tuple({**own, **given}.get(name, ())) for name in ("also", "protect")}
+    said = [
+        f"{what} {' '.join(used[name])}"
+        for name, what in (("also", "in arrays too:"), ("protect", "kept digital:"))
+        if name in own and name not in given
+    ]
+    return Held(**used, told=f"as it was trained: {'; '.join(said)}" if said else "")
 
 
 def target_of(target: str, weights: Path | None, seed: int, untrained: bool = False) -> tuple[Task, nn.Module]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import Mistake
-from .options import Debug, Device, Home, Json
+from .options import Also, Debug, Device, Home, Json, Protect
 from .targets import device_of
 from .terminal import command, one_voice, progress, put, put_json, say
 
@@ -53,6 +53,8 @@ def train(
         list[float] | None,
         typer.Option("--checkpoint", help="Share of training at which weights are kept too; may come again."),
     ] = None,
+    also: Also = None,
+    protect: Protect = None,
     start: Annotated[
         Path | None, typer.Option("--from", help="Weights to fine-tune from: a file, or a run's folder.")
     ] = None,
@@ -96,6 +98,8 @@ def train(
         "clip_weights": clip_weights,
         "batchnorm": batchnorm,
         "checkpoints": sorted(checkpoint) if checkpoint else None,
+        "also": also,
+        "protect": protect,
         "start": None if start is None else str(start / "weights.safetensors" if start.is_dir() else start),
         "accumulate": accumulate,
         "precision": precision,

@@ -37,7 +37,7 @@ def around(record: Record) -> list[Chart]:
 
 
 def _about(record: Record) -> str:
-    images = "one batch" if record["images"] is None else f"{record['images']} training images"
+    images = "one batch" if record["images"] is None else f"{record['images']} training examples"
     return f"{record['task']}, {images}, {record['draws']} draws"
 
 

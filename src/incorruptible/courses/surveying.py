@@ -55,7 +55,9 @@ def of_run(
         )
         found["failing"] = failing(trial, settings.objective, fail, run)
     about = {"schedule": recipe.strength, "trained": recipe.objective, "epochs": recipe.epochs, "seed": recipe.seed}
-    return {**_about(task, fit, settings, run.record["weights"], fail), **about, **found}
+    if held := recipe.held():
+        about["held"] = held
+    return {**_about(task, fit, settings, run.record["weights"], fail, recipe), **about, **found}
 
 
 def of_weights(
@@ -69,11 +71,18 @@ def of_weights(
     return {**_about(task, fit, settings, checksum, ()), **look_at(fit)}
 
 
-def _about(task: Task, fit: Watched, settings: Settings, weights: str | None, fail: Sequence[float]) -> dict[str, Any]:
+def _about(
+    task: Task,
+    fit: Watched,
+    settings: Settings,
+    weights: str | None,
+    fail: Sequence[float],
+    recipe: Recipe | None = None,
+) -> dict[str, Any]:
     objective = objectives.parse(settings.objective)
     unit = getattr(objective, "corruption", objective).unit
     return {
-        "asked": asked(settings, weights, fail),
+        "asked": asked(settings, weights, fail, recipe),
         "task": task.name.replace("\\", "/").rpartition("/")[2] or "the task",
         "objective": settings.objective,
         "unit": unit,
@@ -85,10 +94,20 @@ def _about(task: Task, fit: Watched, settings: Settings, weights: str | None, fa
     }
 
 
-def asked(settings: Settings, weights: str | None, fail: Sequence[float]) -> dict[str, Any]:
-    """What was asked of which weights, by which version: equal questions have equal answers."""
+def asked(
+    settings: Settings, weights: str | None, fail: Sequence[float], recipe: Recipe | None = None
+) -> dict[str, Any]:
+    """What was asked of which weights, by which version: equal questions have equal answers. Of a run, `recipe` is its own."""
+    held = {} if recipe is None else recipe.held()
     plain: dict[str, Any] = records.plain(
-        {**asdict(settings), "weights": weights, "fail": list(fail), "version": __version__, "torch": torch.__version__}
+        {
+            **asdict(settings),
+            **held,
+            "weights": weights,
+            "fail": list(fail),
+            "version": __version__,
+            "torch": torch.__version__,
+        }
     )
     return plain
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
@@ -124,7 +124,7 @@ def _feed(digest: Any, data: Any) -> None:
         _feed(digest, data.tensors)
     elif isinstance(data, Identified):
         _feed(digest, data.identity())
-    elif isinstance(data, dict):
+    elif isinstance(data, Mapping):  # transformers' BatchEncoding is no dict
         for name in sorted(data):
             digest.update(repr(name).encode())
             _feed(digest, data[name])

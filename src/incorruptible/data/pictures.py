@@ -7,7 +7,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from ..errors import Mistake, unknown
 
@@ -79,6 +82,7 @@ def _hub(where: str, image: str, label: str) -> Pictures:
     repository, configuration = f"{owner}/{rest[0]}", "".join(rest[1:])
     common = {"repo_id": repository, "repo_type": "dataset", "revision": revision or None}
     try:
+        _knock(f"{hub.constants.ENDPOINT}/api/datasets/{repository}")
         names = _listed(hub, repository, revision or None)
         wanted = [one for one in names if one.endswith(".parquet") and one.startswith(configuration)]
         if not wanted:
@@ -103,6 +107,28 @@ def _hub(where: str, image: str, label: str) -> Pictures:
                 f"(hf download {repository} --repo-type dataset --local-dir PATH), and use --data parquet:PATH."
             ) from None
     return _tables(found, f"hf:{where}", image, label)
+
+
+def _knock(address: str) -> None:
+    """Whether anybody answers there, in time; `TimeoutError` or another `OSError` if not. The hub's client tries again and again."""
+    answers: list[OSError | None] = []
+
+    def ask() -> None:
+        try:
+            with urlopen(address, timeout=PATIENCE):
+                answers.append(None)
+        except HTTPError:  # whatever it says, it is there
+            answers.append(None)
+        except OSError as problem:
+            answers.append(problem)
+
+    asking = Thread(target=ask, daemon=True)  # looking a name up knows no limit of time
+    asking.start()
+    asking.join(PATIENCE)
+    if not answers:
+        raise TimeoutError
+    if answers[0] is not None:
+        raise answers[0]
 
 
 def _listed(hub: Any, repository: str, revision: str | None) -> list[str]:

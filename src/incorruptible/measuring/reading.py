@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..arrays import Array
 from ..batchnorm import Statistics, recalibrate_batchnorm
 from ..errors import Mistake
-from ..scores import Score, moved, predict
+from ..scores import Score, moved
 from .chips import Chips
 
 __all__ = [
@@ -94,9 +94,11 @@ def scored(
 ) -> dict[str, Examples]:
     """What each score gives for every example [example], with the weights that are in place."""
     parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in scores}
+    answers = {score.answer if isinstance(score, Score) else None for score in scores.values()}
     with torch.inference_mode():
         for batch in _moved(data, device):
-            answer = predict(model, batch) if all(isinstance(score, Score) for score in scores.values()) else None
+            ask = next(iter(answers)) if len(answers) == 1 else None  # one forward pass for all
+            answer = None if ask is None else ask(model, batch)
             for name, score in scores.items():
                 shared = isinstance(score, Score) and answer is not None
                 values = score.grade(*answer) if shared else score(model, batch)  # type: ignore[union-attr,misc]

@@ -1,6 +1,7 @@
 """Networks of the field, by name; a call makes one with fresh weights from torch's global generator.
 
-Those for images, but for `mlp`, take `channels` and `classes`; those for sequences a `length`.
+Those for images, but for `mlp`, take `channels` and `classes`; those for sequences a `length`. `image_network` finds one
+for images by name or in a folder of transformers', and calls all alike.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from torch import nn
 
 from .conv import small_conv
+from .images import ImageNetwork, chosen
+from .local import LocalModel, local_model
 from .mlp import mlp
 from .mobilenet import mobilenet_v2
 from .resnet import cifar_resnet, resnet8, resnet18, resnet20, resnet50, resnet56
@@ -21,8 +24,12 @@ __all__ = [
     "CATALOGUE",
     "IMAGES",
     "SEQUENCES",
+    "ImageNetwork",
+    "LocalModel",
     "cifar_resnet",
     "deep_transformer",
+    "image_network",
+    "local_model",
     "mlp",
     "mobilenet_v2",
     "resnet8",
@@ -57,3 +64,12 @@ SEQUENCES: dict[str, Callable[..., nn.Module]] = {
     "deep-transformer": deep_transformer,
 }
 CATALOGUE: dict[str, Callable[..., nn.Module]] = {**IMAGES, **SEQUENCES}
+
+
+def image_network(text: str) -> ImageNetwork:
+    """The network for images that `text` names: `resnet8`, or a folder that holds a `config.json` of transformers.
+
+    >>> image_network("mlp")(channels=3, classes=10, size=8)[1]
+    Linear(in_features=192, out_features=128, bias=True)
+    """
+    return chosen(text, IMAGES)

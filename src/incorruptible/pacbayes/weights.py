@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -16,10 +16,13 @@ from .gaussian import Displacement
 __all__ = ["displacement"]
 
 
-def displacement(model: nn.Module, start: nn.Module) -> Displacement:
+def displacement(
+    model: nn.Module, start: nn.Module, also: Iterable[str] = (), without: Iterable[str] = ()
+) -> Displacement:
     """What distinguishes `model` from `start`, the same network before training, filter by filter.
 
-    Raises `Mistake` where their parameters differ in name or shape.
+    `also` and `without` are patterns as for `select`: the filters are those of the arrays that they leave, on which chips must be
+    measured, too. Raises `Mistake` where the parameters of the two differ in name or shape.
     """
     after, before = unwrapped(model).state_dict(), unwrapped(start).state_dict()
     shapes = [{name: tuple(value.shape) for name, value in state.items()} for state in (after, before)]
@@ -28,8 +31,8 @@ def displacement(model: nn.Module, start: nn.Module) -> Displacement:
         raise Mistake(
             f"the two are not the same network: {different[0][0]} differs; give the one that training began at."
         )
-    arrays = select(model)
-    origin = {array.name: array.value for array in select(start)}
+    arrays = select(model, also, without)
+    origin = {array.name: array.value for array in select(start, also, without)}
     found: list[tuple[NDArray[np.float64], ...]] = []
     for array in arrays:
         value, first = array.value.double(), origin[array.name].double()

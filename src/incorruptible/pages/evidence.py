@@ -85,7 +85,8 @@ def _row(row: Row, span: Span | None) -> Markup:
 def _text(row: Row) -> str:
     if not _known(row):
         return "no finite interval"
-    low, middle, high = map(signed, _values(row))
+    spec = "+.2f" if row["unit"] == "fraction" else "+.3f"
+    low, middle, high = (signed(value, spec) for value in _values(row))
     return f"{middle} ({low} to {high}) {_unit(row)}"
 
 

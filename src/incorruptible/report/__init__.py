@@ -10,18 +10,19 @@ from .. import records
 from ..drawing import Chart, save
 from ..errors import Mistake, unknown
 from ..pages import Finding, Page, Section, Table, check, write
-from ..studies.evidence import Arm, Verdict
+from ..studies.evidence import MARGIN, Arm, Verdict
 from ..studies.folder import Folder
 from ..studies.ranges import tabulated
 from ..studies.results import arms, conclude, findings, missing, summary
 from .charts import charts
+from .exporting import export as write_folder
 from .landscapes import landscapes
 from .making import making, recipe_text
 from .shortfalls import shortfalls
 from .theory import ABOUT, theory_charts
 from .withstanding import withstanding
 
-__all__ = ["check", "figures", "page", "report", "summarise"]
+__all__ = ["check", "export", "figures", "page", "report", "summarise"]
 
 SECTIONS = {
     "What noise does": ("accuracy", "crossover", "chips"),
@@ -31,6 +32,7 @@ SECTIONS = {
     "What the theory says": ("theory",),
 }
 TEXTS = {"What the theory says": ABOUT}
+ALONE = ("shortfall", "carried", "uncollapsed")  # rules without Holm, whose word is never "equivalent"
 
 
 def figures(folder: Folder, target: Path, formats: Sequence[str]) -> list[Path]:
@@ -105,8 +107,8 @@ def _summary(folder: Folder, found: Sequence[Arm]) -> list[str]:
         f"{len(found)} arms, {seeds} seeds each; {test['draws']} test chips under {noise['corruption']}{others}, {n} test examples; "
         f"{definition['selection']['draws']} other chips and the validation data decide every choice of strength and schedule. "
         "Intervals are 95%, over crossed seeds and examples; words come after Holm's correction over the rows of a question, "
-        "but for those rules that take each interval by itself (shortfall, carried, uncollapsed).",
-        "A claim is supported, contradicted, equivalent (within 0.3 points), undecided, or conditional where its rows disagree.",
+        f"but for those rules that take each interval by itself ({', '.join(ALONE)}).",
+        f"A claim is supported, contradicted, {_equivalent(folder)}, undecided, or conditional where its rows disagree.",
     ]
     if any(claim["rule"] == "withstands" for claim in definition["claims"]):
         lines[-1] += (
@@ -121,6 +123,15 @@ def _summary(folder: Folder, found: Sequence[Arm]) -> list[str]:
     return lines
 
 
+def _equivalent(folder: Folder) -> str:
+    """What that word means in this study: the margins of its claims, in the score's unit."""
+    unit = folder.plan["score"]["unit"]
+    factor, shown = (100, "points") if unit == "fraction" else (1, unit)
+    claims = folder.plan["definition"]["claims"]
+    margins = {claim["fields"].get("margin", MARGIN) for claim in claims if claim["rule"] not in ALONE}
+    return f"equivalent (within {' or '.join(f'{factor * one:g}' for one in sorted(margins or {MARGIN}))} {shown})"
+
+
 def _pick(names: Sequence[str], drawn: Sequence[Chart]) -> list[Chart]:
     return [chart for name in names for chart in drawn if chart.name == name or chart.name.startswith(f"{name}-")]
 
@@ -131,7 +142,7 @@ def _section(title: str, names: Sequence[str], drawn: Sequence[Chart]) -> Sectio
 
 def _tables(folder: Folder) -> list[Table]:
     score = folder.plan["score"]
-    factor, unit = (100, "%") if score["unit"] == "fraction" else (1, score["unit"])
+    factor, places, unit = (100, 2, "%") if score["unit"] == "fraction" else (1, 3, score["unit"])
     every = list(findings(folder))
     found = []
     for noise in folder.plan["noises"]:
@@ -139,7 +150,10 @@ def _tables(folder: Folder) -> list[Table]:
         body = [
             [
                 one.arm,
-                *(f"{factor * c.interval.estimate:.2f} ± {factor * c.interval.half:.2f}" for c in one.cells),
+                *(
+                    f"{factor * c.interval.estimate:.{places}f} ± {factor * c.interval.half:.{places}f}"
+                    for c in one.cells
+                ),
                 str(one.cells[0].seeds),
             ]
             for one in own
@@ -155,10 +169,20 @@ def _tables(folder: Folder) -> list[Table]:
     return found
 
 
+def export(folder: Folder, target: Path) -> list[Path]:
+    """Write a folder with the page as text, tables, figures and all numbers; see `exporting.export`."""
+    made = page(folder, "")
+    return write_folder(folder, target, made, _summary_of(folder))
+
+
 def summarise(folder: Folder, target: Path, command: str) -> dict[str, Any]:
     """Write the study's summary with what it was made with, for programs; returns it, the claims at the top by name."""
-    found = summary(folder)
-    claims = found.pop("claims")
-    found = {**claims, **found, "made": dict(making(folder)), "command": command}
+    found = {**_summary_of(folder), "command": command}
     records.write(target, found)
     return found
+
+
+def _summary_of(folder: Folder) -> dict[str, Any]:
+    found = summary(folder)
+    claims = found.pop("claims")
+    return {**claims, **found, "made": dict(making(folder))}

@@ -24,18 +24,17 @@ MEASURES = {
     "probe_mean_ratio": ("norm of mean g / norm of g0", "ratio"),
     "probe_signal_to_noise": ("signal / noise", "ratio"),
     "probe_dead": ("dead units", "share"),
-    "probe_clean_accuracy": ("clean training accuracy", "fraction"),
 }
 
 
 def charts(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
     """Every chart that the study's arms give something to draw for, in the order in which they are read; one of each for every
-    task, where arms have several."""
+    task, and for all that is in hardware, where arms have several."""
     drawers: list[Callable[[_Frame], list[Chart]]] = [_accuracy, _crossover, _maps, _strength, _chips, _gap, _curves]
     groups: dict[str, list[Arm]] = {}
     for arm in arms:
         if arm.role != "checkpoint":
-            groups.setdefault(arm.task, []).append(arm)
+            groups.setdefault(f"{arm.task}, {arm.held}" if arm.held else arm.task, []).append(arm)
     frames = {task: _Frame(folder, group) for task, group in groups.items()}
     found = [
         (task, chart)
@@ -63,7 +62,7 @@ class _Frame:
         self.arms = [replace(arm, name=arm.name.removeprefix(head)) for arm in arms]
         self.schedules = {arm["name"].removeprefix(head): arm["recipe"]["strength"] for arm in definition["arms"]}
         self.factor = 100 if score["unit"] == "fraction" else 1
-        self.noun = score["name"]
+        self.noun, self.unit = score["name"], score["unit"]
         self.score = f"{self.noun} ({'%' if self.factor == 100 else score['unit']})"
         self.points = "points" if self.factor == 100 else score["unit"]
         self.strengths: tuple[float, ...] = arms[0].strengths
@@ -302,22 +301,26 @@ def _gradient(frame: _Frame) -> list[Chart]:
         return []
     watched = [arm for arm in frame.arms if counts[arm.name] == most]
     panels: dict[str, list[Line]] = {}
-    for measure, (title, _) in MEASURES.items():
+    fractions = frame.factor == 100  # only of right answers is it known what stalls
+    measures = {**MEASURES, "probe_clean_accuracy": (f"clean training {frame.noun}", frame.unit)}
+    for measure, (title, _) in measures.items():
         curves = []
         for arm in watched:
             steps = [one["step"] for one in probes(arm.metrics[0])]
             values = np.array([[one[measure] for one in probes(seed)] for seed in arm.metrics], dtype=float)
-            curves.append(_over_seeds(steps, values, arm.name, mark=before_stall(arm)[0]))
+            curves.append(_over_seeds(steps, values, arm.name, mark=before_stall(arm)[0] if fractions else None))
         panels[title] = curves
+    rings = ("rings: the last probe before the stall", "Rings mark the last probe before the stall.")
+    marked = rings if fractions else ("the stall is judged by fractions of right answers only", "")
     return [
         Lines(
             "gradient",
             "The gradient under the arm's own perturbation, over training",
             panels,
             "optimiser step",
-            [unit for _, unit in MEASURES.values()],
-            caption=f"{frame.seeds} seeds; bands: two standard errors over seeds; rings: the last probe before the stall",
-            alt="Size, signal to noise and direction of the gradient over training; rings mark the last probe before the stall.",
+            [unit for _, unit in measures.values()],
+            caption=f"{frame.seeds} seeds; bands: two standard errors over seeds; {marked[0]}",
+            alt=f"Size, signal to noise and direction of the gradient over training. {marked[1]}".rstrip(),
             log_x=True,
             share_y=False,
             columns=2,

@@ -19,10 +19,11 @@ def making(folder: Folder) -> list[tuple[str, str]]:
     made = [records.read(folder.trained(job) / "run.json")["made"] for job in done]
     seconds = sum(sum(folder.outcome(job, "finished")["seconds"].values()) for job in done)
     test, selection = definition["test"], definition["selection"]
+    policies = test["batchnorm"] if isinstance(test["batchnorm"], str) else ", ".join(test["batchnorm"])
     facts = [
         ("Seeds", ", ".join(map(str, definition["seeds"]))),
         ("Runs", f"{len(done)} finished of {len(folder.jobs)}"),
-        ("Test chips", f"{test['draws']}, seed {test['seed']}; BatchNorm {test['batchnorm']}"),
+        ("Test chips", f"{test['draws']}, seed {test['seed']}; BatchNorm {policies}"),
         ("Validation chips", f"{selection['draws']}, seed {selection['seed']}"),
         ("Threads and device of a run", f"{frame['threads']}, {frame['device']}"),
     ]

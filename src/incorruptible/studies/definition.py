@@ -17,10 +17,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from .. import recipes, tasks
 from ..corruptions import parse_sweep
+from ..data import named_randomness
 from ..errors import Mistake, Mistakes, unknown
 from ..grammar import written
 from ..recipes import Recipe
 from ..runs import Plan
+from ..tasks import Task
 from .claims import Claim, as_list, check_strengths, read_claims
 from .folder import at_checkpoint, named
 from .places import places, spoken
@@ -30,7 +32,7 @@ __all__ = ["Claim", "Design", "Study", "load", "shipped"]
 _TOP = ("title", "question", "seeds", "recipe", "arms", "test", "selection", "claims", "shown")
 _ARM = ("name", "method", "role", "each", "probe")
 _SINGLE = ("task", "start", "seed", "probe")  # of a recipe: not for lists
-_LISTS = ("checkpoints",)  # of a recipe: lists themselves
+_LISTS = ("checkpoints", "also", "protect")  # of a recipe: lists themselves
 
 
 @dataclass(frozen=True)
@@ -46,18 +48,32 @@ class Design:
 @dataclass(frozen=True)
 class Test:
     """What trained networks are tested on: sweeps of corruptions, the first being the one that claims are about, over `draws`
-    chips, on the test data and, for gaps, on the training data too; `required` is the score that a chip must reach. Of
-    the training data, and of no other, the first `examples` are looked at (0: all). `bounds` asks for what PAC-Bayes bounds
-    are computed from: a bounded loss, and how far training moved each filter."""
+    chips, on the test data and, for gaps, on the training data too; `required` is the score that a chip must reach. Where
+    `batchnorm` has several policies, each makes noises of its own, those under the first coming first. Of the training data,
+    and of no other, the first `examples` are looked at (0: all). `bounds` asks for what PAC-Bayes bounds are computed from: a
+    bounded loss, and how far training moved each filter."""
 
     corruptions: tuple[str, ...]
     draws: int = 20
     seed: int = 0
     parts: tuple[str, ...] = ("test",)
-    batchnorm: str = "as-is"
+    batchnorm: tuple[str, ...] = ("as-is",)
     required: float | None = None
     bounds: bool = False
     examples: int = 0
+
+    def looks(self) -> list[tuple[str, str, str]]:
+        """Every sweep under every policy for BatchNorm, the first policy first: the sweep, the policy, and the name of both."""
+        found = []
+        for policy in self.batchnorm:
+            more = "" if policy == self.batchnorm[0] else f", BatchNorm {policy}"
+            found += [(sweep, policy, f"{_alone(sweep)}{more}") for sweep in self.corruptions]
+        return found
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data; one policy as a text, and what came later left out at its default."""
+        found = asdict(self) | ({"batchnorm": self.batchnorm[0]} if len(self.batchnorm) == 1 else {})
+        return {key: value for key, value in found.items() if key != "examples" or value}
 
 
 @dataclass(frozen=True)
@@ -86,14 +102,12 @@ class Study:
     def plans(self) -> dict[str, Plan]:
         """What each run is measured on, by a name for each: "0 test", "0 train", "0 validation", "1 test", ..."""
         found = {}
-        for place, sweep in enumerate(self.test.corruptions):
+        for place, (sweep, policy, _) in enumerate(self.test.looks()):
             for part in self.test.parts:
                 examples = self.test.examples if part == "train" else 0
-                found[f"{place} {part}"] = Plan(
-                    sweep, part, "test", self.test.draws, self.test.seed, self.test.batchnorm, examples
-                )
+                found[f"{place} {part}"] = Plan(sweep, part, "test", self.test.draws, self.test.seed, policy, examples)
             found[f"{place} validation"] = Plan(
-                sweep, "validation", "validation", self.selection.draws, self.selection.seed, self.test.batchnorm
+                sweep, "validation", "validation", self.selection.draws, self.selection.seed, policy
             )
         return found
 
@@ -108,7 +122,7 @@ class Study:
             "arms": [
                 {"name": d.name, "method": d.method, "role": d.role, "recipe": d.recipe.plain()} for d in self.designs
             ],
-            "test": {key: value for key, value in asdict(self.test).items() if key != "examples" or value},
+            "test": self.test.plain(),
             "selection": asdict(self.selection),
             "claims": [claim.plain() for claim in self.claims],
             "shown": list(self.shown),
@@ -187,7 +201,8 @@ class _Reader:
         names = list(self.names or ())
         sweeps = () if test is None else test.corruptions
         entries = data.get("claims", [])
-        claims = read_claims(entries, names, [_alone(sweep) for sweep in sweeps], self.fault, self._built)
+        looks = [] if test is None else [name for _, _, name in test.looks()]
+        claims = read_claims(entries, names, looks, self.fault, self._built)
         check_strengths(entries, claims, sweeps, self.fault)
         shown = tuple(str(one) for one in as_list(data.get("shown", [])))
         for one in shown:
@@ -229,7 +244,10 @@ class _Reader:
         if required and required not in value:
             self.fault((key,), f"{required} is missing")
             return None
-        one = {name: as_list(part) if name in ("corruptions", "parts") else part for name, part in value.items()}
+        one = {
+            name: as_list(part) if name in ("corruptions", "parts", "batchnorm") else part
+            for name, part in value.items()
+        }
         return self._built(cls, one, (key,), f"entry of [{key}]")
 
     def _built(self, cls: type[Any], value: Mapping[str, Any], path: tuple[str | int, ...], what: str) -> Any:
@@ -265,16 +283,23 @@ class _Reader:
                 self.fault(("test", "parts"), unknown("part to test on", part, ["test", "train"]))
         if "test" not in test.parts:
             self.fault(("test", "parts"), '"test" must be among them')
-        if test.batchnorm not in ("as-is", "folded", "recalibrated"):
-            self.fault(("test", "batchnorm"), unknown("policy", test.batchnorm, ["as-is", "folded", "recalibrated"]))
+        for policy in test.batchnorm:
+            if policy not in ("as-is", "folded", "recalibrated"):
+                self.fault(("test", "batchnorm"), unknown("policy", policy, ["as-is", "folded", "recalibrated"]))
+        if not test.batchnorm or len(set(test.batchnorm)) < len(test.batchnorm):
+            self.fault(("test", "batchnorm"), "at least one policy is needed, and each once")
         if test.bounds and "train" not in test.parts:
             self.fault(("test", "bounds"), 'the training data are needed: parts = ["test", "train"]')
-        if test.bounds and test.batchnorm == "recalibrated":
+        if test.bounds and "recalibrated" in test.batchnorm:
             self.fault(("test", "bounds"), 'statistics recomputed on the counted images void them: batchnorm = "as-is"')
         if test.bounds and any("start" in one for one in self._tables()):
             self.fault(
                 ("test", "bounds"),
                 "the weights to start from may have seen the counted images: a task with a prior, no start",
+            )
+        if test.bounds and any("protect" in one for one in self._tables()):
+            self.fault(
+                ("test", "bounds"), "what is protected moves without noise, and bounds would be infinite: no protect"
             )
         if test.bounds and good and not good[0].startswith("gaussian-filter-max:"):
             self.fault(
@@ -421,15 +446,28 @@ class _Reader:
         return task
 
     def _tasks(self, designs: Sequence[Design]) -> None:
-        """Whether each task is there, and has the data that a study needs."""
+        """Whether each task is there, and has the data that a study needs; and the parameters that patterns name."""
         for name in dict.fromkeys(design.recipe.task for design in designs):
             try:
                 task = tasks.load(name)
                 for part in ("train", "validation"):
                     task.part(part)
+                self._held(task, [one.recipe for one in designs if one.recipe.task == name and one.recipe.held()])
             except Mistake as problem:
                 arm = next((i for i, e in enumerate(self.data["arms"]) if self._task_path(e.get("task")) == name), None)
                 self.fault(("recipe", "task") if arm is None else ("arms", arm, "task"), problem)
+
+    def _held(self, task: Task, asked: Sequence[Recipe]) -> None:
+        """Whether the patterns of what is held in arrays name parameters."""
+        for key in ("also", "protect"):
+            for patterns in dict.fromkeys(getattr(recipe, key) for recipe in asked):
+                try:
+                    with named_randomness("definition"):
+                        Recipe(task.name, **{key: patterns}).arrays((task.blank or task.model)())
+                except Mistake as problem:
+                    arms = enumerate(self._tables()[1:])
+                    arm = next((place for place, one in arms if as_list(one.get(key, [])) == list(patterns)), None)
+                    self.fault(("recipe", key) if arm is None else ("arms", arm, key), problem)
 
 
 def _filled(value: Any, say: Mapping[str, Any]) -> Any:

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..arrays import select
 from ..corruptions import parse_sweep
 from ..measuring import Chips, measure_all
 from ..recipes import Recipe
@@ -38,7 +37,7 @@ def estimate(study: Study, tasks: Tasks, device: str = "cpu") -> Estimate:
     """
     steps: dict[tuple[Any, ...], float] = {}
     looks: dict[tuple[str, str, bool], float] = {}
-    chips: dict[str, float] = {}
+    chips: dict[tuple[str, tuple[str, ...], tuple[str, ...]], float] = {}
     found = Estimate()
     for design in study.designs:
         recipe = design.recipe
@@ -47,8 +46,9 @@ def estimate(study: Study, tasks: Tasks, device: str = "cpu") -> Estimate:
         kind = (recipe.task, recipe.objective, recipe.batch, *ways)
         if kind not in steps:
             steps[kind] = _step(task, recipe, device)
-        if recipe.task not in chips:
-            chips[recipe.task] = _measured(study, task, device)
+        held = (recipe.task, recipe.also, recipe.protect)
+        if held not in chips:
+            chips[held] = _measured(study, task, recipe, device)
         seconds = steps[kind] * len(batches(task.train, recipe.batch)) * recipe.epochs  # type: ignore[arg-type]
         probe = recipe.probe
         if probe.draws:
@@ -57,7 +57,7 @@ def estimate(study: Study, tasks: Tasks, device: str = "cpu") -> Estimate:
                 looks[look] = _timed(Fit(task, recipe, device).at_peak)
             count = 1 + (recipe.epochs // probe.every if probe.every else 0) + len(probe.early)
             seconds += looks[look] * count
-        found[design.name] = seconds + chips[recipe.task]
+        found[design.name] = seconds + chips[held]
     return found
 
 
@@ -70,17 +70,15 @@ def _step(task: Task, recipe: Recipe, device: str) -> float:
     return _timed(lambda: [fit.step(batch) for batch in rest]) / len(rest)
 
 
-def _measured(study: Study, task: Task, device: str) -> float:
+def _measured(study: Study, task: Task, recipe: Recipe, device: str) -> float:
     model: nn.Module = task.model().to(device)
-    if not select(model):
-        return 0.0
-    seconds = 0.0
+    seconds, arrays = 0.0, recipe.arrays(model)
     for plan in study.plans().values():
         sweep = parse_sweep(plan.sweep)
         one = Chips(sweep.corruption, (max(sweep.strengths),), 1, 0, "estimate")
         data = batches(first(task.part(plan.part), plan), task.batch, device=torch.device(device))
         asked = {"score": task.score, "loss": task.loss}
-        look = partial(measure_all, model, asked, data, one)
+        look = partial(measure_all, model, asked, data, one, arrays=arrays)
         look()  # the first one also pays for what is loaded late
         seconds += _timed(look) * sum(plan.draws if s else 1 for s in sweep.strengths)
     return seconds

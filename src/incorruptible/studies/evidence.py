@@ -24,7 +24,8 @@ __all__ = [
     "difference",
     "named",
     "numbers",
-    "points",
+    "refuse_other_units",
+    "said",
 ]
 
 MARGIN = 0.003  # of scores that are fractions: 0.3 points
@@ -71,6 +72,7 @@ class Arm:
     sign: int = 1
     unit: str = "points"
     task: str = ""
+    held: str = ""  # which arrays are in hardware besides or without the usual ones
     equivalent: Array | None = None
 
     def accuracy(self, strength: float) -> Array:
@@ -163,9 +165,19 @@ def constants(arms: Sequence[Arm], method: str) -> list[Arm]:
     )
 
 
-def points(interval: Interval) -> str:
-    """A difference of fractions, in points."""
-    return f"{100 * interval.estimate:+.2f} ({100 * interval.low:+.2f} to {100 * interval.high:+.2f})"
+def said(interval: Interval, unit: str) -> str:
+    """A difference of scores with its unit: fractions in points."""
+    factor, places = (100, 2) if unit == "points" else (1, 3)
+    low, middle, high = (f"{factor * one:+.{places}f}" for one in interval)
+    return f"{middle} ({low} to {high}) {unit}"
+
+
+def refuse_other_units(arms: Iterable[Arm]) -> None:
+    """Raises `Lacking` for scores of which ten points mean nothing: failing is judged by a fraction of right answers."""
+    if strange := next((arm for arm in arms if arm.unit != "points" or arm.sign != 1), None):
+        raise Lacking(
+            f"whether training fails is judged by a fraction of right answers; the score is in {strange.unit}"
+        )
 
 
 def numbers(interval: Interval) -> str:

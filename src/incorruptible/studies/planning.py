@@ -93,11 +93,12 @@ def _plan(study: Study, frame: dict[str, Any], overrides: dict[str, Any], tasks:
     jobs.sort(key=lambda one: -one[0])  # long ones first, so that no worker is left with one at the end; stable
     score = loaded[study.designs[0].recipe.task].score
     noises = []
-    for sweep in map(parse_sweep, study.test.corruptions):
+    for text, _, name in study.test.looks():
+        sweep = parse_sweep(text)
         noises.append(
             {
                 "sweep": str(sweep),
-                "corruption": str(sweep.corruption),
+                "corruption": name,
                 "unit": sweep.corruption.unit,
                 "strengths": list(sweep.strengths),
                 **({"conditions": said} if (said := traits(sweep.corruption).conditions) else {}),

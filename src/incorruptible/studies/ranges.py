@@ -57,13 +57,16 @@ def tabulated(wholes: Sequence[Whole], unit: str) -> Tabulated | None:
     if not wholes:
         return None
     one = wholes[0]
-    factor, shown, loss = (
-        (100, "%", f"{100 * one.loss:g} point") if unit == "fraction" else (1, unit, f"{one.loss:g} {unit}")
+    factor, places, shown, loss = (
+        (100, 2, "%", f"{100 * one.loss:g} point") if unit == "fraction" else (1, 3, unit, f"{one.loss:g} {unit}")
     )
     body = [
         [
             whole.arm,
-            *(f"{factor * score.estimate:.2f} ± {factor * score.half:.2f}" for score in (whole.area, whole.worst)),
+            *(
+                f"{factor * score.estimate:.{places}f} ± {factor * score.half:.{places}f}"
+                for score in (whole.area, whole.worst)
+            ),
             _tolerance(whole),
             str(whole.seeds),
         ]

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import records
 from ..errors import Mistake, unknown
+from ..grammar import split
 from ..pacbayes.gaussian import Displacement
 from ..statistics import Difference, Interval, agree, crossed, verdict
 from ..strengths import parse as parse_strength
@@ -21,7 +22,25 @@ from .folder import ENDS, End, Folder, Job, at_checkpoint, matches
 from .ranges import Whole
 from .rules import CATALOGUE as RULES
 
-__all__ = ["Cell", "Found", "arms", "compare", "conclude", "findings", "mean", "missing", "rows", "summary"]
+__all__ = [
+    "COLUMNS",
+    "Cell",
+    "Found",
+    "arms",
+    "compare",
+    "conclude",
+    "findings",
+    "listed",
+    "mean",
+    "missing",
+    "rows",
+    "summary",
+]
+
+COLUMNS = (
+    *("arm", "noise", "strength", "mean", "low", "high", "sd_over_chips", "validation_mean"),
+    *("share_of_chips_that_reach", "seeds", "chips"),
+)
 
 
 class Cell(NamedTuple):
@@ -71,6 +90,15 @@ def findings(folder: Folder, first: Sequence[Arm] | None = None) -> Iterator[Fou
 def rows(folder: Folder, first: Sequence[Arm] | None = None) -> Iterator[Cell]:
     """The cells of `findings`, one after the other."""
     return (cell for found in findings(folder, first) for cell in found.cells)
+
+
+def listed(folder: Folder) -> list[list[Any]]:
+    """The cells of `findings` as a table under `COLUMNS`."""
+    return [
+        [c.arm, c.noise, c.strength, c.interval.estimate, c.interval.low, c.interval.high, c.spread, c.validation]
+        + ["" if c.reached is None else c.reached, c.seeds, c.chips]
+        for c in rows(folder)
+    ]
 
 
 def mean(arm: Arm, strength: float) -> Interval:
@@ -137,6 +165,11 @@ def _arm(folder: Folder, design: dict[str, Any], jobs: Sequence[Job], noise: int
         sign=_sign(folder),
         unit="points" if folder.plan["score"]["unit"] == "fraction" else folder.plan["score"]["unit"],
         task=design["recipe"]["task"],
+        held="; ".join(
+            f"{what} {' '.join(patterns)}"
+            for key, what in (("also", "in arrays too:"), ("protect", "digital:"))
+            if (patterns := design["recipe"].get(key))
+        ),
         equivalent=stack(test, "equivalent") if all("equivalent" in one for one in test) else None,
     )
 
@@ -252,8 +285,11 @@ def summary(folder: Folder) -> dict[str, Any]:
 
 
 def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without its seed, and without the folders in which files of the user's own lie."""
+    """A recipe without its seed, and without the folders in which files and images of the user's own lie."""
     found = {key: value for key, value in recipe.items() if key != "seed"}
+    spec = split(found["task"])
+    if spec.name == "images" and spec.inner:
+        found["task"] = found["task"].replace(f"({spec.inner})", "", 1)
     if ".py:" in found["task"]:
         found["task"] = found["task"].replace("\\", "/").rpartition("/")[2]
     if found["start"]:

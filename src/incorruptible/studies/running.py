@@ -39,7 +39,8 @@ def run(
 
     `workers` (one for each core) of `threads` (cores / workers) each are started by the `engine`, "local" or "ray"; `gpus` and
     `address` are for Ray. `seeds` and `epochs` replace the file's, `data` is what its images are. `retry` does failed runs
-    again, `force` begins again under other threads, device or versions. `progress(done, runs, about)` and `tell(line)` are told how it goes.
+    again, `force` begins again under other threads, device or versions. `progress(done, runs, about)` and `tell(line)` are told
+    how it goes.
 
     Raises `Mistake` for what is wrong with the study or the request, and `Stopped` where it cannot go on.
     """

@@ -36,7 +36,8 @@ class Fit:
     arms of equal seed start from equal weights and see equal batches. torch's global generators are left alone. `keep` is
     called with the model at each of the recipe's checkpoints. Each batch is cut into `accumulate` parts for each rank of
     `group`; one part draws noise (and dropout) of its own, so that two ranks do what one process does with two parts.
-    Raises `Mistake` for a task without training data, for weights that do not fit, and for a group that is not the recipe's.
+    Raises `Mistake` for a task without training data, for weights that do not fit, for a pattern that
+    matches no parameter, and for a group that is not the recipe's.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Fit:
             steps=self.steps,
             seed=recipe.seed,
             accumulate=recipe.accumulate,
+            arrays=recipe.arrays(self.model),
             batchnorm=recipe.batchnorm,
             **self.precision.hooks,
         )

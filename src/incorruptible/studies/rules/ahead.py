@@ -51,7 +51,7 @@ class Ahead:
             differences.append(crossed(ahead, margin=self.margin))
             pairs.append((s, left.name, right.name))
         words = verdict(differences)
-        unit = "points" if self.statistic == "score" else "nats"
+        unit = sides[0][0].unit if self.statistic == "score" else "nats"
         rows = [
             Row(f"ahead in {self.statistic}", f"{s:g}", left_name, right_name, gap, word, unit=unit)
             for (s, left_name, right_name), gap, word in zip(pairs, differences, words, strict=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...statistics import agree, paired, verdict
-from ..evidence import Arm, Judgement, Row, constants, difference, named
+from ..evidence import Arm, Judgement, Row, constants, difference, named, refuse_other_units
 from .vanishing import FAILED
 
 __all__ = ["Changing"]
@@ -34,6 +34,7 @@ class Changing:
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
         plain = named(arms, self.plain)
+        refuse_other_units([plain] if self.methods else [])
         rows = [self._optimisation(arms, plain, method, title) for method, title in self.methods]
         words = [row.word for row in rows]
         for title, rising_name, falling_name in self.ramps:
@@ -43,7 +44,7 @@ class Changing:
             found = verdict(differences)
             words.append(agree(found))
             rows += [
-                Row(f"c, {title}", f"{s:g}", rising.name, falling.name, gap, word)
+                Row(f"c, {title}", f"{s:g}", rising.name, falling.name, gap, word, unit=rising.unit)
                 for s, gap, word in zip(strengths, differences, found, strict=True)
             ]
         return Judgement(agree(words), tuple(rows))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...statistics import agree, crossed_sum, paired, verdict
-from ..evidence import Arm, Judgement, Lacking, Row, best, constants, difference, numbers, points
+from ..evidence import MARGIN, Arm, Judgement, Lacking, Row, best, constants, difference, numbers, said
 
 __all__ = ["OverRegularised"]
 
@@ -19,10 +19,11 @@ class OverRegularised:
     "supported" where the score is ahead, the gap between noisy test and noisy training loss shrinks (lower limit above 0,
     over crossed seeds and examples) and the noisy training score is not higher (lower limit over seeds, on the training
     examples themselves, not above 0); where the score is ahead but one of the others fails, it was not regularisation, and the
-    row says "undecided". The study must measure the part "train".
+    row says "undecided". "equivalent" within `margin`. The study must measure the part "train".
     """
 
     method: str = "rwp"
+    margin: float = MARGIN
 
     def needs(self) -> list[str]:
         """Names of arms without which nothing can be said."""
@@ -36,7 +37,7 @@ class OverRegularised:
             above = [a for a in candidates if 1 + 1e-9 < a.peak / s <= 4 + 1e-9]
             if same and above:
                 pairs.append((s, best(above, s), same[0], best(candidates, s)))
-        differences = [difference(over, equal, s) for s, over, equal, _ in pairs]
+        differences = [difference(over, equal, s, self.margin) for s, over, equal, _ in pairs]
         for (s, over, equal, chosen), found, word in zip(pairs, differences, verdict(differences), strict=True):
             k = over.index(s)
             if over.train is None or over.train_loss is None or equal.train is None or equal.train_loss is None:
@@ -47,11 +48,11 @@ class OverRegularised:
             train = paired(over.sign * over.train[:, k], equal.sign * equal.train[:, k])
             shrinks, not_higher = gap.interval.low > 0, train.interval.low <= 0
             note = (
-                f"loss gap shrinks by {numbers(gap.interval)} nats, noisy training accuracy {points(train.interval)} points; "
+                f"loss gap shrinks by {numbers(gap.interval)} nats, noisy training score ahead by {said(train.interval, over.unit)}; "
                 f"validation's choice among all: {chosen.name} (kappa {chosen.peak / s:.3g})"
             )
             if word == "supported" and not (shrinks and not_higher):
                 word, note = "undecided", f"ahead, but not by regularisation alone: {note}"
             left = f"{over.name} (kappa {over.peak / s:.3g})"
-            rows.append(Row("over-regularised", f"{s:g}", left, equal.name, found, word, note))
+            rows.append(Row("over-regularised", f"{s:g}", left, equal.name, found, word, note, over.unit))
         return Judgement(agree([row.word for row in rows]), tuple(rows))

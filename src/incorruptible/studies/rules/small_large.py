@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...statistics import agree, verdict
-from ..evidence import Arm, Judgement, Row, best, difference
+from ..evidence import MARGIN, Arm, Judgement, Row, best, difference
 
 __all__ = ["SmallLarge"]
 
@@ -17,7 +17,7 @@ class SmallLarge:
     first against candidates (equal epochs), then against arms of role `double` (equal passes: `theirs` for twice the epochs).
 
     A block is "supported" if ours is ahead at all `small` strengths and behind at all `large` ones. `titles` name ours in
-    rows.
+    rows; "equivalent" within `margin`.
     """
 
     small: tuple[float, ...]
@@ -26,6 +26,7 @@ class SmallLarge:
     theirs: str = "rwp"
     double: str = "double"
     titles: tuple[str, ...] = ()
+    margin: float = MARGIN
 
     def needs(self) -> list[str]:
         """Names of arms without which nothing can be said."""
@@ -46,11 +47,11 @@ class SmallLarge:
                     continue
                 question = f"{title}, {budget}"
                 pairs = [(s, best(ours, s), best(theirs, s)) for s in tests]
-                differences = [difference(left, right, s) for s, left, right in pairs]
+                differences = [difference(left, right, s, self.margin) for s, left, right in pairs]
                 found = verdict(differences)
                 for (s, left, right), gap, word in zip(pairs, differences, found, strict=True):
                     ahead = {"supported": "ahead", "contradicted": "behind"}.get(word, word)
-                    rows.append(Row(question, f"{s:g}", left.name, right.name, gap, ahead))
+                    rows.append(Row(question, f"{s:g}", left.name, right.name, gap, ahead, unit=left.unit))
                 by = dict(zip(tests, found, strict=True))
                 flipped = {"supported": "contradicted", "contradicted": "supported"}
                 words.append(agree([by[s] for s in self.small] + [flipped.get(by[s], by[s]) for s in self.large]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ... import mechanism
 from ...mechanism import FAILED, probes
 from ...statistics import agree
-from ..evidence import Arm, Judgement, Lacking, Row, difference, named, numbers
+from ..evidence import Arm, Judgement, Lacking, Row, difference, named, numbers, refuse_other_units
 
 __all__ = ["FAILED", "Vanishing", "before_stall", "probes"]
 
@@ -38,6 +38,7 @@ class Vanishing:
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
         rows = []
         plain = named(arms, self.plain)
+        refuse_other_units([plain])
         for title, name, clipped_name in self.methods:
             arm, clipped = named(arms, name), named(arms, clipped_name)
             if not all(map(probes, arm.metrics)):

@@ -1,0 +1,85 @@
+"""What a study found, as a folder of small files that can be kept beside the code: text, tables, figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import records
+from ..drawing import save
+from ..errors import Mistake
+from ..pages import Finding, Page, Table
+from ..studies.folder import Folder
+from ..studies.results import COLUMNS, listed
+
+__all__ = ["export", "study_command"]
+
+
+def export(folder: Folder, target: Path, page: Page, found: dict[str, Any]) -> list[Path]:
+    """Write `page` and the summary `found` of a study into the folder `target`; returns what was written.
+
+    README.md holds question, verdicts with their rows, tables, what it was made with and the commands; summary.json all
+    numbers, results.csv the tables', figures/ every chart as PNG. Equal studies give equal files but for the machine and the time.
+    Raises `Mistake` for a target that is a file.
+    """
+    if target.is_file():
+        raise Mistake(f"--out {target} is a file; the name of a folder is needed.")
+    charts = [chart for section in page.sections for chart in section.charts]
+    written = [path for chart in charts for path in save(chart, target / "figures" / chart.name, ("png",))]
+    command = study_command(folder)
+    records.write(target / "summary.json", {**found, "command": command})
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([COLUMNS, *listed(folder)])
+    (target / "results.csv").write_text(out.getvalue(), encoding="utf-8")
+    name = folder.path.name
+    commands = [command, f"incorruptible export {name} --out results/{name}"]
+    (target / "README.md").write_text(_readme(page, commands, charts), encoding="utf-8")
+    return [*written, *(target / one for one in ("summary.json", "results.csv", "README.md"))]
+
+
+def study_command(folder: Folder) -> str:
+    """What is typed to make the study again; of the data's path only the kind."""
+    given = {key: value for key, value in folder.plan["overrides"].items() if value is not None}
+    if "data" in given:
+        given["data"] = re.sub(r"^(parquet|folder):.*", r"\1:PATH", given["data"])
+    more = [word for key, value in given.items() for word in (f"--{key}", str(value))]
+    return shlex.join(["incorruptible", "study", folder.path.name, *more])
+
+
+def _readme(page: Page, commands: Sequence[str], charts: Sequence[Any]) -> str:
+    parts = [f"# {page.title}", page.question, "```sh\n" + "\n".join(commands) + "\n```", *page.summary]
+    parts += ["## Verdicts", *(_finding(one) for one in page.findings)] if page.findings else []
+    parts += [text for table in page.tables for text in (f"## {table.title}", _table(table), table.note) if text]
+    parts += ["## Figures", *(f"![{chart.name}](figures/{chart.name}.png)" for chart in charts)] if charts else []
+    parts += ["## Made with", _rows(("what", "value"), page.facts)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _finding(one: Finding) -> str:
+    body = []
+    for row in one.rows:
+        body.append([row["question"], row["at"], row["left"], row["right"], _difference(row), row["word"], row["note"]])
+    head = ("question", "at", "left", "right", "left - right", "word", "note")
+    return f"**{one.name}: {one.word}.** {one.text}\n\n{_rows(head, body)}"
+
+
+def _difference(row: Any) -> str:
+    if "difference" not in row:
+        return ""
+    factor, digits = (100, 2) if row["unit"] == "points" else (1, 3)
+    low, middle, high = (factor * row[key] for key in ("low", "difference", "high"))
+    return f"{middle:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f}) {row['unit']}"
+
+
+def _table(table: Table) -> str:
+    return _rows(table.columns, table.rows)
+
+
+def _rows(head: Sequence[str], body: Iterable[Sequence[Any]]) -> str:
+    lines = [list(head), ["---"] * len(head), *([("" if cell is None else str(cell)) for cell in row] for row in body)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
