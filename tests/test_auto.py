@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -294,10 +295,14 @@ def test_a_run_that_was_left_keeps_the_same_checkpoints(tmp_path: Path) -> None:
         assert broken.digest(at) == straight.digest(at)
 
 
-def test_runs_without_checkpoints_keep_their_names() -> None:
+def test_runs_without_later_entries_keep_their_names() -> None:
     task = load("digits")
     named = identity(QUICK.resolved(), task)["recipe"]
-    assert set(named) == {*QUICK.plain()} - {"checkpoints", "clip_weights", "also", "protect"}
+    later = {"checkpoints", "clip_weights", "also", "protect"}
+    later |= {"accumulate", "precision", "channels_last", "compiled", "ranks"}
+    assert set(named) == {*QUICK.plain()} - later
+    for entry, value in {"accumulate": 2, "precision": "bf16", "channels_last": True, "ranks": 2}.items():
+        assert identity(replace(QUICK, **{entry: value}).resolved(), task)["recipe"] == {**named, entry: value}
 
 
 @pytest.mark.parametrize("places", [[0.5, 0.5], [0.6, 0.5], [0.0], [1.0]])

@@ -66,6 +66,24 @@ def train(
     return {"weights": weights, "grads": course, "skipped": robust.skipped, "strengths": strengths, "passes": passes}
 
 
+def interrupted(rank: int) -> dict[str, Any]:
+    """Steps of two micro-batches, averaged in the last one alone; at steps 3 and 5 the last, and the first, is nan on rank 1."""
+    model = DistributedDataParallel(net())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    robust = Hardener(model, parse(OBJECTIVES[0]), RAMP, steps=STEPS, seed=0, accumulate=2)
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        for micro in range(2):
+            x, y = half(2 * step + micro, rank)
+            factor = math.nan if rank == 1 and (step, micro) in ((3, 1), (5, 0)) else 0.5
+            with model.no_sync() if micro == 0 else nullcontext():
+                robust.backward(lambda x=x, y=y, factor=factor: cross_entropy(model(x), y) * factor)
+        if step == 3:
+            third = grads(model)
+        optimizer.step()
+    return {"weights": [p.detach().clone() for p in model.parameters()], "third": third, "skipped": robust.skipped}
+
+
 def accumulated(model: DistributedDataParallel, rank: int, late: bool) -> list[Tensor]:
     """The gradient of four quarters, two on each rank, averaged over the ranks at each call or once, in the last one."""
     robust = Hardener(model, parse(RANDBET), RAMP, steps=STEPS, seed=0, accumulate=2)
@@ -144,6 +162,7 @@ def run(rank: int, folder: Path) -> None:
     found["at once"], found["late"] = (
         accumulated(DistributedDataParallel(net()), rank, late) for late in (False, True)
     )
+    found["interrupted"] = interrupted(rank)
     found["forked"], found["refused"], found["optimised"] = forked(rank), refused(rank), optimised(rank)
     compiled = torch.compile(DistributedDataParallel(net()), backend="eager")
     found["compiled"] = train(compiled, OBJECTIVES[0], [rank])
@@ -214,6 +233,14 @@ def test_averaging_may_be_put_off(ranks: list[dict[str, Any]]) -> None:
         torch.testing.assert_close(found["late"][:count], found["at once"], rtol=0, atol=1e-7)
     assert bits(ranks[0]["late"][:count]) == bits(ranks[1]["late"][:count])
     assert bits(ranks[0]["late"][count:]) != bits(ranks[1]["late"][count:])
+
+
+def test_a_skipped_last_micro_batch_does_not_part_the_ranks(ranks: list[dict[str, Any]]) -> None:
+    """What the micro-batches before it left on each rank is averaged as if it had come: otherwise each would step on its own."""
+    first, second = (found["interrupted"] for found in ranks)
+    assert first["skipped"] == second["skipped"] == 2
+    assert bits(first["third"]) == bits(second["third"]) != []
+    assert bits(first["weights"]) == bits(second["weights"]) != bits(net().parameters())
 
 
 def test_a_parameter_that_one_rank_does_not_use(ranks: list[dict[str, Any]]) -> None:

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 
 from .errors import Mistake, unknown
 
-__all__ = ["Array", "Found", "replaced", "select", "survey", "unwrapped"]
+__all__ = ["Array", "Found", "refuse_sharded", "replaced", "select", "survey", "unwrapped"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +157,18 @@ def _refuse_parametrised(name: str, module: nn.Module) -> None:
         )
 
 
+def refuse_sharded(model: nn.Module) -> None:
+    """Raises `Mistake` for a model whose weights FSDP (1 or 2) has cut into shards."""
+    # known by name: importing torch.distributed.fsdp takes as long as everything else here
+    kinds = {kind.__name__ for module in model.modules() for kind in type(module).__mro__}
+    kinds |= {type(parameter).__name__ for parameter in model.parameters()}
+    if kinds & {"FullyShardedDataParallel", "FSDPModule", "DTensor"}:
+        raise Mistake(
+            "under FSDP each rank holds shards of the weights, and a filter's scale needs whole ones: train with "
+            "DistributedDataParallel(model), and measure an unsharded model with the full state_dict in it."
+        )
+
+
 def _reason(module: nn.Module, parameter: Tensor) -> str:
     kind = type(module).__name__
     if isinstance(module, _KNOWN_DIGITAL):
@@ -172,9 +184,10 @@ def survey(model: nn.Module, also: Iterable[str] = (), without: Iterable[str] = 
     `also` and `without` are patterns (as of a shell) over parameter names: `also=("*.bias",)`, `without=("head.*",)`.
     A tied tensor appears once, under its first name, and is selected if any of its owners is. Whether a parameter
     requires a gradient does not matter: frozen weights sit on the chip too. Raises `Mistake` for parametrised weights, for
-    lazy ones that no batch has shaped yet, and for a pattern that matches nothing.
+    sharded ones (FSDP), for lazy ones that no batch has shaped yet, and for a pattern that matches nothing.
     """
     model = unwrapped(model)
+    refuse_sharded(model)
     also, without = tuple(also), tuple(without)
     found: dict[int, Found] = {}
     names: dict[str, int] = {}

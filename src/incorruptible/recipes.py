@@ -59,6 +59,11 @@ class Recipe:
     from. `batchnorm` as for `Hardener`. `checkpoints` are shares of training, rising and below 1, at which the weights are kept
     besides those at the end. `also` and `protect` are patterns over parameter names: what is held in arrays besides what `select`
     chooses, and what is not; training perturbs these arrays, and the run is measured on them.
+
+    Each batch is cut into `accumulate` parts, each with a draw of its own, whose mean gradient makes one step; `ranks`
+    processes (torchrun) share each batch likewise, `accumulate` parts each. `precision` is the arithmetic of forward and
+    backward passes ("bf16", "fp16": autocast; the weights that are perturbed stay fp32), `channels_last` the memory layout of
+    images, and `compiled` passes the network through `torch.compile`.
     """
 
     task: str
@@ -76,6 +81,11 @@ class Recipe:
     batchnorm: Literal["noisy", "clean", "frozen"] | None = None
     start: str | None = None
     checkpoints: tuple[float, ...] = ()
+    accumulate: int = 1
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    channels_last: bool = False
+    compiled: bool = False
+    ranks: int = 1
     also: tuple[str, ...] = ()
     protect: tuple[str, ...] = ()
     seed: int = 0
@@ -83,9 +93,14 @@ class Recipe:
 
     def __post_init__(self) -> None:
         faults = {}
-        for name in ("epochs", "batch"):
+        for name in ("epochs", "batch", "accumulate", "ranks"):
             if isinstance(getattr(self, name), int) and getattr(self, name) < 1:
                 faults[name] = f"{name} {getattr(self, name)}: at least 1 is needed."
+        cut = self.accumulate * self.ranks if all(isinstance(n, int) for n in (self.accumulate, self.ranks)) else 1
+        if isinstance(self.batch, int) and 1 <= self.batch < cut:
+            faults["batch"] = (
+                f"batch {self.batch}: it is cut into {cut} parts, accumulate x ranks: at least {cut} is needed."
+            )
         for name in ("lr", "momentum", "weight_decay", "clip"):
             value = getattr(self, name)
             if isinstance(value, int | float) and not (0 <= value < float("inf")):

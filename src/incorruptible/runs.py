@@ -23,12 +23,17 @@ from .pacbayes.weights import displacement
 from .recipes import Recipe, parse
 from .scores import bounded_loss
 from .tasks import Task, absolute, batches, load, portable
-from .training import Fit, load_weights, save_weights
+from .training import Fit, Group, joined, load_weights, save_weights
 from .version import __version__
 
 __all__ = ["Left", "Plan", "Run", "displaced", "first", "identity", "measured", "measures", "open_run", "train"]
 
 CHECKPOINT_EVERY = 5.0  # seconds
+# entries that came later: runs without them keep their names
+_LATER = (
+    *("checkpoints", "clip_weights", "also", "protect"),
+    *("accumulate", "precision", "channels_last", "compiled", "ranks"),
+)
 
 
 class Left(Exception):
@@ -144,55 +149,88 @@ def train(
     checkpoint (at most `checkpoint_every` seconds or one epoch old, whichever is more) and ends in the same bits.
     `progress(epoch, epochs, metrics)` is called after each epoch; where `leave()` then says so, the training is saved and `Left`
     is raised. `task` is the recipe's, where the caller has loaded it already.
+
+    Of a recipe with `ranks`, each process that torchrun started calls this; the first one writes, and all return the run.
+    Raises `Mistake` where other than `ranks` processes are there, or do not see the same folder.
     """
     recipe = recipe.resolved()
     task = task or load(recipe.task)
     named = identity(recipe, task, device, threads)
     folder = home / records.identity(named)
     recipe = replace(recipe, task=absolute(recipe.task))  # found again from any folder
-    finished = _finished(folder)
-    if finished is not None:
-        return finished
-    with _threads(threads):
-        kept: dict[str, str] = {}
+    with _threads(threads), joined(recipe.ranks, device) as group:
+        finished = _finished(folder)
+        _agree(group, folder, int(finished is not None))
+        if finished is None:
+            _train(recipe, task, named, folder, group, checkpoint_every, progress, leave)
+            group.wait()
+    return finished or open_run(folder)
 
-        def keep(model: nn.Module, place: float) -> None:
+
+def _train(
+    recipe: Recipe,
+    task: Task,
+    named: dict[str, Any],
+    folder: Path,
+    group: Group,
+    checkpoint_every: float,
+    progress: Callable[[int, int, dict[str, Any]], None] | None,
+    leave: Callable[[], bool],
+) -> None:
+    """From the last checkpoint, or the beginning, to `run.json`; only the first of the group writes."""
+    kept: dict[str, str] = {}
+
+    def keep(model: nn.Module, place: float) -> None:
+        if group.first:
             save_weights(model, folder / _weights(place))
             kept[_weights(place)] = records.checksum(folder / _weights(place))
 
-        fit = Fit(task, recipe, device, keep)
-        checkpoint = folder / "checkpoint.pt"
-        if (state := _state(checkpoint, fit.device)) is not None and _there(folder, state.get("kept", {})):
-            fit.load(state)
-            kept |= state.get("kept", {})
-        records.write(folder / "recipe.json", {"identity": named, "recipe": recipe.plain(), "made": _made(device)})
-        saved = started = time.monotonic()
-        while fit.done < recipe.epochs:
-            metrics = fit.epoch()
-            leaving = fit.done < recipe.epochs and leave()
-            if leaving or (fit.done < recipe.epochs and time.monotonic() - saved >= checkpoint_every):
-                records.write_atomically(checkpoint, lambda path: torch.save({**fit.state(), "kept": kept}, path))
-                saved = time.monotonic()
-            if progress is not None:
-                progress(fit.done, recipe.epochs, metrics)
-            if leaving:
-                raise Left(f"{folder}: left after epoch {fit.done} of {recipe.epochs}")
-        save_weights(fit.model, folder / "weights.safetensors")
-        record = {
-            "recipe": recipe.plain(),
-            "identity": named,
-            "made": {**_made(device), "seconds": round(time.monotonic() - started, 3)},
-            "weights": records.checksum(folder / "weights.safetensors"),
-            "checkpoints": {f"{at:g}": kept[_weights(at)] for at in recipe.checkpoints},
-            "skipped": fit.robust.skipped,
-            "arrays": [array.name for array in fit.robust.arrays],
-            "batchnorm": fit.robust.batchnorm,
-            "metrics": fit.metrics,
-            "at_peak": fit.at_peak() if recipe.probe.draws else None,
-        }
-        records.write(folder / "run.json", record)
-        checkpoint.unlink(missing_ok=True)
-    return open_run(folder)
+    fit = Fit(task, recipe, group.device, keep, group)
+    checkpoint, made = folder / "checkpoint.pt", _made(group.device)
+    if (state := _state(checkpoint, fit.device)) is not None and _there(folder, state.get("kept", {})):
+        fit.load(state)
+        kept |= state.get("kept", {})
+    if group.first:
+        records.write(folder / "recipe.json", {"identity": named, "recipe": recipe.plain(), "made": made})
+    group.wait()
+    _agree(group, folder, fit.done if (folder / "recipe.json").is_file() else -1)
+    saved = started = time.monotonic()
+    while fit.done < recipe.epochs:
+        metrics = fit.epoch()
+        more = fit.done < recipe.epochs
+        leaving = group.any(more and leave())
+        if group.first and (leaving or (more and time.monotonic() - saved >= checkpoint_every)):
+            records.write_atomically(checkpoint, lambda path: torch.save({**fit.state(), "kept": kept}, path))
+            saved = time.monotonic()
+        if progress is not None:
+            progress(fit.done, recipe.epochs, metrics)
+        if leaving:
+            raise Left(f"{folder}: left after epoch {fit.done} of {recipe.epochs}")
+    seconds = round(time.monotonic() - started, 3)
+    at_peak = fit.at_peak() if recipe.probe.draws else None
+    if not group.first:
+        return
+    save_weights(fit.model, folder / "weights.safetensors")
+    record = {
+        "recipe": recipe.plain(),
+        "identity": named,
+        "made": {**made, "seconds": seconds},
+        "weights": records.checksum(folder / "weights.safetensors"),
+        "checkpoints": {f"{at:g}": kept[_weights(at)] for at in recipe.checkpoints},
+        "skipped": fit.skipped,
+        "arrays": [array.name for array in fit.robust.arrays],
+        "batchnorm": fit.robust.batchnorm,
+        "metrics": fit.metrics,
+        "at_peak": at_peak,
+    }
+    records.write(folder / "run.json", record)
+    checkpoint.unlink(missing_ok=True)
+
+
+def _agree(group: Group, folder: Path, found: int) -> None:
+    """All ranks go on from the same place: what they find in the folder is the same."""
+    if not group.alike(found):
+        raise Mistake(f"the ranks find different things in {folder}: --home must be a folder that all of them see.")
 
 
 def _finished(folder: Path) -> Run | None:
@@ -238,9 +276,8 @@ def identity(recipe: Recipe, task: Task, device: str = "cpu", threads: int = 1) 
         start = records.checksum(Path(recipe.start))
     # a task of the user's own is its source, and one on files what is in them, wherever they lie
     named = asdict(replace(recipe, start=start, task=portable(recipe.task)))
-    # entries that came later: runs without them keep their names
-    for later in ("checkpoints", "clip_weights", "also", "protect"):
-        if not named[later]:
+    for later in _LATER:
+        if named[later] == getattr(Recipe, later):
             del named[later]
     return {
         "recipe": named,
@@ -253,8 +290,8 @@ def identity(recipe: Recipe, task: Task, device: str = "cpu", threads: int = 1) 
     }
 
 
-def _made(device: str) -> dict[str, Any]:
-    return provenance.made(torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else device)
+def _made(device: torch.device) -> dict[str, Any]:
+    return provenance.made(torch.cuda.get_device_name(device) if device.type == "cuda" else str(device))
 
 
 @contextmanager

@@ -6,11 +6,14 @@ import json
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-__all__ = ["command", "progress", "put", "put_json", "say", "unread"]
+from ..errors import Mistake
+
+__all__ = ["command", "one_voice", "progress", "put", "put_json", "say", "unread"]
 
 
 def say(text: str) -> None:
@@ -40,6 +43,22 @@ def put_json(data: Any) -> None:
 
 
 @contextmanager
+def one_voice() -> Iterator[None]:
+    """What all processes that torchrun started have to say, a mistake or Ctrl-C, is said once on each machine."""
+    try:
+        yield
+    except (Mistake, KeyboardInterrupt) as problem:
+        from ..training import launched
+
+        if not launched() or os.environ["LOCAL_RANK"] == "0":
+            raise
+        if isinstance(problem, KeyboardInterrupt):
+            sys.exit(130)
+        time.sleep(10)  # torchrun ends all once one has ended: let the one that speaks be first
+        sys.exit(2)
+
+
+@contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int, str], None]]:
     """A bar on stderr where that is a terminal; elsewhere a line every ten seconds."""
     if sys.stderr.isatty():
@@ -52,8 +71,6 @@ def progress(what: str) -> Iterator[Callable[[int, int, str], None]]:
                 bar, completed=done, total=total, description=f"{what}: {label}"
             )
         return
-    import time
-
     last = time.monotonic()
 
     def line(done: int, total: int, label: str) -> None:

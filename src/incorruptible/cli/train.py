@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 from ..errors import Mistake
 from .options import Also, Debug, Device, Home, Json, Protect
 from .targets import device_of
-from .terminal import progress, put, put_json, say
+from .terminal import command, one_voice, progress, put, put_json, say
 
 if TYPE_CHECKING:
     from ..recipes import Recipe
@@ -60,6 +61,20 @@ def train(
     recipe: Annotated[
         Path | None, typer.Option("--recipe", help="A TOML file with the same entries; options go before it.")
     ] = None,
+    accumulate: Annotated[
+        int | None, typer.Option("--accumulate", help="Parts that a batch is cut into, for less memory [1].")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="fp32, bf16 or fp16: autocast; weights stay fp32 [fp32].")
+    ] = None,
+    channels_last: Annotated[
+        bool | None, typer.Option("--channels-last", help="Lay images out with their channels side by side.")
+    ] = None,
+    compiled: Annotated[bool | None, typer.Option("--compile", help="Pass the network through torch.compile.")] = None,
+    ranks: Annotated[
+        int | None,
+        typer.Option("--ranks", help="Processes that torchrun starts: torchrun ... -m incorruptible train [1]."),
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything that is random [0].", min=0)] = None,
     device: Device = "cpu",
     threads: Annotated[int, typer.Option("--threads", help="Processor threads; part of a run's identity.", min=1)] = 1,
@@ -86,6 +101,11 @@ def train(
         "also": also,
         "protect": protect,
         "start": None if start is None else str(start / "weights.safetensors" if start.is_dir() else start),
+        "accumulate": accumulate,
+        "precision": precision,
+        "channels_last": channels_last,
+        "compiled": compiled,
+        "ranks": ranks,
         "seed": seed,
     }
     wish = {**_toml(recipe), **{name: value for name, value in given.items() if value is not None}}
@@ -96,11 +116,22 @@ def train(
     if "task" not in wish:
         raise Mistake("no task came: give one (digits, FILE.py:NAME), or a --recipe that names it.")
     from ..recipes import parse
-    from ..runs import train as train_run
 
-    wanted = parse(wish)
+    with one_voice():
+        _train(parse(wish), home, device, threads, json_)
+
+
+def _train(wanted: Recipe, home: Path, device: str, threads: int, json_: bool) -> None:
+    from ..runs import train as train_run
+    from ..training import promised
+
+    first = promised(wanted.ranks, command()) == 0
     _agree(wanted)
-    with progress("train") as tell, redirect_stdout(sys.stderr):  # what the user's own code prints is no data
+    bar = progress("train") if first else nullcontext(lambda *said: None)
+    with (
+        bar as tell,
+        redirect_stdout(sys.stderr if first else io.StringIO()),
+    ):  # what the user's own code prints is no data
         done = train_run(
             wanted,
             home / "trained",
@@ -111,17 +142,19 @@ def train(
             ),
         )
     last = done.record["metrics"][-1]
-    if json_:
+    diverged = last["loss"] is None
+    if first and json_:
         put_json({"folder": str(done.folder), **done.record})
-    else:
+    elif first:
         put(f"{wanted.task}: {wanted.objective} at {wanted.strength}, {wanted.epochs} epochs, seed {wanted.seed}")
         put(
             f"last epoch: loss {_number(last['loss'])} at strength {last['strength']:g}; steps skipped: {done.record['skipped']}"
         )
         put(f"run: {done.folder}")
         say(f"next: incorruptible measure {done.folder} --corruption gaussian-filter-max:0,.1,.2")
-    if last["loss"] is None:
+    if first and diverged:
         say("incorruptible: training diverged: the loss is not finite; try a smaller --strength or --lr, or --clip 1.")
+    if diverged:
         raise typer.Exit(1)
 
 

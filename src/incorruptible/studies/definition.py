@@ -408,6 +408,9 @@ class _Reader:
             merged["probe"] = {**base["probe"], **given["probe"]}
         if epochs is not None and _whole(usual) and usual > 0 and _whole(merged.get("epochs", usual)):
             merged["epochs"] = max(1, round(epochs * merged.get("epochs", usual) / usual))
+        if merged.get("ranks", 1) != 1:
+            line = "a study's workers are single processes; give it more of them (--workers), or torchrun one recipe with train"
+            self.fault((*(path if "ranks" in given else ("recipe",)), "ranks"), line)
         if "task" in merged:
             merged["task"] = self._task_path(merged["task"])
         recipe, faults = recipes.checked(merged)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,14 +35,15 @@ def estimate(study: Study, tasks: Tasks, device: str = "cpu") -> Estimate:
 
     Rough: a machine that is busy with other things answers for those, too.
     """
-    steps: dict[tuple[str, str, int], float] = {}
+    steps: dict[tuple[Any, ...], float] = {}
     looks: dict[tuple[str, str, bool], float] = {}
     chips: dict[tuple[str, tuple[str, ...], tuple[str, ...]], float] = {}
     found = Estimate()
     for design in study.designs:
         recipe = design.recipe
         task = tasks(recipe.task)
-        kind = (recipe.task, recipe.objective, recipe.batch)
+        ways = (recipe.accumulate, recipe.precision, recipe.channels_last, recipe.compiled)
+        kind = (recipe.task, recipe.objective, recipe.batch, *ways)
         if kind not in steps:
             steps[kind] = _step(task, recipe, device)
         held = (recipe.task, recipe.also, recipe.protect)

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from .clipping import clip_weights
+from .group import ALONE, Group, joined, launched, promised
 from .hardener import Hardener
 from .loop import Fit
 from .weights import load_weights, save_weights
 
-__all__ = ["Fit", "Hardener", "clip_weights", "load_weights", "save_weights"]
+__all__ = [
+    "ALONE",
+    "Fit",
+    "Group",
+    "Hardener",
+    "clip_weights",
+    "joined",
+    "launched",
+    "load_weights",
+    "promised",
+    "save_weights",
+]

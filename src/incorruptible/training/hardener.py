@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..arrays import Array, replaced, select, unwrapped
+from ..arrays import Array, refuse_sharded, replaced, select, unwrapped
 from ..batchnorm import Statistics
 from ..errors import Mistake
 from ..points import Found, Grads, Objective, Point, Walk, checked_reach, most_of, policy_of, walk
@@ -45,16 +45,21 @@ class Hardener:
     Gradients that an objective returns are added to `.grad`; under DDP each rank returns its own, and `.grad` is then averaged
     over the ranks, as DDP would, unless a `no_sync` of the caller's puts that off.
 
+    The model may be wrapped in DistributedDataParallel, `torch.compile` or both, and lie in memory as channels-last: weights are
+    swapped in their own storage, so nothing is compiled again and no layout changes. Under autocast it is the weights as they are
+    kept that are perturbed (fp32 masters), never their 16-bit copies. FSDP is refused: it cuts filters apart.
+
     `batchnorm` says which pass moves running statistics, once for each call: "noisy" (the last perturbed one, or the clean one
     where `RandBET` stopped at it; the default where the objective never visits the clean weights), "clean" (the default where it
     does), or "frozen".
 
     With `guard`, and without a `backward` of one's own, a loss that is not finite leaves `.grad` and the running
-    statistics as they were before the call, and `skipped` counts it; under DDP all ranks decide together. This reads one
-    number from the device in each call; `guard=False` avoids that. An exception leaves model and gradients as they were.
+    statistics as they were before the call, and `skipped` counts it; under DDP all ranks decide together, and what earlier
+    micro-batches had left on each of them (inside `no_sync`) is averaged all the same. This reads one number from the device in
+    each call; `guard=False` avoids that. An exception leaves model and gradients as they were.
 
-    Raises `Mistake` for a model without arrays, steps or accumulate below 1, a policy that the objective cannot keep, and a
-    strength that goes beyond what it takes (a rate above 1).
+    Raises `Mistake` for a model without arrays or in shards, steps or accumulate below 1, a policy that the objective cannot
+    keep, and a strength that goes beyond what it takes (a rate above 1).
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class Hardener:
         if isinstance(strength, type) or (self.controller is not None and not hasattr(strength, "next")):
             raise Mistake(f"strength={strength!r} is no schedule: Constant({strength!r}) makes one of a number.")
         checked_reach(objective, strength)
+        refuse_sharded(unwrapped(model))
         self.model, self.objective, self.schedule = model, objective, strength
         self.steps, self.seed, self.accumulate = steps, seed, accumulate
         self.batchnorm = policy_of(objective, batchnorm)
@@ -358,6 +364,7 @@ class _Call:
         elif self.robust._guard and not self._finite():
             self._undo()
             self.robust.skipped += 1
+            self._settle()
         elif not self.standing:
             self.robust._statistics.put(self.kept)
 
@@ -368,6 +375,12 @@ class _Call:
                 parameter.grad = own
                 if own is not None and copy is not None:
                     own.copy_(copy)
+
+    def _settle(self) -> None:
+        # DDP would have averaged with this call what earlier ones, inside `no_sync`, had left on each rank
+        ranks = self.robust._ranks
+        if ranks is not None and self.robust.accumulate > 1 and synced(ranks):
+            averaged(ranks)
 
     def _finite(self) -> bool:
         fine = torch.stack(self.losses).isfinite().all()

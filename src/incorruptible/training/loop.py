@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from ..scores import moved
 from ..streams import key
 from ..tasks import Task, batches
 from .clipping import clip_weights
+from .devices import Precision, called, channels_last, part
+from .group import ALONE, Group
 from .hardener import Hardener
 from .weights import load_weights
 
@@ -31,8 +34,10 @@ class Fit:
 
     Weights are initialised, examples shuffled and noise drawn from the recipe's seed, each under its own name, so two
     arms of equal seed start from equal weights and see equal batches. torch's global generators are left alone. `keep` is
-    called with the model at each of the recipe's checkpoints.
-    Raises `Mistake` for a task without training data, for weights that do not fit, and for a pattern that matches no parameter.
+    called with the model at each of the recipe's checkpoints. Each batch is cut into `accumulate` parts for each rank of
+    `group`; one part draws noise (and dropout) of its own, so that two ranks do what one process does with two parts.
+    Raises `Mistake` for a task without training data, for weights that do not fit, for a pattern that
+    matches no parameter, and for a group that is not the recipe's.
     """
 
     def __init__(
@@ -41,8 +46,14 @@ class Fit:
         recipe: Recipe,
         device: str | torch.device = "cpu",
         keep: Callable[[nn.Module, float], None] = lambda model, place: None,
+        group: Group = ALONE,
     ) -> None:
-        self.task, self.recipe, self.device, self.keep = task, recipe, torch.device(device), keep
+        self.task, self.recipe, self.device, self.keep, self.group = task, recipe, torch.device(device), keep, group
+        if recipe.ranks != group.size:
+            raise Mistake(
+                f"the recipe says ranks={recipe.ranks}, and {group.size} is here; one process does the same with "
+                f"ranks=1 and accumulate={recipe.ranks * recipe.accumulate}."
+            )
         data = task.part("train")
         with named_randomness(recipe.seed, "weights"):
             self.model = task.model()
@@ -51,6 +62,8 @@ class Fit:
         if recipe.start is not None:
             load_weights(self.model, Path(recipe.start))
         self.model.to(self.device).train()
+        if recipe.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         train = batches(data, recipe.batch)
         if not hasattr(train, "__len__"):
             raise Mistake(
@@ -72,14 +85,18 @@ class Fit:
             if recipe.decay == "cosine"
             else LambdaLR(self.optimizer, lambda step: 1.0)
         )
+        self.precision = Precision(recipe.precision, self.device)
+        self.network = called(self.model, recipe.compiled, self.device, group)
         self.robust = Hardener(
-            self.model,
+            self.network,
             self.objective,
             self.schedule,
             steps=self.steps,
             seed=recipe.seed,
+            accumulate=recipe.accumulate,
             arrays=recipe.arrays(self.model),
             batchnorm=recipe.batchnorm,
+            **self.precision.hooks,
         )
         self.metrics: list[dict[str, Any]] = []
         self.done = 0
@@ -88,8 +105,8 @@ class Fit:
 
     def epoch(self) -> dict[str, Any]:
         """Train for one epoch; returns its metrics, which are also kept in `metrics`; "loss" is nan where every step was skipped."""
-        recipe, losses = self.recipe, 0.0
-        count, strength = 0, self.robust.strength
+        recipe, strength = self.recipe, self.robust.strength
+        losses: list[Tensor] = []
         early = set(recipe.probe.early) if self.done == 0 and recipe.probe.draws else set()
         own = getattr(self.task.train, "generator", None)  # a DataLoader may shuffle by a generator of its own
         if isinstance(own, torch.Generator):
@@ -98,40 +115,71 @@ class Fit:
             order = (recipe.seed, "order", self.done)
             for batch in batches(self.task.train, recipe.batch, order, self.device, augmented=True):
                 strength = self.robust.strength
-                loss = float(self.step(batch))
-                if math.isfinite(loss):  # the others were skipped, and `skipped` counts them
-                    losses, count = losses + loss, count + 1
+                losses.append(self.step(batch))
                 if self.robust.step in early and self.robust.step < self.steps // recipe.epochs:
                     self.metrics.append({"step": self.robust.step, **self._probe(strength)})
         self.done += 1
+        # the others were skipped, and `skipped` counts them
+        finite = [loss for loss in self.group.mean(torch.stack(losses)).tolist() if math.isfinite(loss)]
         metrics = {
             "step": self.robust.step,
             "epoch": self.done,
-            "loss": losses / count if count else math.nan,
+            "loss": math.fsum(finite) / len(finite) if finite else math.nan,
             "strength": strength,
             "lr": self.optimizer.param_groups[0]["lr"],
-            "skipped": self.robust.skipped,
+            "skipped": self.skipped,
             **(self._probe(strength) if recipe.probe.due(self.done) else {}),
         }
         self.metrics.append(metrics)
         return metrics
 
+    @property
+    def skipped(self) -> int:
+        """Losses that were not finite, and steps whose 16-bit gradients overflowed."""
+        return self.robust.skipped + self.precision.skipped
+
     def step(self, batch: Any) -> Tensor:
-        """One step of the optimiser on that batch, wherever it lies; returns the loss."""
-        batch = moved(batch, self.device)
+        """One step of the optimiser on that batch, wherever it lies; returns the loss, under ranks this one's part of the mean."""
         self.optimizer.zero_grad()
-        loss = self.robust.backward(lambda: self.task.loss(self.model, batch).mean())
-        if self.recipe.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-        self.optimizer.step()
+        losses = [self._passed(batch, micro) for micro in range(self.recipe.accumulate)]
+        self.precision.step(self.optimizer, self.model, self.recipe.clip)
         if self.recipe.clip_weights is not None:
             clip_weights(self.robust.arrays, self.recipe.clip_weights)
-        self.decay.step()
+        self.precision.decay(self.decay)
         done = self.robust.step
         for place in self.recipe.checkpoints:
             if max(1, round(place * self.steps)) == done:
                 self.keep(self.model, place)
-        return loss
+        return torch.stack(losses).sum()
+
+    def _passed(self, batch: Any, micro: int) -> Tensor:
+        """The gradient of one part of the batch, added; returns its loss, weighted so that the mean over the ranks is the batch's."""
+        each, ranks = self.recipe.accumulate, self.group.size
+        index = self.group.rank * each + micro
+        mine, share = part(batch, index, each * ranks)
+        mine = moved(mine, self.device)
+        if self.recipe.channels_last:
+            mine = channels_last(mine)
+        factor = share * ranks
+
+        def loss() -> Tensor:
+            mean = self.precision.mean(lambda: self.task.loss(self.network, mine))
+            return mean if factor == 1 else mean * factor
+
+        with self._dropout(index), self._apart(micro):
+            return self.robust.backward(loss)
+
+    def _dropout(self, index: int) -> AbstractContextManager[None]:
+        """What the network itself draws for a part, where there are several: named, as the parts' noise is."""
+        if self.recipe.accumulate * self.group.size == 1:
+            return nullcontext()
+        return named_randomness(self.recipe.seed, "part", self.robust.step, index, device=self.device)
+
+    def _apart(self, micro: int) -> AbstractContextManager[Any]:
+        """Ranks average their gradients once for each step, after its last part."""
+        if self.group.size == 1 or micro == self.recipe.accumulate - 1:
+            return nullcontext()
+        return self.network.no_sync()  # type: ignore[operator, no-any-return]
 
     def at_peak(self) -> dict[str, Any]:
         """The instrument at the largest strength of the training, on the weights as they are now."""
@@ -204,6 +252,7 @@ class Fit:
             "optimizer": self.optimizer.state_dict(),
             "decay": self.decay.state_dict(),
             "robust": self.robust.state_dict(),
+            **self.precision.state(),
             "metrics": self.metrics,
             "done": self.done,
         }
@@ -214,4 +263,5 @@ class Fit:
         self.optimizer.load_state_dict(state["optimizer"])
         self.decay.load_state_dict(state["decay"])
         self.robust.load_state_dict(state["robust"])
+        self.precision.load(state)
         self.metrics, self.done = state["metrics"], state["done"]
