@@ -53,8 +53,9 @@ def loop(
     for _ in range(EPOCHS):
         for group in groups:
             optimizer.zero_grad()
+            parts = short(len(group))
             for x, y in group:
-                robust.backward(lambda x=x, y=y, m=len(group): cross_entropy(model(x), y) / short(m))
+                robust.backward(lambda x=x, y=y, parts=parts: cross_entropy(model(x), y) / parts)
             robust.finish_step(weight)
             if norm:
                 nn.utils.clip_grad_norm_(model.parameters(), norm)

@@ -21,6 +21,7 @@ from hosted import AUTO, EPOCHS, LEARNING, OBJECTIVES, RAMP, RANDBET, SEED, SIZE
 from incorruptible.errors import Mistake
 from incorruptible.integrations.accelerate import AcceleratedHardener, checked_accelerator
 from incorruptible.objectives import parse
+from incorruptible.training import Hardener
 from test_objectives import bits, net
 
 accelerate = pytest.importorskip("accelerate")
@@ -39,9 +40,9 @@ def accelerator(**options: Any) -> Any:
     return accelerate.Accelerator(cpu=True, **options)
 
 
-def prepared(host: Any, model: nn.Module, size: int = SIZE) -> tuple[Any, Any, Any]:
+def prepared(host: Any, model: nn.Module, size: int = SIZE, count: int = 5) -> tuple[Any, Any, Any]:
     optimizer = torch.optim.SGD(model.parameters(), **LEARNING)
-    return host.prepare(model, optimizer, DataLoader(TensorDataset(*data()), batch_size=size))  # type: ignore[no-any-return]
+    return host.prepare(model, optimizer, DataLoader(TensorDataset(*data(count)), batch_size=size))  # type: ignore[no-any-return]
 
 
 def fit(
@@ -55,8 +56,9 @@ def fit(
     folder: Path | None = None,
     begin: Path | None = None,
     size: int = SIZE,
+    count: int = 5,
 ) -> tuple[nn.Module, AcceleratedHardener]:
-    model, optimizer, loader = prepared(host, net(), size)
+    model, optimizer, loader = prepared(host, net(), size, count)
     steps = EPOCHS * math.ceil(len(loader) / host.gradient_accumulation_steps)
     robust = AcceleratedHardener(host, model, parse(text), strength, steps=steps, seed=SEED)
     host.register_for_checkpointing(robust)
@@ -142,7 +144,7 @@ def test_checkpoints_go_on_with_the_same_bits(tmp_path: Path, strength: Any) -> 
 
 def test_an_exception_leaves_all_as_it_was() -> None:
     host = accelerator()
-    model, _, loader = prepared(host, net())
+    model, _, _ = prepared(host, net())
     before = state(model)
     robust = AcceleratedHardener(host, model, parse("rwp(gaussian-filter-max)"), RAMP, steps=10, seed=0)
 
@@ -222,7 +224,7 @@ def run(rank: int, folder: Path) -> None:
     assert host.num_processes == 2
     found = {}
     for text in OBJECTIVES[1:3]:
-        model, _ = fit(host, text, size=SIZE // 2)
+        model, _ = fit(host, text, size=SIZE // 2, count=4)
         found[text] = [p.detach().clone() for p in model.parameters()]
     try:
         AcceleratedHardener(host, net(), parse("sam"), RAMP, steps=10, seed=0)
@@ -248,7 +250,23 @@ def test_two_processes(tmp_path: Path) -> None:
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     for text in OBJECTIVES[1:3]:
         assert bits(first[text]) == bits(second[text]) != bits(net().parameters())
+        torch.testing.assert_close(first[text], [*one_process(text).parameters()], rtol=0, atol=1e-6)
     assert "accelerator.prepare" in first["unprepared"]
+
+
+def one_process(text: str) -> nn.Module:
+    """Accelerate deals batches in turn: the first rank has every other one from the first."""
+    model, (x, y) = net(), data(4)
+    optimizer = torch.optim.SGD(model.parameters(), **LEARNING)
+    robust = Hardener(model, parse(text), RAMP, steps=EPOCHS * 2, seed=SEED, accumulate=4)
+    dealt = list(zip(x.split(SIZE // 2), y.split(SIZE // 2), strict=True))
+    for step in range(EPOCHS * 2):
+        optimizer.zero_grad()
+        for place in (0, 2, 1, 3):
+            part, labels = dealt[4 * (step % 2) + place]
+            robust.backward(lambda part=part, labels=labels: cross_entropy(model(part), labels) / 4)
+        optimizer.step()
+    return model
 
 
 def free_port() -> int:
