@@ -234,10 +234,13 @@ def test_fit_again_goes_on(tmp_path: Path) -> None:
     callback, module = hardening(steps=10), Module()
     host = trainer(tmp_path, callback, max_epochs=1)
     host.fit(module, loader())
+    assert callback.robust is not None and callback.robust.step == 5
     host.fit_loop.max_epochs = 2
     host.fit(module, loader())
-    assert callback.robust is not None and callback.robust.step == 10
-    assert state(module) == state(loop(OBJECTIVES[1], model=Module())[0])
+    assert callback.robust.step == callback.robust.calls == 10
+    callback.steps, host.fit_loop.max_epochs = None, 3
+    with pytest.raises(Mistake, match="was saved with steps=10, and the Hardener has steps=15"):
+        host.fit(module, loader())
 
 
 def manual() -> Module:
@@ -296,7 +299,7 @@ def test_mistakes_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Mistake, match="at most 1"):
         Hardening(parse("rwp(stuck)"), inc.Constant(2.0), seed=0)
     monkeypatch.setattr(Hardening, "foreign", None)
-    with pytest.raises(Mistake, match="pip install lightning"):
+    with pytest.raises(Mistake, match="pip install 'lightning'"):
         hardening()
 
 

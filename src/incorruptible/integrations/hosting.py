@@ -57,7 +57,7 @@ class Hosted:
         batchnorm: str | None = None,
     ) -> None:
         if self.foreign is None:
-            raise Mistake(f"{self.package} is not installed: pip install {self.package}")
+            raise Mistake(f"{self.package} is not installed: pip install {self.package!r}")
         super().__init__()
         if not callable(objective) or isinstance(objective, type):
             raise Mistake(f"objective={objective!r} is none: RWP(Gaussian('filter-max')) or SAM(), for example.")
