@@ -43,13 +43,18 @@ def loop(
     model: nn.Module | None = None,
     weight: float | None = None,
     count: int = 5,
+    scaled: bool = False,
 ) -> tuple[nn.Module, Hardener]:
-    """The loop that one would write: short last groups step too; each loss of a group is divided by `short(its length)`."""
+    """The loop that one would write: short last groups step too; each loss of a group is divided by `short(its length)`.
+
+    With `scaled`, the `Hardener` is told where that makes gradients larger than a division by `accumulate` would.
+    """
     model = net() if model is None else model
     optimizer = torch.optim.SGD(model.parameters(), **LEARNING)
     groups = [batches(count)[i : i + accumulate] for i in range(0, count, accumulate)]
-    steps = EPOCHS * len(groups)
-    robust = Hardener(model, parse(text), strength, steps=steps, seed=SEED, accumulate=accumulate)
+    steps, parts = EPOCHS * len(groups), accumulate
+    scale = (lambda: accumulate / parts) if scaled else None
+    robust = Hardener(model, parse(text), strength, steps=steps, seed=SEED, accumulate=accumulate, scale=scale)
     for _ in range(EPOCHS):
         for group in groups:
             optimizer.zero_grad()
