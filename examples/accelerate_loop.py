@@ -1,4 +1,4 @@
-"""A training loop that is written with accelerate, hardened: plain and RWP on digits, then both on noisy chips.
+"""A training loop that is written with accelerate, hardened: plain, RWP and SAM on digits, then all on noisy chips.
 
 python examples/accelerate_loop.py        # or: accelerate launch --cpu examples/accelerate_loop.py
 """
@@ -16,19 +16,20 @@ from incorruptible.integrations.accelerate import AcceleratedHardener
 from incorruptible.networks import mlp
 
 NOISE = inc.Gaussian("filter-max")
-EPOCHS = 30
+EPOCHS = 40
 
 
-def train(objective: inc.Objective) -> torch.nn.Module:
+def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
     torch.manual_seed(0)
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
-    model = mlp(64, 64, 10)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    loader = DataLoader(TensorDataset(*digits()["train"]), batch_size=32, shuffle=True)
+    model = mlp()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    loader = DataLoader(TensorDataset(*digits()["train"]), batch_size=16, shuffle=True)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
 
     steps = EPOCHS * math.ceil(len(loader) / accelerator.gradient_accumulation_steps)
-    robust = AcceleratedHardener(accelerator, model, objective, inc.Quadratic(0.0, 0.3), steps=steps, seed=0)
+    robust = AcceleratedHardener(accelerator, model, objective, strength, steps=steps, seed=0)
+    decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
     accelerator.register_for_checkpointing(robust)  # so that save_state and load_state go on with the same bits
     for _ in range(EPOCHS):
         for x, y in loader:
@@ -38,10 +39,13 @@ def train(objective: inc.Objective) -> torch.nn.Module:
                     accelerator.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
                 optimizer.zero_grad()
+                if accelerator.sync_gradients:
+                    decay.step()
     return accelerator.unwrap_model(model)
 
 
-for name, objective in (("plain", inc.Plain()), ("RWP", inc.RWP(NOISE))):
-    scores = inc.measure(train(objective), inc.accuracy, digits()["test"], NOISE, [0.0, 0.3], draws=20, seed=0)
-    clean, noisy = scores.mean()
+ARMS = {"plain": (inc.Plain(), 0.0), "RWP": (inc.RWP(NOISE), 0.3), "SAM": (inc.SAM(), 0.5)}
+for name, (objective, most) in ARMS.items():
+    network = train(objective, inc.Quadratic(0.0, most))
+    clean, noisy = inc.measure(network, inc.accuracy, digits()["test"], NOISE, [0.0, 0.3], draws=20, seed=0).mean()
     print(f"{name}: accuracy {clean:.3f} without noise, {noisy:.3f} at 0.3 (mean of 20 chips)")
