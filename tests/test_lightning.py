@@ -128,6 +128,22 @@ def test_bf16(tmp_path: Path) -> None:
     assert state(module.model) == state(model.model) != state(loop("sam")[0])  # type: ignore[arg-type]
 
 
+def test_ddp(tmp_path: Path) -> None:
+    """Of one process, which is wrapped as each of several is."""
+    if not (torch.distributed.is_available() and torch.distributed.is_gloo_available()):
+        pytest.skip("this torch has no gloo")
+    callback = hardening("mixed-rwp(gaussian-filter-max):share=0.25")
+    try:
+        options = {"strategy": "ddp", "devices": 1, "use_distributed_sampler": False}  # which would shuffle
+        module = fit(tmp_path, callback, accumulate_grad_batches=2, **options)
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    expected, _ = loop(str(callback.objective), accumulate=2, short=lambda m: 2, model=Module())
+    assert callback.robust is not None and type(callback.robust.model).__name__ == "DistributedDataParallel"
+    assert state(module) == state(expected)
+
+
 class Watch(lightning.Callback):  # type: ignore[misc, name-defined]
     """Which weights other callbacks see."""
 

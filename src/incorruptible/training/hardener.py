@@ -33,13 +33,13 @@ class Hardener:
     what a controller such as `Auto` makes of the losses before it: no pass is added, but one number is read from the device
     in each step, and under DDP averaged over the ranks. Its state is in `state_dict()`.
 
-    `accumulate` is the number of backward calls (micro-batches) for each optimiser step; the losses are taken as they
-    come, so divide them as without this class. Micro-batch m on rank r draws noise of its own, as micro-batch
-    r * accumulate + m of one process would.
+    `accumulate` is the number of backward calls (micro-batches) for each optimiser step; `finish_step` ends a short one. The
+    losses are taken as they come, so divide them as without this class. Micro-batch m on rank r draws noise of its own, as
+    micro-batch r * accumulate + m of one process would.
 
     `arrays` are those of `select(model)` unless given. `backward` replaces `Tensor.backward`, for loss scaling:
-    `lambda loss: scaler.scale(loss).backward()` or `accelerator.backward`; `scale=scaler.get_scale` then tells objectives
-    the true size of the gradients that they look at. Objectives that bound gradients (`RandBET`) need it, and losses that are
+    `lambda loss: scaler.scale(loss).backward()`; `scale=scaler.get_scale` then tells objectives the true size of the gradients
+    that they look at. Objectives that bound gradients (`RandBET`) need it, and losses that are
     divided by `accumulate`: what is handed to them is multiplied by it, and what they return divided.
 
     Gradients that an objective returns are added to `.grad`; under DDP each rank returns its own, and `.grad` is then averaged
