@@ -109,10 +109,11 @@ def test_a_step_may_end_early() -> None:
 def test_a_controller_hears_of_a_short_step(weight: float | None, factor: float) -> None:
     """One loss of two: as a whole one, in the size that its factor gives it."""
     model = net()
-    short = hardener(model, RWP_, strength=Auto(classes=3), accumulate=2)
+    options = {"steps": 10, "seed": 0}
+    short = Hardener(model, parse(RWP_), Auto(classes=3), accumulate=2, **options)
     short.backward(lambda: closure(model)() / 2)
     short.finish_step(weight)
-    full = hardener(model, RWP_, strength=Auto(classes=3), accumulate=1)
+    full = Hardener(model, parse(RWP_), Auto(classes=3), **options)
     full.backward(lambda: closure(model)() * factor / 2)
     assert short.state_dict()["control"] == full.state_dict()["control"]
 
