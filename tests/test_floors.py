@@ -42,7 +42,7 @@ FLOORS: list[set[str]] = [
     {"measuring", "landscape", "auditing", "objectives", "tasks", "translating", "fitted_cells", "pages"},
     {"recipes", "catalogues", "bridges", "sensitivities"},
     {"training", "optim", "certificates"},
-    {"runs"},
+    {"runs", "integrations"},
     {"studies", "courses"},
     {"report"},
     {"cli"},

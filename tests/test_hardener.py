@@ -85,6 +85,39 @@ def test_calls_add_up(text: str) -> None:
     torch.testing.assert_close(repeated(model, text, 2)[-1], expected, rtol=0, atol=1e-7)
 
 
+def test_a_step_may_end_early() -> None:
+    """The next call belongs to the next step, with its noise; after a full step, and twice, there is nothing to end."""
+    model = net()
+    robust, whole = hardener(model, RWP_, accumulate=3), hardener(model, RWP_, accumulate=3)
+    robust.backward(closure(model))
+    robust.finish_step()
+    robust.finish_step()
+    assert (robust.calls, robust.step) == (3, 1)
+    for _ in range(3):
+        whole.backward(closure(model))
+    whole.finish_step()
+    assert (whole.calls, whole.step) == (3, 1)
+    found = []
+    for one in (robust, whole):
+        model.zero_grad()
+        one.backward(closure(model))
+        found.append(bits(grads(model)))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("weight", "factor"), [(None, 2.0), (1.0, 1.0), (0.5, 2.0)])
+def test_a_controller_hears_of_a_short_step(weight: float | None, factor: float) -> None:
+    """One loss of two: as a whole one, in the size that its factor gives it."""
+    model = net()
+    options = {"steps": 10, "seed": 0}
+    short = Hardener(model, parse(RWP_), Auto(classes=3), accumulate=2, **options)
+    short.backward(lambda: closure(model)() / 2)
+    short.finish_step(weight)
+    full = Hardener(model, parse(RWP_), Auto(classes=3), **options)
+    full.backward(lambda: closure(model)() * factor / 2)
+    assert short.state_dict()["control"] == full.state_dict()["control"]
+
+
 def test_micro_batches_make_the_whole_batch() -> None:
     model, (x, y) = net(), batch(16)
     robust = hardener(model, "plain", accumulate=2)
@@ -224,6 +257,13 @@ def test_nothing_is_undone_without_guard(text: str, at: int, more: dict[str, Any
     assert bits(model.parameters()) == before
     assert not any(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
     assert int(model[1].num_batches_tracked) == 8
+
+
+def test_a_guard_that_is_asked_for_holds_with_a_hook() -> None:
+    model = normed()
+    robust = hardener(model, SAM_, backward=Tensor.backward, guard=True)
+    robust.backward(spoiled(closure(model), 1, math.nan))
+    assert robust.skipped == 1 and grads(model) == []
 
 
 @pytest.mark.parametrize("guard", [True, False])

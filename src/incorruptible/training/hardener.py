@@ -33,13 +33,13 @@ class Hardener:
     what a controller such as `Auto` makes of the losses before it: no pass is added, but one number is read from the device
     in each step, and under DDP averaged over the ranks. Its state is in `state_dict()`.
 
-    `accumulate` is the number of backward calls (micro-batches) for each optimiser step; the losses are taken as they
-    come, so divide them as without this class. Micro-batch m on rank r draws noise of its own, as micro-batch
-    r * accumulate + m of one process would.
+    `accumulate` is the number of backward calls (micro-batches) for each optimiser step; `finish_step` ends a short one. The
+    losses are taken as they come, so divide them as without this class. Micro-batch m on rank r draws noise of its own, as
+    micro-batch r * accumulate + m of one process would.
 
     `arrays` are those of `select(model)` unless given. `backward` replaces `Tensor.backward`, for loss scaling:
-    `lambda loss: scaler.scale(loss).backward()` or `accelerator.backward`; `scale=scaler.get_scale` then tells objectives
-    the true size of the gradients that they look at. Objectives that bound gradients (`RandBET`) need it, and losses that are
+    `lambda loss: scaler.scale(loss).backward()`; `scale=scaler.get_scale` then tells objectives the true size of the gradients
+    that they look at. Objectives that bound gradients (`RandBET`) need it, and losses that are
     divided by `accumulate`: what is handed to them is multiplied by it, and what they return divided.
 
     Gradients that an objective returns are added to `.grad`; under DDP each rank returns its own, and `.grad` is then averaged
@@ -53,7 +53,7 @@ class Hardener:
     where `RandBET` stopped at it; the default where the objective never visits the clean weights), "clean" (the default where it
     does), or "frozen".
 
-    With `guard`, and without a `backward` of one's own, a loss that is not finite leaves `.grad` and the running
+    With `guard`, the default without a `backward` of one's own, a loss that is not finite leaves `.grad` and the running
     statistics as they were before the call, and `skipped` counts it; under DDP all ranks decide together, and what earlier
     micro-batches had left on each of them (inside `no_sync`) is averaged all the same. This reads one number from the device in
     each call; `guard=False` avoids that. An exception leaves model and gradients as they were.
@@ -75,7 +75,7 @@ class Hardener:
         backward: Callable[[Tensor], Any] | None = None,
         scale: Callable[[], float] | None = None,
         batchnorm: str | None = None,
-        guard: bool = True,
+        guard: bool | None = None,
     ) -> None:
         if steps < 1 or accumulate < 1:
             raise Mistake(f"steps={steps} and accumulate={accumulate}: both are at least 1.")
@@ -94,9 +94,10 @@ class Hardener:
         self.skipped = 0
         self._control: State = {} if self.controller is None else self.controller.start()
         self._seen: Tensor | None = None  # the losses of this step's micro-batches so far: perturbed, clean
+        self._visited = False  # whether the last call looked at the clean weights
         self._backward = backward or Tensor.backward
         self._scale = scale
-        self._guard = guard and backward is None
+        self._guard = backward is None if guard is None else guard
         self._statistics = Statistics(model)
         inner = getattr(model, "_orig_mod", model)  # torch.compile's wrapper hides the other
         self._ranks = inner if isinstance(inner, DistributedDataParallel) else None
@@ -167,6 +168,17 @@ class Hardener:
                 raise Mistake("look(loss) was never called inside perturbed(): with ... as look: look(loss).backward()")
         self._advance(call)
 
+    def finish_step(self, weight: float | None = None) -> None:
+        """End an optimiser step that came to fewer than `accumulate` calls, as the last one of an epoch may; else do nothing.
+
+        A controller hears of it: the losses are divided by `weight`, what their factors add up to; unless given, that is
+        calls / accumulate, as where each was divided by `accumulate`.
+        """
+        made = self.calls % self.accumulate
+        if made:
+            self.calls += self.accumulate - made
+            self._hear(made / self.accumulate if weight is None else weight)
+
     def state_dict(self) -> dict[str, Any]:
         """What a stopped run needs to go on with the same bits: plain numbers and texts.
 
@@ -210,15 +222,21 @@ class Hardener:
         if self.controller is None:
             return
         self._seen = call.seen if self._seen is None else self._seen.to(call.seen.device) + call.seen
-        if self.calls % self.accumulate:
+        self._visited = call.visits_clean
+        if self.calls % self.accumulate == 0:
+            self._hear()
+
+    def _hear(self, weight: float = 1.0) -> None:
+        """Tell the controller what was seen in the step that ends."""
+        if self.controller is None or self._seen is None:
             return
         if self._ranks is not None:
             group = self._ranks.process_group
             torch.distributed.all_reduce(self._seen, torch.distributed.ReduceOp.SUM, group)
             self._seen /= torch.distributed.get_world_size(group)
-        loss, clean = self._seen.tolist()
+        loss, clean = (self._seen / weight).tolist()
         self._seen = None
-        seen = Seen(loss, clean if call.visits_clean else None)
+        seen = Seen(loss, clean if self._visited else None)
         self._control = self.controller.next(self.progress, seen, self._control)
 
     def _path(self) -> Walk:

@@ -1,0 +1,116 @@
+"""A `Hardener` for loops that are written with accelerate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..arrays import Array
+from ..errors import Mistake
+from ..points import Objective
+from ..strengths import Controller, Schedule
+from ..training import Hardener
+from .hosting import sharded
+
+__all__ = ["AcceleratedHardener", "checked_accelerator"]
+
+
+class AcceleratedHardener(Hardener):
+    """A `Hardener` that takes from `accelerator` how to call backward, the scale of its gradients, and when a step ends.
+
+        model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+        steps = epochs * math.ceil(len(loader) / accelerator.gradient_accumulation_steps)
+        robust = AcceleratedHardener(accelerator, model, RWP(Gaussian("filter-max")), Quadratic(0, 0.1), steps=steps, seed=0)
+        accelerator.register_for_checkpointing(robust)
+        ...
+        with accelerator.accumulate(model):
+            robust.backward(lambda: F.cross_entropy(model(x), y))        # was: accelerator.backward(loss)
+            optimizer.step()
+
+    As with `accelerator.backward`, the loss is that of one micro-batch, and is divided here by the number of them.
+    `model` is the prepared one. Everything else is as in `Hardener`; the guard is off where accelerate has a scaler of its own.
+    Raises `Mistake` under FSDP, DeepSpeed, Megatron-LM, XLA and for models in pieces, and under several processes for a model
+    that is not prepared.
+    """
+
+    def __init__(
+        self,
+        accelerator: Any,
+        model: nn.Module,
+        objective: Objective,
+        strength: Schedule | Controller,
+        *,
+        steps: int,
+        seed: int,
+        arrays: Sequence[Array] | None = None,
+        batchnorm: str | None = None,
+        guard: bool | None = None,
+    ) -> None:
+        checked_accelerator(accelerator)
+        inner = getattr(model, "_orig_mod", model)
+        if accelerator.num_processes > 1 and not isinstance(inner, DistributedDataParallel):
+            raise Mistake(
+                f"{type(inner).__name__} is not what accelerator.prepare returned, so its processes would not be told apart: "
+                "model = accelerator.prepare(model) first."
+            )
+        self._accelerator = accelerator
+        scaler = accelerator.scaler
+        super().__init__(
+            model,
+            objective,
+            strength,
+            steps=steps,
+            seed=seed,
+            accumulate=accelerator.gradient_accumulation_steps,
+            arrays=arrays,
+            # not accelerator.backward, which divides: objectives and controllers hear of losses, so that is done before
+            backward=None if scaler is None else lambda loss: scaler.scale(loss).backward(),
+            scale=None if scaler is None else scaler.get_scale,
+            batchnorm=batchnorm,
+            guard=guard,
+        )
+
+    def backward(self, closure: Callable[[], Tensor]) -> Tensor:
+        """As `Hardener.backward`; the loss that is returned is divided by the number of micro-batches."""
+
+        def divided() -> Tensor:
+            loss = closure()
+            return loss / self.accumulate if isinstance(loss, Tensor) else loss
+
+        loss = super().backward(divided)
+        self._finish()
+        return loss
+
+    @contextmanager
+    def perturbed(self) -> Iterator[Callable[[Tensor], Tensor]]:
+        """As `Hardener.perturbed`; `look(loss)` is then given to `accelerator.backward`, which divides it."""
+        with super().perturbed() as look:
+
+            def undivided(loss: Tensor) -> Tensor:
+                look(loss.detach() / self.accumulate)
+                return loss
+
+            yield undivided
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._accelerator.sync_gradients:  # also at the end of a loader, whatever has been accumulated by then
+            self.finish_step()
+
+
+def checked_accelerator(accelerator: Any) -> None:
+    """A `Mistake` where accelerate cuts the weights into pieces, or steps outside of torch."""
+    if not hasattr(accelerator, "distributed_type"):
+        raise Mistake(f"{accelerator!r} is no Accelerator: accelerator = accelerate.Accelerator() makes one.")
+    kind = str(getattr(accelerator.distributed_type, "value", accelerator.distributed_type))
+    cut = getattr(accelerator, "parallelism_config", None)
+    if cut is not None and cut.total_size > cut.dp_replicate_size:
+        kind = "parallelism_config"
+    if kind != "NO" and not kind.startswith("MULTI_"):
+        raise sharded(
+            f"accelerate with {kind}", "one process and with DDP: accelerate launch --multi_gpu (or --cpu) FILE.py"
+        )

@@ -1,0 +1,101 @@
+"""What a callback asks of any trainer, and the `Hardener` that comes of it once the trainer knows its steps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..arrays import Array
+from ..errors import Mistake
+from ..points import Objective, checked_reach
+from ..strengths import Controller, Schedule
+from ..training import Hardener
+
+__all__ = ["Hosted", "base", "sharded"]
+
+
+def base(name: str, *modules: str) -> Any:
+    """The class `name` of the first of `modules` that is there, one already imported before others; None without any."""
+    for module in sorted(modules, key=lambda one: one.split(".")[0] not in sys.modules):
+        try:
+            return getattr(import_module(module), name)
+        except ImportError:
+            continue
+    return None
+
+
+def sharded(what: str, instead: str) -> Mistake:
+    """The answer to a trainer whose processes hold pieces of weights."""
+    return Mistake(
+        f"{what} holds pieces of the weights in each process, and hardening needs them whole; it works with {instead}."
+    )
+
+
+class Hosted:
+    """The part of a callback that is the same everywhere; `robust` is the `Hardener` while a training runs, and afterwards.
+
+    `objective`, `strength`, `seed` and `batchnorm` are as for `Hardener`. `steps`, of the optimiser, is known to the trainer unless
+    its data have no length. `arrays` are those of `select(model)` unless given, as a list or as what makes it from the
+    model. Raises `Mistake` for a strength beyond what the objective takes, and without the package.
+    """
+
+    package = ""  # what to install
+    foreign: Any = None  # the class of callbacks that a subclass has besides
+
+    def __init__(
+        self,
+        objective: Objective,
+        strength: Schedule | Controller,
+        *,
+        seed: int,
+        steps: int | None = None,
+        arrays: Sequence[Array] | Callable[[nn.Module], Sequence[Array]] | None = None,
+        batchnorm: str | None = None,
+    ) -> None:
+        if self.foreign is None:
+            raise Mistake(f"{self.package} is not installed: pip install {self.package!r}")
+        super().__init__()
+        if not callable(objective) or isinstance(objective, type):
+            raise Mistake(f"objective={objective!r} is none: RWP(Gaussian('filter-max')) or SAM(), for example.")
+        checked_reach(objective, strength)
+        self.objective, self.strength, self.seed = objective, strength, seed
+        self.steps, self.arrays, self.batchnorm = steps, arrays, batchnorm
+        self.robust: Hardener | None = None
+
+    def hardener(
+        self,
+        model: nn.Module,
+        *,
+        steps: float,
+        accumulate: int,
+        backward: Callable[[Tensor], Any],
+        scale: Callable[[], float] | None,
+        guard: bool,
+        state: dict[str, Any] | None,
+    ) -> Hardener:
+        """The `Hardener` of a training that begins, or from `state` goes on. Raises `Mistake` where the steps are not known."""
+        steps = steps if self.steps is None else self.steps
+        if not 0 < steps < float("inf"):
+            raise Mistake(
+                f"the trainer says that it will take {steps} steps, and the strength must know how many: Hardening(..., steps=1000)."
+            )
+        robust = Hardener(
+            model,
+            self.objective,
+            self.strength,
+            steps=int(steps),
+            seed=self.seed,
+            accumulate=accumulate,
+            arrays=self.arrays(model) if callable(self.arrays) else self.arrays,
+            backward=backward,
+            scale=scale,
+            batchnorm=self.batchnorm,
+            guard=guard,
+        )
+        if state is not None:
+            robust.load_state_dict(state)
+        return robust
