@@ -165,7 +165,7 @@ def _arm(folder: Folder, design: dict[str, Any], jobs: Sequence[Job], noise: int
         role=design["role"] if at is None else "checkpoint",
         sign=_sign(folder),
         unit="points" if folder.plan["score"]["unit"] == "fraction" else folder.plan["score"]["unit"],
-        task=design["recipe"]["task"],
+        task=_portable_task(design["recipe"]["task"]),
         held="; ".join(
             f"{what} {' '.join(patterns)}"
             for key, what in (("also", "in arrays too:"), ("protect", "digital:"))
@@ -288,14 +288,18 @@ def summary(folder: Folder) -> dict[str, Any]:
 def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe without its seed, and without the folders in which files and images of the user's own lie."""
     found = {key: value for key, value in recipe.items() if key != "seed"}
-    spec = split(found["task"])
-    if spec.name == "images" and spec.inner:
-        found["task"] = re.sub(r"network=[^:]*/", "network=", found["task"].replace(f"({spec.inner})", "", 1))
-    if ".py:" in found["task"]:
-        found["task"] = found["task"].replace("\\", "/").rpartition("/")[2]
+    found["task"] = _portable_task(found["task"])
     if found["start"]:
         found["start"] = found["start"].replace("\\", "/").rpartition("/")[2]
     return found
+
+
+def _portable_task(task: str) -> str:
+    """A task without the folders of the user's own in it."""
+    spec = split(task)
+    if spec.name == "images" and spec.inner:
+        return re.sub(r"network=[^:]*/", "network=", task.replace(f"({spec.inner})", "", 1))
+    return task.replace("\\", "/").rpartition("/")[2] if ".py:" in task else task
 
 
 def _tuples(value: Any) -> Any:
