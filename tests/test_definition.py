@@ -340,6 +340,33 @@ def test_a_study_has_a_plan_for_each_noise_and_part(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("on", "strength", "tested"),
+    [
+        ("multiplicative*recalibrated", 0.3, ""),
+        ("multiplicative*recalibrated", 0.1, "tested are 0, 0.3"),
+        ("*recalibrated", 0.1, "tested are 0$"),
+        ("gaussian*", 0.1, ""),
+    ],
+)
+def test_a_claim_may_be_about_what_one_policy_for_batchnorm_gives(
+    on: str, strength: float, tested: str, tmp_path: Path
+) -> None:
+    both = '"gaussian-filter-max:0,0.1", "multiplicative:0,0.3"'
+    text = f"""question = "Is it?"
+recipe.task = "digits:network=conv"
+test = {{corruptions = [{both}], batchnorm = ["as-is", "recalibrated"]}}
+arms = [{{name = "a"}}, {{name = "b", momentum = 0.5}}]
+claims = [{{name = "A", text = "it is", rule = "ahead", left = "a", right = "b", strengths = [{strength}], on = "{on}"}}]
+"""
+    (tmp_path / "mine.toml").write_text(text)
+    if tested:
+        with pytest.raises(Mistake, match=f"{strength} is not tested; {tested}"):
+            load(str(tmp_path / "mine.toml"))
+    else:
+        assert load(str(tmp_path / "mine.toml")).claims[0].on == (on,)
+
+
 def test_a_title_is_the_question_where_there_is_none(tmp_path: Path) -> None:
     study = load(str(declared(tmp_path, '[[arms]]\nname = "a"\n')))
     assert study.title == study.question == "Is it?" and study.name == "mine"

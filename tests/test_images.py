@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -130,6 +131,13 @@ def test_a_torn_cache_says_what_to_delete(parquet: Path) -> None:
         decoded(f"parquet:{parquet}")
 
 
+def test_a_cache_that_lost_its_note_says_what_to_delete(parquet: Path) -> None:
+    decoded(f"parquet:{parquet}")
+    next((cache() / "images").rglob("about.json")).unlink()
+    with pytest.raises(Mistake, match=r"torn .* delete it"):
+        decoded(f"parquet:{parquet}")
+
+
 def test_a_cache_that_cannot_be_written_says_how_to_move_it(
     parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +170,24 @@ def test_folders_of_classes(pictures_in_folders: Path) -> None:
     assert np.array_equal(found.parts["train"][0][1].numpy(), np.asarray(picture(0, 1)).transpose(2, 0, 1))
 
 
+def test_hidden_files_and_folders_are_no_images(pictures_in_folders: Path, parquet: Path) -> None:
+    train = pictures_in_folders / "train"
+    (train / ".ipynb_checkpoints").mkdir()
+    (train / "cat" / ".ipynb_checkpoints").mkdir()
+    picture(0, 0).save(train / "cat" / ".ipynb_checkpoints" / "000.png")
+    (train / "cat" / "._001.png").write_bytes(b"of macOS")
+    (parquet / "._train-00000.parquet").write_bytes(b"of macOS")
+    found = decoded(f"folder:{pictures_in_folders}")
+    assert found.classes == ("cat", "dog") and len(found.parts["train"][1]) == 24
+    assert "train" in decoded(f"parquet:{parquet}").parts
+
+
+def test_a_home_folder_may_be_written_as_a_tilde(pictures_in_folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(pictures_in_folders.parent))
+    assert decoded("folder:~/folders").classes == ("cat", "dog")
+    assert tasks.with_data("images", "folder:~/folders") == f"images(folder:{pictures_in_folders.resolve()})"
+
+
 def test_an_own_validation_part_is_used_as_it_is(pictures_in_folders: Path) -> None:
     task = tasks.load(f"images(folder:{pictures_in_folders}):network=mlp")
     assert (len(task.train), len(task.validation), len(task.test)) == (24, 8, 12)
@@ -172,6 +198,8 @@ def test_sizes_and_channels(pictures_in_folders: Path, tmp_path: Path) -> None:
     picture(0, 5, "L").save(pictures_in_folders / "train" / "dog" / "grey.png")  # among coloured ones
     grey = decoded(root).parts["train"][0][-1]
     assert all(np.array_equal(channel.numpy(), np.asarray(picture(0, 5, "L"))) for channel in grey)
+    picture(0, 5, "L").save(pictures_in_folders / "train" / "cat" / "000.jpg", quality=95)  # the first of all
+    assert decoded(root).parts["train"][0].shape == (25, 3, 16, 16)
     picture(0, 6, size=20).save(pictures_in_folders / "train" / "dog" / "large.png")
     with pytest.raises(Mistake, match=r"16 x 16 .* and 20 x 20 .* size=32"):
         decoded(root)
@@ -281,6 +309,49 @@ def test_the_hub_gives_what_its_files_give(parquet: Path, monkeypatch: pytest.Mo
     assert all(torch.equal(here.parts[part][0], there.parts[part][0]) for part in here.parts)
     with pytest.raises(Mistake, match="no parquet files in other"):
         decoded("hf:us/colours/other")
+
+
+def test_a_configuration_of_the_hub_is_a_whole_name(
+    parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "several"
+    for name in ("small", "small-grey"):
+        shutil.copytree(parquet, root / name)
+    Hub(monkeypatch, root)
+    parts = decoded("hf:us/colours/small").parts
+    assert len(parts["train"][1]) == len(decoded(f"parquet:{parquet}").parts["train"][1])
+
+
+@pytest.mark.parametrize("listing", ["answers", "fails"])
+def test_what_the_hub_sent_of_a_data_set_in_part_is_not_taken_for_all(
+    listing: str, parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub, kept, there = Hub(monkeypatch, tmp_path / "all"), tmp_path / "kept", tmp_path / "all"
+    train = next(parquet.glob("**/train*.parquet"))
+    test = next(parquet.glob("**/test*.parquet"))
+    for folder, count in ((there, 2), (kept, 1)):
+        folder.mkdir()
+        for place in range(count):
+            shutil.copy(train, folder / f"train-{place:05}-of-00002.parquet")
+        shutil.copy(test, folder / "test-00000-of-00001.parquet")
+
+    def breaks(**_: Any) -> str:
+        raise OSError("cut off")
+
+    module = sys.modules["huggingface_hub"]
+    monkeypatch.setattr(module, "hf_hub_download", breaks)
+    monkeypatch.setattr(module, "snapshot_download", lambda **_: str(kept))
+    if listing == "fails":
+        monkeypatch.setattr(opened, "_knock", breaks_at_once)
+    with pytest.raises(Mistake, match="the hub does not answer"):
+        decoded("hf:us/colours")
+    shutil.copy(train, kept / "train-00001-of-00002.parquet")
+    assert "train" in decoded("hf:us/colours").parts
+    assert bool(hub.asked) is (listing == "answers")
+
+
+def breaks_at_once(address: str) -> None:
+    raise TimeoutError
 
 
 UNREACHABLE = """
@@ -486,6 +557,41 @@ def test_a_folder_of_transformers_is_a_network_for_images(
     assert train(again, tmp_path / "runs").folder == run.folder
     (tmp_path / "moved").rename(tmp_path / "vit")
     assert measured(run, Plan("gaussian-filter-max:0,.1", draws=2))["score"].shape == (2, 2)
+
+
+def test_a_part_without_an_image_says_so(parquet: Path) -> None:
+    task = tasks.load(task_of(parquet, ":network=mlp:validation=0"))
+    with pytest.raises(Mistake, match="keeps no images for validation"):
+        task.part("validation")
+    assert len(task.part("train")) and task.fingerprints["validation"]
+
+
+def test_a_study_of_images_is_gone_on_with_from_another_folder(
+    parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, type_: Type
+) -> None:
+    (tmp_path / "mine.toml").write_text(
+        """question = "Is it?"
+seeds = 2
+recipe = {task = "images:network=mlp:validation=30", epochs = 1, probe = {draws = 0}}
+test = {corruptions = "gaussian-filter-max:0,0.1", draws = 2}
+selection.draws = 2
+arms = [{name = "a"}]
+"""
+    )
+    here, elsewhere = parquet.parent, tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(here)
+    typed = ["worker", str(tmp_path / "mine.toml"), "--home", str(tmp_path / "runs")]
+    assert type_(*typed, "--data", f"parquet:{parquet.name}").code == 0
+    plan = records.read(tmp_path / "runs" / "studies" / "mine" / "study.json")
+    monkeypatch.chdir(elsewhere)
+    again = type_(*typed)
+    assert again.code == 0, again.err
+    parquet.rename(elsewhere / "moved")
+    assert type_(*typed, "--data", "parquet:moved").code == 0
+    jobs = records.read(tmp_path / "runs" / "studies" / "mine" / "study.json")["jobs"]
+    assert jobs == plan["jobs"]
+    assert type_("results", "mine", "--home", str(tmp_path / "runs")).code == 0
 
 
 def test_a_run_is_named_by_what_its_images_are_and_not_by_where_they_lie(parquet: Path, tmp_path: Path) -> None:

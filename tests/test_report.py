@@ -27,7 +27,7 @@ import pytest
 from browser import chromium
 from incorruptible import recipes, records
 from incorruptible.cli import run
-from incorruptible.report import summarise
+from incorruptible.report import exporting, summarise
 from incorruptible.runs import measured, train
 from incorruptible.studies.definition import Study, load
 from incorruptible.studies.folder import find
@@ -389,6 +389,12 @@ def test_a_browser_shows_the_page(browser: Any, made: Made, page: str, summary: 
     shown.close()
 
 
+def test_what_markdown_would_read_is_escaped() -> None:
+    assert exporting._rows(["a|b"], [["rwp *: max|W| <b>\n`x`"]]) == (
+        "| a\\|b |\n| --- |\n| rwp \\*: max\\|W\\| \\<b> \\`x\\` |"
+    )
+
+
 def test_a_study_is_exported_as_a_folder(made: Made, summary: dict[str, Any], tmp_path: Path) -> None:
     done = typed("export", "small", "--home", made.home, "--out", tmp_path / "results")
     assert done.code == 0, done.err
@@ -402,7 +408,9 @@ def test_a_study_is_exported_as_a_folder(made: Made, summary: dict[str, Any], tm
     ).out
     figures = sorted((tmp_path / "results" / "figures").glob("*.png"))
     assert figures and all(f"![{one.stem}](figures/{one.name})" in text for one in figures)
-    assert str(made.home) not in text and "incorruptible study small" in text
+    assert str(made.home) not in text and "incorruptible study small.toml" in text
+    row = next(row for claim in summary["claims"].values() for row in claim["rows"] if row["unit"] == "fraction")
+    assert f"| {100 * row['difference']:+.2f} ({100 * row['low']:+.2f} to {100 * row['high']:+.2f}) points |" in text
     (tmp_path / "file").write_text("")
     refused = typed("export", "small", "--home", made.home, "--out", tmp_path / "file")
     assert refused.code == 2 and "the name of a folder is needed" in refused.err

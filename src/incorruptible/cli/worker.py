@@ -41,13 +41,14 @@ def worker(
     from ..studies.planning import Tasks, begin
     from ..studies.supervising import LEFT
     from ..studies.working import Leaving, leaving, work
+    from ..tasks import absolute_data
 
     watch_parent()
     try:
         with leaving() as leave:
             note = home / "studies" / named(name) / "study.json"
             overrides: dict[str, Any] = {"seeds": seeds or None, "epochs": epochs or None}
-            overrides |= {"data": data} if data else {}
+            overrides |= {"data": absolute_data(data)} if data else {}
             if seeds is None and epochs is None and data is None and note.is_file():
                 overrides = read(note)["overrides"]
             if device is not None:

@@ -63,8 +63,12 @@ def decoded(source: str, image: str = "", label: str = "", size: int = 0) -> Dec
             for name in about["parts"]
         }
     except (OSError, ValueError, KeyError) as problem:
-        raise Mistake(f"{place} is torn ({type(problem).__name__}): delete it, and it is made again.") from None
+        raise _torn(place, problem) from None
     return Decoded(tuple(about["classes"]), parts)
+
+
+def _torn(place: Path, problem: Exception) -> Mistake:
+    return Mistake(f"{place} is torn ({type(problem).__name__}): delete it, and it is made again.")
 
 
 def _key(source: str, opened: Pictures, image: str, label: str, size: int) -> str:
@@ -94,15 +98,26 @@ def _decode(source: str, opened: Pictures, place: Path, size: int) -> None:
         records.write(work / "about.json", {"classes": classes, "parts": list(opened.parts)})
         try:
             work.replace(place)
-        except OSError:
+        except OSError as problem:
             if not (place / "about.json").is_file():  # else somebody else was faster
-                raise
+                raise _torn(place, problem) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
 def _write(source: str, opened: Pictures, work: Path, size: int) -> list[str]:
     """Write every part; returns the names of the classes."""
+    try:
+        return _written(source, opened, work, size, coloured=False)
+    except _Coloured:
+        return _written(source, opened, work, size, coloured=True)
+
+
+class _Coloured(Exception):
+    """A coloured image after grey ones."""
+
+
+def _written(source: str, opened: Pictures, work: Path, size: int, coloured: bool) -> list[str]:
     shape: tuple[int, int, int] | None = None
     most = -1
     for name, part in opened.parts.items():
@@ -111,8 +126,10 @@ def _write(source: str, opened: Pictures, work: Path, size: int) -> list[str]:
         pixels: Any = None
         labels = np.empty(part.size, np.int64)
         for row, (one, number) in enumerate(_each(part, size)):
-            if shape is not None and shape[0] == 3 and len(one) == 1:
+            if len(one) == 1 and (coloured or (shape is not None and shape[0] == 3)):
                 one = one.repeat(3, 0)  # a grey image among coloured ones
+            elif len(one) == 3 and shape is not None and shape[0] == 1:
+                raise _Coloured
             shape = _same(shape, one, source)
             if pixels is None:
                 pixels = open_memmap(work / f"{name}.pixels.npy", "w+", np.uint8, (part.size, *shape))

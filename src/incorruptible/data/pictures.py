@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -62,11 +62,11 @@ def pictures(source: str, image: str = "", label: str = "") -> Pictures:
 
 def _parquet(where: str, image: str, label: str) -> Pictures:
     """The .parquet files in a folder, those of each part told by their names or their folders', as on the hub."""
-    path = Path(where)
+    path = Path(where).expanduser()
     if not path.is_dir():
         what = "is a file; give the folder that holds train and test files" if path.is_file() else "no such folder"
         raise Mistake(f"parquet:{where}: {what}.")
-    files = sorted(path.rglob("*.parquet"))
+    files = _below(path, {".parquet"})
     if not files:
         raise Mistake(f"parquet:{where}: no .parquet file is in that folder.")
     return _tables({file.relative_to(path).as_posix(): file for file in files}, f"parquet:{where}", image, label)
@@ -81,10 +81,11 @@ def _hub(where: str, image: str, label: str) -> Pictures:
         raise Mistake(f"hf:{where}: OWNER/NAME is needed, or OWNER/NAME/CONFIG; @REVISION may follow.")
     repository, configuration = f"{owner}/{rest[0]}", "".join(rest[1:])
     common = {"repo_id": repository, "repo_type": "dataset", "revision": revision or None}
+    wanted: list[str] = []
     try:
         _knock(f"{hub.constants.ENDPOINT}/api/datasets/{repository}")
         names = _listed(hub, repository, revision or None)
-        wanted = [one for one in names if one.endswith(".parquet") and one.startswith(configuration)]
+        wanted = [one for one in names if one.endswith(".parquet") and _of(one, configuration)]
         if not wanted:
             raise Mistake(
                 f"hf:{where}: there are no parquet files{f' in {configuration}' if configuration else ''}; see whether "
@@ -101,7 +102,7 @@ def _hub(where: str, image: str, label: str) -> Pictures:
         Exception
     ) as problem:  # the hub's client raises what its transport does, and that changes from version to version
         found = _kept(hub, common, configuration)
-        if not found:
+        if not found or not set(wanted) <= set(found) or not _whole(found):  # else a part of the data, in silence
             raise Mistake(
                 f"hf:{where}: the hub does not answer ({type(problem).__name__}); download the data set elsewhere "
                 f"(hf download {repository} --repo-type dataset --local-dir PATH), and use --data parquet:PATH."
@@ -143,7 +144,19 @@ def _kept(hub: Any, common: dict[str, Any], configuration: str) -> dict[str, Pat
     except Exception:
         return {}
     files = {file.relative_to(root).as_posix(): file for file in sorted(root.rglob("*.parquet"))}
-    return {name: file for name, file in files.items() if name.startswith(configuration)}
+    return {name: file for name, file in files.items() if _of(name, configuration)}
+
+
+def _of(name: str, configuration: str) -> bool:
+    """Whether a file of the hub belongs to a configuration, which is a folder; all do where none is asked for."""
+    return not configuration or name.startswith(f"{configuration}/")
+
+
+def _whole(names: Iterable[str]) -> bool:
+    """Whether every file is there of those that say how many they are: train-00000-of-00002.parquet."""
+    there = set(names)
+    counted = [match for name in there if (match := re.fullmatch(r"(.*-)(\d+)(-of-(\d+).*)", name))]
+    return all(f"{one[1]}{place:0{len(one[2])}d}{one[3]}" in there for one in counted for place in range(int(one[4])))
 
 
 def _tables(files: dict[str, Path], source: str, image: str, label: str) -> Pictures:
@@ -213,25 +226,36 @@ def _folder(where: str, image: str, label: str) -> Pictures:
     """PATH/train/CLASS/*.png and PATH/test/CLASS/*.png, as torchvision's ImageFolder and the hub's imagefolder have them."""
     if image or label:
         raise Mistake(f"folder:{where}: columns are of parquet files; a folder's labels are its subfolders' names.")
-    path = Path(where)
+    path = Path(where).expanduser()
     if not path.is_dir():
         raise Mistake(f"folder:{where}: no such folder.")
-    grouped = _grouped({one.name: one for one in sorted(path.iterdir()) if one.is_dir()}, f"folder:{where}")
-    classes = sorted({one.name for root in grouped["train"] for one in root.iterdir() if one.is_dir()})
+    grouped = _grouped({one.name: one for one in _folders(path)}, f"folder:{where}")
+    classes = sorted({one.name for root in grouped["train"] for one in _folders(root)})
     if not classes:
         raise Mistake(f"folder:{where}: no class has a folder of its own in train; PATH/train/CLASS/*.png is needed.")
     files, parts = [], {}
     for name, roots in grouped.items():
         own: list[tuple[Path, int]] = []
         for root in roots:
-            for one in sorted(root.iterdir()):
-                if one.is_dir() and one.name not in classes:
+            for one in _folders(root):
+                if one.name not in classes:
                     raise Mistake(f"{one}: no such class is in train, which has: {', '.join(classes[:12])}.")
             for number, each in enumerate(classes):
-                own += [(file, number) for file in sorted((root / each).rglob("*")) if file.suffix.lower() in _FORMATS]
+                own += [(file, number) for file in _below(root / each, _FORMATS)]
         files += [file for file, _ in own]
         parts[name] = Part(len(own), lambda own=own: iter(own))  # type: ignore[misc]
     return Pictures(files, classes, parts)
+
+
+def _folders(path: Path) -> list[Path]:
+    """The folders in a folder, in order, without hidden ones: notebooks and file managers leave theirs."""
+    return sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith("."))
+
+
+def _below(path: Path, endings: set[str]) -> list[Path]:
+    """The files with one of these endings anywhere below a folder, in order, without hidden ones (macOS leaves ._NAME.png)."""
+    files = (file for file in path.rglob("*") if file.suffix.lower() in endings and file.is_file())
+    return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts))
 
 
 def _grouped(files: dict[str, Path], source: str) -> dict[str, list[Path]]:

@@ -7,6 +7,7 @@ import io
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,10 @@ def export(folder: Folder, target: Path, page: Page, found: dict[str, Any]) -> l
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([COLUMNS, *listed(folder)])
     (target / "results.csv").write_text(out.getvalue(), encoding="utf-8")
-    name = folder.path.name
-    commands = [command, f"incorruptible export {name} --out results/{name}"]
+    commands = [
+        command,
+        shlex.join(["incorruptible", "export", _typed(folder), "--out", f"results/{folder.path.name}"]),
+    ]
     (target / "README.md").write_text(_readme(page, commands, charts), encoding="utf-8")
     return [*written, *(target / one for one in ("summary.json", "results.csv", "README.md"))]
 
@@ -48,11 +51,19 @@ def study_command(folder: Folder) -> str:
     if "data" in given:
         given["data"] = re.sub(r"^(parquet|folder):.*", r"\1:PATH", given["data"])
     more = [word for key, value in given.items() for word in (f"--{key}", str(value))]
-    return shlex.join(["incorruptible", "study", folder.path.name, *more])
+    return shlex.join(["incorruptible", "study", _typed(folder), *more])
+
+
+def _typed(folder: Folder) -> str:
+    """The study as it is typed: a shipped one by its name, one of the user's own by its file's."""
+    name = folder.path.name
+    known = resources.files("incorruptible.studies") / "shipped" / f"{name}.toml"  # studies.definition imports torch
+    return name if known.is_file() else known.name
 
 
 def _readme(page: Page, commands: Sequence[str], charts: Sequence[Any]) -> str:
-    parts = [f"# {page.title}", page.question, "```sh\n" + "\n".join(commands) + "\n```", *page.summary]
+    asked = [page.question] if page.question != page.title else []
+    parts = [f"# {_plain(page.title)}", *map(_plain, asked), "```sh\n" + "\n".join(commands) + "\n```", *page.summary]
     parts += ["## Verdicts", *(_finding(one) for one in page.findings)] if page.findings else []
     parts += [text for table in page.tables for text in (f"## {table.title}", _table(table), table.note) if text]
     parts += ["## Figures", *(f"![{chart.name}](figures/{chart.name}.png)" for chart in charts)] if charts else []
@@ -65,15 +76,15 @@ def _finding(one: Finding) -> str:
     for row in one.rows:
         body.append([row["question"], row["at"], row["left"], row["right"], _difference(row), row["word"], row["note"]])
     head = ("question", "at", "left", "right", "left - right", "word", "note")
-    return f"**{one.name}: {one.word}.** {one.text}\n\n{_rows(head, body)}"
+    return f"**{_plain(one.name)}: {one.word}.** {_plain(one.text)}\n\n{_rows(head, body)}"
 
 
 def _difference(row: Any) -> str:
     if "difference" not in row:
         return ""
-    factor, digits = (100, 2) if row["unit"] == "points" else (1, 3)
+    factor, digits, unit = (100, 2, "points") if row["unit"] == "fraction" else (1, 3, row["unit"])
     low, middle, high = (factor * row[key] for key in ("low", "difference", "high"))
-    return f"{middle:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f}) {row['unit']}"
+    return f"{middle:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f}) {unit}"
 
 
 def _table(table: Table) -> str:
@@ -82,4 +93,9 @@ def _table(table: Table) -> str:
 
 def _rows(head: Sequence[str], body: Iterable[Sequence[Any]]) -> str:
     lines = [list(head), ["---"] * len(head), *([("" if cell is None else str(cell)) for cell in row] for row in body)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """`text` as it came, on one line: what Markdown would take for emphasis, code or HTML is escaped."""
+    return re.sub(r"([\\`*<])", r"\\\1", " ".join(text.split()))

@@ -75,16 +75,16 @@ def read_claims(
     return tuple(found.values())
 
 
-def check_strengths(entries: Any, claims: Sequence[Claim], corruptions: Sequence[str], fault: Fault) -> None:
-    """Whether what claims are about is tested at all, in every sweep that they are about."""
+def check_strengths(entries: Any, claims: Sequence[Claim], looks: Sequence[tuple[str, str, str]], fault: Fault) -> None:
+    """Whether what claims are about is tested at all, in every one of `looks` (`Test.looks`) that they are about."""
     try:
-        sweeps = [parse_sweep(one) for one in corruptions]
+        sweeps = [(name, parse_sweep(sweep).strengths) for sweep, _, name in looks]
     except Mistake:
         return  # noted already
     for place, entry in enumerate(entries if sweeps and claims else []):
         claim = next((one for one in claims if one.name == entry.get("name")), None)
-        about = [one for one in sweeps if claim and matches(str(one.corruption), claim.on)] or sweeps[:1]
-        tested = tuple(s for s in about[0].strengths if all(s in one.strengths for one in about))
+        about = [strengths for name, strengths in sweeps if claim and matches(name, claim.on)] or [sweeps[0][1]]
+        tested = tuple(s for s in about[0] if all(s in strengths for strengths in about))
         for key in ("strengths", "small", "large") if claim is not None else ():
             fit = [s for s in tested if s > 0 or key == "strengths"]
             for one in getattr(claim and claim.decide, key, ()):

@@ -199,11 +199,10 @@ class _Reader:
             test = self._tested(test)
         designs = self._designs(epochs)
         names = list(self.names or ())
-        sweeps = () if test is None else test.corruptions
         entries = data.get("claims", [])
-        looks = [] if test is None else [name for _, _, name in test.looks()]
-        claims = read_claims(entries, names, looks, self.fault, self._built)
-        check_strengths(entries, claims, sweeps, self.fault)
+        looks = [] if test is None else test.looks()
+        claims = read_claims(entries, names, [name for _, _, name in looks], self.fault, self._built)
+        check_strengths(entries, claims, looks, self.fault)
         shown = tuple(str(one) for one in as_list(data.get("shown", [])))
         for one in shown:
             if names and not any(one == name or fnmatchcase(name, one) for name in names):

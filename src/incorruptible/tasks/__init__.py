@@ -9,7 +9,7 @@ from ..errors import Mistake
 from ..grammar import build, split
 from .bytes import Bytes
 from .digits import Digits
-from .images import ImageTask, needing_data, with_data
+from .images import ImageTask, absolute_data, needing_data, with_data
 from .protocol import Task
 from .user import absolute as absolute_user_task
 from .user import is_user_task, load_user_task
@@ -18,6 +18,7 @@ __all__ = [
     "CATALOGUE",
     "Task",
     "absolute",
+    "absolute_data",
     "batches",
     "canonical",
     "is_user_task",

@@ -22,7 +22,7 @@ from ..networks import IMAGES as NETWORKS
 from ..networks import image_network
 from .protocol import Task
 
-__all__ = ["ImageTask", "needing_data", "with_data"]
+__all__ = ["ImageTask", "absolute_data", "needing_data", "with_data"]
 
 BATCH = 250  # measured at once: on a processor twice as fast as 1,000
 FEWEST = 2
@@ -67,7 +67,7 @@ class ImageTask:
     def absolute(self) -> ImageTask:
         """The same, found again from any folder."""
         network = self.network if self.network in NETWORKS else str(Path(self.network).expanduser().resolve())
-        return replace(self, data=_absolute(self.data), network=network)
+        return replace(self, data=absolute_data(self.data), network=network)
 
     def portable(self) -> str:
         """Its text without where data and network lie: what is in them identifies a run."""
@@ -151,9 +151,10 @@ def _entropy(labels: Tensor) -> float:
     return float(torch.special.entr(torch.bincount(labels).double() / len(labels)).sum())
 
 
-def _absolute(data: str) -> str:
+def absolute_data(data: str) -> str:
+    """`data` as it is found again from any folder."""
     kind, colon, path = data.partition(":")
-    return f"{kind}{colon}{Path(path).resolve()}" if kind in ("parquet", "folder") and path else data
+    return f"{kind}{colon}{Path(path).expanduser().resolve()}" if kind in ("parquet", "folder") and path else data
 
 
 def needing_data(text: str) -> bool:
@@ -176,4 +177,4 @@ def with_data(text: str, data: str) -> str:
     if spec.name != "images":
         raise Mistake(f"{text} brings its own data; --data is for the task images (images:network=resnet8).")
     _, _, rest = text.partition(f"({spec.inner})") if spec.inner is not None else text.partition("images")
-    return f"images({_absolute(data)}){rest}"
+    return f"images({absolute_data(data)}){rest}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..data import fingerprint
+from ..data import Images, fingerprint
 from ..errors import Mistake
 from ..scores import accuracy, cross_entropy
 
@@ -52,10 +52,12 @@ class Task:
             )
 
     def part(self, name: str) -> Any:
-        """The data of that name; a `Mistake` where the task has none."""
+        """The data of that name; a `Mistake` where the task has none, or no image in them."""
         data = getattr(self, name)
         if data is None:
             raise Mistake(f"{self.name or 'the task'} has no {name} data: give the Task {name}=(inputs, labels).")
+        if isinstance(data, Images) and not len(data):
+            raise Mistake(f"{self.name or 'the task'} keeps no images for {name}.")
         return data
 
     @cached_property
