@@ -46,6 +46,10 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "incorruptible"
 
 
+class _Coloured(Exception):
+    """There are coloured images after grey ones, which are to have three channels too."""
+
+
 def decoded(source: str, image: str = "", label: str = "", size: int = 0) -> Decoded:
     """The images of `source`, as `pictures` opens it, in their own size or scaled to `size` x `size`.
 
@@ -90,7 +94,10 @@ def _decode(source: str, opened: Pictures, place: Path, size: int) -> None:
             f"{place.parent} cannot be written ({problem.strerror}); name another folder: INCORRUPTIBLE_CACHE=PATH."
         ) from None
     try:
-        classes = _write(source, opened, work, size)
+        try:
+            classes = _write(source, opened, work, size)
+        except _Coloured:
+            classes = _write(source, opened, work, size, coloured=True)
         records.write(work / "about.json", {"classes": classes, "parts": list(opened.parts)})
         try:
             work.replace(place)
@@ -101,8 +108,8 @@ def _decode(source: str, opened: Pictures, place: Path, size: int) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _write(source: str, opened: Pictures, work: Path, size: int) -> list[str]:
-    """Write every part; returns the names of the classes."""
+def _write(source: str, opened: Pictures, work: Path, size: int, coloured: bool = False) -> list[str]:
+    """Write every part; returns the names of the classes. Raises `_Coloured` at the first coloured image after grey ones."""
     shape: tuple[int, int, int] | None = None
     most = -1
     for name, part in opened.parts.items():
@@ -111,8 +118,10 @@ def _write(source: str, opened: Pictures, work: Path, size: int) -> list[str]:
         pixels: Any = None
         labels = np.empty(part.size, np.int64)
         for row, (one, number) in enumerate(_each(part, size)):
-            if shape is not None and shape[0] == 3 and len(one) == 1:
+            if len(one) == 1 and (coloured or (shape is not None and shape[0] == 3)):
                 one = one.repeat(3, 0)  # a grey image among coloured ones
+            if shape is not None and shape[0] == 1 and len(one) == 3:
+                raise _Coloured
             shape = _same(shape, one, source)
             if pixels is None:
                 pixels = open_memmap(work / f"{name}.pixels.npy", "w+", np.uint8, (part.size, *shape))
@@ -131,8 +140,8 @@ def _write(source: str, opened: Pictures, work: Path, size: int) -> list[str]:
 def _same(shape: tuple[int, int, int] | None, one: np.ndarray, source: str) -> tuple[int, int, int]:
     found = (one.shape[0], one.shape[1], one.shape[2])
     if shape is not None and found != shape:
-        sizes = " and ".join(f"{w} x {h} pixels in {c} channels" for c, h, w in (shape, found))
-        raise Mistake(f"{source}: images differ, {sizes}; scale all of them: size=32.")
+        sizes = " and ".join(f"{w} x {h} pixels" for _, h, w in (shape, found))
+        raise Mistake(f"{source}: images differ, {sizes}; scale all of them: images:size=32.")
     return found
 
 

@@ -185,18 +185,30 @@ def _rows(tables: Any, files: Sequence[Path], image: str, label: str) -> Callabl
 def _columns(schema: Any, source: str, image: str, label: str) -> tuple[str, str]:
     """Which columns hold encoded images and whole numbers that are labels."""
     types = dict(zip(schema.names, map(str, schema.types), strict=True))
-    encoded = [name for name, kind in types.items() if kind in ("binary", "large_binary") or "bytes: binary" in kind]
+    encoded = [name for name, kind in types.items() if re.search(r"(^|bytes: )(large_)?binary", kind)]
     whole = [name for name, kind in types.items() if re.fullmatch(r"u?int\d+", kind)]
     usual = [name for name in _LABELS if name in whole]
+    told = [
+        *whole,
+        *(name for name, kind in types.items() if kind == "bool"),
+    ]  # true and false, where they are asked for
     chosen = []
-    for what, given, found in (("image", image, encoded), ("label", label, whole if len(whole) == 1 else usual[:1])):
+    for what, given, kind, fit, guessed in (
+        ("image", image, "encoded images", encoded, encoded),
+        ("label", label, "whole numbers", told, usual[:1] if len(whole) > 1 else whole),
+    ):
         if given and given not in types:
-            raise unknown(f"column of {source}", given, types)
-        if not given and len(found) != 1:
+            raise Mistake(f"{source}: {unknown('column', given, types)}")
+        if given and given not in fit:
+            there = ", ".join(fit) or "none is there"
+            raise Mistake(
+                f"{source}: {what}={given}: that column holds {types[given]}; one of {kind} is needed ({there})."
+            )
+        if not given and len(guessed) != 1:
             raise Mistake(
                 f"{source}: which column holds the {what}s? Add {what}=COLUMN; there are: {', '.join(types)}."
             )
-        chosen.append(given or found[0])
+        chosen.append(given or guessed[0])
     return chosen[0], chosen[1]
 
 
