@@ -16,7 +16,7 @@ from incorruptible.integrations.accelerate import AcceleratedHardener
 from incorruptible.networks import mlp
 
 NOISE = inc.Gaussian("filter-max")
-EPOCHS = 40
+EPOCHS = 20
 
 
 def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
@@ -44,7 +44,7 @@ def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
     return accelerator.unwrap_model(model)
 
 
-ARMS = {"plain": (inc.Plain(), 0.0), "RWP": (inc.RWP(NOISE), 0.3), "SAM": (inc.SAM(), 0.5)}
+ARMS = {"plain": (inc.Plain(), 0.0), "RWP": (inc.RWP(NOISE), 0.5), "SAM": (inc.SAM(), 0.5)}
 for name, (objective, most) in ARMS.items():
     network = train(objective, inc.Quadratic(0.0, most))
     clean, noisy = inc.measure(network, inc.accuracy, digits()["test"], NOISE, [0.0, 0.3], draws=20, seed=0).mean()

@@ -40,7 +40,7 @@ def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
     lightning.seed_everything(0, verbose=False)
     module = Classifier()
     trainer = lightning.Trainer(
-        max_epochs=40,
+        max_epochs=20,
         gradient_clip_val=1.0,
         callbacks=[Hardening(objective, strength, seed=0)],  # the one line
         accelerator="cpu",
@@ -55,7 +55,7 @@ def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", "The 'train_dataloader' does not have many workers|The number of training batches")
-ARMS = {"plain": (inc.Plain(), 0.0), "RWP": (inc.RWP(NOISE), 0.3), "SAM": (inc.SAM(), 0.5)}
+ARMS = {"plain": (inc.Plain(), 0.0), "RWP": (inc.RWP(NOISE), 0.5), "SAM": (inc.SAM(), 0.5)}
 for name, (objective, most) in ARMS.items():
     network = train(objective, inc.Quadratic(0.0, most))
     clean, noisy = inc.measure(network, inc.accuracy, digits()["test"], NOISE, [0.0, 0.3], draws=20, seed=0).mean()

@@ -35,7 +35,7 @@ def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder,
-            num_train_epochs=40,
+            num_train_epochs=20,
             per_device_train_batch_size=32,
             learning_rate=3e-3,
             use_cpu=True,
@@ -50,7 +50,7 @@ def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
     return classifier.model
 
 
-ARMS = {"plain": (inc.Plain(), 0.0), "RWP": (inc.RWP(NOISE), 0.3), "SAM": (inc.SAM(), 0.5)}
+ARMS = {"plain": (inc.Plain(), 0.0), "RWP": (inc.RWP(NOISE), 0.5), "SAM": (inc.SAM(), 0.5)}
 for name, (objective, most) in ARMS.items():
     network = train(objective, inc.Quadratic(0.0, most))
     clean, noisy = inc.measure(network, inc.accuracy, digits()["test"], NOISE, [0.0, 0.3], draws=20, seed=0).mean()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
 import os
+import re
 import shutil
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,7 +20,6 @@ import pytest
 import torch
 from torch import Tensor
 
-import incorruptible as inc
 from cifar import CIFAR, needs_cifar
 from incorruptible import records, tasks
 from incorruptible.cli import run as run_command
@@ -138,6 +138,23 @@ def test_a_cache_that_lost_its_note_says_what_to_delete(parquet: Path) -> None:
         decoded(f"parquet:{parquet}")
 
 
+def test_a_full_disk_is_told_before_anything_is_decoded(parquet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):  # which the command line turns into a line of its own
+        decoded(f"parquet:{parquet}")
+    assert not list((cache() / "images").iterdir())
+
+
+def test_a_part_is_told_by_a_whole_word(tmp_path: Path) -> None:
+    table(tmp_path / "d" / "train_of_the_greatest_contest.parquet", 6)
+    table(tmp_path / "d" / "my-test.parquet", 3)
+    parts = decoded(f"parquet:{tmp_path / 'd'}").parts
+    assert {name: len(labels) for name, (_, labels) in parts.items()} == {"train": 6, "test": 3}
+
+
 def test_a_cache_that_cannot_be_written_says_how_to_move_it(
     parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +218,7 @@ def test_sizes_and_channels(pictures_in_folders: Path, tmp_path: Path) -> None:
     picture(0, 5, "L").save(pictures_in_folders / "train" / "cat" / "000.jpg", quality=95)  # the first of all
     assert decoded(root).parts["train"][0].shape == (25, 3, 16, 16)
     picture(0, 6, size=20).save(pictures_in_folders / "train" / "dog" / "large.png")
-    with pytest.raises(Mistake, match=r"16 x 16 .* and 20 x 20 .* size=32"):
+    with pytest.raises(Mistake, match=r"16 x 16 pixels and 20 x 20 pixels; .* images:size=32"):
         decoded(root)
     assert decoded(root, size=8).parts["test"][0].shape == (12, 3, 8, 8)
     only = tmp_path / "grey"
@@ -212,6 +229,20 @@ def test_sizes_and_channels(pictures_in_folders: Path, tmp_path: Path) -> None:
                 picture(label, place, "L").save(only / part / name / f"{place}.png")
     task = tasks.load(f"images(folder:{only}):network=conv:validation=2")
     assert task.part("test").pixels.shape[1] == 1 and task.model()(torch.zeros(1, 1, 16, 16)).shape == (1, 2)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_coloured_image_may_come_after_grey_ones(part: str, tmp_path: Path) -> None:
+    """In the same part or in a later one: all have three channels then, and the grey ones keep their pixels."""
+    for name in ("train", "test"):
+        for label, kind in enumerate("ab"):
+            (tmp_path / "d" / name / kind).mkdir(parents=True)
+            mode = "RGB" if (name, kind) == (part, "b") else "L"
+            picture(label, 3, mode).save(tmp_path / "d" / name / kind / "0.png")
+    found = decoded(f"folder:{tmp_path / 'd'}").parts
+    assert all(pixels.shape == (2, 3, SIZE, SIZE) for pixels, _ in found.values())
+    assert np.array_equal(found[part][0][1].numpy(), np.asarray(picture(1, 3)).transpose(2, 0, 1))
+    assert all(np.array_equal(channel.numpy(), np.asarray(picture(0, 3, "L"))) for channel in found["train"][0][0])
 
 
 # ---- what is wrong with a source
@@ -254,8 +285,16 @@ def test_columns_are_asked_for_where_they_are_not_plain(tmp_path: Path) -> None:
         Mistake, match=r"which column holds the labels\? Add label=COLUMN; there are: picture, kind, age"
     ):
         decoded(source)
-    with pytest.raises(Mistake, match="Did you mean 'kind'"):
+    with pytest.raises(Mistake, match=rf"{re.escape(source)}: No column 'knid' here. Did you mean 'kind'"):
         decoded(source, label="knid")
+    with pytest.raises(
+        Mistake, match=r"label=picture: that column holds binary; one of whole numbers is needed \(kind, age\)"
+    ):
+        decoded(source, label="picture")
+    with pytest.raises(
+        Mistake, match=r"image=age: that column holds int64; one of encoded images is needed \(picture\)"
+    ):
+        decoded(source, image="age", label="kind")
     assert decoded(source, label="kind").classes == ("0", "1")
 
 
@@ -321,6 +360,9 @@ def test_a_configuration_of_the_hub_is_a_whole_name(
     parts = decoded("hf:us/colours/small").parts
     assert len(parts["train"][1]) == len(decoded(f"parquet:{parquet}").parts["train"][1])
 
+    with pytest.raises(Mistake, match=r"several configurations, small, small-grey; choose one: hf:us/colours/small"):
+        decoded("hf:us/colours")
+
 
 @pytest.mark.parametrize("listing", ["answers", "fails"])
 def test_what_the_hub_sent_of_a_data_set_in_part_is_not_taken_for_all(
@@ -369,34 +411,34 @@ except SystemExit as end:
 
 
 @pytest.mark.parametrize("answer", ["refuses", "is silent"])
-def test_a_hub_that_cannot_be_reached_is_given_up_within_five_seconds(answer: str, tmp_path: Path) -> None:
-    pytest.importorskip("huggingface_hub")
+def test_a_hub_that_cannot_be_reached_is_given_up_within_five_seconds(
+    answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, type_: Type
+) -> None:
+    """Of three times the fastest counts, for a busy machine may hold up any one; the hub's own client would go on far longer."""
+    hub = pytest.importorskip("huggingface_hub")
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+    waited: list[float] = []
+
+    def timed(*given: str) -> Any:
+        began = time.monotonic()
+        try:
+            return opened._hub(*given)
+        finally:
+            waited.append(time.monotonic() - began)
+
+    monkeypatch.setitem(opened.SOURCES, "hf", timed)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+        monkeypatch.setattr(hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         if answer == "refuses":
             server.close()
-        environment = {
-            **os.environ,
-            "HF_ENDPOINT": f"http://127.0.0.1:{port}",
-            "HF_HOME": str(tmp_path / "hf"),
-            "INCORRUPTIBLE_CACHE": str(tmp_path / "cache"),
-            "PYTHONPATH": os.pathsep.join([str(Path(inc.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
-        }
-        for name in ("HF_HUB_OFFLINE", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-            environment.pop(name, None)
-        done = subprocess.run(
-            [sys.executable, "-c", UNREACHABLE],
-            env=environment,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    code, seconds = done.stdout.split()
-    lines = [line for line in done.stderr.splitlines() if "incorruptible" in line]
-    assert code == "2" and len(lines) == 1, done.stderr
-    assert "the hub does not answer" in lines[0] and "--data parquet:PATH" in lines[0]
-    assert float(seconds) < 5
+        while len(waited) < 3 and (not waited or min(waited) >= 5):
+            done = type_("train", "--data", "hf:uoft-cs/cifar100", "--epochs", "1", "--home", tmp_path / "runs")
+            assert done.code == 2 and len(done.err.splitlines()) == 1, done.err
+            assert "the hub does not answer" in done.err and "--data parquet:PATH" in done.err
+    assert min(waited) < 5, waited
 
 
 # ---- augmentation
@@ -683,7 +725,14 @@ def test_mistakes_typed(typed: list[str], said: str, tmp_path: Path, type_: Type
 # ---- CIFAR-10
 
 
+@pytest.fixture
+def decoded_cifar(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, own_cache: None) -> None:
+    """One cache for the tests of CIFAR-10: its 60,000 images are decoded for the first of them alone."""
+    monkeypatch.setenv("INCORRUPTIBLE_CACHE", str(tmp_path_factory.getbasetemp() / "cifar"))
+
+
 @needs_cifar
+@pytest.mark.usefixtures("decoded_cifar")
 def test_the_study_of_cifar10_holds_to_its_limits() -> None:
     study = load_study("cifar10-resnet8", data=f"parquet:{CIFAR}")
     assert len(study.designs) <= 10 and len(study.seeds) == 4
@@ -695,8 +744,12 @@ def test_the_study_of_cifar10_holds_to_its_limits() -> None:
 
 
 @needs_cifar
+@pytest.mark.usefixtures("decoded_cifar")
 def test_data_take_under_five_percent_of_a_step_of_resnet8() -> None:
-    """Medians of seven interleaved rounds of twelve steps and twelve batches, with crop, flip and cutout, on one thread."""
+    """The least of seven interleaved rounds of twelve steps and twelve batches each, with crop, flip and cutout, on one thread.
+
+    In processor time, and the least, to which a neighbour on the same core or cache adds nothing.
+    """
     from incorruptible.training import Fit
 
     recipe = parse(
@@ -715,10 +768,11 @@ def test_data_take_under_five_percent_of_a_step_of_resnet8() -> None:
         if round_:  # the first warms up
             each["data"].append(middle - began)
             each["step"].append(time.thread_time() - middle)
-    assert np.median(each["data"]) < 0.05 * np.median(each["step"]), each
+    assert min(each["data"]) < 0.05 * min(each["step"]), each
 
 
 @needs_cifar
+@pytest.mark.usefixtures("decoded_cifar")
 def test_resnet8_learns_and_a_killed_training_goes_on(tmp_path: Path) -> None:
     from incorruptible.runs import Left
 

@@ -550,6 +550,21 @@ def test_other_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         local_model(folder)
 
 
+@pytest.mark.parametrize("weights", [True, False], ids=["weights", "config"])
+def test_code_of_a_folder_is_neither_run_nor_asked_about(
+    weights: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A type of model that transformers knows, with a class of the folder's own for the kind that is wanted."""
+    made("gpt2").save_pretrained(tmp_path / "own")  # type: ignore[operator]
+    file = tmp_path / "own" / "config.json"
+    plain = {**json.loads(file.read_text()), "auto_map": {"AutoModelForImageClassification": "own.Own"}}
+    file.write_text(json.dumps(plain))
+    (tmp_path / "own" / "own.py").write_text("raise SystemExit('run')\n")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(Mistake, match=r"transformers cannot .*: ValueError"):
+        local_model(tmp_path / "own" if weights else file, "images")()
+
+
 def test_transformers_speaks_again_afterwards(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from transformers.utils import logging
 

@@ -27,6 +27,7 @@ import pytest
 from browser import chromium
 from incorruptible import recipes, records
 from incorruptible.cli import run
+from incorruptible.errors import Mistake
 from incorruptible.report import exporting, summarise
 from incorruptible.runs import measured, train
 from incorruptible.studies.definition import Study, load
@@ -350,6 +351,11 @@ def test_no_other_figure_is_drawn(made: Made) -> None:
 def test_what_cannot_be_shown(made: Made, words: list[Any], answer: str) -> None:
     said = typed(*words, "--home", made.home)
     assert (said.code, said.out) == (2, "") and answer in said.err and len(said.err.splitlines()) == 1
+
+
+def test_the_line_that_begins_a_study_can_be_pasted(tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match=r"To begin: incorruptible study 'of mine/small\.toml' --home '.*/my runs'\.$"):
+        find(tmp_path / "my runs", "small", "of mine/small.toml")
 
 
 def test_the_demos_summary_has_its_claims_at_the_top(made: Made, summary: dict[str, Any], tmp_path: Path) -> None:

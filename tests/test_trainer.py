@@ -259,6 +259,26 @@ def test_inputs_that_a_loss_takes_apart_are_there_in_the_next_pass(tmp_path: Pat
     assert state(fit(tmp_path, hardening("sam"), kind=Popping)) == state(loop("sam", model=Loop())[0])
 
 
+def test_steps_that_were_put_on_the_trainer_or_its_accelerator_are_asked_and_stay(tmp_path: Path) -> None:
+    """As some packages do that speed a Trainer up: by an attribute of the object, and not by a class."""
+    host = trainer(tmp_path, hardening("sam"))
+    own, counts = (host.training_step, host.accelerator.backward), [0, 0]
+
+    def step(*given: Any, **named: Any) -> Any:
+        counts[0] += 1
+        return own[0](*given, **named)
+
+    def backward(*given: Any, **named: Any) -> Any:
+        counts[1] += 1
+        return own[1](*given, **named)
+
+    host.training_step, host.accelerator.backward = step, backward
+    host.train()
+    assert counts == [2 * 5 * EPOCHS] * 2  # two passes in each step
+    assert (host.training_step, host.accelerator.backward) == (step, backward)
+    assert state(host.model) == state(loop("sam", model=Loop())[0])
+
+
 def test_optimisers_that_move_weights_between_training_and_evaluation(tmp_path: Path) -> None:
     """Schedule-free ones do when the Trainer calls `optimizer.train()`, inside its step: then the weights are clean."""
     seen = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from shlex import join
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -84,7 +85,8 @@ def study(
         for claim, one in found["claims"].items():
             put(f"{claim}  {one['verdict']:<12}  {one['claim']}")
         put(_line(found))
-        say(f"next: incorruptible results {name} --home {home}; incorruptible report {name} --home {home}")
+        where = join([name, "--home", str(home)])
+        say(f"next: incorruptible results {where}; incorruptible report {where}")
     if found["jobs"]["failed"]:
         raise typer.Exit(1)
 

@@ -6,6 +6,7 @@ import io
 import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
+from shlex import join
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -151,7 +152,7 @@ def _train(wanted: Recipe, home: Path, device: str, threads: int, json_: bool) -
             f"last epoch: loss {_number(last['loss'])} at strength {last['strength']:g}; steps skipped: {done.record['skipped']}"
         )
         put(f"run: {done.folder}")
-        say(f"next: incorruptible measure {done.folder} --corruption gaussian-filter-max:0,.1,.2")
+        say(f"next: {_next(done.folder, device)}")
     if first and diverged:
         say("incorruptible: training diverged: the loss is not finite; try a smaller --strength or --lr, or --clip 1.")
     if diverged:
@@ -171,6 +172,16 @@ def _agree(recipe: Recipe) -> None:
         raise Mistake(
             f"--strength {recipe.strength} does nothing alone: add --objective, such as 'rwp(gaussian-filter-max)'."
         )
+
+
+def _next(folder: Path, device: str) -> str:
+    """What to type next, as a shell takes it.
+
+    >>> _next(Path("my runs/trained/b0"), "cuda")
+    "incorruptible measure 'my runs/trained/b0' --corruption gaussian-filter-max:0,.1,.2 --device cuda"
+    """
+    where = [] if device == "cpu" else ["--device", device]
+    return join(["incorruptible", "measure", str(folder), "--corruption", "gaussian-filter-max:0,.1,.2", *where])
 
 
 def _number(value: float | None) -> str:

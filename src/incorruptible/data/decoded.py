@@ -46,6 +46,10 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "incorruptible"
 
 
+class _Coloured(Exception):
+    """There are coloured images after grey ones, which are to have three channels too."""
+
+
 def decoded(source: str, image: str = "", label: str = "", size: int = 0) -> Decoded:
     """The images of `source`, as `pictures` opens it, in their own size or scaled to `size` x `size`.
 
@@ -94,7 +98,10 @@ def _decode(source: str, opened: Pictures, place: Path, size: int) -> None:
             f"{place.parent} cannot be written ({problem.strerror}); name another folder: INCORRUPTIBLE_CACHE=PATH."
         ) from None
     try:
-        classes = _write(source, opened, work, size)
+        try:
+            classes = _write(source, opened, work, size)
+        except _Coloured:
+            classes = _write(source, opened, work, size, coloured=True)
         records.write(work / "about.json", {"classes": classes, "parts": list(opened.parts)})
         try:
             work.replace(place)
@@ -105,19 +112,8 @@ def _decode(source: str, opened: Pictures, place: Path, size: int) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _write(source: str, opened: Pictures, work: Path, size: int) -> list[str]:
-    """Write every part; returns the names of the classes."""
-    try:
-        return _written(source, opened, work, size, coloured=False)
-    except _Coloured:
-        return _written(source, opened, work, size, coloured=True)
-
-
-class _Coloured(Exception):
-    """A coloured image after grey ones."""
-
-
-def _written(source: str, opened: Pictures, work: Path, size: int, coloured: bool) -> list[str]:
+def _write(source: str, opened: Pictures, work: Path, size: int, coloured: bool = False) -> list[str]:
+    """Write every part; returns the names of the classes. Raises `_Coloured` at the first coloured image after grey ones."""
     shape: tuple[int, int, int] | None = None
     most = -1
     for name, part in opened.parts.items():
@@ -132,7 +128,7 @@ def _written(source: str, opened: Pictures, work: Path, size: int, coloured: boo
                 raise _Coloured
             shape = _same(shape, one, source)
             if pixels is None:
-                pixels = open_memmap(work / f"{name}.pixels.npy", "w+", np.uint8, (part.size, *shape))
+                pixels = _opened(work / f"{name}.pixels.npy", (part.size, *shape))
             pixels[row], labels[row] = one, number
         if labels.min() < 0:
             raise Mistake(f"{source}: some images of the part {name} have no label ({labels.min()}).")
@@ -145,11 +141,20 @@ def _written(source: str, opened: Pictures, work: Path, size: int, coloured: boo
     return classes
 
 
+def _opened(file: Path, shape: tuple[int, ...]) -> Any:
+    """An array of bytes in `file`. Its room is taken now, for a disk that fills up under a mapped file ends the process."""
+    found = open_memmap(file, "w+", np.uint8, shape)
+    if hasattr(os, "posix_fallocate"):
+        with file.open("rb+") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    return found
+
+
 def _same(shape: tuple[int, int, int] | None, one: np.ndarray, source: str) -> tuple[int, int, int]:
     found = (one.shape[0], one.shape[1], one.shape[2])
     if shape is not None and found != shape:
-        sizes = " and ".join(f"{w} x {h} pixels in {c} channels" for c, h, w in (shape, found))
-        raise Mistake(f"{source}: images differ, {sizes}; scale all of them: size=32.")
+        sizes = " and ".join(f"{w} x {h} pixels" for _, h, w in (shape, found))
+        raise Mistake(f"{source}: images differ, {sizes}; scale all of them: images:size=32.")
     return found
 
 

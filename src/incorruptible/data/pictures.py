@@ -21,7 +21,7 @@ PATIENCE = 4.0  # seconds for the hub to answer
 EXTRA = "pip install 'incorruptible[data]'"
 _NAMES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation"}
 _NAMES |= {"dev": "validation", "test": "test", "testing": "test"}
-_PART = re.compile(rf"({'|'.join(sorted(_NAMES, key=len, reverse=True))})(?![a-z])")
+_PART = re.compile(rf"(?<![a-z])({'|'.join(sorted(_NAMES, key=len, reverse=True))})(?![a-z])")
 _FORMATS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 _LABELS = ("label", "labels", "fine_label")
 
@@ -91,6 +91,7 @@ def _hub(where: str, image: str, label: str) -> Pictures:
                 f"hf:{where}: there are no parquet files{f' in {configuration}' if configuration else ''}; see whether "
                 f"hf:{repository}@refs/convert/parquet has them, or download the data and use folder:PATH."
             )
+        _one_configuration(wanted, where, repository)
         found = {one: Path(hub.hf_hub_download(filename=one, etag_timeout=PATIENCE, **common)) for one in wanted}
     except Mistake:
         raise
@@ -108,6 +109,16 @@ def _hub(where: str, image: str, label: str) -> Pictures:
                 f"(hf download {repository} --repo-type dataset --local-dir PATH), and use --data parquet:PATH."
             ) from None
     return _tables(found, f"hf:{where}", image, label)
+
+
+def _one_configuration(names: Sequence[str], where: str, repository: str) -> None:
+    """A `Mistake` where the files lie in several folders that name no part: each is a data set of its own."""
+    folders = {name.partition("/")[0] for name in names if "/" in name}
+    several = sorted(one for one in folders if one != "data" and not _PART.search(one.lower()))
+    if len(several) > 1:
+        raise Mistake(
+            f"hf:{where}: it has several configurations, {', '.join(several)}; choose one: hf:{repository}/{several[0]}."
+        )
 
 
 def _knock(address: str) -> None:
@@ -198,18 +209,30 @@ def _rows(tables: Any, files: Sequence[Path], image: str, label: str) -> Callabl
 def _columns(schema: Any, source: str, image: str, label: str) -> tuple[str, str]:
     """Which columns hold encoded images and whole numbers that are labels."""
     types = dict(zip(schema.names, map(str, schema.types), strict=True))
-    encoded = [name for name, kind in types.items() if kind in ("binary", "large_binary") or "bytes: binary" in kind]
+    encoded = [name for name, kind in types.items() if re.search(r"(^|bytes: )(large_)?binary", kind)]
     whole = [name for name, kind in types.items() if re.fullmatch(r"u?int\d+", kind)]
     usual = [name for name in _LABELS if name in whole]
+    told = [
+        *whole,
+        *(name for name, kind in types.items() if kind == "bool"),
+    ]  # true and false, where they are asked for
     chosen = []
-    for what, given, found in (("image", image, encoded), ("label", label, whole if len(whole) == 1 else usual[:1])):
+    for what, given, kind, fit, guessed in (
+        ("image", image, "encoded images", encoded, encoded),
+        ("label", label, "whole numbers", told, usual[:1] if len(whole) > 1 else whole),
+    ):
         if given and given not in types:
-            raise unknown(f"column of {source}", given, types)
-        if not given and len(found) != 1:
+            raise Mistake(f"{source}: {unknown('column', given, types)}")
+        if given and given not in fit:
+            there = ", ".join(fit) or "none is there"
+            raise Mistake(
+                f"{source}: {what}={given}: that column holds {types[given]}; one of {kind} is needed ({there})."
+            )
+        if not given and len(guessed) != 1:
             raise Mistake(
                 f"{source}: which column holds the {what}s? Add {what}=COLUMN; there are: {', '.join(types)}."
             )
-        chosen.append(given or found[0])
+        chosen.append(given or guessed[0])
     return chosen[0], chosen[1]
 
 

@@ -15,7 +15,7 @@ from ..points import Objective, checked_reach
 from ..strengths import Controller, Schedule
 from ..training import Hardener
 
-__all__ = ["Hosted", "base", "sharded"]
+__all__ = ["Hosted", "base", "put_aside", "sharded"]
 
 
 def base(name: str, *modules: str) -> Any:
@@ -33,6 +33,21 @@ def sharded(what: str, instead: str) -> Mistake:
     return Mistake(
         f"{what} holds pieces of the weights in each process, and hardening needs them whole; it works with {instead}."
     )
+
+
+def put_aside(host: Any, name: str, instead: Any) -> Callable[[], None]:
+    """Give `host` another attribute `name`; returns what undoes it, also where somebody had given this object one of its own."""
+    own = vars(host)
+    had, before = name in own, own.get(name)
+    own[name] = instead
+
+    def back() -> None:
+        if had:
+            own[name] = before
+        else:
+            own.pop(name, None)
+
+    return back
 
 
 class Hosted:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Mistake
-from .hosting import Hosted, base, sharded
+from .hosting import Hosted, base, put_aside, sharded
 
 __all__ = ["Hardening"]
 
@@ -120,8 +120,7 @@ class Hardening(Hosted, _CALLBACK or object):  # type: ignore[misc]
             closure.closure = self._hardened(closure, trainer)
             return closure
 
-        loop._make_closure = make_hardened  # on the object alone: without it, the class's is there again
-        self._wrapped.callback(loop.__dict__.pop, "_make_closure")
+        self._wrapped.callback(put_aside(loop, "_make_closure", make_hardened))
 
     def _hardened(self, closure: Any, trainer: Any) -> Callable[..., Any]:
         """What one closure of Lightning's does, with all passes of the objective: training_step, zero_grad, backward."""

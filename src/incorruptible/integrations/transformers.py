@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import Mistake
 from .accelerate import checked_accelerator
-from .hosting import Hosted, base
+from .hosting import Hosted, base, put_aside
 
 __all__ = ["Hardening"]
 
@@ -71,8 +71,8 @@ class Hardening(Hosted, _CALLBACK or object):  # type: ignore[misc]
             state=kept,
         )
         self._wrapped.close()  # of a training that an error ended
-        trainer.training_step = self._hardened(trainer, trainer.training_step)
-        self._wrapped.callback(trainer.__dict__.pop, "training_step")
+        hardened = self._hardened(trainer, trainer.training_step)
+        self._wrapped.callback(put_aside(trainer, "training_step", hardened))
         state.stateful_callbacks[_KEY] = robust.state_dict()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -109,8 +109,7 @@ class Hardening(Hosted, _CALLBACK or object):  # type: ignore[misc]
             def loss() -> Tensor:
                 caught: list[Tensor] = []
                 with ExitStack() as stack:
-                    accelerator.backward = lambda loss, **_: caught.append(loss)
-                    stack.callback(accelerator.__dict__.pop, "backward")
+                    stack.callback(put_aside(accelerator, "backward", lambda loss, **_: caught.append(loss)))
                     original(model, copy.copy(inputs), *more, **named)
                 if len(caught) != 1:
                     raise Mistake(

@@ -61,6 +61,7 @@ class LocalModel:
                 config=config,
                 dtype=torch.float32,  # and not what the file has: noise and steps would drown in bfloat16
                 local_files_only=True,
+                trust_remote_code=False,  # unless told, transformers asks on the terminal
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
@@ -151,7 +152,8 @@ class LocalModel:
     def _fresh(self, config: Any) -> nn.Module:
         made = self._class(config)
         with _quietly(f"transformers cannot make a {config.model_type} of this config"):
-            model: nn.Module = made(config) if self.kind is None else made.from_config(config, dtype=torch.float32)
+            options = {"dtype": torch.float32, "trust_remote_code": False}
+            model: nn.Module = made(config) if self.kind is None else made.from_config(config, **options)
         return model.float().train()
 
     def _refuse(self, model: Any, told: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -132,9 +133,8 @@ def find(home: Path, name: str, text: str) -> Folder:
     if not (path / "study.json").is_file():
         begun = sorted(one for one in _names(home / "studies") if (home / "studies" / one / "study.json").is_file())
         there = f" Begun there: {', '.join(begun)}." if begun else ""
-        raise Mistake(
-            f"no study {name!r} was begun in {home}.{there} To begin: incorruptible study {text} --home {home}."
-        )
+        begin = shlex.join(["incorruptible", "study", text, "--home", str(home)])
+        raise Mistake(f"no study {name!r} was begun in {home}.{there} To begin: {begin}.")
     return Folder(home, path, records.read(path / "study.json"))
 
 
