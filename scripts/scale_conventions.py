@@ -68,8 +68,8 @@ def main() -> None:
     )
     (given.out / "README.md").write_text(
         f"# Which reading of the printed noise\n\n```sh\n{command}\n```\n\nAccuracy in % of {what}; ± is half a 95% interval over "
-        f"crossed seeds and images. Below each: the gaussian-filter-max strength that is as large on these weights, and what is left of "
-        f"the accuracy without noise.\n\n{table}\n",
+        f"crossed seeds and images. Below each: the gaussian-filter-max strength that is as large on these weights, and what is "
+        f"left of the accuracy without noise.\n\n{table}\n",
         encoding="utf-8",
     )
 
