@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -133,12 +134,15 @@ def test_ddp(tmp_path: Path) -> None:
     if not (torch.distributed.is_available() and torch.distributed.is_gloo_available()):
         pytest.skip("this torch has no gloo")
     callback = hardening("mixed-rwp(gaussian-filter-max):share=0.25")
+    before = dict(os.environ)  # Lightning leaves rank, world size and address there, and others believe them
     try:
         options = {"strategy": "ddp", "devices": 1, "use_distributed_sampler": False}  # which would shuffle
         module = fit(tmp_path, callback, accumulate_grad_batches=2, **options)
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+        os.environ.clear()
+        os.environ.update(before)
     expected, _ = loop(str(callback.objective), accumulate=2, short=lambda m: 2, model=Module())
     assert callback.robust is not None and type(callback.robust.model).__name__ == "DistributedDataParallel"
     assert state(module) == state(expected)
