@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from .. import records
 from ..drawing import save
@@ -66,7 +67,7 @@ def _readme(page: Page, commands: Sequence[str], charts: Sequence[Any]) -> str:
     parts = [f"# {_plain(page.title)}", *map(_plain, asked), "```sh\n" + "\n".join(commands) + "\n```", *page.summary]
     parts += ["## Verdicts", *(_finding(one) for one in page.findings)] if page.findings else []
     parts += [text for table in page.tables for text in (f"## {table.title}", _table(table), table.note) if text]
-    parts += ["## Figures", *(f"![{chart.name}](figures/{chart.name}.png)" for chart in charts)] if charts else []
+    parts += ["## Figures", *(f"![{chart.name}](figures/{quote(chart.name)}.png)" for chart in charts)] if charts else []
     parts += ["## Made with", _rows(("what", "value"), page.facts)]
     return "\n\n".join(parts) + "\n"
 
