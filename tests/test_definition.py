@@ -58,7 +58,10 @@ MISTAKES: dict[str, list[tuple[str, str]]] = {
         ("line 12, test, corruptions: No corruption 'gausian-filter-max' here.", "Did you mean 'gaussian-filter-max'?"),
         ("line 13, test, parts: No part to test on 'trian' here.", "Did you mean 'train'?"),
         ("line 14, test, batchnorm: No policy 'foldd' here.", "Did you mean 'folded'?"),
-        ("line 15, test, chips: No entry of [test] 'chips' here.", "Choose one of: batchnorm, bounds, corruptions, draws, parts"),
+        (
+            "line 15, test, chips: No entry of [test] 'chips' here.",
+            "Choose one of: batchnorm, bounds, corruptions, draws, examples, parts",
+        ),
         ("line 18, selection, draw: No entry of [selection] 'draw' here.", "Did you mean 'draws'?"),
         ("line 25, arms 2, objectve: No entry of an arm 'objectve' here.", "Did you mean 'objective'?"),
         ("line 30, arms 3, objective: No objective 'san' here.", "Did you mean 'sam'?"),

@@ -67,7 +67,9 @@ def _readme(page: Page, commands: Sequence[str], charts: Sequence[Any]) -> str:
     parts = [f"# {_plain(page.title)}", *map(_plain, asked), "```sh\n" + "\n".join(commands) + "\n```", *page.summary]
     parts += ["## Verdicts", *(_finding(one) for one in page.findings)] if page.findings else []
     parts += [text for table in page.tables for text in (f"## {table.title}", _table(table), table.note) if text]
-    parts += ["## Figures", *(f"![{chart.name}](figures/{quote(chart.name)}.png)" for chart in charts)] if charts else []
+    parts += (
+        ["## Figures", *(f"![{chart.name}](figures/{quote(chart.name)}.png)" for chart in charts)] if charts else []
+    )
     parts += ["## Made with", _rows(("what", "value"), page.facts)]
     return "\n\n".join(parts) + "\n"
 

@@ -63,8 +63,8 @@ def portable(text: str) -> str:
     """`text` without where a file lies, be it the source of a task of the user's own or the data of images: what is in them
     identifies a run.
 
-    >>> portable("images(parquet:/data/cifar10):network=resnet8"), portable("digits")
-    ('images:network=resnet8', 'digits')
+    >>> portable("images(parquet:/data/cifar10):network=resnet18"), portable("digits")
+    ('images:network=resnet18', 'digits')
     """
     name = split(text).name
     if name == "images":
