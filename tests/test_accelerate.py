@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import distributed, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -23,9 +22,9 @@ from incorruptible.integrations.accelerate import AcceleratedHardener, checked_a
 from incorruptible.objectives import parse
 from incorruptible.training import Hardener
 from test_objectives import bits, net
+from two_ranks import two_ranks
 
 accelerate = pytest.importorskip("accelerate")
-PATIENCE = 120
 
 
 @pytest.fixture(autouse=True)
@@ -236,18 +235,8 @@ def run(rank: int, folder: Path) -> None:
 
 def test_two_processes(tmp_path: Path) -> None:
     """Ranks end bit-equal; each draws its own noise, so that they are as one process with the micro-batches of both."""
-    if not (distributed.is_available() and distributed.is_gloo_available()):
-        pytest.skip("this torch has no gloo")
     (tmp_path / "port").write_text(str(free_port()))
-    processes = multiprocessing.start_processes(run, (tmp_path,), nprocs=2, join=False, start_method="spawn")
-    end = time.monotonic() + PATIENCE
-    try:
-        while not processes.join(timeout=max(0.0, end - time.monotonic())):
-            assert time.monotonic() < end, f"the two ranks are not done after {PATIENCE} s: one waits for the other"
-    finally:
-        for process in processes.processes:
-            process.kill()
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    first, second = two_ranks(run, tmp_path)
     for text in OBJECTIVES[1:3]:
         assert bits(first[text]) == bits(second[text]) != bits(net().parameters())
         torch.testing.assert_close(first[text], [*one_process(text).parameters()], rtol=0, atol=1e-6)

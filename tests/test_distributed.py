@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import os
 import sys
-import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, distributed, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
@@ -22,12 +21,13 @@ from incorruptible.optim import SAM
 from incorruptible.strengths import Auto, Controller, Linear, Schedule
 from incorruptible.training import Hardener
 from test_objectives import bits, grads, net
+from two_ranks import two_ranks
 
 RANDBET = "randbet(gaussian-filter-max):threshold=1.1"  # which the halves come below at different steps
 OBJECTIVES = ["rwp(gaussian-filter-max)", "sam", "mixed-rwp(gaussian-filter-max):share=0.25", RANDBET]
 RAMP = Linear(0.1, 0.3)
 AUTO = Auto(classes=3, budget=1.2)  # between the losses of the two halves, so that each rank alone would go elsewhere
-STEPS, PATIENCE = 20, 180  # steps of training; seconds until a run counts as hung
+STEPS = 20  # of training
 
 
 def data(step: int) -> tuple[Tensor, Tensor]:
@@ -172,18 +172,7 @@ def run(rank: int, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    if not (distributed.is_available() and distributed.is_gloo_available()):
-        pytest.skip("this torch has no gloo")
-    folder = tmp_path_factory.mktemp("ranks")
-    processes = multiprocessing.start_processes(run, (folder,), nprocs=2, join=False, start_method="spawn")
-    end = time.monotonic() + PATIENCE
-    try:
-        while not processes.join(timeout=max(0.0, end - time.monotonic())):
-            assert time.monotonic() < end, f"the two ranks are not done after {PATIENCE} s: one waits for the other"
-    finally:
-        for process in processes.processes:
-            process.kill()
-    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+    return two_ranks(run, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ class Batches:
             yield [tensor[some.to(tensor.device) if isinstance(some, Tensor) else some] for tensor in self.tensors]
 
 
+@runtime_checkable
 class Batched(Protocol):
     """Data that are cut into batches by themselves, such as `Images`."""
 
@@ -79,9 +80,8 @@ def batches(
     Data with a method `batches` are asked for them, on `device` and, in training, `augmented`. Raises `Mistake` for a data set
     that gives single examples, and for tensors of different lengths.
     """
-    if hasattr(data, "batches"):
-        own: Batched = data
-        return own.batches(size, order, device, augmented)
+    if isinstance(data, Batched):
+        return data.batches(size, order, device, augmented)
     if isinstance(data, tuple) and data and all(isinstance(part, Tensor | np.ndarray) for part in data):
         tensors = [torch.as_tensor(part) for part in data]
         if len({len(tensor) for tensor in tensors}) > 1:

@@ -24,7 +24,7 @@ from .protocol import Task
 
 __all__ = ["ImageTask", "absolute_data", "needing_data", "with_data"]
 
-BATCH = 250  # measured at once: on a processor twice as fast as 1,000
+BATCH = 250  # measured at once; what a processor's cache holds
 FEWEST = 2
 
 
@@ -131,9 +131,7 @@ class ImageTask:
 
 def _channels_last(make: Callable[..., nn.Module], shape: dict[str, Any]) -> nn.Module:
     made = make(**shape)
-    for parameter in made.parameters():  # as the images come: a third faster on a processor
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the images come
     return made
 
 
