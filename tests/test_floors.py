@@ -35,6 +35,7 @@ FLOORS: list[set[str]] = [
         "statistics",
         "engines",
         "leases",
+        "placing",
         "provenance",
         "scores",
     },

@@ -591,7 +591,7 @@ def test_a_folder_of_transformers_is_a_network_for_images(
     )
     run = train(recipe, tmp_path / "runs")
     assert run.recipe.task == f"images(parquet:{parquet}):network={tmp_path / 'vit'}:validation=30:crop=1"
-    assert run.record["identity"]["recipe"]["task"] == "images:validation=30:crop=1:network=transformers"
+    assert run.record["identity"]["recipe"]["task"] == "images:network=transformers:validation=30:crop=1"
     (tmp_path / "vit").rename(tmp_path / "moved")
     again = parse(
         {"task": task_of(parquet, ":network=./moved:validation=30:crop=1"), "epochs": 1, "probe": {"draws": 0}}

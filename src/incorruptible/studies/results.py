@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -12,8 +11,8 @@ import numpy as np
 
 from .. import records
 from ..errors import Mistake, unknown
-from ..grammar import split
 from ..pacbayes.gaussian import Displacement
+from ..placing import placeless
 from ..statistics import Difference, Interval, agree, crossed, verdict
 from ..strengths import parse as parse_strength
 from ..strengths import peak
@@ -165,7 +164,7 @@ def _arm(folder: Folder, design: dict[str, Any], jobs: Sequence[Job], noise: int
         role=design["role"] if at is None else "checkpoint",
         sign=_sign(folder),
         unit="points" if folder.plan["score"]["unit"] == "fraction" else folder.plan["score"]["unit"],
-        task=_portable_task(design["recipe"]["task"]),
+        task=placeless(design["recipe"]["task"]),
         held="; ".join(
             f"{what} {' '.join(patterns)}"
             for key, what in (("also", "in arrays too:"), ("protect", "digital:"))
@@ -288,18 +287,10 @@ def summary(folder: Folder) -> dict[str, Any]:
 def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe without its seed, and without the folders in which files and images of the user's own lie."""
     found = {key: value for key, value in recipe.items() if key != "seed"}
-    found["task"] = _portable_task(found["task"])
+    found["task"] = placeless(found["task"])
     if found["start"]:
         found["start"] = found["start"].replace("\\", "/").rpartition("/")[2]
     return found
-
-
-def _portable_task(task: str) -> str:
-    """A task without the folders of the user's own in it."""
-    spec = split(task)
-    if spec.name == "images" and spec.inner:
-        return re.sub(r"network=[^:]*/", "network=", task.replace(f"({spec.inner})", "", 1))
-    return task.replace("\\", "/").rpartition("/")[2] if ".py:" in task else task
 
 
 def _tuples(value: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 from ..data import batches
 from ..errors import Mistake
 from ..grammar import build, split
+from ..placing import placeless
 from .bytes import Bytes
 from .digits import Digits
 from .images import ImageTask, absolute_data, needing_data, with_data
@@ -60,16 +61,13 @@ def absolute(text: str) -> str:
 
 
 def portable(text: str) -> str:
-    """`text` without where a file lies, be it the source of a task of the user's own or the data of images: what is in them
-    identifies a run.
+    """What of a canonical `text` identifies a run: no folder, and of a task of the user's own its name alone.
 
-    >>> portable("images(parquet:/data/cifar10):network=resnet18"), portable("digits")
-    ('images:network=resnet18', 'digits')
+    >>> portable("images(parquet:/data/cifar10):network=resnet18"), portable("mine.py:task"), portable("digits")
+    ('images:network=resnet18', 'task', 'digits')
     """
-    name = split(text).name
-    if name == "images":
-        return str(_built(text).portable())
-    return text.rpartition(":")[2] if name not in CATALOGUE and is_user_task(text) else text
+    own = split(text).name not in CATALOGUE and is_user_task(text)
+    return text.rpartition(":")[2] if own else placeless(text)
 
 
 def _built(text: str) -> Any:

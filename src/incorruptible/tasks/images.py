@@ -20,6 +20,7 @@ from ..errors import Mistake
 from ..grammar import split, write
 from ..networks import IMAGES as NETWORKS
 from ..networks import image_network
+from ..placing import placeless
 from .protocol import Task
 
 __all__ = ["ImageTask", "absolute_data", "needing_data", "with_data"]
@@ -69,11 +70,6 @@ class ImageTask:
         network = self.network if self.network in NETWORKS else str(Path(self.network).expanduser().resolve())
         return replace(self, data=absolute_data(self.data), network=network)
 
-    def portable(self) -> str:
-        """Its text without where data and network lie: what is in them identifies a run."""
-        network = "" if self.network in NETWORKS else ":network=transformers"
-        return write("images", self if not network else replace(self, network=ImageTask.network)) + network
-
     def task(self) -> Task:
         """Model and data, ready to use. Raises `Mistake` for data that are not there or are too few."""
         found = decoded(self.data, self.image, self.label, self.size)
@@ -115,7 +111,7 @@ class ImageTask:
             train=Images(train, labels[chosen], mean, std, augmentation),
             validation=part(found.parts["train" if kept is not None else "validation"], validation),
             reference=_entropy(labels[chosen]),
-            name=self.portable(),
+            name=placeless(str(self)),
             blank=partial(_channels_last, network.blank, shape),
             origin="; ".join(filter(None, (classes, network.origin))),
             batch=BATCH,
