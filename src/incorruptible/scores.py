@@ -13,20 +13,35 @@ from torch import Tensor, nn
 
 from .errors import Mistake
 
-__all__ = ["Score", "accuracy", "bits_per_byte", "bounded_loss", "cross_entropy", "moved", "per_token", "predict"]
+__all__ = [
+    "Score",
+    "accuracy",
+    "bits_per_byte",
+    "bounded_loss",
+    "cross_entropy",
+    "each_tensor",
+    "moved",
+    "per_token",
+    "predict",
+]
 
 IGNORED = -100  # the label of a token that does not count, as torch and transformers have it
 
 
-def moved(batch: Any, device: torch.device) -> Any:
-    """`batch` on `device`: tensors inside tuples, lists and dictionaries, whatever else as it is."""
+def each_tensor(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """`batch` with `change` of every tensor inside tuples, lists and dictionaries; whatever else as it is."""
     if isinstance(batch, Tensor):
-        return batch.to(device)
+        return change(batch)
     if isinstance(batch, Mapping):  # transformers' BatchEncoding is no dict
-        return {name: moved(value, device) for name, value in batch.items()}
+        return {name: each_tensor(value, change) for name, value in batch.items()}
     if isinstance(batch, list | tuple):
-        return [moved(value, device) for value in batch]
+        return [each_tensor(value, change) for value in batch]
     return batch
+
+
+def moved(batch: Any, device: torch.device) -> Any:
+    """`batch` on `device`."""
+    return each_tensor(batch, lambda tensor: tensor.to(device))
 
 
 def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:

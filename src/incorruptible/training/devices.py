@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import Mistake
+from ..scores import each_tensor
 from .group import Group
 
 __all__ = ["Precision", "called", "channels_last", "part"]
@@ -115,13 +116,7 @@ def _check_compiler(device: torch.device) -> None:
 
 def channels_last(batch: Any) -> Any:
     """`batch` with every tensor of four dimensions, images [b, c, h, w], laid out with its channels side by side."""
-    if isinstance(batch, Tensor):
-        return batch.contiguous(memory_format=torch.channels_last) if batch.dim() == 4 else batch
-    if isinstance(batch, Mapping):
-        return {name: channels_last(value) for name, value in batch.items()}
-    if isinstance(batch, list | tuple):
-        return [channels_last(value) for value in batch]
-    return batch
+    return each_tensor(batch, lambda one: one.contiguous(memory_format=torch.channels_last) if one.dim() == 4 else one)
 
 
 def part(batch: Any, index: int, count: int) -> tuple[Any, float]:
@@ -141,8 +136,8 @@ def part(batch: Any, index: int, count: int) -> tuple[Any, float]:
     (n,) = lengths
     start, stop = index * n // count, (index + 1) * n // count
     if start == stop:
-        return _cut(batch, n - 1, n), 0.0
-    return _cut(batch, start, stop), (stop - start) / n
+        return each_tensor(batch, lambda one: one[n - 1 :]), 0.0
+    return each_tensor(batch, lambda one: one[start:stop]), (stop - start) / n
 
 
 def _lengths(batch: Any, count: int) -> Iterator[int]:
@@ -159,11 +154,3 @@ def _lengths(batch: Any, count: int) -> Iterator[int]:
         raise Mistake(
             f"a batch holds {what}, which cannot be cut into {count} parts: give tensors that count examples in their first dimension."
         )
-
-
-def _cut(batch: Any, start: int, stop: int) -> Any:
-    if isinstance(batch, Tensor):
-        return batch[start:stop]
-    if isinstance(batch, Mapping):
-        return {name: _cut(value, start, stop) for name, value in batch.items()}
-    return [_cut(value, start, stop) for value in batch]
