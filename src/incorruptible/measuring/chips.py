@@ -22,7 +22,10 @@ _POLICIES = ("as-is", "folded", "recalibrated")
 
 @dataclass(frozen=True, eq=False)
 class Chips:
-    """`draws` chips of `purpose` at each strength, each read `reads` times; see `measure` for every field."""
+    """`draws` chips of `purpose` at each strength, each read `reads` times; see `measure` for every field.
+
+    With `pairs` chip 2k + 1 is the mirror image of chip 2k (antithetic pairs), in what was programmed and in what is read.
+    """
 
     corruption: Corruption
     strengths: Sequence[float]
@@ -33,6 +36,7 @@ class Chips:
     read: tuple[Corruption, float] | None = None
     batchnorm: str = "as-is"
     calibration: Iterable[Any] | None = None
+    pairs: bool = False
 
     def __post_init__(self) -> None:
         if not callable(self.corruption):
@@ -80,14 +84,28 @@ class Chips:
     @contextmanager
     def in_place(self, arrays: Sequence[Array], strength: float, chip: int, again: int) -> Iterator[None]:
         """That chip at that strength, in its `again`-th read, for a while."""
-        drawn = Draw(self.seed, self.purpose, chip, read=again)
-        with replaced(arrays, _under(self.corruption, strength, drawn)):
+        with replaced(arrays, _under(self.corruption, strength, self.drawn(chip, again))):
             if self.read is None:
                 yield
                 return
-            fresh = Draw(self.seed, f"{self.purpose}, read", chip * self.reads + again)
-            with replaced(arrays, _under(*self.read, fresh)):
+            with replaced(arrays, _under(*self.read, self.read_afresh(chip, again))):
                 yield
+
+    def drawn(self, chip: int, again: int) -> Draw:
+        """The noise of that chip in its `again`-th read."""
+        return Draw(self.seed, self.purpose, self._named(chip), read=again, mirrored=self._mirrors(chip))
+
+    def read_afresh(self, chip: int, again: int) -> Draw:
+        """The noise that `read` adds to that read of that chip."""
+        name = self._named(chip) * self.reads + again
+        return Draw(self.seed, f"{self.purpose}, read", name, mirrored=self._mirrors(chip))
+
+    def _mirrors(self, chip: int) -> bool:
+        return self.pairs and chip % 2 == 1
+
+    def _named(self, chip: int) -> int:
+        """The number of the chip whose noise it is: its own, or that of the twin that it mirrors."""
+        return chip - 1 if self._mirrors(chip) else chip
 
 
 def _under(corruption: Corruption, strength: float, draw: Draw) -> Callable[[Array], Any]:
