@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         parse_sweep,
     )
     from .landscape import Health, Sharpness, health, sharpness, tolerated
-    from .measuring import Chips, Precise, Scores, measure, measure_all, measure_until
+    from .measuring import Chips, Means, Precise, Scores, measure, measure_all, measure_mean, measure_until
     from .objectives import ASAM, RWP, RWPSAM, SAM, MixedRWP, Plain, RandBET
     from .points import Objective, Point
     from .recipes import Probe, Recipe
@@ -80,6 +80,7 @@ _HOMES = {
     "Interval": "statistics",
     "Linear": "strengths",
     "LogNormal": "corruptions",
+    "Means": "measuring",
     "MixedRWP": "objectives",
     "Mixture": "corruptions",
     "Multiplicative": "corruptions",
@@ -121,6 +122,7 @@ _HOMES = {
     "load_weights": "training",
     "measure": "measuring",
     "measure_all": "measuring",
+    "measure_mean": "measuring",
     "measure_until": "measuring",
     "open_run": "runs",
     "parse": "corruptions",
@@ -160,6 +162,7 @@ __all__ = [
     "Interval",
     "Linear",
     "LogNormal",
+    "Means",
     "Mistake",
     "MixedRWP",
     "Mixture",
@@ -200,6 +203,7 @@ __all__ = [
     "load_weights",
     "measure",
     "measure_all",
+    "measure_mean",
     "measure_until",
     "open_run",
     "parse",
