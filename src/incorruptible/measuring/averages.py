@@ -15,7 +15,9 @@ __all__ = ["Average", "Means"]
 
 @dataclass(frozen=True, eq=False)
 class Average:
-    """At one strength: `chips` that looked at `images` each, of which the first `paired` in antithetic pairs.
+    """At one strength: `chips` of which the first `whole` looked at all images and the others at `images` each.
+
+    `paired` of those that looked at equally many, the first ones, stand in antithetic pairs.
 
     `values` [chip] are what was averaged: the mean score of a whole chip, or D_c as `measure_mean` defines it. `sd` is the
     standard deviation between whole chips, `sd_from` says what it comes from. `seen` images on 8 chips were the first look
@@ -28,6 +30,7 @@ class Average:
     images: int
     beta: float
     chips: int
+    whole: int
     paired: int
     sd: float
     sd_from: str
@@ -41,28 +44,29 @@ class Average:
     def alike(cls, strength: float, value: float, total: int) -> Average:
         """Where all chips are the same, and one was read."""
         same = "all chips are the same"
-        return cls(strength, Interval(value, value, value), True, total, 0, 1, 0, 0, same, same, np.array([value]))
+        return cls(strength, Interval(value, value, value), True, total, 0, 1, 1, 0, 0, same, same, np.array([value]))
 
     @classmethod
     def of(
         cls,
         strength: float,
-        interval: Interval,
         half: float,
         design: Design,
         come: Gathered,
         sd: float,
         found: Plan | None,
-        why: str,
+        whole: int,
+        why: str = "",
     ) -> Average:
-        """Where `gather` came to an end; `why` chips are whole, or nothing."""
+        """Where `gather` came to an end; `why` all chips are whole, or nothing."""
         return cls(
             strength=strength,
-            interval=interval,
-            reached=interval.half <= half,
+            interval=come.interval,
+            reached=come.interval.half <= half,
             images=design.images,
             beta=design.beta,
-            chips=len(come.values),
+            chips=len(come.values) if why else whole + len(come.values),
+            whole=whole,
             paired=come.paired,
             sd=sd,
             sd_from="whole chips" if why else "components",
@@ -85,6 +89,7 @@ class Average:
             "half": self.interval.half,
             "images": self.images,
             "chips": self.chips,
+            "whole": self.whole,
             "paired": self.paired,
             "beta": self.beta,
             "sd": self.sd,

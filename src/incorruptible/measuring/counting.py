@@ -24,11 +24,11 @@ __all__ = ["costs_of"]
 RANDOM, NUMBER, OPERATION, FLOP = 3.0, 0.3, 2500.0, 1 / 50
 
 
-class _Counted(TorchDispatchMode):
+class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Operations, and the numbers that they make, while it lasts."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations, self.numbers, self.random = 0, 0, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .betting import Betting, confidence_sequence
 from .binomial import fewest, lower_bound, quantile_rank
-from .designs import CHIPS, Costs, Design, Plan, plan, variance_of
+from .designs import CHIPS, Costs, Design, Plan, choose, plan, variance_of, worth_another
 from .intervals import (
     Difference,
     Interval,
@@ -35,6 +35,7 @@ __all__ = [
     "Stratum",
     "TwoLevel",
     "agree",
+    "choose",
     "components",
     "confidence_sequence",
     "crossed",
@@ -54,4 +55,5 @@ __all__ = [
     "two_level",
     "variance_of",
     "verdict",
+    "worth_another",
 ]

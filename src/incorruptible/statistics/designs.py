@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from .stopping import needed
 from .variance import Components, mean_squares
 
-__all__ = ["CHIPS", "Costs", "Design", "Plan", "plan", "variance_of"]
+__all__ = ["CHIPS", "Costs", "Design", "Plan", "choose", "plan", "variance_of", "worth_another"]
 
 CHIPS = 8  # of the first look
 FEWEST, FEWEST_WHOLE = 16, 5  # chips of a main stage
-LEAST = 7 / 18.48  # times a mean square of 7 degrees of freedom: its lower limit at one-sided 99%
 RESOLVED = 3.0  # mean square between chips over the rest: then the chips' component is known well enough
+SURE = 0.01  # the chance that the chips' mean square is below what is taken for its lower limit
 CLIMB = 0.05  # of what the best design is going to cost
 WHOLE = (
     0.2  # of a whole chip: who would pay that much for a look sees whole chips, which are wasted where few images win
@@ -42,12 +42,13 @@ class Design(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The design that was chosen, among which, and what the first look saw: `seen` images on CHIPS chips."""
+    """The design that was chosen, among which, and what the look saw: `seen` images, and the chips' mean square over the rest."""
 
     design: Design
     designs: tuple[Design, ...]
     components: Components
     seen: int
+    ratio: float
 
 
 def variance_of(parts: Components, images: int, total: int) -> float:
@@ -82,19 +83,40 @@ def plan(
     seen = _start(total, costs)
     scores, clean = read(0, seen)
     while True:
-        choices = [
-            choice
-            for beta in _betas(scores, clean)
-            for choice in _choices(scores - beta * clean, beta, total, costs, half, confidence, span, images)
-        ]
-        best = min((choice for choice in choices if choice.safe), key=lambda choice: choice.design.cost)
+        found = choose(scores, clean, total, costs, half, confidence, span, images)
         wider = min(total, 4 * seen)
         climb = CHIPS * (costs.chip + (wider - seen) * costs.image) + (wider - seen) * costs.image
-        if seen == total or best.ratio >= RESOLVED or climb > CLIMB * best.design.cost:
-            return Plan(best.design, tuple(choice.design for choice in choices), best.components, seen)
+        if seen == total or found.ratio >= RESOLVED or climb > CLIMB * found.design.cost:
+            return found
         more, more_clean = read(seen, wider)
         scores, clean = np.concatenate([scores, more], axis=1), np.concatenate([clean, more_clean])
         seen = wider
+
+
+def choose(
+    scores: Table,
+    clean: Table,
+    total: int,
+    costs: Costs,
+    half: float,
+    confidence: float = 0.95,
+    span: float = 1.0,
+    images: int | None = None,
+) -> Plan:
+    """The cheapest design by the scores [chip, image] of some chips on some images and the clean scores there [image]."""
+    choices = [
+        choice
+        for beta in _betas(scores, clean)
+        for choice in _choices(scores - beta * clean, beta, total, costs, half, confidence, span, images)
+    ]
+    best = min((choice for choice in choices if choice.safe), key=lambda choice: choice.design.cost)
+    designs = tuple(choice.design for choice in choices)
+    return Plan(best.design, designs, best.components, len(clean), best.ratio)
+
+
+def worth_another(found: Plan, total: int, costs: Costs) -> bool:
+    """Whether a clean pass, for choosing again by whole chips, costs less than 5% of what they are still going to cost."""
+    return total * costs.image <= CLIMB * found.design.cost
 
 
 def _start(total: int, costs: Costs) -> int:
@@ -123,10 +145,13 @@ def _choices(
     images: int | None,
 ) -> list[_Choice]:
     """Every design with its predicted cost."""
-    seen = values.shape[1]
+    from scipy import special
+
+    rows, seen = values.shape
+    least_of = (rows - 1) / float(special.chdtri(rows - 1, SURE))
     chip, example, rest = mean_squares(values)
     parts, least = (
-        Components(max(0.0, one - rest) / seen, (example - rest) / CHIPS, rest) for one in (chip, chip * LEAST)
+        Components(max(0.0, one - rest) / seen, (example - rest) / rows, rest) for one in (chip, chip * least_of)
     )
     ratio = chip / rest if rest else np.inf
     clean = (total - seen) * costs.image if beta else 0.0
@@ -135,7 +160,7 @@ def _choices(
         chips = needed(variance_of(parts, images, total), half, confidence)
         if images == total:
             chips = max(FEWEST_WHOLE, chips)
-            there = CHIPS if seen == total else 0
+            there = rows if seen == total else 0
             return Design(total, 0.0, chips, max(0.0, chips - there) * (costs.chip + total * costs.image))
         chips = max(FEWEST, chips)
         return Design(images, beta, chips, clean + chips * (costs.chip + images * costs.image))

@@ -20,10 +20,14 @@ Values = NDArray[np.float64]
 
 
 class Stratum(NamedTuple):
-    """Independent values of equal law and weight: those of single chips, or the means of pairs (`each` = 2)."""
+    """Independent values of equal law and weight: those of single chips, or the means of pairs (`each` = 2).
+
+    `grain` is by how much the value of one chip changes when one of its answers does.
+    """
 
     values: Values
     each: int = 1
+    grain: float = 0.0
 
 
 class Gathered(NamedTuple):
@@ -46,15 +50,13 @@ def needed(variance: float, half: float, confidence: float = 0.95) -> float:
     return z**2 * variance / half**2 + (z**2 + 1) / 2 + CORRECTION
 
 
-def mean_interval(
-    strata: Sequence[Stratum], confidence: float = 0.95, grain: float = 0.0, correction: float = CORRECTION
-) -> Interval:
+def mean_interval(strata: Sequence[Stratum], confidence: float = 0.95, correction: float = CORRECTION) -> Interval:
     """Student's interval of a mean whose strata count by their chips, made a little longer for having been watched.
 
     With n_j values of variance s_j^2 that stand for a share w_j of the chips, the variance of the mean is
     sum_j w_j^2 (s_j^2 (1 + correction / n_j) + g_j^2 / n_j) / n_j, and the degrees of freedom are those of Welch and
-    Satterthwaite. `grain` is by how much the value of one chip changes when one of its answers does: as if one had
-    flipped beyond those that did, so that values that happen to agree do not make an interval of no length. Raises
+    Satterthwaite. g_j is the grain: as if one answer had flipped beyond those that did, so that values that happen to agree
+    do not make an interval of no length. Raises
     `Mistake` for a stratum of fewer than 2 values.
     """
     from scipy import special
@@ -65,7 +67,7 @@ def mean_interval(
     for stratum in strata:
         values = array_of(stratum.values, "values", "chips")
         n, share = len(values), len(values) * stratum.each / chips
-        spread = float(values.var(ddof=1)) * (1 + correction / n) + (grain / stratum.each) ** 2 / n
+        spread = float(values.var(ddof=1)) * (1 + correction / n) + (stratum.grain / stratum.each) ** 2 / n
         mean += share * float(values.mean())
         variance += share**2 * spread / n
         squares += (share**2 * spread / n) ** 2 / (n - 1)
@@ -100,6 +102,7 @@ def gather(
     pilot: int = 0,
     always: bool = False,
     known: Values | None = None,
+    before: Sequence[Stratum] = (),
     correction: float = CORRECTION,
 ) -> Gathered:
     """Values until the interval of their mean is at most 2 `half` long, or `most` came.
@@ -107,7 +110,7 @@ def gather(
     `read(start, stop, pairs)` gives the values of chips start to stop - 1 [chip]. The interval is looked at after `first`
     values and then after max(step, 5%) more, or after half of what seems to lack where that is more. The first `pilot`
     chips come in antithetic pairs, and so do the others where `pairs_help` or where `always`. `known` are the first values,
-    where they are there already.
+    where they are there already, and `before` strata of the same mean that were gathered otherwise; `most` counts theirs.
 
     Student's interval, stopped as soon as it is short, covers too seldom; at n values its variance is therefore taken
     (1 + CORRECTION / n) times. Coverage of nominal 95% where n values are needed, their standard deviation known (20,000
@@ -117,6 +120,8 @@ def gather(
     {TABLE}
     """
     values = np.zeros(0) if known is None else known
+    earlier = sum(len(stratum.values) * stratum.each for stratum in before)
+    most -= earlier
     chips = max(pilot or first, len(values), 2)
     pairs, paired = pilot > 0, 0
     while True:
@@ -124,20 +129,21 @@ def gather(
         if chips > len(values):
             values = np.concatenate([values, read(len(values), chips, pairs)])
         paired = len(values) if pairs else paired
-        strata = _strata(values, paired)
-        interval = mean_interval(strata, confidence, grain, correction)
+        strata = [*before, *_strata(values, paired, grain)]
+        interval = mean_interval(strata, confidence, correction)
         last = most - 1 if len(values) == paired else most  # one more alone would be a stratum that says nothing
         if interval.half <= half or len(values) >= last:
             return Gathered(values, paired, interval)
         if pairs and not always:
-            always = pairs = pairs_help(strata[0].values, values)
-        lacking = ceil(len(values) * (interval.half / half) ** 2) - len(values)
+            always = pairs = pairs_help(values.reshape(-1, 2).mean(1), values)
+        chips = earlier + len(values)
+        lacking = ceil(chips * (interval.half / half) ** 2) - chips
         more = max(step, len(values) // 20, min(len(values), lacking // 2))
         if not pairs and len(values) == paired:
             more = max(more, 8)  # a stratum of its own needs some
         chips = len(values) + (more + more % 2 if pairs else more)
 
 
-def _strata(values: Values, paired: int) -> list[Stratum]:
-    strata = [Stratum(values[:paired].reshape(-1, 2).mean(1), 2)] if paired else []
-    return [*strata, Stratum(values[paired:])] if len(values) > paired else strata
+def _strata(values: Values, paired: int, grain: float) -> list[Stratum]:
+    strata = [Stratum(values[:paired].reshape(-1, 2).mean(1), 2, grain)] if paired else []
+    return [*strata, Stratum(values[paired:], 1, grain)] if len(values) > paired else strata
