@@ -83,11 +83,11 @@ def plan(
     seen = _start(total, costs)
     scores, clean = read(0, seen)
     while True:
-        found = choose(scores, clean, total, costs, half, confidence, span, images)
+        found = choose(scores, clean, total, costs, half, confidence, span)
         wider = min(total, 4 * seen)
         climb = CHIPS * (costs.chip + (wider - seen) * costs.image) + (wider - seen) * costs.image
         if seen == total or found.ratio >= RESOLVED or climb > CLIMB * found.design.cost:
-            return found
+            return found if images is None else choose(scores, clean, total, costs, half, confidence, span, images)
         more, more_clean = read(seen, wider)
         scores, clean = np.concatenate([scores, more], axis=1), np.concatenate([clean, more_clean])
         seen = wider
@@ -109,7 +109,8 @@ def choose(
         for beta in _betas(scores, clean)
         for choice in _choices(scores - beta * clean, beta, total, costs, half, confidence, span, images)
     ]
-    best = min((choice for choice in choices if choice.safe), key=lambda choice: choice.design.cost)
+    safe = [choice for choice in choices if choice.safe]
+    best = min(safe or choices, key=lambda choice: choice.design.cost)
     designs = tuple(choice.design for choice in choices)
     return Plan(best.design, designs, best.components, len(clean), best.ratio)
 
@@ -165,14 +166,16 @@ def _choices(
         chips = max(FEWEST, chips)
         return Design(images, beta, chips, clean + chips * (costs.chip + images * costs.image))
 
-    if images is not None:
-        return [_Choice(design(images, parts), parts, ratio, True)]
-    limit = design(total, least).cost
     within = max(0.0, parts.interaction + parts.example)
-    # where fewer than one answer differs, values are mostly 0, and Student's interval is none
-    few = [2**k for k in range(3, 63) if 2**k < total and 2**k * within >= span**2]
-    found = [_Choice(design(m, parts), parts, ratio, design(m, least).cost <= limit) for m in few]
-    return [*found, _Choice(design(total, parts), parts, ratio, True)]
+    limit = design(total, least).cost
+    each = [images] if images is not None else [2**k for k in range(3, 63) if 2**k < total]
+    found = []
+    for m in each:
+        dense = (
+            m * within >= span**2
+        )  # where less than one answer differs, values are mostly 0, and Student's interval is none
+        found.append(_Choice(design(m, parts), parts, ratio, dense and (design(m, least).cost <= limit or m == images)))
+    return found if images is not None else [*found, _Choice(design(total, parts), parts, ratio, True)]
 
 
 def _betas(scores: Table, clean: Table) -> list[float]:
