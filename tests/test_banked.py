@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from incorruptible import RWP, Constant, Draw, Gaussian, Hardener, Mistake, MixedRWP, Recipe, select, train
+from incorruptible import RWP, SAM, Constant, Draw, Gaussian, Hardener, Mistake, MixedRWP, Recipe, select, train
 from incorruptible.arrays import Array
 from incorruptible.banked import Bank, BankedDraw, bank_for
 from incorruptible.corruptions import Corrupted, parse
@@ -312,7 +312,7 @@ def test_without_the_guard_nothing_is_read_from_the_device() -> None:
 
     model, x = network(), torch.randn(4, 30)
     syncs = ("_local_scalar_dense", "nonzero", "is_nonzero", "_to_copy", "equal")
-    for objective in (RWP(Gaussian("filter-max")), MixedRWP(Gaussian("filter-max"))):
+    for objective in (RWP(Gaussian("filter-max")), MixedRWP(Gaussian("filter-max")), SAM()):
         for guard in (False, True):
             robust = Hardener(model, objective, Constant(0.1), steps=9, seed=0, noise="banked", guard=guard)
             seen.clear()
