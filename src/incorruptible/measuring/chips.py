@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from ..arrays import Array, replaced, select
+from ..arrays import Array, select
 from ..batchnorm import fold_batchnorm
-from ..corruptions import Corruption, checked_strengths, traits
+from ..corruptions import Corrupted, Corruption, checked_strengths, traits
 from ..errors import Mistake, unknown
 from ..streams import Draw
+from ..swapping import replaced
 
 __all__ = ["Chips"]
 
@@ -84,11 +85,11 @@ class Chips:
     @contextmanager
     def in_place(self, arrays: Sequence[Array], strength: float, chip: int, again: int) -> Iterator[None]:
         """That chip at that strength, in its `again`-th read, for a while."""
-        with replaced(arrays, _under(self.corruption, strength, self.drawn(chip, again))):
+        with replaced(arrays, Corrupted(self.corruption, strength, self.drawn(chip, again))):
             if self.read is None:
                 yield
                 return
-            with replaced(arrays, _under(*self.read, self.read_afresh(chip, again))):
+            with replaced(arrays, Corrupted(*self.read, self.read_afresh(chip, again))):
                 yield
 
     def drawn(self, chip: int, again: int) -> Draw:
@@ -106,7 +107,3 @@ class Chips:
     def _named(self, chip: int) -> int:
         """The number of the chip whose noise it is: its own, or that of the twin that it mirrors."""
         return chip - 1 if self._mirrors(chip) else chip
-
-
-def _under(corruption: Corruption, strength: float, draw: Draw) -> Callable[[Array], Any]:
-    return lambda array: corruption(array, strength, draw.of(array.name))

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..arrays import Array, refuse_sharded, replaced, select, unwrapped
+from ..arrays import Array, refuse_sharded, select, unwrapped
+from ..banked import BankedDraw, bank_for
 from ..batchnorm import Statistics
-from ..errors import Mistake
+from ..errors import Mistake, unknown
 from ..points import Found, Grads, Objective, Point, Walk, checked_reach, most_of, policy_of, walk
 from ..streams import Draw
 from ..strengths import Controller, Schedule, Seen, State, checked
+from ..swapping import Spare, replaced
 from .ranks import averaged, synced
 
-__all__ = ["Hardener"]
+__all__ = ["NOISES", "Hardener"]
+
+NOISES = ("exact", "banked")
 
 
 class Hardener:
@@ -58,6 +64,11 @@ class Hardener:
     micro-batches had left on each of them (inside `no_sync`) is averaged all the same. This reads one number from the device in
     each call; `guard=False` avoids that. An exception leaves model and gradients as they were.
 
+    `noise` is where normal numbers come from: "exact" draws each of them, on the CPU those that `measure` would draw; "banked" reads
+    them from a bank (`banked.Bank`), whose mean and covariance over draws are the same, which costs a fraction where layers are linear
+    and batches small. The memory that it all takes is kept from call to call: one copy of the arrays, and gradients twice where the
+    objective looks at them or where `.grad` is not None when a call begins.
+
     Raises `Mistake` for a model without arrays or in shards, steps or accumulate below 1, a policy that the objective cannot
     keep, and a strength that goes beyond what it takes (a rate above 1).
     """
@@ -76,6 +87,7 @@ class Hardener:
         scale: Callable[[], float] | None = None,
         batchnorm: str | None = None,
         guard: bool | None = None,
+        noise: str = "exact",
     ) -> None:
         if steps < 1 or accumulate < 1:
             raise Mistake(f"steps={steps} and accumulate={accumulate}: both are at least 1.")
@@ -90,6 +102,10 @@ class Hardener:
         self.steps, self.seed, self.accumulate = steps, seed, accumulate
         self.batchnorm = policy_of(objective, batchnorm)
         self.arrays = list(select(model) if arrays is None else arrays)
+        if noise not in NOISES:
+            raise unknown("noise", noise, NOISES)
+        self._bank = bank_for([tuple(one.value.shape) for one in self.arrays], seed) if noise == "banked" else None
+        self._spare = Spare()
         self.calls = 0
         self.skipped = 0
         self._control: State = {} if self.controller is None else self.controller.start()
@@ -160,7 +176,7 @@ class Hardener:
             if not point.counts:
                 raise Mistake(f"{self.objective} looks at its gradient: give backward() a closure instead.")
             call.enter(point)
-            with replaced(self.arrays, point.values):
+            with replaced(self.arrays, point.values, self._spare):
                 yield look
             call.leave(point)
             path.close()
@@ -246,11 +262,15 @@ class Hardener:
             group = self._ranks.process_group
             rank, ranks = torch.distributed.get_rank(group), torch.distributed.get_world_size(group)
         index = self.step * self.accumulate * ranks + rank * self.accumulate + micro
-        return self.objective(self.arrays, self.strength, Draw(self.seed, "train", index, native=True))
+        if self._bank is None:
+            draw = Draw(self.seed, "train", index, native=True)
+        else:
+            draw = BankedDraw(self.seed, "train", index, bank=self._bank)
+        return self.objective(self.arrays, self.strength, draw)
 
     def _look(self, point: Point, closure: Callable[[], Tensor], call: _Call) -> Found:
         call.enter(point)
-        with replaced(self.arrays, point.values), self._unsynced(point, call):
+        with replaced(self.arrays, point.values, self._spare), self._unsynced(point, call):
             loss = closure()
             if not isinstance(loss, Tensor) or loss.dim() != 0:
                 came = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
@@ -262,14 +282,15 @@ class Hardener:
             else:
                 grads = self._aside(loss, call, point.keep)
         call.leave(point)
-        return Found(loss.detach() * self.accumulate, grads)
+        found = loss.detach()
+        return Found(found if self.accumulate == 1 else found * self.accumulate, grads)
 
     def _aside(self, loss: Tensor, call: _Call, all_: bool) -> Grads:
         """The gradient of `loss`, of all parameters or of the arrays, with `.grad` as before afterwards.
 
         It is that of the whole loss: the backward hook's factor is taken out, and the share of a micro-batch made 1.
         """
-        own = [(parameter, parameter.grad) for parameter in self.model.parameters()]
+        own = [(parameter, parameter.grad) for parameter, _, _ in call.grads]
         for parameter, _ in own:
             parameter.grad = None
         try:
@@ -323,12 +344,11 @@ class _Call:
         self.shares: list[float] = []
         self.clean: list[bool] = []
         self.passes = 0
-        self.named = dict(unwrapped(robust.model).named_parameters())
         self.sparse: dict[str, int] = {}  # the parameters whose gradients are sparse, and in how many dimensions
         self.before = self.kept = robust._statistics.take()
         self.standing = True  # whether the buffers hold `kept`
         self.grads = [
-            (parameter, parameter.grad, None if parameter.grad is None else parameter.grad.clone())
+            (parameter, parameter.grad, None if parameter.grad is None else robust._spare.copy(parameter.grad))
             for parameter in robust.model.parameters()
         ]
         present = {id(parameter) for parameter, _, _ in self.grads}
@@ -337,6 +357,11 @@ class _Call:
                 raise Mistake(
                     f"{array.name} is no parameter of the model any more: make the Hardener after the model is complete."
                 )
+
+    @cached_property
+    def named(self) -> dict[str, nn.Parameter]:
+        """Every parameter by its name in the model."""
+        return dict(unwrapped(self.robust.model).named_parameters())
 
     def note(self, loss: Tensor, share: float = 1.0, clean: bool = False) -> None:
         self.losses.append(loss.detach())
@@ -356,6 +381,8 @@ class _Call:
 
     @property
     def loss(self) -> Tensor:
+        if len(self.losses) == 1:
+            return self.losses[0].clone()
         total = sum(self.shares)  # 1, unless an objective stopped early
         counted = [(loss, share / total) for loss, share in zip(self.losses, self.shares, strict=True) if share]
         return torch.stack([loss * share for loss, share in counted]).sum()
@@ -385,6 +412,9 @@ class _Call:
             self._settle()
         elif not self.standing:
             self.robust._statistics.put(self.kept)
+        for _, _, copy in self.grads:
+            if copy is not None:
+                self.robust._spare.back(copy)
 
     def _undo(self) -> None:
         self.robust._statistics.put(self.before)
@@ -401,6 +431,8 @@ class _Call:
             averaged(ranks)
 
     def _finite(self) -> bool:
+        if self.robust._ranks is None and len(self.losses) == 1:
+            return math.isfinite(self.losses[0])
         fine = torch.stack(self.losses).isfinite().all()
         if self.robust._ranks is not None:
             vote = fine.to(torch.int32)
