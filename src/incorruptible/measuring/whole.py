@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..arrays import Array
+from ..batchnorm import Statistics, evaluating
 from .chips import Chips
-from .reading import Examples, ScoreFunction
+from .reading import Examples, ScoreFunction, keeping, read_chip
 
 __all__ = ["WholeChips"]
 
@@ -33,8 +34,7 @@ class WholeChips:
         told: Callable[[int], None] | None,
     ) -> None:
         self.model, self.score, self.data, self.arrays, self.told = model, score, data, arrays, told
-        self.chips = replace(chips, strengths=(strength,))
-        self.kept: dict[tuple[int, int, int], dict[str, Examples]] = {}
+        self.chips, self.strength, self.kept = chips, strength, list[Examples]()
 
     @property
     def seen(self) -> int:
@@ -43,17 +43,16 @@ class WholeChips:
 
     def read(self, start: int, stop: int, pairs: bool) -> Values:
         """The mean score of each of the chips start to stop - 1 [chip]."""
-        from . import measure_all
-
-        told = self.told
-        chips = replace(self.chips, draws=stop, pairs=pairs)
-        progress = None if told is None else lambda done, total: told(done)
-        found = measure_all(
-            self.model, {"": self.score}, self.data, chips, arrays=self.arrays, kept=self.kept, progress=progress
-        )
-        return np.asarray(found[""].values[0, start:])
+        chips = replace(self.chips, pairs=pairs)
+        with evaluating(self.model), keeping(Statistics(self.model)):
+            for chip in range(self.seen, stop):
+                found = read_chip(self.model, {"": self.score}, self.data, chips, self.arrays, self.strength, chip)
+                self.kept.append(found[""])
+                if self.told is not None:
+                    self.told(chip + 1)
+        return np.array([one.mean(dtype=np.float64) for one in self.kept[start:stop]])
 
     def examples(self, count: int) -> Values:
         """The scores of the first so many [chip, example]."""
         self.read(0, count, False)
-        return np.stack([self.kept[0, chip, 0][""] for chip in range(count)]).astype(np.float64)
+        return np.stack(self.kept[:count]).astype(np.float64)
