@@ -19,7 +19,7 @@ from incorruptible import tasks
 from incorruptible.data import batches
 from incorruptible.statistics import components
 
-__all__ = ["each_row", "rows"]
+__all__ = ["each_row", "rows", "twins"]
 
 HALF, DRAWS = 0.0025, 40
 CIFAR = Path(os.environ.get("CIFAR10") or Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar10")
@@ -49,16 +49,17 @@ def cifar(strengths: Sequence[float] = (0.02, 0.05, 0.1), seeds: int = 1) -> Wor
 WORKLOADS: dict[str, Callable[..., Workload]] = {"digits MLP": digits, "CIFAR-10 ResNet-8": cifar}
 
 
-def _trained(task: tasks.Task, lr: float, batch: int, steps: int) -> nn.Module:
+def _trained(task: tasks.Task, lr: float, batch: int, steps: int, noise: float = 0.0) -> nn.Module:
     torch.manual_seed(0)
     model = task.model()
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
+    robust = inc.Hardener(model, inc.RWP(inc.Gaussian("filter-max")), inc.Constant(noise), steps=steps, seed=0)
     done = 0
     while done < steps:
         for x, y in batches(task.train, batch, order=(0, "epoch", done)):
             optimizer.param_groups[0]["lr"] = lr * (1 - done / steps)
             optimizer.zero_grad()
-            F.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
+            robust.backward(lambda x=x, y=y: F.cross_entropy(model(x), y))  # type: ignore[misc]
             optimizer.step()
             done += 1
             if done == steps:
@@ -124,6 +125,21 @@ def _row(work: Workload, strength: float) -> dict[str, Any]:
         "low": taken / most,
         "high": taken / least,
     }
+
+
+def twins(strengths: Sequence[float] = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5), pairs: int = 100) -> Iterator[dict[str, Any]]:
+    """How the accuracies of mirrored whole chips go together, for the MLP of the digits trained without and with noise.
+
+    Means of pairs vary 1 + `correlation` times as much as means of two independent chips; its standard error is about .1.
+    """
+    task = tasks.load("digits")
+    for noise in (0.0, 0.2):
+        model = _trained(task, lr=0.1, batch=50, steps=400, noise=noise)
+        chips = inc.Chips(inc.Gaussian("filter-max"), strengths, 2 * pairs, 0, pairs=True)
+        found = inc.measure_all(model, {"": inc.accuracy}, task.test, chips)[""]  # type: ignore[arg-type]
+        for strength, values in zip(strengths, found.values, strict=True):
+            together = float(np.corrcoef(values[::2], values[1::2])[0, 1])
+            yield {"trained_at": noise, "strength": strength, "pairs": pairs, "correlation": together}
 
 
 def rows(only: Sequence[str] = (), **options: Any) -> list[dict[str, Any]]:
