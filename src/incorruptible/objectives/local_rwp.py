@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..arrays import Array, replaced
-from ..corruptions import Gaussian
+from ..arrays import Array
+from ..corruptions import Corrupted, Gaussian
 from ..errors import Mistake
 from ..points import Path, Point
 from ..streams import Draw
+from ..swapping import replaced
 
 __all__ = ["LocalRWP"]
 
@@ -71,7 +72,7 @@ class LocalRWP:
         seen = _Pass(self)
         with ExitStack() as stack:
             stack.callback(seen.end)
-            stack.enter_context(replaced(others, lambda array: self.corruption(array, strength, draw.of(array.name))))
+            stack.enter_context(replaced(others, Corrupted(self.corruption, strength, draw)))
             for array, layer in layers.items():
                 std = self.corruption.std(array).flatten() * strength
                 hook = _noisy(array.name, std if strength else None, draw, seen)
@@ -128,7 +129,7 @@ def _noisy(name: str, std: Tensor | None, draw: Draw, seen: _Pass) -> Hook:
         seen.call(name, x)
         if std is None:
             return None
-        z = draw.of(name).normal(output, tag="output") * std
+        z = draw.of(name).normal(output.detach(), tag="output").mul_(std)
         length = torch.linalg.vector_norm(x.to(z.dtype), dim=1, keepdim=True)
         return output.add((length * z).to(output.dtype))
 
