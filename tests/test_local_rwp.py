@@ -89,6 +89,14 @@ def test_against_the_slow_twin(accumulate: int) -> None:
     torch.testing.assert_close(grads(model), list(torch.autograd.grad(total, (w, v))), rtol=1e-5, atol=1e-7)
 
 
+def test_banked_noise_serves_as_well() -> None:
+    """Other numbers than the exact ones, the same again, and others in the next call."""
+    x, _ = batch()
+    exact, banked = (looked(net(), LOCAL, x, 2, noise=noise) for noise in ("exact", "banked"))
+    again = looked(net(), LOCAL, x, 2, noise="banked")
+    assert torch.equal(banked, again) and not torch.equal(banked[0], banked[1]) and not torch.equal(banked, exact)
+
+
 @pytest.mark.parametrize("scale", sorted(SCALES))
 def test_every_scale(scale: str) -> None:
     model, (x, _) = nn.Linear(4, 5), batch()
