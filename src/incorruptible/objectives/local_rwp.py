@@ -99,6 +99,13 @@ class LocalRWP:
             raise Mistake(f"{self}: no array here is the weight of a Linear layer: use rwp({self.corruption}).")
         return found
 
+    def uncompiled(self) -> Mistake:
+        """What to answer to torch.compile."""
+        return Mistake(
+            f"{self}: a graph of torch.compile holds no noise that changes from pass to pass: leave it out (--compile), "
+            f"or use rwp({self.corruption})."
+        )
+
     def unfit(self, name: str, why: str) -> Mistake:
         """What to answer where the array of that name cannot be looked at so, with the ways out."""
         return Mistake(
@@ -167,10 +174,7 @@ class _Pass:
     def check(self, layers: Iterable[Array]) -> None:
         """Raises `Mistake` where noise was left out: in a compiled graph, or in a layer that was never called."""
         if self.compiled:
-            raise Mistake(
-                f"{self.objective}: a graph of torch.compile holds no noise that changes from pass to pass: leave out "
-                f"compile (--compile), or use rwp({self.objective.corruption})."
-            )
+            raise self.objective.uncompiled()
         for array in layers:
             if array.name not in self.rows:
                 why = "its layer was not called (the weight is used by itself, or a compiled graph skips hooks)"
