@@ -51,6 +51,16 @@ def measure(
     also: Also = None,
     protect: Protect = None,
     batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 1024,
+    autocast: Annotated[
+        str | None,
+        typer.Option("--autocast", help="bf16: forward passes in 16 bits, for speed; no property of the chip."),
+    ] = None,
+    channels_last: Annotated[
+        bool, typer.Option("--channels-last", help="Lay images and kernels out with their channels side by side.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes of one thread that share the chips, on the CPU.", min=1)
+    ] = None,
     figure: Annotated[
         Path | None, typer.Option("--figure", help="Draw score against strength here (.png and .svg).")
     ] = None,
@@ -67,6 +77,8 @@ def measure(
     check_part(part)
     if precision is None and confidence is not None:
         raise Mistake("--confidence goes with --precision: the interval without it is at 0.95.")
+    if precision is not None and workers is not None:
+        raise Mistake("--workers goes with --draws: --precision looks at each chip before it draws the next.")
     from ..arrays import select
     from ..corruptions import parse_sweep
     from ..grammar import split
@@ -92,6 +104,9 @@ def measure(
         "arrays": select(model, held.also, held.protect),
         "batchnorm": batchnorm,
         "calibration": batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
+        "autocast": autocast,
+        "channels_last": channels_last,
+        **({} if workers is None else {"workers": workers}),
     }
     level = 0.95 if confidence is None else confidence
     found: list[Any] = []

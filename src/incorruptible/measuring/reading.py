@@ -22,6 +22,7 @@ from .socket import Socket
 __all__ = [
     "Examples",
     "ScoreFunction",
+    "checked",
     "count_of",
     "keeping",
     "read",
@@ -124,7 +125,7 @@ def scored(
                 else:
                     with nullcontext() if casting is None else casting():
                         values = score(model, batch)
-                parts[name].append(_checked(values, batch))
+                parts[name].append(checked(values, batch))
     if not next(iter(parts.values())):
         raise Mistake("data is empty: no batch came.")
     return {name: np.concatenate(values) for name, values in parts.items()}
@@ -143,7 +144,8 @@ def _answer(
     return logits.to(torch.promote_types(logits.dtype, torch.float32)), labels
 
 
-def _checked(values: Any, batch: Any) -> NDArray[np.float32]:
+def checked(values: Any, batch: Any) -> Examples:
+    """The numbers that a score gave for `batch`. Raises `Mistake` for another shape than one number for each example."""
     size = size_of(batch)
     if not isinstance(values, Tensor) or values.dim() != 1 or (size is not None and len(values) != size):
         came = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
