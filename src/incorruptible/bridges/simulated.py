@@ -72,7 +72,7 @@ def evaluate(
                     with seeded(drawn.of(cell.array.name)):
                         cell.analog.synchronize()
                 with seeded(drawn.of("").reading):
-                    examples = scored(chip, {"": score}, (moved(batch, torch.device("cpu")) for batch in data))[""]
+                    examples = scored(chip, {"": score}, data, torch.device("cpu"))[""]
             values.append(float(examples.mean(dtype=np.float64)))
             count = len(examples)
             if progress is not None:

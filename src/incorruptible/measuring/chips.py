@@ -15,7 +15,6 @@ from ..batchnorm import fold_batchnorm
 from ..corruptions import Corruption, checked_strengths, traits
 from ..corruptions.protocol import write_into
 from ..errors import Mistake, unknown
-from ..scores import channels_last, moved
 from ..streams import Draw, Noise
 
 __all__ = ["Chips"]
@@ -71,11 +70,6 @@ class Chips:
         if not torch.amp.is_autocast_available(device.type):
             raise Mistake(f"autocast={self.autocast!r}: torch has no autocast for {device.type}; leave it out.")
         return torch.autocast(device.type, _AUTOCASTS[self.autocast])
-
-    def arranged(self, batch: Any, device: torch.device) -> Any:
-        """`batch` on `device`, and its images with their channels side by side where that is asked for."""
-        batch = moved(batch, device)
-        return channels_last(batch) if self.channels_last else batch
 
     def differ(self, strength: float) -> bool:
         """Whether chips differ at that strength: at 0, without read noise and pinned faults, all are the same."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..arrays import Array
 from ..batchnorm import Statistics, recalibrate_batchnorm
 from ..errors import Mistake
-from ..scores import Score
+from ..scores import Score, channels_last, moved
 from .chips import Chips
 from .socket import Socket
 
@@ -61,8 +61,7 @@ def read(
     if chips.calibration is not None:
         with chips.casting(device):
             recalibrate_batchnorm(model, _arranged(chips.calibration, chips, device), _forward)
-    casting = None if chips.autocast is None else partial(chips.casting, device)
-    return scored(model, scores, _arranged(data, chips, device), casting)
+    return scored(model, scores, data, device, chips)
 
 
 def refuse_iterators(data: Iterable[Any], chips: Chips) -> None:
@@ -93,8 +92,9 @@ def keeping(statistics: Statistics) -> Iterator[None]:
         statistics.put(before)
 
 
-def _arranged(batches: Iterable[Any], chips: Chips, device: torch.device) -> Iterator[Any]:
-    return (chips.arranged(batch, device) for batch in batches)
+def _arranged(batches: Iterable[Any], chips: Chips | None, device: torch.device) -> Iterator[Any]:
+    lay = channels_last if chips is not None and chips.channels_last else lambda batch: batch
+    return (lay(moved(batch, device)) for batch in batches)
 
 
 def _forward(model: nn.Module, batch: Any) -> Any:
@@ -107,17 +107,20 @@ def scored(
     model: nn.Module,
     scores: Mapping[str, ScoreFunction],
     data: Iterable[Any],
-    casting: Callable[[], AbstractContextManager[Any]] | None = None,
+    device: torch.device,
+    chips: Chips | None = None,
 ) -> dict[str, Examples]:
     """What each score gives for every example [example], with the weights that are in place.
 
-    `casting` makes a context for each forward pass; what a `Score` makes of the answer is then computed in 32 bits at least.
+    `chips` may ask for autocast, under which what a `Score` makes of an answer is computed in 32 bits at least, and for
+    channels-last.
     """
+    casting = None if chips is None or chips.autocast is None else partial(chips.casting, device)
     parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in scores}
     asks = [score.answer if isinstance(score, Score) else None for score in scores.values()]
     shared = asks[0] if len(set(asks)) == 1 else None  # one forward pass for all
     with torch.inference_mode():
-        for batch in data:
+        for batch in _arranged(data, chips, device):
             answer = None if shared is None else _answer(shared, model, batch, casting)
             for name, score in scores.items():
                 if isinstance(score, Score):

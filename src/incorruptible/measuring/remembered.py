@@ -8,11 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ..streams import Noise, rows
+from ..streams import Noise, cuts, each_part
 
 __all__ = ["MOST", "Remembered"]
 
 MOST = 1 << 26  # numbers that are kept, 256 MiB in float32; what goes beyond is drawn anew
+_PART = 1 << 16  # numbers whose errors are computed at a time, which a core's cache holds
 
 
 class Remembered:
@@ -65,9 +66,9 @@ class _Again:
         if out.dim() == 0:
             out.copy_(z * std + out)
             return
-        for some in rows(out):
-            error, part = z[some] * (std if len(std) == 1 else std[some]), out[some]
-            if out.dtype == error.dtype:
+        for part, numbers, scale in each_part(cuts(out, _PART), out, z, std):
+            error = numbers * scale
+            if part.dtype == error.dtype:
                 part.add_(error)
             else:
                 part.copy_(error.add_(part))

@@ -6,7 +6,7 @@ import multiprocessing
 import pickle
 import traceback
 import warnings
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,16 +74,19 @@ def elsewhere(bench: Bench, turns: Sequence[Sequence[Key]], workers: int) -> Gen
         collate_fn=_as_it_is,
         multiprocessing_context="fork",
     )
+    for found in _forked(loader):  # in no variable: an error's traceback would keep the processes
+        if isinstance(found, _Raised):
+            raise found.problem
+        yield from found
+
+
+def _forked(loader: DataLoader[Any]) -> Iterator[Any]:
     with warnings.catch_warnings():
         # more processes than cores are the caller's wish; Python 3.12 warns of any fork beside threads, and torch's do not
         # matter to children of one thread
         warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
         warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
-        coming = iter(loader)
-    for found in coming:
-        if isinstance(found, _Raised):
-            raise found.problem
-        yield from found
+        return iter(loader)
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,9 @@ class _Turns(Dataset[Any]):
     def __getitem__(self, place: int) -> list[Reading] | _Raised:
         try:
             return list(here(self.bench, [self.turns[place]]))
-        except Exception as problem:  # DataLoader would wrap its own words around it
+        except Mistake as mistake:
+            return _Raised(mistake)
+        except Exception as problem:  # DataLoader would put its own words around both
             problem.add_note(f"in a worker process:\n{traceback.format_exc()}")
             return _Raised(_portable(problem))
 
