@@ -20,6 +20,7 @@ from incorruptible.errors import Mistake
 from incorruptible.measuring import Chips, site
 from incorruptible.measuring.counting import costs_of
 from incorruptible.measuring.parts import read_parts
+from incorruptible.measuring.socket import Socket
 from incorruptible.measuring.subsets import drawn, gathered
 from incorruptible.statistics import Components, Costs, Design, Plan
 
@@ -159,8 +160,9 @@ def test_pairs_are_mirrored(model: nn.Module, data: Data) -> None:
     arrays, clean = select(model), model.weight.detach().clone()  # type: ignore[operator]
     chips = Chips(NOISE, [STRENGTH], 4, 0, pairs=True)
     weights = []
-    for chip in range(4):
-        with chips.in_place(arrays, STRENGTH, chip, 0):
+    with Socket(model, arrays, chips) as socket:
+        for chip in range(4):
+            socket.put(STRENGTH, chip)
             weights.append(model.weight.detach().clone() - clean)  # type: ignore[operator]
     assert torch.allclose(weights[0], -weights[1]) and torch.allclose(weights[2], -weights[3])
     assert not torch.allclose(weights[0], weights[2]) and torch.equal(model.weight, clean)  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ from incorruptible.corruptions import Gaussian, parse
 from incorruptible.data import Batches
 from incorruptible.errors import Mistake
 from incorruptible.measuring import Chips, Scores, measure, measure_all
+from incorruptible.measuring.sharing import turns
 from incorruptible.scores import accuracy, cross_entropy
 from incorruptible.streams import Draw
 
@@ -75,8 +76,11 @@ def chips(model: nn.Module, data: Any, strengths: list[float], **given: Any) -> 
     """The weights of each chip, strength by strength."""
     kept: Kept = []
     settings = {"draws": 3, "seed": 7, **given}
-    measure(model, recorder(kept), data[:1], given.pop("corruption", FILTER_MAX), strengths, **settings)
-    return kept
+    corruption = settings.pop("corruption", FILTER_MAX)
+    measure(model, recorder(kept), data[:1], corruption, strengths, **settings)
+    named = {name: settings[name] for name in ("draws", "seed", "purpose", "reads", "read") if name in settings}
+    keys = [key for turn in turns(Chips(corruption, strengths, **named), {}) for key in turn]  # chip by chip
+    return [chip for _, chip in sorted(zip(keys, kept, strict=True), key=lambda one: one[0])]
 
 
 @pytest.mark.parametrize("score", [accuracy, cross_entropy])

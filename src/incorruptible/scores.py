@@ -18,6 +18,7 @@ __all__ = [
     "accuracy",
     "bits_per_byte",
     "bounded_loss",
+    "channels_last",
     "cross_entropy",
     "each_tensor",
     "moved",
@@ -42,6 +43,11 @@ def each_tensor(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
 def moved(batch: Any, device: torch.device) -> Any:
     """`batch` on `device`."""
     return each_tensor(batch, lambda tensor: tensor.to(device))
+
+
+def channels_last(batch: Any) -> Any:
+    """`batch` with every tensor of four dimensions, images [b, c, h, w], laid out with its channels side by side."""
+    return each_tensor(batch, lambda one: one.contiguous(memory_format=torch.channels_last) if one.dim() == 4 else one)
 
 
 def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:

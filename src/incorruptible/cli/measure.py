@@ -59,6 +59,16 @@ def measure(
     also: Also = None,
     protect: Protect = None,
     batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 1024,
+    autocast: Annotated[
+        str | None,
+        typer.Option("--autocast", help="bf16: forward passes in 16 bits, for speed; no property of the chip."),
+    ] = None,
+    channels_last: Annotated[
+        bool, typer.Option("--channels-last", help="Lay images and kernels out with their channels side by side.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes of one thread that share the chips, on the CPU.", min=1)
+    ] = None,
     figure: Annotated[
         Path | None, typer.Option("--figure", help="Draw score against strength here (.png and .svg).")
     ] = None,
@@ -73,7 +83,7 @@ def measure(
     check_output(out, (".json",), force)
     check_output(figure, ("", ".png", ".svg"), force)
     check_part(part)
-    _check_asked(precision, within, images, confidence, reads)
+    _check_asked(precision, within, images, confidence, reads, workers)
     from ..arrays import select
     from ..corruptions import parse_sweep
     from ..grammar import split
@@ -100,6 +110,9 @@ def measure(
         "arrays": select(model, held.also, held.protect),
         "batchnorm": batchnorm,
         "calibration": batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
+        "autocast": autocast,
+        "channels_last": channels_last,
+        **({} if workers is None else {"workers": workers}),
     }
     level = 0.95 if confidence is None else confidence
     found: list[Any] = []
@@ -121,7 +134,12 @@ def measure(
 
 
 def _check_asked(
-    precision: float | None, within: float | None, images: int | None, confidence: float | None, reads: int
+    precision: float | None,
+    within: float | None,
+    images: int | None,
+    confidence: float | None,
+    reads: int,
+    workers: int | None,
 ) -> None:
     """A `Mistake` for options that do not go together."""
     if precision is None and within is None and confidence is not None:
@@ -130,6 +148,9 @@ def _check_asked(
         raise Mistake(f"--images {images} goes with --mean-within: without it every chip looks at all of them.")
     if within is not None and precision is not None:
         raise Mistake("--precision and --mean-within came; give one: --mean-within takes fewer passes.")
+    if workers is not None and (precision is not None or within is not None):
+        option = "--precision" if within is None else "--mean-within"
+        raise Mistake(f"--workers goes with --draws: {option} looks at each chip before it draws the next.")
     if within is not None and reads > 1:
         raise Mistake(f"--reads {reads}: --mean-within reads each chip once; leave --reads out, or give --draws.")
 

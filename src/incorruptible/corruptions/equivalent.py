@@ -37,11 +37,12 @@ def equivalent(
     """
     total, count, each = 0.0, 0, {}
     for array in arrays:
-        scales = scale_of(scale)(array).double().expand_as(array.value)
+        scales = scale_of(scale)(array).double()
         error = corruption.moments(array, strength)
-        square = (error.mean.double() ** 2 + error.std.double() ** 2).expand_as(array.value)
+        ratios = ((error.mean.double() ** 2 + error.std.double() ** 2) / scales**2).expand_as(array.value)
         live = scales > 0
-        ratio, n = float((square[live] / scales[live] ** 2).sum()), int(live.sum())
+        ratios = ratios.flatten() if bool(live.all()) else ratios[live.expand_as(ratios)]  # picking them takes long
+        ratio, n = float(ratios.sum()), ratios.numel()
         each[array.name] = math.sqrt(ratio / n) if n else 0.0
         total, count = total + ratio, count + n
     return Equivalent(math.sqrt(total / count) if count else 0.0, each)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from ..errors import Mistake
 from .averages import Average, Means
 from .chips import Chips
 from .means import measure_mean
-from .reading import Examples, ScoreFunction, keeping, read_chip, refuse_iterators
+from .reading import Examples, ScoreFunction, keeping, refuse_iterators
 from .results import Scores
 from .sequential import Precise, measure_until
+from .sharing import Bench, Key, elsewhere, here, turns
 from .times import OverTime
 
 __all__ = [
@@ -34,7 +36,7 @@ __all__ = [
     "measure_until",
 ]
 
-Kept = MutableMapping[tuple[int, int, int], dict[str, Examples]]
+Kept = MutableMapping[Key, dict[str, Examples]]
 
 
 def measure(
@@ -52,8 +54,11 @@ def measure(
     arrays: Sequence[Array] | None = None,
     batchnorm: str = "as-is",
     calibration: Iterable[Any] | None = None,
+    autocast: str | None = None,
+    channels_last: bool = False,
     keep_examples: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    workers: int = 0,
 ) -> Scores:
     """The score of `model` on `draws` chips at each strength.
 
@@ -65,12 +70,31 @@ def measure(
 
     With `read=(corruption, strength)` each chip is read `reads` times, and each read adds an error of its own on top of
     the chip's. `batchnorm` is "as-is", "folded" (into the convolution before the noise is drawn; `arrays` are found again
-    by name) or "recalibrated" (running statistics computed anew on every chip from the inputs in `calibration`). Restores
-    weights, statistics and modes, also after an error. Raises `Mistake` for data that is empty or cannot be iterated
-    twice, a score of the wrong shape, draws or reads below 1, a negative strength, and a policy that does not fit.
+    by name) or "recalibrated" (running statistics computed anew on every chip from the inputs in `calibration`).
+
+    `autocast="bf16"` computes forward passes in 16 bits; that rounding is no property of the chip, whose weights are drawn in
+    the model's own type, and a score within a few examples of a tie may differ for it. `channels_last` lays images and
+    kernels out with their channels side by side. Both are for speed and are recorded. `workers=2` reads chips in two
+    processes of one thread each, forked from this one (models on the CPU, systems that fork): the same numbers as in one
+    process of one thread.
+
+    Restores weights, statistics, modes and layout, also after an error; while a score, `progress` or the data run, a chip is
+    in place. Raises `Mistake` for data that is empty or cannot be iterated twice, a score of the wrong shape, draws or reads
+    below 1, a negative strength, and a policy, an autocast or workers that do not fit.
     """
-    chips = Chips(corruption, strengths, draws, seed, purpose, reads, read, batchnorm, calibration)
-    found = measure_all(model, {"": score}, data, chips, arrays=arrays, keep_examples=keep_examples, progress=progress)
+    chips = Chips(
+        corruption, strengths, draws, seed, purpose, reads, read, batchnorm, calibration, autocast, channels_last
+    )
+    found = measure_all(
+        model,
+        {"": score},
+        data,
+        chips,
+        arrays=arrays,
+        keep_examples=keep_examples,
+        progress=progress,
+        workers=workers,
+    )
     return found[""]
 
 
@@ -84,11 +108,12 @@ def measure_all(
     keep_examples: bool = False,
     progress: Callable[[int, int], None] | None = None,
     kept: Kept | None = None,
+    workers: int = 0,
 ) -> dict[str, Scores]:
     """Several scores on the same chips at once; scores of the model's answer share one forward pass. Else as `measure`.
 
-    `kept` maps (strength, chip, read), by number, to what each score gave there [example]: what it holds is not measured
-    again, and what is measured is put into it.
+    `chips` say `autocast` and `channels_last`. `kept` maps (strength, chip, read), by number, to what each score gave there
+    [example]: what it holds is not measured again, and what is measured is put into it.
     """
     refuse_iterators(data, chips)
     if keep_examples and shuffles(data):
@@ -100,9 +125,8 @@ def measure_all(
     equals = tuple(equivalent(chips.corruption, strength, arrays).strength for strength in chips.strengths)
     largest = [array.peak() for array in arrays]
     peaks = min(float(one.min()) for one in largest), max(float(one.max()) for one in largest)
-    found = _examples(
-        model, scores, data, chips, arrays, progress or (lambda done, total: None), {} if kept is None else kept
-    )
+    told, known = progress or (lambda done, total: None), {} if kept is None else kept
+    found = _examples(model, scores, data, chips, arrays, told, known, workers)
     results = {}
     for name, score in scores.items():
         examples = found[name]
@@ -119,6 +143,8 @@ def measure_all(
             seed=chips.seed,
             purpose=chips.purpose,
             batchnorm=chips.batchnorm,
+            autocast=chips.autocast,
+            channels_last=chips.channels_last,
             equivalent=equals,
             peaks=peaks,
             conditions=traits(chips.corruption).conditions,
@@ -137,21 +163,24 @@ def _examples(
     arrays: Sequence[Array],
     progress: Callable[[int, int], None],
     kept: Kept,
+    workers: int,
 ) -> dict[str, Examples]:
     """[strength, draw, read, example] for each score."""
-    done = 0
+    bench, left = Bench(model, scores, data, chips, arrays), turns(chips, kept)
+    done = chips.total - sum(map(len, left))
+    if done:
+        progress(done, chips.total)
+    readings = here(bench, left) if workers < 2 else elsewhere(bench, left, workers)
+    with evaluating(model), keeping(Statistics(model)), closing(readings):
+        for key, found in readings:
+            kept[key] = found
+            done += 1
+            progress(done, chips.total)
     read: list[dict[str, Examples]] = []
-    with evaluating(model), keeping(Statistics(model)):
-        for place, strength in enumerate(chips.strengths):
-            once: list[dict[str, Examples]] = []
-            for chip in range(chips.distinct(strength)):
-                for again in range(chips.reads):
-                    if (place, chip, again) not in kept:
-                        kept[place, chip, again] = read_chip(model, scores, data, chips, arrays, strength, chip, again)
-                    once.append(kept[place, chip, again])
-                    done += 1
-                    progress(done, chips.total)
-            read += once * (chips.draws // chips.distinct(strength))
+    for place, strength in enumerate(chips.strengths):
+        distinct = chips.distinct(strength)
+        once = [kept[place, chip, again] for chip in range(distinct) for again in range(chips.reads)]
+        read += once * (chips.draws // distinct)
     shape = (len(chips.strengths), chips.draws, chips.reads, -1)
     try:
         return {name: np.array([one[name] for one in read], dtype=np.float32).reshape(shape) for name in scores}

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..arrays import Array, select
 from ..batchnorm import fold_batchnorm
-from ..corruptions import Corrupted, Corruption, checked_strengths, traits
+from ..corruptions import Corruption, checked_strengths, traits
+from ..corruptions.protocol import write_into
 from ..errors import Mistake, unknown
-from ..streams import Draw
-from ..swapping import replaced
+from ..streams import Draw, Noise
 
 __all__ = ["Chips"]
 
 _POLICIES = ("as-is", "folded", "recalibrated")
+_AUTOCASTS = {"bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,8 @@ class Chips:
     read: tuple[Corruption, float] | None = None
     batchnorm: str = "as-is"
     calibration: Iterable[Any] | None = None
+    autocast: str | None = None
+    channels_last: bool = False
     pairs: bool = False
 
     def __post_init__(self) -> None:
@@ -60,6 +64,16 @@ class Chips:
             raise Mistake(
                 "batchnorm='recalibrated' and calibration=batches go together: the inputs to compute the statistics from."
             )
+        if self.autocast is not None and self.autocast not in _AUTOCASTS:
+            raise unknown("autocast", self.autocast, _AUTOCASTS)
+
+    def casting(self, device: torch.device) -> AbstractContextManager[Any]:
+        """The arithmetic of a forward pass on `device`. Raises `Mistake` for a device that has no autocast."""
+        if self.autocast is None:
+            return nullcontext()
+        if not torch.amp.is_autocast_available(device.type):
+            raise Mistake(f"autocast={self.autocast!r}: torch has no autocast for {device.type}; leave it out.")
+        return torch.autocast(device.type, _AUTOCASTS[self.autocast])
 
     def differ(self, strength: float) -> bool:
         """Whether chips differ at that strength: at 0, without read noise and pinned faults, all are the same."""
@@ -82,15 +96,25 @@ class Chips:
         names = {array.name for array in (select(model) if arrays is None else arrays)}
         return model, [array for array in select(model, also=names) if array.name in names]
 
-    @contextmanager
-    def in_place(self, arrays: Sequence[Array], strength: float, chip: int, again: int) -> Iterator[None]:
-        """That chip at that strength, in its `again`-th read, for a while."""
-        with replaced(arrays, Corrupted(self.corruption, strength, self.drawn(chip, again))):
-            if self.read is None:
-                yield
-                return
-            with replaced(arrays, Corrupted(*self.read, self.read_afresh(chip, again))):
-                yield
+    def write(
+        self,
+        array: Array,
+        strength: float,
+        chip: int,
+        again: int,
+        out: Tensor,
+        heard: Callable[[Noise], Noise] = lambda noise: noise,
+    ) -> None:
+        """Write what `array`, which holds clean weights, holds on that chip at that strength, in its `again`-th read.
+
+        `out` is other memory than the array's. `heard` may keep what a noise gives.
+        """
+        drawn = self.drawn(chip, again)
+        write_into(self.corruption, array, strength, heard(drawn.of(array.name)), out)
+        if self.read is not None:
+            fresh = self.read_afresh(chip, again)
+            programmed = replace(array, parameter=nn.Parameter(out, requires_grad=False))
+            write_into(self.read[0], programmed, self.read[1], heard(fresh.of(array.name)), out)
 
     def drawn(self, chip: int, again: int) -> Draw:
         """The noise of that chip in its `again`-th read."""

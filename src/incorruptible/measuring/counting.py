@@ -15,6 +15,7 @@ from ..scores import moved
 from ..statistics import Costs
 from .chips import Chips
 from .reading import ScoreFunction, count_of
+from .socket import cleaned
 
 __all__ = ["costs_of"]
 
@@ -63,8 +64,10 @@ def costs_of(
     with torch.inference_mode(), FlopCounterMode(display=False) as flops, _Counted() as reading:
         score(unwrapped(model), moved(batch, device))
     image = (NUMBER * reading.numbers + FLOP * flops.get_total_flops()) / size
-    with _Counted() as making, chips.in_place(arrays, strength, 0, 0):
-        pass
+    clean = cleaned(arrays)
+    with torch.no_grad(), _Counted() as making:
+        for array in clean:
+            chips.write(array, strength, 0, 0, torch.empty_like(array.value))
     chip = OPERATION * (making.operations + reading.operations) + NUMBER * making.numbers + RANDOM * making.random
     if chips.calibration is not None:
         chip += count_of(chips.calibration) * image

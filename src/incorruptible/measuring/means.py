@@ -38,6 +38,8 @@ def measure_mean(
     arrays: Sequence[Array] | None = None,
     batchnorm: str = "as-is",
     calibration: Iterable[Any] | None = None,
+    autocast: str | None = None,
+    channels_last: bool = False,
     images: int | None = None,
     antithetic: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -66,7 +68,7 @@ def measure_mean(
         raise Mistake(f"confidence is {confidence:g}; it lies between 0 and 1, for example 0.95.")
     if most < 16:
         raise Mistake(f"most is {most}; at least 16 chips are needed to tell how much they differ.")
-    chips = Chips(corruption, strengths, most, seed, purpose, 1, read, batchnorm, calibration)
+    chips = Chips(corruption, strengths, most, seed, purpose, 1, read, batchnorm, calibration, autocast, channels_last)
     refuse_iterators(data, chips)
     data = batches(data, BATCH)
     rows, why = gathered(data)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,17 @@ from torch import Tensor, nn
 from ..arrays import Array
 from ..batchnorm import Statistics, recalibrate_batchnorm
 from ..errors import Mistake
-from ..scores import Score, moved
+from ..scores import Score, channels_last, moved
 from .chips import Chips
+from .socket import Socket
 
 __all__ = [
     "Examples",
     "ScoreFunction",
+    "checked",
     "count_of",
     "keeping",
+    "read",
     "read_chip",
     "refuse_iterators",
     "refuse_unbounded",
@@ -44,11 +48,20 @@ def read_chip(
     again: int = 0,
 ) -> dict[str, Examples]:
     """What each score gives for every example [example] on that chip at that strength, in its `again`-th read."""
-    device = arrays[0].value.device
-    with chips.in_place(arrays, strength, chip, again):
-        if chips.calibration is not None:
-            recalibrate_batchnorm(model, _moved(chips.calibration, device), _forward)
-        return scored(model, scores, data, device)
+    with Socket(model, arrays, chips) as socket:
+        return read(socket, scores, data, strength, chip, again)
+
+
+def read(
+    socket: Socket, scores: Mapping[str, ScoreFunction], data: Iterable[Any], strength: float, chip: int, again: int = 0
+) -> dict[str, Examples]:
+    """As `read_chip`, of one chip among many that come one after another."""
+    socket.put(strength, chip, again)
+    model, chips, device = socket.model, socket.chips, socket.arrays[0].value.device
+    if chips.calibration is not None:
+        with chips.casting(device):
+            recalibrate_batchnorm(model, _arranged(chips.calibration, chips, device), _forward)
+    return scored(model, scores, data, device, chips)
 
 
 def refuse_iterators(data: Iterable[Any], chips: Chips) -> None:
@@ -79,8 +92,9 @@ def keeping(statistics: Statistics) -> Iterator[None]:
         statistics.put(before)
 
 
-def _moved(batches: Iterable[Any], device: torch.device) -> Iterator[Any]:
-    return (moved(batch, device) for batch in batches)
+def _arranged(batches: Iterable[Any], chips: Chips | None, device: torch.device) -> Iterator[Any]:
+    lay = channels_last if chips is not None and chips.channels_last else lambda batch: batch
+    return (lay(moved(batch, device)) for batch in batches)
 
 
 def _forward(model: nn.Module, batch: Any) -> Any:
@@ -90,25 +104,51 @@ def _forward(model: nn.Module, batch: Any) -> Any:
 
 
 def scored(
-    model: nn.Module, scores: Mapping[str, ScoreFunction], data: Iterable[Any], device: torch.device
+    model: nn.Module,
+    scores: Mapping[str, ScoreFunction],
+    data: Iterable[Any],
+    device: torch.device,
+    chips: Chips | None = None,
 ) -> dict[str, Examples]:
-    """What each score gives for every example [example], with the weights that are in place."""
+    """What each score gives for every example [example], with the weights that are in place.
+
+    `chips` may ask for autocast, under which what a `Score` makes of an answer is computed in 32 bits at least, and for
+    channels-last.
+    """
+    casting = None if chips is None or chips.autocast is None else partial(chips.casting, device)
     parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in scores}
-    answers = {score.answer if isinstance(score, Score) else None for score in scores.values()}
+    asks = [score.answer if isinstance(score, Score) else None for score in scores.values()]
+    shared = asks[0] if len(set(asks)) == 1 else None  # one forward pass for all
     with torch.inference_mode():
-        for batch in _moved(data, device):
-            ask = next(iter(answers)) if len(answers) == 1 else None  # one forward pass for all
-            answer = None if ask is None else ask(model, batch)
+        for batch in _arranged(data, chips, device):
+            answer = None if shared is None else _answer(shared, model, batch, casting)
             for name, score in scores.items():
-                shared = isinstance(score, Score) and answer is not None
-                values = score.grade(*answer) if shared else score(model, batch)  # type: ignore[union-attr,misc]
-                parts[name].append(_checked(values, batch))
+                if isinstance(score, Score):
+                    values = score.grade(*(answer or _answer(score.answer, model, batch, casting)))
+                else:
+                    with nullcontext() if casting is None else casting():
+                        values = score(model, batch)
+                parts[name].append(checked(values, batch))
     if not next(iter(parts.values())):
         raise Mistake("data is empty: no batch came.")
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
-def _checked(values: Any, batch: Any) -> NDArray[np.float32]:
+def _answer(
+    ask: Callable[[nn.Module, Any], tuple[Tensor, Tensor]],
+    model: nn.Module,
+    batch: Any,
+    casting: Callable[[], AbstractContextManager[Any]] | None,
+) -> tuple[Tensor, Tensor]:
+    if casting is None:
+        return ask(model, batch)
+    with casting():
+        logits, labels = ask(model, batch)
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)), labels
+
+
+def checked(values: Any, batch: Any) -> Examples:
+    """The numbers that a score gave for `batch`. Raises `Mistake` for another shape than one number for each example."""
     size = size_of(batch)
     if not isinstance(values, Tensor) or values.dim() != 1 or (size is not None and len(values) != size):
         came = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__

@@ -12,7 +12,7 @@ from ..curves import LOSS
 from ..statistics import Interval, TwoLevel, t_interval, two_level
 from .overall import Overall
 
-__all__ = ["Scores"]
+__all__ = ["Scores", "arithmetic"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +43,8 @@ class Scores:
     read: str | None = None
     reads: NDArray[np.float64] | None = None
     examples: NDArray[np.float32] | None = None
+    autocast: str | None = None
+    channels_last: bool = False
 
     @property
     def draws(self) -> int:
@@ -136,6 +138,8 @@ class Scores:
             "seed": self.seed,
             "purpose": self.purpose,
             "batchnorm": self.batchnorm,
+            "autocast": self.autocast,
+            "channels_last": self.channels_last,
             "max_abs_weight_of_filters": list(self.peaks),
             "rows": self.rows(),
             "over_range": None if overall is None else overall.plain(),
@@ -169,6 +173,7 @@ class Scores:
         first = (
             f"{self.name} ({self.unit}; {direction}) under {self.corruption} [{self.corruption_unit}]; {self.draws} chips{reads}, "
             f"{self.n_examples} examples, seed {self.seed} ({self.purpose}), BatchNorm {self.batchnorm}"
+            f"{arithmetic(self.autocast, self.channels_last)}"
         )
         return f"{first}\n{self.conditions}" if self.conditions else first
 
@@ -222,6 +227,13 @@ class Scores:
         ]
 
     __repr__ = __str__
+
+
+def arithmetic(autocast: str | None, channels_last: bool) -> str:
+    """What a header says of forward passes that were not the plain ones."""
+    return "".join(
+        [f", autocast {autocast}" if autocast is not None else "", ", channels last" if channels_last else ""]
+    )
 
 
 def _interval(row: dict[str, float], missing: str) -> str:

@@ -18,7 +18,9 @@ from ..data import batches
 from ..errors import Mistake
 from ..statistics import Betting, Interval
 from .chips import Chips
-from .reading import ScoreFunction, keeping, read_chip, refuse_iterators, refuse_unbounded
+from .reading import ScoreFunction, keeping, read, refuse_iterators, refuse_unbounded
+from .results import arithmetic
+from .socket import Socket
 
 __all__ = ["Precise", "measure_until"]
 
@@ -46,6 +48,8 @@ class Precise:
     confidence: float
     most: int
     conditions: str = ""
+    autocast: str | None = None
+    channels_last: bool = False
 
     @property
     def reached(self) -> tuple[bool, ...]:
@@ -87,6 +91,8 @@ class Precise:
             "seed": self.seed,
             "purpose": self.purpose,
             "batchnorm": self.batchnorm,
+            "autocast": self.autocast,
+            "channels_last": self.channels_last,
             "rows": self.rows(),
             "values": [values.tolist() for values in self.values],
         }
@@ -96,7 +102,7 @@ class Precise:
         lines = [
             f"{self.name} ({self.unit}) under {self.corruption} [{self.corruption_unit}]; chips until the half-width is "
             f"{self.precision:g}, at most {self.most}; {self.n_examples} examples, seed {self.seed} ({self.purpose}), "
-            f"BatchNorm {self.batchnorm}",
+            f"BatchNorm {self.batchnorm}{arithmetic(self.autocast, self.channels_last)}",
             *([self.conditions] if self.conditions else []),
             "  ".join(f"{title:>{width}}" for title, width in zip(titles, _WIDTHS, strict=True)),
         ]
@@ -142,6 +148,8 @@ def measure_until(
     arrays: Sequence[Array] | None = None,
     batchnorm: str = "as-is",
     calibration: Iterable[Any] | None = None,
+    autocast: str | None = None,
+    channels_last: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Precise:
     """Measure at each strength until the interval of the mean over chips is at most 2 `precision` long: its half-width is `precision`.
@@ -159,15 +167,17 @@ def measure_until(
             f"precision is {precision:g}; it is a half-width between 0 and 0.5, as a fraction, for example 0.0025."
         )
     refuse_unbounded(score, "precision")
-    chips = Chips(corruption, strengths, most, seed, purpose, reads, read, batchnorm, calibration)
+    chips = Chips(
+        corruption, strengths, most, seed, purpose, reads, read, batchnorm, calibration, autocast, channels_last
+    )
     refuse_iterators(data, chips)
     data = batches(data, 1024)
     model, arrays = chips.fitted(model, arrays)
     found = []
-    with evaluating(model), keeping(Statistics(model)):
+    with evaluating(model), keeping(Statistics(model)), Socket(model, arrays, chips) as socket:
         for place, strength in enumerate(chips.strengths):
             told = None if progress is None else partial(_tell, progress, place * most, len(chips.strengths) * most)
-            found.append(_until(model, score, data, chips, arrays, strength, precision, confidence, told))
+            found.append(_until(socket, score, data, strength, precision, confidence, told))
     return Precise(
         values=tuple(values for values, _, _ in found),
         intervals=tuple(interval for _, interval, _ in found),
@@ -181,6 +191,8 @@ def measure_until(
         seed=seed,
         purpose=purpose,
         batchnorm=batchnorm,
+        autocast=autocast,
+        channels_last=channels_last,
         precision=precision,
         confidence=confidence,
         most=most,
@@ -192,24 +204,19 @@ def _tell(progress: Callable[[int, int], None], before: int, total: int, done: i
 
 
 def _until(
-    model: nn.Module,
+    socket: Socket,
     score: ScoreFunction,
     data: Iterable[Any],
-    chips: Chips,
-    arrays: Sequence[Array],
     strength: float,
     precision: float,
     confidence: float,
     told: Callable[[int], None] | None,
 ) -> tuple[NDArray[np.float64], Interval, int]:
     """The chips that it took at one strength, their interval, and the number of examples."""
-    betting, values = Betting(confidence), list[float]()
+    betting, values, chips = Betting(confidence), list[float](), socket.chips
     while True:
         each = np.array(
-            [
-                read_chip(model, {"": score}, data, chips, arrays, strength, len(values), again)[""]
-                for again in range(chips.reads)
-            ]
+            [read(socket, {"": score}, data, strength, len(values), again)[""] for again in range(chips.reads)]
         )
         if not (each.min() >= 0 and each.max() <= 1):
             raise Mistake(

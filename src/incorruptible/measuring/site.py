@@ -93,7 +93,7 @@ class Site:
         if len(lacking):
             self.statistics.put(self.before)
             some = (self.rows.at(part) for part in torch.split(lacking, BATCH))
-            self.clean[lacking.numpy()] = scored(self.model, {"": self.score}, some, self.device)[""]
+            self.clean[lacking.numpy()] = scored(self.model, {"": self.score}, some, self.device, self.chips)[""]
         return np.asarray(self.clean[places.numpy()])
 
     def _all_clean(self) -> Table:

@@ -13,7 +13,8 @@ from torch import nn
 from ..arrays import Array
 from ..batchnorm import Statistics, evaluating
 from .chips import Chips
-from .reading import Examples, ScoreFunction, keeping, read_chip
+from .reading import Examples, ScoreFunction, keeping, read
+from .socket import Socket
 
 __all__ = ["WholeChips"]
 
@@ -44,10 +45,9 @@ class WholeChips:
     def read(self, start: int, stop: int, pairs: bool) -> Values:
         """The mean score of each of the chips start to stop - 1 [chip]."""
         chips = replace(self.chips, pairs=pairs)
-        with evaluating(self.model), keeping(Statistics(self.model)):
+        with evaluating(self.model), keeping(Statistics(self.model)), Socket(self.model, self.arrays, chips) as socket:
             for chip in range(self.seen, stop):
-                found = read_chip(self.model, {"": self.score}, self.data, chips, self.arrays, self.strength, chip)
-                self.kept.append(found[""])
+                self.kept.append(read(socket, {"": self.score}, self.data, self.strength, chip)[""])
                 if self.told is not None:
                     self.told(chip + 1)
         return np.array([one.mean(dtype=np.float64) for one in self.kept[start:stop]])

@@ -18,7 +18,7 @@ from ..errors import Mistake
 from ..scores import each_tensor
 from .group import Group
 
-__all__ = ["Precision", "called", "channels_last", "part"]
+__all__ = ["Precision", "called", "part"]
 
 
 class Precision:
@@ -112,11 +112,6 @@ def _check_compiler(device: torch.device) -> None:
         raise Mistake(
             f"compiled: torch.compile needs a C++ compiler, and there is no {name!r}: install it, set CXX, or leave --compile out."
         )
-
-
-def channels_last(batch: Any) -> Any:
-    """`batch` with every tensor of four dimensions, images [b, c, h, w], laid out with its channels side by side."""
-    return each_tensor(batch, lambda one: one.contiguous(memory_format=torch.channels_last) if one.dim() == 4 else one)
 
 
 def part(batch: Any, index: int, count: int) -> tuple[Any, float]:

@@ -17,11 +17,11 @@ from ..data import Batches, named_randomness
 from ..errors import Mistake
 from ..landscape import health, tolerated
 from ..recipes import Recipe
-from ..scores import moved
+from ..scores import channels_last, moved
 from ..streams import key
 from ..tasks import Task, batches
 from .clipping import clip_weights
-from .devices import Precision, called, channels_last, part
+from .devices import Precision, called, part
 from .group import ALONE, Group
 from .hardener import Hardener
 from .weights import load_weights

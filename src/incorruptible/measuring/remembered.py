@@ -1,0 +1,81 @@
+"""The random numbers of one chip, drawn once for all of its strengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..streams import Noise, cuts, each_part
+
+__all__ = ["MOST", "Remembered"]
+
+MOST = 1 << 26  # numbers that are kept, 256 MiB in float32; what goes beyond is drawn anew
+_PART = 1 << 16  # numbers whose errors are computed at a time, which a core's cache holds
+
+
+class Remembered:
+    """What was drawn for the chip at hand, which is the same at every strength; drawing costs a quarter of a small network's pass."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self.most, self.chip = most, -1
+        self._kept: dict[Hashable, Tensor] = {}
+        self._room = most
+
+    def turn(self, chip: int) -> None:
+        """Forget the chip before, if another comes."""
+        if chip != self.chip:
+            self.chip, self._room = chip, self.most
+            self._kept.clear()
+
+    def of(self, noise: Noise) -> Noise:
+        """The same noise, which draws what it has not drawn before."""
+        return _Again(noise, self)
+
+    def look(self, name: Hashable, draw: Callable[[], Tensor]) -> Tensor:
+        """What was drawn under that name: not to be written to."""
+        found = self._kept.get(name)
+        if found is None:
+            found = draw()
+            if found.numel() <= self._room:
+                self._kept[name] = found
+                self._room -= found.numel()
+        return found
+
+
+@dataclass(frozen=True)
+class _Again:
+    noise: Noise
+    memory: Remembered
+
+    def _look(self, kind: str, like: Tensor, tag: str) -> Tensor:
+        draw: Any = getattr(self.noise, kind)
+        return self.memory.look((self.noise, kind, tag, like.shape, like.dtype, like.device), lambda: draw(like, tag))
+
+    def normal(self, like: Tensor, tag: str = "") -> Tensor:
+        return self._look("normal", like, tag).clone()
+
+    def uniform(self, like: Tensor, tag: str = "") -> Tensor:
+        return self._look("uniform", like, tag).clone()
+
+    def add_normal_(self, out: Tensor, std: Tensor, tag: str = "") -> None:
+        """As `streams.add_normal_`, block by block, without a copy of what is remembered."""
+        z = self._look("normal", out, tag)
+        if out.dim() == 0:
+            out.copy_(z * std + out)
+            return
+        for part, numbers, scale in each_part(cuts(out, _PART), out, z, std):
+            error = numbers * scale
+            if part.dtype == error.dtype:
+                part.add_(error)
+            else:
+                part.copy_(error.add_(part))
+
+    def chip(self, tag: str = "") -> float:
+        return self.noise.chip(tag)
+
+    @property
+    def reading(self) -> Noise:
+        return _Again(self.noise.reading, self.memory)
