@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..statistics import Components, Design, Gathered, Interval, Plan
+from .results import arithmetic
 
 __all__ = ["Average", "Means"]
 
@@ -123,6 +124,8 @@ class Means:
     confidence: float
     most: int
     read: str | None = None
+    autocast: str | None = None
+    channels_last: bool = False
     conditions: str = ""
 
     @property
@@ -166,6 +169,8 @@ class Means:
             "purpose": self.purpose,
             "batchnorm": self.batchnorm,
             "read": self.read,
+            "autocast": self.autocast,
+            "channels_last": self.channels_last,
             "rows": [one.plain() for one in self.averages],
             "values": [one.values.tolist() for one in self.averages],
         }
@@ -176,7 +181,7 @@ class Means:
         lines = [
             f"{self.name} ({self.unit}) under {self.corruption} [{self.corruption_unit}]; the mean over chips within "
             f"{self.half_width:g}, at most {self.most} chips; {self.n_examples} examples, seed {self.seed} ({self.purpose}), "
-            f"BatchNorm {self.batchnorm}{reads}",
+            f"BatchNorm {self.batchnorm}{arithmetic(self.autocast, self.channels_last)}{reads}",
             *([self.conditions] if self.conditions else []),
             "  ".join(f"{title:>{width}}" for title, width in zip(titles, _WIDTHS, strict=True)),
         ]

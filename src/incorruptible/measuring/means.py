@@ -93,6 +93,8 @@ def measure_mean(
         seed=seed,
         purpose=purpose,
         batchnorm=batchnorm,
+        autocast=autocast,
+        channels_last=channels_last,
         read=None if read is None else f"{read[0]}:{read[1]:g}",
         half_width=half_width,
         confidence=confidence,
