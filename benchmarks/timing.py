@@ -74,7 +74,8 @@ def interleaved(
 ) -> list[Times]:
     """Each of `variants` once in each of `pairs` rounds, in an order that `seed` shuffles anew; slow ones in `few` rounds.
 
-    Each runs once before anything counts. Garbage is collected before each run, and not during one.
+    Each runs once before anything counts. Garbage is collected before each run, and not during one; what is there before
+    the first is left alone, for looking through all of torch takes .1 s.
     """
     read, order, few = CLOCKS[clock], random.Random(seed), min(few, pairs)
     times = [Times(variant) for variant in variants]
@@ -82,6 +83,7 @@ def interleaved(
         one.variant.run()
     collecting = gc.isenabled()
     gc.disable()
+    gc.freeze()
     try:
         for number in range(pairs):
             slow = (number + 1) * few // pairs > number * few // pairs  # spread evenly over the rounds
@@ -95,6 +97,7 @@ def interleaved(
             if progress is not None:
                 progress(number + 1, pairs)
     finally:
+        gc.unfreeze()
         if collecting:
             gc.enable()
     return times
