@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
-from incorruptible.arrays import Array, replaced, select, survey, unwrapped
+from incorruptible.arrays import Array, select, survey, unwrapped
 from incorruptible.errors import Mistake
+from incorruptible.swapping import replaced
 
 Index = tuple[int, ...]
 

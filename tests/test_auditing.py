@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from incorruptible.arrays import replaced, select
+from incorruptible.arrays import select
 from incorruptible.auditing import Audit, audit
 from incorruptible.corruptions import CATALOGUE, EXAMPLES, Gaussian, parse
 from incorruptible.errors import Mistake
 from incorruptible.networks import small_conv
 from incorruptible.streams import Draw
+from incorruptible.swapping import replaced
 from test_arrays import EACH as LAYER_TYPES
 from test_arrays import Layer
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from incorruptible.arrays import Array, replaced, select
+from incorruptible.arrays import Array, select
 from incorruptible.batchnorm import Statistics, evaluating, fold_batchnorm, recalibrate_batchnorm
 from incorruptible.corruptions import parse
 from incorruptible.errors import Mistake
 from incorruptible.networks import small_conv
 from incorruptible.streams import Draw, Noise
+from incorruptible.swapping import replaced
 
 
 class Net(NamedTuple):

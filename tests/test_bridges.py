@@ -23,7 +23,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 import incorruptible as inc
-from incorruptible.arrays import Array, replaced, select
+from incorruptible.arrays import Array, select
 from incorruptible.bridges import (
     CrossSim,
     evaluate,
@@ -36,6 +36,7 @@ from incorruptible.bridges.simulated import converted
 from incorruptible.corruptions import DEVICES, Device
 from incorruptible.errors import Mistake
 from incorruptible.streams import Draw
+from incorruptible.swapping import replaced
 from typing_commands import typing
 
 ALARM = 1e-5

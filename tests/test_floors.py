@@ -39,7 +39,7 @@ FLOORS: list[set[str]] = [
         "provenance",
         "scores",
     },
-    {"networks", "data", "corruptions", "points", "drawing", "mechanism", "pacbayes"},
+    {"networks", "data", "corruptions", "points", "swapping", "banked", "drawing", "mechanism", "pacbayes"},
     {"measuring", "landscape", "auditing", "objectives", "tasks", "translating", "fitted_cells", "pages"},
     {"recipes", "catalogues", "bridges", "sensitivities"},
     {"training", "optim", "certificates"},

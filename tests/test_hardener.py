@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from incorruptible.arrays import replaced, select
+from incorruptible.arrays import select
 from incorruptible.corruptions import Gaussian
 from incorruptible.data import Batches, digits
 from incorruptible.errors import Mistake
@@ -25,6 +25,7 @@ from incorruptible.objectives import RWP, SAM, parse
 from incorruptible.points import Grads, Path, Point
 from incorruptible.streams import Draw
 from incorruptible.strengths import Auto, Constant, Linear, Quadratic
+from incorruptible.swapping import replaced
 from incorruptible.training import Hardener
 from test_objectives import OBJECTIVES, ONE_PASS, batch, bits, closure, gradient, grads, hardener, net
 

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import incorruptible as inc
-from incorruptible.arrays import Array, replaced, select
+from incorruptible.arrays import Array, select
 from incorruptible.errors import Mistake
 from incorruptible.objectives import parse
 from incorruptible.recipes import Probe, Recipe
 from incorruptible.runs import Left, Run, train
 from incorruptible.strengths import Constant
+from incorruptible.swapping import replaced
 from incorruptible.tasks import Task, load
 from incorruptible.training import Fit, Group, Hardener
 from incorruptible.training.devices import part

@@ -15,7 +15,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from . import optim as optim
-    from .arrays import Array, replaced, select
+    from .arrays import Array, select
     from .auditing import Audit, audit
     from .batchnorm import fold_batchnorm, recalibrate_batchnorm
     from .certificates import ChipYield, FreshAccuracy, certify, certify_fresh
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         Steps,
         WarmupHold,
     )
+    from .swapping import replaced
     from .tasks import Task
     from .training import Hardener, clip_weights, load_weights, save_weights
     from .translating import translate
@@ -126,7 +127,7 @@ _HOMES = {
     "parse": "corruptions",
     "parse_sweep": "corruptions",
     "recalibrate_batchnorm": "batchnorm",
-    "replaced": "arrays",
+    "replaced": "swapping",
     "save_weights": "training",
     "select": "arrays",
     "sensitivity": "sensitivities",

@@ -1,4 +1,4 @@
-"""Which tensors live in hardware arrays, how to see each one as [filter, fan-in], and how to put others in their place.
+"""Which tensors live in hardware arrays, and how to see each one as [filter, fan-in].
 
 A *filter* is what one output sees: the row of a Linear, the kernel of a convolution's output channel. Selection is by
 module type; norms, biases and embeddings stay digital unless they are asked for by name.
@@ -6,8 +6,7 @@ module type; norms, biases and embeddings stay digital unless they are asked for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from torch.nn.utils import parametrize
 
 from .errors import Mistake, unknown
 
-__all__ = ["Array", "Found", "refuse_sharded", "replaced", "select", "survey", "unwrapped"]
+__all__ = ["Array", "Found", "refuse_sharded", "select", "survey", "unwrapped"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +52,8 @@ class Array:
 
     def peak(self) -> Tensor:
         """max|W_f| of each filter, broadcastable to the value."""
+        if self.value.is_contiguous() and self.axis == 0:  # without |W|, which is as large as the array
+            return torch.maximum(self.reduce(torch.amax), self.reduce(torch.amin).neg_()).abs_()  # -0 is 0
         return self.reduce(torch.amax, self.value.abs())
 
     def norm(self) -> Tensor:
@@ -246,39 +247,3 @@ def select(model: nn.Module, also: Iterable[str] = (), without: Iterable[str] = 
             f"{type(unwrapped(model)).__name__} has no weight to perturb: it holds {kinds}; name some with also=(...)."
         )
     return arrays
-
-
-@contextmanager
-def replaced(arrays: Sequence[Array], values: Callable[[Array], Tensor] | None) -> Iterator[None]:
-    """Other values in place for a while; on leaving, also by an error, the weights are back bit for bit.
-
-    `values` is asked array by array and sees clean weights; None leaves all as it is. Values are copied into the same
-    storage and the clean ones copied back: subtracting drifts (bf16 by 2% in 1000 steps), and another `.data` breaks
-    every alias (tied tensors, flat buffers, compiled graphs). Writing goes around autograd's version counter, so a
-    graph that is kept beyond the block would see other weights: call backward inside.
-    """
-    if values is None:
-        yield
-        return
-    clean: list[tuple[Tensor, Tensor]] = []
-    try:
-        with torch.no_grad():
-            for array in arrays:
-                new, place = values(array), array.value
-                if new.shape != place.shape:
-                    raise Mistake(f"{array.name}: values of shape {tuple(new.shape)} came for {tuple(place.shape)}.")
-                clean.append((place, place.clone()))
-                place.copy_(new)
-        _forget_casts()
-        yield
-    finally:
-        with torch.no_grad():
-            for place, before in reversed(clean):
-                place.copy_(before)
-        _forget_casts()
-
-
-def _forget_casts() -> None:
-    # autocast keeps 16-bit copies of the weights until its block ends; without this, later passes would see stale ones
-    if torch.is_autocast_cache_enabled():
-        torch.clear_autocast_cache()

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .arrays import replaced, survey
+from .arrays import survey
 from .corruptions import Corruption, traits
 from .errors import Mistake
 from .streams import Draw
 from .strengths import checked
+from .swapping import replaced
 
 __all__ = ["Audit", "Touched", "audit"]
 

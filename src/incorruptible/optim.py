@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .arrays import Array, replaced
+from .arrays import Array
 from .batchnorm import Statistics
 from .errors import Mistake
-from .objectives.sam import ascent
+from .objectives.sam import Ascent
 from .points import Grads
+from .swapping import replaced
 
 __all__ = ["SAM"]
 
@@ -201,8 +202,8 @@ class SAM(Optimizer):
 
         shaped = metric if any(group["adaptive"] for group in self.param_groups) else None
         radii = {radius(group) for group in self.param_groups}
-        steps = {rho: ascent(grads, arrays, rho, shaped) for rho in radii}  # all along one gradient, with one norm
-        return lambda array: array.value + steps[radius(groups[id(array.parameter)])](array)
+        steps = {rho: Ascent(grads, arrays, rho, shaped) for rho in radii}  # all along one gradient, with one norm
+        return lambda array: steps[radius(groups[id(array.parameter)])](array)
 
 
 def _check(group: dict[str, Any]) -> None:

@@ -7,8 +7,9 @@ layer's chip as it was, and draw k is the same chip at every strength and in eve
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from operator import index
 from typing import Protocol
@@ -16,7 +17,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Draw", "Exact", "Noise", "key"]
+__all__ = ["BLOCK", "Draw", "Exact", "Noise", "add_normal_", "key", "rows"]
+
+BLOCK = 1 << 14  # numbers: 64 KiB in float32, which a core's cache holds beside the weights that they are added to
 
 
 def key(*parts: str | int) -> int:
@@ -31,6 +34,25 @@ def key(*parts: str | int) -> int:
         data = repr(str(part) if isinstance(part, str) else int(index(part))).encode()
         digest.update(struct.pack(">I", len(data)) + data)
     return int.from_bytes(digest.digest(), "big") >> 1
+
+
+def rows(like: Tensor, most: int = BLOCK, multiple: int = 1) -> Iterator[slice]:
+    """Cuts of the first dimension, each of at most `most` numbers where a row allows it.
+
+    Each cut but the last holds a multiple of `multiple` numbers, and the last no fewer than that unless it is the only one.
+
+    >>> list(rows(torch.empty(100, 27), most=1000, multiple=16))
+    [slice(0, 32, None), slice(32, 64, None), slice(64, 100, None)]
+    """
+    total, row = like.shape[0], max(1, like.numel() // max(1, like.shape[0]))
+    whole = multiple // math.gcd(row, multiple)  # so many rows hold a multiple
+    step = max(1, most // row // whole) * whole
+    least = -(-multiple // row)
+    start = 0
+    while start < total:
+        stop = start + step if total - start - step >= least else total
+        yield slice(start, stop)
+        start = stop
 
 
 class Noise(Protocol):
@@ -54,6 +76,18 @@ class Noise(Protocol):
         ...
 
 
+def add_normal_(noise: Noise, out: Tensor, std: Tensor, tag: str = "") -> None:
+    """out + std * noise.normal(out, tag), in place, to the same bits; `std` is broadcastable to `out`.
+
+    Noise that has a method of this name does it without a tensor as large as `out` in between.
+    """
+    own = getattr(noise, "add_normal_", None)
+    if own is None:
+        _add_(out, noise.normal(out, tag), std)
+    else:
+        own(out, std, tag)
+
+
 @dataclass(frozen=True)
 class Exact:
     """The noise of measuring: drawn on the CPU in float32 and moved, so that a chip is the same on every device.
@@ -65,9 +99,11 @@ class Exact:
     array: str
     read: int = 0
 
+    def _source(self, device: torch.device, tag: str) -> torch.Generator:
+        return torch.Generator(device).manual_seed(key(*self.name, self.array, tag))
+
     def _draw(self, draw: Callable[..., Tensor], like: Tensor, tag: str) -> Tensor:
-        source = torch.Generator("cpu").manual_seed(key(*self.name, self.array, tag))
-        numbers = draw(like.shape, generator=source, dtype=torch.float32)
+        numbers = draw(like.shape, generator=self._source(torch.device("cpu"), tag), dtype=torch.float32)
         return numbers.to(like.device, torch.promote_types(like.dtype, torch.float32))
 
     def normal(self, like: Tensor, tag: str = "") -> Tensor:
@@ -75,6 +111,19 @@ class Exact:
 
     def uniform(self, like: Tensor, tag: str = "") -> Tensor:
         return self._draw(torch.rand, like, tag)
+
+    def add_normal_(self, out: Tensor, std: Tensor, tag: str = "") -> None:
+        """As the function of this name, block by block."""
+        if out.device.type != "cpu" or out.dim() == 0:
+            _add_(out, self.normal(out, tag), std)
+            return
+        source = self._source(out.device, tag)
+        kind = torch.promote_types(out.dtype, torch.float32)
+        # torch fills in sixteens, so that blocks of a multiple of 16 hold the numbers of one long draw
+        for some in rows(out, multiple=16):
+            part = out[some]
+            z = torch.randn(part.shape, generator=source, dtype=torch.float32).to(kind)
+            _add_(part, z, std if len(std) == 1 else std[some])
 
     def chip(self, tag: str = "") -> float:
         return key(*self.name, "", tag) / 2**63
@@ -89,9 +138,18 @@ class _Native(Exact):
     """The noise of training: drawn where the array lives; on the CPU the same bits as `Exact`."""
 
     def _draw(self, draw: Callable[..., Tensor], like: Tensor, tag: str) -> Tensor:
-        source = torch.Generator(like.device).manual_seed(key(*self.name, self.array, tag))
         kind = torch.promote_types(like.dtype, torch.float32)
+        source = self._source(like.device, tag)
         return draw(like.shape, generator=source, dtype=torch.float32, device=like.device).to(kind)
+
+
+def _add_(out: Tensor, z: Tensor, std: Tensor) -> None:
+    """out + std z, in place; z is used up."""
+    z.mul_(std)
+    if out.dtype == z.dtype:
+        out.add_(z)
+    else:
+        out.copy_(z.add_(out))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from .intflips import IntFlips
 from .lognormal import LogNormal
 from .mixture import Mixture
 from .multiplicative import Multiplicative
-from .protocol import Corruption, Moments, Traits, traits
+from .protocol import Corrupted, Corruption, Moments, Traits, traits
 from .quantised import Quantised
 from .scales import SCALES
 from .stored import Composed, Stored, stages
@@ -33,6 +33,7 @@ __all__ = [
     "EXAMPLES",
     "SCALES",
     "Composed",
+    "Corrupted",
     "Corruption",
     "DeadColumns",
     "DeadRows",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..arrays import Array
-from ..streams import Noise
+from ..streams import Noise, add_normal_
 from .protocol import Moments
 from .scales import UNITS, scale_of
 
@@ -60,6 +60,13 @@ class Gaussian:
     def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
         z = noise.normal(array.value)
         return z.mul_(self.std(array) * strength).add_(array.value).to(array.value.dtype)
+
+    def into(self, array: Array, strength: float, noise: Noise, out: Tensor) -> None:
+        """The same values, to the same bits, written into `out`, which may be the array's own storage."""
+        std = self.std(array) * strength
+        if out.data_ptr() != array.value.data_ptr():
+            out.copy_(array.value)
+        add_normal_(noise, out, std)
 
     def moments(self, array: Array, strength: float) -> Moments:
         std = self.std(array) * strength

@@ -12,7 +12,7 @@ from ..arrays import Array
 from ..errors import Mistake
 from ..grammar import write
 from ..streams import Noise
-from .protocol import Corruption, Moments, traits
+from .protocol import Corruption, Moments, traits, write_into
 
 __all__ = ["Mixture"]
 
@@ -75,6 +75,10 @@ class Mixture:
 
     def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
         return self.of(array, strength * self._at(noise.chip("mixture")), noise)
+
+    def into(self, array: Array, strength: float, noise: Noise, out: Tensor) -> None:
+        """The same values, written into `out`."""
+        write_into(self.of, array, strength * self._at(noise.chip("mixture")), noise, out)
 
     def moments(self, array: Array, strength: float) -> Moments:
         nodes, weights = np.polynomial.legendre.leggauss(16)

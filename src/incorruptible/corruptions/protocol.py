@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
 from ..arrays import Array
-from ..streams import Noise
+from ..errors import Mistake
+from ..streams import Draw, Noise
 
-__all__ = ["Corruption", "Described", "Moments", "Traits", "traits"]
+__all__ = ["Corrupted", "Corruption", "Described", "Moments", "Traits", "traits", "write_into"]
 
 
 class Moments(NamedTuple):
@@ -43,6 +46,9 @@ class Corruption(Described, Protocol):
     """Something that goes wrong with stored weights. Strength is an argument; 0 is the resting state.
 
     `str` writes a member in the grammar that `parse` reads: `parse(str(corruption)) == corruption`.
+
+    It may have a method `into(array, strength, noise, out)`, which writes the same values into `out` (the array's own storage, or
+    other memory of its shape and type) without a tensor of that size in between.
     """
 
     def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
@@ -52,6 +58,34 @@ class Corruption(Described, Protocol):
     def moments(self, array: Array, strength: float) -> Moments:
         """Mean and standard deviation of the error at that strength, as the formula states them."""
         ...
+
+
+def write_into(corruption: Corruption, array: Array, strength: float, noise: Noise, out: Tensor) -> None:
+    """Write the corrupted values of `array` into `out`. Raises `Mistake` for values of another shape."""
+    into: Callable[..., None] | None = getattr(corruption, "into", None)
+    if into is not None:
+        into(array, strength, noise, out)
+        return
+    values = corruption(array, strength, noise)
+    if values.shape != out.shape:
+        raise Mistake(f"{array.name}: values of shape {tuple(values.shape)} came for {tuple(out.shape)}.")
+    out.copy_(values)
+
+
+@dataclass(frozen=True)
+class Corrupted:
+    """The arrays on one chip: each as new values, or written into given memory."""
+
+    corruption: Corruption
+    strength: float
+    draw: Draw
+
+    def __call__(self, array: Array) -> Tensor:
+        return self.corruption(array, self.strength, self.draw.of(array.name))
+
+    def into(self, array: Array, out: Tensor) -> None:
+        """Write the values of `array` into `out`, which may be its own storage. Raises `Mistake` for values of another shape."""
+        write_into(self.corruption, array, self.strength, self.draw.of(array.name), out)
 
 
 class Traits(NamedTuple):

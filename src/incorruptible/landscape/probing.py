@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..arrays import Array, replaced, unwrapped
+from ..arrays import Array, unwrapped
 from ..batchnorm import Statistics
 from ..points import Found, Grads, Objective, Point, walk
 from ..streams import Draw
+from ..swapping import replaced
 
 __all__ = ["Loss", "gradient", "perturbed", "trainable_of", "untouched"]
 

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..arrays import Array, replaced
+from ..arrays import Array
 from ..points import Objective
 from ..streams import Draw
+from ..swapping import replaced
 from .probing import Loss, perturbed, untouched
 
 __all__ = ["Slice", "Surface", "along", "line", "surface"]

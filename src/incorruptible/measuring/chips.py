@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from ..arrays import Array, replaced, select
+from ..arrays import Array, select
 from ..batchnorm import fold_batchnorm
-from ..corruptions import Corruption, checked_strengths, traits
+from ..corruptions import Corrupted, Corruption, checked_strengths, traits
 from ..errors import Mistake, unknown
 from ..streams import Draw
+from ..swapping import replaced
 
 __all__ = ["Chips"]
 
@@ -81,14 +82,10 @@ class Chips:
     def in_place(self, arrays: Sequence[Array], strength: float, chip: int, again: int) -> Iterator[None]:
         """That chip at that strength, in its `again`-th read, for a while."""
         drawn = Draw(self.seed, self.purpose, chip, read=again)
-        with replaced(arrays, _under(self.corruption, strength, drawn)):
+        with replaced(arrays, Corrupted(self.corruption, strength, drawn)):
             if self.read is None:
                 yield
                 return
             fresh = Draw(self.seed, f"{self.purpose}, read", chip * self.reads + again)
-            with replaced(arrays, _under(*self.read, fresh)):
+            with replaced(arrays, Corrupted(*self.read, fresh)):
                 yield
-
-
-def _under(corruption: Corruption, strength: float, draw: Draw) -> Callable[[Array], Any]:
-    return lambda array: corruption(array, strength, draw.of(array.name))

@@ -11,7 +11,7 @@ from ..errors import Mistake
 from ..grammar import write
 from ..points import Path, Point
 from ..streams import Draw
-from .sam import ascent
+from .sam import Ascent
 
 __all__ = ["ASAM"]
 
@@ -39,5 +39,4 @@ class ASAM:
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
         found = yield Point(None, share=0)
-        step = ascent(found.grads, arrays, strength, lambda array: array.value.abs() + self.eta)
-        yield Point(lambda array: array.value + step(array))
+        yield Point(Ascent(found.grads, arrays, strength, lambda array: array.value.abs() + self.eta))

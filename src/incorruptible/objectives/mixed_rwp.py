@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..arrays import Array
-from ..corruptions import Corruption
+from ..corruptions import Corrupted, Corruption
 from ..errors import Mistake
 from ..grammar import write
 from ..points import Path, Point, most_of
@@ -47,5 +47,5 @@ class MixedRWP:
         return most_of(self.corruption)
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
-        yield Point(lambda array: self.corruption(array, strength, draw.of(array.name)), self.share)
+        yield Point(Corrupted(self.corruption, strength, draw), self.share)
         yield Point(None, 1 - self.share)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..arrays import Array
-from ..corruptions import Corruption
+from ..corruptions import Corrupted, Corruption
 from ..errors import Mistake
 from ..grammar import write
 from ..points import Point, Walk, most_of
@@ -77,8 +77,7 @@ class RandBET:
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Walk:
         def at(s: float, chip: Draw) -> Point:
-            values = lambda array: self.corruption(array, s, chip.of(array.name))  # noqa: E731
-            return Point(values, self.share, keep=True, rest=s == 0)
+            return Point(Corrupted(self.corruption, s, chip), self.share, keep=True, rest=s == 0)
 
         loss, grads = yield at(0.0, draw)
         # the comparison reads a number from the device, which is spared where it cannot fail

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..arrays import Array
-from ..corruptions import Corruption
+from ..corruptions import Corrupted, Corruption
 from ..points import Path, Point, most_of
 from ..streams import Draw
 
@@ -43,4 +43,4 @@ class RWP:
         return most_of(self.corruption)
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
-        yield Point(lambda array: self.corruption(array, strength, draw.of(array.name)))
+        yield Point(Corrupted(self.corruption, strength, draw))

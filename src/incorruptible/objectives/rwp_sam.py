@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from torch import Tensor
-
 from ..arrays import Array
-from ..corruptions import Corruption
+from ..corruptions import Corrupted, Corruption
 from ..errors import Mistake
 from ..grammar import write
 from ..points import Path, Point, most_of
 from ..streams import Draw
-from .sam import EUCLIDEAN, ascent, metric_of
+from .sam import EUCLIDEAN, Ascent, metric_of
 
 __all__ = ["RWPSAM"]
 
@@ -51,9 +49,6 @@ class RWPSAM:
         return most_of(self.corruption) / self.ratio if self.ratio else math.inf
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
-        def corrupted(array: Array) -> Tensor:
-            return self.corruption(array, strength * self.ratio, draw.of(array.name))
-
+        corrupted = Corrupted(self.corruption, strength * self.ratio, draw)
         found = yield Point(corrupted, share=0)
-        step = ascent(found.grads, arrays, strength, metric_of(self.metric))
-        yield Point(lambda array: corrupted(array) + step(array))
+        yield Point(Ascent(found.grads, arrays, strength, metric_of(self.metric), corrupted))

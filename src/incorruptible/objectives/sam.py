@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from ..arrays import Array
+from ..corruptions import Corrupted
 from ..corruptions.scales import SCALES, scale_of
 from ..errors import unknown
 from ..grammar import write
 from ..points import Grads, Path, Point
-from ..streams import Draw
+from ..streams import Draw, rows
 
-__all__ = ["SAM", "ascent", "metric_of"]
+__all__ = ["SAM", "Ascent", "metric_of"]
 
 EUCLIDEAN = "euclidean"
 
@@ -30,28 +31,51 @@ def metric_of(name: str) -> Callable[[Array], Tensor] | None:
     return scale_of(name)
 
 
-def ascent(
-    grads: Grads, arrays: Sequence[Array], strength: float, metric: Callable[[Array], Tensor] | None
-) -> Callable[[Array], Tensor]:
-    """The step e = rho m^2 g / ||m g|| for each array, with m = 1 without a metric; zero where the gradient is zero.
+class Ascent:
+    """The weights plus e = rho m^2 g / ||m g|| for each array, with m = 1 without a metric; e is 0 where the gradient is.
 
-    It maximises <g, e> under ||e / m||_2 <= rho, over all arrays together. Arrays without a gradient stay.
+    It maximises <g, e> under ||e / m||_2 <= rho, over all arrays together. Arrays without a gradient stay. `start` gives the
+    weights that e is added to, the clean ones unless another is named; m is that of the weights in place when this is made.
     """
-    scales = {array.name: metric(array) if metric else None for array in arrays if array.name in grads}
-    scaled = {name: grads[name] if m is None else grads[name] * m for name, m in scales.items()}
-    norms = torch.stack([torch.linalg.vector_norm(g.float()) for g in scaled.values()])
-    norm = torch.linalg.vector_norm(norms).clamp_min(torch.finfo(torch.float32).tiny)
 
-    def step(array: Array) -> Tensor:
-        if array.name not in scaled:
-            return torch.zeros_like(array.value)
-        m, g = scales[array.name], scaled[array.name]
+    def __init__(
+        self,
+        grads: Grads,
+        arrays: Sequence[Array],
+        strength: float,
+        metric: Callable[[Array], Tensor] | None,
+        start: Corrupted | None = None,
+    ) -> None:
+        scales = {array.name: metric(array) if metric else None for array in arrays if array.name in grads}
+        self._scaled = {name: (grads[name] if m is None else grads[name] * m, m) for name, m in scales.items()}
+        norms = torch.stack([torch.linalg.vector_norm(g.float()) for g, _ in self._scaled.values()])
+        self._norm = torch.linalg.vector_norm(norms).clamp_min(torch.finfo(torch.float32).tiny)
+        self._strength, self._start = strength, start
+
+    def __call__(self, array: Array) -> Tensor:
+        out = array.value.clone()
+        self.into(array, out)
+        return out
+
+    def into(self, array: Array, out: Tensor) -> None:
+        """Write the weights plus e into `out`, which may be the array's own storage."""
+        if self._start is not None:
+            self._start.into(array, out)
+        elif out.data_ptr() != array.value.data_ptr():
+            out.copy_(array.value)
+        if array.name not in self._scaled:
+            return
+        g, m = self._scaled[array.name]
+        for some in rows(g) if g.dim() else [...]:
+            m_ = m if m is None or len(m) == 1 else m[some]
+            out[some].add_(self._step(g[some], m_))
+
+    def _step(self, g: Tensor, m: Tensor | None) -> Tensor:
         # to unit length first: strength / norm overflows where the gradient (nearly) vanishes, and 0 * inf is nan
-        unit = g.to(torch.promote_types(g.dtype, torch.float32)) / norm
-        moved: Tensor = (unit if m is None else unit * m) * strength
-        return moved.to(g.dtype)
-
-    return step
+        step = torch.div(g.to(torch.promote_types(g.dtype, torch.float32)), self._norm)
+        if m is not None:
+            step *= m
+        return step.mul_(self._strength).to(g.dtype)
 
 
 @dataclass(frozen=True)
@@ -82,5 +106,4 @@ class SAM:
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
         found = yield Point(None, share=0)
-        step = ascent(found.grads, arrays, strength, metric_of(self.metric))
-        yield Point(lambda array: array.value + step(array))
+        yield Point(Ascent(found.grads, arrays, strength, metric_of(self.metric)))

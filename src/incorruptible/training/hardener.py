@@ -10,15 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..arrays import Array, refuse_sharded, replaced, select, unwrapped
+from ..arrays import Array, refuse_sharded, select, unwrapped
+from ..banked import BankedDraw, bank_for
 from ..batchnorm import Statistics
-from ..errors import Mistake
+from ..errors import Mistake, unknown
 from ..points import Found, Grads, Objective, Point, Walk, checked_reach, most_of, policy_of, walk
 from ..streams import Draw
 from ..strengths import Controller, Schedule, Seen, State, checked
+from ..swapping import Spare, replaced
 from .ranks import averaged, synced
 
-__all__ = ["Hardener"]
+__all__ = ["NOISES", "Hardener"]
+
+NOISES = ("exact", "banked")
 
 
 class Hardener:
@@ -58,6 +62,11 @@ class Hardener:
     micro-batches had left on each of them (inside `no_sync`) is averaged all the same. This reads one number from the device in
     each call; `guard=False` avoids that. An exception leaves model and gradients as they were.
 
+    `noise` is where normal numbers come from: "exact" draws each of them, on the CPU those that `measure` would draw; "banked" reads
+    them from a bank (`banked.Bank`), whose mean and covariance over draws are the same, which costs a fraction where layers are linear
+    and batches small. The memory that it all takes is kept from call to call: one copy of the arrays, and gradients twice where the
+    objective looks at them or where `.grad` is not None when a call begins.
+
     Raises `Mistake` for a model without arrays or in shards, steps or accumulate below 1, a policy that the objective cannot
     keep, and a strength that goes beyond what it takes (a rate above 1).
     """
@@ -76,6 +85,7 @@ class Hardener:
         scale: Callable[[], float] | None = None,
         batchnorm: str | None = None,
         guard: bool | None = None,
+        noise: str = "exact",
     ) -> None:
         if steps < 1 or accumulate < 1:
             raise Mistake(f"steps={steps} and accumulate={accumulate}: both are at least 1.")
@@ -90,6 +100,10 @@ class Hardener:
         self.steps, self.seed, self.accumulate = steps, seed, accumulate
         self.batchnorm = policy_of(objective, batchnorm)
         self.arrays = list(select(model) if arrays is None else arrays)
+        if noise not in NOISES:
+            raise unknown("noise", noise, NOISES)
+        self._bank = bank_for([tuple(one.value.shape) for one in self.arrays], seed) if noise == "banked" else None
+        self._spare = Spare()
         self.calls = 0
         self.skipped = 0
         self._control: State = {} if self.controller is None else self.controller.start()
@@ -160,7 +174,7 @@ class Hardener:
             if not point.counts:
                 raise Mistake(f"{self.objective} looks at its gradient: give backward() a closure instead.")
             call.enter(point)
-            with replaced(self.arrays, point.values):
+            with replaced(self.arrays, point.values, self._spare):
                 yield look
             call.leave(point)
             path.close()
@@ -246,11 +260,15 @@ class Hardener:
             group = self._ranks.process_group
             rank, ranks = torch.distributed.get_rank(group), torch.distributed.get_world_size(group)
         index = self.step * self.accumulate * ranks + rank * self.accumulate + micro
-        return self.objective(self.arrays, self.strength, Draw(self.seed, "train", index, native=True))
+        if self._bank is None:
+            draw = Draw(self.seed, "train", index, native=True)
+        else:
+            draw = BankedDraw(self.seed, "train", index, bank=self._bank)
+        return self.objective(self.arrays, self.strength, draw)
 
     def _look(self, point: Point, closure: Callable[[], Tensor], call: _Call) -> Found:
         call.enter(point)
-        with replaced(self.arrays, point.values), self._unsynced(point, call):
+        with replaced(self.arrays, point.values, self._spare), self._unsynced(point, call):
             loss = closure()
             if not isinstance(loss, Tensor) or loss.dim() != 0:
                 came = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
@@ -328,7 +346,7 @@ class _Call:
         self.before = self.kept = robust._statistics.take()
         self.standing = True  # whether the buffers hold `kept`
         self.grads = [
-            (parameter, parameter.grad, None if parameter.grad is None else parameter.grad.clone())
+            (parameter, parameter.grad, None if parameter.grad is None else robust._spare.copy(parameter.grad))
             for parameter in robust.model.parameters()
         ]
         present = {id(parameter) for parameter, _, _ in self.grads}
@@ -385,6 +403,9 @@ class _Call:
             self._settle()
         elif not self.standing:
             self.robust._statistics.put(self.kept)
+        for _, _, copy in self.grads:
+            if copy is not None:
+                self.robust._spare.back(copy)
 
     def _undo(self) -> None:
         self.robust._statistics.put(self.before)

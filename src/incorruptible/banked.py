@@ -1,0 +1,119 @@
+"""A fast source of normal numbers for training: a bank of them, read from a place and with a sign that the name decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import Mistake
+from .streams import Draw, Exact, Noise, key, rows
+
+__all__ = ["Bank", "BankedDraw", "bank_for"]
+
+_LEAST, _MOST = 1 << 13, 1 << 16
+
+
+class Bank:
+    """`size` numbers, a power of two, whose circular autocorrelation is exactly that of white noise.
+
+    They are `size` independent normal numbers whose Fourier coefficients were brought to modulus 1: phases stay random, so that
+    each number is a sum of many waves, normal to within 1 / size; and with a flat spectrum
+
+        sum_i b_i b_{i+k} = size * (k = 0)     (indices modulo `size`).
+
+    A window that starts at a place drawn uniformly and carries a random sign therefore has mean 0 and as covariance *exactly* the
+    identity, over draws, as independent normal numbers do. What differs is of higher order: there are 2 `size` windows, and the
+    sum of squares of a whole bank never varies. Kept twice in a row, so that every window is one view.
+
+    Raises `Mistake` for a size that is no power of two.
+
+    >>> b = Bank(8, seed=0).on(torch.device("cpu"))[:8].double()
+    >>> [round(float(b @ b.roll(k)), 4) + 0.0 for k in range(4)]
+    [8.0, 0.0, 0.0, 0.0]
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        if size < 2 or size & (size - 1):
+            raise Mistake(f"a bank of {size} numbers: a power of two is needed.")
+        self.size = size
+        waves = np.fft.rfft(np.random.default_rng(key(seed, "bank", size)).standard_normal(size))
+        numbers = np.fft.irfft(waves / np.abs(waves), size) * np.sqrt(size)
+        self._on = {torch.device("cpu"): torch.from_numpy(np.tile(numbers.astype(np.float32), 2))}
+
+    def on(self, device: torch.device) -> Tensor:
+        """The numbers [2 size] on that device."""
+        if device not in self._on:
+            self._on[device] = self._on[torch.device("cpu")].to(device)
+        return self._on[device]
+
+
+def bank_for(sizes: Iterable[tuple[int, ...]], seed: int) -> Bank:
+    """A bank for arrays of these shapes: twice its size is less than a tenth of all weights, where that is 8,192 at least.
+
+    A larger one repeats itself less, but the cache holds it no more beside the weights; so 65,536 at most, and more only where
+    a row of an array is longer.
+    """
+    shapes = [tuple(size) for size in sizes]
+    weights = sum(int(np.prod(shape)) for shape in shapes)
+    longest = max((int(np.prod(shape[1:])) for shape in shapes), default=1)
+    fitting = min(_MOST, max(_LEAST, 1 << max(1, weights // 21).bit_length() - 1))
+    return Bank(max(fitting, 1 << (longest - 1).bit_length()), seed)
+
+
+@dataclass(frozen=True)
+class _Banked(Exact):
+    """The noise of one array from a bank; uniform numbers are drawn as ever."""
+
+    bank: Bank = field(kw_only=True)
+
+    def _windows(self, like: Tensor, tag: str) -> Iterator[tuple[slice, Tensor, float]]:
+        """Cuts of the first dimension, each with its window of the bank, in its shape, and its sign."""
+        numbers, size = self.bank.on(like.device), self.bank.size
+        state = key(*self.name, self.array, tag)
+        for some in rows(like, size):
+            part = like[some]
+            state, word = _splitmix(state)
+            start = word % size
+            if part.numel() > size:
+                raise Mistake(f"{self.array}: a row of {part.numel()} numbers, and the bank has {size}.")
+            sign = 1.0 if word >> 63 else -1.0
+            yield some, numbers[start : start + part.numel()].view(part.shape), sign
+
+    def normal(self, like: Tensor, tag: str = "") -> Tensor:
+        kind = torch.promote_types(like.dtype, torch.float32)
+        found = torch.empty(like.shape, dtype=kind, device=like.device)
+        whole = found.view(1) if like.dim() == 0 else found
+        for some, window, sign in self._windows(whole, tag):
+            torch.mul(window, sign, out=whole[some])
+        return found
+
+    def add_normal_(self, out: Tensor, std: Tensor, tag: str = "") -> None:
+        """As `streams.add_normal_`, window by window."""
+        if out.dim() == 0:
+            out, std = out.view(1), std.view(1)
+        signed = {1.0: std, -1.0: -std}
+        for some, window, sign in self._windows(out, tag):
+            scale = signed[sign]
+            out[some].addcmul_(window, scale if len(scale) == 1 else scale[some])
+
+
+def _splitmix(state: int) -> tuple[int, int]:
+    """The next state and 64 well-mixed bits: SplitMix64 (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195)."""
+    state = (state + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+    word = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    return state, word ^ (word >> 31)
+
+
+@dataclass(frozen=True)
+class BankedDraw(Draw):
+    """A draw whose normal numbers come from a bank: for training alone."""
+
+    bank: Bank = field(kw_only=True)
+
+    def of(self, array: str) -> Noise:
+        return _Banked((self.seed, self.purpose, self.index), array, self.read, bank=self.bank)
