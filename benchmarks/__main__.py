@@ -119,7 +119,7 @@ def _report(names: Sequence[str], asked: argparse.Namespace) -> int:
     from incorruptible.drawing import save
     from incorruptible.records import write_text
 
-    from .figures import drawn
+    from .figures import drawn, families
     from .groups import GROUPS
     from .results import kept, put_into, table
 
@@ -127,8 +127,8 @@ def _report(names: Sequence[str], asked: argparse.Namespace) -> int:
     everything = kept(asked.out, list(GROUPS))
     text = table(everything)
     write_text(asked.out / "table.md", text)
-    if any(one.rows for one in everything):
-        save(drawn(everything), asked.out / "figure")
+    for family, members in families(everything).items():
+        save(drawn(members), asked.out / family)
     if asked.page is not None:
         put_into(asked.page, text)
     chosen = [one for one in everything if one.group in names]

@@ -13,10 +13,20 @@ from .results import Kept
 from .rows import Row
 from .targets import limit_of
 
-__all__ = ["drawn"]
+__all__ = ["drawn", "families"]
 
 ROW, WIDE = 0.19, 7.2  # inches
 INK = "#222222"
+
+
+def families(found: Sequence[Kept]) -> dict[str, list[Kept]]:
+    """Groups that share a figure: training, measuring, and whatever is neither; those without rows are left out."""
+    made: dict[str, list[Kept]] = {}
+    for one in found:
+        if one.rows:
+            family = one.group.split("-")[0]
+            made.setdefault(family if family in ("training", "measuring") else "others", []).append(one)
+    return made
 
 
 def drawn(found: Sequence[Kept]) -> Any:
@@ -25,13 +35,12 @@ def drawn(found: Sequence[Kept]) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    groups = [one for one in found if one.rows]
-    heights = [0.75 + ROW * len(one.rows) for one in groups]
+    heights = [0.75 + ROW * len(one.rows) for one in found]
     with rc_context(STYLE):
         figure = Figure(figsize=(WIDE, sum(heights) + 0.5))
         FigureCanvasAgg(figure)
-        axes = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
-        for axis, one in zip(axes, groups, strict=True):
+        axes = figure.subplots(len(found), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for axis, one in zip(axes, found, strict=True):
             _panel(axis, one)
         caption(
             figure,
@@ -42,6 +51,8 @@ def drawn(found: Sequence[Kept]) -> Any:
 
 
 def _panel(axis: Any, one: Kept) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
     places = range(len(one.rows))
     for place, row in zip(places, one.rows, strict=True):
         _dot(axis, place, row)
@@ -51,7 +62,9 @@ def _panel(axis: Any, one: Kept) -> None:
     middles = [row.middle for row in one.rows]
     if min(middles) > 0 and max(middles) / min(middles) > 5:
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_locator(NullLocator())
     if "times" in one.rows[0].unit:
         axis.axvline(1, color=MUTED, linewidth=0.7)
     axis.set_xlabel("\n".join(wrapped("; ".join(dict.fromkeys(row.unit for row in one.rows)), 90)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -143,11 +142,6 @@ def rwp_of_aihwkit_lightning(model: nn.Module) -> Step:
     return plain(bridges.to_aihwkit_lightning(model, bridges.noisy_configuration(NOISE)).train())
 
 
-def _no_banked() -> str | None:
-    known = "noise" in inspect.signature(inc.Hardener).parameters
-    return None if known else "this version's Hardener takes no noise='banked'"
-
-
 def _no_local() -> str | None:
     return None if "local-rwp" in objectives.CATALOGUE else "this version has no objective local-rwp"
 
@@ -163,7 +157,7 @@ KINDS: dict[str, Kind] = {
     "control": Kind("plain SGD again", plain),
     "plain": _ours("Plain through Hardener", "plain", slow=True),
     "rwp-exact": _ours("RWP, exact noise", f"rwp({NOISY})", cost=1.3),
-    "rwp-banked": _ours("RWP, banked noise", f"rwp({NOISY})", cost=1.2, options={"noise": "banked"}, needs=_no_banked),
+    "rwp-banked": _ours("RWP, banked noise", f"rwp({NOISY})", cost=1.2, options={"noise": "banked"}),
     "local-rwp": _ours("local RWP", f"local-rwp({NOISY})", cost=1.2, slow=True, needs=_no_local),
     "sam": _ours("SAM", "sam", RHO, 2.1),
     "asam": _ours("ASAM", "asam", RHO, 2.2, slow=True),
