@@ -7,11 +7,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from incorruptible.errors import Mistake, unknown
 
 from .peers import ROOT, look_around
 from .targets import TARGETS, judged
+
+if TYPE_CHECKING:
+    from .groups import Settings
 
 OUT = ROOT / "benchmarks" / "results"
 
@@ -85,12 +89,11 @@ def _chosen(only: str | None, known: list[str]) -> list[str]:
     return [name for name in known if name in names]
 
 
-def _measure(names: Sequence[str], settings: object, out: Path) -> None:
+def _measure(names: Sequence[str], settings: Settings, out: Path) -> None:
     from .conditions import conditions, load
-    from .groups import GROUPS, Settings
+    from .groups import GROUPS
     from .results import keep
 
-    assert isinstance(settings, Settings)
     say("estimating ...")
     estimates = {name: GROUPS[name].seconds(settings) for name in names}
     say(f"about {sum(estimates.values()) / 60:.0f} min: " + ", ".join(f"{k} {v:.0f} s" for k, v in estimates.items()))

@@ -8,7 +8,9 @@ from itertools import cycle
 
 from torch import Tensor
 
-from .steps import KINDS, Kind, Step, chosen
+from incorruptible.errors import Mistake
+
+from .steps import Kind, Step, chosen
 from .timing import Variant, Work
 from .workloads import NETWORKS, Network
 
@@ -21,8 +23,7 @@ TRAINED: dict[str, tuple[int, tuple[str, ...] | None]] = {
     "mlp": (10, None),
     "resnet20": (1, None),
     "resnet18": (1, ("sgd", "rwp-exact", "rwp-banked", "sam", "rwp-by-hand")),
-    # aihwkit-lightning and local-rwp have no layer for its attention
-    "vit": (1, tuple(name for name in KINDS if name not in ("rwp-aihwkit-lightning", "local-rwp"))),
+    "vit": (1, None),
 }
 
 
@@ -35,6 +36,8 @@ def training(name: str) -> Work:
         if lacks is None:
             try:
                 variants.append(_variant(way, kind, network, steps))
+            except Mistake as problem:
+                lacks = str(problem)  # a network that it has no way with
             except Exception as problem:
                 if kind.peer is None:
                     raise
@@ -47,8 +50,7 @@ def training(name: str) -> Work:
 
 def _variant(name: str, kind: Kind, network: Network, steps: int) -> Variant:
     step, data = kind.make(network().train()), cycle(network.batches(BATCHES))
-    if kind.peer is not None:
-        step(*next(data))
+    step(*next(data))  # some refuse a network only now
     return Variant(name, kind.what, partial(_run, step, data, steps), steps, kind.cost, kind.slow)
 
 

@@ -28,8 +28,9 @@ from benchmarks.workloads import NETWORKS
 from incorruptible.errors import Mistake
 
 
+@pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without peers, whatever this environment holds."""
+    """Without peers, whatever this environment holds, and without a trace of them for other tests."""
     monkeypatch.setattr(peers, "FOLDERS", ())
     monkeypatch.setattr(peers.Peer, "bring", lambda self: None)
 
@@ -135,7 +136,6 @@ def test_the_peak_of_a_step_that_holds_copies(copies: int) -> None:
 
 def test_memory_is_in_copies_above_plain_sgd(monkeypatch: pytest.MonkeyPatch) -> None:
     """RWP by hand keeps one copy of the weights, and draws layer by layer."""
-    alone(monkeypatch)
     monkeypatch.setattr("benchmarks.memory.STEPS", ("rwp-by-hand", "sam-pytorch-optimizer"))
     monkeypatch.setattr("benchmarks.memory._peak", step_peak)
     rows, absent = memory(["digits"])
@@ -225,7 +225,6 @@ def test_a_mistake_is_one_line_and_exit_2(words: list[str], line: str, capsys: p
 def test_a_tiny_run_leaves_json_table_and_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    alone(monkeypatch)
     some = ("sgd", "control", "rwp-banked", "sam", "asam", "sam-pytorch-optimizer")
     monkeypatch.setitem(TRAINED, "mlp", (2, some))
     threads, page = torch.get_num_threads(), tmp_path / "page.md"
@@ -269,7 +268,6 @@ def test_a_tiny_run_leaves_json_table_and_figure(
 def test_an_interrupted_run_keeps_the_groups_that_are_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    alone(monkeypatch)
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
