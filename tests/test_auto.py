@@ -299,9 +299,15 @@ def test_runs_without_later_entries_keep_their_names() -> None:
     task = load("digits")
     named = identity(QUICK.resolved(), task)["recipe"]
     later = {"checkpoints", "clip_weights", "also", "protect"}
-    later |= {"accumulate", "precision", "channels_last", "compiled", "ranks"}
+    later |= {"accumulate", "precision", "channels_last", "compiled", "ranks", "noise"}
     assert set(named) == {*QUICK.plain()} - later
-    for entry, value in {"accumulate": 2, "precision": "bf16", "channels_last": True, "ranks": 2}.items():
+    for entry, value in {
+        "accumulate": 2,
+        "precision": "bf16",
+        "channels_last": True,
+        "ranks": 2,
+        "noise": "banked",
+    }.items():
         assert identity(replace(QUICK, **{entry: value}).resolved(), task)["recipe"] == {**named, entry: value}
 
 

@@ -32,6 +32,7 @@ def test_defaults() -> None:
         "channels_last": False,
         "compiled": False,
         "ranks": 1,
+        "noise": "exact",
         "also": (),
         "protect": (),
         "seed": 0,

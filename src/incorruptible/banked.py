@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .errors import Mistake
-from .streams import Draw, Exact, Noise, key, rows
+from .streams import Draw, Exact, Noise, cuts, each_part, key
 
 __all__ = ["Bank", "BankedDraw", "bank_for"]
 
@@ -18,7 +19,7 @@ _LEAST, _MOST = 1 << 13, 1 << 16
 
 
 class Bank:
-    """`size` numbers, a power of two, whose circular autocorrelation is exactly that of white noise.
+    """`size` numbers whose circular autocorrelation is exactly that of white noise.
 
     They are `size` independent normal numbers whose Fourier coefficients were brought to modulus 1: phases stay random, so that
     each number is a sum of many waves, normal to within 1 / size; and with a flat spectrum
@@ -29,7 +30,7 @@ class Bank:
     identity, over draws, as independent normal numbers do. What differs is of higher order: there are 2 `size` windows, and the
     sum of squares of a whole bank never varies. Kept twice in a row, so that every window is one view.
 
-    Raises `Mistake` for a size that is no power of two.
+    Raises `Mistake` for a size below 2 or odd.
 
     >>> b = Bank(8, seed=0).on(torch.device("cpu"))[:8].double()
     >>> [round(float(b @ b.roll(k)), 4) + 0.0 for k in range(4)]
@@ -37,8 +38,8 @@ class Bank:
     """
 
     def __init__(self, size: int, seed: int) -> None:
-        if size < 2 or size & (size - 1):
-            raise Mistake(f"a bank of {size} numbers: a power of two is needed.")
+        if size < 2 or size % 2:
+            raise Mistake(f"a bank of {size} numbers: an even number of at least 2 is needed.")
         self.size = size
         waves = np.fft.rfft(np.random.default_rng(key(seed, "bank", size)).standard_normal(size))
         numbers = np.fft.irfft(waves / np.abs(waves), size) * np.sqrt(size)
@@ -60,8 +61,7 @@ def bank_for(sizes: Iterable[tuple[int, ...]], seed: int) -> Bank:
     shapes = [tuple(size) for size in sizes]
     weights = sum(int(np.prod(shape)) for shape in shapes)
     longest = max((int(np.prod(shape[1:])) for shape in shapes), default=1)
-    fitting = min(_MOST, max(_LEAST, 1 << max(1, weights // 21).bit_length() - 1))
-    return Bank(max(fitting, 1 << (longest - 1).bit_length()), seed)
+    return Bank(-(-max(longest, min(_MOST, max(_LEAST, weights // 21))) // 2) * 2, seed)
 
 
 @dataclass(frozen=True)
@@ -70,35 +70,34 @@ class _Banked(Exact):
 
     bank: Bank = field(kw_only=True)
 
-    def _windows(self, like: Tensor, tag: str) -> Iterator[tuple[slice, Tensor, float]]:
-        """Cuts of the first dimension, each with its window of the bank, in its shape, and its sign."""
+    def _windows(self, like: Tensor, tag: str) -> tuple[list[int], list[tuple[Tensor, bool]]]:
+        """Cuts of the first dimension, and for each its window of the bank, in its shape, and whether the sign is minus."""
         numbers, size = self.bank.on(like.device), self.bank.size
-        state = key(*self.name, self.array, tag)
-        for some in rows(like, size):
-            part = like[some]
+        parts, row = cuts(like, size), like.numel() // like.shape[0]
+        if row > size:
+            raise Mistake(f"{self.array}: a row of {row} numbers, and the bank has {size}.")
+        stride = tuple(math.prod(like.shape[place + 1 :]) for place in range(like.dim()))
+        state, found = key(*self.name, self.array, tag), []
+        for part in parts:
             state, word = _splitmix(state)
-            start = word % size
-            if part.numel() > size:
-                raise Mistake(f"{self.array}: a row of {part.numel()} numbers, and the bank has {size}.")
-            sign = 1.0 if word >> 63 else -1.0
-            yield some, numbers[start : start + part.numel()].view(part.shape), sign
+            window = numbers.as_strided((part, *like.shape[1:]), stride, (word >> 1) % size)
+            found.append((window, bool(word & 1)))
+        return parts, found
 
     def normal(self, like: Tensor, tag: str = "") -> Tensor:
         kind = torch.promote_types(like.dtype, torch.float32)
-        found = torch.empty(like.shape, dtype=kind, device=like.device)
-        whole = found.view(1) if like.dim() == 0 else found
-        for some, window, sign in self._windows(whole, tag):
-            torch.mul(window, sign, out=whole[some])
+        found = torch.zeros(like.shape, dtype=kind, device=like.device)
+        self.add_normal_(found, torch.ones((1,) * like.dim(), dtype=kind, device=like.device), tag)
         return found
 
     def add_normal_(self, out: Tensor, std: Tensor, tag: str = "") -> None:
         """As `streams.add_normal_`, window by window."""
         if out.dim() == 0:
             out, std = out.view(1), std.view(1)
-        signed = {1.0: std, -1.0: -std}
-        for some, window, sign in self._windows(out, tag):
-            scale = signed[sign]
-            out[some].addcmul_(window, scale if len(scale) == 1 else scale[some])
+        parts, windows = self._windows(out, tag)
+        both = zip(each_part(parts, out, std, -std), windows, strict=True)
+        for (part, plus, minus), (window, negative) in both:
+            part.addcmul_(window, minus if negative else plus)
 
 
 def _splitmix(state: int) -> tuple[int, int]:

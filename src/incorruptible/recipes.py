@@ -63,7 +63,8 @@ class Recipe:
     Each batch is cut into `accumulate` parts, each with a draw of its own, whose mean gradient makes one step; `ranks`
     processes (torchrun) share each batch likewise, `accumulate` parts each. `precision` is the arithmetic of forward and
     backward passes ("bf16", "fp16": autocast; the weights that are perturbed stay fp32), `channels_last` the memory layout of
-    images, and `compiled` passes the network through `torch.compile`.
+    images, and `compiled` passes the network through `torch.compile`. `noise` is where training's normal numbers come from: each one
+    drawn ("exact"), or read from a bank ("banked"), which is faster on small linear networks; it never touches a measurement.
     """
 
     task: str
@@ -86,6 +87,7 @@ class Recipe:
     channels_last: bool = False
     compiled: bool = False
     ranks: int = 1
+    noise: Literal["exact", "banked"] = "exact"
     also: tuple[str, ...] = ()
     protect: tuple[str, ...] = ()
     seed: int = 0

@@ -32,7 +32,7 @@ CHECKPOINT_EVERY = 5.0  # seconds
 # entries that came later: runs without them keep their names
 _LATER = (
     *("checkpoints", "clip_weights", "also", "protect"),
-    *("accumulate", "precision", "channels_last", "compiled", "ranks"),
+    *("accumulate", "precision", "channels_last", "compiled", "ranks", "noise"),
 )
 
 

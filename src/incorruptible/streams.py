@@ -17,9 +17,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["BLOCK", "Draw", "Exact", "Noise", "add_normal_", "key", "rows"]
+__all__ = ["Draw", "Exact", "Noise", "add_normal_", "cuts", "each_part", "key"]
 
-BLOCK = 1 << 14  # numbers: 64 KiB in float32, which a core's cache holds beside the weights that they are added to
+BLOCK = 1 << 14  # numbers: 64 KiB in float32, which stay in a core's cache until they are added to the weights
 
 
 def key(*parts: str | int) -> int:
@@ -36,23 +36,30 @@ def key(*parts: str | int) -> int:
     return int.from_bytes(digest.digest(), "big") >> 1
 
 
-def rows(like: Tensor, most: int = BLOCK, multiple: int = 1) -> Iterator[slice]:
-    """Cuts of the first dimension, each of at most `most` numbers where a row allows it.
+def cuts(like: Tensor, most: int, multiple: int = 1) -> list[int]:
+    """Lengths into which the first dimension is cut, so that a part holds at most `most` numbers where a row allows it.
 
-    Each cut but the last holds a multiple of `multiple` numbers, and the last no fewer than that unless it is the only one.
+    Each part but the last holds a multiple of `multiple` numbers, and the last no fewer than that unless it is the only one.
 
-    >>> list(rows(torch.empty(100, 27), most=1000, multiple=16))
-    [slice(0, 32, None), slice(32, 64, None), slice(64, 100, None)]
+    >>> cuts(torch.empty(100, 27), most=1000, multiple=16)
+    [32, 32, 32, 4]
     """
-    total, row = like.shape[0], max(1, like.numel() // max(1, like.shape[0]))
+    total, row = like.shape[0], like.numel() // like.shape[0]
     whole = multiple // math.gcd(row, multiple)  # so many rows hold a multiple
     step = max(1, most // row // whole) * whole
-    least = -(-multiple // row)
-    start = 0
-    while start < total:
-        stop = start + step if total - start - step >= least else total
-        yield slice(start, stop)
-        start = stop
+    parts = [step] * (total // step)
+    rest = total - step * len(parts)
+    if rest * row >= multiple or not parts:
+        parts += [rest] if rest else []
+    else:
+        parts[-1] += rest
+    return parts
+
+
+def each_part(parts: list[int], *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The parts of each tensor side by side, as views; a tensor of length 1 stands beside all of them as it is."""
+    cut = [[one] * len(parts) if len(one) == 1 else one.split_with_sizes(parts) for one in tensors]
+    return zip(*cut, strict=True)
 
 
 class Noise(Protocol):
@@ -120,10 +127,9 @@ class Exact:
         source = self._source(out.device, tag)
         kind = torch.promote_types(out.dtype, torch.float32)
         # torch fills in sixteens, so that blocks of a multiple of 16 hold the numbers of one long draw
-        for some in rows(out, multiple=16):
-            part = out[some]
-            z = torch.randn(part.shape, generator=source, dtype=torch.float32).to(kind)
-            _add_(part, z, std if len(std) == 1 else std[some])
+        for part, scale in each_part(cuts(out, max(BLOCK, out.numel() // 12), 16), out, std):
+            z = torch.randn(part.shape, generator=source, dtype=torch.float32)
+            _add_(part, z if kind is torch.float32 else z.to(kind), scale)
 
     def chip(self, tag: str = "") -> float:
         return key(*self.name, "", tag) / 2**63

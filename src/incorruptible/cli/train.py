@@ -72,6 +72,9 @@ def train(
         bool | None, typer.Option("--channels-last", help="Lay images out with their channels side by side.")
     ] = None,
     compiled: Annotated[bool | None, typer.Option("--compile", help="Pass the network through torch.compile.")] = None,
+    noise: Annotated[
+        str | None, typer.Option("--noise", help="exact, or banked: training's normal numbers from a bank [exact].")
+    ] = None,
     ranks: Annotated[
         int | None,
         typer.Option("--ranks", help="Processes that torchrun starts: torchrun ... -m incorruptible train [1]."),
@@ -107,6 +110,7 @@ def train(
         "channels_last": channels_last,
         "compiled": compiled,
         "ranks": ranks,
+        "noise": noise,
         "seed": seed,
     }
     wish = {**_toml(recipe), **{name: value for name, value in given.items() if value is not None}}

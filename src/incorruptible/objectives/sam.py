@@ -15,11 +15,12 @@ from ..corruptions.scales import SCALES, scale_of
 from ..errors import unknown
 from ..grammar import write
 from ..points import Grads, Path, Point
-from ..streams import Draw, rows
+from ..streams import Draw, cuts, each_part
 
 __all__ = ["SAM", "Ascent", "metric_of"]
 
 EUCLIDEAN = "euclidean"
+_PART = 1 << 16  # numbers of a step at a time: what a core's cache holds
 
 
 def metric_of(name: str) -> Callable[[Array], Tensor] | None:
@@ -66,16 +67,24 @@ class Ascent:
         if array.name not in self._scaled:
             return
         g, m = self._scaled[array.name]
-        for some in rows(g) if g.dim() else [...]:
-            m_ = m if m is None or len(m) == 1 else m[some]
-            out[some].add_(self._step(g[some], m_))
+        if g.dim() == 0:
+            out.add_(self._step(g, m))
+        elif m is None:
+            for part, one in each_part(cuts(g, _PART), out, g):
+                part.add_(self._step(one, None))
+        else:
+            for part, one, scale in each_part(cuts(g, _PART), out, g, m):
+                part.add_(self._step(one, scale))
 
     def _step(self, g: Tensor, m: Tensor | None) -> Tensor:
         # to unit length first: strength / norm overflows where the gradient (nearly) vanishes, and 0 * inf is nan
-        step = torch.div(g.to(torch.promote_types(g.dtype, torch.float32)), self._norm)
+        step = torch.div(
+            g if g.dtype == torch.float32 else g.to(torch.promote_types(g.dtype, torch.float32)), self._norm
+        )
         if m is not None:
             step *= m
-        return step.mul_(self._strength).to(g.dtype)
+        step *= self._strength
+        return step if step.dtype == g.dtype else step.to(g.dtype)
 
 
 @dataclass(frozen=True)

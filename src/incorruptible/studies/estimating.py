@@ -42,7 +42,7 @@ def estimate(study: Study, tasks: Tasks, device: str = "cpu") -> Estimate:
     for design in study.designs:
         recipe = design.recipe
         task = tasks(recipe.task)
-        ways = (recipe.accumulate, recipe.precision, recipe.channels_last, recipe.compiled)
+        ways = (recipe.accumulate, recipe.precision, recipe.channels_last, recipe.compiled, recipe.noise)
         kind = (recipe.task, recipe.objective, recipe.batch, *ways)
         if kind not in steps:
             steps[kind] = _step(task, recipe, device)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -280,14 +282,15 @@ class Hardener:
             else:
                 grads = self._aside(loss, call, point.keep)
         call.leave(point)
-        return Found(loss.detach() * self.accumulate, grads)
+        found = loss.detach()
+        return Found(found if self.accumulate == 1 else found * self.accumulate, grads)
 
     def _aside(self, loss: Tensor, call: _Call, all_: bool) -> Grads:
         """The gradient of `loss`, of all parameters or of the arrays, with `.grad` as before afterwards.
 
         It is that of the whole loss: the backward hook's factor is taken out, and the share of a micro-batch made 1.
         """
-        own = [(parameter, parameter.grad) for parameter in self.model.parameters()]
+        own = [(parameter, parameter.grad) for parameter, _, _ in call.grads]
         for parameter, _ in own:
             parameter.grad = None
         try:
@@ -341,7 +344,6 @@ class _Call:
         self.shares: list[float] = []
         self.clean: list[bool] = []
         self.passes = 0
-        self.named = dict(unwrapped(robust.model).named_parameters())
         self.sparse: dict[str, int] = {}  # the parameters whose gradients are sparse, and in how many dimensions
         self.before = self.kept = robust._statistics.take()
         self.standing = True  # whether the buffers hold `kept`
@@ -355,6 +357,11 @@ class _Call:
                 raise Mistake(
                     f"{array.name} is no parameter of the model any more: make the Hardener after the model is complete."
                 )
+
+    @cached_property
+    def named(self) -> dict[str, nn.Parameter]:
+        """Every parameter by its name in the model."""
+        return dict(unwrapped(self.robust.model).named_parameters())
 
     def note(self, loss: Tensor, share: float = 1.0, clean: bool = False) -> None:
         self.losses.append(loss.detach())
@@ -374,6 +381,8 @@ class _Call:
 
     @property
     def loss(self) -> Tensor:
+        if len(self.losses) == 1:
+            return self.losses[0].clone()
         total = sum(self.shares)  # 1, unless an objective stopped early
         counted = [(loss, share / total) for loss, share in zip(self.losses, self.shares, strict=True) if share]
         return torch.stack([loss * share for loss, share in counted]).sum()
@@ -422,6 +431,8 @@ class _Call:
             averaged(ranks)
 
     def _finite(self) -> bool:
+        if self.robust._ranks is None and len(self.losses) == 1:
+            return math.isfinite(self.losses[0])
         fine = torch.stack(self.losses).isfinite().all()
         if self.robust._ranks is not None:
             vote = fine.to(torch.int32)

@@ -96,6 +96,7 @@ class Fit:
             accumulate=recipe.accumulate,
             arrays=recipe.arrays(self.model),
             batchnorm=recipe.batchnorm,
+            noise=recipe.noise,
             **self.precision.hooks,
         )
         self.metrics: list[dict[str, Any]] = []
