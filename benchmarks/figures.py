@@ -45,7 +45,7 @@ def drawn(found: Sequence[Kept]) -> Any:
         caption(
             figure,
             "Dots: medians, with 95% intervals; filled: processor time on one thread (memory: counted), open: the wall's "
-            "time. Bars: targets, for the upper end of an interval; red where it is beyond.",
+            "time. Bars: targets, for the upper end of an interval; red where that is beyond.",
         )
     return figure
 
@@ -82,5 +82,5 @@ def _dot(axis: Any, place: int, row: Row) -> None:
     filled = "full" if row.clock != "wall" else "none"
     axis.plot([row.middle], [place], marker="o", markersize=4, fillstyle=filled, color=COLOURS[0])
     if upper is not None:
-        colour = INK if row.high <= upper else "#C00000"
+        colour = "#C00000" if row.high > upper else INK
         axis.plot([upper, upper], [place - 0.4, place + 0.4], color=colour, linewidth=2)

@@ -25,7 +25,7 @@ Data = Sequence[tuple[Tensor, Tensor]]
 
 # images, in batches of; draws in one call of `measure`; clean passes that are timed at once
 MEASURED: dict[str, tuple[int, int, int, int]] = {
-    "resnet20": (1500, 250, 2, 1),
+    "resnet20": (1000, 250, 2, 1),
     "mlp": (700, 700, 40, 10),
     "digits": (700, 700, 200, 100),
 }

@@ -76,9 +76,9 @@ def _line(row: Row) -> str:
     upper = limit_of(row)
     says = "no interval" if math.isnan(row.high) else "met" if upper is not None and row.high <= upper else "missed"
     target = "" if upper is None else f"{upper:g}, {says}"
-    interval = (
-        f"{row.middle:.3f}" if row.clock == "counted" else f"{row.middle:.3f} [{_number(row.low)}, {_number(row.high)}]"
-    )
+    interval = f"{row.middle:.3f}"
+    if row.clock != "counted" and not math.isnan(row.low):
+        interval += f" [{row.low:.3f}, {row.high:.3f}]"
     clock = {PROCESSOR: "processor", WALL: "wall"}.get(row.clock, row.clock)
     clock += f", {row.threads} threads" if row.threads > 1 else ""
     takes = "" if row.seconds is None else _duration(row.seconds)
