@@ -59,9 +59,10 @@ def main(words: Sequence[str] | None = None) -> int:
 def _run(asked: argparse.Namespace) -> int:
     from .groups import GROUPS, Settings
 
-    names = _chosen(asked.only, list(GROUPS))
+    usual = [name for name, group in GROUPS.items() if asked.read or asked.list or not group.aside]
+    names = usual if asked.only is None else _chosen(asked.only, list(GROUPS))
     if asked.list:
-        _list(names, {name: group.what for name, group in GROUPS.items()})
+        _list(names, {name: f"{one.what}{' (where it is named)' * one.aside}" for name, one in GROUPS.items()})
         return 0
     for option, value in (("--pairs", asked.pairs), ("--few", asked.few)):
         if value is not None and value < 1:
@@ -77,9 +78,7 @@ def _run(asked: argparse.Namespace) -> int:
     return _report(names, asked)
 
 
-def _chosen(only: str | None, known: list[str]) -> list[str]:
-    if only is None:
-        return known
+def _chosen(only: str, known: list[str]) -> list[str]:
     names = [name.strip() for name in only.split(",") if name.strip()]
     for name in names:
         if name not in known:

@@ -46,10 +46,12 @@ class Found:
 
 
 class Group(Protocol):
-    """Something to measure."""
+    """Something to measure; what stands `aside` is measured where it is named, and not otherwise."""
 
     @property
     def what(self) -> str: ...
+    @property
+    def aside(self) -> bool: ...
 
     def seconds(self, settings: Settings) -> float:
         """About how long it takes."""
@@ -67,6 +69,7 @@ class Ratios:
     what: str
     make: Callable[[], Work]
     most: int = 10**6  # pairs: fewer where one run takes long and no target is set
+    aside: bool = False
 
     def seconds(self, settings: Settings) -> float:
         with threads(1):
@@ -116,6 +119,7 @@ class Memory:
     """Peak memory of a step, counted."""
 
     what: str = "peak memory of a step above plain SGD's, counted"
+    aside: bool = False
 
     def seconds(self, settings: Settings) -> float:
         return 8 * 6.0 * (1 if settings.quick else 2)
@@ -129,6 +133,7 @@ class StartUp:
     """Processes that do next to nothing."""
 
     what: str = "how long the command line takes to answer"
+    aside: bool = False
 
     def seconds(self, settings: Settings) -> float:
         return 0.6 * (settings.few + 1)
@@ -142,30 +147,43 @@ MEANS = "benchmarks.means"
 
 @dataclass(frozen=True)
 class Means:
-    """The time to a half-width of the mean over chips, against whole test sets."""
+    """The time to a half-width of the mean over chips, against whole test sets, for one of the workloads there."""
 
-    what: str = "time to a half-width of the mean over chips, against draws over the whole test set"
+    what: str
+    workload: str
+    minutes: float
+    aside: bool = False
 
     def seconds(self, settings: Settings) -> float:
-        found = import_module(MEANS) if util.find_spec(MEANS) else None
-        return float(getattr(found, "SECONDS", 300.0 if found else 0.0))
+        return 60 * self.minutes
 
     def run(self, settings: Settings, progress: Progress) -> Found:
         if util.find_spec(MEANS) is None:
             return Found([], ["means: this version has no benchmarks/means.py"])
         with threads(1):
-            return Found([mean_row(one) for one in import_module(MEANS).rows()])
+            rows = [mean_row(one) for one in import_module(MEANS).rows(only=(self.workload,))]
+        return Found(rows, [] if rows else [f"{self.workload}: its data are not there; CIFAR10=FOLDER names one"])
 
 
 def mean_row(one: dict[str, Any]) -> Row:
     """What benchmarks/means.py says of one network at one strength."""
     ratio = Interval(*(math.nan if one[name] is None else float(one[name]) for name in ("low", "ratio", "high")))
-    what = f"{one['design']}, {one['chips']} chips against {one['fixed_chips']} whole ones"
-    unit = "times the fixed design's processor time"
+    what = (
+        f"n v_chip / v_interaction {one['condition']:.3g}: {_span(one['design'])} images on each of {_span(one['chips'])} chips, "
+        f"against {one['fixed_chips']} whole ones"
+    )
     name = f"{one['workload']} at {one['strength']:g}"
-    return Row("means", name, what, unit, *ratio, int(one.get("pairs", 1)), facts=one)
+    unit = "times the fixed design's processor time"
+    return Row("means", name, what, unit, *ratio, len(one.get("spent_s", "1")), facts=one)
 
 
+def _span(values: int | Sequence[int]) -> str:
+    """One number, or the least and the largest of several."""
+    found = [values] if isinstance(values, int) else list(values)
+    return f"{found[0]}" if len(set(found)) == 1 else f"{min(found)} to {max(found)}"
+
+
+HALF_WIDTH = "time to a half-width of the mean over chips, against whole test sets"
 GROUPS: dict[str, Group] = {
     **{
         f"training-{name}": Ratios(
@@ -176,6 +194,7 @@ GROUPS: dict[str, Group] = {
     **{f"measuring-{name}": Ratios(f"noisy passes, {name}", partial(measuring, name)) for name in MEASURED},
     "measuring-peers": Ratios("noisy passes in the layers of others", simulated, 20),
     "memory": Memory(),
-    "means": Means(),
+    "means": Means(f"{HALF_WIDTH}, digits", "digits MLP", 2),
+    "means-cifar10": Means(f"{HALF_WIDTH}, CIFAR-10 on ResNet-8", "CIFAR-10 ResNet-8", 35, aside=True),
     "start-up": StartUp(),
 }

@@ -59,7 +59,10 @@ def limit_of(row: Row) -> float | None:
 
 
 def judged(rows: Iterable[Row], groups: Sequence[str]) -> list[Verdict]:
-    """Every target of `groups`, met or not. One whose row is not there, or was measured with fewer pairs, is not met."""
+    """Every target of `groups`, and those of the means among `rows`, met or not.
+
+    One whose row is not there, or was measured with fewer pairs, is not met.
+    """
     rows, verdicts = list(rows), []
     for target in TARGETS:
         if target.group not in groups:
@@ -67,7 +70,7 @@ def judged(rows: Iterable[Row], groups: Sequence[str]) -> list[Verdict]:
         key = target.group, target.variant, target.clock
         row = next((one for one in rows if (one.group, one.variant, one.clock) == key), None)
         verdicts.append(_verdict(f"{target.group} {target.variant}", target.upper, row, target.n))
-    means = [row for row in rows if row.group == "means" and "means" in groups]
+    means = [row for row in rows if row.group == "means"]
     return verdicts + [_verdict(f"means {row.variant}", limit_of(row) or CEILING, row, 0) for row in means]
 
 

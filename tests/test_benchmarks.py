@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks import peers, timing
 from benchmarks.__main__ import main
 from benchmarks.conditions import conditions
-from benchmarks.groups import GROUPS, Found
+from benchmarks.groups import GROUPS, Found, mean_row
 from benchmarks.memory import _peak, memory
 from benchmarks.peak import peak_bytes, step_peak
 from benchmarks.results import BEGIN, END, keep
@@ -190,6 +190,21 @@ def test_check_holds_upper_limits_against_targets(
     assert main([*words, "--check"]) == code
     assert line in capsys.readouterr().out
     assert main(words) == 0
+
+
+def test_what_stands_aside_is_measured_where_it_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [name for name, group in GROUPS.items() if group.aside] == ["means-cifar10"]
+    assert main(["--list", "--only", "means-cifar10"]) == 0
+    assert "half-width" in capsys.readouterr().out
+
+
+def test_a_mean_is_a_row_with_its_design() -> None:
+    said = {"workload": "digits MLP", "strength": 0.2, "design": [32, 64], "chips": [400, 380], "fixed_chips": 900}
+    one = mean_row({**said, "condition": 12.5, "low": 0.1, "ratio": 0.15, "high": 0.19, "spent_s": [1.0, 2.0]})
+    assert one.what == (
+        "n v_chip / v_interaction 12.5: 32 to 64 images on each of 380 to 400 chips, against 900 whole ones"
+    )
+    assert (one.low, one.middle, one.high, one.n, limit_of(one)) == (0.1, 0.15, 0.19, 2, 0.2)
 
 
 @pytest.mark.parametrize(
