@@ -24,7 +24,13 @@ from test_objectives import bits, grads, net
 from two_ranks import two_ranks
 
 RANDBET = "randbet(gaussian-filter-max):threshold=1.1"  # which the halves come below at different steps
-OBJECTIVES = ["rwp(gaussian-filter-max)", "sam", "mixed-rwp(gaussian-filter-max):share=0.25", RANDBET]
+OBJECTIVES = [
+    "rwp(gaussian-filter-max)",
+    "local-rwp(gaussian-filter-max)",
+    "sam",
+    "mixed-rwp(gaussian-filter-max):share=0.25",
+    RANDBET,
+]
 RAMP = Linear(0.1, 0.3)
 AUTO = Auto(classes=3, budget=1.2)  # between the losses of the two halves, so that each rank alone would go elsewhere
 STEPS = 20  # of training

@@ -27,7 +27,7 @@ from incorruptible.streams import Draw
 from incorruptible.strengths import Auto, Constant, Linear, Quadratic
 from incorruptible.swapping import replaced
 from incorruptible.training import Hardener
-from test_objectives import OBJECTIVES, ONE_PASS, batch, bits, closure, gradient, grads, hardener, net
+from test_objectives import OBJECTIVES, ONE_PASS, SWAPPING, batch, bits, closure, gradient, grads, hardener, net
 
 PASSES = [(text, at) for text in OBJECTIVES for at in range(parse(text).passes)]
 RWP_, SAM_, MIXED = "rwp(gaussian-filter-max)", "sam", "mixed-rwp(gaussian-filter-max):share=0.25"
@@ -279,7 +279,7 @@ def test_guard_reads_one_number(text: str, guard: bool, monkeypatch: pytest.Monk
     robust.backward(loss)
     monkeypatch.undo()
     judged = "threshold" in text  # the objective compares a loss with it
-    assert reads == ["__bool__"] * (guard + judged)
+    assert len(reads) == guard + judged and set(reads) <= {"__bool__", "__float__"}
 
 
 # Mistakes.
@@ -414,7 +414,7 @@ KEPT = [
 ]
 
 
-@pytest.mark.parametrize(("text", "policy"), KEPT)
+@pytest.mark.parametrize(("text", "policy"), [(text, policy) for text, policy in KEPT if text in SWAPPING])
 def test_running_statistics_move_once_with_the_pass_of_the_policy(text: str, policy: str) -> None:
     model, (x, _) = normed(), batch()
     start, looks, loss = copy.deepcopy(model), [], closure(model)
@@ -518,7 +518,7 @@ def test_nothing_to_climb_along() -> None:
     assert not grads(model)
 
 
-@pytest.mark.parametrize("text", OBJECTIVES)
+@pytest.mark.parametrize("text", SWAPPING)
 def test_digital_parameters_learn_at_the_perturbed_weights(text: str) -> None:
     """Biases stay, and their gradient is that of the weights in place: as of a model that holds them for good."""
     model, looks = net(), []
@@ -539,7 +539,7 @@ def test_digital_parameters_learn_at_the_perturbed_weights(text: str) -> None:
         torch.testing.assert_close(model[i].bias.grad, expected, rtol=0, atol=1e-7)
 
 
-@pytest.mark.parametrize("text", OBJECTIVES)
+@pytest.mark.parametrize("text", SWAPPING)
 def test_sparse_gradients(text: str) -> None:
     """Those of an embedding are as the dense ones, and survive the guard."""
     words, found = torch.tensor([0, 2, 2]), []

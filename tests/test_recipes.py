@@ -98,6 +98,10 @@ def test_what_means_the_same_is_written_the_same(entry: str, came: Any, kept: An
             {"task": "digits", "objective": "rwp(gaussian-filter-max)", "batchnorm": "clean"},
             ["rwp(gaussian-filter-max) never visits the clean weights"],
         ),
+        (
+            {"task": "digits", "objective": "local-rwp(gaussian-absolute)", "compiled": True},
+            ["compiled: local-rwp(gaussian-absolute)", "or use rwp(gaussian-absolute)"],
+        ),
     ],
     ids=str,
 )

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from .landscape import Health, Sharpness, health, sharpness, tolerated
     from .measuring import Chips, Precise, Scores, measure, measure_all, measure_until
-    from .objectives import ASAM, RWP, RWPSAM, SAM, MixedRWP, Plain, RandBET
+    from .objectives import ASAM, RWP, RWPSAM, SAM, LocalRWP, MixedRWP, Plain, RandBET
     from .points import Objective, Point
     from .recipes import Probe, Recipe
     from .runs import Run, open_run, train
@@ -80,6 +80,7 @@ _HOMES = {
     "Health": "landscape",
     "Interval": "statistics",
     "Linear": "strengths",
+    "LocalRWP": "objectives",
     "LogNormal": "corruptions",
     "MixedRWP": "objectives",
     "Mixture": "corruptions",
@@ -160,6 +161,7 @@ __all__ = [
     "Health",
     "Interval",
     "Linear",
+    "LocalRWP",
     "LogNormal",
     "Mistake",
     "MixedRWP",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from .arrays import Array
+from .arrays import Array, unwrapped
 from .errors import Mistake, unknown
 from .streams import Draw
 from .strengths import Controller, Schedule, peak
@@ -40,22 +41,30 @@ class Point(NamedTuple):
     every parameter, and the objective returns what is to be added in the end; `share` then weighs the loss alone.
 
     `rest` says that the values are the weights at rest, as their storage holds them: clean weights for all purposes.
+
+    `inside` is for what is not in the weights: it is entered with the model, unwrapped, once the values stand there, and left
+    when loss and gradient are known.
     """
 
     values: Callable[[Array], Tensor] | None
     share: float = 1.0
     keep: bool = False
     rest: bool = False
+    inside: Callable[[nn.Module], AbstractContextManager[None]] | None = None
 
     @property
     def clean(self) -> bool:
         """Whether nothing goes wrong with the weights here."""
-        return self.values is None or self.rest
+        return (self.values is None and self.inside is None) or self.rest
 
     @property
     def counts(self) -> bool:
         """Whether the gradient here is added as it is, and not handed back."""
         return self.share != 0 and not self.keep
+
+    def entered(self, model: nn.Module) -> AbstractContextManager[None]:
+        """What to look inside of, around forward and backward pass alike; whoever looks at points enters it."""
+        return nullcontext() if self.inside is None else self.inside(unwrapped(model))
 
 
 class Found(NamedTuple):

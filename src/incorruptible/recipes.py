@@ -180,6 +180,8 @@ def _canonical(recipe: Recipe) -> tuple[Recipe | None, list[tuple[str, str]]]:
             policy_of(found["objective"], recipe.batchnorm)
         except Mistake as problem:
             faults.append(("batchnorm", str(problem)))
+    if recipe.compiled and isinstance(local := found.get("objective"), objectives.LocalRWP):
+        faults.append(("compiled", f"compiled: {local.uncompiled()}"))
     if "objective" in found and "strength" in found:
         try:
             checked_reach(found["objective"], found["strength"])

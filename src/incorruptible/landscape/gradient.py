@@ -125,7 +125,7 @@ class _Visit:
     def __call__(self, point: Point) -> Found:
         if point.share == 0:
             self.looked = True
-            with replaced(self.arrays, point.values):
+            with replaced(self.arrays, point.values), point.entered(self.model):
                 loss, grads = gradient(self.model, [a.parameter for a in self.climbing], self.loss_of, self.climb)
             return Found(torch.tensor(loss), {a.name: g for a, g in zip(self.climbing, grads, strict=True)})
         if point.values is not None and self.looked:  # <g0, e>, what the slope says of the step
@@ -133,7 +133,7 @@ class _Visit:
                 float(((point.values(array) - array.value) * slope).sum()) for array, slope in self.slopes
             )
         self.dead.watching = not point.clean or self.alone
-        with replaced(self.arrays, point.values):
+        with replaced(self.arrays, point.values), point.entered(self.model):
             loss, grads = gradient(self.model, self.parameters, self.loss_of, self.batch)
         self.dead.watching = False
         self.loss += point.share * loss

@@ -62,7 +62,7 @@ def perturbed(
 
     def look(point: Point) -> Found:
         grads: Grads = {}
-        with replaced(arrays, point.values):
+        with replaced(arrays, point.values), point.entered(model):
             if point.counts:
                 with torch.no_grad():
                     value = float(loss(model, batch).mean())

@@ -8,6 +8,7 @@ from ..corruptions import parse as parse_corruption
 from ..grammar import build
 from ..points import Objective
 from .asam import ASAM
+from .local_rwp import LocalRWP
 from .mixed_rwp import MixedRWP
 from .plain import Plain
 from .randbet import RandBET
@@ -15,11 +16,24 @@ from .rwp import RWP
 from .rwp_sam import RWPSAM
 from .sam import SAM
 
-__all__ = ["ASAM", "CATALOGUE", "RWP", "RWPSAM", "SAM", "MixedRWP", "Objective", "Plain", "RandBET", "parse"]
+__all__ = [
+    "ASAM",
+    "CATALOGUE",
+    "RWP",
+    "RWPSAM",
+    "SAM",
+    "LocalRWP",
+    "MixedRWP",
+    "Objective",
+    "Plain",
+    "RandBET",
+    "parse",
+]
 
 CATALOGUE: dict[str, Callable[..., Objective]] = {
     "plain": Plain,
     "rwp": RWP,
+    "local-rwp": LocalRWP,
     "mixed-rwp": MixedRWP,
     "sam": SAM,
     "asam": ASAM,

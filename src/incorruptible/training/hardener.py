@@ -176,7 +176,7 @@ class Hardener:
             if not point.counts:
                 raise Mistake(f"{self.objective} looks at its gradient: give backward() a closure instead.")
             call.enter(point)
-            with replaced(self.arrays, point.values, self._spare):
+            with replaced(self.arrays, point.values, self._spare), point.entered(self.model):
                 yield look
             call.leave(point)
             path.close()
@@ -270,7 +270,7 @@ class Hardener:
 
     def _look(self, point: Point, closure: Callable[[], Tensor], call: _Call) -> Found:
         call.enter(point)
-        with replaced(self.arrays, point.values, self._spare), self._unsynced(point, call):
+        with replaced(self.arrays, point.values, self._spare), point.entered(self.model), self._unsynced(point, call):
             loss = closure()
             if not isinstance(loss, Tensor) or loss.dim() != 0:
                 came = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
