@@ -33,7 +33,6 @@ class Kind:
     cost: float = 1.0
     slow: bool = False
     peer: str | None = None
-    needs: Callable[[], str | None] = lambda: None  # what is missing in this version, if anything is
 
 
 def sgd(model: nn.Module) -> torch.optim.SGD:
@@ -142,10 +141,6 @@ def rwp_of_aihwkit_lightning(model: nn.Module) -> Step:
     return plain(bridges.to_aihwkit_lightning(model, bridges.noisy_configuration(NOISE)).train())
 
 
-def _no_local() -> str | None:
-    return None if "local-rwp" in objectives.CATALOGUE else "this version has no objective local-rwp"
-
-
 def _ours(what: str, objective: str, strength: float = NOISE, cost: float = 1.0, **rest: Any) -> Kind:
     options = rest.pop("options", {})
     return Kind(what, partial(hardened, objective=objective, strength=strength, **options), cost, **rest)
@@ -158,7 +153,7 @@ KINDS: dict[str, Kind] = {
     "plain": _ours("Plain through Hardener", "plain", slow=True),
     "rwp-exact": _ours("RWP, exact noise", f"rwp({NOISY})", cost=1.3),
     "rwp-banked": _ours("RWP, banked noise", f"rwp({NOISY})", cost=1.2, options={"noise": "banked"}),
-    "local-rwp": _ours("local RWP", f"local-rwp({NOISY})", cost=1.2, slow=True, needs=_no_local),
+    "local-rwp": _ours("local RWP", f"local-rwp({NOISY})", cost=1.2, slow=True),
     "sam": _ours("SAM", "sam", RHO, 2.1),
     "asam": _ours("ASAM", "asam", RHO, 2.2, slow=True),
     "mixed-rwp": _ours("mixed RWP, two passes", f"mixed-rwp({NOISY})", cost=2.3, slow=True),
@@ -178,7 +173,5 @@ def chosen(names: tuple[str, ...] | None = None) -> Iterator[tuple[str, Kind, st
     """Each kind of step with its name, and with what it lacks here, None where it can be taken."""
     for name in names or KINDS:
         kind = KINDS[name]
-        lacks = kind.needs()
-        if lacks is None and kind.peer is not None and PEERS[kind.peer].bring() is None:
-            lacks = PEERS[kind.peer].lacks()
-        yield name, kind, lacks
+        peer = None if kind.peer is None else PEERS[kind.peer]
+        yield name, kind, None if peer is None or peer.bring() is not None else peer.lacks()
