@@ -65,15 +65,15 @@ def found(model: nn.Module, data: Any, **options: Any) -> inc.Means:
 @pytest.mark.parametrize("antithetic", [False, None, True])
 def test_it_is_unbiased_and_covers(antithetic: bool | None, model: nn.Module, data: Data) -> None:
     """Where the number of chips is fixed: fails with chance .001 by the mean (z), and as `alarms` says by the intervals."""
-    estimates, misses, exact = [], 0, truth(data)
-    for seed in range(REPETITIONS):
+    estimates, misses, exact, times = [], 0, truth(data), 100
+    for seed in range(times):
         one = found(model, data, seed=seed, half_width=1e-6, most=20, images=8, antithetic=antithetic).averages[0]
         estimates.append(one.interval.estimate)
         misses += not one.interval.low <= exact <= one.interval.high
         assert one.chips == 20 and one.images == 8 and not one.reached
-    error = np.std(estimates, ddof=1) / REPETITIONS**0.5
+    error = np.std(estimates, ddof=1) / times**0.5
     assert abs(np.mean(estimates) - exact) < 3.29 * error
-    assert not breaks(misses)
+    assert not breaks(misses, times)
 
 
 def test_stopping_keeps_the_interval(model: nn.Module, data: Data, cheap_chips: None) -> None:
@@ -293,6 +293,15 @@ def test_it_tells_how_far_it_is(model: nn.Module, data: Data, cheap_chips: None)
 def test_mistakes(options: dict[str, Any], says: str, model: nn.Module, data: Data) -> None:
     with pytest.raises(Mistake, match=says):
         found(model, data, **options)
+
+
+@pytest.mark.parametrize("images", [None, 8, TOTAL])
+def test_a_score_that_is_not_finite_is_a_mistake(images: int | None, model: nn.Module, data: Data) -> None:
+    def fails(network: nn.Module, batch: Any) -> Tensor:
+        return inc.accuracy(network, batch) / (network.weight[1, 0] == 0)  # on chips it is nan or infinite
+
+    with pytest.raises(Mistake, match="not finite"), np.errstate(invalid="ignore"):
+        inc.measure_mean(model, fails, data, NOISE, [STRENGTH], half_width=0.1, seed=0, images=images)
 
 
 def test_few_images_of_shuffled_data_are_a_mistake(model: nn.Module, data: Data) -> None:
