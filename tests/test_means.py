@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import incorruptible as inc
 from alarms import REPETITIONS, breaks
+from benchmarks.means import fixed, rows
 from incorruptible import tasks
 from incorruptible.arrays import select
 from incorruptible.errors import Mistake
@@ -302,6 +303,17 @@ def test_a_score_that_is_not_finite_is_a_mistake(images: int | None, model: nn.M
 
     with pytest.raises(Mistake, match="not finite"), np.errstate(invalid="ignore"):
         inc.measure_mean(model, fails, data, NOISE, [STRENGTH], half_width=0.1, seed=0, images=images)
+
+
+def test_what_is_measured_of_it() -> None:
+    """The rows that the benchmarks show."""
+    (row,) = rows(["digits MLP"], strengths=(0.1,), seeds=2)
+    assert row["n"] == 997 and row["workload"] == "digits MLP" and len(row["spent_s"]) == len(row["chips"]) == 2
+    assert row["condition"] == pytest.approx(997 * row["v_chip"] / row["v_interaction"])
+    assert row["fixed_chips"] == fixed(row["sd"]) and 0 < row["low"] < row["ratio"] < row["high"]
+    assert row["ratio"] == pytest.approx(np.mean(row["spent_s"]) / row["draw_s"] / row["fixed_chips"])
+    half = stats.t.ppf(0.975, row["fixed_chips"] - 1) * row["sd"] / row["fixed_chips"] ** 0.5
+    assert half <= 0.0025 < stats.t.ppf(0.975, row["fixed_chips"] - 2) * row["sd"] / (row["fixed_chips"] - 1) ** 0.5
 
 
 def test_few_images_of_shuffled_data_are_a_mistake(model: nn.Module, data: Data) -> None:
