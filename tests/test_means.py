@@ -157,6 +157,23 @@ def test_chips_look_at_the_same_images_everywhere(model: nn.Module, data: Data) 
     assert torch.equal(drawn(TOTAL, 0, "test", "examples", 8)[:8], drawn(TOTAL, 0, "test", "examples", 8)[:16][:8])
 
 
+@pytest.mark.parametrize("images", [8, 1500])
+def test_the_estimate_is_what_the_formula_says(images: int, model: nn.Module) -> None:
+    """By hand: beta mean(C) + mean of D_c, chip by chip, also where a chip's images come in several batches."""
+    x = torch.rand(3000, 1, generator=torch.Generator().manual_seed(3)) * 2 + 0.4
+    data = x, torch.zeros(3000, dtype=torch.long)
+    one = found(model, data, images=images, most=16, half_width=1e-6, antithetic=False).averages[0]
+    clean = inc.accuracy(model, data).double().numpy()
+    chips = inc.measure(model, inc.accuracy, data, NOISE, [STRENGTH], draws=24, seed=0, keep_examples=True)
+    assert chips.examples is not None and one.chips == 16
+    by_hand = []
+    for chip in range(8, 24):  # chips 0 to 7 are the first look's
+        some = drawn(3000, 0, "test", "examples", chip)[:images].numpy()
+        by_hand.append((chips.examples[0, chip, some] - one.beta * clean[some]).mean())
+    assert np.allclose(one.values, by_hand)
+    assert one.interval.estimate == pytest.approx(one.beta * clean.mean() + np.mean(by_hand))
+
+
 def test_pairs_are_mirrored(model: nn.Module, data: Data) -> None:
     arrays, clean = select(model), model.weight.detach().clone()  # type: ignore[operator]
     chips = Chips(NOISE, [STRENGTH], 4, 0, pairs=True)
