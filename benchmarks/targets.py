@@ -71,6 +71,8 @@ def judged(rows: Iterable[Row], groups: Sequence[str]) -> list[Verdict]:
         row = next((one for one in rows if (one.group, one.variant, one.clock) == key), None)
         verdicts.append(_verdict(f"{target.group} {target.variant}", target.upper, row, target.n))
     means = [row for row in rows if row.group == "means"]
+    if "means" in groups and not means:
+        verdicts.append(_verdict("means", GAIN, None, 0))
     return verdicts + [_verdict(f"means {row.variant}", limit_of(row) or CEILING, row, 0) for row in means]
 
 

@@ -214,6 +214,7 @@ def test_the_target_for_means_depends_on_the_condition(condition: float, high: f
     one = row("means", "mlp at 0.1", high, n=1, facts={"condition": condition})
     assert [verdict.met for verdict in judged([one], ["means"])] == [met]
     assert judged([one], [MLP])[0].name == f"{MLP} rwp-banked"
+    assert [(verdict.name, verdict.met) for verdict in judged([], ["means"])] == [("means", False)]
 
 
 def test_every_target_is_of_a_group_that_exists() -> None:
