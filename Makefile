@@ -5,12 +5,14 @@ SETUP = "$(PYTHON)" scripts/bootstrap.py
 WITH_TOOLS = py="$$($(SETUP) --extras report,test,dev)"
 # Chromium for the tests of the report: taken as it is, or with BROWSER=install from Debian's packages.
 BROWSER ?=
+# CrossSim and aihwkit-lightning for the benchmark: taken from .peers if they are there, or with PEERS=install brought first.
+PEERS ?=
 
-.PHONY: help setup demo test test-peers lint wheel clean
+.PHONY: help setup demo test test-peers bench lint wheel clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
-	@echo '  PYTHON=python3.12, VENV=PATH (or none) and TORCH=cuda choose where; ARGS="..." is handed on by demo and test'
+	@echo '  PYTHON=python3.12, VENV=PATH (or none) and TORCH=cuda choose where; ARGS="..." is handed on by demo, test and bench'
 
 setup:  ## an environment for working on this package; prints its interpreter
 	@$(SETUP) --extras report,test,dev
@@ -25,6 +27,9 @@ test:  ## the tests; BROWSER=install brings Chromium first, without which those 
 test-peers:  ## the tests of the bridges, with CrossSim and aihwkit-lightning, which come into .peers
 	@$(WITH_TOOLS) && sh scripts/peers.sh "$$py" $(ARGS)
 
+bench:  ## what training and measuring cost, about 35 min on an idle machine; PEERS=install; ARGS="--only memory --check"
+	@py="$$($(SETUP))" && sh scripts/bring_peers.sh "$$py" $(if $(filter install,$(PEERS)),simulators) optimizers && "$$py" -m benchmarks $(ARGS)
+
 lint:  ## ruff's rules, its layout, strict types
 	@$(WITH_TOOLS) && "$$py" -m ruff check . && "$$py" -m ruff format --check . && "$$py" -m mypy
 
@@ -33,4 +38,4 @@ wheel:  ## dist/*.whl
 
 clean:  ## remove what was built, but neither .venv nor runs
 	@rm -rf dist build .peers .mypy_cache .ruff_cache
-	@find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find src tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,7 +14,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from incorruptible.streams import Draw, Exact, Noise, key
+from incorruptible.streams import Draw, Exact, Noise, add_normal_, key
 
 ALARM = 1e-4
 LIKE = torch.empty(100_000)
@@ -172,3 +172,21 @@ def test_exact_noise_is_the_same_on_every_device_and_the_native_one_is_drawn_the
     assert torch.equal(exact.cpu(), KINDS[kind](Draw(0, "test", 0).of("w"), LIKE))
     assert stats.kstest(native.cpu().numpy(), {"normal": "norm", "uniform": "uniform"}[kind]).pvalue > ALARM
     assert torch.equal(native, KINDS[kind](Draw(0, "test", 0, True).of("w"), there))
+
+
+def test_a_twin_is_mirrored() -> None:
+    """Normal numbers change sign; uniform ones stay below 1 and on the same grid; reads and chips follow."""
+    noise, twin = Draw(0, "test", 3).of("fc.weight"), Draw(0, "test", 3, mirrored=True).of("fc.weight")
+    assert torch.equal(twin.normal(LIKE), -noise.normal(LIKE))
+    low = noise.uniform(torch.empty(2_000_000))
+    high = twin.uniform(torch.empty(2_000_000))
+    assert torch.equal((low.double() + high.double()), torch.full_like(low, 1 - 2**-24).double())
+    assert float(high.min()) >= 0 and float(high.max()) < 1
+    assert twin.chip() == pytest.approx(1 - noise.chip(), abs=1e-15)
+    assert torch.equal(twin.reading.normal(LIKE), -noise.reading.normal(LIKE))
+    out, std = torch.ones(300, 500), torch.full((300, 1), 0.3)
+    add_normal_(twin, out, std)
+    assert torch.equal(out, 1 + 0.3 * twin.normal(out))
+    assert torch.equal(
+        Draw(0, "test", 3).of("fc.weight").normal(LIKE), noise.normal(LIKE)
+    )  # by default nothing changes

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         parse_sweep,
     )
     from .landscape import Health, Sharpness, health, sharpness, tolerated
-    from .measuring import Chips, Precise, Scores, measure, measure_all, measure_until
+    from .measuring import Chips, Means, Precise, Scores, measure, measure_all, measure_mean, measure_until
     from .objectives import ASAM, RWP, RWPSAM, SAM, LocalRWP, MixedRWP, Plain, RandBET
     from .points import Objective, Point
     from .recipes import Probe, Recipe
@@ -82,6 +82,7 @@ _HOMES = {
     "Linear": "strengths",
     "LocalRWP": "objectives",
     "LogNormal": "corruptions",
+    "Means": "measuring",
     "MixedRWP": "objectives",
     "Mixture": "corruptions",
     "Multiplicative": "corruptions",
@@ -123,6 +124,7 @@ _HOMES = {
     "load_weights": "training",
     "measure": "measuring",
     "measure_all": "measuring",
+    "measure_mean": "measuring",
     "measure_until": "measuring",
     "open_run": "runs",
     "parse": "corruptions",
@@ -163,6 +165,7 @@ __all__ = [
     "Linear",
     "LocalRWP",
     "LogNormal",
+    "Means",
     "Mistake",
     "MixedRWP",
     "Mixture",
@@ -203,6 +206,7 @@ __all__ = [
     "load_weights",
     "measure",
     "measure_all",
+    "measure_mean",
     "measure_until",
     "open_run",
     "parse",

@@ -61,7 +61,7 @@ def bank_for(sizes: Iterable[tuple[int, ...]], seed: int) -> Bank:
     shapes = [tuple(size) for size in sizes]
     weights = sum(int(np.prod(shape)) for shape in shapes)
     longest = max((int(np.prod(shape[1:])) for shape in shapes), default=1)
-    return Bank(-(-max(longest, min(_MOST, max(_LEAST, weights // 21))) // 2) * 2, seed)
+    return Bank(-(-max(longest, min(_MOST, max(_LEAST, weights // 24))) // 2) * 2, seed)
 
 
 @dataclass(frozen=True)

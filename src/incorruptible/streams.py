@@ -159,12 +159,40 @@ def _add_(out: Tensor, z: Tensor, std: Tensor) -> None:
 
 
 @dataclass(frozen=True)
+class _Mirrored:
+    """The antithetic twin of a noise: each number at the same distance from the middle of its law, on the other side.
+
+    Uniform numbers are k 2^-24 with k below 2^24, and so are their twins: 1 - u would reach 1.
+    """
+
+    of: Noise
+
+    def normal(self, like: Tensor, tag: str = "") -> Tensor:
+        return self.of.normal(like, tag).neg_()
+
+    def uniform(self, like: Tensor, tag: str = "") -> Tensor:
+        return self.of.uniform(like, tag).neg_().add_(1 - 2**-24)
+
+    def chip(self, tag: str = "") -> float:
+        return max(0.0, 1 - 2**-53 - self.of.chip(tag))
+
+    def add_normal_(self, out: Tensor, std: Tensor, tag: str = "") -> None:
+        """As the function of this name."""
+        add_normal_(self.of, out, -std, tag)
+
+    @property
+    def reading(self) -> Noise:
+        return _Mirrored(self.of.reading)
+
+
+@dataclass(frozen=True)
 class Draw:
     """One chip: `draw.of("fc.weight")` is that array's noise.
 
     `purpose` keeps training, validation and test chips apart; `native=True` draws on the array's own device, which is
     fast on a GPU and gives other numbers there than on the CPU (training only). `read` counts the reads of the chip: what
-    is programmed stays, and the noise of reading is another.
+    is programmed stays, and the noise of reading is another. `mirrored` is the chip's antithetic twin: -z for a normal
+    number z, and 1 - u, but for the last place, for a uniform u.
     """
 
     seed: int
@@ -172,8 +200,10 @@ class Draw:
     index: int
     native: bool = False
     read: int = 0
+    mirrored: bool = False
 
     def of(self, array: str) -> Noise:
         """The noise of the array of that name."""
         kind = _Native if self.native else Exact
-        return kind((self.seed, self.purpose, self.index), array, self.read)
+        noise = kind((self.seed, self.purpose, self.index), array, self.read)
+        return _Mirrored(noise) if self.mirrored else noise

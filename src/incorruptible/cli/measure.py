@@ -18,7 +18,7 @@ from .terminal import progress, say
 if TYPE_CHECKING:
     from ..corruptions import Corruption
     from ..durations import Seconds
-    from ..measuring import OverTime, Precise, Scores
+    from ..measuring import Means, OverTime, Precise, Scores
 
 __all__ = ["measure"]
 
@@ -28,11 +28,19 @@ def measure(
     corruption: Annotated[str, typer.Option("--corruption", help="With strengths: gaussian-filter-max:0,.1,.2.")],
     weights: Weights = None,
     draws: Annotated[
-        int | None, typer.Option("--draws", help="Chips [25; at most 10000 with --precision].", min=1)
+        int | None,
+        typer.Option("--draws", help="Chips [25; at most 10000 with --precision, 20000 with --mean-within].", min=1),
     ] = None,
     precision: Annotated[
         float | None,
         typer.Option("--precision", help="Draw chips until the mean's half-width is this: 0.0025.", metavar="FRACTION"),
+    ] = None,
+    within: Annotated[
+        float | None,
+        typer.Option("--mean-within", help="The same sooner, by chips that look at few images.", metavar="HALF-WIDTH"),
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option("--images", help="Of each chip, with --mean-within [chosen by a first look].", min=1)
     ] = None,
     confidence: Annotated[
         float | None, typer.Option("--confidence", help="Of that interval [0.95].", metavar="FRACTION")
@@ -75,10 +83,7 @@ def measure(
     check_output(out, (".json",), force)
     check_output(figure, ("", ".png", ".svg"), force)
     check_part(part)
-    if precision is None and confidence is not None:
-        raise Mistake("--confidence goes with --precision: the interval without it is at 0.95.")
-    if precision is not None and workers is not None:
-        raise Mistake("--workers goes with --draws: --precision looks at each chip before it draws the next.")
+    _check_asked(precision, within, images, confidence, reads, workers)
     from ..arrays import select
     from ..corruptions import parse_sweep
     from ..grammar import split
@@ -89,8 +94,9 @@ def measure(
     if time is not None and "time" in split(corruption).fields:
         raise Mistake(f"{corruption!r} has a time, and --time {time} came too; give one.")
     times, each = _at_times(sweep.corruption, time)
-    if len(each) > 1 and precision is not None:
-        raise Mistake(f"--time {time}: --precision stops at one time; give one, or --draws.")
+    if len(each) > 1 and (precision is not None or within is not None):
+        option = "--precision" if within is None else "--mean-within"
+        raise Mistake(f"--time {time}: {option} stops at one time; give one, or --draws.")
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
         held = held_in(target, also, protect)
         task, model = target_of(target, weights, seed)
@@ -114,7 +120,10 @@ def measure(
         for place, one in enumerate(each):
             common["progress"] = lambda done, total, p=place: tell(p * total + done, len(each) * total, "chips")
             asked = model, task.score, data, one, sweep.strengths
-            found.append(_found(asked, draws, precision, level, common))
+            if within is None:
+                found.append(_found(asked, draws, precision, level, common))
+            else:
+                found.append(_mean(asked, draws, within, level, images, common))
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
     whole = found[0] if len(found) == 1 else OverTime(tuple(times), tuple(found))
@@ -122,6 +131,44 @@ def measure(
         _draw(whole, figure)
     plain = {"target": target, "part": part, **held.plain(), **whole.plain()}
     give(plain, held.before(str(whole)), out, json_)
+
+
+def _check_asked(
+    precision: float | None,
+    within: float | None,
+    images: int | None,
+    confidence: float | None,
+    reads: int,
+    workers: int | None,
+) -> None:
+    """A `Mistake` for options that do not go together."""
+    if precision is None and within is None and confidence is not None:
+        raise Mistake("--confidence goes with --precision or --mean-within: the interval without them is at 0.95.")
+    if within is None and images is not None:
+        raise Mistake(f"--images {images} goes with --mean-within: without it every chip looks at all of them.")
+    if within is not None and precision is not None:
+        raise Mistake("--precision and --mean-within came; give one: --mean-within takes fewer passes.")
+    if workers is not None and (precision is not None or within is not None):
+        option = "--precision" if within is None else "--mean-within"
+        raise Mistake(f"--workers goes with --draws: {option} looks at each chip before it draws the next.")
+    if within is not None and reads > 1:
+        raise Mistake(f"--reads {reads}: --mean-within reads each chip once; leave --reads out, or give --draws.")
+
+
+def _mean(
+    asked: tuple[Any, ...],
+    draws: int | None,
+    within: float,
+    confidence: float,
+    images: int | None,
+    common: dict[str, Any],
+) -> Means:
+    from ..measuring import measure_mean
+
+    options = {name: value for name, value in common.items() if name != "reads"}
+    if draws is not None:
+        options["most"] = draws
+    return measure_mean(*asked, half_width=within, confidence=confidence, images=images, **options)
 
 
 def _found(
@@ -161,9 +208,9 @@ def _read(read_noise: str | None) -> tuple[Corruption, float] | None:
     return each.corruption, each.strengths[0]
 
 
-def _draw(found: Scores | Precise | OverTime, path: Path) -> None:
+def _draw(found: Scores | Precise | Means | OverTime, path: Path) -> None:
     from ..drawing import Line, Lines, save
-    from ..measuring import OverTime, Scores
+    from ..measuring import Means, OverTime, Scores
 
     if isinstance(found, OverTime):
         _draw_over_time(found, path)
@@ -175,11 +222,16 @@ def _draw(found: Scores | Precise | OverTime, path: Path) -> None:
         band = [row["low"] for row in rows], [row["high"] for row in rows]
     curves = [
         Line(found.strengths, [row["mean"] for row in rows], "mean over chips", band),
-        Line(found.strengths, [row[last] for row in rows], f"{last} chip", dashed=True),
     ]
+    if not isinstance(found, Means):  # chips that look at few images have no score of their own
+        curves.append(Line(found.strengths, [row[last] for row in rows], f"{last} chip", dashed=True))
     few, many = min(map(len, found.values)), max(map(len, found.values))
     chips = f"{many} chips" if few == many else f"{few} to {many} chips"
-    level = "95%, Student's" if isinstance(found, Scores) else f"confidence {found.confidence:g}, anytime-valid"
+    if isinstance(found, Scores):
+        level = "95%, Student's"
+    else:
+        kind = "Student's, corrected for stopping" if isinstance(found, Means) else "anytime-valid"
+        level = f"confidence {found.confidence:g}, {kind}"
     note = f"{chips}, {found.n_examples} examples, BatchNorm {found.batchnorm}; band: {level}, over chips"
     note = "; ".join(filter(None, [getattr(found, "conditions", ""), note]))
     axes = f"{found.corruption}: {found.corruption_unit}", f"{found.name} ({found.unit})"

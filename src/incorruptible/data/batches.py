@@ -45,9 +45,13 @@ class Batches:
         source = torch.Generator().manual_seed(key(*self.order))
         yield from torch.split(torch.randperm(self.examples, generator=source), self.size)
 
+    def at(self, places: Tensor | slice) -> list[Tensor]:
+        """The batch of the examples that lie there."""
+        return [tensor[places.to(tensor.device) if isinstance(places, Tensor) else places] for tensor in self.tensors]
+
     def __iter__(self) -> Iterator[list[Tensor]]:
         for some in self.places():
-            yield [tensor[some.to(tensor.device) if isinstance(some, Tensor) else some] for tensor in self.tensors]
+            yield self.at(some)
 
 
 @runtime_checkable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -112,14 +111,13 @@ class _Batches(Batches):
             height, width = images.pixels.shape[2:]
             self.drawn = images.augmentation.drawn(len(images), height, width, order or ("epoch",))
 
-    def __iter__(self) -> Iterator[list[Tensor]]:
+    def at(self, places: Tensor | slice) -> list[Tensor]:
         # a pixel p becomes (p / 255 - mean) / std = p * scale + shift
         scale, shift = 1 / (255 * self.images.std), -self.images.mean / self.images.std
         scale, shift = (one.to(self.device)[None, :, None, None] for one in (scale, shift))
-        for places in self.places():
-            pixels, labels = (self.taken(tensor, places) for tensor in self.tensors)
-            drawn = None if self.drawn is None else self.drawn[places].to(self.device, non_blocking=True)
-            yield [self._made(pixels, drawn, scale, shift), labels]
+        pixels, labels = (self.taken(tensor, places) for tensor in self.tensors)
+        drawn = None if self.drawn is None else self.drawn[places].to(self.device, non_blocking=True)
+        return [self._made(pixels, drawn, scale, shift), labels]
 
     def taken(self, tensor: Tensor, places: Tensor | slice) -> Tensor:
         found = tensor[places.to(tensor.device) if isinstance(places, Tensor) else places]

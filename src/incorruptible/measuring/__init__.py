@@ -14,14 +14,27 @@ from ..batchnorm import Statistics, evaluating
 from ..corruptions import Corruption, equivalent, traits
 from ..data import batches, shuffles
 from ..errors import Mistake
+from .averages import Average, Means
 from .chips import Chips
+from .means import measure_mean
 from .reading import Examples, ScoreFunction, keeping, refuse_iterators
 from .results import Scores
 from .sequential import Precise, measure_until
 from .sharing import Bench, Key, elsewhere, here, turns
 from .times import OverTime
 
-__all__ = ["Chips", "OverTime", "Precise", "Scores", "measure", "measure_all", "measure_until"]
+__all__ = [
+    "Average",
+    "Chips",
+    "Means",
+    "OverTime",
+    "Precise",
+    "Scores",
+    "measure",
+    "measure_all",
+    "measure_mean",
+    "measure_until",
+]
 
 Kept = MutableMapping[Key, dict[str, Examples]]
 

@@ -24,7 +24,10 @@ _AUTOCASTS = {"bf16": torch.bfloat16}
 
 @dataclass(frozen=True, eq=False)
 class Chips:
-    """`draws` chips of `purpose` at each strength, each read `reads` times; see `measure` for every field."""
+    """`draws` chips of `purpose` at each strength, each read `reads` times; see `measure` for every field.
+
+    With `pairs` chip 2k + 1 is the mirror image of chip 2k (antithetic pairs), in what was programmed and in what is read.
+    """
 
     corruption: Corruption
     strengths: Sequence[float]
@@ -37,6 +40,7 @@ class Chips:
     calibration: Iterable[Any] | None = None
     autocast: str | None = None
     channels_last: bool = False
+    pairs: bool = False
 
     def __post_init__(self) -> None:
         if not callable(self.corruption):
@@ -103,13 +107,27 @@ class Chips:
 
         `heard` may keep what a noise gives. Raises `Mistake` for a corruption that gives another shape.
         """
-        drawn = Draw(self.seed, self.purpose, chip, read=again)
-        values = _of(self.corruption, array, strength, heard(drawn.of(array.name)))
+        values = _of(self.corruption, array, strength, heard(self.drawn(chip, again).of(array.name)))
         if self.read is None:
             return values
-        fresh = Draw(self.seed, f"{self.purpose}, read", chip * self.reads + again)
         programmed = replace(array, parameter=nn.Parameter(values, requires_grad=False))
-        return _of(self.read[0], programmed, self.read[1], heard(fresh.of(array.name)))
+        return _of(self.read[0], programmed, self.read[1], heard(self.read_afresh(chip, again).of(array.name)))
+
+    def drawn(self, chip: int, again: int) -> Draw:
+        """The noise of that chip in its `again`-th read."""
+        return Draw(self.seed, self.purpose, self._named(chip), read=again, mirrored=self._mirrors(chip))
+
+    def read_afresh(self, chip: int, again: int) -> Draw:
+        """The noise that `read` adds to that read of that chip."""
+        name = self._named(chip) * self.reads + again
+        return Draw(self.seed, f"{self.purpose}, read", name, mirrored=self._mirrors(chip))
+
+    def _mirrors(self, chip: int) -> bool:
+        return self.pairs and chip % 2 == 1
+
+    def _named(self, chip: int) -> int:
+        """The number of the chip whose noise it is: its own, or that of the twin that it mirrors."""
+        return chip - 1 if self._mirrors(chip) else chip
 
 
 def _of(corruption: Corruption, array: Array, strength: float, noise: Noise) -> Tensor:

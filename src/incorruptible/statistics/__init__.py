@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .betting import Betting, confidence_sequence
 from .binomial import fewest, lower_bound, quantile_rank
+from .designs import CHIPS, Costs, Design, Plan, choose, plan, variance_of, worth_another
 from .intervals import (
     Difference,
     Interval,
@@ -16,29 +17,43 @@ from .intervals import (
     verdict,
 )
 from .population import Slack, misled, slack_for
+from .stopping import Gathered, Stratum, gather, mean_interval, needed
 from .two_level import TwoLevel, two_level
 from .variance import Components, components
 
 __all__ = [
+    "CHIPS",
     "Betting",
     "Components",
+    "Costs",
+    "Design",
     "Difference",
+    "Gathered",
     "Interval",
+    "Plan",
     "Slack",
+    "Stratum",
     "TwoLevel",
     "agree",
+    "choose",
     "components",
     "confidence_sequence",
     "crossed",
     "crossed_sum",
     "fewest",
+    "gather",
     "holm",
     "lower_bound",
+    "mean_interval",
     "misled",
+    "needed",
     "paired",
+    "plan",
     "quantile_rank",
     "slack_for",
     "t_interval",
     "two_level",
+    "variance_of",
     "verdict",
+    "worth_another",
 ]

@@ -1,0 +1,77 @@
+"""Peak memory of a training step, counted: every allocation and release of torch's allocator, and what numpy holds.
+
+    python -m benchmarks.peak NETWORK STEP
+
+prints one JSON line: the largest number of bytes alive at once in one step, of those that were allocated since the model was
+there. A process of its own for each, so that what one step keeps is not there before another.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+
+import incorruptible as inc
+
+from .peers import look_around
+from .steps import KINDS
+from .workloads import NETWORKS
+
+__all__ = ["peak_bytes", "step_peak"]
+
+WARM_UP = 3
+MARK = "what is measured"
+
+
+def peak_bytes(prepare: Callable[[], Any], run: Callable[[], Any]) -> int:
+    """The largest number of bytes alive at once while `run` runs, of those that `prepare` and `run` allocate on the CPU.
+
+    What was allocated earlier does not count, neither alive nor when it is released; what `prepare` leaves alive does. Arrays
+    of numpy's, which tensors may share, count with what of them is alive at the end.
+    """
+    tracemalloc.start()
+    try:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            prepare()
+            with record_function(MARK):
+                run()
+        numpys = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)
+        held = sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces([numpys]).traces)
+    finally:
+        tracemalloc.stop()
+    events = profiler.profiler.kineto_results.events()
+    began = next(event.start_ns() for event in events if event.name() == MARK)
+    alive = peak = 0
+    for event in sorted((one for one in events if one.name() == "[memory]"), key=lambda one: one.start_ns()):
+        alive += event.nbytes()
+        # an event before the mark tells what is alive when it comes
+        peak = alive if event.start_ns() < began else max(peak, alive)
+    return int(peak) + held
+
+
+def step_peak(network: str, kind: str) -> dict[str, int]:
+    """Bytes at the peak of the step after a warm-up, and bytes of the selected weights."""
+    torch.set_num_threads(1)
+    one = NETWORKS[network]
+    model, ((x, y),) = one().train(), one.batches(1)
+    step = []
+
+    def prepare() -> None:
+        step.append(KINDS[kind].make(model))
+        for _ in range(WARM_UP):
+            step[0](x, y)
+
+    peak = peak_bytes(prepare, lambda: step[0](x, y))
+    return {"peak": peak, "weights": sum(array.value.numel() for array in inc.select(model)) * 4}
+
+
+if __name__ == "__main__":
+    look_around()
+    sys.stdout.write(json.dumps(step_peak(*sys.argv[1:])) + "\n")

@@ -1,0 +1,75 @@
+"""What others offer, where it is there; where it is not, how to bring it."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+__all__ = ["PEERS", "ROOT", "Peer", "look_around", "versions"]
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = (ROOT / ".peers", ROOT / ".peers" / "optimizers")
+
+
+class Peer(NamedTuple):
+    """A package by the name that it is imported and the one that it is installed under."""
+
+    name: str
+    package: str
+    distribution: str
+    line: str
+
+    def bring(self) -> Any:
+        """The package, or None where it is not there."""
+        try:
+            with redirect_stdout(sys.stderr):  # aihwkit-lightning prints what it could not find
+                return import_module(self.package)
+        except ImportError:
+            return None
+
+    def lacks(self) -> str:
+        """The line for whoever misses it."""
+        return f"{self.name} is not there: {self.line}"
+
+
+PEERS = {
+    "pytorch_optimizer": Peer(
+        "pytorch_optimizer",
+        "pytorch_optimizer",
+        "pytorch-optimizer",
+        "pip install --no-deps pytorch-optimizer==4.1.0 (`make bench` does it)",
+    ),
+    "aihwkit-lightning": Peer(
+        "aihwkit-lightning",
+        "aihwkit_lightning",
+        "aihwkit-lightning",
+        "make bench PEERS=install, or pip install --no-deps aihwkit-lightning==2.1.0 tqdm",
+    ),
+    "CrossSim": Peer(
+        "CrossSim",
+        "simulator",
+        "crosssim",
+        "make bench PEERS=install, or pip install --no-deps git+https://github.com/sandialabs/cross-sim@v3.2.0",
+    ),
+}
+
+
+def look_around() -> None:
+    """Let Python find what `make bench` and `make test-peers` bring into .peers, after all else that it finds."""
+    for folder in FOLDERS:
+        if folder.is_dir() and str(folder) not in sys.path:
+            sys.path.append(str(folder))
+
+
+def versions() -> dict[str, str | None]:
+    """The version of each peer, None where it is not there."""
+    found: dict[str, str | None] = {}
+    for name, peer in PEERS.items():
+        try:
+            found[name] = metadata.version(peer.distribution)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found

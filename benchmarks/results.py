@@ -1,0 +1,105 @@
+"""What a run leaves behind: one JSON file for each group, a table of all, a figure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from incorruptible import records
+from incorruptible.errors import Mistake
+
+from .rows import PROCESSOR, WALL, Row, row_of
+from .targets import limit_of
+
+__all__ = ["BEGIN", "END", "Kept", "keep", "kept", "put_into", "table"]
+
+BEGIN, END = "<!-- numbers: begin -->", "<!-- numbers: end -->"
+
+
+class Kept:
+    """One group as its file holds it."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.group: str = data["group"]
+        self.what: str = data["what"]
+        self.rows: list[Row] = [row_of(one) for one in data["rows"]]
+        self.absent: list[str] = data["absent"]
+        self.made: dict[str, Any] = data["made"]
+        self.load: tuple[float | None, float | None] = (data["load"]["before"], data["load"]["after"])
+
+
+def keep(folder: Path, group: str, data: dict[str, Any]) -> None:
+    """Write one group's file, whole or not at all."""
+    records.write(folder / f"{group}.json", {"group": group, **data})
+
+
+def kept(folder: Path, groups: Sequence[str]) -> list[Kept]:
+    """What lies in `folder` of those groups, in their order. Raises `Mistake` where nothing does."""
+    found = [Kept(records.read(path)) for name in groups if (path := folder / f"{name}.json").is_file()]
+    if not found:
+        raise Mistake(f"{folder} holds no results of {', '.join(groups)}: run without --read first.")
+    return found
+
+
+def table(found: Sequence[Kept]) -> str:
+    """Markdown: what was measured where, then a table for each group."""
+    lines = []
+    for facts in {_where(one.made): one.made for one in found}.values():
+        lines += [_where(facts), ""]
+    for one in found:
+        made, (before, after) = one.made, one.load
+        told = [
+            f"{made['date'][:10]}, commit {made['commit'] or 'unknown'}",
+            f"load {_number(before)} before and {_number(after)} after",
+        ]
+        lines += [f"### {one.group}", "", f"{one.what[0].upper()}{one.what[1:]}. {', '.join(told)}.", ""]
+        for unit in dict.fromkeys(row.unit for row in one.rows):
+            rows = [row for row in one.rows if row.unit == unit]
+            lines += [f"| {unit} | clock | median [95%] | n | target | one takes |", "|---|---|---|---|---|---|"]
+            lines += [_line(row) for row in rows] + [""]
+        lines += [f"- not measured: {text}" for text in one.absent] + ([""] if one.absent else [])
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _where(made: dict[str, Any]) -> str:
+    peers = ", ".join(f"{name} {version or 'absent'}" for name, version in made["peers"].items())
+    return (
+        f"{made['machine']} ({made['instructions']}), {made['memory_gib']} GiB; {made['system']}; Python {made['python']}, "
+        f"torch {made['torch']}, numpy {made['numpy']}, incorruptible {made['incorruptible']}; {peers}."
+    )
+
+
+def _line(row: Row) -> str:
+    upper = limit_of(row)
+    says = "no interval" if math.isnan(row.high) else "met" if upper is not None and row.high <= upper else "missed"
+    target = "" if upper is None else f"{upper:g}, {says}"
+    interval = f"{row.middle:.3f}"
+    if row.clock != "counted" and not math.isnan(row.low):
+        interval += f" [{row.low:.3f}, {row.high:.3f}]"
+    clock = {PROCESSOR: "processor", WALL: "wall"}.get(row.clock, row.clock)
+    clock += f", {row.threads} threads" if row.threads > 1 else ""
+    takes = "" if row.seconds is None else _duration(row.seconds)
+    return f"| {row.what} (`{row.variant}`) | {clock} | {interval} | {row.n} | {target} | {takes} |"
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
+
+
+def put_into(page: Path, text: str) -> None:
+    """Put the table between the two marks of a page. Raises `Mistake` where they are not there."""
+    try:
+        before = page.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise Mistake(f"{page}: no such file.") from None
+    if before.count(BEGIN) != 1 or before.count(END) != 1 or before.index(BEGIN) > before.index(END):
+        raise Mistake(f"{page} is to hold the lines {BEGIN} and {END}, once each: the table goes between them.")
+    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
+    records.write_text(page, pattern.sub(lambda _: f"{BEGIN}\n\n{text}\n{END}", before))

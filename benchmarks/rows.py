@@ -1,0 +1,63 @@
+"""One line of the benchmark: how much one variant takes, in units of another, with its interval and its n."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from incorruptible.errors import Mistake
+from incorruptible.statistics import Interval, quantile_rank
+
+__all__ = ["PROCESSOR", "WALL", "Row", "median", "row_of"]
+
+PROCESSOR, WALL = "processor", "wall"
+
+
+@dataclass(frozen=True)
+class Row:
+    """`low`, `middle` and `high` are the median and its 95% interval in `unit`; nan where n is too small for an interval."""
+
+    group: str
+    variant: str
+    what: str
+    unit: str
+    low: float
+    middle: float
+    high: float
+    n: int
+    clock: str = PROCESSOR
+    threads: int = 1
+    seconds: float | None = None  # the variant's own time for one step, pass or draw: a median
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+
+def row_of(data: Mapping[str, Any]) -> Row:
+    """What `Row.plain` gave, back from JSON, where null stands for nan."""
+    limits = {name: float("nan") if data[name] is None else data[name] for name in ("low", "middle", "high")}
+    return Row(**{**data, **limits})
+
+
+def median(values: ArrayLike | Sequence[float], level: float = 0.95) -> Interval:
+    """The median of independent values [n], with limits that are two of the values and hold whatever their distribution.
+
+    With k the largest rank at which P(Bin(n, 1/2) >= k) >= 1 - (1 - level) / 2 these are the k-th smallest and the k-th
+    largest (David & Nagaraja, Order Statistics, 2003, section 7.1). Below n = 6 no two values will do at 95%, and the limits
+    are nan. Raises `Mistake` for no values, and for values that are not finite.
+
+    >>> tuple(round(x, 6) for x in median([1.2, 1.0, 1.1, 1.3, 1.05, 1.15]))
+    (1.0, 1.125, 1.3)
+    """
+    array = np.sort(np.asarray(values, dtype=float))
+    if not array.size or not np.isfinite(array).all():
+        raise Mistake(f"a median needs finite values, at least one; {array.size} came.")
+    rank = quantile_rank(array.size, 0.5, (1 + level) / 2)
+    low, high = (array[rank - 1], array[-rank]) if rank else (np.nan, np.nan)
+    return Interval(float(low), float(np.median(array)), float(high))

@@ -1,0 +1,88 @@
+"""What each row's upper limit is to stay below, and whether it does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from .rows import PROCESSOR, WALL, Row
+
+__all__ = ["TARGETS", "Target", "Verdict", "judged", "limit_of"]
+
+
+class Target(NamedTuple):
+    """The `upper` limit that the interval of a row on that clock is to stay within, from at least `n` pairs."""
+
+    group: str
+    variant: str
+    upper: float
+    clock: str = PROCESSOR
+    n: int = 100
+
+
+TARGETS = (
+    Target("training-resnet20", "rwp-exact", 1.06),
+    Target("training-resnet20", "rwp-banked", 1.06),
+    Target("training-mlp", "rwp-banked", 1.25),
+    Target("training-resnet20", "sam", 2.05),
+    Target("training-mlp", "sam", 2.10),
+    Target("measuring-resnet20", "measure", 1.05),
+    Target("measuring-mlp", "measure", 0.5),
+    Target("memory", "mlp/rwp-exact", 1.1, "counted", 1),
+    Target("memory", "mlp/rwp-banked", 1.1, "counted", 1),
+    Target("memory", "resnet20/rwp-exact", 1.1, "counted", 1),
+    Target("memory", "resnet20/rwp-banked", 1.1, "counted", 1),
+    Target("start-up", "help/wall", 0.4, WALL, 20),
+    Target("start-up", "help/processor", 0.4, PROCESSOR, 20),
+)
+# the time to a half-width against the fixed design's, where chips differ enough for few images to do, and elsewhere
+CONDITION, GAIN, CEILING = 10.0, 0.2, 1.1
+
+
+class Verdict(NamedTuple):
+    """A target beside what was measured of it, and whether the row's upper limit is within it."""
+
+    name: str
+    upper: float
+    row: Row | None
+    met: bool
+    says: str
+
+
+def limit_of(row: Row) -> float | None:
+    """The upper limit that holds for that row, None where it has none."""
+    if row.group == "means":
+        return GAIN if row.facts["condition"] >= CONDITION else CEILING
+    key = row.group, row.variant, row.clock
+    return next((one.upper for one in TARGETS if (one.group, one.variant, one.clock) == key), None)
+
+
+def judged(rows: Iterable[Row], groups: Sequence[str]) -> list[Verdict]:
+    """Every target of `groups`, and those of the means among `rows`, met or not.
+
+    One whose row is not there, or was measured with fewer pairs, is not met.
+    """
+    rows, verdicts = list(rows), []
+    for target in TARGETS:
+        if target.group not in groups:
+            continue
+        key = target.group, target.variant, target.clock
+        row = next((one for one in rows if (one.group, one.variant, one.clock) == key), None)
+        verdicts.append(_verdict(f"{target.group} {target.variant}", target.upper, row, target.n))
+    means = [row for row in rows if row.group == "means"]
+    if "means" in groups and not means:
+        verdicts.append(_verdict("means", GAIN, None, 0))
+    return verdicts + [_verdict(f"means {row.variant}", limit_of(row) or CEILING, row, 0) for row in means]
+
+
+def _verdict(name: str, upper: float, row: Row | None, least: int) -> Verdict:
+    if row is None:
+        return Verdict(name, upper, None, False, f"not measured; at most {upper:g} is asked for")
+    found = f"{row.middle:.3f} [{row.low:.3f}, {row.high:.3f}], n={row.n}"
+    if math.isnan(row.high):
+        return Verdict(name, upper, row, False, f"{found}: too few for an interval; {least} are asked for")
+    if row.n < least:
+        return Verdict(name, upper, row, False, f"{found}: {least} are asked for")
+    met = row.high <= upper
+    return Verdict(name, upper, row, met, f"{found}, {'at most' if met else 'above'} {upper:g}")

@@ -1,0 +1,300 @@
+"""The mean over chips by few images on each: unbiased, covered, the chips of `measure` where they are whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import incorruptible as inc
+from alarms import REPETITIONS, breaks
+from incorruptible import tasks
+from incorruptible.arrays import select
+from incorruptible.errors import Mistake
+from incorruptible.measuring import Chips, site
+from incorruptible.measuring.counting import costs_of
+from incorruptible.measuring.parts import read_parts
+from incorruptible.measuring.socket import Socket
+from incorruptible.measuring.subsets import drawn, gathered
+from incorruptible.statistics import Components, Costs, Design, Plan
+
+NOISE, STRENGTH, TOTAL = inc.Gaussian("absolute"), 0.3, 300
+Data = tuple[Tensor, Tensor]
+
+
+@pytest.fixture
+def data() -> Data:
+    """Examples near and far from where the answer turns."""
+    x = torch.rand(TOTAL, 1, generator=torch.Generator().manual_seed(0)) * 2 + 0.4
+    return x, torch.zeros(TOTAL, dtype=torch.long)
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    """Right where x is above 1 / (1 + e), with e normal of standard deviation sqrt(2) times the strength."""
+    network = nn.Linear(1, 2)
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([[1.0], [0.0]]))
+        network.bias.copy_(torch.tensor([-1.0, 0.0]))
+    return network
+
+
+@pytest.fixture
+def cheap_chips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if making a chip cost what two images do; in truth one weight costs more to change than 300 of these to classify."""
+    monkeypatch.setattr(site, "costs_of", lambda *asked: Costs(2.0, 1.0))
+
+
+def truth(data: Data) -> float:
+    """The mean over all chips, exactly."""
+    x = data[0].double().numpy()
+    return float(stats.norm.cdf((x - 1) / (STRENGTH * 2**0.5 * x)).mean())
+
+
+def found(model: nn.Module, data: Any, **options: Any) -> inc.Means:
+    asked: dict[str, Any] = {"half_width": 0.02, "seed": 0, **options}
+    return inc.measure_mean(model, inc.accuracy, data, NOISE, asked.pop("strengths", [STRENGTH]), **asked)
+
+
+@pytest.mark.parametrize("antithetic", [False, None, True])
+def test_it_is_unbiased_and_covers(antithetic: bool | None, model: nn.Module, data: Data) -> None:
+    """Where the number of chips is fixed: fails with chance .001 by the mean (z), and as `alarms` says by the intervals."""
+    estimates, misses, exact = [], 0, truth(data)
+    for seed in range(REPETITIONS):
+        one = found(model, data, seed=seed, half_width=1e-6, most=20, images=8, antithetic=antithetic).averages[0]
+        estimates.append(one.interval.estimate)
+        misses += not one.interval.low <= exact <= one.interval.high
+        assert one.chips == 20 and one.images == 8 and not one.reached
+    error = np.std(estimates, ddof=1) / REPETITIONS**0.5
+    assert abs(np.mean(estimates) - exact) < 3.29 * error
+    assert not breaks(misses)
+
+
+def test_stopping_keeps_the_interval(model: nn.Module, data: Data, cheap_chips: None) -> None:
+    exact, misses, chips = truth(data), 0, []
+    for seed in range(REPETITIONS):
+        one = found(model, data, seed=seed, half_width=0.05).averages[0]
+        misses += not one.interval.low <= exact <= one.interval.high
+        chips.append(one.chips)
+        assert one.reached and one.interval.half <= 0.05 and one.images < TOTAL
+    assert not breaks(misses) and min(chips) >= 16
+
+
+def test_brute_force_agrees(model: nn.Module, data: Data) -> None:
+    """The formula that the tests above go by is what whole chips do: fails with chance .001."""
+    whole = inc.measure(model, inc.accuracy, data, NOISE, [STRENGTH], draws=1500, seed=1).values[0]
+    assert abs(whole.mean() - truth(data)) < 3.29 * whole.std(ddof=1) / 1500**0.5
+
+
+@pytest.mark.parametrize("score", [inc.accuracy, inc.cross_entropy])
+def test_whole_chips_are_those_of_measure(score: inc.Score, model: nn.Module, data: Data) -> None:
+    for options in ({"images": TOTAL}, {}):  # asked for, and chosen, since chips are dear here
+        one = inc.measure_mean(model, score, data, NOISE, [STRENGTH], half_width=0.05, seed=3, **options)  # type: ignore[arg-type]
+        average = one.averages[0]
+        chips = inc.measure(model, score, data, NOISE, [STRENGTH], draws=average.chips, seed=3)
+        assert np.array_equal(average.values, chips.values[0])
+        assert average.whole == average.chips and average.beta == 0 and average.images == TOTAL
+        assert average.sd == pytest.approx(chips.spread()[0]) and average.sd_from == "whole chips"
+        assert average.interval.estimate == pytest.approx(chips.mean()[0])
+        assert one.rows()[0]["lowest"] == average.values.min()
+
+
+def test_the_same_call_gives_the_same(model: nn.Module, data: Data, cheap_chips: None) -> None:
+    first, again = (found(model, data).plain() for _ in range(2))
+    assert str(first) == str(again)
+    beside = found(model, data, strengths=[0.0, 0.1, STRENGTH])
+    assert beside.plain()["values"][2] == first["values"][0]  # whatever else is measured
+    other = found(model, data, seed=1).plain()
+    assert other["values"] != first["values"]
+
+
+def test_a_pinned_design_gives_the_same_chips(model: nn.Module, data: Data, cheap_chips: None) -> None:
+    chosen = found(model, data).averages[0]
+    pinned = found(model, data, images=chosen.images).averages[0]
+    assert chosen.images in {8, 16, 32, 64, 128, 256}
+    assert np.array_equal(chosen.values, pinned.values) and chosen.interval == pinned.interval
+    assert chosen.chips < found(model, data, half_width=0.01).averages[0].chips
+
+
+def test_the_spread_is_told_from_the_components(model: nn.Module, data: Data, cheap_chips: None) -> None:
+    """Beside that of 1,000 whole chips, known to 2.3% as the estimate to some 4%: within 15%."""
+    few = found(model, data, half_width=0.01, antithetic=False).averages[0]
+    whole = inc.measure(model, inc.accuracy, data, NOISE, [STRENGTH], draws=1000, seed=9).values[0]
+    assert few.sd_from == "components" and few.chips > 600
+    assert few.sd == pytest.approx(whole.std(ddof=1), rel=0.12)
+    assert few.sd < few.values.std(ddof=1)
+    assert "components" in str(found(model, data))
+
+
+def test_at_strength_0_all_chips_are_the_same(model: nn.Module, data: Data) -> None:
+    one = found(model, data, strengths=[0.0]).averages[0]
+    clean = inc.accuracy(model, data).mean().item()
+    assert one.chips == 1 and one.reached and one.interval == pytest.approx((clean, clean, clean))
+    assert "all the same" in str(found(model, data, strengths=[0.0]))
+
+
+def test_chips_look_at_the_same_images_everywhere(model: nn.Module, data: Data) -> None:
+    seen: list[set[float]] = []
+
+    def spy(network: nn.Module, batch: Any) -> Tensor:
+        seen.append(set(batch[0].flatten().tolist()))
+        return inc.accuracy(network, batch)
+
+    looks = []
+    for images in (8, 16):
+        seen.clear()
+        inc.measure_mean(model, spy, data, NOISE, [STRENGTH], half_width=1e-6, most=16, images=images, seed=0)
+        looks.append([one for one in seen if len(one) == images][-16:])
+    assert all(few < more for few, more in zip(*looks, strict=True))
+    assert len(set.union(*looks[1])) > 100  # and different chips at different ones
+    assert torch.equal(drawn(TOTAL, 0, "test", "examples", 8)[:8], drawn(TOTAL, 0, "test", "examples", 8)[:16][:8])
+
+
+def test_pairs_are_mirrored(model: nn.Module, data: Data) -> None:
+    arrays, clean = select(model), model.weight.detach().clone()  # type: ignore[operator]
+    chips = Chips(NOISE, [STRENGTH], 4, 0, pairs=True)
+    weights = []
+    with Socket(model, arrays, chips) as socket:
+        for chip in range(4):
+            socket.put(STRENGTH, chip)
+            weights.append(model.weight.detach().clone() - clean)  # type: ignore[operator]
+    assert torch.allclose(weights[0], -weights[1]) and torch.allclose(weights[2], -weights[3])
+    assert not torch.allclose(weights[0], weights[2]) and torch.equal(model.weight, clean)  # type: ignore[arg-type]
+    each = read_parts(model, inc.accuracy, [data] * 4, chips, arrays, STRENGTH, range(4))
+    plain = read_parts(model, inc.accuracy, [data] * 4, Chips(NOISE, [STRENGTH], 4, 0), arrays, STRENGTH, range(4))
+    assert np.array_equal(each[::2], plain[::2]) and not np.array_equal(each[1::2], plain[1::2])
+
+
+def test_pairs_help_where_errors_are_odd(model: nn.Module, data: Data, cheap_chips: None) -> None:
+    """One weight: what goes up on one chip goes down on its twin."""
+    kept, never = (found(model, data, half_width=0.01, antithetic=how).averages[0] for how in (None, False))
+    assert kept.paired == kept.chips and never.paired == 0
+    assert kept.chips < 0.8 * never.chips
+    whole = found(model, data, half_width=0.02, antithetic=True, images=TOTAL).averages[0]
+    assert whole.paired == whole.chips == whole.whole
+
+
+def test_whole_chips_hand_over_to_few_images(
+    model: nn.Module, data: Data, cheap_chips: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the first look saw chips that happen to agree; the whole ones count on."""
+    wrong = Design(TOTAL, 0.0, 100.0, 1e9)
+    monkeypatch.setattr(site, "plan", lambda *asked: Plan(wrong, (wrong,), Components(0, 0, 0), 64, 1.0))
+    exact, misses, handed = truth(data), 0, 0
+    for seed in range(80):
+        one = found(model, data, seed=seed, half_width=0.04).averages[0]
+        assert one.reached and (one.whole in {16, 32, 64, 128} or one.images == TOTAL)
+        handed += one.whole < one.chips
+        misses += not one.interval.low <= exact <= one.interval.high
+    assert not breaks(misses, 80) and handed > 60
+
+
+@pytest.mark.parametrize("policy", ["as-is", "folded", "recalibrated"])
+def test_batchnorm(policy: str) -> None:
+    task = tasks.load("digits:network=conv")
+    torch.manual_seed(0)
+    model, calibration = task.model(), (task.train[0][:64],) if policy == "recalibrated" else None  # type: ignore[index]
+    options: dict[str, Any] = {"batchnorm": policy, "calibration": None if calibration is None else [calibration[0]]}
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    asked = model, inc.accuracy, tuple(part[:200] for part in task.test), inc.Gaussian("filter-max"), [0.1]  # type: ignore[union-attr]
+    whole = inc.measure_mean(*asked, half_width=0.5, seed=0, images=200, **options).averages[0]  # type: ignore[arg-type]
+    assert np.array_equal(whole.values, inc.measure(*asked, draws=whole.chips, seed=0, **options).values[0])  # type: ignore[arg-type]
+    few = inc.measure_mean(*asked, half_width=0.5, seed=0, images=8, **options).averages[0]  # type: ignore[arg-type]
+    assert few.images == 8 and few.chips == 16 and abs(few.interval.estimate - whole.interval.estimate) < 0.3
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_costs_are_counted() -> None:
+    """The MLP of the digits: 2 x 25,856 operations and 524 numbers for an image, and one random number for a weight."""
+    task = tasks.load("digits")
+    model, arrays = task.model(), None
+    arrays = select(model)
+    chips = Chips(inc.Gaussian("filter-max"), [0.1], 2, 0)
+    batch = [part[:64] for part in task.test]  # type: ignore[union-attr]
+    one, other = (costs_of(model.eval(), inc.accuracy, batch, 64, chips, arrays, 0.1) for _ in range(2))
+    assert one == other
+    assert one.image == pytest.approx(2 * 25_856 / 50 + 0.3 * 524)
+    assert 25_856 * 3 < one.chip < 25_856 * 6 + 60 * 2500 + 100_000
+    recalibrated = Chips(
+        inc.Gaussian("filter-max"), [0.1], 2, 0, batchnorm="recalibrated", calibration=[torch.zeros(50, 1, 8, 8)]
+    )
+    dear = costs_of(model, inc.accuracy, batch, 64, recalibrated, arrays, 0.1)
+    assert dear.chip == pytest.approx(one.chip + 50 * one.image)
+
+
+def loader(data: Data, **options: Any) -> DataLoader[Any]:
+    return DataLoader(TensorDataset(*data), batch_size=64, **options)
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        (lambda data: [(data[0][:200], data[1][:200]), (data[0][200:], data[1][200:])], ""),
+        (loader, ""),
+        (lambda data: loader(data, shuffle=True), "does not go through all its data in order"),
+        (lambda data: [{"inputs": data[0], "labels": data[1]}], "no pairs of tensors"),
+        (lambda data: [(data[0][:200], data[1])], "no pairs of tensors"),
+    ],
+)
+def test_data_that_can_be_indexed(how: Callable[[Data], Any], why: str, data: Data) -> None:
+    rows, says = gathered(how(data))
+    if why:
+        assert rows is None and why in says
+    else:
+        assert rows is not None and torch.equal(rows.tensors[0], data[0]) and torch.equal(rows.tensors[1], data[1])
+
+
+def test_other_data_take_whole_chips(model: nn.Module, data: Data, cheap_chips: None) -> None:
+    listed = found(model, [(data[0][:200], data[1][:200]), (data[0][200:], data[1][200:])])
+    assert np.array_equal(listed.values[0], found(model, data).values[0])
+    shuffled = found(model, loader(data, shuffle=True), half_width=0.1)
+    assert shuffled.averages[0].whole == shuffled.averages[0].chips and "in order" in str(shuffled)
+
+
+def test_weights_return_after_an_error(model: nn.Module, data: Data) -> None:
+    before, calls = model.weight.detach().clone(), 0  # type: ignore[operator]
+
+    def fails(network: nn.Module, batch: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls > 5:
+            raise RuntimeError("the score fails")
+        return inc.accuracy(network, batch)
+
+    model.train()
+    with pytest.raises(RuntimeError, match="the score fails"):
+        inc.measure_mean(model, fails, data, NOISE, [STRENGTH], half_width=0.01, seed=0, images=8)
+    assert torch.equal(model.weight, before) and model.training  # type: ignore[arg-type]
+
+
+def test_it_tells_how_far_it_is(model: nn.Module, data: Data, cheap_chips: None) -> None:
+    told: list[tuple[int, int]] = []
+    one = found(model, data, strengths=[0.0, STRENGTH], most=900, progress=lambda done, all_: told.append((done, all_)))
+    assert {total for _, total in told} == {1800} and told[-1][0] == 900 + one.averages[1].chips
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"half_width": 0.0}, "half_width is 0; it is positive"),
+        ({"confidence": 95.0}, "for example 0.95"),
+        ({"most": 8}, "at least 16"),
+        ({"images": 500}, "1 to 300 are there; images=300 are whole chips"),
+        ({"images": 0}, "1 to 300"),
+        ({"strengths": [-1.0]}, "negative"),
+    ],
+)
+def test_mistakes(options: dict[str, Any], says: str, model: nn.Module, data: Data) -> None:
+    with pytest.raises(Mistake, match=says):
+        found(model, data, **options)
+
+
+def test_few_images_of_shuffled_data_are_a_mistake(model: nn.Module, data: Data) -> None:
+    with pytest.raises(Mistake, match="in order; images=300 are whole chips"):
+        found(model, loader(data, shuffle=True), images=8)
