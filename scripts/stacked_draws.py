@@ -89,7 +89,7 @@ def row(name: str, images: int, sizes: list[int], rounds: int, corruption: inc.C
             cells += f"  {np.median(found[size]):9.3f} {ratio:4.2f}"
         else:
             cells += "          -    -"
-    rule = ("stacked" if worth(model, parts[0], arrays) else "") if sizes else "cannot be mapped"
+    rule = ("stacked" if worth(model, parts[0], arrays, count) else "") if sizes else "cannot be mapped"
     return f"{name:<9} {images:6}  {each:8.1e}  {middle:8.3f} [{low:.3f}, {high:.3f}]{cells}  {rule}"
 
 

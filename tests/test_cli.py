@@ -131,6 +131,25 @@ def test_measuring_is_the_same_in_python(type_: Type, here: Path) -> None:
     assert json.loads(type_(*words.split()).out)["values"] == found.values.tolist()
 
 
+def test_measuring_by_workers_and_in_16_bits(type_: Type) -> None:
+    words = [
+        "measure",
+        "own.py:task",
+        "--weights",
+        "w.safetensors",
+        "--corruption",
+        "lognormal:.5",
+        "--draws",
+        "4",
+        "--json",
+    ]
+    plain = json.loads(type_(*words).out)
+    shared = type_(*words, "--workers", "2")
+    assert (shared.code, json.loads(shared.out)) == (0, plain) and plain["autocast"] is None
+    short = json.loads(type_(*words, "--autocast", "bf16", "--channels-last").out)
+    assert (short["autocast"], short["channels_last"]) == ("bf16", True)
+
+
 def test_protecting_everything_but_one_layer(type_: Type) -> None:
     words = "measure own.py:task --weights w.safetensors --corruption gaussian-absolute:1 --json --draws 4"
     whole, part, more = (
@@ -285,6 +304,11 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
         [*MEASURE, "pcm-joshi:1", "--time", "1s,1d", "--precision", "0.01"],
         ["--precision stops at one time"],
     ),
+    "workers with precision": (
+        [*MEASURE, SWEEP, "--workers", "2", "--precision", "0.1"],
+        ["--workers goes with --draws", "--precision looks at each chip"],
+    ),
+    "unknown autocast": ([*MEASURE, SWEEP, "--autocast", "bf61"], ["No autocast 'bf61' here", "bf16"]),
     "outside the range": ([*MEASURE, "pcm-joshi:1:g_max=40"], ["0.25 to 40 uS is outside 0 to 25 uS", "set g_max"]),
     "rate over 1": ([*MEASURE, "dropconnect:0.1,1.1"], ["strength 1.1: at most 1"]),
     "warm-up over 1": ([*TRAIN, "--strength", "warmup-hold:0.5:1.5"], ["warmup 1.5", "from 0 to 1"]),

@@ -183,9 +183,10 @@ def test_the_rule_follows_from_counted_work() -> None:
     eight, many = pairs(1, 8, (64,))[0], pairs(1, 700, (64,))[0]
     assert products(small, eight) == 8 * (64 * 128 + 128 * 128 + 128 * 10)
     assert products(conv, pairs(1, 2, (1, 8, 8))[0]) == 2 * (9 * 16 * 64 + 9 * 16 * 32 * 16 + 9 * 32 * 32 * 16 + 320)
-    assert worth(small, eight, select(small)) and not worth(small, many, select(small))
-    assert not worth(wide, pairs(1, 8, (784,))[0], select(wide))
-    assert worth(conv, pairs(1, 8, (1, 8, 8))[0], select(conv))
+    assert worth(small, eight, select(small), 16) and not worth(small, eight, select(small), 15)
+    assert not worth(small, many, select(small), 16)
+    assert not worth(wide, pairs(1, 8, (784,))[0], select(wide), 16)
+    assert worth(conv, pairs(1, 8, (1, 8, 8))[0], select(conv), 16)
     assert (at_once(select(small)), at_once(select(wide))) == (64, 25)
 
 
@@ -215,12 +216,12 @@ class Attending(nn.Module):
 
 @pytest.mark.parametrize("make", [Branching, Attending])
 def test_what_cannot_be_mapped_is_read_in_place(make: Callable[[], nn.Module]) -> None:
-    model, some = made(make), pairs(6, 4, (16,))
-    chips = Chips(FILTER_MAX, [0.3], 6, 7)
+    model, some = made(make), pairs(16, 4, (16,))
+    chips = Chips(FILTER_MAX, [0.3], 16, 7)
     arrays = select(model)
-    assert stackable(model, cross_entropy, some, chips, arrays) and worth(model, some[0], arrays)
-    found = parts.read_parts(model, cross_entropy, some, chips, arrays, 0.3, range(6))
-    twin = [obvious(model, cross_entropy, some[k], FILTER_MAX, 0.3, k, arrays) for k in range(6)]
+    assert stackable(model, cross_entropy, some, chips, arrays) and worth(model, some[0], arrays, 16)
+    found = parts.read_parts(model, cross_entropy, some, chips, arrays, 0.3, range(16))
+    twin = [obvious(model, cross_entropy, some[k], FILTER_MAX, 0.3, k, arrays) for k in range(16)]
     np.testing.assert_allclose(found, np.stack(twin), atol=1e-6)
 
 
@@ -248,16 +249,16 @@ def test_what_is_not_read_side_by_side(make: Callable[[], nn.Module], score: Any
 
 
 def test_pairs_alone_are_stacked_and_a_score_of_ones_own_is_asked_chip_by_chip() -> None:
-    model, chips = made(lambda: mlp(16, 24, 10)), Chips(FILTER_MAX, [0.3], 4, 7)
-    arrays, some = select(model), pairs(4, 5, (16,))
+    model, chips = made(lambda: mlp(16, 24, 10)), Chips(FILTER_MAX, [0.3], 16, 7)
+    arrays, some = select(model), pairs(16, 5, (16,))
     assert stackable(model, accuracy, some, chips, arrays)
-    assert not stackable(model, accuracy, [*some[:3], (*some[3], some[3][1])], chips, arrays)
-    assert not stackable(model, accuracy, [*some[:3], *pairs(1, 6, (16,))], chips, arrays)
+    assert not stackable(model, accuracy, [*some[:15], (*some[15], some[15][1])], chips, arrays)
+    assert not stackable(model, accuracy, [*some[:15], *pairs(1, 6, (16,))], chips, arrays)
     centred = Score("logit", "1", True, lambda logits, labels: logits[:, 0] - logits[:, 0].mean())
-    found = parts.read_parts(model, centred, some, chips, arrays, 0.3, range(4))
+    found = parts.read_parts(model, centred, some, chips, arrays, 0.3, range(16))
     np.testing.assert_allclose(found.mean(1), 0, atol=1e-6)
     with pytest.raises(Mistake, match="one number for each example"):
-        parts.read_parts(model, replace(centred, grade=lambda x, y: x), some, chips, arrays, 0.3, range(4))
+        parts.read_parts(model, replace(centred, grade=lambda x, y: x), some, chips, arrays, 0.3, range(16))
 
 
 # --- 16 bits and layout
@@ -410,9 +411,9 @@ def test_workers_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_read_chip_is_read_parts_of_one() -> None:
-    model, some, chips = made(mlp), pairs(3, 8, (64,)), Chips(FILTER_MAX, [0.1], 3, 0)
+    model, some, chips = made(mlp), pairs(16, 8, (64,)), Chips(FILTER_MAX, [0.1], 16, 0)
     arrays = select(model)
-    together = parts.read_parts(model, cross_entropy, some, chips, arrays, 0.1, range(3))
-    for k in range(3):
+    together = parts.read_parts(model, cross_entropy, some, chips, arrays, 0.1, range(16))
+    for k in range(16):
         alone = read_chip(model, {"": cross_entropy}, [some[k]], chips, arrays, 0.1, k)[""]
         np.testing.assert_allclose(together[k], alone, atol=1e-5)

@@ -15,7 +15,8 @@ from ..corruptions import Corruption
 from ..data import batches, shuffles
 from ..errors import Mistake
 from ..measuring import Chips
-from ..measuring.reading import ScoreFunction, count_of, keeping, read_chip, refuse_iterators, size_of
+from ..measuring.reading import ScoreFunction, count_of, keeping, read, refuse_iterators, size_of
+from ..measuring.socket import Socket
 from ..statistics import fewest, lower_bound
 from ..statistics.given import inside
 from .certificate import Certificate
@@ -110,7 +111,7 @@ def certify_fresh(
         nonlocal seen
         right = []
         for index, one in enumerate(_singles(data)):
-            right.append(float(read_chip(fitted, {"": score}, [one], chips, own, strength, index)[""][0]))
+            right.append(float(read(socket, {"": score}, [one], strength, index)[""][0]))
             seen += 1
             if progress is not None:
                 progress(seen, n * len(chips.strengths))
@@ -123,7 +124,7 @@ def certify_fresh(
         bound = lower_bound(int(sum(right)), n, confidence)
         return Step(strength, int(sum(right)), n, bound, bound >= accuracy)
 
-    with evaluating(fitted), keeping(Statistics(fitted)):
+    with evaluating(fitted), keeping(Statistics(fitted)), Socket(fitted, own, chips) as socket:
         steps = fixed_sequence(chips.strengths, test)
     return FreshAccuracy(ground_of(model, chips, own, score, steps[0].n), accuracy, confidence, steps)
 

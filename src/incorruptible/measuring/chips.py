@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ..arrays import Array, select
 from ..batchnorm import fold_batchnorm
 from ..corruptions import Corruption, checked_strengths, traits
-from ..corruptions.protocol import write_into
 from ..errors import Mistake, unknown
 from ..streams import Draw, Noise
 
@@ -96,25 +95,23 @@ class Chips:
         names = {array.name for array in (select(model) if arrays is None else arrays)}
         return model, [array for array in select(model, also=names) if array.name in names]
 
-    def write(
+    def values(
         self,
         array: Array,
         strength: float,
         chip: int,
         again: int,
-        out: Tensor,
         heard: Callable[[Noise], Noise] = lambda noise: noise,
-    ) -> None:
-        """Write what `array`, which holds clean weights, holds on that chip at that strength, in its `again`-th read.
+    ) -> Tensor:
+        """What `array`, which holds clean weights, holds on that chip at that strength, in its `again`-th read.
 
-        `out` is other memory than the array's. `heard` may keep what a noise gives.
+        `heard` may keep what a noise gives. Raises `Mistake` for a corruption that gives another shape.
         """
-        drawn = self.drawn(chip, again)
-        write_into(self.corruption, array, strength, heard(drawn.of(array.name)), out)
-        if self.read is not None:
-            fresh = self.read_afresh(chip, again)
-            programmed = replace(array, parameter=nn.Parameter(out, requires_grad=False))
-            write_into(self.read[0], programmed, self.read[1], heard(fresh.of(array.name)), out)
+        values = _of(self.corruption, array, strength, heard(self.drawn(chip, again).of(array.name)))
+        if self.read is None:
+            return values
+        programmed = replace(array, parameter=nn.Parameter(values, requires_grad=False))
+        return _of(self.read[0], programmed, self.read[1], heard(self.read_afresh(chip, again).of(array.name)))
 
     def drawn(self, chip: int, again: int) -> Draw:
         """The noise of that chip in its `again`-th read."""
@@ -131,3 +128,10 @@ class Chips:
     def _named(self, chip: int) -> int:
         """The number of the chip whose noise it is: its own, or that of the twin that it mirrors."""
         return chip - 1 if self._mirrors(chip) else chip
+
+
+def _of(corruption: Corruption, array: Array, strength: float, noise: Noise) -> Tensor:
+    values = corruption(array, strength, noise)
+    if values.shape != array.value.shape:
+        raise Mistake(f"{array.name}: values of shape {tuple(values.shape)} came for {tuple(array.value.shape)}.")
+    return values.to(array.value.dtype)

@@ -67,7 +67,7 @@ def costs_of(
     clean = cleaned(arrays)
     with torch.no_grad(), _Counted() as making:
         for array in clean:
-            chips.write(array, strength, 0, 0, torch.empty_like(array.value))
+            chips.values(array, strength, 0, 0)
     chip = OPERATION * (making.operations + reading.operations) + NUMBER * making.numbers + RANDOM * making.random
     if chips.calibration is not None:
         chip += count_of(chips.calibration) * image

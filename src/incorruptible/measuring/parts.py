@@ -35,7 +35,7 @@ def read_parts(
     Small networks on few examples are read side by side, all others one after another: `stackable` and `worth` decide. Raises
     `Mistake` where parts differ in size.
     """
-    if len(numbers) > 1 and stackable(model, score, parts, chips, arrays) and worth(model, parts[0], arrays):
+    if stackable(model, score, parts, chips, arrays) and worth(model, parts[0], arrays, len(numbers)):
         assert isinstance(score, Score)
         try:
             return read_stacked(model, score, parts, chips, arrays, strength, numbers, at_once(arrays))

@@ -8,12 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ..streams import Noise, cuts, each_part
+from ..streams import Noise
 
 __all__ = ["MOST", "Remembered"]
 
 MOST = 1 << 26  # numbers that are kept, 256 MiB in float32; what goes beyond is drawn anew
-_PART = 1 << 16  # numbers whose errors are computed at a time, which a core's cache holds
 
 
 class Remembered:
@@ -35,13 +34,14 @@ class Remembered:
         return _Again(noise, self)
 
     def look(self, name: Hashable, draw: Callable[[], Tensor]) -> Tensor:
-        """What was drawn under that name: not to be written to."""
+        """A copy of what was drawn under that name, which may be written to."""
         found = self._kept.get(name)
-        if found is None:
-            found = draw()
-            if found.numel() <= self._room:
-                self._kept[name] = found
-                self._room -= found.numel()
+        if found is not None:
+            return found.clone()
+        found = draw()
+        if found.numel() <= self._room:
+            self._kept[name] = found.clone()
+            self._room -= found.numel()
         return found
 
 
@@ -55,23 +55,10 @@ class _Again:
         return self.memory.look((self.noise, kind, tag, like.shape, like.dtype, like.device), lambda: draw(like, tag))
 
     def normal(self, like: Tensor, tag: str = "") -> Tensor:
-        return self._look("normal", like, tag).clone()
+        return self._look("normal", like, tag)
 
     def uniform(self, like: Tensor, tag: str = "") -> Tensor:
-        return self._look("uniform", like, tag).clone()
-
-    def add_normal_(self, out: Tensor, std: Tensor, tag: str = "") -> None:
-        """As `streams.add_normal_`, block by block, without a copy of what is remembered."""
-        z = self._look("normal", out, tag)
-        if out.dim() == 0:
-            out.copy_(z * std + out)
-            return
-        for part, numbers, scale in each_part(cuts(out, _PART), out, z, std):
-            error = numbers * scale
-            if part.dtype == error.dtype:
-                part.add_(error)
-            else:
-                part.copy_(error.add_(part))
+        return self._look("uniform", like, tag)
 
     def chip(self, tag: str = "") -> float:
         return self.noise.chip(tag)

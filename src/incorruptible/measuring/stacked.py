@@ -50,7 +50,7 @@ def read_stacked(
         with torch.no_grad():
             for place, chip in enumerate(some):
                 for array in clean:
-                    chips.write(array, strength, chip, 0, stacks[array.name][place])
+                    stacks[array.name][place].copy_(chips.values(array, strength, chip, 0))
         weights = {name: stack[: len(some)] for name, stack in stacks.items()}
         found.append(_graded(model, score, weights, moved(parts[start : start + at_once], device), same))
     return np.concatenate(found)

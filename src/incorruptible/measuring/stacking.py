@@ -15,6 +15,7 @@ from .reading import ScoreFunction
 
 __all__ = ["at_once", "products", "stackable", "worth"]
 
+FEWEST = 16  # chips that are worth a stack: of four it costs more than it saves
 AT_ONCE = 64  # chips in a stack, and fewer where their weights would be more than
 STACK = 1 << 24  # numbers, 64 MiB in float32
 WEIGHTS = 1 << 19  # in one chip's arrays: beyond, reading them costs as much as multiplying them
@@ -46,10 +47,13 @@ def stackable(
     )
 
 
-def worth(model: nn.Module, part: Any, arrays: Sequence[Array]) -> bool:
-    """Whether side by side is the faster way; see docs/fast-measuring.md for what was measured."""
+def worth(model: nn.Module, part: Any, arrays: Sequence[Array], count: int) -> bool:
+    """Whether `count` chips, each on a batch of the size of `part`, are read faster side by side.
+
+    docs/fast-measuring.md has what was measured, on a processor; what holds for CUDA was not.
+    """
     kind = arrays[0].value.device.type
-    if kind not in WORK or _weights(arrays) > WEIGHTS:
+    if count < FEWEST or kind not in WORK or _weights(arrays) > WEIGHTS:
         return False
     return products(model, part) <= WORK[kind] * len(_layers(model))
 
