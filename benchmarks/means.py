@@ -40,7 +40,7 @@ def digits(strengths: Sequence[float] = (0.1, 0.2, 0.3, 0.5), seeds: int = 5) ->
     return Workload(_trained(task, lr=0.1, batch=50, steps=400), task.test, strengths, seeds)
 
 
-def cifar(strengths: Sequence[float] = (0.02, 0.05, 0.1), seeds: int = 1) -> Workload:
+def cifar(strengths: Sequence[float] = (0.02, 0.05), seeds: int = 3) -> Workload:
     """ResNet-8 of 74,800 weights on the 10,000 test images of CIFAR-10, trained for 200 steps of 128 images without noise."""
     task = tasks.load(f"images(parquet:{CIFAR}):network=resnet8")
     return Workload(_trained(task, lr=0.1, batch=128, steps=200), task.test, strengths, seeds)
