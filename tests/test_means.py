@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import incorruptible as inc
 from alarms import REPETITIONS, breaks
+from benchmarks.means import fixed, rows
 from incorruptible import tasks
 from incorruptible.arrays import select
 from incorruptible.errors import Mistake
@@ -65,15 +66,15 @@ def found(model: nn.Module, data: Any, **options: Any) -> inc.Means:
 @pytest.mark.parametrize("antithetic", [False, None, True])
 def test_it_is_unbiased_and_covers(antithetic: bool | None, model: nn.Module, data: Data) -> None:
     """Where the number of chips is fixed: fails with chance .001 by the mean (z), and as `alarms` says by the intervals."""
-    estimates, misses, exact = [], 0, truth(data)
-    for seed in range(REPETITIONS):
+    estimates, misses, exact, times = [], 0, truth(data), 100
+    for seed in range(times):
         one = found(model, data, seed=seed, half_width=1e-6, most=20, images=8, antithetic=antithetic).averages[0]
         estimates.append(one.interval.estimate)
         misses += not one.interval.low <= exact <= one.interval.high
         assert one.chips == 20 and one.images == 8 and not one.reached
-    error = np.std(estimates, ddof=1) / REPETITIONS**0.5
+    error = np.std(estimates, ddof=1) / times**0.5
     assert abs(np.mean(estimates) - exact) < 3.29 * error
-    assert not breaks(misses)
+    assert not breaks(misses, times)
 
 
 def test_stopping_keeps_the_interval(model: nn.Module, data: Data, cheap_chips: None) -> None:
@@ -154,6 +155,23 @@ def test_chips_look_at_the_same_images_everywhere(model: nn.Module, data: Data) 
     assert all(few < more for few, more in zip(*looks, strict=True))
     assert len(set.union(*looks[1])) > 100  # and different chips at different ones
     assert torch.equal(drawn(TOTAL, 0, "test", "examples", 8)[:8], drawn(TOTAL, 0, "test", "examples", 8)[:16][:8])
+
+
+@pytest.mark.parametrize("images", [8, 1500])
+def test_the_estimate_is_what_the_formula_says(images: int, model: nn.Module) -> None:
+    """By hand: beta mean(C) + mean of D_c, chip by chip, also where a chip's images come in several batches."""
+    x = torch.rand(3000, 1, generator=torch.Generator().manual_seed(3)) * 2 + 0.4
+    data = x, torch.zeros(3000, dtype=torch.long)
+    one = found(model, data, images=images, most=16, half_width=1e-6, antithetic=False).averages[0]
+    clean = inc.accuracy(model, data).double().numpy()
+    chips = inc.measure(model, inc.accuracy, data, NOISE, [STRENGTH], draws=24, seed=0, keep_examples=True)
+    assert chips.examples is not None and one.chips == 16
+    by_hand = []
+    for chip in range(8, 24):  # chips 0 to 7 are the first look's
+        some = drawn(3000, 0, "test", "examples", chip)[:images].numpy()
+        by_hand.append((chips.examples[0, chip, some] - one.beta * clean[some]).mean())
+    assert np.allclose(one.values, by_hand)
+    assert one.interval.estimate == pytest.approx(one.beta * clean.mean() + np.mean(by_hand))
 
 
 def test_pairs_are_mirrored(model: nn.Module, data: Data) -> None:
@@ -293,6 +311,26 @@ def test_it_tells_how_far_it_is(model: nn.Module, data: Data, cheap_chips: None)
 def test_mistakes(options: dict[str, Any], says: str, model: nn.Module, data: Data) -> None:
     with pytest.raises(Mistake, match=says):
         found(model, data, **options)
+
+
+@pytest.mark.parametrize("images", [None, 8, TOTAL])
+def test_a_score_that_is_not_finite_is_a_mistake(images: int | None, model: nn.Module, data: Data) -> None:
+    def fails(network: nn.Module, batch: Any) -> Tensor:
+        return inc.accuracy(network, batch) / (network.weight[1, 0] == 0)  # on chips it is nan or infinite
+
+    with pytest.raises(Mistake, match="not finite"), np.errstate(invalid="ignore"):
+        inc.measure_mean(model, fails, data, NOISE, [STRENGTH], half_width=0.1, seed=0, images=images)
+
+
+def test_what_is_measured_of_it() -> None:
+    """The rows that the benchmarks show."""
+    (row,) = rows(["digits MLP"], strengths=(0.1,), seeds=2)
+    assert row["n"] == 997 and row["workload"] == "digits MLP" and len(row["spent_s"]) == len(row["chips"]) == 2
+    assert row["condition"] == pytest.approx(997 * row["v_chip"] / row["v_interaction"])
+    assert row["fixed_chips"] == fixed(row["sd"]) and 0 < row["low"] < row["ratio"] < row["high"]
+    assert row["ratio"] == pytest.approx(np.mean(row["spent_s"]) / row["draw_s"] / row["fixed_chips"])
+    half = stats.t.ppf(0.975, row["fixed_chips"] - 1) * row["sd"] / row["fixed_chips"] ** 0.5
+    assert half <= 0.0025 < stats.t.ppf(0.975, row["fixed_chips"] - 2) * row["sd"] / (row["fixed_chips"] - 1) ** 0.5
 
 
 def test_few_images_of_shuffled_data_are_a_mistake(model: nn.Module, data: Data) -> None:

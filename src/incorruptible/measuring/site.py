@@ -22,7 +22,7 @@ from .counting import costs_of
 from .parts import read_parts
 from .reading import ScoreFunction, keeping, read_chip, scored
 from .subsets import drawn
-from .whole import WholeChips
+from .whole import KEPT, WholeChips
 
 __all__ = ["BATCH", "Site"]
 
@@ -70,7 +70,7 @@ class Site:
             span = self._span(order)
             asked = self.total, costs, self.half, self.confidence, span
             found = plan(partial(self._look, strength, order, whole), *asked, self.images)
-            for checked in (16, 32, 64, 128):
+            for checked in (16, 32, 64, KEPT):
                 if found.design.images < self.total:
                     return self._by_parts(strength, found, whole, span, told)
                 if self.antithetic or checked > self.chips.draws or not worth_another(found, self.total, costs):
