@@ -20,6 +20,7 @@ from .workloads import NETWORKS
 __all__ = ["MEASURED", "SIMULATED", "measuring", "simulated"]
 
 NOISE = 0.05
+SWEEP = (0.02, 0.05, 0.1, 0.15, 0.2)
 Data = Sequence[tuple[Tensor, Tensor]]
 
 # images, in batches of; draws in one call of `measure`; clean passes that are timed at once
@@ -72,14 +73,19 @@ def measuring(name: str) -> Work:
             slow=True,
         ),
     ]
-    for way, what, options, parallel in (
-        ("measure-bf16", "the same, autocast='bf16'", {"autocast": "bf16"}, False),
-        ("measure-channels-last", "the same, channels_last=True", {"channels_last": True}, False),
-        ("measure-workers", "the same, two workers of one thread", {"workers": 2}, True),
-    ):
-        if way != "measure-channels-last" or network.shape[0] == 3:  # dense layers know no such layout
-            run = _measured(model, data, draws, **options)
-            variants.append(Variant(way, what, run, draws, 1.2, slow=True, parallel=parallel))
+    half: dict[str, Any] = {"autocast": "bf16"}
+    ways: list[tuple[str, str, Sequence[float], dict[str, Any]]] = [
+        ("measure-bf16", "the same, autocast='bf16'", [NOISE], half),
+        ("measure-workers", "the same, two workers of one thread", [NOISE], {"workers": 2}),
+    ]
+    if network.shape[0] == 3:  # dense layers know no such layout
+        ways.append(("measure-channels-last", "the same, channels_last=True", [NOISE], {"channels_last": True}))
+    if draws >= len(SWEEP):
+        swept = "a chip read at one of five strengths, for which its noise is drawn once"
+        ways += [("measure-sweep", swept, SWEEP, {}), ("measure-sweep-bf16", "the same, autocast='bf16'", SWEEP, half)]
+    for way, what, strengths, options in ways:
+        run = _measured(model, data, draws // len(strengths), strengths, **options)
+        variants.append(Variant(way, what, run, draws, 1.2, slow=True, parallel="workers" in options))
     unit = f"times a clean pass, {network.what}, {images} images"
     return Work(f"measuring-{name}", unit, variants, (), {"images": images, "batch": size, "draws": draws})
 
@@ -120,9 +126,11 @@ def _times(often: int, run: Callable[..., Any], *arguments: Any) -> None:
         run(*arguments)
 
 
-def _measured(model: nn.Module, data: Data, draws: int, **options: Any) -> Callable[[], Any]:
+def _measured(
+    model: nn.Module, data: Data, draws: int, strengths: Sequence[float] = (NOISE,), **options: Any
+) -> Callable[[], Any]:
     seeds, noise = count(), inc.Gaussian("filter-max")
-    return lambda: inc.measure(model, inc.accuracy, data, noise, [NOISE], draws=draws, seed=next(seeds), **options)
+    return lambda: inc.measure(model, inc.accuracy, data, noise, strengths, draws=draws, seed=next(seeds), **options)
 
 
 def _aihwkit_lightning(model: nn.Module, data: Data) -> Callable[[], Any]:
