@@ -15,7 +15,7 @@ from incorruptible import RWP, SAM, Constant, Draw, Gaussian, Hardener, Mistake,
 from incorruptible.arrays import Array
 from incorruptible.banked import Bank, BankedDraw, bank_for
 from incorruptible.corruptions import Corrupted, parse
-from incorruptible.streams import Exact, add_normal_, cuts, each_part
+from incorruptible.streams import Exact, add_normal, cuts, each_part
 from incorruptible.swapping import Spare, replaced
 
 CPU = torch.device("cpu")
@@ -104,7 +104,7 @@ def test_added_in_place_they_are_what_normal_gives(shape: tuple[int, ...], kind:
     for std in (torch.rand((1,) * w.dim()).to(kind), torch.rand((*shape[:1], *[1] * (w.dim() - 1))).to(kind)):
         slow = (noise.normal(w).mul(std).add(w)).to(kind)
         fast = w.clone()
-        add_normal_(noise, fast, std)
+        add_normal(noise, fast, std, fast)
         if source == "banked":
             assert torch.allclose(fast.double(), slow.double(), rtol=2 * torch.finfo(kind).eps, atol=1e-6)
         else:

@@ -14,7 +14,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from incorruptible.streams import Draw, Exact, Noise, add_normal_, key
+from incorruptible.streams import Draw, Exact, Noise, add_normal, key
 
 ALARM = 1e-4
 LIKE = torch.empty(100_000)
@@ -185,7 +185,7 @@ def test_a_twin_is_mirrored() -> None:
     assert twin.chip() == pytest.approx(1 - noise.chip(), abs=1e-15)
     assert torch.equal(twin.reading.normal(LIKE), -noise.reading.normal(LIKE))
     out, std = torch.ones(300, 500), torch.full((300, 1), 0.3)
-    add_normal_(twin, out, std)
+    add_normal(twin, out, std, out)
     assert torch.equal(out, 1 + 0.3 * twin.normal(out))
     assert torch.equal(
         Draw(0, "test", 3).of("fc.weight").normal(LIKE), noise.normal(LIKE)

@@ -86,18 +86,18 @@ class _Banked(Exact):
 
     def normal(self, like: Tensor, tag: str = "") -> Tensor:
         kind = torch.promote_types(like.dtype, torch.float32)
-        found = torch.zeros(like.shape, dtype=kind, device=like.device)
-        self.add_normal_(found, torch.ones((1,) * like.dim(), dtype=kind, device=like.device), tag)
-        return found
+        zeros = torch.zeros(like.shape, dtype=kind, device=like.device)
+        self.add_normal(zeros, torch.ones((1,) * like.dim(), dtype=kind, device=like.device), zeros, tag)
+        return zeros
 
-    def add_normal_(self, out: Tensor, std: Tensor, tag: str = "") -> None:
-        """As `streams.add_normal_`, window by window."""
-        if out.dim() == 0:
-            out, std = out.view(1), std.view(1)
-        parts, windows = self._windows(out, tag)
-        both = zip(each_part(parts, out, std, -std), windows, strict=True)
-        for (part, plus, minus), (window, negative) in both:
-            part.addcmul_(window, minus if negative else plus)
+    def add_normal(self, base: Tensor, std: Tensor, out: Tensor, tag: str = "") -> None:
+        """As `streams.add_normal`, window by window."""
+        if base.dim() == 0:
+            base, std, out = base.view(1), std.view(1), out.view(1)
+        parts, windows = self._windows(base, tag)
+        both = zip(each_part(parts, base, out, std, -std), windows, strict=True)
+        for (start, there, plus, minus), (window, negative) in both:
+            torch.addcmul(start, window, minus if negative else plus, out=there)
 
 
 def _splitmix(state: int) -> tuple[int, int]:

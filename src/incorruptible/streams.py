@@ -17,7 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Draw", "Exact", "Noise", "add_normal_", "cuts", "each_part", "key"]
+__all__ = ["Draw", "Exact", "Noise", "add_normal", "cuts", "each_part", "key"]
 
 BLOCK = 1 << 14  # numbers: 64 KiB in float32, which stay in a core's cache until they are added to the weights
 
@@ -83,16 +83,17 @@ class Noise(Protocol):
         ...
 
 
-def add_normal_(noise: Noise, out: Tensor, std: Tensor, tag: str = "") -> None:
-    """out + std * noise.normal(out, tag), in place, to the same bits; `std` is broadcastable to `out`.
+def add_normal(noise: Noise, base: Tensor, std: Tensor, out: Tensor, tag: str = "") -> None:
+    """Write base + std * noise.normal(base, tag) into `out`, to the same bits; `std` is broadcastable to `base`.
 
-    Noise that has a method of this name does it without a tensor as large as `out` in between.
+    `out` has the shape and type of `base`, and is `base` itself or other memory. Noise that has a method of this name does
+    it without a further tensor as large.
     """
-    own = getattr(noise, "add_normal_", None)
+    own = getattr(noise, "add_normal", None)
     if own is None:
-        _add_(out, noise.normal(out, tag), std)
+        _add(base, noise.normal(base, tag), std, out)
     else:
-        own(out, std, tag)
+        own(base, std, out, tag)
 
 
 @dataclass(frozen=True)
@@ -119,17 +120,22 @@ class Exact:
     def uniform(self, like: Tensor, tag: str = "") -> Tensor:
         return self._draw(torch.rand, like, tag)
 
-    def add_normal_(self, out: Tensor, std: Tensor, tag: str = "") -> None:
-        """As the function of this name, block by block."""
-        if out.device.type != "cpu" or out.dim() == 0:
-            _add_(out, self.normal(out, tag), std)
+    def add_normal(self, base: Tensor, std: Tensor, out: Tensor, tag: str = "") -> None:
+        """As the function of this name: drawn in `out` where it can be, and else block by block."""
+        if base.device.type != "cpu" or base.dim() == 0:
+            _add(base, self.normal(base, tag), std, out)
             return
-        source = self._source(out.device, tag)
-        kind = torch.promote_types(out.dtype, torch.float32)
+        source = self._source(base.device, tag)
+        kind = torch.promote_types(base.dtype, torch.float32)
+        apart = out.data_ptr() != base.data_ptr() and out.dtype == torch.float32 and out.is_contiguous()
         # torch fills in sixteens, so that blocks of a multiple of 16 hold the numbers of one long draw
-        for part, scale in each_part(cuts(out, max(BLOCK, out.numel() // 12), 16), out, std):
-            z = torch.randn(part.shape, generator=source, dtype=torch.float32)
-            _add_(part, z if kind is torch.float32 else z.to(kind), scale)
+        parts = cuts(base, max(BLOCK, base.numel() // 12), 16)
+        for there, start, scale in each_part(parts, out, base, std):
+            if apart:
+                there.normal_(generator=source).mul_(scale).add_(start)
+            else:
+                z = torch.randn(start.shape, generator=source, dtype=torch.float32)
+                _add(start, z if kind is torch.float32 else z.to(kind), scale, there)
 
     def chip(self, tag: str = "") -> float:
         return key(*self.name, "", tag) / 2**63
@@ -149,13 +155,13 @@ class _Native(Exact):
         return draw(like.shape, generator=source, dtype=torch.float32, device=like.device).to(kind)
 
 
-def _add_(out: Tensor, z: Tensor, std: Tensor) -> None:
-    """out + std z, in place; z is used up."""
+def _add(base: Tensor, z: Tensor, std: Tensor, out: Tensor) -> None:
+    """base + std z into `out`; z is used up."""
     z.mul_(std)
-    if out.dtype == z.dtype:
-        out.add_(z)
+    if base.dtype == z.dtype:
+        torch.add(base, z, out=out)
     else:
-        out.copy_(z.add_(out))
+        out.copy_(z.add_(base))
 
 
 @dataclass(frozen=True)
@@ -176,9 +182,9 @@ class _Mirrored:
     def chip(self, tag: str = "") -> float:
         return max(0.0, 1 - 2**-53 - self.of.chip(tag))
 
-    def add_normal_(self, out: Tensor, std: Tensor, tag: str = "") -> None:
+    def add_normal(self, base: Tensor, std: Tensor, out: Tensor, tag: str = "") -> None:
         """As the function of this name."""
-        add_normal_(self.of, out, -std, tag)
+        add_normal(self.of, base, -std, out, tag)
 
     @property
     def reading(self) -> Noise:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -56,38 +57,82 @@ def replaced(
     every alias (tied tensors, flat buffers, compiled graphs). Writing goes around autograd's version counter, so a
     graph that is kept beyond the block would see other weights: call backward inside.
 
-    Values that have a method `into(array, out)` write themselves, into the array's own storage, without a tensor of its size
-    in between. `spare` keeps the memory of the clean weights for the next time.
+    Values that have a method `into(array, out)` write themselves, into memory that they are given, without a further tensor of
+    the array's size.
+
+    `spare` keeps the memory for the next time. With it nothing is copied where torch lets two storages change their memory
+    (2.12 and later, on the CPU, a tensor that fills a storage of its own): values are written into spare memory, which the
+    array's storage holds for the length of the block. All that looks at that storage sees them, but for what keeps a bare
+    address, as numpy does: it sees the clean weights throughout.
     """
     if values is None:
         yield
         return
-    into: Callable[[Array, Tensor], None] | None = getattr(values, "into", None)
-    memory = Spare() if spare is None else spare
-    clean: list[tuple[Tensor, Tensor]] = []
+    undo: list[Callable[[], None]] = []
     try:
         with torch.no_grad():
             for array in arrays:
-                place = array.value
-                if into is None:
-                    new = values(array)
-                    if new.shape != place.shape:
-                        raise Mistake(
-                            f"{array.name}: values of shape {tuple(new.shape)} came for {tuple(place.shape)}."
-                        )
-                    clean.append((place, memory.copy(place)))
-                    place.copy_(new)
+                if spare is None:
+                    _copied(array, values, Spare(), undo)
+                elif _exchangeable(array.value):
+                    _exchanged(array, values, spare, undo)
                 else:
-                    clean.append((place, memory.copy(place)))
-                    into(array, place)
+                    _copied(array, values, spare, undo)
         _forget_casts()
         yield
     finally:
         with torch.no_grad():
-            for place, before in reversed(clean):
-                place.copy_(before)
-                memory.back(before)
+            for back in reversed(undo):
+                back()
         _forget_casts()
+
+
+_Values = Callable[[Array], Tensor]
+_Undo = list[Callable[[], None]]
+
+
+def _copied(array: Array, values: _Values, spare: Spare, undo: _Undo) -> None:
+    """The clean weights copied aside, and the new ones written over them."""
+    place = array.value
+    clean = spare.copy(place)
+    undo += [partial(spare.back, clean), partial(place.copy_, clean)]  # the last is undone first
+    _write(values, array, place)
+
+
+def _exchanged(array: Array, values: _Values, spare: Spare, undo: _Undo) -> None:
+    """The new weights written into spare memory, which the array's storage then holds."""
+    place = array.value
+    new = spare.lend(place)
+    undo.append(partial(spare.back, new))
+    _write(values, array, new)
+    exchange = partial(place.untyped_storage()._swap_data_ptr_, new.untyped_storage())
+    exchange()
+    undo.append(exchange)
+
+
+def _exchangeable(tensor: Tensor) -> bool:
+    # a tensor that is all of its storage, and of this process alone, in a layout that `Spare` keeps. A graph that CUDA has
+    # captured holds addresses, so elsewhere weights are copied.
+    return (
+        hasattr(torch.UntypedStorage, "_swap_data_ptr_")
+        and type(tensor) is Tensor
+        and tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+        and tensor.untyped_storage().nbytes() == tensor.nbytes
+        and not tensor.is_shared()
+        and (tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last))
+    )
+
+
+def _write(values: _Values, array: Array, out: Tensor) -> None:
+    into: Callable[[Array, Tensor], None] | None = getattr(values, "into", None)
+    if into is not None:
+        into(array, out)
+        return
+    new = values(array)
+    if new.shape != out.shape:
+        raise Mistake(f"{array.name}: values of shape {tuple(new.shape)} came for {tuple(out.shape)}.")
+    out.copy_(new)
 
 
 def _forget_casts() -> None:

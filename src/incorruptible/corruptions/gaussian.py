@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..arrays import Array
-from ..streams import Noise, add_normal_
+from ..streams import Noise, add_normal
 from .protocol import Moments
 from .scales import UNITS, scale_of
 
@@ -63,10 +63,7 @@ class Gaussian:
 
     def into(self, array: Array, strength: float, noise: Noise, out: Tensor) -> None:
         """The same values, to the same bits, written into `out`, which may be the array's own storage."""
-        std = self.std(array) * strength
-        if out.data_ptr() != array.value.data_ptr():
-            out.copy_(array.value)
-        add_normal_(noise, out, std)
+        add_normal(noise, array.value, self.std(array) * strength, out)
 
     def moments(self, array: Array, strength: float) -> Moments:
         std = self.std(array) * strength

@@ -60,31 +60,34 @@ class Ascent:
 
     def into(self, array: Array, out: Tensor) -> None:
         """Write the weights plus e into `out`, which may be the array's own storage."""
+        start = array.value
         if self._start is not None:
             self._start.into(array, out)
-        elif out.data_ptr() != array.value.data_ptr():
-            out.copy_(array.value)
+            start = out
         if array.name not in self._scaled:
+            if out.data_ptr() != start.data_ptr():
+                out.copy_(start)
             return
         g, m = self._scaled[array.name]
         if g.dim() == 0:
-            out.add_(self._step(g, m))
+            self._step(start, g, m, out)
         elif m is None:
-            for part, one in each_part(cuts(g, _PART), out, g):
-                part.add_(self._step(one, None))
+            for there, here, one in each_part(cuts(g, _PART), out, start, g):
+                self._step(here, one, None, there)
         else:
-            for part, one, scale in each_part(cuts(g, _PART), out, g, m):
-                part.add_(self._step(one, scale))
+            for there, here, one, scale in each_part(cuts(g, _PART), out, start, g, m):
+                self._step(here, one, scale, there)
 
-    def _step(self, g: Tensor, m: Tensor | None) -> Tensor:
+    def _step(self, start: Tensor, g: Tensor, m: Tensor | None, out: Tensor) -> None:
+        """start + e into `out`, which may be `start`."""
+        kind = torch.promote_types(g.dtype, torch.float32)
+        apart = out.dtype == kind and out.data_ptr() != start.data_ptr()
         # to unit length first: strength / norm overflows where the gradient (nearly) vanishes, and 0 * inf is nan
-        step = torch.div(
-            g if g.dtype == torch.float32 else g.to(torch.promote_types(g.dtype, torch.float32)), self._norm
-        )
+        step = torch.div(g if g.dtype == kind else g.to(kind), self._norm, out=out if apart else None)
         if m is not None:
             step *= m
         step *= self._strength
-        return step if step.dtype == g.dtype else step.to(g.dtype)
+        torch.add(start, step if kind == g.dtype else step.to(g.dtype), out=out)
 
 
 @dataclass(frozen=True)
