@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .errors import Mistake
-from .streams import Draw, Exact, Noise, cuts, each_part, key
+from .streams import Draw, Native, Noise, cuts, each_part, key
 
 __all__ = ["Bank", "BankedDraw", "bank_for"]
 
@@ -55,34 +55,17 @@ class Bank:
 def bank_for(sizes: Iterable[tuple[int, ...]], seed: int) -> Bank:
     """A bank for arrays of these shapes: twice its size is less than a tenth of all weights, where that is 8,192 at least.
 
-    A larger one repeats itself less, but the cache holds it no more beside the weights; so 65,536 at most, and more only where
-    a row of an array is longer.
+    A larger one repeats itself less, but the cache holds it no more beside the weights; so 65,536 at most.
     """
-    shapes = [tuple(size) for size in sizes]
-    weights = sum(int(np.prod(shape)) for shape in shapes)
-    longest = max((int(np.prod(shape[1:])) for shape in shapes), default=1)
-    return Bank(-(-max(longest, min(_MOST, max(_LEAST, weights // 24))) // 2) * 2, seed)
+    weights = sum(math.prod(size) for size in sizes)
+    return Bank(-(-min(_MOST, max(_LEAST, weights // 24)) // 2) * 2, seed)
 
 
 @dataclass(frozen=True)
-class _Banked(Exact):
-    """The noise of one array from a bank; uniform numbers are drawn as ever."""
+class _Banked(Native):
+    """The noise of one array from a bank; uniform numbers are drawn where the array lives, as ever in training."""
 
     bank: Bank = field(kw_only=True)
-
-    def _windows(self, like: Tensor, tag: str) -> tuple[list[int], list[tuple[Tensor, bool]]]:
-        """Cuts of the first dimension, and for each its window of the bank, in its shape, and whether the sign is minus."""
-        numbers, size = self.bank.on(like.device), self.bank.size
-        parts, row = cuts(like, size), like.numel() // like.shape[0]
-        if row > size:
-            raise Mistake(f"{self.array}: a row of {row} numbers, and the bank has {size}.")
-        stride = tuple(math.prod(like.shape[place + 1 :]) for place in range(like.dim()))
-        state, found = key(*self.name, self.array, tag), []
-        for part in parts:
-            state, word = _splitmix(state)
-            window = numbers.as_strided((part, *like.shape[1:]), stride, (word >> 1) % size)
-            found.append((window, bool(word & 1)))
-        return parts, found
 
     def normal(self, like: Tensor, tag: str = "") -> Tensor:
         kind = torch.promote_types(like.dtype, torch.float32)
@@ -94,10 +77,21 @@ class _Banked(Exact):
         """As `streams.add_normal_`, window by window."""
         if out.dim() == 0:
             out, std = out.view(1), std.view(1)
-        parts, windows = self._windows(out, tag)
-        both = zip(each_part(parts, out, std, -std), windows, strict=True)
-        for (part, plus, minus), (window, negative) in both:
-            part.addcmul_(window, minus if negative else plus)
+        self._add(out, std, key(*self.name, self.array, tag))
+
+    def _add(self, out: Tensor, std: Tensor, state: int) -> int:
+        """Cut the first dimension, and add to each part its window of the bank; returns the state of the last one."""
+        numbers, size = self.bank.on(out.device), self.bank.size
+        if out.numel() > size * len(out):  # the bank holds no whole row: each is cut by itself
+            for row, scale in zip(out, std.expand(len(out), *std.shape[1:]), strict=True):
+                state = self._add(row, scale, state)
+            return state
+        stride = tuple(math.prod(out.shape[place + 1 :]) for place in range(out.dim()))
+        for part, plus, minus in each_part(cuts(out, size), out, std, -std):
+            state, word = _splitmix(state)
+            window = numbers.as_strided(part.shape, stride, (word >> 1) % size)
+            part.addcmul_(window, minus if word & 1 else plus)
+        return state
 
 
 def _splitmix(state: int) -> tuple[int, int]:
@@ -114,5 +108,5 @@ class BankedDraw(Draw):
 
     bank: Bank = field(kw_only=True)
 
-    def of(self, array: str) -> Noise:
+    def _of(self, array: str) -> Noise:
         return _Banked((self.seed, self.purpose, self.index), array, self.read, bank=self.bank)
