@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +18,8 @@ from incorruptible import RWP, SAM, Constant, Draw, Gaussian, Hardener, Mistake,
 from incorruptible.arrays import Array
 from incorruptible.banked import Bank, BankedDraw, bank_for
 from incorruptible.corruptions import Corrupted, parse
-from incorruptible.streams import Exact, add_normal, cuts, each_part
+from incorruptible.objectives import parse as objective_of
+from incorruptible.streams import Exact, Native, add_normal, cuts, each_part
 from incorruptible.swapping import Spare, replaced
 
 CPU = torch.device("cpu")
@@ -23,19 +27,19 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("size", [8, 9216, 1 << 13])
 def test_the_circular_autocorrelation_is_that_of_white_noise(size: int) -> None:
-    b = Bank(size, seed=3).on(CPU)[:size].double().numpy()
+    b = Bank(size, seed=3).on(CPU)[0][:size].double().numpy()
     spectrum = np.abs(np.fft.rfft(b)) ** 2 / size
     assert np.allclose(spectrum, 1, atol=1e-4)
     correlation = np.fft.irfft(np.abs(np.fft.rfft(b)) ** 2, size)
     assert abs(correlation[0] - size) < 1e-4 * size and np.abs(correlation[1:]).max() < 1e-4 * size
-    assert torch.equal(Bank(size, 3).on(CPU)[:size], Bank(size, 3).on(CPU)[size:])
-    assert not torch.equal(Bank(size, 3).on(CPU), Bank(size, 4).on(CPU))
+    assert torch.equal(Bank(size, 3).on(CPU)[0][:size], Bank(size, 3).on(CPU)[0][size:])
+    assert not torch.equal(Bank(size, 3).on(CPU)[0], Bank(size, 4).on(CPU)[0])
 
 
 def test_over_all_windows_mean_and_covariance_are_those_of_independent_numbers() -> None:
     """All 2 x size windows, not a sample of them: no false alarm."""
     size, n = 64, 40
-    b = Bank(size, seed=0).on(CPU).double()
+    b = Bank(size, seed=0).on(CPU)[0].double()
     windows = torch.stack([sign * b[start : start + n] for start in range(size) for sign in (1, -1)])
     assert windows.mean(0).abs().max() < 1e-12
     assert torch.allclose(windows.T @ windows / len(windows), torch.eye(n, dtype=torch.float64), atol=1e-5)
@@ -45,7 +49,7 @@ def test_numbers_of_a_bank_are_normal() -> None:
     """Kolmogorov's distance at 1%, and the fourth moment within 5 standard errors; the seed is fixed."""
     from scipy import stats
 
-    b = Bank(1 << 15, seed=1).on(CPU)[: 1 << 15].double().numpy()
+    b = Bank(1 << 15, seed=1).on(CPU)[0][: 1 << 15].double().numpy()
     assert stats.kstest(b, "norm").pvalue > 0.01
     assert abs((b**4).mean() - 3) < 5 * math.sqrt(96 / len(b))
     assert abs((b**3).mean()) < 5 * math.sqrt(15 / len(b))
@@ -69,6 +73,48 @@ def test_many_draws_over_several_arrays_are_white() -> None:
         moments = some.double().T @ some.double() / n
         assert (moments - torch.eye(len(moments), dtype=torch.float64)).abs().max() < 5 * math.sqrt(2 / n)
         assert some.mean(0).abs().max() < 5 / math.sqrt(n)
+
+
+@pytest.mark.parametrize("shape", [(3, 100), (2, 5, 50), (1, 2, 130)])
+def test_rows_longer_than_the_bank_are_white_too(shape: tuple[int, ...]) -> None:
+    """Over 20,000 draws, 300 means and variances within 5 standard errors, covariances within 7: a false alarm in 2,900 runs; fixed seed."""
+    bank, n, like = Bank(64, seed=0), 20_000, torch.empty(shape)
+    numbers = torch.stack([BankedDraw(0, "train", k, bank=bank).of("w").normal(like).flatten() for k in range(n)])
+    moments = (numbers.T @ numbers / n).double()
+    assert (moments - torch.eye(len(moments), dtype=torch.float64)).abs().max() < 5 * math.sqrt(2 / n)
+    assert numbers.mean(0).abs().max() < 5 / math.sqrt(n)
+
+
+@pytest.mark.parametrize("text", ["rwp(pcm-joshi)", "rwp(rram-wan)", "local-rwp(gaussian-filter-max)"])
+def test_what_draws_more_numbers_than_an_array_has_trains_under_a_bank(text: str) -> None:
+    """Conductance pairs are drawn as one tensor, whose first dimension is 2."""
+    model, x = nn.Linear(300, 200), torch.randn(4, 300)
+    robust = Hardener(model, objective_of(text), Constant(0.5), steps=3, seed=0, noise="banked")
+    assert robust.backward(lambda: model(x).square().mean()).isfinite() and robust.skipped == 0
+
+
+def test_a_mirrored_draw_is_the_twin() -> None:
+    draw = BankedDraw(0, "train", 5, bank=Bank(256, seed=0))
+    one, twin, like = draw.of("w"), replace(draw, mirrored=True).of("w"), torch.empty(7, 30)
+    assert torch.equal(twin.normal(like), -one.normal(like))
+    assert torch.equal(twin.uniform(like), 1 - 2**-24 - one.uniform(like))
+    fast, std = torch.zeros(7, 30), torch.ones(7, 1)
+    add_normal(twin, fast, std, fast)
+    assert torch.equal(fast, -one.normal(like))
+
+
+def test_uniform_numbers_are_drawn_where_the_array_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[str] = []
+
+    def source(self: Exact, device: torch.device, tag: str) -> torch.Generator:
+        places.append(device.type)
+        return torch.Generator()
+
+    monkeypatch.setattr(Exact, "_source", source)
+    noise = BankedDraw(0, "train", 5, bank=Bank(256, seed=0)).of("w")
+    assert isinstance(noise, Native)
+    noise.uniform(torch.empty(3, 4, device="meta"))
+    assert places == ["meta"]
 
 
 def test_the_name_decides() -> None:
@@ -132,6 +178,7 @@ class _Own:
 @pytest.mark.parametrize("row", [1, 3, 16, 27, 5000])
 @pytest.mark.parametrize("multiple", [1, 16])
 def test_cuts_hold_everything_once(total: int, row: int, multiple: int) -> None:
+    assert cuts(torch.empty(0, row), 1000, multiple) == [] and cuts(torch.empty(total, 0), 1000, multiple) == [total]
     parts = cuts(torch.empty(total, row), 1000, multiple)
     assert sum(parts) == total and all(parts)
     for part in parts[:-1]:
@@ -143,13 +190,35 @@ def test_cuts_hold_everything_once(total: int, row: int, multiple: int) -> None:
     assert torch.equal(torch.cat([part for part, _ in cut]), like) and all(other is one for _, other in cut)
 
 
+@pytest.mark.parametrize("shape", [(0,), (0, 5), (5, 0), (2, 0, 3)])
+@pytest.mark.parametrize("source", [Draw(0, "train", 3), BankedDraw(0, "train", 3, bank=Bank(8, 0))])
+def test_noise_of_nothing_is_nothing(shape: tuple[int, ...], source: Draw) -> None:
+    out = torch.empty(shape)
+    add_normal(source.of("w"), out, torch.ones((1,) * len(shape)), out)
+    assert source.of("w").normal(out).shape == out.shape == shape
+
+
+@pytest.mark.parametrize("noise", ["exact", "banked"])
+@pytest.mark.parametrize("objective", [RWP(Gaussian("absolute")), SAM(), SAM("absolute")])
+def test_a_model_with_an_empty_parameter_trains(objective: RWP | SAM, noise: str) -> None:
+    """Beside the others, and, where somebody asks for that, in an array."""
+    model, x = nn.Linear(5, 3), torch.randn(4, 5)
+    model.register_parameter("none", nn.Parameter(torch.empty(0, 5)))
+    for arrays in (None, [*select(model), Array("none", model.none)]):
+        robust = Hardener(model, objective, Constant(0.1), steps=3, seed=0, arrays=arrays, noise=noise)
+        loss = robust.backward(lambda: model(x).square().mean() + model.none.sum())
+        assert loss.isfinite() and robust.skipped == 0
+        assert model.none.grad is not None and model.none.grad.shape == (0, 5)
+
+
 @pytest.mark.parametrize(
     ("shapes", "size"),
     [
         ([(512, 784), (512, 512), (10, 512)], 27862),
         ([(3, 3)], 8192),
         ([(64, 64, 3, 3)] * 200, 65536),
-        ([(10, 100_001)], 100_002),
+        ([(10, 100_001)], 41668),
+        ([(1, 3_000_000)], 65536),
     ],
 )
 def test_a_bank_takes_less_than_a_tenth_of_the_weights(shapes: list[tuple[int, ...]], size: int) -> None:
@@ -159,8 +228,6 @@ def test_a_bank_takes_less_than_a_tenth_of_the_weights(shapes: list[tuple[int, .
 def test_mistakes() -> None:
     with pytest.raises(Mistake, match="an even number of at least 2"):
         Bank(7, 0)
-    with pytest.raises(Mistake, match="w: a row of 100 numbers, and the bank has 8"):
-        BankedDraw(0, "train", 0, bank=Bank(8, 0)).of("w").normal(torch.empty(2, 100))
     with pytest.raises(Mistake, match=r"No noise .bankd. here\. Did you mean .banked."):
         Hardener(nn.Linear(2, 2), RWP(Gaussian("filter-max")), Constant(0.1), steps=1, seed=0, noise="bankd")
 
@@ -208,6 +275,24 @@ def test_memory_is_lent_again_and_never_twice_at_once() -> None:
     spare.back(sparse)
 
 
+@pytest.mark.parametrize("layout", ["gaps", "expanded", "columns"])
+def test_memory_for_weights_with_gaps_is_lent_again(layout: str) -> None:
+    wide = torch.randn(6, 10)
+    like = {"gaps": wide[:, ::2], "expanded": wide[:, :1].expand(6, 5), "columns": wide.T}[layout]
+    spare = Spare()
+    first = spare.copy(like)
+    spare.back(first)
+    assert spare.copy(like) is first and torch.equal(first, like)
+    model = nn.Linear(20, 30)
+    model.weight = nn.Parameter(torch.randn(30, 40)[:, ::2])
+    robust = Hardener(model, RWP(Gaussian("filter-max")), Constant(0.1), steps=9, seed=0)
+    kept = []
+    for _ in range(4):
+        robust.backward(lambda: model(torch.ones(3, 20)).square().mean())
+        kept.append(sum(len(free) for free in robust._spare._free.values()))
+    assert kept[1] == kept[3] == 3  # the clean weight, and what was in `.grad` of weight and bias
+
+
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(30, 200), nn.ReLU(), nn.Linear(200, 200), nn.ReLU(), nn.Linear(200, 5))
@@ -248,6 +333,41 @@ def test_a_hardener_with_a_bank_is_reproducible_and_another_training() -> None:
     exact = trained("exact")
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert not torch.equal(first[0], exact[0])
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda robust: pickle.loads(pickle.dumps(robust))])
+@pytest.mark.parametrize("noise", ["exact", "banked"])
+def test_a_copy_of_a_hardener_goes_on_alike(copied: Callable[[Hardener], Hardener], noise: str) -> None:
+    x, model = torch.randn(4, 30), network()
+    robust = Hardener(model, RWP(Gaussian("filter-max")), Constant(0.2), steps=9, seed=0, noise=noise)
+
+    def grads(one: Hardener) -> list[Tensor]:
+        one.model.zero_grad()
+        one.backward(lambda: one.model(x).square().mean())
+        return [parameter.grad for parameter in one.model.parameters() if parameter.grad is not None]
+
+    grads(robust)
+    other = copied(robust)
+    assert other.arrays[0].parameter is next(other.model.parameters()) is not robust.arrays[0].parameter
+    assert not other._spare._free  # what is kept for the next step is not worth copying
+    assert all(torch.equal(a, b) for a, b in zip(grads(robust), grads(other), strict=True))
+
+
+def test_a_state_says_its_noise() -> None:
+    made = {
+        noise: Hardener(network(), RWP(Gaussian("filter-max")), Constant(0.2), steps=9, seed=0, noise=noise)
+        for noise in ("exact", "banked")
+    }
+    states = {noise: robust.state_dict() for noise, robust in made.items()}
+    assert {noise: state["noise"] for noise, state in states.items()} == {"exact": "exact", "banked": "banked"}
+    for noise, other in (("exact", "banked"), ("banked", "exact")):
+        made[noise].load_state_dict(states[noise])
+        with pytest.raises(Mistake, match=f"saved with noise={other}, and the Hardener has noise={noise}"):
+            made[noise].load_state_dict(states[other])
+    old = {name: value for name, value in states["exact"].items() if name != "noise"}
+    made["exact"].load_state_dict(old)
+    with pytest.raises(Mistake, match="saved with noise=exact"):
+        made["banked"].load_state_dict(old)
 
 
 def test_gradients_under_the_bank_have_the_mean_and_spread_of_exact_ones() -> None:

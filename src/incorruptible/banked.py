@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .errors import Mistake
-from .streams import Draw, Exact, Noise, cuts, each_part, key
+from .streams import Draw, Native, Noise, key
 
 __all__ = ["Bank", "BankedDraw", "bank_for"]
 
-_LEAST, _MOST = 1 << 13, 1 << 16
+_LEAST, _MOST = 1 << 13, 1 << 16  # numbers of a bank
+_WINDOWS = 32  # that one operation reads, with one sign each
 
 
 class Bank:
@@ -27,12 +29,13 @@ class Bank:
         sum_i b_i b_{i+k} = size * (k = 0)     (indices modulo `size`).
 
     A window that starts at a place drawn uniformly and carries a random sign therefore has mean 0 and as covariance *exactly* the
-    identity, over draws, as independent normal numbers do. What differs is of higher order: there are 2 `size` windows, and the
-    sum of squares of a whole bank never varies. Kept twice in a row, so that every window is one view.
+    identity, over draws, as independent normal numbers do; and windows with independent signs have none between them, wherever
+    they start. What differs is of higher order: there are 2 `size` windows, and the sum of squares of a whole bank never varies.
+    Kept twice in a row, so that every window is one view.
 
     Raises `Mistake` for a size below 2 or odd.
 
-    >>> b = Bank(8, seed=0).on(torch.device("cpu"))[:8].double()
+    >>> b = Bank(8, seed=0).on(torch.device("cpu"))[0][:8].double()
     >>> [round(float(b @ b.roll(k)), 4) + 0.0 for k in range(4)]
     [8.0, 0.0, 0.0, 0.0]
     """
@@ -43,46 +46,31 @@ class Bank:
         self.size = size
         waves = np.fft.rfft(np.random.default_rng(key(seed, "bank", size)).standard_normal(size))
         numbers = np.fft.irfft(waves / np.abs(waves), size) * np.sqrt(size)
-        self._on = {torch.device("cpu"): torch.from_numpy(np.tile(numbers.astype(np.float32), 2))}
+        bits = 2 ** torch.arange(_WINDOWS)
+        self._on = {torch.device("cpu"): (torch.from_numpy(np.tile(numbers.astype(np.float32), 2)), bits)}
 
-    def on(self, device: torch.device) -> Tensor:
-        """The numbers [2 size] on that device."""
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The numbers [2 size] on that device, and the powers of two [32] that tell the signs of windows apart."""
         if device not in self._on:
-            self._on[device] = self._on[torch.device("cpu")].to(device)
+            numbers, bits = self._on[torch.device("cpu")]
+            self._on[device] = numbers.to(device), bits.to(device)
         return self._on[device]
 
 
 def bank_for(sizes: Iterable[tuple[int, ...]], seed: int) -> Bank:
     """A bank for arrays of these shapes: twice its size is less than a tenth of all weights, where that is 8,192 at least.
 
-    A larger one repeats itself less, but the cache holds it no more beside the weights; so 65,536 at most, and more only where
-    a row of an array is longer.
+    A larger one repeats itself less, but the cache holds it no more beside the weights; so 65,536 at most.
     """
-    shapes = [tuple(size) for size in sizes]
-    weights = sum(int(np.prod(shape)) for shape in shapes)
-    longest = max((int(np.prod(shape[1:])) for shape in shapes), default=1)
-    return Bank(-(-max(longest, min(_MOST, max(_LEAST, weights // 24))) // 2) * 2, seed)
+    weights = sum(math.prod(size) for size in sizes)
+    return Bank(-(-min(_MOST, max(_LEAST, weights // 24)) // 2) * 2, seed)
 
 
 @dataclass(frozen=True)
-class _Banked(Exact):
-    """The noise of one array from a bank; uniform numbers are drawn as ever."""
+class _Banked(Native):
+    """The noise of one array from a bank; uniform numbers are drawn where the array lives, as ever in training."""
 
     bank: Bank = field(kw_only=True)
-
-    def _windows(self, like: Tensor, tag: str) -> tuple[list[int], list[tuple[Tensor, bool]]]:
-        """Cuts of the first dimension, and for each its window of the bank, in its shape, and whether the sign is minus."""
-        numbers, size = self.bank.on(like.device), self.bank.size
-        parts, row = cuts(like, size), like.numel() // like.shape[0]
-        if row > size:
-            raise Mistake(f"{self.array}: a row of {row} numbers, and the bank has {size}.")
-        stride = tuple(math.prod(like.shape[place + 1 :]) for place in range(like.dim()))
-        state, found = key(*self.name, self.array, tag), []
-        for part in parts:
-            state, word = _splitmix(state)
-            window = numbers.as_strided((part, *like.shape[1:]), stride, (word >> 1) % size)
-            found.append((window, bool(word & 1)))
-        return parts, found
 
     def normal(self, like: Tensor, tag: str = "") -> Tensor:
         kind = torch.promote_types(like.dtype, torch.float32)
@@ -91,13 +79,53 @@ class _Banked(Exact):
         return zeros
 
     def add_normal(self, base: Tensor, std: Tensor, out: Tensor, tag: str = "") -> None:
-        """As `streams.add_normal`, window by window."""
+        """As `streams.add_normal`, many windows in one operation."""
         if base.dim() == 0:
             base, std, out = base.view(1), std.view(1), out.view(1)
-        parts, windows = self._windows(base, tag)
-        both = zip(each_part(parts, base, out, std, -std), windows, strict=True)
-        for (start, there, plus, minus), (window, negative) in both:
-            torch.addcmul(start, window, minus if negative else plus, out=there)
+        self._add(base, std, out, key(*self.name, self.array, tag))
+
+    def _add(self, base: Tensor, std: Tensor, out: Tensor, state: int) -> int:
+        """Cut the first dimension, and add to each part its window of the bank; returns the state of the last one."""
+        count, size = len(base), self.bank.size
+        if base.numel() > size // 2 * count:  # too few whole rows in the bank: each is cut by itself
+            for start, scale, there in zip(base, std.expand(count, *std.shape[1:]), out, strict=True):
+                state = self._add(start, scale, there, state)
+            return state
+        numbers, bits = self.bank.on(base.device)
+        stride = tuple(math.prod(base.shape[place + 1 :]) for place in range(base.dim()))
+        at = 0
+        for windows, rows in _groups(count, stride[0], size):
+            state, signs = _splitmix(state)
+            state, place = _splitmix(state)
+            # each window begins `apart` behind the one before, and the last one ends within the two copies, wherever the first begins
+            farthest = (size - rows * stride[0]) // max(1, windows - 1)
+            apart = 1 + (place >> 32) % farthest if farthest else 0
+            window = numbers.as_strided((windows, rows, *base.shape[1:]), (apart, *stride), place % size)
+            start, there, scale = (_cut(one, at, windows, rows) for one in (base, out, std))
+            negative = (bits[:windows] & (signs & 0xFFFFFFFF)).ne(0).view(-1, *[1] * base.dim())
+            torch.addcmul(start, window, torch.where(negative, -scale, scale), out=there)
+            at += windows * rows
+        return state
+
+
+def _cut(tensor: Tensor, at: int, windows: int, rows: int) -> Tensor:
+    """So many windows of so many rows, from row `at` on; a tensor of one row, which stands beside all others, as one window of it."""
+    if len(tensor) == 1:
+        return tensor[None]
+    return tensor[at : at + windows * rows].unflatten(0, (windows, rows))
+
+
+@lru_cache(maxsize=1024)
+def _groups(count: int, row: int, size: int) -> list[tuple[int, int]]:
+    """How `count` rows of `row` numbers are cut: in each group so many windows of so many rows, of half a bank at most.
+
+    At most 32 windows, so that they can lie far apart; where they divide the rows, no rest needs an operation of its own.
+    """
+    most = min(count, size // 2 // max(row, 1))
+    rows = next((n for n in range(most, most // 2, -1) if count % n == 0), most)
+    windows, rest = divmod(count, max(rows, 1))
+    groups = [(min(_WINDOWS, windows - first), rows) for first in range(0, windows, _WINDOWS)]
+    return groups + [(1, rest)] * (rest > 0)
 
 
 def _splitmix(state: int) -> tuple[int, int]:
@@ -114,5 +142,5 @@ class BankedDraw(Draw):
 
     bank: Bank = field(kw_only=True)
 
-    def of(self, array: str) -> Noise:
+    def _of(self, array: str) -> Noise:
         return _Banked((self.seed, self.purpose, self.index), array, self.read, bank=self.bank)

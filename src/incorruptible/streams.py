@@ -17,7 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Draw", "Exact", "Noise", "add_normal", "cuts", "each_part", "key"]
+__all__ = ["Draw", "Exact", "Native", "Noise", "add_normal", "cuts", "each_part", "key"]
 
 BLOCK = 1 << 14  # numbers: 64 KiB in float32, which stay in a core's cache until they are added to the weights
 
@@ -40,11 +40,15 @@ def cuts(like: Tensor, most: int, multiple: int = 1) -> list[int]:
     """Lengths into which the first dimension is cut, so that a part holds at most `most` numbers where a row allows it.
 
     Each part but the last holds a multiple of `multiple` numbers, and the last no fewer than that unless it is the only one.
+    Where there are no numbers there is one part at most.
 
     >>> cuts(torch.empty(100, 27), most=1000, multiple=16)
     [32, 32, 32, 4]
     """
-    total, row = like.shape[0], like.numel() // like.shape[0]
+    total = like.shape[0]
+    if like.numel() == 0:
+        return [total] if total else []
+    row = like.numel() // total
     whole = multiple // math.gcd(row, multiple)  # so many rows hold a multiple
     step = max(1, most // row // whole) * whole
     parts = [step] * (total // step)
@@ -146,7 +150,7 @@ class Exact:
 
 
 @dataclass(frozen=True)
-class _Native(Exact):
+class Native(Exact):
     """The noise of training: drawn where the array lives; on the CPU the same bits as `Exact`."""
 
     def _draw(self, draw: Callable[..., Tensor], like: Tensor, tag: str) -> Tensor:
@@ -210,6 +214,10 @@ class Draw:
 
     def of(self, array: str) -> Noise:
         """The noise of the array of that name."""
-        kind = _Native if self.native else Exact
-        noise = kind((self.seed, self.purpose, self.index), array, self.read)
+        noise = self._of(array)
         return _Mirrored(noise) if self.mirrored else noise
+
+    def _of(self, array: str) -> Noise:
+        """The same of the chip whose twin a mirrored one is."""
+        kind = Native if self.native else Exact
+        return kind((self.seed, self.purpose, self.index), array, self.read)

@@ -20,17 +20,27 @@ __all__ = ["Spare", "replaced"]
 class Spare:
     """Memory for what is kept aside, used again from one time to the next.
 
-    `lend` gives a tensor of the shape, type, device and layout of `like`, whose content is left over from before; `back` takes it
-    for the next one. Who lends twice without giving back gets two.
+    `lend` gives a tensor of the shape, type, device and layout of `like`, but without gaps, whose content is left over from
+    before; `back` takes it for the next one. Who lends twice without giving back gets two.
     """
 
     def __init__(self) -> None:
         self._free: defaultdict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
+        self._dense: dict[tuple[Any, ...], tuple[Any, ...]] = {}  # what is lent for weights with gaps has none
+
+    def __reduce__(self) -> tuple[type[Spare], tuple[()]]:
+        return Spare, ()  # copied or pickled, it is empty: what lies here is of no use elsewhere
 
     def lend(self, like: Tensor) -> Tensor:
         """A tensor like `like`."""
-        free = self._free[_kind(like)]
-        return free.pop() if free else torch.empty_like(like)
+        kind = _kind(like)
+        free = self._free[self._dense.get(kind, kind)]
+        if free:
+            return free.pop()
+        made = torch.empty_like(like)
+        if made.stride() != like.stride():
+            self._dense[kind] = _kind(made)
+        return made
 
     def copy(self, of: Tensor) -> Tensor:
         """A copy of that tensor, in lent memory."""

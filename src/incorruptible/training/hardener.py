@@ -104,6 +104,7 @@ class Hardener:
         self.arrays = list(select(model) if arrays is None else arrays)
         if noise not in NOISES:
             raise unknown("noise", noise, NOISES)
+        self.noise = noise
         self._bank = bank_for([tuple(one.value.shape) for one in self.arrays], seed) if noise == "banked" else None
         self._spare = Spare()
         self.calls = 0
@@ -202,6 +203,7 @@ class Hardener:
         of its own.
         """
         state: dict[str, Any] = {"format": 1, "calls": self.calls, "skipped": self.skipped, **self._identity()}
+        state["noise"] = self.noise
         if self.controller is not None:
             state["controller"] = str(self.controller)
             seen = None if self._seen is None else self._seen.tolist()
@@ -209,7 +211,7 @@ class Hardener:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`. Raises `Mistake` if it was saved under another seed, number of steps or accumulation."""
+        """Go on from `state`. Raises `Mistake` if it was saved under another seed, number of steps, accumulation or noise."""
         if state.get("format", 1) > 1:
             raise Mistake(f"this state has format {state['format']}, and this version reads 1: update incorruptible.")
         control = () if self.controller is None else ("control", "controller", "seen")
@@ -218,7 +220,8 @@ class Hardener:
             raise Mistake(f"this is no state of a Hardener: it lacks {', '.join(lacking)}.")
         if self.controller is None and "control" in state:
             raise Mistake("this state was saved under a controller, and the Hardener has a schedule.")
-        same: dict[str, Any] = {**self._identity()}
+        state = {"noise": "exact", **state}  # states without it were saved before there was another
+        same: dict[str, Any] = {**self._identity(), "noise": self.noise}
         if self.controller is not None:
             same["controller"] = str(self.controller)
         for name, value in same.items():
