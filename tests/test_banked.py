@@ -20,7 +20,7 @@ from incorruptible.banked import Bank, BankedDraw, bank_for
 from incorruptible.corruptions import Corrupted, parse
 from incorruptible.objectives import parse as objective_of
 from incorruptible.streams import Exact, Native, add_normal, cuts, each_part
-from incorruptible.swapping import Spare, replaced
+from incorruptible.swapping import replaced
 
 CPU = torch.device("cpu")
 
@@ -77,7 +77,7 @@ def test_many_draws_over_several_arrays_are_white() -> None:
 
 @pytest.mark.parametrize("shape", [(3, 100), (2, 5, 50), (1, 2, 130)])
 def test_rows_longer_than_the_bank_are_white_too(shape: tuple[int, ...]) -> None:
-    """Over 20,000 draws, 300 means and variances within 5 standard errors, covariances within 7: a false alarm in 2,900 runs; fixed seed."""
+    """Over 20,000 draws, means and variances within 5 standard errors, covariances 7 (a false alarm in 2,900 runs); fixed seed."""
     bank, n, like = Bank(64, seed=0), 20_000, torch.empty(shape)
     numbers = torch.stack([BankedDraw(0, "train", k, bank=bank).of("w").normal(like).flatten() for k in range(n)])
     moments = (numbers.T @ numbers / n).double()
@@ -261,54 +261,9 @@ def test_values_of_another_shape_are_refused() -> None:
     assert torch.equal(array.value, torch.ones(2, 3))
 
 
-def test_memory_is_lent_again_and_never_twice_at_once() -> None:
-    spare, like = Spare(), torch.randn(4, 5)
-    first = spare.copy(like)
-    second = spare.copy(like)
-    assert first.data_ptr() != second.data_ptr() and torch.equal(first, like)
-    spare.back(first)
-    assert spare.lend(like) is first
-    spare.back(second)
-    assert spare.lend(like.T) is not second  # another layout
-    sparse = torch.eye(3).to_sparse()
-    assert torch.equal(spare.copy(sparse).to_dense(), torch.eye(3))
-    spare.back(sparse)
-
-
-@pytest.mark.parametrize("layout", ["gaps", "expanded", "columns"])
-def test_memory_for_weights_with_gaps_is_lent_again(layout: str) -> None:
-    wide = torch.randn(6, 10)
-    like = {"gaps": wide[:, ::2], "expanded": wide[:, :1].expand(6, 5), "columns": wide.T}[layout]
-    spare = Spare()
-    first = spare.copy(like)
-    spare.back(first)
-    assert spare.copy(like) is first and torch.equal(first, like)
-    model = nn.Linear(20, 30)
-    model.weight = nn.Parameter(torch.randn(30, 40)[:, ::2])
-    robust = Hardener(model, RWP(Gaussian("filter-max")), Constant(0.1), steps=9, seed=0)
-    kept = []
-    for _ in range(4):
-        robust.backward(lambda: model(torch.ones(3, 20)).square().mean())
-        kept.append(sum(len(free) for free in robust._spare._free.values()))
-    assert kept[1] == kept[3] == 3  # the clean weight, and what was in `.grad` of weight and bias
-
-
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(30, 200), nn.ReLU(), nn.Linear(200, 200), nn.ReLU(), nn.Linear(200, 5))
-
-
-def test_swaps_within_swaps_come_back() -> None:
-    model, spare = network(), Spare()
-    arrays = select(model)
-    before = [array.value.clone() for array in arrays]
-    chip = Corrupted(Gaussian("filter-max"), 0.2, Draw(0, "test", 0))
-    for _ in range(3):
-        with replaced(arrays, chip, spare), replaced(arrays, chip, spare):
-            pass
-        with pytest.raises(ZeroDivisionError), replaced(arrays, chip, spare):
-            _ = 1 / 0
-    assert all(torch.equal(a.value, b) for a, b in zip(arrays, before, strict=True))
 
 
 def trained(noise: str, steps: int = 6, objective: RWP | MixedRWP | None = None) -> list[Tensor]:

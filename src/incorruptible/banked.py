@@ -17,7 +17,9 @@ from .streams import Draw, Native, Noise, key
 __all__ = ["Bank", "BankedDraw", "bank_for"]
 
 _LEAST, _MOST = 1 << 13, 1 << 16  # numbers of a bank
-_WINDOWS = 32  # that one operation reads, with one sign each
+_WINDOWS = 32  # that one operation reads, each with a sign of its own
+# Walsh functions that share one factor: over all rows, no product of one, two or three different columns has a mean but 0
+_SIGNS = [[(-1.0) ** (row & (_WINDOWS + one)).bit_count() for one in range(_WINDOWS)] for row in range(2 * _WINDOWS)]
 
 
 class Bank:
@@ -29,7 +31,7 @@ class Bank:
         sum_i b_i b_{i+k} = size * (k = 0)     (indices modulo `size`).
 
     A window that starts at a place drawn uniformly and carries a random sign therefore has mean 0 and as covariance *exactly* the
-    identity, over draws, as independent normal numbers do; and windows with independent signs have none between them, wherever
+    identity, over draws, as independent normal numbers do; and between windows whose signs are independent there is none, wherever
     they start. What differs is of higher order: there are 2 `size` windows, and the sum of squares of a whole bank never varies.
     Kept twice in a row, so that every window is one view.
 
@@ -46,14 +48,15 @@ class Bank:
         self.size = size
         waves = np.fft.rfft(np.random.default_rng(key(seed, "bank", size)).standard_normal(size))
         numbers = np.fft.irfft(waves / np.abs(waves), size) * np.sqrt(size)
-        bits = 2 ** torch.arange(_WINDOWS)
-        self._on = {torch.device("cpu"): (torch.from_numpy(np.tile(numbers.astype(np.float32), 2)), bits)}
+        self._on = {
+            torch.device("cpu"): (torch.from_numpy(np.tile(numbers.astype(np.float32), 2)), torch.tensor(_SIGNS))
+        }
 
     def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The numbers [2 size] on that device, and the powers of two [32] that tell the signs of windows apart."""
+        """On that device: the numbers [2 size], and signs [64, 32], a row for as many windows, any three of which are independent."""
         if device not in self._on:
-            numbers, bits = self._on[torch.device("cpu")]
-            self._on[device] = numbers.to(device), bits.to(device)
+            numbers, signs = self._on[torch.device("cpu")]
+            self._on[device] = numbers.to(device), signs.to(device)
         return self._on[device]
 
 
@@ -86,46 +89,50 @@ class _Banked(Native):
 
     def _add(self, base: Tensor, std: Tensor, out: Tensor, state: int) -> int:
         """Cut the first dimension, and add to each part its window of the bank; returns the state of the last one."""
-        count, size = len(base), self.bank.size
+        count, size = base.shape[0], self.bank.size
         if base.numel() > size // 2 * count:  # too few whole rows in the bank: each is cut by itself
             for start, scale, there in zip(base, std.expand(count, *std.shape[1:]), out, strict=True):
                 state = self._add(start, scale, there, state)
             return state
-        numbers, bits = self.bank.on(base.device)
-        stride = tuple(math.prod(base.shape[place + 1 :]) for place in range(base.dim()))
-        at = 0
-        for windows, rows in _groups(count, stride[0], size):
-            state, signs = _splitmix(state)
-            state, place = _splitmix(state)
+        numbers, signs = self.bank.on(base.device)
+        for rows, shape, stride, farthest in _cuts(base.shape, size):
+            state, first = _splitmix(state)
+            state, rest = _splitmix(state)
             # each window begins `apart` behind the one before, and the last one ends within the two copies, wherever the first begins
-            farthest = (size - rows * stride[0]) // max(1, windows - 1)
-            apart = 1 + (place >> 32) % farthest if farthest else 0
-            window = numbers.as_strided((windows, rows, *base.shape[1:]), (apart, *stride), place % size)
-            start, there, scale = (_cut(one, at, windows, rows) for one in (base, out, std))
-            negative = (bits[:windows] & (signs & 0xFFFFFFFF)).ne(0).view(-1, *[1] * base.dim())
-            torch.addcmul(start, window, torch.where(negative, -scale, scale), out=there)
-            at += windows * rows
+            apart = 1 + (rest >> 32) % farthest if farthest else 0
+            window = numbers.as_strided(shape, (apart, *stride), first % size)
+            start, there, scale = _windows(base, rows, shape), _windows(out, rows, shape), _windows(std, rows, shape)
+            sign = signs[rest % len(_SIGNS), : shape[0]].view(-1, *[1] * len(stride))
+            torch.addcmul(start, window, scale * sign, out=there)
         return state
 
 
-def _cut(tensor: Tensor, at: int, windows: int, rows: int) -> Tensor:
-    """So many windows of so many rows, from row `at` on; a tensor of one row, which stands beside all others, as one window of it."""
-    if len(tensor) == 1:
-        return tensor[None]
-    return tensor[at : at + windows * rows].unflatten(0, (windows, rows))
+def _windows(tensor: Tensor, rows: slice, shape: tuple[int, ...]) -> Tensor:
+    """Those rows as windows of that shape; a tensor of one row stands beside all others."""
+    some = tensor if rows.stop - rows.start >= tensor.shape[0] else tensor[rows]
+    return some[None] if some.shape[0] == 1 else some.view(*shape[:2], *some.shape[1:])
 
 
 @lru_cache(maxsize=1024)
-def _groups(count: int, row: int, size: int) -> list[tuple[int, int]]:
-    """How `count` rows of `row` numbers are cut: in each group so many windows of so many rows, of half a bank at most.
+def _cuts(like: torch.Size, size: int) -> list[tuple[slice, tuple[int, ...], tuple[int, ...], int]]:
+    """How an array of that shape is cut into groups of windows, each of half a bank at most.
 
-    At most 32 windows, so that they can lie far apart; where they divide the rows, no rest needs an operation of its own.
+    For each group: its rows; the shape [windows, rows of one, ...] and, but for the first, the strides; how far behind one
+    another its windows may begin. A group has 32 windows at most, so that they can lie far apart; where they divide the rows, no
+    rest needs an operation of its own.
     """
+    count, row = like[0], math.prod(like[1:])
     most = min(count, size // 2 // max(row, 1))
     rows = next((n for n in range(most, most // 2, -1) if count % n == 0), most)
     windows, rest = divmod(count, max(rows, 1))
-    groups = [(min(_WINDOWS, windows - first), rows) for first in range(0, windows, _WINDOWS)]
-    return groups + [(1, rest)] * (rest > 0)
+    parts = [(min(_WINDOWS, windows - first), rows) for first in range(0, windows, _WINDOWS)]
+    stride = tuple(math.prod(like[place + 1 :]) for place in range(len(like)))
+    found, at = [], 0
+    for windows, rows in parts + [(1, rest)] * (rest > 0):
+        farthest = (size - rows * row) // max(1, windows - 1)
+        found.append((slice(at, at + windows * rows), (windows, rows, *like[1:]), stride, farthest))
+        at += windows * rows
+    return found
 
 
 def _splitmix(state: int) -> tuple[int, int]:

@@ -19,7 +19,8 @@ from torch import Tensor
 
 __all__ = ["Draw", "Exact", "Native", "Noise", "add_normal", "cuts", "each_part", "key"]
 
-BLOCK = 1 << 14  # numbers: 64 KiB in float32, which stay in a core's cache until they are added to the weights
+# numbers that stay in a core's cache until they are added to the weights: in memory of their own, 64 KiB, or where they belong
+BLOCK, LARGE = 1 << 14, 1 << 17
 
 
 def key(*parts: str | int) -> int:
@@ -133,7 +134,7 @@ class Exact:
         kind = torch.promote_types(base.dtype, torch.float32)
         apart = out.data_ptr() != base.data_ptr() and out.dtype == torch.float32 and out.is_contiguous()
         # torch fills in sixteens, so that blocks of a multiple of 16 hold the numbers of one long draw
-        parts = cuts(base, max(BLOCK, base.numel() // 12), 16)
+        parts = cuts(base, LARGE if apart else max(BLOCK, base.numel() // 12), 16)
         for there, start, scale in each_part(parts, out, base, std):
             if apart:
                 there.normal_(generator=source).mul_(scale).add_(start)

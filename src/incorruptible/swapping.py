@@ -16,6 +16,9 @@ from .errors import Mistake
 
 __all__ = ["Spare", "replaced"]
 
+_EXCHANGE = "_swap_data_ptr_"  # since torch 2.12
+_EXCHANGES = hasattr(torch.UntypedStorage, _EXCHANGE)
+
 
 class Spare:
     """Memory for what is kept aside, used again from one time to the next.
@@ -73,12 +76,12 @@ def replaced(
     `spare` keeps the memory for the next time. With it nothing is copied where torch lets two storages change their memory
     (2.12 and later, on the CPU, a tensor that fills a storage of its own): values are written into spare memory, which the
     array's storage holds for the length of the block. All that looks at that storage sees them, but for what keeps a bare
-    address, as numpy does: it sees the clean weights throughout.
+    address, as numpy and other processes do: it sees the clean weights throughout.
     """
     if values is None:
         yield
         return
-    undo: list[Callable[[], None]] = []
+    undo: _Undo = []
     try:
         with torch.no_grad():
             for array in arrays:
@@ -98,7 +101,7 @@ def replaced(
 
 
 _Values = Callable[[Array], Tensor]
-_Undo = list[Callable[[], None]]
+_Undo = list[Callable[[], Any]]
 
 
 def _copied(array: Array, values: _Values, spare: Spare, undo: _Undo) -> None:
@@ -115,21 +118,20 @@ def _exchanged(array: Array, values: _Values, spare: Spare, undo: _Undo) -> None
     new = spare.lend(place)
     undo.append(partial(spare.back, new))
     _write(values, array, new)
-    exchange = partial(place.untyped_storage()._swap_data_ptr_, new.untyped_storage())
+    exchange: Callable[[], None] = partial(getattr(place.untyped_storage(), _EXCHANGE), new.untyped_storage())
     exchange()
     undo.append(exchange)
 
 
 def _exchangeable(tensor: Tensor) -> bool:
-    # a tensor that is all of its storage, and of this process alone, in a layout that `Spare` keeps. A graph that CUDA has
-    # captured holds addresses, so elsewhere weights are copied.
+    # a tensor that is all of its storage, in a layout that `Spare` keeps. A graph that CUDA has captured holds addresses, so
+    # elsewhere weights are copied.
     return (
-        hasattr(torch.UntypedStorage, "_swap_data_ptr_")
+        _EXCHANGES
         and type(tensor) is Tensor
+        and tensor.is_cpu
         and tensor.layout == torch.strided
-        and tensor.device.type == "cpu"
         and tensor.untyped_storage().nbytes() == tensor.nbytes
-        and not tensor.is_shared()
         and (tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last))
     )
 
