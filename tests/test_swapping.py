@@ -1,0 +1,217 @@
+"""Other values in the weights' place: by an exchange of storages or by copies, seen alike and taken back alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from incorruptible import RWP, Constant, Draw, Gaussian, Hardener, Mistake, select, swapping
+from incorruptible.arrays import Array
+from incorruptible.corruptions import Corrupted
+from incorruptible.objectives import parse
+from incorruptible.swapping import Spare, replaced
+
+exchanges = pytest.mark.skipif(not swapping._EXCHANGES, reason="this torch cannot exchange the memory of storages")
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(30, 200), nn.ReLU(), nn.Linear(200, 200), nn.ReLU(), nn.Linear(200, 5))
+
+
+def chip(strength: float = 0.2) -> Corrupted:
+    return Corrupted(Gaussian("filter-max"), strength, Draw(0, "test", 0))
+
+
+def bits(tensors: Any) -> list[Tensor]:
+    return [tensor.detach().clone() for tensor in tensors]
+
+
+def same(first: list[Tensor], second: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@exchanges
+def test_every_alias_sees_the_values_and_a_bare_address_the_clean_weights() -> None:
+    model = network()
+    (array, *_), weight = select(model), model[0].weight
+    view, transposed, address = weight.data.view(-1), weight.data.T, weight.data.numpy()
+    before, place, expected = weight.detach().clone(), weight.data_ptr(), chip()(array)
+    with replaced([array], chip(), Spare()):
+        assert torch.equal(weight, expected) and torch.equal(array.value, expected)
+        assert torch.equal(view, expected.view(-1)) and torch.equal(transposed, expected.T)
+        assert weight.data_ptr() != place and torch.equal(torch.from_numpy(address.copy()), before)
+        assert torch.equal(model.state_dict()["0.weight"], expected)
+    assert weight.data_ptr() == place and torch.equal(weight, before) and torch.equal(view, before.view(-1))
+    weight.data.fill_(3.0)  # the optimiser's step: in the memory that was there before
+    assert (address == 3.0).all() and (view == 3.0).all()
+
+
+def flat() -> tuple[nn.Module, list[Array]]:
+    """Two layers whose weights are slices of one buffer, as fused optimisers keep them."""
+    model = nn.Sequential(nn.Linear(6, 5, bias=False), nn.Linear(5, 4, bias=False))
+    buffer = torch.randn(50)
+    model[0].weight.data, model[1].weight.data = buffer[:30].view(5, 6), buffer[30:].view(4, 5)
+    return model, select(model)
+
+
+def channels_last() -> tuple[nn.Module, list[Array]]:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)).to(memory_format=torch.channels_last)
+    return model, select(model)
+
+
+def columns() -> tuple[nn.Module, list[Array]]:
+    model = nn.Linear(6, 5)
+    model.weight.data = torch.randn(6, 5).T
+    return model, select(model)
+
+
+def bfloat16() -> tuple[nn.Module, list[Array]]:
+    model = network().to(torch.bfloat16)
+    return model, select(model)
+
+
+def conductances() -> tuple[nn.Module, list[Array]]:
+    model = network()
+    model[0].weight.data = model[0].weight.data.share_memory_()
+    return model, select(model)
+
+
+@pytest.mark.parametrize("make", [flat, channels_last, columns, bfloat16, conductances])
+@pytest.mark.parametrize("values", [chip(), lambda array: array.value + 1, lambda array: array.value])
+@pytest.mark.parametrize("raises", [False, True])
+def test_with_spare_memory_the_values_are_those_without(
+    make: Callable[[], tuple[nn.Module, list[Array]]], values: Callable[[Array], Tensor], raises: bool
+) -> None:
+    model, arrays = make()
+    before, layout = bits(model.parameters()), [(p.stride(), p.data_ptr()) for p in model.parameters()]
+    with replaced(arrays, values):
+        expected = bits(model.parameters())
+    spare = Spare()
+    for _ in range(2):
+        try:
+            with replaced(arrays, values, spare):
+                assert same(bits(model.parameters()), expected)
+                assert [p.stride() for p in model.parameters()] == [stride for stride, _ in layout]
+                if raises:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            pass
+        assert same(bits(model.parameters()), before)
+        assert [(p.stride(), p.data_ptr()) for p in model.parameters()] == layout
+    assert sum(len(free) for free in spare._free.values()) == len(arrays)
+
+
+def test_values_that_fail_half_way_leave_weights_and_spare_memory() -> None:
+    model, spare = network(), Spare()
+    arrays = select(model)
+    before = bits(model.parameters())
+
+    def values(array: Array) -> Tensor:
+        return array.value + 1 if array is arrays[0] else torch.zeros(2, 1)
+
+    for _ in range(3):
+        with (
+            pytest.raises(Mistake, match=r"2.weight: values of shape \(2, 1\) came for"),
+            replaced(arrays, values, spare),
+        ):
+            pytest.fail("the block must not run")
+        assert same(bits(model.parameters()), before)
+    assert sum(len(free) for free in spare._free.values()) == 2
+
+
+@exchanges
+@pytest.mark.parametrize(
+    "objective", ["rwp(gaussian-filter-max)", "sam", "asam", "mixed-rwp(gaussian-filter-max)", "rwp(quantised)"]
+)
+@pytest.mark.parametrize("tied", [False, True])
+def test_training_by_exchange_is_training_by_copies(
+    objective: str, tied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained() -> list[Tensor]:
+        model = network()
+        if tied:
+            model.append(nn.ReLU()).append(nn.Linear(5, 200)).append(nn.Linear(200, 200))
+            model[-1].weight = model[2].weight
+        torch.manual_seed(1)
+        x, y = torch.randn(16, 30), torch.randint(5, (16,))
+        optimizer = torch.optim.SGD(model.parameters(), 0.05, 0.9)
+        robust = Hardener(model, parse(objective), Constant(0.1), steps=5, seed=0)
+        for _ in range(5):
+            optimizer.zero_grad()
+            robust.backward(lambda: F.cross_entropy(model(x), y))
+            optimizer.step()
+        return bits(model.parameters())
+
+    fast = trained()
+    monkeypatch.setattr(swapping, "_EXCHANGES", False)
+    assert same(fast, trained())
+
+
+@exchanges
+def test_where_weights_are_exchanged_none_is_copied() -> None:
+    """One operation of the weights' size for each array: the values are written."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    seen: list[str] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    model, spare = network(), Spare()
+    with replaced(select(model), chip(), spare):
+        pass
+    with Watch(), replaced(select(model), chip(), spare):
+        pass
+    assert not [one for one in seen if "copy" in one or "clone" in one or "empty" in one]
+
+
+def test_memory_is_lent_again_and_never_twice_at_once() -> None:
+    spare, like = Spare(), torch.randn(4, 5)
+    first = spare.copy(like)
+    second = spare.copy(like)
+    assert first.data_ptr() != second.data_ptr() and torch.equal(first, like)
+    spare.back(first)
+    assert spare.lend(like) is first
+    spare.back(second)
+    assert spare.lend(like.T) is not second  # another layout
+    sparse = torch.eye(3).to_sparse()
+    assert torch.equal(spare.copy(sparse).to_dense(), torch.eye(3))
+    spare.back(sparse)
+
+
+@pytest.mark.parametrize("layout", ["gaps", "expanded", "columns"])
+def test_memory_for_weights_with_gaps_is_lent_again(layout: str) -> None:
+    wide = torch.randn(6, 10)
+    like = {"gaps": wide[:, ::2], "expanded": wide[:, :1].expand(6, 5), "columns": wide.T}[layout]
+    spare = Spare()
+    first = spare.copy(like)
+    spare.back(first)
+    assert spare.copy(like) is first and torch.equal(first, like)
+    model = nn.Linear(20, 30)
+    model.weight = nn.Parameter(torch.randn(30, 40)[:, ::2])
+    robust = Hardener(model, RWP(Gaussian("filter-max")), Constant(0.1), steps=9, seed=0)
+    kept = []
+    for _ in range(4):
+        robust.backward(lambda: model(torch.ones(3, 20)).square().mean())
+        kept.append(sum(len(free) for free in robust._spare._free.values()))
+    assert kept[1] == kept[3] == 3  # the clean weight, and what was in `.grad` of weight and bias
+
+
+def test_swaps_within_swaps_come_back() -> None:
+    model, spare = network(), Spare()
+    arrays = select(model)
+    before = [array.value.clone() for array in arrays]
+    for _ in range(3):
+        with replaced(arrays, chip(), spare), replaced(arrays, chip(), spare):
+            pass
+        with pytest.raises(ZeroDivisionError), replaced(arrays, chip(), spare):
+            _ = 1 / 0
+    assert all(torch.equal(a.value, b) for a, b in zip(arrays, before, strict=True))
