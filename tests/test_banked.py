@@ -18,9 +18,11 @@ from incorruptible import RWP, SAM, Constant, Draw, Gaussian, Hardener, Mistake,
 from incorruptible.arrays import Array
 from incorruptible.banked import Bank, BankedDraw, bank_for
 from incorruptible.corruptions import Corrupted, parse
+from incorruptible.objectives import CATALOGUE
 from incorruptible.objectives import parse as objective_of
 from incorruptible.streams import Exact, Native, add_normal_, cuts, each_part
 from incorruptible.swapping import Spare, replaced
+from incorruptible.training import NOISES
 
 CPU = torch.device("cpu")
 
@@ -447,3 +449,13 @@ def test_a_recipe_trains_with_it(tmp_path) -> None:  # type: ignore[no-untyped-d
     assert exact.folder != banked.folder and exact.whole and banked.whole
     again = train(replace(base, noise="banked"), tmp_path / "again")
     assert again.digest() == banked.digest() != exact.digest()
+
+
+def test_where_nothing_is_drawn_a_bank_makes_no_other_run() -> None:
+    """In a study one entry may say it for all arms; those that draw nothing keep the runs that they have."""
+    for text in CATALOGUE:
+        inner = {"randbet": "(int-flips)"}.get(text, "(gaussian-filter-max)")
+        objective = text if text in ("plain", "sam", "asam") else text + inner
+        exact, banked = (Recipe("digits", objective, noise=noise).resolved() for noise in NOISES)  # type: ignore[arg-type]
+        assert (exact == banked) == (text in ("plain", "sam", "asam"))
+        assert exact.noise == "exact"

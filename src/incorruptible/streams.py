@@ -88,9 +88,9 @@ class Noise(Protocol):
 
 
 def add_normal_(noise: Noise, out: Tensor, std: Tensor, tag: str = "") -> None:
-    """out + std * noise.normal(out, tag), in place, to the same bits; `std` is broadcastable to `out`.
+    """out + std * noise.normal(out, tag), in place, to the same bits (a bank's in the last place); `std` is broadcastable to `out`.
 
-    Noise that has a method of this name does it without a tensor as large as `out` in between.
+    Noise that has a method of this name may do it without a tensor as large as `out` in between.
     """
     own = getattr(noise, "add_normal_", None)
     if own is None:
