@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from incorruptible.errors import Mistake, unknown
 
@@ -20,9 +20,16 @@ if TYPE_CHECKING:
 OUT = ROOT / "benchmarks" / "results"
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose mistakes are one line, as all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Mistake(f"{message}.")
+
+
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    made = _Parser(prog="python -m benchmarks", description=__doc__)
     made.add_argument("--only", metavar="NAME,...", help="these groups alone")
     made.add_argument("--pairs", type=int, help="interleaved pairs for each ratio (100; 7 with --quick)")
     made.add_argument("--few", type=int, help="the same for slow variants and for two threads (20; 3 with --quick)")
@@ -44,20 +51,22 @@ def parser() -> argparse.ArgumentParser:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run, and say with 0 that all is well, with 1 that a target was missed, with 2 what was mistaken."""
-    asked = parser().parse_args(words)
-    look_around()
     try:
-        return _run(asked)
+        asked = parser().parse_args(words)
+        look_around()
+        try:
+            return _run(asked)
+        except KeyboardInterrupt:
+            say(f"interrupted; what was measured whole lies in {asked.out}")
+            return 130
     except Mistake as problem:
         say(str(problem))
         return 2
-    except KeyboardInterrupt:
-        say(f"interrupted; what was measured whole lies in {asked.out}")
-        return 130
 
 
 def _run(asked: argparse.Namespace) -> int:
     from .groups import GROUPS, Settings
+    from .results import kept, writable
 
     usual = [name for name, group in GROUPS.items() if asked.read or asked.list or not group.aside]
     names = usual if asked.only is None else _chosen(asked.only, list(GROUPS))
@@ -73,6 +82,9 @@ def _run(asked: argparse.Namespace) -> int:
         walls=not asked.quick if asked.threads is None else asked.threads,
         quick=asked.quick,
     )
+    if asked.read:
+        kept(asked.out, names, every=asked.only is not None)
+    writable(asked.out, asked.page)
     if not asked.read:
         _measure(names, settings, asked.out)
     return _report(names, asked)

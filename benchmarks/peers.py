@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
+from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,16 +24,29 @@ class Peer(NamedTuple):
     line: str
 
     def bring(self) -> Any:
-        """The package, or None where it is not there."""
-        try:
-            with redirect_stdout(sys.stderr):  # aihwkit-lightning prints what it could not find
-                return import_module(self.package)
-        except ImportError:
-            return None
+        """The package, or None where it is not there or does not work here."""
+        found = _imported(self.package)
+        return None if isinstance(found, Exception) else found
 
     def lacks(self) -> str:
-        """The line for whoever misses it."""
-        return f"{self.name} is not there: {self.line}"
+        """The line for whoever misses it: how to bring it, or why it does not work."""
+        found = _imported(self.package)
+        if isinstance(found, ModuleNotFoundError) and found.name == self.package:
+            return f"{self.name} is not there: {self.line}"
+        why = " ".join(f"{type(found).__name__}: {found}".split())
+        return f"{self.name} is there and cannot be imported ({why}): {self.line}"
+
+
+@cache
+def _imported(package: str) -> Any:
+    """The package, or what its import raised; tried once."""
+    try:
+        with redirect_stdout(sys.stderr):  # aihwkit-lightning prints what it could not find
+            return import_module(package)
+    except (
+        Exception
+    ) as problem:  # another version's own, a library that does not load: the benchmark goes on without it
+        return problem
 
 
 PEERS = {

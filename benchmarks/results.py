@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from incorruptible import records
 from incorruptible.errors import Mistake
 
 from .rows import PROCESSOR, WALL, Row, row_of
-from .targets import limit_of
+from .targets import verdict_of
 
-__all__ = ["BEGIN", "END", "Kept", "keep", "kept", "put_into", "table"]
+__all__ = ["BEGIN", "END", "Kept", "keep", "kept", "put_into", "table", "writable"]
 
 BEGIN, END = "<!-- numbers: begin -->", "<!-- numbers: end -->"
 
@@ -36,11 +37,12 @@ def keep(folder: Path, group: str, data: dict[str, Any]) -> None:
     records.write(folder / f"{group}.json", {"group": group, **data})
 
 
-def kept(folder: Path, groups: Sequence[str]) -> list[Kept]:
-    """What lies in `folder` of those groups, in their order. Raises `Mistake` where nothing does."""
+def kept(folder: Path, groups: Sequence[str], every: bool = False) -> list[Kept]:
+    """What lies in `folder` of those groups, in their order. Raises `Mistake` where nothing does, or with `every` not all."""
     found = [Kept(records.read(path)) for name in groups if (path := folder / f"{name}.json").is_file()]
-    if not found:
-        raise Mistake(f"{folder} holds no results of {', '.join(groups)}: run without --read first.")
+    lacking = [name for name in groups if name not in {one.group for one in found}]
+    if not found or (every and lacking):
+        raise Mistake(f"{folder} holds no results of {', '.join(lacking)}: run without --read first.")
     return found
 
 
@@ -73,9 +75,8 @@ def _where(made: dict[str, Any]) -> str:
 
 
 def _line(row: Row) -> str:
-    upper = limit_of(row)
-    says = "no interval" if math.isnan(row.high) else "met" if upper is not None and row.high <= upper else "missed"
-    target = "" if upper is None else f"{upper:g}, {says}"
+    verdict = verdict_of(row)
+    target = "" if verdict is None else f"{verdict.upper:g}, {verdict.word}"
     interval = f"{row.middle:.3f}"
     if row.clock != "counted" and not math.isnan(row.low):
         interval += f" [{row.low:.3f}, {row.high:.3f}]"
@@ -93,13 +94,33 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
 
 
+def writable(out: Path, page: Path | None) -> None:
+    """Make the folder `out`. Raises `Mistake` where nothing can be written there, or no table be put into `page`."""
+    if page is not None:
+        _marked(page)
+    for folder in [out] if page is None else [out, page.parent]:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as problem:
+            raise Mistake(f"{folder}: {problem.strerror}; a folder to write in is needed.") from None
+
+
 def put_into(page: Path, text: str) -> None:
     """Put the table between the two marks of a page. Raises `Mistake` where they are not there."""
+    before = _marked(page)
+    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
+    records.write_text(page, pattern.sub(lambda _: f"{BEGIN}\n\n{text}\n{END}", before))
+
+
+def _marked(page: Path) -> str:
+    """What stands in that page, with both marks. Raises `Mistake` where they are not there."""
     try:
         before = page.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise Mistake(f"{page}: no such file.") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise Mistake(f"{page}: {getattr(problem, 'strerror', None) or 'no text'}.") from None
     if before.count(BEGIN) != 1 or before.count(END) != 1 or before.index(BEGIN) > before.index(END):
         raise Mistake(f"{page} is to hold the lines {BEGIN} and {END}, once each: the table goes between them.")
-    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
-    records.write_text(page, pattern.sub(lambda _: f"{BEGIN}\n\n{text}\n{END}", before))
+    return before

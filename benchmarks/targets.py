@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .rows import PROCESSOR, WALL, Row
 
-__all__ = ["TARGETS", "Target", "Verdict", "judged", "limit_of"]
+__all__ = ["TARGETS", "Target", "Verdict", "judged", "limit_of", "verdict_of"]
 
 
 class Target(NamedTuple):
@@ -41,21 +41,36 @@ CONDITION, GAIN, CEILING = 10.0, 0.2, 1.1
 
 
 class Verdict(NamedTuple):
-    """A target beside what was measured of it, and whether the row's upper limit is within it."""
+    """A target beside what was measured of it, and whether the row's upper limit is within it.
+
+    `word` is "met" or "missed", or says that there is too little to tell, which is not met either.
+    """
 
     name: str
     upper: float
     row: Row | None
     met: bool
     says: str
+    word: str
 
 
 def limit_of(row: Row) -> float | None:
     """The upper limit that holds for that row, None where it has none."""
+    target = _target_of(row)
+    return None if target is None else target.upper
+
+
+def verdict_of(row: Row) -> Verdict | None:
+    """What there is to say of that row, None where it has no target."""
+    target = _target_of(row)
+    return None if target is None else _verdict(f"{row.group} {row.variant}", target.upper, row, target.n)
+
+
+def _target_of(row: Row) -> Target | None:
     if row.group == "means":
-        return GAIN if row.facts["condition"] >= CONDITION else CEILING
+        return Target("means", row.variant, GAIN if row.facts["condition"] >= CONDITION else CEILING, row.clock, 0)
     key = row.group, row.variant, row.clock
-    return next((one.upper for one in TARGETS if (one.group, one.variant, one.clock) == key), None)
+    return next((one for one in TARGETS if (one.group, one.variant, one.clock) == key), None)
 
 
 def judged(rows: Iterable[Row], groups: Sequence[str]) -> list[Verdict]:
@@ -73,16 +88,17 @@ def judged(rows: Iterable[Row], groups: Sequence[str]) -> list[Verdict]:
     means = [row for row in rows if row.group == "means"]
     if "means" in groups and not means:
         verdicts.append(_verdict("means", GAIN, None, 0))
-    return verdicts + [_verdict(f"means {row.variant}", limit_of(row) or CEILING, row, 0) for row in means]
+    return verdicts + [verdict for row in means if (verdict := verdict_of(row)) is not None]
 
 
 def _verdict(name: str, upper: float, row: Row | None, least: int) -> Verdict:
     if row is None:
-        return Verdict(name, upper, None, False, f"not measured; at most {upper:g} is asked for")
-    found = f"{row.middle:.3f} [{row.low:.3f}, {row.high:.3f}], n={row.n}"
+        return Verdict(name, upper, None, False, f"not measured; at most {upper:g} is asked for", "not measured")
+    found, few = f"{row.middle:.3f} [{row.low:.3f}, {row.high:.3f}], n={row.n}", f"{least} are asked for"
     if math.isnan(row.high):
-        return Verdict(name, upper, row, False, f"{found}: too few for an interval; {least} are asked for")
+        return Verdict(name, upper, row, False, f"{found}: too few for an interval; {few}", "no interval")
     if row.n < least:
-        return Verdict(name, upper, row, False, f"{found}: {least} are asked for")
+        return Verdict(name, upper, row, False, f"{found}: {few}", f"too few to say: {few}")
     met = row.high <= upper
-    return Verdict(name, upper, row, met, f"{found}, {'at most' if met else 'above'} {upper:g}")
+    says = f"{found}, {'at most' if met else 'above'} {upper:g}"
+    return Verdict(name, upper, row, met, says, "met" if met else "missed")

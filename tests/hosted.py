@@ -44,6 +44,7 @@ def loop(
     weight: float | None = None,
     count: int = 5,
     scaled: bool = False,
+    noise: str = "exact",
 ) -> tuple[nn.Module, Hardener]:
     """The loop that one would write: short last groups step too; each loss of a group is divided by `short(its length)`.
 
@@ -54,7 +55,9 @@ def loop(
     groups = [batches(count)[i : i + accumulate] for i in range(0, count, accumulate)]
     steps, parts = EPOCHS * len(groups), accumulate
     scale = (lambda: accumulate / parts) if scaled else None
-    robust = Hardener(model, parse(text), strength, steps=steps, seed=SEED, accumulate=accumulate, scale=scale)
+    robust = Hardener(
+        model, parse(text), strength, steps=steps, seed=SEED, accumulate=accumulate, scale=scale, noise=noise
+    )
     for _ in range(EPOCHS):
         for group in groups:
             optimizer.zero_grad()

@@ -56,10 +56,11 @@ def fit(
     begin: Path | None = None,
     size: int = SIZE,
     count: int = 5,
+    noise: str = "exact",
 ) -> tuple[nn.Module, AcceleratedHardener]:
     model, optimizer, loader = prepared(host, net(), size, count)
     steps = EPOCHS * math.ceil(len(loader) / host.gradient_accumulation_steps)
-    robust = AcceleratedHardener(host, model, parse(text), strength, steps=steps, seed=SEED)
+    robust = AcceleratedHardener(host, model, parse(text), strength, steps=steps, seed=SEED, noise=noise)
     host.register_for_checkpointing(robust)
     if begin is not None:
         host.load_state(str(begin))
@@ -88,6 +89,14 @@ def test_same_bits_as_the_plain_loop(text: str, accumulate: int) -> None:
     expected, _ = loop(text, accumulate=accumulate, norm=1.0, short=lambda m: accumulate)
     assert state(model) == state(expected) != state(net())
     assert robust.step == robust.steps
+
+
+def test_noise_from_a_bank() -> None:
+    text = OBJECTIVES[1]
+    model, robust = fit(accelerator(), text, noise="banked")
+    expected, _ = loop(text, noise="banked")
+    assert state(model) == state(expected) != state(loop(text)[0])
+    assert robust.state_dict()["noise"] == "banked"
 
 
 def test_plain_is_what_accelerate_does_alone() -> None:

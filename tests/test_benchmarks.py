@@ -32,7 +32,33 @@ from incorruptible.errors import Mistake
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without peers, whatever this environment holds, and without a trace of them for other tests."""
     monkeypatch.setattr(peers, "FOLDERS", ())
-    monkeypatch.setattr(peers.Peer, "bring", lambda self: None)
+    monkeypatch.setattr(peers, "_imported", lambda package: ModuleNotFoundError(f"No {package!r}", name=package))
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        (
+            "raise RuntimeError('built for\\nanother torch')",
+            "is there and cannot be imported (RuntimeError: built for another torch)",
+        ),
+        (
+            "import no_such_thing",
+            "is there and cannot be imported (ModuleNotFoundError: No module named 'no_such_thing')",
+        ),
+        (None, "is not there: pip install it"),
+    ],
+)
+def test_a_peer_that_fails_on_import_is_left_out_and_says_why(
+    source: str | None, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"peer_of_{abs(hash(source))}"
+    if source is not None:
+        (tmp_path / f"{name}.py").write_text(source)
+    peer = peers.Peer("it", name, "it", "pip install it")
+    assert peer.bring() is None and peer.lacks().startswith(f"it {why}") and peer.lacks().count("\n") == 0
 
 
 def test_a_ratio_is_taken_within_its_round(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,6 +243,21 @@ def test_the_target_for_means_depends_on_the_condition(condition: float, high: f
     assert [(verdict.name, verdict.met) for verdict in judged([], ["means"])] == [("means", False)]
 
 
+def test_the_table_says_met_only_of_enough_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row(MLP, "rwp-banked", 1.2), row(MLP, "sam", 2.0, n=99)]
+    told(tmp_path, MLP, *rows)
+    few = [
+        row("training-resnet20", name, high, n=n) for name, high, n in (("sam", 2.1, 100), ("rwp-exact", math.nan, 5))
+    ]
+    told(tmp_path, "training-resnet20", *few)
+    told(tmp_path, "means", row("means", "mlp at 0.1", 0.1, n=3, facts={"condition": 12}))
+    assert main(["--read", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "(`rwp-banked`) | processor | 1.190 [1.180, 1.200] | 100 | 1.25, met |" in out
+    assert "| 99 | 2.1, too few to say: 100 are asked for |" in out
+    assert "| 100 | 2.05, missed |" in out and "| 5 | 1.06, no interval |" in out and "| 3 | 0.2, met |" in out
+
+
 def test_every_target_is_of_a_group_that_exists() -> None:
     assert {target.group for target in TARGETS} <= set(GROUPS)
     assert limit_of(row(MLP, "sam", 2.0)) == 2.1
@@ -229,6 +270,8 @@ def test_every_target_is_of_a_group_that_exists() -> None:
         (["--only", "training-mpl"], "No group 'training-mpl' here. Did you mean 'training-mlp'?"),
         (["--only", ","], "--only names no group. Choose from: training-mlp,"),
         (["--pairs", "0"], "--pairs 0: at least 1."),
+        (["--few", "-1"], "--few -1: at least 1."),
+        (["--pairs", "many"], "argument --pairs: invalid int value: 'many'."),
         (["--read", "--out", "/nowhere"], "/nowhere holds no results of training-mlp,"),
     ],
 )
@@ -236,6 +279,36 @@ def test_a_mistake_is_one_line_and_exit_2(words: list[str], line: str, capsys: p
     assert main(words) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith(line) and err.count("\n") == 1
+
+
+def test_where_results_cannot_go_nothing_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(type(GROUPS[MLP]), "run", lambda *_: pytest.fail("it was measured"))
+    file, bare = tmp_path / "file", tmp_path / "bare.md"
+    file.write_text("")
+    bare.write_text("no marks\n")
+    out = ["--out", str(tmp_path / "out")]
+    for words, line in (
+        (["--out", str(file)], f"{file}: File exists; a folder to write in is needed."),
+        (["--out", str(file / "below")], f"{file / 'below'}: Not a directory; a folder to write in is needed."),
+        ([*out, "--page", str(bare)], f"{bare} is to hold the lines {BEGIN} and {END}, once each"),
+        ([*out, "--page", str(tmp_path / "no.md")], f"{tmp_path / 'no.md'}: no such file."),
+        ([*out, "--page", str(tmp_path)], f"{tmp_path}: Is a directory."),
+    ):
+        assert main(["--only", MLP, *words]) == 2
+        said, err = capsys.readouterr()
+        assert said == "" and err.startswith(line) and err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_reading_a_group_that_was_not_measured_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told(tmp_path, MLP, row(MLP, "sam", 2.1))
+    for only in ("memory", f"{MLP},memory"):
+        assert main(["--read", "--only", only, "--out", str(tmp_path)]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err == f"{tmp_path} holds no results of memory: run without --read first.\n"
+    assert main(["--read", "--out", str(tmp_path)]) == 0
 
 
 def test_a_tiny_run_leaves_json_table_and_figure(

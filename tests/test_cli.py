@@ -314,6 +314,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "warm-up over 1": ([*TRAIN, "--strength", "warmup-hold:0.5:1.5"], ["warmup 1.5", "from 0 to 1"]),
     "share over 1": ([*TRAIN, "--objective", "mixed-rwp(gaussian-filter-max):share=1.5"], ["share 1.5"]),
     "negative schedule": ([*TRAIN, "--strength", "linear:0:-1"], ["-1", "not negative"]),
+    "misspelt noise": ([*TRAIN, "--noise", "bankd"], ["noise", "'exact' or 'banked'", "'bankd' came"]),
     "misspelt objective": ([*TRAIN, "--objective", "smam"], ["Did you mean 'sam'?"]),
     "clean without clean": (
         [*TRAIN, "--objective", "rwp(lognormal)", "--batchnorm", "clean"],

@@ -313,7 +313,17 @@ def test_a_checkpoint_without_the_callback(tmp_path: Path) -> None:
         trainer(tmp_path, hardening()).fit(Module(), loader(), ckpt_path=tmp_path / "bare.ckpt")
 
 
+def test_noise_from_a_bank(tmp_path: Path) -> None:
+    callback = hardening(noise="banked")
+    trained = fit(tmp_path, callback)
+    expected, robust = loop(OBJECTIVES[1], weight=1.0, model=Module(), noise="banked")
+    assert state(trained) == state(expected) != state(loop(OBJECTIVES[1], weight=1.0, model=Module())[0])
+    assert callback.robust is not None and callback.robust.state_dict() == robust.state_dict()
+
+
 def test_mistakes_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Mistake, match=r"No noise .bankd. here\. Did you mean .banked."):
+        hardening(noise="bankd")
     with pytest.raises(Mistake, match=r"objective=<class .*SAM'> is none"):
         Hardening(inc.SAM, RAMP, seed=0)  # type: ignore[arg-type]
     with pytest.raises(Mistake, match="at most 1"):

@@ -357,7 +357,17 @@ def test_a_step_without_backward(tmp_path: Path) -> None:
         fit(tmp_path, hardening(), kind=Own)
 
 
+def test_noise_from_a_bank(tmp_path: Path) -> None:
+    callback = hardening(noise="banked")
+    trained = fit(tmp_path, callback)
+    expected, robust = loop(OBJECTIVES[1], weight=1.0, model=Loop(), noise="banked")
+    assert state(trained) == state(expected) != state(loop(OBJECTIVES[1], weight=1.0, model=Loop())[0])
+    assert callback.robust is not None and callback.robust.state_dict() == robust.state_dict()
+
+
 def test_mistakes_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Mistake, match=r"No noise .bankd. here\. Did you mean .banked."):
+        hardening(noise="bankd")
     with pytest.raises(Mistake, match="objective='sam' is none"):
         Hardening("sam", RAMP, seed=0)  # type: ignore[arg-type]
     with pytest.raises(Mistake, match="is a callback for a Trainer"):

@@ -64,7 +64,8 @@ class Recipe:
     processes (torchrun) share each batch likewise, `accumulate` parts each. `precision` is the arithmetic of forward and
     backward passes ("bf16", "fp16": autocast; the weights that are perturbed stay fp32), `channels_last` the memory layout of
     images, and `compiled` passes the network through `torch.compile`. `noise` is where training's normal numbers come from: each one
-    drawn ("exact"), or read from a bank ("banked"), which is faster on small linear networks; it never touches a measurement.
+    drawn ("exact"), or read from a bank ("banked"), which is faster on small linear networks; it never touches a measurement, and
+    resolved it is "exact" for an objective that draws nothing.
     """
 
     task: str
@@ -190,6 +191,8 @@ def _canonical(recipe: Recipe) -> tuple[Recipe | None, list[tuple[str, str]]]:
     if faults:
         return None, faults
     texts: dict[str, Any] = {key: str(value) for key, value in found.items()}
+    if not hasattr(found["objective"], "corruption"):  # plain, SAM, ASAM: the same bits, so the same run
+        texts["noise"] = "exact"
     return replace(recipe, **texts), []
 
 

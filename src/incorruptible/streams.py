@@ -89,10 +89,10 @@ class Noise(Protocol):
 
 
 def add_normal(noise: Noise, base: Tensor, std: Tensor, out: Tensor, tag: str = "") -> None:
-    """Write base + std * noise.normal(base, tag) into `out`, to the same bits; `std` is broadcastable to `base`.
+    """Write base + std * noise.normal(base, tag) into `out`, to the same bits (a bank's in the last place).
 
-    `out` has the shape and type of `base`, and is `base` itself or other memory. Noise that has a method of this name does
-    it without a further tensor as large.
+    `std` is broadcastable to `base`; `out` has its shape and type, and is `base` itself or other memory. Noise that has a method
+    of this name may do it without a further tensor as large.
     """
     own = getattr(noise, "add_normal", None)
     if own is None:

@@ -49,6 +49,7 @@ class AcceleratedHardener(Hardener):
         arrays: Sequence[Array] | None = None,
         batchnorm: str | None = None,
         guard: bool | None = None,
+        noise: str = "exact",
     ) -> None:
         checked_accelerator(accelerator)
         inner = getattr(model, "_orig_mod", model)
@@ -72,6 +73,7 @@ class AcceleratedHardener(Hardener):
             scale=None if scaler is None else scaler.get_scale,
             batchnorm=batchnorm,
             guard=guard,
+            noise=noise,
         )
 
     def backward(self, closure: Callable[[], Tensor]) -> Tensor:

@@ -10,10 +10,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..arrays import Array
-from ..errors import Mistake
+from ..errors import Mistake, unknown
 from ..points import Objective, checked_reach
 from ..strengths import Controller, Schedule
-from ..training import Hardener
+from ..training import NOISES, Hardener
 
 __all__ = ["Hosted", "base", "put_aside", "sharded"]
 
@@ -53,9 +53,9 @@ def put_aside(host: Any, name: str, instead: Any) -> Callable[[], None]:
 class Hosted:
     """The part of a callback that is the same everywhere; `robust` is the `Hardener` while a training runs, and afterwards.
 
-    `objective`, `strength`, `seed` and `batchnorm` are as for `Hardener`. `steps`, of the optimiser, is known to the trainer unless
-    its data have no length. `arrays` are those of `select(model)` unless given, as a list or as what makes it from the
-    model. Raises `Mistake` for a strength beyond what the objective takes, and without the package.
+    `objective`, `strength`, `seed`, `batchnorm` and `noise` are as for `Hardener`. `steps`, of the optimiser, is known to the trainer
+    unless its data have no length. `arrays` are those of `select(model)` unless given, as a list or as what makes it from the
+    model. Raises `Mistake` for a strength beyond what the objective takes, for another noise, and without the package.
     """
 
     package = ""  # what to install
@@ -70,6 +70,7 @@ class Hosted:
         steps: int | None = None,
         arrays: Sequence[Array] | Callable[[nn.Module], Sequence[Array]] | None = None,
         batchnorm: str | None = None,
+        noise: str = "exact",
     ) -> None:
         if self.foreign is None:
             raise Mistake(f"{self.package} is not installed: pip install {self.package!r}")
@@ -77,8 +78,10 @@ class Hosted:
         if not callable(objective) or isinstance(objective, type):
             raise Mistake(f"objective={objective!r} is none: RWP(Gaussian('filter-max')) or SAM(), for example.")
         checked_reach(objective, strength)
+        if noise not in NOISES:
+            raise unknown("noise", noise, NOISES)
         self.objective, self.strength, self.seed = objective, strength, seed
-        self.steps, self.arrays, self.batchnorm = steps, arrays, batchnorm
+        self.steps, self.arrays, self.batchnorm, self.noise = steps, arrays, batchnorm, noise
         self.robust: Hardener | None = None
 
     def hardener(
@@ -110,6 +113,7 @@ class Hosted:
             scale=scale,
             batchnorm=self.batchnorm,
             guard=guard,
+            noise=self.noise,
         )
         if state is not None:
             robust.load_state_dict(state)

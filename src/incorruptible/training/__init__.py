@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from .clipping import clip_weights
 from .group import ALONE, Group, joined, launched, promised
-from .hardener import Hardener
+from .hardener import NOISES, Hardener
 from .loop import Fit
 from .weights import load_weights, save_weights
 
 __all__ = [
     "ALONE",
+    "NOISES",
     "Fit",
     "Group",
     "Hardener",

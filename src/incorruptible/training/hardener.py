@@ -66,8 +66,10 @@ class Hardener:
 
     `noise` is where normal numbers come from: "exact" draws each of them, on the CPU those that `measure` would draw; "banked" reads
     them from a bank (`banked.Bank`), whose mean and covariance over draws are the same, which costs a fraction where layers are linear
-    and batches small. The memory that it all takes is kept from call to call: one copy of the arrays, and gradients twice where the
-    objective looks at them or where `.grad` is not None when a call begins.
+    and batches small. Objectives that draw nothing train alike under both.
+
+    What is put aside lies in memory that is kept from call to call: one copy of the arrays, and one of each `.grad` that is not
+    None when a call begins.
 
     Raises `Mistake` for a model without arrays or in shards, steps or accumulate below 1, a policy that the objective cannot
     keep, and a strength that goes beyond what it takes (a rate above 1).
