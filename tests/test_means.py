@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -282,6 +285,16 @@ def test_whole_chips_in_pairs_are_mirrored_all(model: nn.Module, data: Data) -> 
     assert np.array_equal(one.values, twins.values[0]) and told == sorted(told)
 
 
+def test_whole_chips_in_pairs_cover(model: nn.Module, data: Data) -> None:
+    """Skewed ones (-.75), of which some 12 pairs do: stopping does not begin after a few that happen to agree."""
+    exact, misses = truth(data), 0
+    for seed in range(REPETITIONS):
+        one = found(model, data, seed=seed, half_width=0.06, images=TOTAL, antithetic=True).averages[0]
+        misses += not one.interval.low <= exact <= one.interval.high
+        assert one.chips >= 16 and one.paired == one.chips and one.reached
+    assert not breaks(misses)
+
+
 @pytest.mark.parametrize("score", [inc.accuracy, inc.cross_entropy])
 def test_an_order_of_the_data_changes_nothing(score: inc.Score, model: nn.Module, data: Data) -> None:
     """Chips' scores are held against clean ones of the same examples."""
@@ -440,6 +453,28 @@ def test_what_is_measured_of_it() -> None:
     assert row["ratio"] == pytest.approx(np.mean(row["spent_s"]) / row["draw_s"] / row["fixed_chips"])
     half = stats.t.ppf(0.975, row["fixed_chips"] - 1) * row["sd"] / row["fixed_chips"] ** 0.5
     assert half <= 0.0025 < stats.t.ppf(0.975, row["fixed_chips"] - 2) * row["sd"] / (row["fixed_chips"] - 1) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--only", "digits"], "No workload 'digits' here. Did you mean 'digits MLP'?"),
+        (["--only", "CIFAR-10 ResNet-8"], "needs train.parquet"),
+        (["--only", "digits MLP", "--out", "nowhere/rows.json"], "there is no folder nowhere"),
+    ],
+)
+def test_mistakes_of_the_script(
+    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = Path(__file__).parents[1] / "scripts" / "mean_over_chips.py"
+    monkeypatch.setattr("benchmarks.means.CIFAR", tmp_path)
+    monkeypatch.setattr("sys.argv", [str(script), *words])
+    monkeypatch.setattr("sys.path", list(sys.path))
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(script), run_name="__main__")
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert (left.value.code, said.out) == (2, "") and says in line
 
 
 def test_few_images_of_shuffled_data_are_a_mistake(model: nn.Module, data: Data) -> None:
