@@ -62,7 +62,7 @@ def measure_mean(
     first quarter, and on where that helps. `most` bounds the chips that are averaged; the result says whether they did. Subsets need
     data that can be indexed: a tuple of tensors, `Images`, or batches (inputs, labels) in a list or an unshuffled DataLoader,
     which are laid out in memory once; otherwise chips are whole. Everything else is as in `measure`. Raises `Mistake`, besides,
-    for a half-width that is not positive, a confidence outside (0, 1), fewer than 16 `most`, and more `images` than there are.
+    for a half-width below 1e-12, no examples, a confidence outside (0, 1), fewer than 16 `most`, and more `images` than there are.
     """
     _refuse(half_width, confidence, most)
     asked = Chips(corruption, strengths, most, seed, purpose, 1, read, batchnorm, calibration, autocast, channels_last)
