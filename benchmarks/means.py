@@ -17,9 +17,10 @@ from torch import nn
 import incorruptible as inc
 from incorruptible import tasks
 from incorruptible.data import batches
+from incorruptible.errors import Mistake, unknown
 from incorruptible.statistics import components
 
-__all__ = ["each_row", "rows", "twins"]
+__all__ = ["check_names", "each_row", "rows", "twins"]
 
 HALF, DRAWS = 0.0025, 40
 CIFAR = Path(os.environ.get("CIFAR10") or Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar10")
@@ -71,6 +72,17 @@ def fixed(sd: float, half: float = HALF) -> int:
     """How many whole chips do where their number is fixed: the smallest N with t_{N - 1} sd / sqrt(N) <= half."""
     chips = np.arange(2, 100_000)
     return int(chips[np.argmax(special.stdtrit(chips - 1, 0.975) * sd / np.sqrt(chips) <= half)])
+
+
+def check_names(only: Sequence[str]) -> None:
+    """A `Mistake` for a workload of no such name, or one whose data are not there."""
+    for name in only:
+        if name not in WORKLOADS:
+            raise unknown("workload", name, WORKLOADS)
+        if WORKLOADS[name] is cifar and not (CIFAR / "train.parquet").is_file():
+            raise Mistake(
+                f"{name} needs train.parquet and test.parquet in {CIFAR}; set CIFAR10 to the folder that holds them."
+            )
 
 
 def each_row(only: Sequence[str] = (), **options: Any) -> Iterator[dict[str, Any]]:

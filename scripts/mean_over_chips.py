@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.means import each_row, twins
+from benchmarks.means import check_names, each_row, twins
+from incorruptible.errors import Mistake
 
 COLUMNS = ("workload", "strength", "condition", "design", "chips", "paired", "fixed_chips", "ratio", "low", "high")
 
@@ -26,6 +27,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="keep the rows here, as JSON")
     parser.add_argument("--twins", action="store_true", help="instead, how mirrored chips go together")
     asked = parser.parse_args()
+    try:
+        check_names(asked.only)
+        if asked.out is not None and not asked.out.absolute().parent.is_dir():
+            raise Mistake(f"--out {asked.out}: there is no folder {asked.out.parent}.")
+    except Mistake as mistake:
+        print(mistake, file=sys.stderr)
+        raise SystemExit(2) from None
     if asked.twins:
         for row in twins():
             print(*(f"{name} {value:.3g}" for name, value in row.items()), sep="\t", flush=True)

@@ -67,6 +67,11 @@ def test_what_is_chosen() -> None:
     assert looks(0.0, 1.0, 10_000, CHEAP, 0.002)[2] == 10_000  # chips do not differ: every image of one tells as much
 
 
+@pytest.mark.parametrize("costs", [Costs(1.0, 0.0), Costs(0.0, 0.0)])
+def test_images_that_cost_nothing_are_all_looked_at(costs: Costs) -> None:
+    assert looks(1.0, 1.0, 10_000, costs, 0.02)[:2] == ([(0, 10_000)], 10_000)
+
+
 def test_beta_follows_the_scores() -> None:
     rng = np.random.default_rng(2)
     clean = (rng.random(500) < 0.9).astype(float)

@@ -16,14 +16,15 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from incorruptible.arrays import Array, select
 from incorruptible.corruptions import Gaussian, parse
-from incorruptible.errors import Mistake
-from incorruptible.measuring import Chips, measure, measure_all, measure_until, parts
+from incorruptible.errors import Mistake, Mistakes
+from incorruptible.measuring import Chips, measure, measure_all, measure_mean, measure_until, parts
 from incorruptible.measuring.reading import read_chip
 from incorruptible.measuring.remembered import Remembered
 from incorruptible.measuring.socket import Socket
 from incorruptible.measuring.stacked import read_stacked
 from incorruptible.measuring.stacking import at_once, products, stackable, worth
 from incorruptible.networks import mlp, resnet8, small_conv, vit
+from incorruptible.recipes import Faults
 from incorruptible.scores import Score, accuracy, cross_entropy
 from incorruptible.streams import Draw, Noise
 from incorruptible.swapping import replaced
@@ -374,14 +375,25 @@ class Odd(Exception):
         super().__init__(f"{one} and {two}")
 
 
+class OddMistake(Mistake):
+    """One that pickle refuses."""
+
+    def __init__(self) -> None:
+        super().__init__("odd")
+        self.own = lambda: None
+
+
 @pytest.mark.parametrize(
     ("problem", "comes", "says"),
     [
         (Mistake("mine"), Mistake, "^mine$"),
+        (Mistakes("s.toml", ["one", "two"]), Mistakes, "^s.toml has 2 mistakes:\n  one\n  two$"),
+        (Faults([("a", "One."), ("b", "Two.")]), Faults, "^One. Two.$"),
+        (OddMistake(), Mistake, "^odd$"),
         (ZeroDivisionError("by 0"), ZeroDivisionError, "^by 0\nin a worker process:\nTraceback"),
         (Odd(1, 2), RuntimeError, "Odd: 1 and 2"),
     ],
-    ids=["mistake", "error", "odd"],
+    ids=["mistake", "mistakes", "faults", "odd mistake", "error", "odd"],
 )
 def test_what_is_raised_in_a_worker_is_raised_here(problem: Exception, comes: type[Exception], says: str) -> None:
     def score(model: nn.Module, batch: Any) -> Tensor:
@@ -391,11 +403,35 @@ def test_what_is_raised_in_a_worker_is_raised_here(problem: Exception, comes: ty
         measure(made(lambda: mlp(16, 10)), score, pairs(1, 5, (16,)), FILTER_MAX, [0.1], draws=2, seed=0, workers=2)
 
 
+@pytest.mark.parametrize("kind", ["tensors", "in order", "shuffled"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_measuring_leaves_the_global_random_state_alone(workers: int, kind: str) -> None:
+    """DataLoaders, the user's and that of the workers, draw from it; a training that goes on afterwards does not notice."""
+    inputs, labels = pairs(1, 20, (16,))[0]
+    loader = DataLoader(TensorDataset(inputs, labels), batch_size=5, shuffle=kind == "shuffled")
+    data: Any = (inputs, labels) if kind == "tensors" else loader
+    model, before = made(lambda: mlp(16, 10)), torch.get_rng_state()
+    measure(model, accuracy, data, FILTER_MAX, [0.1], draws=3, seed=0, workers=workers)
+    assert torch.equal(torch.get_rng_state(), before)
+    if not workers:
+        measure_until(model, accuracy, data, FILTER_MAX, [0.1], precision=0.4, most=3, seed=0)
+        measure_mean(model, accuracy, data, FILTER_MAX, [0.1], half_width=0.4, seed=0)
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_arrays_of_nothing_fit_into_a_stack() -> None:
+    assert at_once(select(made(lambda: mlp(16, 10)))) > 1
+    empty = Array("empty", nn.Parameter(torch.zeros(0, 4)), 0)
+    assert at_once([empty]) == 64
+
+
 def test_workers_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(model: nn.Module, data: Any) -> None:
         measure(model, accuracy, data, FILTER_MAX, [0.1], draws=2, seed=0, workers=2)
 
     data = pairs(1, 5, (16,))
+    with pytest.raises(Mistake, match=r"workers is -1; it is how many processes"):
+        measure(mlp(16, 10), accuracy, data, FILTER_MAX, [0.1], draws=2, seed=0, workers=-1)
     with pytest.raises(Mistake, match=r"is on meta: leave workers out"):
         from incorruptible.measuring.sharing import Bench, elsewhere
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,7 @@ from alarms import REPETITIONS, breaks
 from benchmarks.means import fixed, rows
 from incorruptible import tasks
 from incorruptible.arrays import select
+from incorruptible.data import Batches
 from incorruptible.errors import Mistake
 from incorruptible.measuring import Chips, site
 from incorruptible.measuring.counting import costs_of
@@ -169,9 +173,9 @@ def test_the_estimate_is_what_the_formula_says(images: int, model: nn.Module) ->
     by_hand = []
     for chip in range(8, 24):  # chips 0 to 7 are the first look's
         some = drawn(3000, 0, "test", "examples", chip)[:images].numpy()
-        by_hand.append((chips.examples[0, chip, some] - one.beta * clean[some]).mean())
+        by_hand.append(one.beta * clean.mean() + (chips.examples[0, chip, some] - one.beta * clean[some]).mean())
     assert np.allclose(one.values, by_hand)
-    assert one.interval.estimate == pytest.approx(one.beta * clean.mean() + np.mean(by_hand))
+    assert one.interval.estimate == pytest.approx(np.mean(by_hand))
 
 
 def test_pairs_are_mirrored(model: nn.Module, data: Data) -> None:
@@ -211,6 +215,117 @@ def test_whole_chips_hand_over_to_few_images(
         handed += one.whole < one.chips
         misses += not one.interval.low <= exact <= one.interval.high
     assert not breaks(misses, 80) and handed > 60
+
+
+def whole_until(monkeypatch: pytest.MonkeyPatch, enough: int) -> None:
+    """A first look and whole chips that speak for whole chips, up to so many; then for 8 images."""
+    wrong, right = Design(TOTAL, 0.0, 100.0, 1e9), Design(8, 1.0, 100.0, 1e8)
+
+    def chosen(scores: Any, *asked: Any) -> Plan:
+        best = right if len(scores) >= enough else wrong
+        return Plan(best, (wrong, right), Components(0, 0, 0), TOTAL, 1.0, len(scores))
+
+    monkeypatch.setattr(site, "plan", lambda *asked: Plan(wrong, (wrong,), Components(0, 0, 0), 64, 1.0))
+    monkeypatch.setattr(site, "choose", chosen)
+
+
+@pytest.mark.parametrize("enough", [16, 128])
+def test_what_was_measured_before_few_images_took_over(
+    enough: int, model: nn.Module, data: Data, cheap_chips: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also at the last time that whole chips are asked; they count, and the result shows them."""
+    whole_until(monkeypatch, enough)
+    told: list[int] = []
+    asked: dict[str, Any] = {"half_width": 1e-6, "most": enough + 24, "progress": lambda done, _: told.append(done)}
+    means = found(model, data, **asked)
+    (one,) = means.averages
+    assert (one.whole, one.chips, one.images) == (enough, enough + 24, 8) and one.sd_from == "components"
+    chips = inc.measure(model, inc.accuracy, data, NOISE, [STRENGTH], draws=enough, seed=0)
+    assert np.array_equal(one.values[:enough], chips.values[0]) and len(one.values) == one.chips
+    assert one.values.mean() == pytest.approx(one.interval.estimate)
+    assert one.values[enough:].mean() == pytest.approx(truth(data), abs=0.15)  # they, too, are estimates of the mean
+    (row,) = means.rows()
+    assert (row["first_look"], row["first_look_chips"]) == (TOTAL, enough)
+    assert told == sorted(told) and told[-1] == one.chips
+
+
+@pytest.mark.parametrize("most", [16, 17, 18, 31, 32])
+def test_few_images_take_over_only_where_chips_are_left(
+    most: int, model: nn.Module, data: Data, cheap_chips: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole_until(monkeypatch, 16)
+    one = found(model, data, half_width=1e-6, most=most).averages[0]
+    assert one.chips == len(one.values) == most and not one.reached
+    assert (one.whole, one.images) == ((16, 8) if most == 32 else (most, TOTAL))
+
+
+@pytest.mark.parametrize("antithetic", [False, None])
+def test_it_is_unbiased_after_few_images_took_over(
+    antithetic: bool | None, model: nn.Module, data: Data, cheap_chips: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 whole chips and 24 that look at 8 images: fails as `test_it_is_unbiased_and_covers` does, without and with pairs."""
+    whole_until(monkeypatch, 16)
+    estimates, misses, exact, times = [], 0, truth(data), 100
+    for seed in range(times):
+        one = found(model, data, seed=seed, half_width=1e-6, most=40, antithetic=antithetic).averages[0]
+        estimates.append(one.interval.estimate)
+        misses += not one.interval.low <= exact <= one.interval.high
+        assert (one.whole, one.chips, one.paired > 0) == (16, 40, antithetic is None)
+    assert abs(np.mean(estimates) - exact) < 3.29 * np.std(estimates, ddof=1) / times**0.5
+    assert not breaks(misses, times)
+
+
+def test_whole_chips_in_pairs_are_mirrored_all(model: nn.Module, data: Data) -> None:
+    """Also those that a look at all images saw unmirrored."""
+    told: list[int] = []
+    one = found(model, data, antithetic=True, progress=lambda done, _: told.append(done)).averages[0]
+    assert one.seen == TOTAL and one.paired == one.chips == one.whole
+    chips = Chips(NOISE, [STRENGTH], one.chips, 0, pairs=True)
+    twins = inc.measure_all(model, {"": inc.accuracy}, data, chips)[""]
+    assert np.array_equal(one.values, twins.values[0]) and told == sorted(told)
+
+
+def test_whole_chips_in_pairs_cover(model: nn.Module, data: Data) -> None:
+    """Skewed ones (-.75), of which some 12 pairs do: stopping does not begin after a few that happen to agree."""
+    exact, misses, chips = truth(data), 0, []
+    for seed in range(REPETITIONS):
+        one = found(model, data, seed=seed, half_width=0.06, images=TOTAL, antithetic=True).averages[0]
+        misses += not one.interval.low <= exact <= one.interval.high
+        chips.append(one.chips)
+        assert one.paired == one.chips and one.reached
+    assert not breaks(misses) and min(chips) == 16
+
+
+@pytest.mark.parametrize("score", [inc.accuracy, inc.cross_entropy])
+def test_an_order_of_the_data_changes_nothing(score: inc.Score, model: nn.Module, data: Data) -> None:
+    """Chips' scores are held against clean ones of the same examples."""
+    asked: dict[str, Any] = {"half_width": 0.05, "seed": 0}
+    plain, ordered = (
+        inc.measure_mean(model, score, Batches(data, 64, order), NOISE, [STRENGTH], **asked).plain()
+        for order in (None, ("some", 1))
+    )
+    assert plain["rows"][0]["first_look"] == TOTAL and str(plain) == str(ordered)
+
+
+@pytest.mark.parametrize("total", [1, 2, 8])
+def test_few_examples_are_all_looked_at(total: int, model: nn.Module, data: Data, cheap_chips: None) -> None:
+    few = data[0][:total], data[1][:total]
+    one = found(model, few, half_width=0.2).averages[0]
+    assert (one.images, one.whole) == (total, one.chips) and one.reached
+    chips = inc.measure(model, inc.accuracy, few, NOISE, [STRENGTH], draws=one.chips, seed=0)
+    assert np.array_equal(one.values, chips.values[0])
+
+
+def test_a_tiny_half_width_ends_with_the_most_chips(model: nn.Module, data: Data, cheap_chips: None) -> None:
+    for half in (1e-9, 1e-12):
+        means = found(model, data, half_width=half, most=40)
+        assert means.averages[0].chips == 40 and not means.averages[0].reached and "not reached" in str(means)
+
+
+def test_a_score_that_costs_nothing(model: nn.Module, data: Data) -> None:
+    """No number is computed for an image: all images, since they are free."""
+    one = inc.measure_mean(model, lambda _, batch: batch[0][:, 0], data, NOISE, [STRENGTH], half_width=0.1, seed=0)
+    assert one.averages[0].images == TOTAL and one.averages[0].interval.half == 0
 
 
 @pytest.mark.parametrize("policy", ["as-is", "folded", "recalibrated"])
@@ -301,6 +416,8 @@ def test_it_tells_how_far_it_is(model: nn.Module, data: Data, cheap_chips: None)
     ("options", "says"),
     [
         ({"half_width": 0.0}, "half_width is 0; it is positive"),
+        ({"half_width": 1e-200}, "half_width is 1e-200; it is positive, 1e-12 or more"),
+        ({"half_width": float("nan")}, "half_width is nan; it is positive"),
         ({"confidence": 95.0}, "for example 0.95"),
         ({"most": 8}, "at least 16"),
         ({"images": 500}, "1 to 300 are there; images=300 are whole chips"),
@@ -311,6 +428,12 @@ def test_it_tells_how_far_it_is(model: nn.Module, data: Data, cheap_chips: None)
 def test_mistakes(options: dict[str, Any], says: str, model: nn.Module, data: Data) -> None:
     with pytest.raises(Mistake, match=says):
         found(model, data, **options)
+
+
+@pytest.mark.parametrize("images", [None, 8])
+def test_no_data_are_a_mistake(images: int | None, model: nn.Module, data: Data) -> None:
+    with pytest.raises(Mistake, match="data is empty: no example came"):
+        found(model, (data[0][:0], data[1][:0]), images=images)
 
 
 @pytest.mark.parametrize("images", [None, 8, TOTAL])
@@ -331,6 +454,28 @@ def test_what_is_measured_of_it() -> None:
     assert row["ratio"] == pytest.approx(np.mean(row["spent_s"]) / row["draw_s"] / row["fixed_chips"])
     half = stats.t.ppf(0.975, row["fixed_chips"] - 1) * row["sd"] / row["fixed_chips"] ** 0.5
     assert half <= 0.0025 < stats.t.ppf(0.975, row["fixed_chips"] - 2) * row["sd"] / (row["fixed_chips"] - 1) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--only", "digits"], "No workload 'digits' here. Did you mean 'digits MLP'?"),
+        (["--only", "CIFAR-10 ResNet-8"], "needs train.parquet"),
+        (["--only", "digits MLP", "--out", "nowhere/rows.json"], "there is no folder nowhere"),
+    ],
+)
+def test_mistakes_of_the_script(
+    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = Path(__file__).parents[1] / "scripts" / "mean_over_chips.py"
+    monkeypatch.setattr("benchmarks.means.CIFAR", tmp_path)
+    monkeypatch.setattr("sys.argv", [str(script), *words])
+    monkeypatch.setattr("sys.path", list(sys.path))
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(script), run_name="__main__")
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert (left.value.code, said.out) == (2, "") and says in line
 
 
 def test_few_images_of_shuffled_data_are_a_mistake(model: nn.Module, data: Data) -> None:

@@ -77,6 +77,16 @@ def test_most_ends_it() -> None:
     assert with_others.interval.estimate == pytest.approx((values[:20].sum() + values[:21].sum()) / 41)
 
 
+@pytest.mark.parametrize("most", [40, 41, 43])
+@pytest.mark.parametrize("pilot", [0, 16])
+def test_few_that_are_left_say_nothing(most: int, pilot: int) -> None:
+    values = np.random.default_rng(3).normal(0, 1, 60)
+    asked, read = given(values)
+    found = gather(read, 0.001, most=most, pilot=pilot, before=[Stratum(values[:40])])  # type: ignore[arg-type]
+    assert not asked and not len(found.values) and found.paired == 0
+    assert found.interval == mean_interval([Stratum(values[:40])])
+
+
 @pytest.mark.parametrize("correlation", [-0.8, 0.8])
 def test_pairs_go_on_where_they_help(correlation: float) -> None:
     rng = np.random.default_rng(4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 __all__ = ["Mistake", "Mistakes", "disk_failed", "unknown"]
 
@@ -17,6 +18,16 @@ class Mistake(ValueError):
 
     The command line prints it and exits with 2; anything else that is raised is a defect of this package.
     """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled whole, as a worker process sends it: a subclass may be made of other things than its text."""
+        return _remade, (type(self), self.args, self.__dict__)
+
+
+def _remade(kind: type[Mistake], args: tuple[Any, ...], state: dict[str, Any]) -> Mistake:
+    made = kind.__new__(kind, *args)
+    made.__dict__.update(state)
+    return made
 
 
 class Mistakes(Mistake):

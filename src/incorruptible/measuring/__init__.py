@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from ..arrays import Array
@@ -78,9 +79,9 @@ def measure(
     processes of one thread each, forked from this one (models on the CPU, systems that fork): the same numbers as in one
     process of one thread.
 
-    Restores weights, statistics, modes and layout, also after an error; while a score, `progress` or the data run, a chip is
-    in place. Raises `Mistake` for data that is empty or cannot be iterated twice, a score of the wrong shape, draws or reads
-    below 1, a negative strength, and a policy, an autocast or workers that do not fit.
+    Restores weights, statistics, modes, layout and torch's global random state, also after an error; while a score, `progress`
+    or the data run, a chip is in place. Raises `Mistake` for data that is empty or cannot be iterated twice, a score of the
+    wrong shape, draws or reads below 1, a negative strength, and a policy, an autocast or workers that do not fit.
     """
     chips = Chips(
         corruption, strengths, draws, seed, purpose, reads, read, batchnorm, calibration, autocast, channels_last
@@ -116,6 +117,8 @@ def measure_all(
     [example]: what it holds is not measured again, and what is measured is put into it.
     """
     refuse_iterators(data, chips)
+    if workers < 0:
+        raise Mistake(f"workers is {workers}; it is how many processes share the chips, 0 or 1 for this one alone.")
     if keep_examples and shuffles(data):
         raise Mistake(
             "data are shuffled: scores of single examples need the same order each time; shuffle=False gives it."
@@ -171,7 +174,8 @@ def _examples(
     if done:
         progress(done, chips.total)
     readings = here(bench, left) if workers < 2 else elsewhere(bench, left, workers)
-    with evaluating(model), keeping(Statistics(model)), closing(readings):
+    aside = torch.random.fork_rng(devices=[])  # a DataLoader draws from the global generator at every turn
+    with aside, evaluating(model), keeping(Statistics(model)), closing(readings):
         for key, found in readings:
             kept[key] = found
             done += 1

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..corruptions import traits
 from ..statistics import Components, Design, Gathered, Interval, Plan
+from .chips import Chips
+from .reading import ScoreFunction
 from .results import arithmetic
 
 __all__ = ["Average", "Means"]
@@ -20,9 +23,10 @@ class Average:
 
     `paired` of those that looked at equally many, the first ones, stand in antithetic pairs.
 
-    `values` [chip] are what was averaged: the mean score of a whole chip, or D_c as `measure_mean` defines it. `sd` is the
-    standard deviation between whole chips, `sd_from` says what it comes from. `seen` images on 8 chips were the first look
-    (0: none), which found `components`; `designs` are what it chose among, each with its predicted chips and cost in ns.
+    `values` [chip] are what was averaged, each an estimate of the mean: the mean score of a whole chip, or beta mean(C) + D_c as
+    `measure_mean` defines them. `sd` is the standard deviation between whole chips, `sd_from` says what it comes from.
+    `components` come from `seen` images on `looked` chips: the first look's, all images where whole chips handed over, 0 where
+    nobody looked; `designs` are what was chosen among, each with its predicted chips and cost in ns.
     """
 
     strength: float
@@ -38,6 +42,7 @@ class Average:
     why: str
     values: NDArray[np.float64]
     seen: int = 0
+    looked: int = 0
     components: Components | None = None
     designs: tuple[Design, ...] = ()
 
@@ -66,7 +71,7 @@ class Average:
             reached=come.interval.half <= half,
             images=design.images,
             beta=design.beta,
-            chips=len(come.values) if why else whole + len(come.values),
+            chips=len(come.values),
             whole=whole,
             paired=come.paired,
             sd=sd,
@@ -74,6 +79,7 @@ class Average:
             why=why or "many chips with few images cost least",
             values=come.values,
             seen=0 if found is None else found.seen,
+            looked=0 if found is None else found.chips,
             components=None if found is None else found.components,
             designs=() if found is None else found.designs,
         )
@@ -97,6 +103,7 @@ class Average:
             "sd_from": self.sd_from,
             "lowest": float(self.values.min()) if whole else None,
             "first_look": self.seen,
+            "first_look_chips": self.looked,
             "why": self.why,
             "reached": self.reached,
         }
@@ -127,6 +134,36 @@ class Means:
     autocast: str | None = None
     channels_last: bool = False
     conditions: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        averages: tuple[Average, ...],
+        chips: Chips,
+        score: ScoreFunction,
+        total: int,
+        half_width: float,
+        confidence: float,
+    ) -> Means:
+        """What was found of `chips`, at most `chips.draws`, on `total` examples."""
+        return cls(
+            averages=averages,
+            corruption=str(chips.corruption),
+            corruption_unit=chips.corruption.unit,
+            conditions=traits(chips.corruption).conditions,
+            name=str(getattr(score, "name", None) or getattr(score, "__name__", "score")),
+            unit=getattr(score, "unit", "mean over examples"),
+            n_examples=total,
+            seed=chips.seed,
+            purpose=chips.purpose,
+            batchnorm=chips.batchnorm,
+            autocast=chips.autocast,
+            channels_last=chips.channels_last,
+            read=None if chips.read is None else f"{chips.read[0]}:{chips.read[1]:g}",
+            half_width=half_width,
+            confidence=confidence,
+            most=chips.draws,
+        )
 
     @property
     def strengths(self) -> tuple[float, ...]:

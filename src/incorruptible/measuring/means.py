@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..arrays import Array
-from ..corruptions import Corruption, traits
-from ..data import batches
+from ..corruptions import Corruption
+from ..data import Batches, batches
 from ..errors import Mistake
 from .averages import Means
 from .chips import Chips
-from .reading import ScoreFunction, count_of, refuse_iterators
+from .reading import ScoreFunction, count_of, counted, refuse_iterators
 from .site import BATCH, Site
 from .subsets import gathered
 
 __all__ = ["measure_mean"]
+
+FINEST = 1e-12  # a half-width below which rounding is all there is
 
 
 def measure_mean(
@@ -60,47 +62,42 @@ def measure_mean(
     first quarter, and on where that helps. `most` bounds the chips that are averaged; the result says whether they did. Subsets need
     data that can be indexed: a tuple of tensors, `Images`, or batches (inputs, labels) in a list or an unshuffled DataLoader,
     which are laid out in memory once; otherwise chips are whole. Everything else is as in `measure`. Raises `Mistake`, besides,
-    for a half-width that is not positive, a confidence outside (0, 1), fewer than 16 `most`, and more `images` than there are.
+    for a half-width below 1e-12, no examples, a confidence outside (0, 1), fewer than 16 `most`, and more `images` than there are.
     """
-    if not 0 < half_width < float("inf"):
-        raise Mistake(f"half_width is {half_width:g}; it is positive, in the unit of the score, for example 0.0025.")
+    _refuse(half_width, confidence, most)
+    asked = Chips(corruption, strengths, most, seed, purpose, 1, read, batchnorm, calibration, autocast, channels_last)
+    refuse_iterators(data, asked)
+    with torch.random.fork_rng(devices=[]):  # a DataLoader draws from the global generator at every turn
+        data = batches(data, BATCH)
+        rows, why = gathered(data)
+        data = rows if rows is not None and isinstance(data, Batches) else data
+        total = count_of(data) if rows is None else rows.examples
+        _refuse_images(images, total, why)
+        model, arrays = asked.fitted(model, arrays)
+        chips = replace(asked, batchnorm="as-is" if batchnorm == "folded" else batchnorm)
+        site = Site(model, score, data, rows, total, chips, arrays, half_width, confidence, images, antithetic)
+        found = [
+            site.average(strength, why, counted(progress, chips, place))
+            for place, strength in enumerate(chips.strengths)
+        ]
+    return Means.of(tuple(found), asked, score, total, half_width, confidence)
+
+
+def _refuse(half_width: float, confidence: float, most: int) -> None:
+    """A `Mistake` for what no measurement can come to."""
+    if not FINEST <= half_width < float("inf"):
+        raise Mistake(
+            f"half_width is {half_width:g}; it is positive, {FINEST:g} or more, in the unit of the score, for example 0.0025."
+        )
     if not 0 < confidence < 1:
         raise Mistake(f"confidence is {confidence:g}; it lies between 0 and 1, for example 0.95.")
     if most < 16:
         raise Mistake(f"most is {most}; at least 16 chips are needed to tell how much they differ.")
-    chips = Chips(corruption, strengths, most, seed, purpose, 1, read, batchnorm, calibration, autocast, channels_last)
-    refuse_iterators(data, chips)
-    data = batches(data, BATCH)
-    rows, why = gathered(data)
-    total = count_of(data) if rows is None else rows.examples
-    if images is not None and not (1 <= images < total and rows is not None) and images != total:
+
+
+def _refuse_images(images: int | None, total: int, why: str) -> None:
+    """A `Mistake` for images of a chip that are not there, or, `why`, cannot be picked out."""
+    if not total:
+        raise Mistake("data is empty: no example came.")
+    if images is not None and not (1 <= images < total and not why) and images != total:
         raise Mistake(f"images={images}: " + (why or f"1 to {total} are there") + f"; images={total} are whole chips.")
-    model, arrays = chips.fitted(model, arrays)
-    chips = replace(chips, batchnorm="as-is" if batchnorm == "folded" else batchnorm)
-    site = Site(model, score, data, rows, total, chips, arrays, half_width, confidence, images, antithetic)
-    found = []
-    for place, strength in enumerate(chips.strengths):
-        told = None if progress is None else partial(_tell, progress, place * most, len(chips.strengths) * most)
-        found.append(site.average(strength, why, told))
-    return Means(
-        averages=tuple(found),
-        corruption=str(corruption),
-        corruption_unit=corruption.unit,
-        conditions=traits(corruption).conditions,
-        name=str(getattr(score, "name", None) or getattr(score, "__name__", "score")),
-        unit=getattr(score, "unit", "mean over examples"),
-        n_examples=total,
-        seed=seed,
-        purpose=purpose,
-        batchnorm=batchnorm,
-        autocast=autocast,
-        channels_last=channels_last,
-        read=None if read is None else f"{read[0]}:{read[1]:g}",
-        half_width=half_width,
-        confidence=confidence,
-        most=most,
-    )
-
-
-def _tell(progress: Callable[[int, int], None], before: int, total: int, done: int) -> None:
-    progress(before + done, total)

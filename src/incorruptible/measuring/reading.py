@@ -24,6 +24,7 @@ __all__ = [
     "ScoreFunction",
     "checked",
     "count_of",
+    "counted",
     "keeping",
     "read",
     "read_chip",
@@ -82,6 +83,13 @@ def refuse_unbounded(score: ScoreFunction, what: str) -> None:
         )
 
 
+def counted(progress: Callable[[int, int], None] | None, chips: Chips, place: int) -> Callable[[int], None] | None:
+    """What tells `progress` how many chips of the strength at `place` are read, of `draws` at every strength."""
+    if progress is None:
+        return None
+    return lambda done: progress(place * chips.draws + done, len(chips.strengths) * chips.draws)
+
+
 @contextmanager
 def keeping(statistics: Statistics) -> Iterator[None]:
     """Running statistics for a while; afterwards they are what they were."""
@@ -129,8 +137,8 @@ def scored(
                     with nullcontext() if casting is None else casting():
                         values = score(model, batch)
                 parts[name].append(checked(values, batch))
-    if not next(iter(parts.values())):
-        raise Mistake("data is empty: no batch came.")
+    if not any(map(len, next(iter(parts.values())))):
+        raise Mistake("data is empty: no example came.")
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
@@ -167,7 +175,7 @@ def count_of(data: Iterable[Any]) -> int:
             raise Mistake(f"a batch came as {type(batch).__name__}; tensors, in a list or a dictionary, are needed.")
         total += size
     if not total:
-        raise Mistake("data is empty: no batch came.")
+        raise Mistake("data is empty: no example came.")
     return total
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -18,7 +18,7 @@ from ..data import batches
 from ..errors import Mistake
 from ..statistics import Betting, Interval
 from .chips import Chips
-from .reading import ScoreFunction, keeping, read, refuse_iterators, refuse_unbounded
+from .reading import ScoreFunction, counted, keeping, read, refuse_iterators, refuse_unbounded
 from .results import arithmetic
 from .socket import Socket
 
@@ -173,10 +173,10 @@ def measure_until(
     refuse_iterators(data, chips)
     data = batches(data, 1024)
     model, arrays = chips.fitted(model, arrays)
-    found = []
-    with evaluating(model), keeping(Statistics(model)), Socket(model, arrays, chips) as socket:
+    found, aside = [], torch.random.fork_rng(devices=[])  # a DataLoader draws from the global generator at every turn
+    with aside, evaluating(model), keeping(Statistics(model)), Socket(model, arrays, chips) as socket:
         for place, strength in enumerate(chips.strengths):
-            told = None if progress is None else partial(_tell, progress, place * most, len(chips.strengths) * most)
+            told = counted(progress, chips, place)
             found.append(_until(socket, score, data, strength, precision, confidence, told))
     return Precise(
         values=tuple(values for values, _, _ in found),
@@ -197,10 +197,6 @@ def measure_until(
         confidence=confidence,
         most=most,
     )
-
-
-def _tell(progress: Callable[[int, int], None], before: int, total: int, done: int) -> None:
-    progress(before + done, total)
 
 
 def _until(

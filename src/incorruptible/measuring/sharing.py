@@ -67,25 +67,23 @@ def elsewhere(bench: Bench, turns: Sequence[Sequence[Key]], workers: int) -> Gen
     the CPU or lies in shared memory, for data with workers of its own, and where processes cannot be forked.
     """
     _refuse_unshareable(bench, workers)
-    loader = DataLoader(
-        _Turns(bench, turns),
-        batch_size=None,
-        num_workers=workers,
-        collate_fn=_as_it_is,
-        multiprocessing_context="fork",
-    )
-    for found in _forked(loader):  # in no variable: an error's traceback would keep the processes
+    for found in _forked(
+        _Turns(bench, turns), workers
+    ):  # in no variable: an error's traceback would keep the processes
         if isinstance(found, _Raised):
             raise found.problem
         yield from found
 
 
-def _forked(loader: DataLoader[Any]) -> Iterator[Any]:
+def _forked(turns: Dataset[Any], workers: int) -> Iterator[Any]:
     with warnings.catch_warnings():
         # more processes than cores are the caller's wish; Python 3.12 warns of any fork beside threads, and torch's do not
         # matter to children of one thread
         warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
         warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
+        loader = DataLoader(
+            turns, batch_size=None, num_workers=workers, collate_fn=_as_it_is, multiprocessing_context="fork"
+        )
         return iter(loader)
 
 
@@ -105,7 +103,7 @@ class _Turns(Dataset[Any]):
         try:
             return list(here(self.bench, [self.turns[place]]))
         except Mistake as mistake:
-            return _Raised(mistake)
+            return _Raised(_portable(mistake))
         except Exception as problem:  # DataLoader would put its own words around both
             problem.add_note(f"in a worker process:\n{traceback.format_exc()}")
             return _Raised(_portable(problem))
@@ -120,6 +118,8 @@ def _portable(problem: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(problem))
     except Exception:
+        if isinstance(problem, Mistake):
+            return Mistake(str(problem))
         return RuntimeError(f"{type(problem).__name__}: {problem}\n{traceback.format_exc()}")
     return problem
 

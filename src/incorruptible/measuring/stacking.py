@@ -60,7 +60,7 @@ def worth(model: nn.Module, part: Any, arrays: Sequence[Array], count: int) -> b
 
 def at_once(arrays: Sequence[Array]) -> int:
     """How many chips a stack holds."""
-    return max(1, min(AT_ONCE, STACK // _weights(arrays)))
+    return max(1, min(AT_ONCE, STACK // max(1, _weights(arrays))))
 
 
 def _weights(arrays: Sequence[Array]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -24,10 +25,13 @@ def gathered(data: Iterable[Any]) -> tuple[Batches | None, str]:
     """Data that can be indexed, or None and why not.
 
     Batches of tensors in a list, or in a DataLoader that goes through its data in order, are put together once: the inputs
-    lie in memory. Raises no mistake for other data, which whole chips can look at.
+    lie in memory. `Batches` come without the order that they may have. Raises no mistake for other data, which whole chips can
+    look at.
     """
     if isinstance(data, Batches):
-        return data, ""
+        plain = copy(data)
+        plain.order = None
+        return plain, ""
     if isinstance(data, DataLoader):
         if not isinstance(data.sampler, SequentialSampler) or type(data.batch_sampler) is not BatchSampler:
             return None, "the DataLoader does not go through all its data in order"

@@ -42,13 +42,17 @@ class Design(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The design that was chosen, among which, and what the look saw: `seen` images, and the chips' mean square over the rest."""
+    """The design that was chosen, among which, and what it was chosen by: `seen` images on `chips` chips.
+
+    `ratio` is the chips' mean square over that of the rest.
+    """
 
     design: Design
     designs: tuple[Design, ...]
     components: Components
     seen: int
     ratio: float
+    chips: int = CHIPS
 
 
 def variance_of(parts: Components, images: int, total: int) -> float:
@@ -112,7 +116,7 @@ def choose(
     safe = [choice for choice in choices if choice.safe]
     best = min(safe or choices, key=lambda choice: choice.design.cost)
     designs = tuple(choice.design for choice in choices)
-    return Plan(best.design, designs, best.components, len(clean), best.ratio)
+    return Plan(best.design, designs, best.components, len(clean), best.ratio, len(scores))
 
 
 def worth_another(found: Plan, total: int, costs: Costs) -> bool:
@@ -122,10 +126,9 @@ def worth_another(found: Plan, total: int, costs: Costs) -> bool:
 
 def _start(total: int, costs: Costs) -> int:
     seen = 64
-    while 4 * seen * costs.image <= costs.chip:
+    while seen < total and 4 * seen * costs.image <= costs.chip:
         seen *= 4
-    share = (costs.chip + seen * costs.image) / (costs.chip + total * costs.image)
-    return total if share >= WHOLE else seen
+    return total if costs.chip + seen * costs.image >= WHOLE * (costs.chip + total * costs.image) else seen
 
 
 class _Choice(NamedTuple):

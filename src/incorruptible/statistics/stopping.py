@@ -110,7 +110,8 @@ def gather(
     `read(start, stop, pairs)` gives the values of chips start to stop - 1 [chip]. The interval is looked at after `first`
     values and then after max(step, 5%) more, or after half of what seems to lack where that is more. The first `pilot`
     chips come in antithetic pairs, and so do the others where `pairs_help` or where `always`. `known` are the first values,
-    where they are there already, and `before` strata of the same mean that were gathered otherwise; `most` counts theirs.
+    where they are there already, and `before` strata of the same mean that were gathered otherwise; `most` counts theirs, and
+    where it leaves fewer than 4 others, which would say nothing, none are read.
 
     Student's interval, stopped as soon as it is short, covers too seldom; at n values its variance is therefore taken
     (1 + CORRECTION / n) times. Coverage of nominal 95% where so many values would do if their standard deviation were known
@@ -134,6 +135,8 @@ def gather(
     values = np.zeros(0) if known is None else known
     earlier = sum(len(stratum.values) * stratum.each for stratum in before)
     most -= earlier
+    if before and most < 4:
+        return Gathered(values[:0], 0, mean_interval(before, confidence, correction))
     chips = max(pilot or first, len(values), 2)
     pairs, paired = pilot > 0, 0
     while True:
