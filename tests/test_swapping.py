@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -215,3 +217,122 @@ def test_swaps_within_swaps_come_back() -> None:
         with pytest.raises(ZeroDivisionError), replaced(arrays, chip(), spare):
             _ = 1 / 0
     assert all(torch.equal(a.value, b) for a, b in zip(arrays, before, strict=True))
+
+
+@exchanges
+@pytest.mark.parametrize(
+    "look", [lambda weight: weight.detach().numpy(), lambda weight: torch.from_dlpack(weight.detach())]
+)
+def test_an_address_that_was_taken_inside_stays_good(look: Callable[[Tensor], Any]) -> None:
+    """It is of the spare memory, which lives as long as the weights then, and is let go with them."""
+    model = nn.Linear(300, 200)
+    robust = Hardener(model, RWP(Gaussian("filter-max")), Constant(0.1), steps=9, seed=0)
+    seen: list[Any] = []
+
+    def closure() -> Tensor:
+        seen[:] = [look(model.weight)]  # the same number of aliases after the first call as before
+        return model(torch.ones(2, 300)).square().mean()
+
+    for _ in range(3):
+        robust.backward(closure)
+    assert len(vars(model.weight.untyped_storage())["exchanged"]) <= 2  # one for the weight, one for its gradient
+    before = torch.as_tensor(seen[0]).clone()
+    del robust
+    fresh = [torch.full((200, 300), 7.0) for _ in range(20)]
+    assert torch.equal(torch.as_tensor(seen[0]), before) and len(fresh) == 20
+
+
+@exchanges
+def test_memory_that_nobody_looked_at_goes_with_the_hardener() -> None:
+    model = nn.Sequential(nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 3))
+    for text in ("rwp(gaussian-filter-max)", "sam", "mixed-rwp(gaussian-filter-max)"):
+        robust = Hardener(model, parse(text), Constant(0.1), steps=9, seed=0)
+        for _ in range(3):
+            loss = robust.backward(lambda: model(torch.ones(2, 30)).square().mean())
+        assert loss.isfinite()
+    assert not any("exchanged" in vars(array.value.untyped_storage()) for array in select(model))
+
+
+@exchanges
+@pytest.mark.parametrize("function", ["_Exchanged.exchange", "_Exchanged.back", "_write", "_Copied.back"])
+def test_weights_come_back_whenever_ctrl_c_comes(function: str) -> None:
+    """Raised at each line of the function, as often as it is passed; the weights are back, or were never touched."""
+    for copied in (False, True):
+        model = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 3))
+        before, stop = bits(model.parameters()), 0
+        while True:
+            stop += 1
+            came = interrupted(model, function, stop, None if copied else Spare())
+            assert same(bits(model.parameters()), before), (function, stop)
+            if not came:
+                break
+        assert stop > 1 or copied == function.startswith("_Exchanged")
+
+
+def interrupted(model: nn.Module, name: str, stop: int, spare: Spare | None) -> bool:
+    """Whether Ctrl-C came, at the `stop`-th line of that function that is passed."""
+    code = attrgetter(name)(swapping).__code__
+    passed = 0
+
+    def trace(frame: Any, event: str, arg: Any) -> Any:
+        nonlocal passed
+        if frame.f_code is not code:
+            return None
+        if event == "line":
+            passed += 1
+            if passed == stop:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    try:
+        sys.settrace(trace)
+        with replaced(select(model), chip(), spare):
+            pass
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@exchanges
+@pytest.mark.parametrize("factor", [0, 2])
+def test_a_storage_that_changed_its_size_inside_holds_the_clean_weights(factor: int) -> None:
+    model, spare = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 3)), Spare()
+    before = bits(model.parameters())
+    for _ in range(2):
+        with replaced(select(model), chip(), spare):
+            storage = model[1].weight.untyped_storage()
+            storage.resize_(factor * storage.nbytes())
+        assert same(bits(model.parameters()), before)
+
+
+def test_one_array_that_cannot_be_put_back_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 3))
+    before, back = bits(model.parameters()), swapping._Copied.back
+
+    def failing(self: swapping._Copied) -> None:
+        if self.place.shape == (3, 8):
+            raise RuntimeError("this one not")
+        back(self)
+
+    monkeypatch.setattr(swapping._Copied, "back", failing)
+    with pytest.raises(RuntimeError, match="this one not"), replaced(select(model), chip()):
+        pass
+    assert torch.equal(model[0].weight, before[0]) and not torch.equal(model[1].weight, before[2])
+
+
+def test_spare_memory_of_inference_mode_serves_outside() -> None:
+    model = nn.Linear(6, 8)
+    robust = Hardener(model, RWP(Gaussian("filter-max")), Constant(0.1), steps=9, seed=0)
+    with torch.inference_mode(), robust.perturbed() as look:
+        look(model(torch.ones(2, 6)).mean())
+    assert robust.backward(lambda: model(torch.ones(2, 6)).square().mean()).isfinite()
+
+
+def test_a_bank_stays_where_the_model_is_whatever_the_default() -> None:
+    model = nn.Linear(60, 30)
+    with torch.device("meta"):
+        robust = Hardener(model, RWP(Gaussian("filter-max")), Constant(0.1), steps=9, seed=0, noise="banked")
+    assert robust.backward(lambda: model(torch.ones(4, 60)).square().mean()).isfinite()

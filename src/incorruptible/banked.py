@@ -48,9 +48,8 @@ class Bank:
         self.size = size
         waves = np.fft.rfft(np.random.default_rng(key(seed, "bank", size)).standard_normal(size))
         numbers = np.fft.irfft(waves / np.abs(waves), size) * np.sqrt(size)
-        self._on = {
-            torch.device("cpu"): (torch.from_numpy(np.tile(numbers.astype(np.float32), 2)), torch.tensor(_SIGNS))
-        }
+        twice, signs = np.tile(numbers.astype(np.float32), 2), np.array(_SIGNS, np.float32)
+        self._on = {torch.device("cpu"): (torch.from_numpy(twice), torch.from_numpy(signs))}
 
     def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """On that device: the numbers [2 size], and signs [64, 32], a row for as many windows, any three of which are independent."""

@@ -91,8 +91,8 @@ class Noise(Protocol):
 def add_normal(noise: Noise, base: Tensor, std: Tensor, out: Tensor, tag: str = "") -> None:
     """Write base + std * noise.normal(base, tag) into `out`, to the same bits (a bank's in the last place).
 
-    `std` is broadcastable to `base`; `out` has its shape and type, and is `base` itself or other memory. Noise that has a method
-    of this name may do it without a further tensor as large.
+    `std` is broadcastable to `base`, with as many dimensions; `out` has its shape and type, and is `base` itself or other
+    memory. Noise that has a method of this name may do it without a further tensor as large.
     """
     own = getattr(noise, "add_normal", None)
     if own is None:

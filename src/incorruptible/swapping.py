@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +16,17 @@ from .errors import Mistake
 __all__ = ["Spare", "replaced"]
 
 _EXCHANGE = "_swap_data_ptr_"  # since torch 2.12
-_EXCHANGES = hasattr(torch.UntypedStorage, _EXCHANGE)
+_EXCHANGES = hasattr(torch.UntypedStorage, _EXCHANGE) and hasattr(torch._C, "_storage_Use_Count")
+
+
+def _alone() -> int:
+    """How often torch counts a storage at which one parameter looks, and what `Array.value` makes of it."""
+    value = torch.nn.Parameter(torch.empty(1, device="cpu"))
+    place = value.data
+    return torch._C._storage_Use_Count(place.untyped_storage()._cdata) if _EXCHANGES else 0
+
+
+_ALONE = _alone()
 
 
 class Spare:
@@ -40,7 +49,8 @@ class Spare:
         free = self._free[self._dense.get(kind, kind)]
         if free:
             return free.pop()
-        made = torch.empty_like(like)
+        with torch.inference_mode(False):  # what is made in that mode cannot be written to outside of it
+            made = torch.empty_like(like)
         if made.stride() != like.stride():
             self._dense[kind] = _kind(made)
         return made
@@ -51,7 +61,7 @@ class Spare:
 
     def back(self, lent: Tensor) -> None:
         """Take it back."""
-        if lent.layout == torch.strided:
+        if lent.layout == torch.strided and lent.untyped_storage().nbytes() >= lent.nbytes:
             self._free[_kind(lent)].append(lent)
 
 
@@ -76,51 +86,93 @@ def replaced(
     `spare` keeps the memory for the next time. With it nothing is copied where torch lets two storages change their memory
     (2.12 and later, on the CPU, a tensor that fills a storage of its own): values are written into spare memory, which the
     array's storage holds for the length of the block. All that looks at that storage sees them, but for what keeps a bare
-    address, as numpy and other processes do: it sees the clean weights throughout.
+    address, as numpy and other processes do. Taken before, it sees the clean weights throughout; taken inside, the spare memory,
+    which then lives as long as the weights do.
     """
     if values is None:
         yield
         return
-    undo: _Undo = []
+    held: list[_Copied | _Exchanged] = []
     try:
         with torch.no_grad():
             for array in arrays:
+                place = array.value
                 if spare is None:
-                    _copied(array, values, Spare(), undo)
-                elif _exchangeable(array.value):
-                    _exchanged(array, values, spare, undo)
+                    held.append(_Copied(place, Spare()))
+                    _write(values, array, place)
+                elif _exchangeable(place):
+                    both = _Exchanged(place, spare)
+                    held.append(both)
+                    _write(values, array, both.other)
+                    both.exchange()
                 else:
-                    _copied(array, values, spare, undo)
+                    held.append(_Copied(place, spare))
+                    _write(values, array, place)
         _forget_casts()
         yield
     finally:
         with torch.no_grad():
-            for back in reversed(undo):
-                back()
+            _put_back(held)
         _forget_casts()
 
 
-_Values = Callable[[Array], Tensor]
-_Undo = list[Callable[[], Any]]
+class _Copied:
+    """Clean weights that were copied aside, while others are written over them."""
+
+    def __init__(self, place: Tensor, spare: Spare) -> None:
+        self.place, self.spare = place, spare
+        self.other = spare.copy(place)
+
+    def back(self) -> None:
+        """The clean weights; asked again, again."""
+        self.place.copy_(self.other)
 
 
-def _copied(array: Array, values: _Values, spare: Spare, undo: _Undo) -> None:
-    """The clean weights copied aside, and the new ones written over them."""
-    place = array.value
-    clean = spare.copy(place)
-    undo += [partial(spare.back, clean), partial(place.copy_, clean)]  # the last is undone first
-    _write(values, array, place)
+class _Exchanged:
+    """Clean weights whose storage holds other memory, from `exchange` to `back`."""
+
+    def __init__(self, place: Tensor, spare: Spare) -> None:
+        self.place, self.spare = place, spare
+        self.other = spare.lend(place)
+        self._clean = place.data_ptr()
+
+    def exchange(self) -> None:
+        """The memory of `other` into the weights' storage, and theirs into its."""
+        getattr(self.place.untyped_storage(), _EXCHANGE)(self.other.untyped_storage())
+
+    def back(self) -> None:
+        """The clean weights; asked again, or where nothing was exchanged, nothing."""
+        if self.other.data_ptr() != self._clean:
+            return
+        storage = self.place.untyped_storage()
+        if torch._C._storage_Use_Count(storage._cdata) > _ALONE:
+            # somebody looks at it who may have taken a bare address meanwhile: the memory there lives as long as the weights'
+            memory = self.other.untyped_storage()
+            vars(storage).setdefault("exchanged", {})[id(memory)] = memory
+        try:
+            self.exchange()
+        except RuntimeError:  # the storage has another size by now
+            self.place.copy_(self.other)
 
 
-def _exchanged(array: Array, values: _Values, spare: Spare, undo: _Undo) -> None:
-    """The new weights written into spare memory, which the array's storage then holds."""
-    place = array.value
-    new = spare.lend(place)
-    undo.append(partial(spare.back, new))
-    _write(values, array, new)
-    exchange: Callable[[], None] = partial(getattr(place.untyped_storage(), _EXCHANGE), new.untyped_storage())
-    exchange()
-    undo.append(exchange)
+def _put_back(held: list[_Copied | _Exchanged]) -> None:
+    """All that is held, the last first, though one fails or Ctrl-C comes between: the first error is raised in the end."""
+    waiting, failed = list(held), None
+    tried: _Copied | _Exchanged | None = None
+    while waiting:
+        try:
+            while waiting:
+                waiting[-1].back()
+                waiting.pop()
+        except BaseException as problem:
+            failed = failed or problem
+            if waiting and waiting[-1] is tried:
+                waiting.pop()
+            tried = waiting[-1] if waiting else None
+    for one in held:
+        one.spare.back(one.other)
+    if failed is not None:
+        raise failed
 
 
 def _exchangeable(tensor: Tensor) -> bool:
@@ -133,10 +185,12 @@ def _exchangeable(tensor: Tensor) -> bool:
         and tensor.layout == torch.strided
         and tensor.untyped_storage().nbytes() == tensor.nbytes
         and (tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last))
+        and not tensor.is_neg()
+        and not tensor.is_conj()
     )
 
 
-def _write(values: _Values, array: Array, out: Tensor) -> None:
+def _write(values: Callable[[Array], Tensor], array: Array, out: Tensor) -> None:
     into: Callable[[Array, Tensor], None] | None = getattr(values, "into", None)
     if into is not None:
         into(array, out)
