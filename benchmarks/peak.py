@@ -38,7 +38,7 @@ def peak_bytes(prepare: Callable[[], Any], run: Callable[[], Any]) -> int:
     """
     tracemalloc.start()
     try:
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
             prepare()
             with record_function(MARK):
                 run()

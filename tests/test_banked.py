@@ -363,7 +363,9 @@ def test_after_the_first_step_nothing_as_large_as_a_weight_is_allocated() -> Non
             model.zero_grad()
             loss().backward() if robust is None else robust.backward(loss)
         model.zero_grad()
-        with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        with torch.profiler.profile(
+            profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True
+        ) as profile:
             loss().backward() if robust is None else robust.backward(loss)
         events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]  # type: ignore[union-attr]
         taken = [e.nbytes() for e in events if e.nbytes() > 0]
