@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..arrays import Array, select
 from ..batchnorm import fold_batchnorm
 from ..corruptions import Corruption, checked_strengths, traits
+from ..corruptions.protocol import write_into
 from ..errors import Mistake, unknown
 from ..streams import Draw, Noise
 
@@ -112,6 +113,21 @@ class Chips:
             return values
         programmed = replace(array, parameter=nn.Parameter(values, requires_grad=False))
         return _of(self.read[0], programmed, self.read[1], heard(self.read_afresh(chip, again).of(array.name)))
+
+    def write(
+        self,
+        array: Array,
+        out: Tensor,
+        strength: float,
+        chip: int,
+        again: int,
+        heard: Callable[[Noise], Noise] = lambda noise: noise,
+    ) -> None:
+        """Write `values` into `out`, other memory of the shape and type of the clean weights that `array` holds."""
+        if self.read is None:
+            write_into(self.corruption, array, strength, heard(self.drawn(chip, again).of(array.name)), out)
+        else:
+            out.copy_(self.values(array, strength, chip, again, heard))
 
     def drawn(self, chip: int, again: int) -> Draw:
         """The noise of that chip in its `again`-th read."""

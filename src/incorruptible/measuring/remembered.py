@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..streams import Noise
@@ -33,16 +34,17 @@ class Remembered:
         """The same noise, which draws what it has not drawn before."""
         return _Again(noise, self)
 
-    def look(self, name: Hashable, draw: Callable[[], Tensor]) -> Tensor:
-        """A copy of what was drawn under that name, which may be written to."""
+    def look(self, name: Hashable, draw: Callable[[], Tensor]) -> tuple[Tensor, bool]:
+        """What was drawn under that name, and whether it is kept: then it must not be written to."""
         found = self._kept.get(name)
         if found is not None:
-            return found.clone()
+            return found, True
         found = draw()
-        if found.numel() <= self._room:
-            self._kept[name] = found.clone()
+        kept = found.numel() <= self._room
+        if kept:
+            self._kept[name] = found
             self._room -= found.numel()
-        return found
+        return found, kept
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,25 @@ class _Again:
     noise: Noise
     memory: Remembered
 
-    def _look(self, kind: str, like: Tensor, tag: str) -> Tensor:
+    def _look(self, kind: str, like: Tensor, tag: str) -> tuple[Tensor, bool]:
         draw: Any = getattr(self.noise, kind)
         return self.memory.look((self.noise, kind, tag, like.shape, like.dtype, like.device), lambda: draw(like, tag))
 
     def normal(self, like: Tensor, tag: str = "") -> Tensor:
-        return self._look("normal", like, tag)
+        numbers, kept = self._look("normal", like, tag)
+        return numbers.clone() if kept else numbers
 
     def uniform(self, like: Tensor, tag: str = "") -> Tensor:
-        return self._look("uniform", like, tag)
+        numbers, kept = self._look("uniform", like, tag)
+        return numbers.clone() if kept else numbers
+
+    def add_normal(self, base: Tensor, std: Tensor, out: Tensor, tag: str = "") -> None:
+        """As `streams.add_normal`, without a copy where the numbers fit into `out`."""
+        z, kept = self._look("normal", base, tag)
+        if base.dtype == out.dtype == z.dtype and base.data_ptr() != out.data_ptr():
+            torch.mul(z, std, out=out).add_(base)
+        else:
+            out.copy_((z * std if kept else z.mul_(std)).add_(base))
 
     def chip(self, tag: str = "") -> float:
         return self.noise.chip(tag)

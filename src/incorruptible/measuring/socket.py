@@ -80,7 +80,7 @@ class Socket:
             self.noise.turn(chip)
         with torch.no_grad():
             for clean, array in zip(self.clean, self.arrays, strict=True):
-                array.value.copy_(self.chips.values(clean, strength, chip, again, self._remembered))
+                self.chips.write(clean, array.value, strength, chip, again, self._remembered)
         torch.clear_autocast_cache()  # it may hold 16-bit copies of the chip before
 
     def _remembered(self, noise: Noise) -> Noise:
