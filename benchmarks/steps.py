@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import incorruptible as inc
 from incorruptible import bridges, objectives
+from incorruptible.errors import Mistake
 
 from .peers import PEERS
 
@@ -91,6 +92,51 @@ def rwp_by_hand(model: nn.Module) -> Step:
     return step
 
 
+def rwp_at_least(model: nn.Module) -> Step:
+    """What random weight perturbation by max|W_f| costs at the least, from a bank of noise: nothing that could be left out is done.
+
+    The same signs and windows of the bank in every step, all views made beforehand, two passes over the weights for the peaks and
+    one that writes perturbed weights into other memory, which storages exchange. No error is caught, and no loss looked at.
+    """
+    if not hasattr(torch.UntypedStorage, "_swap_data_ptr_"):
+        raise Mistake("this torch cannot exchange the memory of storages.")
+    optimizer, numbers = sgd(model), torch.randn(1 << 15)
+    weights = [array.value for array in inc.select(model)]
+    others = [torch.empty_like(weight) for weight in weights]
+    flat = [weight.flatten(1) for weight in weights]
+    high, low, std = (torch.empty(sum(map(len, weights)), 1) for _ in range(3))
+    peaks = [one.split([len(weight) for weight in weights]) for one in (high, low, std)]
+    windows = []
+    for rows, other, scale in zip(flat, others, peaks[2], strict=True):
+        count, width = rows.shape
+        size = next(n for n in range(count, 0, -1) if count % n == 0 and (n == 1 or n * width <= len(numbers)))
+        shape = (count // size, size, width)
+        window = numbers.as_strided(shape, (0, width, 1)) if size * width <= len(numbers) else torch.randn(shape)
+        windows.append((rows.view(shape), window, scale.view(*shape[:2], 1), other.view(shape)))
+    storages = [
+        (weight.untyped_storage(), other.untyped_storage()) for weight, other in zip(weights, others, strict=True)
+    ]
+
+    def exchange() -> None:
+        for one, other in storages:
+            one._swap_data_ptr_(other)  # type: ignore[attr-defined]
+
+    def step(x: Tensor, y: Tensor) -> None:
+        optimizer.zero_grad()
+        for rows, above, below in zip(flat, *peaks[:2], strict=True):
+            torch.amax(rows, 1, True, out=above)
+            torch.amin(rows, 1, True, out=below)
+        torch.maximum(high, low.neg_(), out=std).mul_(NOISE)
+        for start, window, scale, out in windows:
+            torch.addcmul(start, window, scale, out=out)
+        exchange()
+        loss_of(model, x, y).backward()
+        exchange()
+        optimizer.step()
+
+    return step
+
+
 def sam_by_hand(model: nn.Module) -> Step:
     """Sharpness-aware minimisation as one writes it, over all parameters."""
     optimizer = sgd(model)
@@ -159,6 +205,7 @@ KINDS: dict[str, Kind] = {
     "mixed-rwp": _ours("mixed RWP, two passes", f"mixed-rwp({NOISY})", cost=2.3, slow=True),
     "rwp-sam": _ours("RWP and SAM", f"rwp-sam({NOISY})", RHO, 2.5, slow=True),
     "rwp-by-hand": Kind("RWP by hand", rwp_by_hand, 1.3, slow=True),
+    "rwp-at-least": Kind("RWP from a bank, what it costs at the least", rwp_at_least, 1.2, slow=True),
     "sam-by-hand": Kind("SAM by hand", sam_by_hand, 2.1, slow=True),
     "sam-pytorch-optimizer": Kind(
         "pytorch_optimizer's SAM", sam_of_pytorch_optimizer, 2.1, slow=True, peer="pytorch_optimizer"
