@@ -27,7 +27,7 @@ test:  ## the tests; BROWSER=install brings Chromium first, without which those 
 test-peers:  ## the tests of the bridges, with CrossSim and aihwkit-lightning, which come into .peers
 	@$(WITH_TOOLS) && sh scripts/peers.sh "$$py" $(ARGS)
 
-bench:  ## what training and measuring cost, about 35 min on an idle machine; PEERS=install; ARGS="--only memory --check"
+bench:  ## what training and measuring cost, about 90 min on an idle machine; PEERS=install; ARGS="--only memory --check"
 	@py="$$($(SETUP))" && sh scripts/bring_peers.sh "$$py" $(if $(filter install,$(PEERS)),simulators) optimizers && "$$py" -m benchmarks $(ARGS)
 
 lint:  ## ruff's rules, its layout, strict types

@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     made = _Parser(prog="python -m benchmarks", description=__doc__)
     made.add_argument("--only", metavar="NAME,...", help="these groups alone")
     made.add_argument("--pairs", type=int, help="interleaved pairs for each ratio (100; 7 with --quick)")
-    made.add_argument("--few", type=int, help="the same for slow variants and for two threads (20; 3 with --quick)")
+    made.add_argument("--few", type=int, help="the same for slow variants and for two threads (100; 3 with --quick)")
     made.add_argument("--quick", action="store_true", help="see that everything runs; no number is worth keeping")
     made.add_argument(
         "--threads",
@@ -78,7 +78,7 @@ def _run(asked: argparse.Namespace) -> int:
             raise Mistake(f"{option} {value}: at least 1.")
     settings = Settings(
         pairs=asked.pairs or (7 if asked.quick else 100),
-        few=asked.few or (3 if asked.quick else 20),
+        few=asked.few or (3 if asked.quick else 100),
         walls=not asked.quick if asked.threads is None else asked.threads,
         quick=asked.quick,
     )

@@ -30,7 +30,7 @@ class Settings:
     """`pairs` rounds for each ratio and `few` for slow variants; on the wall, with two threads, `few` for all."""
 
     pairs: int = 100
-    few: int = 20
+    few: int = 100
     walls: bool = True
     quick: bool = False
 
@@ -68,17 +68,16 @@ class Ratios:
 
     what: str
     make: Callable[[], Work]
-    most: int = 10**6  # pairs: fewer where one run takes long and no target is set
     aside: bool = False
 
     def seconds(self, settings: Settings) -> float:
         with threads(1):
-            one = self.make().seconds(min(self.most, settings.pairs), settings.few)
-        walls = min(self.most, settings.few) / max(1, min(self.most, settings.pairs)) * 0.6 if settings.walls else 0.0
+            one = self.make().seconds(settings.pairs, settings.few)
+        walls = settings.few / settings.pairs * 0.6 if settings.walls else 0.0
         return one * (1 + walls)
 
     def run(self, settings: Settings, progress: Progress) -> Found:
-        work, pairs = self.make(), min(self.most, settings.pairs)
+        work, pairs = self.make(), settings.pairs
         alone = [one for one in work.variants if not one.parallel]
         with threads(1):
             times = interleaved(alone, pairs, settings.few, progress=progress)
@@ -180,14 +179,9 @@ def _span(values: int | Sequence[int]) -> str:
 
 HALF_WIDTH = "time to a half-width of the mean over chips, against whole test sets"
 GROUPS: dict[str, Group] = {
-    **{
-        f"training-{name}": Ratios(
-            f"training steps, {name}", partial(training, name), 24 if name == "resnet18" else 10**6
-        )
-        for name in TRAINED
-    },
+    **{f"training-{name}": Ratios(f"training steps, {name}", partial(training, name)) for name in TRAINED},
     **{f"measuring-{name}": Ratios(f"noisy passes, {name}", partial(measuring, name)) for name in MEASURED},
-    "measuring-peers": Ratios("noisy passes in the layers of others", simulated, 20),
+    "measuring-peers": Ratios("noisy passes in the layers of others", simulated),
     "memory": Memory(),
     "means": Means(f"{HALF_WIDTH}, digits", "digits MLP", 2),
     "means-cifar10": Means(f"{HALF_WIDTH}, CIFAR-10 on ResNet-8", "CIFAR-10 ResNet-8", 12, aside=True),

@@ -105,7 +105,7 @@ def rwp_at_least(model: nn.Module) -> Step:
     others = [torch.empty_like(weight) for weight in weights]
     flat = [weight.flatten(1) for weight in weights]
     high, low, std = (torch.empty(sum(map(len, weights)), 1) for _ in range(3))
-    peaks = [one.split([len(weight) for weight in weights]) for one in (high, low, std)]
+    peaks = [one.split_with_sizes([len(weight) for weight in weights]) for one in (high, low, std)]
     windows = []
     for rows, other, scale in zip(flat, others, peaks[2], strict=True):
         count, width = rows.shape
