@@ -130,8 +130,8 @@ def _measure(names: Sequence[str], settings: Settings, out: Path) -> None:
 
 
 def _report(names: Sequence[str], asked: argparse.Namespace) -> int:
-    from incorruptible.drawing import save
-    from incorruptible.records import write_text
+    from incorruptible.files.records import write_text
+    from incorruptible.plots import save
 
     from .figures import drawn, families
     from .groups import GROUPS

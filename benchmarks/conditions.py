@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from incorruptible.provenance import made
+from incorruptible.files.provenance import made
 
 from .peers import versions
 

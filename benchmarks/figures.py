@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from incorruptible.drawing.charts import COLOURS, wrapped
-from incorruptible.drawing.paper import MUTED, STYLE, caption
+from incorruptible.plots.charts import COLOURS, wrapped
+from incorruptible.plots.paper import MUTED, STYLE, caption
 
 from .results import Kept
 from .rows import Row

@@ -16,9 +16,9 @@ from torch import nn
 
 import incorruptible as inc
 from incorruptible import tasks
-from incorruptible.data import batches
 from incorruptible.errors import Mistake, unknown
 from incorruptible.statistics import components
+from incorruptible.tasks.data import batches
 
 __all__ = ["check_names", "each_row", "rows", "twins"]
 

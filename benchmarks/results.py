@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from incorruptible import records
 from incorruptible.errors import Mistake
+from incorruptible.files import records
 
 from .rows import PROCESSOR, WALL, Row, row_of
 from .targets import verdict_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from incorruptible.networks import mlp, resnet18, resnet20, vit
+from incorruptible.tasks.networks import mlp, resnet18, resnet20, vit
 
 __all__ = ["NETWORKS", "Network"]
 

@@ -12,9 +12,9 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 import incorruptible as inc
-from incorruptible.data import digits
 from incorruptible.integrations.lightning import Hardening
-from incorruptible.networks import mlp
+from incorruptible.tasks.data import digits
+from incorruptible.tasks.networks import mlp
 
 NOISE = inc.Gaussian("filter-max")
 

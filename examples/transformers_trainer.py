@@ -10,9 +10,9 @@ from torch.nn.functional import cross_entropy
 from transformers import Trainer, TrainingArguments, set_seed
 
 import incorruptible as inc
-from incorruptible.data import digits
 from incorruptible.integrations.transformers import Hardening
-from incorruptible.networks import mlp
+from incorruptible.tasks.data import digits
+from incorruptible.tasks.networks import mlp
 
 NOISE = inc.Gaussian("filter-max")
 

@@ -10,8 +10,8 @@ from collections import Counter
 import torch
 import transformers
 
-from incorruptible.arrays import survey
-from incorruptible.networks import local_model
+from incorruptible.tasks.networks import local_model
+from incorruptible.weights.arrays import survey
 
 MODELS = {
     "ViTConfig": "images",

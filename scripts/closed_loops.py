@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 import incorruptible as inc
 from incorruptible import objectives, tasks
-from incorruptible.data import named_randomness
-from incorruptible.strengths import Seen, State
+from incorruptible.schedules import Seen, State
 from incorruptible.tasks import Task, batches
+from incorruptible.tasks.data import named_randomness
 
 TESTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 PLACES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

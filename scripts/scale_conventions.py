@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from incorruptible import records
-from incorruptible.provenance import made
+from incorruptible.files import records
+from incorruptible.files.provenance import made
 from incorruptible.runs import Plan, measured, open_run
 from incorruptible.statistics import crossed
 from incorruptible.studies.folder import find

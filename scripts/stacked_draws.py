@@ -14,12 +14,11 @@ import numpy as np
 import torch
 
 import incorruptible as inc
-from incorruptible.arrays import Array
-from incorruptible.measuring.reading import read
-from incorruptible.measuring.socket import Socket
-from incorruptible.measuring.stacked import read_stacked
-from incorruptible.measuring.stacking import products, stackable, worth
-from incorruptible.networks import mlp, resnet8, resnet20, small_conv, vit
+from incorruptible.evaluation.chips import Socket
+from incorruptible.evaluation.scoring import read
+from incorruptible.evaluation.subsampled.batched import products, read_stacked, stackable, worth
+from incorruptible.tasks.networks import mlp, resnet8, resnet20, small_conv, vit
+from incorruptible.weights.arrays import Array
 
 NETWORKS = {
     "mlp": (mlp, (64,)),

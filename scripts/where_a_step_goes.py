@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 
 import incorruptible as inc
-from incorruptible.banked import bank_for
-from incorruptible.networks import mlp
-from incorruptible.streams import key
+from incorruptible.randomness.bank import bank_for
+from incorruptible.randomness.streams import key
+from incorruptible.tasks.networks import mlp
 
 STEPS = 300
 

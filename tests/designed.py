@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from incorruptible.statistics import CHIPS, Components, Costs, choose, needed, plan, variance_of, worth_another
-from incorruptible.statistics.designs import FEWEST, FEWEST_WHOLE
+from incorruptible.statistics.subsampling import FEWEST, FEWEST_WHOLE
 
 __all__ = ["World", "cost", "fixed", "worlds"]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from incorruptible.objectives import parse
-from incorruptible.strengths import Auto, Controller, Linear, Schedule
+from incorruptible.schedules import Auto, Controller, Linear, Schedule
 from incorruptible.training import Hardener
 from test_objectives import net
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from incorruptible import records
-from incorruptible.studies.definition import load
+from incorruptible.files import records
 from incorruptible.studies.folder import Folder, Job
-from incorruptible.studies.planning import Tasks, begin
+from incorruptible.studies.plan import Tasks, begin
+from incorruptible.studies.spec import load
 
 STRENGTHS = "0,0.05,0.1,0.2,0.3,0.4"
 EXAMPLES = {"test": 997, "validation": 360}

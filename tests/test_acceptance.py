@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from incorruptible.recipes import Probe, Recipe
 from incorruptible.runs import Plan, measured, train
 from incorruptible.statistics import paired
+from incorruptible.training.recipe import Probe, Recipe
 
 NOISE = "gaussian-filter-max"
 ARMS = {

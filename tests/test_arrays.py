@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
-from incorruptible.arrays import Array, select, survey, unwrapped
 from incorruptible.errors import Mistake
-from incorruptible.swapping import replaced
+from incorruptible.weights.arrays import Array, select, survey, unwrapped
+from incorruptible.weights.swap import replaced
 
 Index = tuple[int, ...]
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from incorruptible.arrays import select
-from incorruptible.auditing import Audit, audit
 from incorruptible.corruptions import CATALOGUE, EXAMPLES, Gaussian, parse
 from incorruptible.errors import Mistake
-from incorruptible.networks import small_conv
-from incorruptible.streams import Draw
-from incorruptible.swapping import replaced
+from incorruptible.evaluation.audit import Audit, audit
+from incorruptible.randomness.streams import Draw
+from incorruptible.tasks.networks import small_conv
+from incorruptible.weights.arrays import select
+from incorruptible.weights.swap import replaced
 from test_arrays import EACH as LAYER_TYPES
 from test_arrays import Layer
 

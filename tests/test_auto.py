@@ -13,12 +13,12 @@ import torch
 
 from incorruptible.errors import Mistake
 from incorruptible.objectives import parse as parse_objective
-from incorruptible.recipes import Probe, Recipe
-from incorruptible.recipes import parse as parse_recipe
 from incorruptible.runs import Left, identity, train
-from incorruptible.strengths import Auto, Constant, Seen, State, parse, peak
+from incorruptible.schedules import Auto, Constant, Seen, State, parse, peak
 from incorruptible.tasks import load
 from incorruptible.training import Hardener
+from incorruptible.training.recipe import Probe, Recipe
+from incorruptible.training.recipe import parse as parse_recipe
 from test_objectives import OBJECTIVES, ONE_PASS, bits, closure, grads, net
 
 QUIET = Auto(classes=10)

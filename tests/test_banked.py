@@ -15,14 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from incorruptible import RWP, SAM, Constant, Draw, Gaussian, Hardener, Mistake, MixedRWP, Recipe, select, train
-from incorruptible.arrays import Array
-from incorruptible.banked import Bank, BankedDraw, bank_for
 from incorruptible.corruptions import Corrupted, parse
 from incorruptible.objectives import CATALOGUE
 from incorruptible.objectives import parse as objective_of
-from incorruptible.streams import Exact, Native, add_normal, cuts, each_part
-from incorruptible.swapping import replaced
+from incorruptible.randomness.bank import Bank, BankedDraw, bank_for
+from incorruptible.randomness.streams import Exact, Native, add_normal, cuts, each_part
 from incorruptible.training import NOISES
+from incorruptible.weights.arrays import Array
+from incorruptible.weights.swap import replaced
 
 CPU = torch.device("cpu")
 

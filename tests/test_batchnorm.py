@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from incorruptible.arrays import Array, select
-from incorruptible.batchnorm import Statistics, evaluating, fold_batchnorm, recalibrate_batchnorm
 from incorruptible.corruptions import parse
 from incorruptible.errors import Mistake
-from incorruptible.networks import small_conv
-from incorruptible.streams import Draw, Noise
-from incorruptible.swapping import replaced
+from incorruptible.randomness.streams import Draw, Noise
+from incorruptible.tasks.networks import small_conv
+from incorruptible.weights.arrays import Array, select
+from incorruptible.weights.batchnorm import Statistics, evaluating, fold_batchnorm, recalibrate_batchnorm
+from incorruptible.weights.swap import replaced
 
 
 class Net(NamedTuple):

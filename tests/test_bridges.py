@@ -23,20 +23,14 @@ from scipy import stats
 from torch import Tensor, nn
 
 import incorruptible as inc
-from incorruptible.arrays import Array, select
-from incorruptible.bridges import (
-    CrossSim,
-    evaluate,
-    noisy_configuration,
-    parameters,
-    to_aihwkit_lightning,
-)
+from incorruptible.bridges import CrossSim, evaluate, noisy_configuration, parameters, to_aihwkit_lightning
 from incorruptible.bridges.crosssim import matrix_of, seeded, tensor_of
 from incorruptible.bridges.simulated import converted
 from incorruptible.corruptions import DEVICES, Device
 from incorruptible.errors import Mistake
-from incorruptible.streams import Draw
-from incorruptible.swapping import replaced
+from incorruptible.randomness.streams import Draw
+from incorruptible.weights.arrays import Array, select
+from incorruptible.weights.swap import replaced
 from typing_commands import typing
 
 ALARM = 1e-5

@@ -13,23 +13,23 @@ import torch
 from torch import Tensor, nn
 
 import incorruptible as inc
-from incorruptible.arrays import select, survey
-from incorruptible.data import sources as stdlib
-from incorruptible.data.sources import origin, sources, windows
 from incorruptible.errors import Mistake
-from incorruptible.measuring import measure
-from incorruptible.networks import IMAGES, SEQUENCES, transformer
-from incorruptible.recipes import Probe, Recipe
+from incorruptible.evaluation import measure
 from incorruptible.report import page
 from incorruptible.runs import Run, identity, train
-from incorruptible.scores import accuracy, bits_per_byte, bounded_loss, cross_entropy
-from incorruptible.studies.definition import load as load_study
 from incorruptible.studies.evidence import best
 from incorruptible.studies.folder import Folder
-from incorruptible.studies.planning import Tasks, begin
+from incorruptible.studies.plan import Tasks, begin
 from incorruptible.studies.results import arms, conclude, mean
-from incorruptible.studies.working import work
+from incorruptible.studies.spec import load as load_study
+from incorruptible.studies.worker import work
 from incorruptible.tasks import canonical, load
+from incorruptible.tasks.data import sources as stdlib
+from incorruptible.tasks.data.sources import origin, sources, windows
+from incorruptible.tasks.networks import IMAGES, SEQUENCES, transformer
+from incorruptible.tasks.scores import accuracy, bits_per_byte, bounded_loss, cross_entropy
+from incorruptible.training.recipe import Probe, Recipe
+from incorruptible.weights.arrays import select, survey
 from typing_commands import Type, typing
 
 TINY = "bytes:train=64:length=16"

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from incorruptible import records
 from incorruptible.corruptions import parse
+from incorruptible.files import records
 from typing_commands import Type, typing
 
 OWN = """

@@ -15,9 +15,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from incorruptible import __version__, catalogues, measuring, records, runs
+from incorruptible import __version__, evaluation, runs
 from incorruptible.cli import run
-from incorruptible.studies.shelves import shelves
+from incorruptible.cli.catalogue import catalogues
+from incorruptible.files import records
 from typing_commands import Type, typing
 
 OWN = """
@@ -245,7 +246,7 @@ def test_auditing(type_: Type) -> None:
 def test_listing(type_: Type) -> None:
     said = type_("list")
     found = json.loads(type_("list", "--json").out)
-    assert (said.code, said.err) == (0, "") and found == catalogues.catalogues() | shelves()
+    assert (said.code, said.err) == (0, "") and found == catalogues()
     for shelf, rows in found.items():
         assert rows and f"{shelf}:" in said.out.splitlines()
         for row in rows:
@@ -394,7 +395,7 @@ def raiser(problem: BaseException) -> Callable[..., Any]:
 
 
 def test_ctrl_c(type_: Type, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "measure", raiser(KeyboardInterrupt()))
+    monkeypatch.setattr(evaluation, "measure", raiser(KeyboardInterrupt()))
     monkeypatch.setattr(runs, "train", raiser(KeyboardInterrupt()))
     for words in ([*MEASURE, SWEEP], TRAIN):
         said = type_(*words)
@@ -425,7 +426,7 @@ def test_a_device_that_torch_only_knows_by_name(words: list[str], type_: Type, h
 
 
 def test_a_defect_is_one_line_and_with_debug_a_traceback(type_: Type, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "measure", raiser(RuntimeError("out of\nluck")))
+    monkeypatch.setattr(evaluation, "measure", raiser(RuntimeError("out of\nluck")))
     assert type_(*MEASURE, SWEEP) == (1, "", "incorruptible: RuntimeError: out of luck (--debug shows where)\n")
     for words in ([*MEASURE, SWEEP, "--debug"], ["--debug", *MEASURE, SWEEP]):
         monkeypatch.setattr(sys, "argv", ["incorruptible", *words])

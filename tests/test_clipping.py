@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from incorruptible import records
-from incorruptible.arrays import Array, select
 from incorruptible.errors import Mistake
-from incorruptible.recipes import Probe, Recipe, parse
+from incorruptible.files import records
 from incorruptible.runs import identity
 from incorruptible.tasks import load
 from incorruptible.training import Fit, clip_weights
+from incorruptible.training.recipe import Probe, Recipe, parse
+from incorruptible.weights.arrays import Array, select
 
 QUICK = Recipe("digits:train=250", epochs=2, lr=0.1, probe=Probe(draws=0))
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor, nn
 
-from incorruptible.arrays import Array, select
 from incorruptible.corruptions import (
     CATALOGUE,
     EXAMPLES,
@@ -38,7 +37,8 @@ from incorruptible.corruptions import (
 )
 from incorruptible.corruptions.storages import Floats
 from incorruptible.errors import Mistake
-from incorruptible.streams import Draw
+from incorruptible.randomness.streams import Draw
+from incorruptible.weights.arrays import Array, select
 
 ALARM = 1e-5
 SAMPLES = 1500  # chips for each statement about moments

@@ -14,19 +14,20 @@ import numpy as np
 import pytest
 import torch
 
-from incorruptible import records, tasks
-from incorruptible.courses.charts import charts
-from incorruptible.courses.failing import Trial, failing, judged_by
-from incorruptible.courses.surveying import found_before, keep, of_run, of_weights
-from incorruptible.courses.telling import arm_sentence, failing_sentence, overrun_sentence, tables
-from incorruptible.courses.watching import Settings, Watched, scale_in, watch
+from incorruptible import tasks
+from incorruptible.diagnostics.charts import charts
+from incorruptible.diagnostics.failure import Trial, failing, judged_by
+from incorruptible.diagnostics.mechanism import probes
+from incorruptible.diagnostics.survey import found_before, keep, of_run, of_weights
+from incorruptible.diagnostics.text import arm_sentence, failing_sentence, overrun_sentence, tables
+from incorruptible.diagnostics.tracking import Settings, Watched, scale_in, watch
 from incorruptible.errors import Mistake
-from incorruptible.mechanism import probes
+from incorruptible.files import records
 from incorruptible.objectives import parse
-from incorruptible.recipes import Probe, Recipe
 from incorruptible.report.landscapes import landscapes
 from incorruptible.runs import Run, train
-from incorruptible.scores import cross_entropy
+from incorruptible.tasks.scores import cross_entropy
+from incorruptible.training.recipe import Probe, Recipe
 from typing_commands import Type, typing
 
 RWP = "rwp(gaussian-filter-max)"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from incorruptible.curves import LOSS, area, tolerance, worst
 from incorruptible.errors import Mistake
+from incorruptible.statistics.curves import LOSS, area, tolerance, worst
 
 STRENGTHS = np.array([0.0, 0.05, 0.1, 0.2, 0.35])
 GRID = np.linspace(0, 0.35, 7001)  # holds every strength

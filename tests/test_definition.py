@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from cifar import CIFAR
-from incorruptible import records
 from incorruptible.errors import Mistake, Mistakes
-from incorruptible.strengths import parse, peak
-from incorruptible.studies.definition import Study, load, shipped
-from incorruptible.studies.places import places, spoken
+from incorruptible.files import records
+from incorruptible.schedules import parse, peak
+from incorruptible.studies.spec import Study, load, shipped
+from incorruptible.studies.toml_positions import places, spoken
 from typing_commands import Type, typing
 
 BAD = Path(__file__).with_name("studies") / "bad"

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import save_file
 
 import cells
-from incorruptible import objectives, strengths
-from incorruptible.arrays import Array
+from incorruptible import objectives, schedules
 from incorruptible.corruptions import Gaussian, equivalent, parse
+from incorruptible.corruptions.equivalence import translate
 from incorruptible.errors import Mistake
-from incorruptible.translating import translate
+from incorruptible.weights.arrays import Array
 from typing_commands import Type, typing
 
 OWN = """
@@ -101,7 +101,7 @@ def test_the_lines_to_type_next_are_trainings(type_: Type) -> None:
     assert device.endswith("--objective 'rwp(pcm-joshi)' --strength 1")
     for line in found["next"]:
         _, objective, rest = line.split("'")
-        assert str(objectives.parse(objective)) == objective and strengths.parse(rest.split()[-1])
+        assert str(objectives.parse(objective)) == objective and schedules.parse(rest.split()[-1])
     # as large as 1e36, which is no training's
     (only,) = json.loads(type_("device", "float-flips:1e-4", *FOR, "--json").out)["next"]
     assert only.endswith("--objective 'rwp(float-flips)' --strength 0.0001")

@@ -16,30 +16,29 @@ import pytest
 import torch
 from torch import Tensor
 
-from incorruptible.arrays import Array
 from incorruptible.corruptions import DEVICES, Composed, Corruption, Device, parse
-from incorruptible.corruptions.faults import (
-    CMOProgramming,
-    CMORead,
-    CMORelaxation,
-    ConstantProgramming,
-    ConstantRead,
+from incorruptible.corruptions.devices.pcm import (
     HermesDrift,
     HermesProgramming,
     HermesRead,
-    MiloProgramming,
     PCMDrift,
     PCMProgramming,
     PCMRead,
-    SONOSDrift,
-    SONOSProgramming,
-    SONOSRead,
+)
+from incorruptible.corruptions.devices.rram import (
+    CMOProgramming,
+    CMORead,
+    CMORelaxation,
+    MiloProgramming,
     WanProgramming,
 )
+from incorruptible.corruptions.devices.sonos import SONOSDrift, SONOSProgramming, SONOSRead
+from incorruptible.corruptions.devices.state_independent import ConstantProgramming, ConstantRead
 from incorruptible.corruptions.storages import Crossbar, Held
-from incorruptible.durations import Seconds
 from incorruptible.errors import Mistake
-from incorruptible.streams import Draw
+from incorruptible.randomness.streams import Draw
+from incorruptible.specs.durations import Seconds
+from incorruptible.weights.arrays import Array
 
 NAMED = [name for name in DEVICES if name != "measured"]  # those whose numbers come with the package
 

@@ -16,12 +16,12 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from incorruptible.arrays import Array, select
 from incorruptible.corruptions import parse, parse_sweep
 from incorruptible.corruptions.faults import BitFlips, Dead, Stuck, struck
 from incorruptible.corruptions.storages import CODES, FORMATS, Crossbar, Floats, Held, Integers, Weights
 from incorruptible.errors import Mistake
-from incorruptible.streams import Draw, Noise
+from incorruptible.randomness.streams import Draw, Noise
+from incorruptible.weights.arrays import Array, select
 
 ALARM = 1e-5
 STORAGES = [*(Integers(bits, code=code) for bits in (2, 5, 8, 16) for code in CODES), *map(Floats, FORMATS)]

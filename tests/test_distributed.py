@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from incorruptible.errors import Mistake
 from incorruptible.objectives import parse
 from incorruptible.optim import SAM
-from incorruptible.strengths import Auto, Controller, Linear, Schedule
+from incorruptible.schedules import Auto, Controller, Linear, Schedule
 from incorruptible.training import Hardener
 from test_objectives import bits, grads, net
 from two_ranks import two_ranks

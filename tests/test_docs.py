@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from incorruptible import corruptions, objectives, strengths
+from incorruptible import corruptions, objectives, schedules
 from incorruptible.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -46,11 +46,11 @@ def test_training_page_writes_every_objective_and_schedule() -> None:
         if name in objectives.CATALOGUE:
             objectives.parse(one)
             parsed["objectives"].add(name)
-        if name in strengths.CATALOGUE:
-            strengths.parse(one)
+        if name in schedules.CATALOGUE:
+            schedules.parse(one)
             parsed["schedules"].add(name)
     assert parsed["objectives"] == set(objectives.CATALOGUE)
-    assert parsed["schedules"] == set(strengths.CATALOGUE)
+    assert parsed["schedules"] == set(schedules.CATALOGUE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

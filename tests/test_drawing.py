@@ -15,9 +15,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from incorruptible.drawing import Bars, Chart, Heat, Line, Lines, draw, effects, save
-from incorruptible.drawing.charts import log_ticks
-from incorruptible.drawing.web import DARK, figure
+from incorruptible.plots import Bars, Chart, Heat, Line, Lines, draw, effects, save
+from incorruptible.plots.charts import log_ticks
+from incorruptible.plots.web import DARK, figure
 
 TESTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 ARMS = ("sgd", "rwp 0.1", "rwp 0.3", "rwp 0.5, warm-up-hold", "sam 0.2", "sam 1, linear", "sam-metric 2")

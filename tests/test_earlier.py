@@ -18,15 +18,16 @@ import numpy as np
 import pytest
 import torch
 
-from incorruptible import records, runs, tasks
-from incorruptible.arrays import Array
+from incorruptible import runs, tasks
 from incorruptible.corruptions import parse
-from incorruptible.recipes import parse as parse_recipe
+from incorruptible.files import records
+from incorruptible.randomness.streams import Draw
 from incorruptible.runs import Plan, identity, measured, measures, open_run, train
-from incorruptible.streams import Draw
-from incorruptible.studies.definition import load, shipped
 from incorruptible.studies.folder import find
-from incorruptible.studies.planning import Tasks, begin
+from incorruptible.studies.plan import Tasks, begin
+from incorruptible.studies.spec import load, shipped
+from incorruptible.training.recipe import parse as parse_recipe
+from incorruptible.weights.arrays import Array
 from typing_commands import Type, typing
 
 DATA = Path(__file__).parent / "data" / "earlier"

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from incorruptible import engines as engines
-from incorruptible.engines import CATALOGUE, Engine, Local, Worker
-from incorruptible.engines.ray import Ray
 from incorruptible.errors import Mistake
+from incorruptible.studies import launch as engines
+from incorruptible.studies.launch import CATALOGUE, Engine, Local, Worker
+from incorruptible.studies.launch.ray import Ray
 
 HOME = engines.__name__
 SHOW = "import os; print(*(os.environ.get(n) for n in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')))"

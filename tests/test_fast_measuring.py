@@ -14,20 +14,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from incorruptible.arrays import Array, select
 from incorruptible.corruptions import Gaussian, parse
 from incorruptible.errors import Mistake, Mistakes
-from incorruptible.measuring import Chips, measure, measure_all, measure_mean, measure_until, parts
-from incorruptible.measuring.reading import read_chip
-from incorruptible.measuring.remembered import Remembered
-from incorruptible.measuring.socket import Socket
-from incorruptible.measuring.stacked import read_stacked
-from incorruptible.measuring.stacking import at_once, products, stackable, worth
-from incorruptible.networks import mlp, resnet8, small_conv, vit
-from incorruptible.recipes import Faults
-from incorruptible.scores import Score, accuracy, cross_entropy
-from incorruptible.streams import Draw, Noise
-from incorruptible.swapping import replaced
+from incorruptible.evaluation import Chips, measure, measure_all, measure_mean, measure_until
+from incorruptible.evaluation.chips import Remembered, Socket
+from incorruptible.evaluation.scoring import read_chip
+from incorruptible.evaluation.subsampled import batched
+from incorruptible.evaluation.subsampled.batched import at_once, products, read_stacked, stackable, worth
+from incorruptible.randomness.streams import Draw, Noise
+from incorruptible.tasks.networks import mlp, resnet8, small_conv, vit
+from incorruptible.tasks.scores import Score, accuracy, cross_entropy
+from incorruptible.training.recipe import Faults
+from incorruptible.weights.arrays import Array, select
+from incorruptible.weights.swap import replaced
 
 FILTER_MAX = Gaussian("filter-max")
 CORRUPTIONS = ("gaussian-filter-max", "gaussian-filter-norm", "int-flips", "pcm-joshi", "mixture(gaussian-filter-max)")
@@ -159,7 +158,7 @@ def test_chips_side_by_side_score_as_one_after_another(name: str, text: str, pro
 
 
 def test_stacked_weights_are_the_chips_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    from incorruptible.measuring import stacked
+    from incorruptible.evaluation.subsampled import batched
 
     seen: list[dict[str, Tensor]] = []
 
@@ -167,7 +166,7 @@ def test_stacked_weights_are_the_chips_bit_for_bit(monkeypatch: pytest.MonkeyPat
         seen.append({name: weight.clone() for name, weight in weights.items()})
         return np.zeros((len(next(iter(weights.values()))), 5), dtype=np.float32)
 
-    monkeypatch.setattr(stacked, "_graded", graded)
+    monkeypatch.setattr(batched, "_graded", graded)
     model = made(small_conv)
     chips = Chips(parse("pcm-joshi"), [0.5], 5, 7, read=(FILTER_MAX, 0.01))
     read_stacked(model, accuracy, pairs(5, 5, (1, 8, 8)), chips, select(model), 0.5, range(5), 3)
@@ -221,7 +220,7 @@ def test_what_cannot_be_mapped_is_read_in_place(make: Callable[[], nn.Module]) -
     chips = Chips(FILTER_MAX, [0.3], 16, 7)
     arrays = select(model)
     assert stackable(model, cross_entropy, some, chips, arrays) and worth(model, some[0], arrays, 16)
-    found = parts.read_parts(model, cross_entropy, some, chips, arrays, 0.3, range(16))
+    found = batched.read_parts(model, cross_entropy, some, chips, arrays, 0.3, range(16))
     twin = [obvious(model, cross_entropy, some[k], FILTER_MAX, 0.3, k, arrays) for k in range(16)]
     np.testing.assert_allclose(found, np.stack(twin), atol=1e-6)
 
@@ -256,10 +255,10 @@ def test_pairs_alone_are_stacked_and_a_score_of_ones_own_is_asked_chip_by_chip()
     assert not stackable(model, accuracy, [*some[:15], (*some[15], some[15][1])], chips, arrays)
     assert not stackable(model, accuracy, [*some[:15], *pairs(1, 6, (16,))], chips, arrays)
     centred = Score("logit", "1", True, lambda logits, labels: logits[:, 0] - logits[:, 0].mean())
-    found = parts.read_parts(model, centred, some, chips, arrays, 0.3, range(16))
+    found = batched.read_parts(model, centred, some, chips, arrays, 0.3, range(16))
     np.testing.assert_allclose(found.mean(1), 0, atol=1e-6)
     with pytest.raises(Mistake, match="one number for each example"):
-        parts.read_parts(model, replace(centred, grade=lambda x, y: x), some, chips, arrays, 0.3, range(16))
+        batched.read_parts(model, replace(centred, grade=lambda x, y: x), some, chips, arrays, 0.3, range(16))
 
 
 # --- 16 bits and layout
@@ -433,7 +432,7 @@ def test_workers_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Mistake, match=r"workers is -1; it is how many processes"):
         measure(mlp(16, 10), accuracy, data, FILTER_MAX, [0.1], draws=2, seed=0, workers=-1)
     with pytest.raises(Mistake, match=r"is on meta: leave workers out"):
-        from incorruptible.measuring.sharing import Bench, elsewhere
+        from incorruptible.evaluation.workers import Bench, elsewhere
 
         away = mlp(16, 10).to("meta")
         list(elsewhere(Bench(away, {"": accuracy}, data, Chips(FILTER_MAX, [0.1], 2, 0), select(away)), [], 2))
@@ -449,7 +448,7 @@ def test_workers_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_read_chip_is_read_parts_of_one() -> None:
     model, some, chips = made(mlp), pairs(16, 8, (64,)), Chips(FILTER_MAX, [0.1], 16, 0)
     arrays = select(model)
-    together = parts.read_parts(model, cross_entropy, some, chips, arrays, 0.1, range(16))
+    together = batched.read_parts(model, cross_entropy, some, chips, arrays, 0.1, range(16))
     for k in range(16):
         alone = read_chip(model, {"": cross_entropy}, [some[k]], chips, arrays, 0.1, k)[""]
         np.testing.assert_allclose(together[k], alone, atol=1e-5)

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -25,30 +25,20 @@ IDS = [path.relative_to(PACKAGE).as_posix() for path in FILES]
 # Bottom up; a room is a module or a folder. It may import from lower floors and, inside a folder, from itself.
 FLOORS: list[set[str]] = [
     {"version", "errors"},
-    {"durations", "grammar", "records"},
-    {
-        "arrays",
-        "batchnorm",
-        "curves",
-        "streams",
-        "strengths",
-        "statistics",
-        "engines",
-        "leases",
-        "placing",
-        "provenance",
-        "scores",
-    },
-    {"networks", "data", "corruptions", "points", "swapping", "banked", "drawing", "mechanism", "pacbayes"},
-    {"measuring", "landscape", "auditing", "objectives", "tasks", "translating", "fitted_cells", "pages"},
-    {"recipes", "catalogues", "bridges", "sensitivities"},
-    {"training", "optim", "certificates"},
-    {"runs", "integrations"},
-    {"studies", "courses"},
+    {"files", "randomness", "specs", "statistics", "weights"},
+    {"pacbayes", "plots", "schedules", "tasks"},
+    {"corruptions"},
+    {"evaluation", "objectives"},
+    {"bridges", "certificates", "landscape", "optim"},
+    {"training"},
+    {"integrations", "runs"},
+    {"diagnostics"},
+    {"studies"},
     {"report"},
     {"cli"},
     {"__main__"},
 ]
+MOST_ROOMS = 32  # a newcomer has to find hers
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 
@@ -104,6 +94,78 @@ def test_every_room_is_on_one_floor() -> None:
     )
 
 
+def test_the_rooms_can_be_counted() -> None:
+    assert len(FLOOR) <= MOST_ROOMS
+
+
+def named(path: Path) -> str:
+    """The dotted name by which a file is imported, without that of the package: "" for the package's own file."""
+    return ".".join(part for part in path.relative_to(PACKAGE).with_suffix("").parts if part != "__init__")
+
+
+MODULES = {named(path): path for path in FILES}
+
+
+def taken(path: Path, modules: Mapping[str, Path]) -> set[str]:
+    """The files whose names `path` imports, also inside functions; `from .room import name` takes from a file of that name, or
+    else from the room's own."""
+    here = path.relative_to(PACKAGE).with_suffix("").parts
+    found = set()
+    for node in statements(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            each = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(["incorruptible", *here[: len(here) - node.level]]) if node.level else ""
+            each = [".".join(filter(None, (base, node.module, alias.name))) for alias in node.names]
+        else:
+            continue
+        for name in each:
+            head, _, rest = name.partition(".")
+            if head == "incorruptible":
+                found.add(rest if rest in modules else rest.rpartition(".")[0])
+    return found
+
+
+def circles(arrows: Mapping[str, set[str]]) -> list[str]:
+    """What is left of a graph once everything that leads to no circle is taken away."""
+    left = dict(arrows)
+    while ends := [one for one, others in left.items() if not any(other in left for other in others)]:
+        for one in ends:
+            del left[one]
+    return sorted(left)
+
+
+def test_no_circle_among_files() -> None:
+    """Inside packages too, and in imports that stand in functions."""
+    arrows = {name: taken(path, MODULES) for name, path in MODULES.items()}
+    assert {other for others in arrows.values() for other in others} <= MODULES.keys()
+    assert circles(arrows) == []
+
+
+def test_a_circle_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    texts = {
+        "__init__.py": "",
+        "low.py": "def late():\n    from .room import high",
+        "room/__init__.py": "from .high import High",
+        "room/high.py": "from ..low import late",
+        "room/aside.py": "from . import high\nfrom .high import High",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    modules = {named(path): path for path in map(tmp_path.joinpath, texts)}
+    arrows = {name: taken(path, modules) for name, path in modules.items()}
+    assert arrows == {
+        "": set(),
+        "low": {"room.high"},
+        "room": {"room.high"},
+        "room.high": {"low"},
+        "room.aside": {"room.high"},
+    }
+    assert circles(arrows) == ["low", "room", "room.aside", "room.high"]
+
+
 @pytest.mark.parametrize("path", [path for path in FILES if path != PACKAGE / "__init__.py"], ids=IDS[1:])
 def test_imports_go_down(path: Path) -> None:
     assert trespasses(ast.parse(path.read_text()), dotted(path)) == []
@@ -112,19 +174,24 @@ def test_imports_go_down(path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "line", "found"),
     [
-        ("incorruptible.points", "from .arrays import Array", []),
-        ("incorruptible.arrays", "from .points import Point", ["points"]),
-        ("incorruptible.arrays", "from .streams import Draw", ["streams"]),
-        ("incorruptible.arrays", "from . import errors, runs", ["runs"]),
-        ("incorruptible.arrays", "import incorruptible.cli", ["cli"]),
-        ("incorruptible.arrays", "import incorruptible as inc", ["incorruptible"]),
-        ("incorruptible.arrays", "from incorruptible.errors import Mistake", []),
-        ("incorruptible.arrays", "from incorruptible.training.loop import Fit", ["training"]),
-        ("incorruptible.arrays", "def late():\n    from .report import report", ["report"]),
-        ("incorruptible.arrays", "if TYPE_CHECKING:\n    from .report import report", []),
-        ("incorruptible.arrays", "if TYPE_CHECKING:\n    pass\nelse:\n    from .report import report", ["report"]),
-        ("incorruptible.arrays", "import torch\nfrom torch import nn", []),
-        ("incorruptible.tasks.digits", "from .protocol import Task\nfrom ..networks.mlp import mlp", []),
+        ("incorruptible.objectives.base", "from ..weights.arrays import Array", []),
+        ("incorruptible.weights.arrays", "from ..objectives.base import Point", ["objectives"]),
+        ("incorruptible.weights.arrays", "from ..randomness.streams import Draw", ["randomness"]),
+        ("incorruptible.optim", "from . import errors, runs", ["runs"]),
+        ("incorruptible.weights.arrays", "from .. import errors, runs", ["runs"]),
+        ("incorruptible.weights.arrays", "import incorruptible.cli", ["cli"]),
+        ("incorruptible.weights.arrays", "import incorruptible as inc", ["incorruptible"]),
+        ("incorruptible.weights.arrays", "from incorruptible.errors import Mistake", []),
+        ("incorruptible.weights.arrays", "from incorruptible.training.trainer import Fit", ["training"]),
+        ("incorruptible.weights.arrays", "def late():\n    from ..report import report", ["report"]),
+        ("incorruptible.weights.arrays", "if TYPE_CHECKING:\n    from ..report import report", []),
+        (
+            "incorruptible.weights.arrays",
+            "if TYPE_CHECKING:\n    pass\nelse:\n    from ..report import report",
+            ["report"],
+        ),
+        ("incorruptible.weights.arrays", "import torch\nfrom torch import nn", []),
+        ("incorruptible.tasks.digits", "from .protocol import Task\nfrom .networks.mlp import mlp", []),
         ("incorruptible.tasks.digits", "from ..objectives.sam import SAM", ["objectives"]),
         ("incorruptible.tasks.__init__", "from .digits import Digits\nfrom ..runs import train", ["runs"]),
     ],
@@ -142,12 +209,12 @@ DOORS = [  # what is run, and what of HEAVY it may import
     ("import sys; sys.argv[1:] = ['--help']; import incorruptible.__main__", set()),
     # typer itself looks for pydantic as soon as there is a command to run
     ("import sys; sys.argv[1:] = ['measure', '--help']; import incorruptible.__main__", {"pydantic"}),
-    ("import incorruptible.records", {"numpy"}),
+    ("import incorruptible.files.records", {"numpy"}),
     ("import incorruptible.statistics", {"numpy"}),
-    ("import incorruptible.curves", {"numpy"}),
-    ("import incorruptible.mechanism", {"numpy"}),
-    ("import incorruptible.leases, incorruptible.engines", {"numpy"}),
-    ("import incorruptible.studies.board", {"numpy"}),
+    ("import incorruptible.statistics.curves", {"numpy"}),
+    ("import incorruptible.diagnostics.mechanism", {"numpy"}),
+    ("import incorruptible.studies.leases, incorruptible.studies.launch", {"numpy"}),
+    ("import incorruptible.studies.status", {"numpy"}),
     ("import incorruptible.studies.results", {"numpy"}),
     ("import incorruptible.pacbayes", {"numpy"}),
     ("import incorruptible.report", {"numpy"}),
@@ -185,7 +252,7 @@ def test_the_face_and_its_homes_agree() -> None:
     assert set(incorruptible.__all__) == {*homes, "Mistake", "__version__"}
     assert len(set(incorruptible.__all__)) == len(incorruptible.__all__)
     assert dir(incorruptible) == sorted(incorruptible.__all__)
-    assert set(incorruptible._HOMES.values()) <= set(FLOOR)
+    assert {home.split(".")[0] for home in incorruptible._HOMES.values()} <= set(FLOOR)
 
 
 def test_no_name_of_the_face_is_a_room() -> None:

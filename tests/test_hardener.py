@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from incorruptible.arrays import select
 from incorruptible.corruptions import Gaussian
-from incorruptible.data import Batches, digits
 from incorruptible.errors import Mistake
-from incorruptible.networks import mlp
 from incorruptible.objectives import RWP, SAM, parse
-from incorruptible.points import Grads, Path, Point
-from incorruptible.streams import Draw
-from incorruptible.strengths import Auto, Constant, Linear, Quadratic
-from incorruptible.swapping import replaced
+from incorruptible.objectives.base import Grads, Path, Point
+from incorruptible.randomness.streams import Draw
+from incorruptible.schedules import Auto, Constant, Linear, Quadratic
+from incorruptible.tasks.data import Batches, digits
+from incorruptible.tasks.networks import mlp
 from incorruptible.training import Hardener
+from incorruptible.weights.arrays import select
+from incorruptible.weights.swap import replaced
 from test_objectives import OBJECTIVES, ONE_PASS, SWAPPING, batch, bits, closure, gradient, grads, hardener, net
 
 PASSES = [(text, at) for text in OBJECTIVES for at in range(parse(text).passes)]

@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from incorruptible.arrays import select
 from incorruptible.corruptions import parse_sweep
 from incorruptible.errors import Mistake, Mistakes
-from incorruptible.measuring import measure
+from incorruptible.evaluation import measure
 from incorruptible.pacbayes.weights import displacement
-from incorruptible.recipes import Probe, Recipe, parse
 from incorruptible.runs import Plan, Run, displaced, identity, measured, measures, open_run, train
-from incorruptible.studies.definition import load as load_study
-from incorruptible.studies.estimating import estimate
-from incorruptible.studies.planning import Tasks, begin
+from incorruptible.studies.estimate import estimate
+from incorruptible.studies.plan import Tasks, begin
 from incorruptible.studies.results import arms
-from incorruptible.studies.working import work
+from incorruptible.studies.spec import load as load_study
+from incorruptible.studies.worker import work
 from incorruptible.tasks import load
 from incorruptible.training import Fit
+from incorruptible.training.recipe import Probe, Recipe, parse
+from incorruptible.weights.arrays import select
 from typing_commands import Type, typing
 
 BIASES, FIRST = ("*.bias",), ("1.*",)
@@ -101,7 +101,7 @@ def test_a_measurement_has_the_arrays_in_its_name_only_where_they_are_not_the_us
 
 def test_bounds_see_the_filters_that_are_noisy(run: Run) -> None:
     file, _ = displaced(run)
-    from incorruptible import records
+    from incorruptible.files import records
 
     arrays = records.read_arrays(file, records.checksum(file))
     found = displacement(run.model(), run.start(), BIASES, FIRST)

@@ -21,16 +21,17 @@ import torch
 from torch import Tensor
 
 from cifar import CIFAR, needs_cifar
-from incorruptible import records, tasks
+from incorruptible import tasks
 from incorruptible.cli import run as run_command
-from incorruptible.data import Augmentation, Batches, Images, batches, fingerprint
-from incorruptible.data import pictures as opened
-from incorruptible.data.decoded import decoded
-from incorruptible.data.decoded import folder as cache
 from incorruptible.errors import Mistake
-from incorruptible.recipes import Probe, parse
+from incorruptible.files import records
 from incorruptible.runs import Plan, measured, open_run, train
-from incorruptible.studies.definition import load as load_study
+from incorruptible.studies.spec import load as load_study
+from incorruptible.tasks.data import Augmentation, Batches, Images, batches, fingerprint
+from incorruptible.tasks.data import pictures as opened
+from incorruptible.tasks.data.decoded import decoded
+from incorruptible.tasks.data.decoded import folder as cache
+from incorruptible.training.recipe import Probe, parse
 from typing_commands import Type, typing
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'incorruptible[data]'")

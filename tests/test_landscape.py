@@ -14,11 +14,11 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from incorruptible.arrays import select
 from incorruptible.corruptions import Gaussian
 from incorruptible.landscape import Health, health, tolerated
 from incorruptible.objectives import RWP, SAM, parse
-from incorruptible.streams import Draw
+from incorruptible.randomness.streams import Draw
+from incorruptible.weights.arrays import select
 from test_objectives import OBJECTIVES, SWAPPING, batch, bits, net
 
 ALARM = 0.001  # how often, over all seeds, a statistical test here would fail for no reason

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from incorruptible import leases
 from incorruptible.errors import Mistake
-from incorruptible.leases import Lease, Leases
+from incorruptible.studies import leases
+from incorruptible.studies.leases import Lease, Leases
 
 
 class Clock:

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 import incorruptible as inc
-from incorruptible.arrays import survey
-from incorruptible.data import fingerprint
 from incorruptible.errors import Mistake
-from incorruptible.networks import IMAGES, image_network, local_model
-from incorruptible.recipes import parse
-from incorruptible.scores import Score, accuracy, cross_entropy, per_token
+from incorruptible.tasks.data import fingerprint
+from incorruptible.tasks.networks import IMAGES, image_network, local_model
+from incorruptible.tasks.scores import Score, accuracy, cross_entropy, per_token
 from incorruptible.training import Fit, load_weights, save_weights
+from incorruptible.training.recipe import parse
+from incorruptible.weights.arrays import survey
 from typing_commands import Type, typing
 
 transformers = pytest.importorskip("transformers", reason="pip install 'incorruptible[models]'")

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from incorruptible.arrays import Array, select
 from incorruptible.corruptions import SCALES, Gaussian
 from incorruptible.errors import Mistake
 from incorruptible.landscape import along, health
 from incorruptible.objectives import RWP, LocalRWP
-from incorruptible.points import Objective
-from incorruptible.streams import Draw
+from incorruptible.objectives.base import Objective
+from incorruptible.randomness.streams import Draw
+from incorruptible.weights.arrays import Array, select
 from test_objectives import batch, bits, closure, grads, hardener, net
 
 ALARM = 0.001  # how often, over all seeds, a statistical test here would fail for no reason

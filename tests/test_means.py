@@ -19,16 +19,16 @@ import incorruptible as inc
 from alarms import REPETITIONS, breaks
 from benchmarks.means import fixed, rows
 from incorruptible import tasks
-from incorruptible.arrays import select
-from incorruptible.data import Batches
 from incorruptible.errors import Mistake
-from incorruptible.measuring import Chips, site
-from incorruptible.measuring.counting import costs_of
-from incorruptible.measuring.parts import read_parts
-from incorruptible.measuring.socket import Socket
-from incorruptible.measuring.subsets import drawn, gathered
+from incorruptible.evaluation import Chips
+from incorruptible.evaluation.chips import Socket
+from incorruptible.evaluation.subsampled.batched import read_parts
+from incorruptible.evaluation.subsampled.design import costs_of, drawn, gathered
 from incorruptible.statistics import Components, Costs, Design, Plan
+from incorruptible.tasks.data import Batches
+from incorruptible.weights.arrays import select
 
+DESIGN = "incorruptible.evaluation.subsampled.design"
 NOISE, STRENGTH, TOTAL = inc.Gaussian("absolute"), 0.3, 300
 Data = tuple[Tensor, Tensor]
 
@@ -53,7 +53,7 @@ def model() -> nn.Module:
 @pytest.fixture
 def cheap_chips(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if making a chip cost what two images do; in truth one weight costs more to change than 300 of these to classify."""
-    monkeypatch.setattr(site, "costs_of", lambda *asked: Costs(2.0, 1.0))
+    monkeypatch.setattr(f"{DESIGN}.costs_of", lambda *asked: Costs(2.0, 1.0))
 
 
 def truth(data: Data) -> float:
@@ -207,7 +207,7 @@ def test_whole_chips_hand_over_to_few_images(
 ) -> None:
     """Where the first look saw chips that happen to agree; the whole ones count on."""
     wrong = Design(TOTAL, 0.0, 100.0, 1e9)
-    monkeypatch.setattr(site, "plan", lambda *asked: Plan(wrong, (wrong,), Components(0, 0, 0), 64, 1.0))
+    monkeypatch.setattr(f"{DESIGN}.plan", lambda *asked: Plan(wrong, (wrong,), Components(0, 0, 0), 64, 1.0))
     exact, misses, handed = truth(data), 0, 0
     for seed in range(80):
         one = found(model, data, seed=seed, half_width=0.04).averages[0]
@@ -225,8 +225,8 @@ def whole_until(monkeypatch: pytest.MonkeyPatch, enough: int) -> None:
         best = right if len(scores) >= enough else wrong
         return Plan(best, (wrong, right), Components(0, 0, 0), TOTAL, 1.0, len(scores))
 
-    monkeypatch.setattr(site, "plan", lambda *asked: Plan(wrong, (wrong,), Components(0, 0, 0), 64, 1.0))
-    monkeypatch.setattr(site, "choose", chosen)
+    monkeypatch.setattr(f"{DESIGN}.plan", lambda *asked: Plan(wrong, (wrong,), Components(0, 0, 0), 64, 1.0))
+    monkeypatch.setattr(f"{DESIGN}.choose", chosen)
 
 
 @pytest.mark.parametrize("enough", [16, 128])

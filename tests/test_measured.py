@@ -15,13 +15,13 @@ import torch
 
 import cells as simulated
 from alarms import REPETITIONS, breaks
-from incorruptible.arrays import Array
 from incorruptible.corruptions import Measured, at_time, parse
 from incorruptible.corruptions.cells import Cells, read, sha_of
 from incorruptible.corruptions.devices import fits
 from incorruptible.corruptions.fitting import Fit, knots_of
 from incorruptible.errors import Mistake
-from incorruptible.streams import Draw
+from incorruptible.randomness.streams import Draw
+from incorruptible.weights.arrays import Array
 
 HERE = Path(__file__).parent / "data" / "cells.csv"
 

@@ -15,15 +15,15 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from incorruptible.arrays import select
-from incorruptible.batchnorm import fold_batchnorm
 from incorruptible.corruptions import Gaussian, parse
-from incorruptible.data import Batches
 from incorruptible.errors import Mistake
-from incorruptible.measuring import Chips, Scores, measure, measure_all
-from incorruptible.measuring.sharing import turns
-from incorruptible.scores import accuracy, cross_entropy
-from incorruptible.streams import Draw
+from incorruptible.evaluation import Chips, Scores, measure, measure_all
+from incorruptible.evaluation.workers import turns
+from incorruptible.randomness.streams import Draw
+from incorruptible.tasks.data import Batches
+from incorruptible.tasks.scores import accuracy, cross_entropy
+from incorruptible.weights.arrays import select
+from incorruptible.weights.batchnorm import fold_batchnorm
 
 FILTER_MAX = Gaussian("filter-max")
 ABSOLUTE = Gaussian("absolute")

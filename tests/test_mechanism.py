@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from incorruptible.diagnostics.mechanism import before_stall, mechanism, probes
 from incorruptible.errors import Mistake
-from incorruptible.mechanism import before_stall, mechanism, probes
 
 
 def look(step: int, accuracy: float, ratio: float | None = 1.0, signal: float = 1.0, **more: Any) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from incorruptible import RWP, SAM, Constant, Gaussian, Hardener, Objective, audit, fold_batchnorm, replaced, select
 from incorruptible.errors import Mistake
-from incorruptible.networks import (
+from incorruptible.randomness.streams import Draw
+from incorruptible.tasks.networks import (
     IMAGES,
     cifar_resnet,
     mlp,
@@ -28,7 +29,6 @@ from incorruptible.networks import (
     vit,
     wide_resnet,
 )
-from incorruptible.streams import Draw
 
 FILTER_MAX = Gaussian("filter-max")
 HOLDING = (nn.Conv2d, nn.Linear, nn.MultiheadAttention)

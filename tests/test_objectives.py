@@ -17,15 +17,15 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from incorruptible.arrays import Array, select
 from incorruptible.corruptions import Gaussian
 from incorruptible.corruptions import parse as parse_corruption
 from incorruptible.errors import Mistake
 from incorruptible.objectives import ASAM, CATALOGUE, RWP, RWPSAM, SAM, MixedRWP, Plain, RandBET, parse
-from incorruptible.points import Found, Objective, Point, most_of, walk
-from incorruptible.streams import Draw
-from incorruptible.strengths import Constant
+from incorruptible.objectives.base import Found, Objective, Point, most_of, walk
+from incorruptible.randomness.streams import Draw
+from incorruptible.schedules import Constant
 from incorruptible.training import Hardener
+from incorruptible.weights.arrays import Array, select
 
 OBJECTIVES = [
     "plain",

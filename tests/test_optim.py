@@ -16,9 +16,9 @@ import incorruptible as inc
 from incorruptible.errors import Mistake
 from incorruptible.objectives import ASAM
 from incorruptible.objectives import SAM as Objective
+from incorruptible.objectives.base import Objective as AnyObjective
 from incorruptible.optim import SAM
-from incorruptible.points import Objective as AnyObjective
-from incorruptible.strengths import Constant
+from incorruptible.schedules import Constant
 from test_hardener import normed
 from test_objectives import bits, closure, grads, net
 

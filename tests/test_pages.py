@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from browser import chromium
-from incorruptible.drawing import Bars, Heat, Line, Lines
 from incorruptible.errors import Mistake
-from incorruptible.pages import Finding, Page, Section, Table, check, html, write
+from incorruptible.plots import Bars, Heat, Line, Lines
+from incorruptible.report.page import Finding, Page, Section, Table, check, html, write
 
 STRENGTHS = ("0", "0.05", "0.1", "0.2", "0.3", "0.4")
 SHIFTS = {"": 0.0, ", linear": 0.1, ", warm-up-hold": 0.2, ", reversed": 0.3}

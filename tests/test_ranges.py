@@ -12,19 +12,19 @@ import torch
 from scipy import stats
 from torch import nn
 
-from incorruptible import curves, records
-from incorruptible.arrays import select
 from incorruptible.corruptions import Gaussian, Mixture
 from incorruptible.errors import Mistake
-from incorruptible.measuring import Scores, measure
-from incorruptible.measuring.overall import Overall
+from incorruptible.evaluation import Scores, measure
+from incorruptible.evaluation.results import Overall
+from incorruptible.files import records
 from incorruptible.objectives import RWP
-from incorruptible.scores import accuracy, cross_entropy
-from incorruptible.statistics import crossed, t_interval
-from incorruptible.strengths import Constant
+from incorruptible.schedules import Constant
+from incorruptible.statistics import crossed, curves, t_interval
 from incorruptible.studies.evidence import Arm
 from incorruptible.studies.ranges import area, best, tabulated, whole
+from incorruptible.tasks.scores import accuracy, cross_entropy
 from incorruptible.training import Hardener
+from incorruptible.weights.arrays import select
 
 STRENGTHS = (0.0, 0.1, 0.2, 0.4)
 

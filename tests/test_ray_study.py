@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from incorruptible.leases import Leases
+from incorruptible.studies.leases import Leases
 
 pytest.importorskip("ray")
 

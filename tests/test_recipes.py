@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from incorruptible.errors import Mistake
-from incorruptible.recipes import Probe, Recipe, parse
+from incorruptible.training.recipe import Probe, Recipe, parse
 
 
 def test_defaults() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from incorruptible import records
 from incorruptible.errors import Mistake
+from incorruptible.files import records
 
 DATA = {"name": "naïve", "rows": [{"s": 0.1, "n": 3}, {}], "none": None, "yes": True}
 

@@ -25,13 +25,14 @@ import numpy as np
 import pytest
 
 from browser import chromium
-from incorruptible import recipes, records
 from incorruptible.cli import run
 from incorruptible.errors import Mistake
+from incorruptible.files import records
 from incorruptible.report import exporting, summarise
 from incorruptible.runs import measured, train
-from incorruptible.studies.definition import Study, load
 from incorruptible.studies.folder import find
+from incorruptible.studies.spec import Study, load
+from incorruptible.training.recipe import parse as parse_recipe
 
 SMALL = Path(__file__).with_name("studies") / "small.toml"
 CLAIMS = ("over", "small", "vanishing", "changing", "ahead")
@@ -139,7 +140,7 @@ def test_the_summary_holds_what_was_measured(made: Made, study: Study, summary: 
     for place in (0, 5, len(study.designs) - 1):
         design, shown = study.designs[place], summary["arms"][place]
         assert (shown["method"], shown["role"]) == (design.method, design.role)
-        trained = [train(recipes.parse({**shown["recipe"], "seed": s}), made.home / "trained") for s in study.seeds]
+        trained = [train(parse_recipe({**shown["recipe"], "seed": s}), made.home / "trained") for s in study.seeds]
         assert [(one["noise"], one["strength"]) for one in shown["results"]] == [
             (noise, s) for noise, strengths in STRENGTHS.items() for s in strengths
         ]
@@ -211,7 +212,7 @@ def test_each_arm_is_told_over_its_whole_range(made: Made, study: Study, summary
         assert [(one["noise"], one["from"], one["to"]) for one in shown["over_range"]] == [
             (noise, strengths[0], strengths[-1]) for noise, strengths in STRENGTHS.items()
         ]
-        trained = [train(recipes.parse({**shown["recipe"], "seed": s}), made.home / "trained") for s in study.seeds]
+        trained = [train(parse_recipe({**shown["recipe"], "seed": s}), made.home / "trained") for s in study.seeds]
         assert design.name == shown["name"]
         for number, (noise, one) in enumerate(zip(STRENGTHS, shown["over_range"], strict=True)):
             each = np.array([measured(run, plans[f"{number} test"])["score"].mean(1) for run in trained])
@@ -320,7 +321,7 @@ def test_the_page_lists_every_claim_arm_and_number(page: str, summary: dict[str,
 
 def test_each_recipe_of_the_page_trains_that_arm(page: str, study: Study) -> None:
     shown = re.findall(r"<summary>([^<]*)</summary><pre><code>([^<]*)</code></pre>", page)
-    found = {html.unescape(name): recipes.parse(tomllib.loads(html.unescape(text))) for name, text in shown}
+    found = {html.unescape(name): parse_recipe(tomllib.loads(html.unescape(text))) for name, text in shown}
     assert found == {design.name: design.recipe for design in study.designs}
 
 

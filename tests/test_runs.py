@@ -16,16 +16,17 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from incorruptible import records, runs
+from incorruptible import runs
 from incorruptible.corruptions import Gaussian
-from incorruptible.data import Batches
 from incorruptible.errors import Mistake
-from incorruptible.measuring import measure
-from incorruptible.recipes import Probe, Recipe
+from incorruptible.evaluation import measure
+from incorruptible.files import records
 from incorruptible.runs import Plan, Run, measured, open_run, train
-from incorruptible.scores import accuracy
 from incorruptible.tasks import load
+from incorruptible.tasks.data import Batches
+from incorruptible.tasks.scores import accuracy
 from incorruptible.training import load_weights, save_weights
+from incorruptible.training.recipe import Probe, Recipe
 
 QUIET = Probe(draws=0)
 RWP = "rwp(gaussian-filter-max)"

@@ -15,9 +15,9 @@ from alarms import REPETITIONS, breaks
 from incorruptible import accuracy, cross_entropy, load_weights, measure, select, sensitivity
 from incorruptible.corruptions import Corruption, Gaussian, parse
 from incorruptible.errors import Mistake
-from incorruptible.networks import small_conv
-from incorruptible.scores import Score
-from incorruptible.sensitivities.blocks import blocks, named_by
+from incorruptible.evaluation.sensitivity import blocks, named_by
+from incorruptible.tasks.networks import small_conv
+from incorruptible.tasks.scores import Score
 from typing_commands import Type, typing
 
 FILTER_MAX, ABSOLUTE = Gaussian("filter-max"), Gaussian("absolute")
@@ -323,7 +323,7 @@ def test_the_table_is_sorted_and_says_what_it_is(data: Data) -> None:
 def test_what_joint_corruption_adds_is_said(joint: list[float], said: str) -> None:
     from dataclasses import replace
 
-    from incorruptible.sensitivities import Group, Sensitivity
+    from incorruptible.evaluation.sensitivity import Group, Sensitivity
 
     model = Sum(inputs=2, outputs=1)
     ones = [(torch.ones(1, 2), torch.zeros(1, dtype=torch.long))]

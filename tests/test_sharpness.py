@@ -12,13 +12,13 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from incorruptible.arrays import select
 from incorruptible.corruptions import Gaussian
-from incorruptible.corruptions.scales import SCALES, scale_of
+from incorruptible.corruptions.gaussian import SCALES, scale_of
 from incorruptible.errors import Mistake
 from incorruptible.landscape import sharpness
-from incorruptible.streams import Draw
-from incorruptible.swapping import replaced
+from incorruptible.randomness.streams import Draw
+from incorruptible.weights.arrays import select
+from incorruptible.weights.swap import replaced
 from test_landscape import ALARM, held, losses, untouched
 from test_objectives import batch, net
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from incorruptible.arrays import select
 from incorruptible.corruptions import Gaussian
 from incorruptible.landscape import along, line, surface
 from incorruptible.objectives import RWP, SAM, parse
-from incorruptible.streams import Draw
+from incorruptible.randomness.streams import Draw
+from incorruptible.weights.arrays import select
 from test_landscape import held, losses, untouched
 from test_objectives import batch, net
 

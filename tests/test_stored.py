@@ -10,14 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from incorruptible.arrays import Array, select
 from incorruptible.corruptions import Corruption, Stored, at_time, parse, parse_sweep
-from incorruptible.corruptions.faults import Drop, Fixed, PCMProgramming, rectified
+from incorruptible.corruptions.devices.pcm import PCMProgramming
+from incorruptible.corruptions.faults import Drop, Fixed, rectified
 from incorruptible.corruptions.storages import MAPPINGS, Crossbar, Weights
-from incorruptible.durations import Seconds, seconds
 from incorruptible.errors import Mistake
-from incorruptible.measuring import Chips, measure
-from incorruptible.streams import Draw
+from incorruptible.evaluation import Chips, measure
+from incorruptible.randomness.streams import Draw
+from incorruptible.specs.durations import Seconds, seconds
+from incorruptible.weights.arrays import Array, select
 
 BY_HAND = torch.tensor([[1.0, -0.5], [0.0, 0.25]])
 

@@ -14,7 +14,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from incorruptible.streams import Draw, Exact, Noise, add_normal, key
+from incorruptible.randomness.streams import Draw, Exact, Noise, add_normal, key
 
 ALARM = 1e-4
 LIKE = torch.empty(100_000)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from incorruptible.errors import Mistake
-from incorruptible.strengths import (
+from incorruptible.schedules import (
     CATALOGUE,
     Constant,
     Cosine,

@@ -20,19 +20,20 @@ import numpy as np
 import pytest
 import torch
 
-from incorruptible import cli, records, runs
+from incorruptible import cli, runs
 from incorruptible.errors import Mistake
-from incorruptible.leases import Leases
-from incorruptible.recipes import Probe, Recipe
+from incorruptible.files import records
 from incorruptible.runs import Left, Plan, measured, measures, train
-from incorruptible.studies import supervising
-from incorruptible.studies.definition import load
+from incorruptible.studies import supervisor
 from incorruptible.studies.folder import Folder, find
-from incorruptible.studies.planning import Tasks, begin
+from incorruptible.studies.leases import Leases
+from incorruptible.studies.plan import Tasks, begin
 from incorruptible.studies.results import arms, rows, summary
-from incorruptible.studies.supervising import Stopped, mend, supervise
-from incorruptible.studies.working import work
+from incorruptible.studies.spec import load
+from incorruptible.studies.supervisor import Stopped, mend, supervise
+from incorruptible.studies.worker import work
 from incorruptible.tasks import load as load_task
+from incorruptible.training.recipe import Probe, Recipe
 from study_of_many import study_of_many
 
 # What makes it slow or has it fail lies outside the source, which is part of a run's identity.
@@ -472,7 +473,7 @@ def supervised(folder: Folder, crew: Crew, workers: int = 1) -> list[str]:
 def test_a_study_outlasts_a_run_that_kills_its_workers(
     count: int, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervising, "LOOK", 0)
+    monkeypatch.setattr(supervisor, "LOOK", 0)
     folder = begun(file, tmp_path / "home")
 
     def last() -> int:
@@ -492,7 +493,7 @@ def test_a_study_outlasts_a_run_that_kills_its_workers(
 def test_why_a_study_stops(
     play: int, error: type[Exception], code: int | None, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervising, "LOOK", 0)
+    monkeypatch.setattr(supervisor, "LOOK", 0)
     with pytest.raises(error) as raised:
         supervised(begun(file, tmp_path / "home"), Crew(*[play] * 6))
     assert getattr(raised.value, "code", None) == code
@@ -500,7 +501,7 @@ def test_why_a_study_stops(
 
 
 def test_two_arms_of_one_recipe_come_to_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervising, "LOOK", 0)
+    monkeypatch.setattr(supervisor, "LOOK", 0)
     file = written(tmp_path, STUDY + '[[arms]]\nname = "sgd again"\nrole = "control"\n')
     folder = begun(file, tmp_path / "home")
     assert len(folder.jobs) == 8 and len({job.name for job in folder.jobs}) == 6

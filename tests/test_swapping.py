@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from incorruptible import RWP, Constant, Draw, Gaussian, Hardener, Mistake, select, swapping
-from incorruptible.arrays import Array
+from incorruptible import RWP, Constant, Draw, Gaussian, Hardener, Mistake, select
 from incorruptible.corruptions import Corrupted
 from incorruptible.objectives import parse
-from incorruptible.swapping import Spare, replaced
+from incorruptible.weights import swap
+from incorruptible.weights.arrays import Array
+from incorruptible.weights.swap import Spare, replaced
 
-exchanges = pytest.mark.skipif(not swapping._EXCHANGES, reason="this torch cannot exchange the memory of storages")
+exchanges = pytest.mark.skipif(not swap._EXCHANGES, reason="this torch cannot exchange the memory of storages")
 
 
 def network() -> nn.Sequential:
@@ -151,7 +152,7 @@ def test_training_by_exchange_is_training_by_copies(
         return bits(model.parameters())
 
     fast = trained()
-    monkeypatch.setattr(swapping, "_EXCHANGES", False)
+    monkeypatch.setattr(swap, "_EXCHANGES", False)
     assert same(fast, trained())
 
 
@@ -271,7 +272,7 @@ def test_weights_come_back_whenever_ctrl_c_comes(function: str) -> None:
 
 def interrupted(model: nn.Module, name: str, stop: int, spare: Spare | None) -> bool:
     """Whether Ctrl-C came, at the `stop`-th line of that function that is passed."""
-    code = attrgetter(name)(swapping).__code__
+    code = attrgetter(name)(swap).__code__
     passed = 0
 
     def trace(frame: Any, event: str, arg: Any) -> Any:
@@ -310,14 +311,14 @@ def test_a_storage_that_changed_its_size_inside_holds_the_clean_weights(factor: 
 
 def test_one_array_that_cannot_be_put_back_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 3))
-    before, back = bits(model.parameters()), swapping._Copied.back
+    before, back = bits(model.parameters()), swap._Copied.back
 
-    def failing(self: swapping._Copied) -> None:
+    def failing(self: swap._Copied) -> None:
         if self.place.shape == (3, 8):
             raise RuntimeError("this one not")
         back(self)
 
-    monkeypatch.setattr(swapping._Copied, "back", failing)
+    monkeypatch.setattr(swap._Copied, "back", failing)
     with pytest.raises(RuntimeError, match="this one not"), replaced(select(model), chip()):
         pass
     assert torch.equal(model[0].weight, before[0]) and not torch.equal(model[1].weight, before[2])

@@ -15,9 +15,9 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from incorruptible import tasks
-from incorruptible.data import Batches, digits, fingerprint
 from incorruptible.errors import Mistake
 from incorruptible.tasks import Task, batches, load
+from incorruptible.tasks.data import Batches, digits, fingerprint
 
 OWN = """
 import torch

@@ -13,24 +13,24 @@ import pytest
 import torch
 
 from incorruptible import tasks
-from incorruptible.data import named_randomness
-from incorruptible.drawing import save
 from incorruptible.errors import Mistake
 from incorruptible.pacbayes import Displacement, complexity, divergence, kl_inverse, monte_carlo
-from incorruptible.recipes import Probe, Recipe
+from incorruptible.plots import save
 from incorruptible.report import page
 from incorruptible.report.theory import theory_charts
 from incorruptible.runs import Plan, displaced, measured, measures, train
-from incorruptible.studies.definition import load, shipped
 from incorruptible.studies.evidence import Arm, Lacking
 from incorruptible.studies.folder import find
-from incorruptible.studies.planning import Tasks, begin
+from incorruptible.studies.plan import Tasks, begin
 from incorruptible.studies.results import arms as arms_of
 from incorruptible.studies.results import conclude
 from incorruptible.studies.rules import Exponent, Grows, Preferred
+from incorruptible.studies.spec import load, shipped
 from incorruptible.studies.theory import Optima, best_strength, bounds, kappa, preferred, sizes
-from incorruptible.studies.working import work
+from incorruptible.studies.worker import work
+from incorruptible.tasks.data import named_randomness
 from incorruptible.training import Fit
+from incorruptible.training.recipe import Probe, Recipe
 
 STRENGTHS = (0.0, 0.1, 0.2, 0.4)
 PEAKS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
@@ -255,8 +255,8 @@ def test_mistakes_in_a_prefix_or_a_prior(name: str, words: str) -> None:
 
 def test_the_start_has_seen_its_share_and_nothing_else() -> None:
     """Other images in the second half change no bit of the start; other randomness does."""
-    from incorruptible.data.digits import digits
-    from incorruptible.networks import mlp
+    from incorruptible.tasks.data.digits import digits
+    from incorruptible.tasks.networks import mlp
     from incorruptible.tasks.prior import prepared
 
     task = tasks.load(PRIOR)
@@ -289,7 +289,7 @@ def test_a_run_finds_its_start_again(tmp_path: Path) -> None:
     for name, value in run.model().named_parameters():
         assert torch.equal(value, again.get_parameter(name)) == name.endswith("bias")  # biases stay
     file, digest = displaced(run)
-    from incorruptible.records import read_arrays
+    from incorruptible.files.records import read_arrays
 
     arrays = read_arrays(file, digest)
     assert arrays["seen"].tolist() == [62] and arrays["elsewhere"].tolist() == [0.0]

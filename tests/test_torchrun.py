@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from incorruptible.recipes import Recipe
 from incorruptible.runs import open_run, train
+from incorruptible.training.recipe import Recipe
 from typing_commands import Type, typing
 
 PATIENCE = 120  # seconds until two processes count as hung

@@ -10,9 +10,9 @@ from types import ModuleType
 import pytest
 
 from incorruptible import objectives
-from incorruptible.recipes import Recipe
-from incorruptible.studies.definition import Study, load
+from incorruptible.studies.spec import Study, load
 from incorruptible.tasks import load as load_task
+from incorruptible.training.recipe import Recipe
 
 BEGINNINGS = {
     "": ((), ()),

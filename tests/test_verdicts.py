@@ -15,7 +15,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from incorruptible import records
+from incorruptible.files import records
 from incorruptible.studies.evidence import MARGIN, Arm, Lacking, Verdict
 from incorruptible.studies.rules import (
     CATALOGUE,

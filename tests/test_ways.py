@@ -19,16 +19,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import incorruptible as inc
-from incorruptible.arrays import Array, select
 from incorruptible.errors import Mistake
 from incorruptible.objectives import parse
-from incorruptible.recipes import Probe, Recipe
 from incorruptible.runs import Left, Run, train
-from incorruptible.strengths import Constant
-from incorruptible.swapping import replaced
+from incorruptible.schedules import Constant
 from incorruptible.tasks import Task, load
 from incorruptible.training import Fit, Group, Hardener
-from incorruptible.training.devices import part
+from incorruptible.training.precision import part
+from incorruptible.training.recipe import Probe, Recipe
+from incorruptible.weights.arrays import Array, select
+from incorruptible.weights.swap import replaced
 from test_objectives import bits, grads
 from typing_commands import Type, typing
 
@@ -226,7 +226,7 @@ def test_fp16_goes_on_with_its_scale(tmp_path: Path) -> None:
 
 
 def test_a_device_without_autocast_is_refused() -> None:
-    from incorruptible.training.devices import Precision
+    from incorruptible.training.precision import Precision
 
     with pytest.raises(Mistake, match="precision 'bf16': torch has no autocast for meta; use fp32"):
         Precision("bf16", torch.device("meta"))
@@ -389,7 +389,7 @@ def test_ranks_have_devices_of_their_own(
 
 
 def test_a_study_refuses_ranks(tmp_path: Path) -> None:
-    from incorruptible.studies.definition import load as load_study
+    from incorruptible.studies.spec import load as load_study
 
     file = tmp_path / "s.toml"
     file.write_text(

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from incorruptible import records
 from incorruptible.corruptions import parse_sweep
-from incorruptible.drawing import Lines
 from incorruptible.errors import Mistakes
-from incorruptible.report.withstanding import withstanding
+from incorruptible.files import records
+from incorruptible.plots import Lines
+from incorruptible.report.robustness import withstanding
 from incorruptible.statistics import agree, crossed
 from incorruptible.studies import results
-from incorruptible.studies.definition import load
 from incorruptible.studies.evidence import Arm
 from incorruptible.studies.folder import Folder, find
+from incorruptible.studies.spec import load
 from test_studies import STUDY, brought, written
 from test_verdicts import arm
 

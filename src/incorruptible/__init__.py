@@ -15,9 +15,6 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from . import optim as optim
-    from .arrays import Array, select
-    from .auditing import Audit, audit
-    from .batchnorm import fold_batchnorm, recalibrate_batchnorm
     from .certificates import ChipYield, FreshAccuracy, certify, certify_fresh
     from .corruptions import (
         Corruption,
@@ -32,17 +29,16 @@ if TYPE_CHECKING:
         parse,
         parse_sweep,
     )
+    from .corruptions.equivalence import translate
+    from .evaluation import Chips, Means, Precise, Scores, measure, measure_all, measure_mean, measure_until
+    from .evaluation.audit import Audit, audit
+    from .evaluation.sensitivity import Sensitivity, sensitivity
     from .landscape import Health, Sharpness, health, sharpness, tolerated
-    from .measuring import Chips, Means, Precise, Scores, measure, measure_all, measure_mean, measure_until
     from .objectives import ASAM, RWP, RWPSAM, SAM, LocalRWP, MixedRWP, Plain, RandBET
-    from .points import Objective, Point
-    from .recipes import Probe, Recipe
+    from .objectives.base import Objective, Point
+    from .randomness.streams import Draw, Noise
     from .runs import Run, open_run, train
-    from .scores import Score, accuracy, cross_entropy
-    from .sensitivities import Sensitivity, sensitivity
-    from .statistics import Difference, Interval
-    from .streams import Draw, Noise
-    from .strengths import (
+    from .schedules import (
         Auto,
         Constant,
         Controller,
@@ -55,89 +51,93 @@ if TYPE_CHECKING:
         Steps,
         WarmupHold,
     )
-    from .swapping import replaced
+    from .statistics import Difference, Interval
     from .tasks import Task
+    from .tasks.scores import Score, accuracy, cross_entropy
     from .training import Hardener, clip_weights, load_weights, save_weights
-    from .translating import translate
+    from .training.recipe import Probe, Recipe
+    from .weights.arrays import Array, select
+    from .weights.batchnorm import fold_batchnorm, recalibrate_batchnorm
+    from .weights.swap import replaced
 
 # where each name lives; imported when it is first asked for, so that `import incorruptible` does not import torch
 _HOMES = {
     "ASAM": "objectives",
-    "Array": "arrays",
-    "Audit": "auditing",
-    "Auto": "strengths",
+    "Array": "weights.arrays",
+    "Audit": "evaluation.audit",
+    "Auto": "schedules",
     "ChipYield": "certificates",
-    "Chips": "measuring",
-    "Constant": "strengths",
-    "Controller": "strengths",
+    "Chips": "evaluation",
+    "Constant": "schedules",
+    "Controller": "schedules",
     "Corruption": "corruptions",
-    "Cosine": "strengths",
+    "Cosine": "schedules",
     "Difference": "statistics",
-    "Draw": "streams",
+    "Draw": "randomness.streams",
     "FreshAccuracy": "certificates",
     "Gaussian": "corruptions",
     "Hardener": "training",
     "Health": "landscape",
     "Interval": "statistics",
-    "Linear": "strengths",
+    "Linear": "schedules",
     "LocalRWP": "objectives",
     "LogNormal": "corruptions",
-    "Means": "measuring",
+    "Means": "evaluation",
     "MixedRWP": "objectives",
     "Mixture": "corruptions",
     "Multiplicative": "corruptions",
-    "Noise": "streams",
-    "Objective": "points",
+    "Noise": "randomness.streams",
+    "Objective": "objectives.base",
     "Plain": "objectives",
-    "Point": "points",
-    "Precise": "measuring",
-    "Probe": "recipes",
-    "Quadratic": "strengths",
+    "Point": "objectives.base",
+    "Precise": "evaluation",
+    "Probe": "training.recipe",
+    "Quadratic": "schedules",
     "RWP": "objectives",
     "RWPSAM": "objectives",
     "RandBET": "objectives",
-    "Recipe": "recipes",
-    "Reversed": "strengths",
+    "Recipe": "training.recipe",
+    "Reversed": "schedules",
     "Run": "runs",
     "SAM": "objectives",
-    "Schedule": "strengths",
-    "Score": "scores",
-    "Scores": "measuring",
-    "Seen": "strengths",
-    "Sensitivity": "sensitivities",
+    "Schedule": "schedules",
+    "Score": "tasks.scores",
+    "Scores": "evaluation",
+    "Seen": "schedules",
+    "Sensitivity": "evaluation.sensitivity",
     "Sharpness": "landscape",
-    "Steps": "strengths",
+    "Steps": "schedules",
     "Stored": "corruptions",
     "Task": "tasks",
     "Uniform": "corruptions",
-    "WarmupHold": "strengths",
-    "accuracy": "scores",
+    "WarmupHold": "schedules",
+    "accuracy": "tasks.scores",
     "at_time": "corruptions",
-    "audit": "auditing",
+    "audit": "evaluation.audit",
     "certify": "certificates",
     "certify_fresh": "certificates",
     "clip_weights": "training",
-    "cross_entropy": "scores",
+    "cross_entropy": "tasks.scores",
     "equivalent": "corruptions",
-    "fold_batchnorm": "batchnorm",
+    "fold_batchnorm": "weights.batchnorm",
     "health": "landscape",
     "load_weights": "training",
-    "measure": "measuring",
-    "measure_all": "measuring",
-    "measure_mean": "measuring",
-    "measure_until": "measuring",
+    "measure": "evaluation",
+    "measure_all": "evaluation",
+    "measure_mean": "evaluation",
+    "measure_until": "evaluation",
     "open_run": "runs",
     "parse": "corruptions",
     "parse_sweep": "corruptions",
-    "recalibrate_batchnorm": "batchnorm",
-    "replaced": "swapping",
+    "recalibrate_batchnorm": "weights.batchnorm",
+    "replaced": "weights.swap",
     "save_weights": "training",
-    "select": "arrays",
-    "sensitivity": "sensitivities",
+    "select": "weights.arrays",
+    "sensitivity": "evaluation.sensitivity",
     "sharpness": "landscape",
     "tolerated": "landscape",
     "train": "runs",
-    "translate": "translating",
+    "translate": "corruptions.equivalence",
 }
 _ROOMS = {"optim"}  # with names that the face has too: `inc.optim.SAM` is an optimiser, `inc.SAM` an objective
 

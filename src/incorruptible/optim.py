@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .arrays import Array
-from .batchnorm import Statistics
 from .errors import Mistake
+from .objectives.base import Grads
 from .objectives.sam import Ascent
-from .points import Grads
-from .swapping import replaced
+from .weights.arrays import Array
+from .weights.batchnorm import Statistics
+from .weights.swap import replaced
 
 __all__ = ["SAM"]
 

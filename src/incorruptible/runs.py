@@ -14,16 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from . import provenance, records, strengths
+from . import schedules
 from .corruptions import parse_sweep
-from .data import Images, named_randomness
 from .errors import Mistake
-from .measuring import Chips, measure_all
+from .evaluation import Chips, measure_all
+from .files import provenance, records
 from .pacbayes.weights import displacement
-from .recipes import Recipe, parse
-from .scores import bounded_loss
 from .tasks import Task, absolute, batches, load, portable
+from .tasks.data import Images, named_randomness
+from .tasks.scores import bounded_loss
 from .training import Fit, Group, joined, load_weights, save_weights
+from .training.recipe import Recipe, parse
 from .version import __version__
 
 __all__ = ["Left", "Plan", "Run", "displaced", "first", "identity", "measured", "measures", "open_run", "train"]
@@ -73,9 +74,9 @@ class Run:
     @property
     def peak(self) -> float:
         """The largest strength that it was trained at: its schedule's, or what a controller came to at the end of an epoch."""
-        strength = strengths.parse(self.recipe.strength)
+        strength = schedules.parse(self.recipe.strength)
         if callable(strength):
-            return strengths.peak(strength)
+            return schedules.peak(strength)
         return float(max(one["strength"] for one in self.record["metrics"] if "strength" in one))
 
     def task(self) -> Task:

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from ..arrays import unwrapped
 from ..errors import Mistake
+from ..weights.arrays import unwrapped
 from .peers import layers, lightning, put
 
 __all__ = ["noisy_configuration", "to_aihwkit_lightning"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..durations import Seconds, seconds
 from ..errors import Mistake, unknown
+from ..specs.durations import Seconds, seconds
 from .peers import crosssim
 
 __all__ = ["DEVICES", "described", "model_of", "parameters", "programmed"]

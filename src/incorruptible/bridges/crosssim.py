@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import Array
 from ..corruptions import Moments
 from ..errors import Mistake
-from ..streams import Draw, Noise
+from ..randomness.streams import Draw, Noise
+from ..weights.arrays import Array
 from .circuits import described, model_of
 from .peers import crosssim
 

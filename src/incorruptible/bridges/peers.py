@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from ..arrays import Array, survey, unwrapped
 from ..errors import Mistake
+from ..weights.arrays import Array, survey, unwrapped
 
 __all__ = ["Layer", "crosssim", "layers", "lightning", "put"]
 

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..arrays import unwrapped
-from ..batchnorm import evaluating
 from ..corruptions import equivalent
-from ..data import batches
 from ..errors import Mistake
-from ..measuring import Scores
-from ..measuring.reading import ScoreFunction, scored
-from ..scores import moved, predict
-from ..streams import Draw
+from ..evaluation import Scores
+from ..evaluation.scoring import ScoreFunction, scored
+from ..randomness.streams import Draw
+from ..tasks.data import batches
+from ..tasks.scores import moved, predict
+from ..weights.arrays import unwrapped
+from ..weights.batchnorm import evaluating
 from .circuits import described, programmed
 from .crosssim import CrossSim, refusing, seeded
 from .peers import Layer, crosssim, layers, put

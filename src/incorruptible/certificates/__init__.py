@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from .certificate import Certificate
+from .assumptions import Ground
+from .certificate import Certificate, Step, fixed_sequence
 from .chip_yield import ChipYield, certify, chips_for
-from .fresh import FreshAccuracy, certify_fresh
-from .ground import Ground
-from .sequence import Step, fixed_sequence
+from .fresh_noise import FreshAccuracy, certify_fresh
 
 __all__ = [
     "Certificate",

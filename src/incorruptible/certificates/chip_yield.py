@@ -10,17 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from ..arrays import Array, select
 from ..corruptions import Corruption
-from ..data import batches
 from ..errors import Mistake
-from ..measuring import Chips, Scores, measure
-from ..measuring.reading import ScoreFunction, count_of, refuse_iterators
+from ..evaluation import Chips, Scores, measure
+from ..evaluation.scoring import ScoreFunction, count_of, refuse_iterators
 from ..statistics import Slack, fewest, lower_bound, quantile_rank, slack_for
 from ..statistics.given import fraction, inside
-from .certificate import Certificate
-from .ground import OF_THE_POPULATION, ground_of, refuse_unfit
-from .sequence import Step, fixed_sequence
+from ..tasks.data import batches
+from ..weights.arrays import Array, select
+from .assumptions import OF_THE_POPULATION, ground_of, refuse_unfit
+from .certificate import Certificate, Step, fixed_sequence
 
 __all__ = ["ChipYield", "certify", "chips_for"]
 

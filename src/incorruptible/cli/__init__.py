@@ -16,12 +16,12 @@ from .demo import demo
 from .device import device
 from .landscape import landscape
 from .measure import measure
-from .options import Debug
 from .report import export, figures, report
 from .results import compare, results
 from .sensitivity import sensitivity
 from .status import status
 from .study import study
+from .targets import Debug
 from .terminal import put, say, unread
 from .train import train
 from .worker import worker

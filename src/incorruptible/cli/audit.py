@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import Mistake
-from .options import Also, Debug, Json, Protect, Seed, Weights
-from .targets import held_in, target_of
+from .targets import Also, Debug, Json, Protect, Seed, Weights, held_in, target_of
 from .terminal import put, put_json
 
 __all__ = ["audit"]
@@ -29,8 +28,8 @@ def audit(
     """List what a corruption touches, by how much, and what is skipped and why."""
     from dataclasses import asdict
 
-    from ..auditing import audit as audit_model
     from ..corruptions import parse_sweep
+    from ..evaluation.audit import audit as audit_model
 
     sweep = parse_sweep(corruption)
     if len(sweep.strengths) != 1:

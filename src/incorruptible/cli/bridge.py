@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import Mistake
-from .giving import check_output, give
-from .options import Debug, Force, Json, Protect, Seed, Weights
-from .targets import check_part, target_of
-from .terminal import progress, put, put_json, say
+from .targets import Debug, Force, Json, Protect, Seed, Weights, check_part, target_of
+from .terminal import check_output, give, progress, put, put_json, say
 
 if TYPE_CHECKING:
-    from ..measuring import Scores
+    from ..evaluation import Scores
 
 __all__ = ["bridge"]
 
@@ -94,9 +92,9 @@ def _both(
     model: Any, score: Any, data: Any, params: Any, protect: list[str], calibration: Any, common: dict[str, Any]
 ) -> tuple[Scores, Scores]:
     """The full simulation at strength 1, and the errors of weights alone at 0 and 1, on the same chips."""
-    from ..arrays import select
     from ..bridges import CrossSim, evaluate, programmed
-    from ..measuring import measure
+    from ..evaluation import measure
+    from ..weights.arrays import select
 
     weights, arrays = CrossSim(programmed(params)), select(model, without=protect)
     with progress("bridge crosssim") as tell:
@@ -131,7 +129,7 @@ def aihwkit_lightning(
     import torch
 
     from ..bridges import noisy_configuration, to_aihwkit_lightning
-    from ..records import write_atomically
+    from ..files.records import write_atomically
 
     if out.suffix != ".pt" or out.is_dir():
         raise Mistake(f"{out}: a file that ends in .pt is needed.")
@@ -178,7 +176,7 @@ def _first(data: Any, count: int | None) -> Any:
     """The batches of the first so many examples, in a list."""
     if count is None:
         return data
-    from ..measuring.reading import size_of
+    from ..evaluation.scoring import size_of
 
     kept: list[Any] = []
     for one in data:
@@ -227,9 +225,9 @@ def _apart(model: Any, made: Any, data: Any) -> float:
     """The largest difference between two networks' answers to the first batch, in eval mode."""
     import torch
 
-    from ..batchnorm import evaluating
-    from ..scores import predict
     from ..tasks import batches
+    from ..tasks.scores import predict
+    from ..weights.batchnorm import evaluating
 
     batch = next(iter(batches(data, 64)))
     with evaluating(model), evaluating(made), torch.inference_mode():

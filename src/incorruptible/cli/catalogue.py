@@ -1,16 +1,29 @@
-"""`incorruptible list`: everything that has a name."""
+"""`incorruptible list`: everything that has a name, with its unit and one line."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import tomllib
+from dataclasses import fields
+from inspect import getdoc, getmodule
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import unknown
-from .options import Debug, Json
+from .targets import Debug, Json
 from .terminal import put, put_json
 
-__all__ = ["list_"]
+__all__ = ["catalogues", "list_"]
+
+MADE_OF_OTHERS = {  # corruptions that are made of others, or of a file: name, unit, summary
+    "measured": (
+        "measured:file=...",
+        "multiple of the error as measured (1 = nominal)",
+        "cells of one's own: g + s (shift(g) + spread(g) z), as fitted to a CSV with target and measured (uS), and time",
+    ),
+    "mixture": ("mixture(...)", "range of the inner one", "strength drawn from s low to s high for each chip"),
+    "stored": ("stored(storage|fault|...)", "the faults'", "a storage, and what goes wrong with it, in that order"),
+}
 
 
 def list_(
@@ -21,13 +34,10 @@ def list_(
     debug: Debug = False,
 ) -> None:
     """List the catalogues, with units and one line for each member."""
-    from ..catalogues import catalogues
-    from ..studies.shelves import shelves as study_shelves
-
-    shelves = catalogues() | study_shelves()
-    if what is not None and what not in shelves:
-        raise unknown("catalogue", what, shelves)
-    chosen = {name: rows for name, rows in shelves.items() if what in (None, name)}
+    every = catalogues()
+    if what is not None and what not in every:
+        raise unknown("catalogue", what, every)
+    chosen = {name: rows for name, rows in every.items() if what in (None, name)}
     if json_:
         put_json(chosen)
         return
@@ -36,3 +46,58 @@ def list_(
         widths = [max(len(row[key]) for row in rows) for key in ("name", "unit")]
         for row in rows:
             put(f"  {row['name']:<{widths[0]}}  {row['unit']:<{widths[1]}}  {row['summary']}".rstrip())
+
+
+def catalogues() -> dict[str, list[dict[str, str]]]:
+    """For each catalogue one row for each member: name, unit, summary and, where there is one, source."""
+    from .. import objectives, schedules, tasks
+    from ..tasks import networks
+
+    found: dict[str, list[dict[str, str]]] = {"corruptions": _corruptions(), "objectives": []}
+    for name, cls in objectives.CATALOGUE.items():
+        needs = "(...)" if any(field.metadata.get("inner") for field in fields(cls)) else ""  # type: ignore[arg-type]
+        found["objectives"].append(_row(name + needs, cls.unit, _summary(cls), cls.source))  # type: ignore[attr-defined]
+    for kind, members in (
+        ("schedules", schedules.CATALOGUE),
+        ("tasks", tasks.CATALOGUE),
+        ("networks", networks.CATALOGUE),
+    ):
+        found[kind] = [_row(name, "", _summary(member), "") for name, member in members.items()]
+    return found | _studies()
+
+
+def _corruptions() -> list[dict[str, str]]:
+    from ..corruptions import CATALOGUE, EXAMPLES, Corruption, parse
+
+    found = []
+    for name, make in CATALOGUE.items():
+        if name in MADE_OF_OTHERS:
+            source = parse(EXAMPLES[name]).source if name in EXAMPLES else "the file that it names"
+            found.append(_row(*MADE_OF_OTHERS[name], source))
+        else:
+            one: Corruption = make()
+            found.append(_row(name, one.unit, one.formula, one.source))
+    return found
+
+
+def _studies() -> dict[str, list[dict[str, str]]]:
+    """One row for each study that travels with the package, and for each rule that decides a claim."""
+    from ..studies.rules import CATALOGUE
+    from ..studies.spec import shipped
+
+    studies = {name: tomllib.loads(text)["question"] for name, text in shipped().items()}
+    rules = {name: _summary(getmodule(rule), full=True) for name, rule in CATALOGUE.items()}
+    return {
+        kind: [{"name": name, "unit": "", "summary": summary} for name, summary in rows.items()]
+        for kind, rows in (("studies", studies), ("rules", rules))
+    }
+
+
+def _row(name: str, unit: str, summary: str, source: str) -> dict[str, str]:
+    return {"name": name, "unit": unit, "summary": summary, "source": source}
+
+
+def _summary(thing: Any, full: bool = False) -> str:
+    """The first sentence or line of a docstring, `full` with its full stop."""
+    line = (getdoc(thing) or "").split("\n")[0]
+    return line if full else line.rstrip(".:;")

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import Mistake
-from .giving import check_output, give
-from .options import Also, Debug, Device, Force, Json, Protect, Seed, Weights
-from .targets import check_part, device_of, held_in, target_of
-from .terminal import progress, say
+from .targets import Also, Debug, Device, Force, Json, Protect, Seed, Weights, check_part, device_of, held_in, target_of
+from .terminal import check_output, give, progress, say
 
 if TYPE_CHECKING:
     from ..certificates import Certificate
@@ -65,9 +63,9 @@ def certify(
             "--part train: a promise about the population needs examples that did not train the network; use --part test."
         )
     asked = _asked(fresh, accuracy, confidence, yield_, draws, population)
-    from ..arrays import select
     from ..corruptions import parse_sweep
     from ..tasks import batches, is_user_task
+    from ..weights.arrays import select
 
     sweep = parse_sweep(corruption)
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data

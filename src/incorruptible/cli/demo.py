@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .options import Debug, Home, Json
 from .study import Epochs, Seeds, Workers, run_study
+from .targets import Debug, Home, Json
 from .terminal import command, put, put_json
 
 __all__ = ["demo"]

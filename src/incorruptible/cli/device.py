@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import Mistake
-from .giving import check_output, give
-from .options import Also, Debug, Force, Json, Protect, Seed, Weights
-from .targets import held_in, is_run, target_of
-from .terminal import say
+from .targets import Also, Debug, Force, Json, Protect, Seed, Weights, held_in, is_run, target_of
+from .terminal import check_output, give, say
 
 if TYPE_CHECKING:
-    from ..arrays import Array
     from ..corruptions import Corruption
-    from ..translating import Translation
+    from ..corruptions.equivalence import Translation
+    from ..weights.arrays import Array
 
 __all__ = ["device"]
 
@@ -54,7 +52,7 @@ def device(
     if target is None and (weights, also, protect) != (None, None, None):
         raise Mistake("--weights, --also and --protect are of a model: add --for MODEL.")
     from ..corruptions import Measured
-    from ..translating import translate
+    from ..corruptions.equivalence import translate
 
     chosen, at = _asked(corruption, time, strength)
     fit_figure = None
@@ -65,7 +63,7 @@ def device(
     found = translate(chosen, at, arrays)
     plain, text = {"target": target, **found.plain()}, str(found)
     if isinstance(chosen, Measured):
-        from ..fitted_cells import chart, report, rows
+        from ..corruptions.fitted_cells import chart, report, rows
 
         plain["fit"] = rows(chosen)
         text = f"{report(chosen)}\n\n{text}" if target is None else text  # a model asks for its own table
@@ -83,7 +81,7 @@ def device(
 def _asked(text: str, time: str | None, strength: float | None) -> tuple[Corruption, float]:
     """The corruption and its strength, which stands in the text (dropconnect:.01) or in --strength; devices do without."""
     from ..corruptions import Device, at_time, parse, parse_sweep
-    from ..grammar import split
+    from ..specs.grammar import split
 
     if split(text).values:
         sweep = parse_sweep(text)
@@ -106,9 +104,9 @@ def _model(
     target: str, weights: Path | None, seed: int, also: list[str] | None, protect: list[str] | None
 ) -> tuple[str, list[Array]]:
     """The name of the task, and the weights that its corruption would strike."""
-    from ..arrays import select
     from ..runs import open_run
     from ..tasks import is_user_task
+    from ..weights.arrays import select
 
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
         held = held_in(target, also, protect)
@@ -139,13 +137,13 @@ def _next(found: Translation, task: str) -> list[str]:
 
 
 def _save(chart: Any, path: Path) -> None:
-    from ..drawing import save
+    from ..plots import save
 
     save(chart, path)
 
 
 def _draw(found: Translation, path: Path) -> None:
-    from ..drawing import Line, Lines
+    from ..plots import Line, Lines
 
     rows = found.fine
     x, mean = [row.x for row in rows], [row.mean for row in rows]

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import Mistake
-from .options import Debug, Force, Json, Seed, Weights
-from .targets import device_of, is_run
+from .targets import Debug, Force, Json, Seed, Weights, device_of, is_run
 from .terminal import progress, put, put_json, say
 
 if TYPE_CHECKING:
-    from ..recipes import Recipe
     from ..runs import Run
     from ..tasks import Task
+    from ..training.recipe import Recipe
 
 __all__ = ["landscape"]
 
@@ -73,8 +72,8 @@ def landscape(
         raise Mistake(f"--surface {surface}: an odd number from 3 on is needed, so that the weights lie on it, or 0.")
     if out is not None and out.exists() and not out.is_dir():
         raise Mistake(f"--out {out}: a folder is needed.")
-    from ..courses.surveying import asked, found_before, keep, of_run, of_weights
-    from ..courses.watching import Settings
+    from ..diagnostics.survey import asked, found_before, keep, of_run, of_weights
+    from ..diagnostics.tracking import Settings
 
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
         run, task, name = _target(target, weights)
@@ -93,7 +92,7 @@ def landscape(
     )
     tries = tries if fail and run is not None else ()
     folder = out if out is not None else run.folder / "landscape" if run is not None else None
-    from .. import records
+    from ..files import records
 
     checksum = run.record["weights"] if run is not None else None if weights is None else records.checksum(weights)
     question = asked(settings, checksum, tries, recipe)
@@ -190,7 +189,7 @@ def _free(folder: Path | None, out: Path | None, force: bool) -> None:
 
 
 def _put(record: dict[str, Any]) -> None:
-    from ..courses.telling import arm_sentence, failing_sentence, overrun_sentence, tables
+    from ..diagnostics.text import arm_sentence, failing_sentence, overrun_sentence, tables
 
     images = "one batch" if record["images"] is None else f"{record['images']} training examples"
     put(f"{record['task']}: {images}, {record['draws']} draws, weights {record['mode']}; strength: {record['unit']}")

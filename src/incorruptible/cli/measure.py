@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import Mistake
-from .giving import check_output, give
-from .options import Also, Debug, Device, Force, Json, Protect, Seed, Weights
-from .targets import check_part, device_of, held_in, target_of
-from .terminal import progress, say
+from .targets import Also, Debug, Device, Force, Json, Protect, Seed, Weights, check_part, device_of, held_in, target_of
+from .terminal import check_output, give, progress, say
 
 if TYPE_CHECKING:
     from ..corruptions import Corruption
-    from ..durations import Seconds
-    from ..measuring import Means, OverTime, Precise, Scores
+    from ..evaluation import Means, OverTime, Precise, Scores
+    from ..specs.durations import Seconds
 
 __all__ = ["measure"]
 
@@ -84,11 +82,11 @@ def measure(
     check_output(figure, ("", ".png", ".svg"), force)
     check_part(part)
     _check_asked(precision, within, images, confidence, reads, workers)
-    from ..arrays import select
     from ..corruptions import parse_sweep
-    from ..grammar import split
-    from ..measuring import OverTime
+    from ..evaluation import OverTime
+    from ..specs.grammar import split
     from ..tasks import batches, is_user_task
+    from ..weights.arrays import select
 
     sweep = parse_sweep(corruption)
     if time is not None and "time" in split(corruption).fields:
@@ -163,7 +161,7 @@ def _mean(
     images: int | None,
     common: dict[str, Any],
 ) -> Means:
-    from ..measuring import measure_mean
+    from ..evaluation import measure_mean
 
     options = {name: value for name, value in common.items() if name != "reads"}
     if draws is not None:
@@ -174,8 +172,8 @@ def _mean(
 def _found(
     asked: tuple[Any, ...], draws: int | None, precision: float | None, confidence: float, common: dict[str, Any]
 ) -> Scores | Precise:
-    from ..data import shuffles
-    from ..measuring import measure, measure_until
+    from ..evaluation import measure, measure_until
+    from ..tasks.data import shuffles
 
     if precision is None:
         # examples that come in another order each time cannot be told apart
@@ -186,7 +184,7 @@ def _found(
 def _at_times(corruption: Corruption, time: str | None) -> tuple[list[Seconds], list[Corruption]]:
     """The times in --time and the corruption at each of them; itself, at no time, without."""
     from ..corruptions import at_time
-    from ..durations import seconds
+    from ..specs.durations import seconds
 
     if time is None:
         return [], [corruption]
@@ -209,8 +207,8 @@ def _read(read_noise: str | None) -> tuple[Corruption, float] | None:
 
 
 def _draw(found: Scores | Precise | Means | OverTime, path: Path) -> None:
-    from ..drawing import Line, Lines, save
-    from ..measuring import Means, OverTime, Scores
+    from ..evaluation import Means, OverTime, Scores
+    from ..plots import Line, Lines, save
 
     if isinstance(found, OverTime):
         _draw_over_time(found, path)
@@ -239,7 +237,7 @@ def _draw(found: Scores | Precise | Means | OverTime, path: Path) -> None:
 
 
 def _draw_over_time(found: OverTime, path: Path) -> None:
-    from ..drawing import Line, Lines, save
+    from ..plots import Line, Lines, save
 
     last, curves = found.scores[-1], []
     later = [place for place, time in enumerate(found.times) if time > 0]  # 0 s has no place on a logarithmic axis

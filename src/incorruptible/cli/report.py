@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .options import Debug, Home
 from .study import StudyName
+from .targets import Debug, Home
 from .terminal import command, put
 
 __all__ = ["export", "figures", "report"]

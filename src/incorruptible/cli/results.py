@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Debug, Home, Json
 from .study import StudyName
+from .targets import Debug, Home, Json
 from .terminal import put, put_json, say
 
 __all__ = ["compare", "results"]

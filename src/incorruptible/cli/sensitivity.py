@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import Mistake
-from .giving import check_output, give
-from .options import Also, Debug, Device, Force, Json, Seed, Weights
-from .targets import check_part, device_of, held_in, target_of
-from .terminal import progress, say
+from .targets import Also, Debug, Device, Force, Json, Seed, Weights, check_part, device_of, held_in, target_of
+from .terminal import check_output, give, progress, say
 
 if TYPE_CHECKING:
-    from ..sensitivities import Sensitivity
+    from ..evaluation.sensitivity import Sensitivity
     from ..tasks import Task
 
 __all__ = ["sensitivity"]
@@ -52,10 +50,10 @@ def sensitivity(
     check_output(out, (".json",), force)
     check_output(figure, ("", ".png", ".svg"), force)
     check_part(part)
-    from ..arrays import select
     from ..corruptions import parse_sweep
-    from ..sensitivities import sensitivity as map_of
+    from ..evaluation.sensitivity import sensitivity as map_of
     from ..tasks import batches, is_user_task
+    from ..weights.arrays import select
 
     sweep = parse_sweep(corruption)
     if len(sweep.strengths) != 1:
@@ -104,7 +102,7 @@ def _part(task: Task, part: str) -> Any:
 
 
 def _draw(found: Sensitivity, path: Path) -> None:
-    from ..drawing import effects, save
+    from ..plots import effects, save
     from ..statistics import Interval
 
     losses, gains = found.losses(), found.gains()

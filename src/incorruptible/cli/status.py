@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Debug, Home, Json
 from .study import StudyName
+from .targets import Debug, Home, Json
 from .terminal import put, put_json
 
 if TYPE_CHECKING:
-    from ..studies.board import Board
+    from ..studies.status import Board
 
 __all__ = ["status"]
 
@@ -29,8 +29,8 @@ def status(
     debug: Debug = False,
 ) -> None:
     """Show where a study stands: on a terminal live, as long as somebody works on it; elsewhere once."""
-    from ..studies.board import look
     from ..studies.folder import find, named
+    from ..studies.status import look
 
     folder = find(home, named(name), name)
     board = look(folder)

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import Debug, Home, Json
-from .targets import device_of
+from .targets import Debug, Home, Json, device_of
 from .terminal import progress, put, put_json, say
 
 if TYPE_CHECKING:
-    from ..studies.definition import Study
     from ..studies.folder import Folder
+    from ..studies.spec import Study
 
 __all__ = ["StudyName", "run_study", "study"]
 
@@ -55,7 +54,7 @@ def study(
     """Train and measure every arm of a study over its seeds, and decide its claims. Kill it at any time: the same command
     goes on."""
     if dry_run:
-        from ..studies.definition import load
+        from ..studies.spec import load
 
         with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
             wanted = load(name, seeds=seeds, epochs=epochs, data=data)
@@ -94,8 +93,8 @@ def study(
 def run_study(name: str, home: Path, **wishes: Any) -> Folder:
     """`studies.running.run` with its progress on the terminal."""
     from ..studies.folder import named
-    from ..studies.running import run
-    from ..studies.supervising import Stopped
+    from ..studies.run import run
+    from ..studies.supervisor import Stopped
 
     try:
         with progress(named(name)) as tell:
@@ -115,9 +114,9 @@ def _line(found: dict[str, Any]) -> str:
 def _dry(wanted: Study, home: Path, workers: int | None, threads: int | None, device: str, json_: bool) -> None:
     import torch
 
-    from ..engines import cores, share
-    from ..studies.estimating import estimate
-    from ..studies.planning import Tasks
+    from ..studies.estimate import estimate
+    from ..studies.launch import cores, share
+    from ..studies.plan import Tasks
 
     workers = cores() if workers is None else workers
     before = torch.get_num_threads()

@@ -1,10 +1,12 @@
-"""What a verb works on: a run's folder, or a task with weights; and where."""
+"""What a verb works on, and the options that say so: a run's folder or a task with weights, its arrays, the device."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
 
 from ..errors import Mistake, unknown
 
@@ -13,7 +15,40 @@ if TYPE_CHECKING:
 
     from ..tasks import Task
 
-__all__ = ["Held", "check_part", "device_of", "held_in", "is_run", "target_of"]
+__all__ = [
+    "Also",
+    "Debug",
+    "Device",
+    "Force",
+    "Held",
+    "Home",
+    "Json",
+    "Protect",
+    "Seed",
+    "Weights",
+    "check_part",
+    "device_of",
+    "held_in",
+    "is_run",
+    "target_of",
+]
+
+# ---- Options that several verbs share
+
+Home = Annotated[Path, typer.Option("--home", help="Folder for runs and results.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything that is random.", min=0)]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", help="Weights for the task's model: .safetensors or a state_dict.")
+]
+Also = Annotated[list[str] | None, typer.Option("--also", help="Parameters to perturb as well (pattern).")]
+Protect = Annotated[list[str] | None, typer.Option("--protect", help="Parameters to keep digital (pattern).")]
+
+
+# ---- What a verb works on: a run's folder, or a task with weights; and where
 
 
 class Held(NamedTuple):
@@ -83,8 +118,8 @@ def target_of(target: str, weights: Path | None, seed: int, untrained: bool = Fa
     import torch
 
     from .. import tasks
+    from ..randomness.streams import key
     from ..runs import open_run
-    from ..streams import key
     from ..training import load_weights
 
     if is_run(target):

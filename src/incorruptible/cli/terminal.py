@@ -1,4 +1,4 @@
-"""Data on stdout, everything else on stderr."""
+"""Data on stdout and in files, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import Mistake
 
-__all__ = ["command", "one_voice", "progress", "put", "put_json", "say", "unread"]
+__all__ = ["check_output", "command", "give", "one_voice", "progress", "put", "put_json", "say", "unread"]
+
+
+# ---- Data on stdout, everything else on stderr
 
 
 def say(text: str) -> None:
@@ -37,7 +41,7 @@ def unread() -> NoReturn:
 
 def put_json(data: Any) -> None:
     """The same as JSON; numbers that are not finite become null."""
-    from ..records import plain
+    from ..files.records import plain
 
     put(json.dumps(plain(data), indent=1, allow_nan=False))
 
@@ -85,3 +89,32 @@ def progress(what: str) -> Iterator[Callable[[int, int, str], None]]:
 def command() -> str:
     """What was typed, to be typed again."""
     return shlex.join(["incorruptible", *sys.argv[1:]])
+
+
+# ---- What a verb found: on the screen, as JSON, in a file
+
+
+def give(plain: dict[str, Any], text: str, out: Path | None, json_: bool) -> None:
+    """`plain` into the file `out`, if one is named; on stdout `plain` as JSON, or `text`."""
+    if out is not None:
+        from ..files.records import write
+
+        write(out, {**plain, "command": command()})
+    if json_:
+        put_json(plain)
+    else:
+        put(text)
+
+
+def check_output(path: Path | None, suffixes: tuple[str, ...], force: bool) -> None:
+    """Whether a result can be written there, before it is measured."""
+    if path is None:
+        return
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.suffix not in suffixes or path.is_dir() or not folder.is_dir():
+        kinds = " or ".join(suffix for suffix in suffixes if suffix)
+        raise Mistake(f"{path}: a file that ends in {kinds}, in a folder, is needed.")
+    targets = [path] if path.suffix == ".json" else [path.with_suffix(".png"), path.with_suffix(".svg")]
+    for one in targets:
+        if one.exists() and not force:
+            raise Mistake(f"{one} is there already; --force overwrites it.")

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import Mistake
-from .options import Also, Debug, Device, Home, Json, Protect
-from .targets import device_of
+from .targets import Also, Debug, Device, Home, Json, Protect, device_of
 from .terminal import command, one_voice, progress, put, put_json, say
 
 if TYPE_CHECKING:
-    from ..recipes import Recipe
+    from ..training.recipe import Recipe
 
 __all__ = ["train"]
 
@@ -120,7 +119,7 @@ def train(
         wish["task"] = with_data(str(wish.get("task", "images")), data)
     if "task" not in wish:
         raise Mistake("no task came: give one (digits, FILE.py:NAME), or a --recipe that names it.")
-    from ..recipes import parse
+    from ..training.recipe import parse
 
     with one_voice():
         _train(parse(wish), home, device, threads, json_)
@@ -165,7 +164,7 @@ def _train(wanted: Recipe, home: Path, device: str, threads: int, json_: bool) -
 
 def _agree(recipe: Recipe) -> None:
     """An objective that perturbs needs a strength, and a strength an objective; half of it would train plainly."""
-    from ..strengths import parse, peak
+    from ..schedules import parse, peak
 
     asked = parse(recipe.strength)
     if recipe.objective != "plain" and peak(asked) == 0:

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Debug, Home
 from .study import StudyName
-from .targets import device_of
+from .targets import Debug, Home, device_of
 from .terminal import say
 
 __all__ = ["worker"]
@@ -34,13 +33,13 @@ def worker(
 ) -> None:
     """Claim runs of a study in a shared folder and do them, until all are done: in a second terminal, on another machine, as
     one line of a Slurm array. TERM, USR1 and USR2 have it checkpoint and leave (exit code 75)."""
-    from ..engines import watch_parent
-    from ..records import read
-    from ..studies.definition import load
+    from ..files.records import read
     from ..studies.folder import named
-    from ..studies.planning import Tasks, begin
-    from ..studies.supervising import LEFT
-    from ..studies.working import Leaving, leaving, work
+    from ..studies.launch import watch_parent
+    from ..studies.plan import Tasks, begin
+    from ..studies.spec import load
+    from ..studies.supervisor import LEFT
+    from ..studies.worker import Leaving, leaving, work
     from ..tasks import absolute_data
 
     watch_parent()

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 from ..errors import Mistake
-from ..grammar import build, numbers, split, written
-from ..strengths import checked
-from .deadlines import DeadColumns, DeadRows
+from ..specs.grammar import build, numbers, parted, split, written
 from .devices import DEVICES, Device, Measured
-from .dropconnect import DropConnect
-from .equivalent import Equivalent, equivalent
-from .floatflips import FloatFlips
-from .gaussian import Gaussian
-from .intflips import IntFlips
-from .lognormal import LogNormal
+from .devices.pcm import HermesDrift, HermesProgramming, HermesRead, PCMDrift, PCMProgramming, PCMRead
+from .devices.rram import CMOProgramming, CMORead, CMORelaxation, MiloProgramming, WanProgramming
+from .devices.sonos import SONOSDrift, SONOSProgramming, SONOSRead
+from .devices.state_independent import ConstantDrift, ConstantProgramming, ConstantRead
+from .digital import DeadColumns, DeadRows, DropConnect, FloatFlips, IntFlips, Quantised, StuckCells
+from .equivalence import Equivalent, equivalent
+from .faults import BitFlips, Dead, Drop, Fault, Fixed, Stuck
+from .gaussian import SCALES, Gaussian, Uniform
+from .lognormal import LogNormal, Multiplicative
 from .mixture import Mixture
-from .multiplicative import Multiplicative
-from .protocol import Corrupted, Corruption, Moments, Traits, traits
-from .quantised import Quantised
-from .scales import SCALES
-from .stored import Composed, Stored, stages
-from .stuckcells import StuckCells
+from .protocol import Corrupted, Corruption, Moments, Traits, checked_strengths, traits
+from .storages import STORAGES, Storage
+from .stored import Composed, Stored
 from .timed import at_time
-from .uniform import Uniform
 
 __all__ = [
     "CATALOGUE",
     "DEVICES",
     "EXAMPLES",
+    "FAULTS",
     "SCALES",
     "Composed",
     "Corrupted",
@@ -78,6 +76,30 @@ CATALOGUE: dict[str, Callable[..., Corruption]] = {
     "dead-columns": DeadColumns,
     "stored": Stored,
 }
+FAULTS: dict[str, Callable[..., Fault]] = {
+    "bit-flips": BitFlips,
+    "dead": Dead,
+    "cmo-programming": CMOProgramming,
+    "cmo-read": CMORead,
+    "cmo-relaxation": CMORelaxation,
+    "constant-drift": ConstantDrift,
+    "constant-programming": ConstantProgramming,
+    "constant-read": ConstantRead,
+    "drop": Drop,
+    "fixed": Fixed,
+    "hermes-drift": HermesDrift,
+    "hermes-programming": HermesProgramming,
+    "hermes-read": HermesRead,
+    "milo-programming": MiloProgramming,
+    "pcm-drift": PCMDrift,
+    "pcm-programming": PCMProgramming,
+    "pcm-read": PCMRead,
+    "stuck": Stuck,
+    "sonos-drift": SONOSDrift,
+    "sonos-programming": SONOSProgramming,
+    "sonos-read": SONOSRead,
+    "wan-programming": WanProgramming,
+}
 EXAMPLES = {  # members that are made of others, each with something to be made of
     "mixture": "mixture(gaussian-filter-max)",
     "stored": "stored(crossbar:per=filter:levels=64|drop)",
@@ -110,6 +132,20 @@ def parse(text: str) -> Corruption:
     return corruption
 
 
+def stages(text: str) -> tuple[Storage, tuple[Fault, ...]]:
+    """What `storage|fault|fault` names."""
+    storage, *faults = parted(text, "|")
+    return build("storage", storage, STORAGES), tuple(map(_fault, faults))
+
+
+def _fault(text: str) -> Fault:
+    if split(text).values and split(text).name != "fixed":
+        name, value = split(text).name, split(text).values[0]
+        raise Mistake(f"{text!r}: a strength stands here; fixed({name}):{value} pins a fault to it.")
+    found: Fault = build("fault", text, FAULTS, _fault)
+    return found
+
+
 class Sweep(NamedTuple):
     """A corruption with the strengths to try it at."""
 
@@ -139,18 +175,3 @@ def parse_sweep(text: str) -> Sweep:
         raise Mistake(f"{text!r}: {came} of the strengths that must follow the name: {_parts(text)[0]}:0,.1,.2.")
     corruption = parse(":".join(_parts(text)))
     return Sweep(corruption, checked_strengths(numbers(values[0], "strength"), corruption))
-
-
-def checked_strengths(strengths: Sequence[float] | float, corruption: Corruption | None = None) -> tuple[float, ...]:
-    """The strengths as floats; a `Mistake` for none, for a negative or non-finite one, and for one above what `corruption` allows."""
-    if isinstance(strengths, int | float):
-        strengths = (strengths,)
-    if len(strengths) == 0:
-        raise Mistake("no strength came; at least one is needed.")
-    if len(set(strengths)) < len(strengths):
-        raise Mistake(f"strengths {written(tuple(map(float, strengths)))}: one comes twice.")
-    found = tuple(checked(float(strength)) for strength in strengths)
-    most = traits(corruption).most
-    if corruption is not None and max(found) > most:
-        raise Mistake(f"{corruption}: strength {max(found):g}: at most {most:g} ({corruption.unit}).")
-    return found

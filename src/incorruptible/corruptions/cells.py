@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..durations import Seconds, seconds
 from ..errors import Mistake
+from ..specs.durations import Seconds, seconds
 
 __all__ = ["MIN_CELLS", "MIN_TARGETS", "Cells", "content_of", "read", "sha_of"]
 

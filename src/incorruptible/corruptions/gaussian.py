@@ -1,18 +1,55 @@
-"""Gaussian error whose size is set by a named scale."""
+"""Gaussian and uniform errors, whose size is a named scale of the clean weights."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from ..arrays import Array
-from ..streams import Noise, add_normal
+from ..errors import unknown
+from ..randomness.streams import Noise, add_normal
+from ..weights.arrays import Array
 from .protocol import Moments
-from .scales import UNITS, scale_of
 
-__all__ = ["Gaussian"]
+__all__ = ["SCALES", "UNITS", "Gaussian", "Uniform", "scale_of"]
+
+
+# ---- What a relative error is relative to: the standard deviation at strength 1, filter by filter.
+# Each scale is a function of an array that returns a tensor broadcastable to its value, computed from the clean
+# weights.
+
+
+def _layer_max(array: Array) -> Tensor:
+    return array.value.abs().amax().expand((1,) * array.value.dim())
+
+
+SCALES: dict[str, Callable[[Array], Tensor]] = {
+    "filter-max": lambda array: array.peak(),
+    "filter-sqrtmax": lambda array: array.peak().sqrt(),
+    "filter-norm": lambda array: array.norm(),
+    "layer-max": _layer_max,
+    "absolute": lambda array: torch.ones((1,) * array.value.dim(), dtype=array.value.dtype, device=array.value.device),
+}
+UNITS: dict[str, str] = {
+    "filter-max": "max|W_f|",
+    "filter-sqrtmax": "sqrt(max|W_f|)",
+    "filter-norm": "||W_f||",
+    "layer-max": "max|W|",
+    "absolute": "1",
+}
+
+
+def scale_of(name: str) -> Callable[[Array], Tensor]:
+    """The scale of that name, or a `Mistake` that lists them."""
+    if name not in SCALES:
+        raise unknown("scale", name, SCALES)
+    return SCALES[name]
+
+
+# ---- Gaussian error whose size is set by a named scale
 
 _SOURCES = {
     "filter-max": "hardware-aware training's convention; aihwkit-lightning ADD_NORMAL_PER_CHANNEL",
@@ -67,4 +104,40 @@ class Gaussian:
 
     def moments(self, array: Array, strength: float) -> Moments:
         std = self.std(array) * strength
+        return Moments(torch.zeros_like(std), std)
+
+
+# ---- Uniform error whose half-width is set by a named scale
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """w + s m u with u ~ U(-1, 1) for each weight and m the scale, as for `Gaussian`: std = s m / sqrt(3), mean 0."""
+
+    scale: str = field(metadata={"named": True})
+
+    def __post_init__(self) -> None:
+        scale_of(self.scale)
+
+    def __str__(self) -> str:
+        return f"uniform-{self.scale}"
+
+    @property
+    def unit(self) -> str:
+        return f"half-width of the error in {UNITS[self.scale]}"
+
+    @property
+    def formula(self) -> str:
+        return f"w + s {UNITS[self.scale]} u, u ~ U(-1, 1)".replace(" 1 u", " u")
+
+    @property
+    def source(self) -> str:
+        return "bounded error, as of rounding or write-verify; arXiv 2011.06220 trains with it"
+
+    def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
+        u = noise.uniform(array.value).mul_(2).sub_(1)
+        return u.mul_(scale_of(self.scale)(array) * strength).add_(array.value).to(array.value.dtype)
+
+    def moments(self, array: Array, strength: float) -> Moments:
+        std = scale_of(self.scale)(array) * (strength / math.sqrt(3))
         return Moments(torch.zeros_like(std), std)

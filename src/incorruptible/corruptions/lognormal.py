@@ -1,18 +1,44 @@
-"""Multiplicative error that never changes a weight's sign."""
+"""Errors in proportion to each weight: Gaussian, or log-normal, which never changes a weight's sign."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from ..arrays import Array
 from ..errors import Mistake
-from ..streams import Noise
+from ..randomness.streams import Noise
+from ..weights.arrays import Array
 from .protocol import Moments
 
-__all__ = ["LogNormal"]
+__all__ = ["LogNormal", "Multiplicative"]
+
+
+# ---- Gaussian error in proportion to each weight
+
+
+@dataclass(frozen=True)
+class Multiplicative:
+    """w (1 + s z) with z ~ N(0, 1) for each weight: std = s |w|, mean 0; weights of zero stay zero."""
+
+    unit = "std of each weight's relative error"
+    formula = "w (1 + s z), z ~ N(0, 1)"
+    source = "diverse-weight multiplicative perturbation, arXiv 2406.16540"
+
+    def __str__(self) -> str:
+        return "multiplicative"
+
+    def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
+        return noise.normal(array.value).mul_(strength).add_(1).mul_(array.value).to(array.value.dtype)
+
+    def moments(self, array: Array, strength: float) -> Moments:
+        std = array.value.abs() * strength
+        return Moments(torch.zeros_like(std), std)
+
+
+# ---- Multiplicative error that never changes a weight's sign
 
 
 @dataclass(frozen=True)

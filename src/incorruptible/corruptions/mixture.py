@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import Array
 from ..errors import Mistake
-from ..grammar import write
-from ..streams import Noise
+from ..randomness.streams import Noise
+from ..specs.grammar import write
+from ..weights.arrays import Array
 from .protocol import Corruption, Moments, traits, write_into
 
 __all__ = ["Mixture"]

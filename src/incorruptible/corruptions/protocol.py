@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from ..arrays import Array
 from ..errors import Mistake
-from ..streams import Draw, Noise
+from ..randomness.streams import Draw, Noise
+from ..schedules import checked
+from ..specs.grammar import written
+from ..weights.arrays import Array
 
-__all__ = ["Corrupted", "Corruption", "Described", "Moments", "Traits", "traits", "write_into"]
+__all__ = [
+    "Corrupted",
+    "Corruption",
+    "Described",
+    "Moments",
+    "Traits",
+    "checked_strengths",
+    "traits",
+    "write_into",
+]
 
 
 class Moments(NamedTuple):
@@ -109,3 +120,18 @@ def traits(corruption: object) -> Traits:
     """
     said = {name: getattr(corruption, name) for name in Traits._fields if hasattr(corruption, name)}
     return Traits(**said)
+
+
+def checked_strengths(strengths: Sequence[float] | float, corruption: Corruption | None = None) -> tuple[float, ...]:
+    """The strengths as floats; a `Mistake` for none, for a negative or non-finite one, and for one above what `corruption` allows."""
+    if isinstance(strengths, int | float):
+        strengths = (strengths,)
+    if len(strengths) == 0:
+        raise Mistake("no strength came; at least one is needed.")
+    if len(set(strengths)) < len(strengths):
+        raise Mistake(f"strengths {written(tuple(map(float, strengths)))}: one comes twice.")
+    found = tuple(checked(float(strength)) for strength in strengths)
+    most = traits(corruption).most
+    if corruption is not None and max(found) > most:
+        raise Mistake(f"{corruption}: strength {max(found):g}: at most {most:g} ({corruption.unit}).")
+    return found

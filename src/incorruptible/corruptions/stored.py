@@ -11,15 +11,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..arrays import Array
-from ..errors import Mistake, unknown
-from ..grammar import build, parted, split, write
-from ..streams import Draw, Noise
-from .faults import FAULTS, Fault, Fixed, Raw, Split
+from ..errors import unknown
+from ..randomness.streams import Draw, Noise
+from ..specs.grammar import write
+from ..weights.arrays import Array
+from .faults.fixed import Fixed
+from .faults.protocol import Fault, Raw, Split
 from .protocol import Moments
-from .storages import STORAGES, Held, Storage
+from .storages import Held, Storage
 
-__all__ = ["COMPENSATIONS", "Composed", "Stored", "stages"]
+__all__ = ["COMPENSATIONS", "Composed", "Stored"]
 
 COMPENSATIONS = ("none", "global", "column")
 _ESTIMATE = 256  # chips
@@ -260,20 +261,6 @@ class Composed(ABC):
 
     def moments(self, array: Array, strength: float) -> Moments:
         return self.stored().moments(array, strength)
-
-
-def stages(text: str) -> tuple[Storage, tuple[Fault, ...]]:
-    """What `storage|fault|fault` names."""
-    storage, *faults = parted(text, "|")
-    return build("storage", storage, STORAGES), tuple(map(_fault, faults))
-
-
-def _fault(text: str) -> Fault:
-    if split(text).values and split(text).name != "fixed":
-        name, value = split(text).name, split(text).values[0]
-        raise Mistake(f"{text!r}: a strength stands here; fixed({name}):{value} pins a fault to it.")
-    found: Fault = build("fault", text, FAULTS, _fault)
-    return found
 
 
 def _read(branches: list[_Branch], c: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:

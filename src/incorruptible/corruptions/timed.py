@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, TypeVar
 
-from ..durations import Seconds, seconds
 from ..errors import Mistake
+from ..specs.durations import Seconds, seconds
 from .protocol import Corruption
 
 __all__ = ["at_time"]

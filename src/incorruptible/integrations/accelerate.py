@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..arrays import Array
 from ..errors import Mistake
-from ..points import Objective
-from ..strengths import Controller, Schedule
+from ..objectives.base import Objective
+from ..schedules import Controller, Schedule
 from ..training import Hardener
+from ..weights.arrays import Array
 from .hosting import sharded
 
 __all__ = ["AcceleratedHardener", "checked_accelerator"]

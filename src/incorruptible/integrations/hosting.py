@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..arrays import Array
 from ..errors import Mistake, unknown
-from ..points import Objective, checked_reach
-from ..strengths import Controller, Schedule
+from ..objectives.base import Objective, checked_reach
+from ..schedules import Controller, Schedule
 from ..training import NOISES, Hardener
+from ..weights.arrays import Array
 
 __all__ = ["Hosted", "base", "put_aside", "sharded"]
 

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..arrays import Array
-from ..points import Found, Grads, Objective, Point, walk
-from ..streams import Draw
-from ..swapping import replaced
+from ..objectives.base import Found, Grads, Objective, Point, walk
+from ..randomness.streams import Draw
+from ..weights.arrays import Array
+from ..weights.swap import replaced
 from .probing import Loss, gradient, perturbed, trainable_of, untouched
 
 __all__ = ["Health", "health", "tolerated"]

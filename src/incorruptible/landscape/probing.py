@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..arrays import Array, unwrapped
-from ..batchnorm import Statistics
-from ..points import Found, Grads, Objective, Point, walk
-from ..streams import Draw
-from ..swapping import replaced
+from ..objectives.base import Found, Grads, Objective, Point, walk
+from ..randomness.streams import Draw
+from ..weights.arrays import Array, unwrapped
+from ..weights.batchnorm import Statistics
+from ..weights.swap import replaced
 
 __all__ = ["Loss", "gradient", "perturbed", "trainable_of", "untouched"]
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..arrays import Array
-from ..corruptions.scales import scale_of
+from ..corruptions.gaussian import scale_of
 from ..errors import Mistake
-from ..streams import Draw
+from ..randomness.streams import Draw
+from ..weights.arrays import Array
 from .probing import Loss, untouched
 
 __all__ = ["Sharpness", "sharpness"]

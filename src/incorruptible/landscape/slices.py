@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..arrays import Array
-from ..points import Objective
-from ..streams import Draw
-from ..swapping import replaced
+from ..objectives.base import Objective
+from ..randomness.streams import Draw
+from ..weights.arrays import Array
+from ..weights.swap import replaced
 from .probing import Loss, perturbed, untouched
 
 __all__ = ["Slice", "Surface", "along", "line", "surface"]

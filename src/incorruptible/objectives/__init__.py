@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..corruptions import parse as parse_corruption
-from ..grammar import build
-from ..points import Objective
+from ..specs.grammar import build
 from .asam import ASAM
+from .base import Objective
 from .local_rwp import LocalRWP
 from .mixed_rwp import MixedRWP
 from .plain import Plain

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..arrays import Array
 from ..errors import Mistake
-from ..grammar import write
-from ..points import Path, Point
-from ..streams import Draw
+from ..randomness.streams import Draw
+from ..specs.grammar import write
+from ..weights.arrays import Array
+from .base import Path, Point
 from .sam import Ascent
 
 __all__ = ["ASAM"]

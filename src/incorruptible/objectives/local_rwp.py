@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..arrays import Array
 from ..corruptions import Corrupted, Gaussian
 from ..errors import Mistake
-from ..points import Path, Point
-from ..streams import Draw
-from ..swapping import replaced
+from ..randomness.streams import Draw
+from ..weights.arrays import Array
+from ..weights.swap import replaced
+from .base import Path, Point
 
 __all__ = ["LocalRWP"]
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..arrays import Array
-from ..points import Path, Point
-from ..streams import Draw
+from ..randomness.streams import Draw
+from ..weights.arrays import Array
+from .base import Path, Point
 
 __all__ = ["Plain"]
 

@@ -10,12 +10,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..arrays import Array
 from ..corruptions import Corrupted, Corruption
 from ..errors import Mistake
-from ..grammar import write
-from ..points import Point, Walk, most_of
-from ..streams import Draw
+from ..randomness.streams import Draw
+from ..specs.grammar import write
+from ..weights.arrays import Array
+from .base import Point, Walk, most_of
 
 __all__ = ["RandBET"]
 

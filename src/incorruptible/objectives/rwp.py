@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..arrays import Array
 from ..corruptions import Corrupted, Corruption
-from ..points import Path, Point, most_of
-from ..streams import Draw
+from ..randomness.streams import Draw
+from ..weights.arrays import Array
+from .base import Path, Point, most_of
 
 __all__ = ["RWP"]
 

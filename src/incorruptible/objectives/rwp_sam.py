@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..arrays import Array
 from ..corruptions import Corrupted, Corruption
 from ..errors import Mistake
-from ..grammar import write
-from ..points import Path, Point, most_of
-from ..streams import Draw
+from ..randomness.streams import Draw
+from ..specs.grammar import write
+from ..weights.arrays import Array
+from .base import Path, Point, most_of
 from .sam import EUCLIDEAN, Ascent, metric_of
 
 __all__ = ["RWPSAM"]

@@ -9,13 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..arrays import Array
 from ..corruptions import Corrupted
-from ..corruptions.scales import SCALES, scale_of
+from ..corruptions.gaussian import SCALES, scale_of
 from ..errors import unknown
-from ..grammar import write
-from ..points import Grads, Path, Point
-from ..streams import Draw, cuts, each_part
+from ..randomness.streams import Draw, cuts, each_part
+from ..specs.grammar import write
+from ..weights.arrays import Array
+from .base import Grads, Path, Point
 
 __all__ = ["SAM", "Ascent", "metric_of"]
 

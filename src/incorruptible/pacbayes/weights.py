@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..arrays import Array, select, unwrapped
 from ..errors import Mistake
+from ..weights.arrays import Array, select, unwrapped
 from .gaussian import Displacement
 
 __all__ = ["displacement"]

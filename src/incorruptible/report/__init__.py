@@ -6,21 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import records
-from ..drawing import Chart, save
 from ..errors import Mistake, unknown
-from ..pages import Finding, Page, Section, Table, check, write
+from ..files import records
+from ..plots import Chart, save
 from ..studies.evidence import MARGIN, Arm, Verdict
 from ..studies.folder import Folder
 from ..studies.ranges import tabulated
 from ..studies.results import arms, conclude, findings, missing, summary
-from .charts import charts
+from .charts import charts, shortfalls
 from .exporting import export as write_folder
 from .landscapes import landscapes
-from .making import making, recipe_text
-from .shortfalls import shortfalls
+from .page import Finding, Page, Section, Table, check, write
+from .provenance import making, recipe_text
+from .robustness import withstanding
 from .theory import ABOUT, theory_charts
-from .withstanding import withstanding
 
 __all__ = ["check", "export", "figures", "page", "report", "summarise"]
 

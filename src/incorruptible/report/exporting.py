@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .. import records
-from ..drawing import save
 from ..errors import Mistake
-from ..pages import Finding, Page, Table
+from ..files import records
+from ..plots import save
 from ..studies.folder import Folder
 from ..studies.results import COLUMNS, listed
+from .page import Finding, Page, Table
 
 __all__ = ["export", "study_command"]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import records
-from ..courses.charts import around
-from ..drawing import Chart, Line, Lines
+from ..diagnostics.charts import around
 from ..errors import Mistake
+from ..files import records
+from ..plots import Chart, Line, Lines
 from ..studies.evidence import Arm
 from ..studies.folder import Folder
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..drawing import Chart, Line, Lines
+from ..plots import Chart, Line, Lines
 from ..statistics import Interval, crossed, crossed_sum
 from ..studies.evidence import Arm, Lacking
 from ..studies.folder import Folder

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from .betting import Betting, confidence_sequence
 from .binomial import fewest, lower_bound, quantile_rank
-from .designs import CHIPS, Costs, Design, Plan, choose, plan, variance_of, worth_another
-from .intervals import (
-    Difference,
-    Interval,
-    agree,
-    crossed,
-    crossed_sum,
-    holm,
-    paired,
-    t_interval,
-    verdict,
-)
+from .intervals import Difference, Interval, agree, crossed, crossed_sum, holm, paired, t_interval, verdict
 from .population import Slack, misled, slack_for
 from .stopping import Gathered, Stratum, gather, mean_interval, needed
+from .subsampling import CHIPS, Costs, Design, Plan, choose, plan, variance_of, worth_another
 from .two_level import TwoLevel, two_level
 from .variance import Components, components
 

@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from .. import records
 from ..errors import Mistake
+from ..files import records
 
 __all__ = ["ENDS", "End", "Folder", "Job", "at_checkpoint", "find", "matches", "named"]
 

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import curves
-from ..statistics import Interval, crossed, t_interval
+from ..statistics import Interval, crossed, curves, t_interval
 from .evidence import Arm, Array
 
 __all__ = ["Tabulated", "Whole", "area", "best", "tabulated", "whole"]

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import records
 from ..errors import Mistake, unknown
+from ..files import records
 from ..pacbayes.gaussian import Displacement
-from ..placing import placeless
+from ..schedules import parse as parse_strength
+from ..schedules import peak
+from ..specs.grammar import placeless
 from ..statistics import Difference, Interval, agree, crossed, verdict
-from ..strengths import parse as parse_strength
-from ..strengths import peak
 from . import ranges
 from .evidence import Arm, Judgement, Lacking, Row, Verdict, difference
 from .folder import ENDS, End, Folder, Job, at_checkpoint, matches

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..data import batches
 from ..errors import Mistake
-from ..grammar import build, split
-from ..placing import placeless
+from ..specs.grammar import build, placeless, split
 from .bytes import Bytes
+from .data import batches
 from .digits import Digits
 from .images import ImageTask, absolute_data, needing_data, with_data
 from .protocol import Task

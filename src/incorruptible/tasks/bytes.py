@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.sources import origin, sources, windows
 from ..errors import Mistake, unknown
-from ..grammar import write
-from ..networks import SEQUENCES as NETWORKS
-from ..scores import bits_per_byte
+from ..specs.grammar import write
+from .data.sources import origin, sources, windows
+from .networks import SEQUENCES as NETWORKS
 from .protocol import Task
+from .scores import bits_per_byte
 
 __all__ = ["Bytes"]
 

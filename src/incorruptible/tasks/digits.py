@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..data import digits
-from ..data.digits import SPLITS
 from ..errors import Mistake, unknown
-from ..grammar import write
-from ..networks import mlp, small_conv
+from ..specs.grammar import write
+from .data import digits
+from .data.digits import SPLITS
+from .networks import mlp, small_conv
 from .prior import prepared
 from .protocol import Task
 

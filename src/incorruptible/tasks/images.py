@@ -13,14 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data import Augmentation, Images
-from ..data.decoded import decoded
-from ..data.order import stratified
 from ..errors import Mistake
-from ..grammar import split, write
-from ..networks import IMAGES as NETWORKS
-from ..networks import image_network
-from ..placing import placeless
+from ..specs.grammar import placeless, split, write
+from .data import Augmentation, Images
+from .data.decoded import decoded
+from .data.order import stratified
+from .networks import IMAGES as NETWORKS
+from .networks import image_network
 from .protocol import Task
 
 __all__ = ["ImageTask", "absolute_data", "needing_data", "with_data"]

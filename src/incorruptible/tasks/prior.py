@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from ..arrays import select
-from ..data import Batches
-from ..scores import cross_entropy
+from ..weights.arrays import select
+from .data import Batches
+from .scores import cross_entropy
 
 __all__ = ["STEPS", "prepared"]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..data import Images, fingerprint
 from ..errors import Mistake
-from ..scores import accuracy, cross_entropy
+from .data import Images, fingerprint
+from .scores import accuracy, cross_entropy
 
 __all__ = ["Task"]
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from .clipping import clip_weights
-from .group import ALONE, Group, joined, launched, promised
+from .distributed import ALONE, Group, joined, launched, promised
 from .hardener import NOISES, Hardener
-from .loop import Fit
-from .weights import load_weights, save_weights
+from .trainer import Fit
+from .weights import clip_weights, load_weights, save_weights
 
 __all__ = [
     "ALONE",

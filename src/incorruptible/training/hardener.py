@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..arrays import Array, refuse_sharded, select, unwrapped
-from ..banked import BankedDraw, bank_for
-from ..batchnorm import Statistics
 from ..errors import Mistake, unknown
-from ..points import Found, Grads, Objective, Point, Walk, checked_reach, most_of, policy_of, walk
-from ..streams import Draw
-from ..strengths import Controller, Schedule, Seen, State, checked
-from ..swapping import Spare, replaced
-from .ranks import averaged, synced
+from ..objectives.base import Found, Grads, Objective, Point, Walk, checked_reach, most_of, policy_of, walk
+from ..randomness.bank import BankedDraw, bank_for
+from ..randomness.streams import Draw
+from ..schedules import Controller, Schedule, Seen, State, checked
+from ..weights.arrays import Array, refuse_sharded, select, unwrapped
+from ..weights.batchnorm import Statistics
+from ..weights.swap import Spare, replaced
+from .distributed import averaged, synced
 
 __all__ = ["NOISES", "Hardener"]
 

@@ -6,10 +6,10 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ...durations import Seconds, seconds
 from ...errors import Mistake, unknown
-from ...grammar import write
-from ..faults import Fault
+from ...specs.durations import Seconds, seconds
+from ...specs.grammar import write
+from ..faults.protocol import Fault
 from ..storages import Crossbar
 from ..stored import COMPENSATIONS, Composed, Stored
 

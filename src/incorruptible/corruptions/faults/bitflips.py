@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ...errors import Mistake
-from ...grammar import write
-from ...streams import Noise
+from ...randomness.streams import Noise
+from ...specs.grammar import write
 from ..storages import Held, Storage
+from .drop import struck
 from .protocol import Raw, needs
-from .struck import struck
 
 __all__ = ["BitFlips", "flipped"]
 

@@ -10,9 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...durations import Seconds, seconds
 from ...errors import Mistake
-from ...streams import Noise
+from ...randomness.streams import Noise
+from ...specs.durations import Seconds, seconds
 from ..storages import Held, Storage
 from .protocol import Raw, needs, rectified
 

@@ -8,13 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...arrays import Array
 from ...errors import unknown
-from ...grammar import write
-from ...streams import Noise
+from ...randomness.streams import Noise
+from ...specs.grammar import write
+from ...weights.arrays import Array
 from ..storages import Held
+from .drop import struck
 from .protocol import Raw, Split, nothing
-from .struck import struck
 
 __all__ = ["LINES", "Dead"]
 

@@ -1,4 +1,4 @@
-"""Weights that are lost, each on its own."""
+"""Weights that are lost, each on its own; and the mask of independent chances that other faults use too."""
 
 from __future__ import annotations
 
@@ -8,12 +8,36 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...streams import Noise
+from ...randomness.streams import Noise
 from ..storages import Held
 from .protocol import Raw, Split, nothing
-from .struck import struck
 
-__all__ = ["Drop"]
+__all__ = ["Drop", "struck"]
+
+# ---- Who is struck: each one on its own with probability `rate`, and the struck of one rate among those of every
+# higher one
+
+_STEPS = 2**24  # the uniform numbers of float32 are multiples of 1 / _STEPS
+
+
+def struck(noise: Noise, like: Tensor, rate: float, tag: str = "") -> Tensor:
+    """Booleans of the shape of `like`, true with probability `rate` to within 2^-48.
+
+    A bit error rate of 1e-7 is less than two steps of a uniform number in float32: those on the step that the rate cuts
+    are decided by a second number, which is drawn only if there are any.
+    """
+    whole, rest = divmod(min(rate, 1.0) * _STEPS, 1.0)
+    uniform = noise.uniform(like, tag)
+    sure: Tensor = uniform < whole / _STEPS
+    if rest == 0:
+        return sure
+    close = (uniform < (whole + 1) / _STEPS) & ~sure
+    if not bool(close.any()):
+        return sure
+    return sure | (close & (noise.uniform(like, f"{tag}/finer") < rest))
+
+
+# ---- Weights that are lost, each on its own
 
 
 @dataclass(frozen=True)

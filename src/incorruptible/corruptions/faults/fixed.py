@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ...errors import Mistake
-from ...grammar import write
-from ...streams import Noise
-from ...strengths import checked
+from ...randomness.streams import Noise
+from ...schedules import checked
+from ...specs.grammar import write
 from ..storages import Held
 from .protocol import Fault, Raw, Split
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...errors import Mistake
-from ...streams import Noise
+from ...randomness.streams import Noise
 from ..protocol import Described
 from ..storages import Held, Storage
 

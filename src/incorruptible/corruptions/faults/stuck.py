@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from ...errors import unknown
-from ...grammar import write
-from ...streams import Noise
+from ...randomness.streams import Noise
+from ...specs.grammar import write
 from ..storages import Held
 from .bitflips import flipped
+from .drop import struck
 from .protocol import Raw, Split, replaced_by
-from .struck import struck
 
 __all__ = ["AT", "Stuck"]
 

@@ -8,9 +8,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ...arrays import Array
 from ...errors import unknown
-from ...grammar import write
+from ...specs.grammar import write
+from ...weights.arrays import Array
 from .protocol import Held
 
 __all__ = ["FORMATS", "Floats"]

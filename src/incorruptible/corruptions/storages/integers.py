@@ -9,9 +9,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ...arrays import Array
 from ...errors import Mistake, unknown
-from ...grammar import write
+from ...specs.grammar import write
+from ...weights.arrays import Array
 from .crossbar import PER
 from .protocol import Held
 

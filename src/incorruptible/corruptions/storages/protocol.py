@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ...arrays import Array
+from ...weights.arrays import Array
 
 __all__ = ["Held", "Storage"]
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from ...arrays import Array
+from ...weights.arrays import Array
 from .protocol import Held
 
 __all__ = ["Weights"]

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ... import curves
-from ...statistics import agree, crossed
-from ..evidence import MARGIN, Arm, Judgement, Lacking, Row
-from ..one_run import matching, served
+from ...statistics import agree, crossed, curves
+from ..evidence import MARGIN, Arm, Judgement, Lacking, Row, matching, served
 from ..ranges import area
 from .shortfall import non_inferior
 

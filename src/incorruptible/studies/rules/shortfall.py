@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...statistics import Interval, agree, crossed
-from ..evidence import Arm, Judgement, Row, best
-from ..one_run import matching, served
+from ..evidence import Arm, Judgement, Row, best, matching, served
 
 __all__ = ["Shortfall", "non_inferior"]
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...statistics import agree, crossed
-from ..evidence import Arm, Judgement, Lacking, Row, best
-from ..one_run import matching
+from ..evidence import Arm, Judgement, Lacking, Row, best, matching
 from .shortfall import non_inferior
 
 __all__ = ["Uncollapsed"]

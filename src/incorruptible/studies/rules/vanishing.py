@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ... import mechanism
-from ...mechanism import FAILED, probes
+from ...diagnostics import mechanism
+from ...diagnostics.mechanism import FAILED, probes
 from ...statistics import agree
 from ..evidence import Arm, Judgement, Lacking, Row, difference, named, numbers, refuse_other_units
 

@@ -1,0 +1,112 @@
+"""What every certificate rests on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..corruptions import traits
+from ..errors import Mistake
+from ..evaluation.chips import Chips
+from ..evaluation.scoring import ScoreFunction, refuse_unbounded
+from ..tasks.scores import Score
+from ..weights.arrays import Array, unwrapped
+
+__all__ = ["OF_THE_POPULATION", "Ground", "ground_of", "refuse_unfit"]
+
+OF_THE_POPULATION = (
+    "the test examples are independent draws from the population and neither trained nor tuned nor chose the network"
+)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a certificate rests on: what goes wrong, where, with which chips, and on which examples.
+
+    `strengths` are all that were to be tested; `network` is a hash of its parameters and buffers; `arrays` names the
+    parameters that go wrong, and `weights` counts their numbers; everything else in the network is taken to be exact.
+    `conditions` is what a device's result must say: range, mapping, time, drift compensation.
+    """
+
+    corruption: str
+    unit: str
+    strengths: tuple[float, ...]
+    network: str
+    arrays: tuple[str, ...]
+    weights: int
+    score: str
+    examples: int
+    batchnorm: str
+    seed: int
+    purpose: str
+    conditions: str = ""
+
+    def error(self, strength: float) -> str:
+        """What goes wrong, as it stands in a sentence."""
+        return f"{self.corruption} errors of strength {strength:g} ({self.unit}) in {self.parts()}"
+
+    def parts(self) -> str:
+        """Which weights go wrong, as it stands in a sentence."""
+        arrays = "the one weight array" if len(self.arrays) == 1 else f"the {len(self.arrays)} weight arrays"
+        return f"{arrays} ({self.weights:,} weights) of network {self.network}"
+
+    def assumptions(self, *more: str) -> str:
+        """What must be true for the certificate to be."""
+        said = [
+            f"each chip's errors are drawn independently from {self.corruption}"
+            + (f" ({self.conditions})" if self.conditions else ""),
+            f"network, accuracy and strengths were fixed without these chips (seed {self.seed}, {self.purpose!r})",
+            *more,
+            f"BatchNorm {self.batchnorm}",
+            "parameters outside these arrays, activations and arithmetic are exact",
+        ]
+        return f"It assumes: {'; '.join(said)}."
+
+    def plain(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return asdict(self)
+
+
+def ground_of(model: nn.Module, chips: Chips, arrays: Sequence[Array], score: ScoreFunction, examples: int) -> Ground:
+    """What a certificate by these chips rests on."""
+    return Ground(
+        corruption=str(chips.corruption),
+        unit=chips.corruption.unit,
+        strengths=tuple(sorted(chips.strengths)),
+        network=_hash(model),
+        arrays=tuple(array.name for array in arrays),
+        weights=sum(array.value.numel() for array in arrays),
+        score=str(getattr(score, "name", "score")),
+        examples=examples,
+        batchnorm=chips.batchnorm,
+        seed=chips.seed,
+        purpose=chips.purpose,
+        conditions=traits(chips.corruption).conditions,
+    )
+
+
+def _hash(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(unwrapped(model).state_dict().items()):
+        if isinstance(tensor, Tensor):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def refuse_unfit(score: ScoreFunction) -> None:
+    """A `Mistake` for a score that is no fraction of which more is better."""
+    if not isinstance(score, Score):
+        name = getattr(score, "__name__", "score")
+        raise Mistake(
+            f"a certificate needs to know that more of {name!r} is better: "
+            f"inc.Score({name!r}, 'fraction', True, grade) with grade(logits, labels) says so."
+        )
+    refuse_unbounded(score, "a certificate")
+    if not score.higher_is_better:
+        raise Mistake(f"a certificate needs a score of which more is better, such as accuracy; less {score.name} is.")

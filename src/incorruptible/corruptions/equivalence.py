@@ -1,0 +1,203 @@
+"""What a corruption does to weights, in terms of the weights: bias, spread, and the plain noise that is as strong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from ..errors import Mistake
+from ..schedules import checked
+from ..weights.arrays import Array
+from .gaussian import scale_of
+from .protocol import Corruption, checked_strengths, traits
+
+__all__ = ["PLACES", "Equivalent", "Layer", "Row", "Translation", "equivalent", "translate"]
+
+
+# ---- Which strength of one corruption is as strong as that of another, for the weights of one model
+
+
+class Equivalent(NamedTuple):
+    """The equivalent strength over all arrays, and for each one."""
+
+    strength: float
+    arrays: dict[str, float]
+
+
+def equivalent(
+    corruption: Corruption, strength: float, arrays: Sequence[Array], scale: str = "filter-max"
+) -> Equivalent:
+    """The strength of `gaussian-<scale>` whose error has the same size, computed from the weights themselves.
+
+    Root mean square, over the weights of filters that are not all zero, of the error in units of the scale:
+    s_eq^2 = mean_i (E[e_i]^2 + Var[e_i]) / m_i^2. A filter-max strength can therefore be compared between models. The
+    conversion keeps the size, not the shape: an error that is biased or in proportion to the weight may hurt otherwise.
+
+    >>> import torch
+    >>> from .gaussian import Gaussian
+    >>> wide = Array("w", torch.tensor([[3.0, 4.0], [0.0, 2.0]]))
+    >>> round(equivalent(Gaussian("filter-norm"), 0.1, [wide]).strength, 4)  # norms 5 and 2, maxima 4 and 2
+    0.1132
+    """
+    total, count, each = 0.0, 0, {}
+    for array in arrays:
+        scales = scale_of(scale)(array).double()
+        error = corruption.moments(array, strength)
+        ratios = ((error.mean.double() ** 2 + error.std.double() ** 2) / scales**2).expand_as(array.value)
+        live = scales > 0
+        ratios = ratios.flatten() if bool(live.all()) else ratios[live.expand_as(ratios)]  # picking them takes long
+        ratio, n = float(ratios.sum()), ratios.numel()
+        each[array.name] = math.sqrt(ratio / n) if n else 0.0
+        total, count = total + ratio, count + n
+    return Equivalent(math.sqrt(total / count) if count else 0.0, each)
+
+
+# ---- What a corruption does to weights, in terms of the weights: bias, spread, and the plain noise that is as
+# strong
+
+PLACES = 11  # rows of the table, from -1 to 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """The error of weights near `x` = w / max|W|, its mean and standard deviation in max|W|, and their share of all weights.
+
+    nan where no weight is there; the share is None where there is no model.
+    """
+
+    x: float
+    mean: float
+    std: float
+    share: float | None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One array: its weights, the strength of gaussian-filter-max that is as strong, and the share of that square which is bias."""
+
+    name: str
+    weights: int
+    strength: float
+    bias: float
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A corruption at one strength in terms of the weights of one model, or alone."""
+
+    corruption: str
+    strength: float
+    unit: str
+    formula: str
+    source: str
+    conditions: str
+    rows: tuple[Row, ...]
+    fine: tuple[Row, ...]
+    whole: Layer | None
+    layers: tuple[Layer, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """Nested dictionaries, lists, texts and numbers."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        of = f"{self.whole.weights} weights in {len(self.layers)} arrays" if self.whole else "alone, no model"
+        lines = [f"{self.corruption} at {self.strength:g} [{self.unit}]; {of}"]
+        lines += [self.conditions] if self.conditions else []
+        lines += [f"source: {self.source}", ""]
+        lines.append(f"{'w/max|W|':>9}  {'error: mean':>11} {'std':>9}" + ("  weights" if self.whole else ""))
+        for row in self.rows:
+            mean, std = ("-", "-") if math.isnan(row.mean) else (_short(row.mean, "+"), _short(row.std))
+            share = "" if row.share is None else f"  {row.share:>7.1%}"
+            lines.append(f"{row.x + 0.0:>9.1f}  {mean:>11} {std:>9}{share}")
+        lines.append("errors over max|W| of the layer" + ("; weights binned to the nearest row" if self.whole else ""))
+        if self.whole is not None:
+            lines += ["", *_table(self.whole, self.layers)]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def _short(size: float, sign: str = "") -> str:
+    """Four places, or four digits where a float's flipped exponent makes errors of 1e36."""
+    return f"{size:{sign}.4f}" if abs(size) < 100 else f"{size:{sign}.4g}"
+
+
+def _table(whole: Layer, layers: Sequence[Layer]) -> list[str]:
+    width = max(len(layer.name) for layer in (whole, *layers))
+    lines = [f"{'as strong as':<{width}}  gaussian-filter-max  of its square, bias  weights"]
+    for layer in (*layers, whole):
+        lines.append(f"{layer.name:<{width}}  {_short(layer.strength):>19}  {layer.bias:>19.1%}  {layer.weights:>7}")
+    return lines
+
+
+def translate(
+    corruption: Corruption, strength: float, arrays: Sequence[Array] | None = None, *, places: int = PLACES
+) -> Translation:
+    """The error of `corruption` at `strength` against w / max|W|: its mean and standard deviation, from the corruption's moments.
+
+    With the `arrays` of a model: of its own weights, in `places` bins from -1 to 1, and as the equivalent strength of
+    gaussian-filter-max (`equivalent`). Of that strength's square the part sum_i m_i^2 / sum_i (m_i^2 + v_i) is bias, with m and v
+    the mean and variance of the error of each weight in max|W_f|: what is the same on every chip, and no noise in training
+    stands for. Without arrays: of one filter that holds `places` weights evenly from -1 to 1; compensation depends on them.
+
+    Raises `Mistake` for a strength that the corruption does not have, and for a model without weights.
+    """
+    strength = checked_strengths(checked(strength), corruption)[0]
+    conditions = traits(corruption).conditions
+    said = str(corruption), strength, corruption.unit, corruption.formula, corruption.source, conditions
+    fine = 4 * (places - 1) + 1
+    if arrays is None:
+        return Translation(*said, _alone(corruption, strength, places), _alone(corruption, strength, fine), None, ())
+    arrays = [array for array in arrays if array.value.numel()]
+    if not arrays:
+        raise Mistake("the model has no weight to perturb; name some with --also.")
+    strengths = equivalent(corruption, strength, arrays)
+    points, sums, layers = [], [], []
+    for array in arrays:
+        found = corruption.moments(array, strength)
+        w, mean, std = (part.double().expand_as(array.value).cpu() for part in (array.value, *found))
+        peak, top = array.peak().double().expand_as(array.value).cpu(), w.abs().amax()
+        live = peak > 0
+        bias, noise = (float((part[live] / peak[live]).square().sum()) for part in (mean, std))
+        layers.append(Layer(array.name, w.numel(), strengths.arrays[array.name], _share(bias, noise)))
+        sums.append((bias, noise))
+        if top > 0:
+            points.append(torch.stack([w / top, mean / top, std / top]).flatten(1))
+    bias, noise = (sum(each) for each in zip(*sums, strict=True))
+    count = sum(layer.weights for layer in layers)
+    whole = Layer("all of it", count, strengths.strength, _share(bias, noise))
+    every = torch.cat(points, dim=1) if points else torch.zeros(3, 0, dtype=torch.float64)
+    return Translation(*said, _binned(every, places), _binned(every, fine), whole, tuple(layers))
+
+
+def _share(bias: float, noise: float) -> float:
+    return bias / (bias + noise) if bias + noise > 0 else 0.0
+
+
+def _alone(corruption: Corruption, strength: float, places: int) -> tuple[Row, ...]:
+    probe = Array("probe", torch.linspace(-1, 1, places, dtype=torch.float64)[None])
+    found = corruption.moments(probe, strength)
+    mean, std = (part.expand_as(probe.value)[0].tolist() for part in found)
+    return tuple(Row(round(x, 6), m, s, None) for x, m, s in zip(probe.value[0].tolist(), mean, std, strict=True))
+
+
+def _binned(points: torch.Tensor, places: int) -> tuple[Row, ...]:
+    """Mean, and total standard deviation, of the errors of weights nearest to each place; `points` [3, n] are x, mean and std."""
+    x, mean, std_ = points
+    bin_ = ((x + 1) / 2 * (places - 1)).round().long().clamp(0, places - 1)
+
+    def sums(values: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(places, dtype=torch.float64).index_add(0, bin_, values)
+
+    count = sums(torch.ones_like(x))
+    first = sums(mean) / count
+    std = (sums(std_**2 + mean**2) / count - first**2).clamp_min(0).sqrt()
+    share = (count / max(1, len(x))).tolist()
+    at = torch.linspace(-1, 1, places, dtype=torch.float64).tolist()
+    each = zip(at, first.tolist(), std.tolist(), share, strict=True)
+    return tuple(Row(round(a, 6), m, s, part) for a, m, s, part in each)

@@ -1,0 +1,101 @@
+"""Cells of one's own beside the device that was fitted to them: a table, plain data and a chart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..plots import Line, Lines
+from . import Measured
+from .devices import fits
+from .fitting import Fit
+
+__all__ = ["chart", "report", "rows"]
+
+SHOWN = 400  # cells of one time in the chart
+GROUPS = 12  # of cells, in the chart, where targets do not repeat
+
+
+def rows(device: Measured) -> list[dict[str, Any]]:
+    """For each measured time: its cells, how Gaussian they are, and at each knot shift and spread with 95% intervals, in uS."""
+    found = []
+    for time, fit in zip(device.fitted.times, fits(device), strict=True):
+        bounds = fit.bounds(fit.knots)
+        places = [
+            {"target": float(g), **{name: float(part[k]) for name, part in bounds._asdict().items()}}
+            for k, g in enumerate(fit.knots)
+        ]
+        found.append(
+            {
+                "time": time,
+                "cells": len(fit.error),
+                "at_zero": int(fit.cut.sum()),
+                "inside": fit.inside,
+                "kurtosis": fit.kurtosis,
+                "knots": places,
+            }
+        )
+    return found
+
+
+def report(device: Measured) -> str:
+    """The same as a table."""
+    lines = []
+    for one, time in zip(rows(device), device.fitted.times, strict=True):
+        when = "" if time is None else f", {time} after programming"
+        zero = f", {one['at_zero']} of them read as at or below 0" if one["at_zero"] else ""
+        lines.append(f"{device.file}{when}: {one['cells']} cells{zero}")
+        lines.append(f"{'target':>8}  {'mean shift':>10}  {'95% interval':<20}  {'spread':>8}  95% interval   (all uS)")
+        for row in one["knots"]:
+            of_shift, of_spread = (
+                f"{row[f'{name}_low']:.4f} to {row[f'{name}_high']:.4f}" for name in ("shift", "spread")
+            )
+            lines.append(
+                f"{row['target']:>8.4g}  {row['shift']:>+10.4f}  {of_shift:<20}  {row['spread']:>8.4f}  {of_spread}"
+            )
+        lines.append(
+            f"within 1.96 spreads: {one['inside']:.1%} of cells (95% if Gaussian); kurtosis {one['kurtosis']:.2f} (3 if Gaussian)"
+        )
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def chart(device: Measured) -> Lines:
+    """Cells and fits with 95% intervals, shift above spread; one colour for each time."""
+    shifts: list[Line] = []
+    spreads: list[Line] = []
+    for place, (time, fit) in enumerate(zip(device.fitted.times, fits(device), strict=True)):
+        when = "" if time is None else f" at {time}"
+        at = np.union1d(np.linspace(fit.knots[0], fit.knots[-1], 100), fit.knots)
+        bounds = fit.bounds(at)
+        g, stds = _groups(fit)
+        step = -(-len(fit.error) // SHOWN)
+        shifts += [
+            Line(at, bounds.shift, f"fit{when}", (bounds.shift_low, bounds.shift_high), colour=place),
+            Line(fit.target[::step], fit.error[::step], f"cells{when}", colour=place, scattered=True),
+        ]
+        spreads += [
+            Line(at, bounds.spread, f"fit{when}", (bounds.spread_low, bounds.spread_high), colour=place),
+            Line(g, stds, f"cells{when}", colour=place, scattered=True),
+        ]
+    counts = ", ".join(str(len(fit.error)) for fit in fits(device))
+    note = (
+        f"{device.file} (sha {device.sha}): {counts} cells; points: each cell (of more than {SHOWN} some), and the standard deviation "
+        "of groups of them; the fit takes cells that read 0 for at or below it; bands: 95% at each target on its own"
+    )
+    panels = {"mean shift": shifts, "spread": spreads}
+    labels = ["measured - target (uS)", "standard deviation (uS)"]
+    return Lines("fit", "", panels, "target (uS)", labels, note, share_y=False, columns=1)
+
+
+def _groups(fit: Fit) -> tuple[Any, Any]:
+    """Mean target and standard deviation of the cells at each target, or of groups of neighbours around the fitted shift."""
+    targets = np.unique(fit.target)
+    if len(targets) == len(fit.knots):
+        groups = [np.flatnonzero(fit.target == g) for g in targets]
+    else:
+        groups = np.array_split(np.arange(len(fit.target)), GROUPS)
+    around = fit.error - fit.basis @ fit.shift
+    stds = [around[group].std(ddof=1) for group in groups]
+    return np.array([fit.target[group].mean() for group in groups]), np.array(stds)

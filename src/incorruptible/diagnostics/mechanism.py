@@ -1,0 +1,115 @@
+"""Why a training fails under perturbation: its gradient vanishes, or drowns in variance; decided from what was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..statistics import Interval, t_interval
+
+__all__ = ["FAILED", "NOISY", "STALL", "VANISHING", "Mechanism", "before_stall", "mechanism", "probes"]
+
+FAILED = 0.10  # a training fails where it loses more than 10 points of clean accuracy to plain training
+VANISHING = 0.5
+NOISY = 0.3
+STALL = 0.05
+
+Course = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """How the trainings of one recipe, one for each seed, came to fail.
+
+    `word` is vanishing, variance, neither, or no failure; `cause` says it in a few words. What follows was seen at the last
+    probe before the stall, at `step`, or after `epoch` epochs (None where no probe lies before it, or the epoch is not
+    known): `ratio` ||E g|| / ||g0|| and `signal` (to noise) with 95% intervals over seeds, for one training the numbers
+    themselves, and the means over seeds of `cosine`, `dead` units, the loss's `variation` over draws, and `steepness` (None
+    for objectives that do not climb). `lost` is the clean accuracy lost to plain training, as a fraction; `restored`
+    whether clipping the gradient restores it (None: not known).
+    """
+
+    word: str
+    cause: str
+    step: int | None
+    epoch: float | None
+    ratio: Interval
+    signal: Interval
+    cosine: float
+    dead: float
+    variation: float
+    steepness: float | None
+    lost: float
+    restored: bool | None
+
+
+def mechanism(courses: Sequence[Course], lost: float, restored: bool | None) -> Mechanism:
+    """The mechanism, from each training's records, as the gradient instrument wrote them.
+
+    *no failure*: `lost` is at most FAILED. *vanishing*: just before the stall the upper limit of the ratio is under
+    VANISHING, and clipping does not restore accuracy. *variance*: its lower limit is above VANISHING, the upper limit of
+    signal to noise under NOISY, and clipping restores it. Otherwise *neither*. Later ratios would be circular: where a
+    network has collapsed, its gradient is small because it has collapsed. Raises `Mistake` where a recorded number is not finite.
+    """
+    at, step = before_stall(courses)
+    seen = [probes(course)[at] for course in courses]
+    ratio, signal = (_interval([one[f"probe_{name}"] for one in seen]) for name in ("mean_ratio", "signal_to_noise"))
+    if lost <= FAILED:
+        word, cause = "no failure", "does not fail here"
+    elif step is None:
+        word, cause = "neither", "no probe lies before the stall"
+    elif restored is None:
+        word, cause = "neither", "no clipped twin to compare with"
+    elif ratio.high < VANISHING and not restored:
+        word, cause = "vanishing", "the gradient vanishes"
+    elif ratio.low > VANISHING and signal.high < NOISY and restored:
+        word, cause = "variance", "gradient variance"
+    else:
+        word, cause = "neither", "neither rule holds"
+    steep = [one["probe_steepness"] for one in seen if one["probe_steepness"] is not None]
+    cosine, dead, variation = (
+        float(np.mean([one[f"probe_{name}"] for one in seen])) for name in ("cosine", "dead", "loss_variation")
+    )
+    return Mechanism(
+        word=word,
+        cause=cause,
+        step=step,
+        epoch=None if step is None else _epoch(courses[0], step),
+        ratio=ratio,
+        signal=signal,
+        cosine=cosine,
+        dead=dead,
+        variation=variation,
+        steepness=float(np.mean(steep)) if steep else None,
+        lost=lost,
+        restored=restored,
+    )
+
+
+def before_stall(courses: Sequence[Course]) -> tuple[int, int | None]:
+    """Index and step of the last probe before mean clean training accuracy comes within 5 points (STALL) of its best; step
+    None where the first probe is there already."""
+    course = np.mean([[float(one["probe_clean_accuracy"]) for one in probes(each)] for each in courses], axis=0)
+    stall = int(np.argmax(course >= course.max() - STALL))
+    at = max(0, stall - 1)
+    return at, int(probes(courses[0])[at]["step"]) if stall else None
+
+
+def probes(course: Course) -> list[Mapping[str, Any]]:
+    """The records at which the gradient instrument looked."""
+    return [one for one in course if "probe_mean_ratio" in one]
+
+
+def _interval(values: Sequence[float]) -> Interval:
+    return t_interval(values) if len(values) > 1 else Interval(values[0], values[0], values[0])
+
+
+def _epoch(course: Course, step: int) -> float | None:
+    """How many epochs a step is, by the first record that knows both."""
+    for one in course:
+        if one.get("epoch") and one.get("step"):
+            return round(step * float(one["epoch"]) / float(one["step"]), 2)
+    return None

@@ -1,0 +1,131 @@
+"""The landscape of a run, or of weights, as one record of plain data: measured once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import objectives
+from ..errors import Mistake
+from ..files import records
+from ..plots import save
+from ..runs import Run
+from ..tasks import Task
+from ..training.recipe import Recipe
+from ..version import __version__
+from .charts import charts
+from .failure import Trial, failing
+from .tracking import Settings, Watched, look_at, scale_in, watch
+
+__all__ = ["asked", "found_before", "keep", "of_run", "of_weights"]
+
+Tell = Callable[[str, int, int], None]
+RECORD = "landscape.json"
+
+
+def of_run(
+    run: Run, settings: Settings, *, fail: Sequence[float], task: Task | None = None, tell: Tell
+) -> dict[str, Any]:
+    """Train `run` again as it was trained, watched, and then its recipe at each constant strength of `fail` until one fails.
+
+    Those trainings lie beside the run, so that a second call finds them. `tell(what, done, of)` is called as work goes on.
+    """
+    task = task or run.task()
+    frame, before = run.record["identity"], torch.get_num_threads()
+    recipe = run.recipe
+    torch.set_num_threads(frame["threads"])
+    try:
+        fit = Watched(task, recipe, settings, frame["device"], lambda step: tell("watched again", step, fit.steps))
+        found = watch(fit, run.record["weights"])
+    finally:
+        torch.set_num_threads(before)
+    if fail:
+        trial = Trial(
+            recipe,
+            run.folder.parent,
+            task,
+            device=frame["device"],
+            threads=frame["threads"],
+            images=settings.images,
+            draws=settings.draws,
+            tell=tell,
+        )
+        found["failing"] = failing(trial, settings.objective, fail, run)
+    about = {"schedule": recipe.strength, "trained": recipe.objective, "epochs": recipe.epochs, "seed": recipe.seed}
+    if held := recipe.held():
+        about["held"] = held
+    return {**_about(task, fit, settings, run.record["weights"], fail, recipe), **about, **found}
+
+
+def of_weights(
+    task: Task, name: str, weights: Path | None, settings: Settings, *, device: str = "cpu", seed: int = 0
+) -> dict[str, Any]:
+    """The same instrument at the weights of a file (None: those that `task.model()` makes), as they would be deployed."""
+    start = None if weights is None else str(weights)
+    recipe = Recipe(task=name, objective=settings.objective, strength="constant:0", start=start, seed=seed)
+    fit = Watched(task, recipe, settings, device)
+    checksum = None if weights is None else records.checksum(weights)
+    return {**_about(task, fit, settings, checksum, ()), **look_at(fit)}
+
+
+def _about(
+    task: Task,
+    fit: Watched,
+    settings: Settings,
+    weights: str | None,
+    fail: Sequence[float],
+    recipe: Recipe | None = None,
+) -> dict[str, Any]:
+    objective = objectives.parse(settings.objective)
+    unit = getattr(objective, "corruption", objective).unit
+    return {
+        "asked": asked(settings, weights, fail, recipe),
+        "task": task.name.replace("\\", "/").rpartition("/")[2] or "the task",
+        "objective": settings.objective,
+        "unit": unit,
+        "scale": scale_in(objective),
+        "images": fit.looked_at,
+        "draws": settings.draws,
+        "budget": settings.budget,
+        "reference": task.reference,
+    }
+
+
+def asked(
+    settings: Settings, weights: str | None, fail: Sequence[float], recipe: Recipe | None = None
+) -> dict[str, Any]:
+    """What was asked of which weights, by which version: equal questions have equal answers. Of a run, `recipe` is its own."""
+    held = {} if recipe is None else recipe.held()
+    plain: dict[str, Any] = records.plain(
+        {
+            **asdict(settings),
+            **held,
+            "weights": weights,
+            "fail": list(fail),
+            "version": __version__,
+            "torch": torch.__version__,
+        }
+    )
+    return plain
+
+
+def found_before(folder: Path, question: dict[str, Any]) -> dict[str, Any] | None:
+    """The record in `folder`, if it answers that question."""
+    try:
+        record = records.read(folder / RECORD)
+    except records.Newer:
+        raise
+    except Mistake:
+        return None
+    return record if record.get("asked") == question else None
+
+
+def keep(record: dict[str, Any], folder: Path) -> list[Path]:
+    """Write the record and its figures into `folder`; returns what was written."""
+    records.write(folder / RECORD, record)
+    plain = records.plain(record)
+    return [folder / RECORD, *(path for chart in charts(plain) for path in save(chart, folder / chart.name, ("png",)))]

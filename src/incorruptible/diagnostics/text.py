@@ -1,0 +1,188 @@
+"""A landscape in words: tables and sentences, from its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .mechanism import FAILED
+
+__all__ = ["arm_sentence", "failing_sentence", "overrun_sentence", "tables"]
+
+Record = Mapping[str, Any]
+COLUMNS = {
+    "mean_ratio": "Eg/g0",
+    "signal_to_noise": "S/N",
+    "cosine": "cosine",
+    "dead": "dead",
+    "loss_variation": "varies",
+    "steepness": "steep",
+}
+LEGEND = {
+    "loss": "perturbed training loss",
+    "Eg/g0": "norm of the mean gradient over the clean one's",
+    "S/N": "signal to noise",
+    "dead": "share of units that no image moves",
+    "varies": "sd over mean of the loss over draws",
+    "steep": "rise of the loss over what the slope foresees",
+    "quadratic": "the rise that the Hessian foresees",
+}
+
+
+def tables(record: Record) -> str:
+    """Over training at the schedule's strength, and at the end for every strength; columns are explained below."""
+    looks, lines = record["looks"], []
+    if len(looks) > 1:
+        head = [
+            "step",
+            "epoch",
+            "strength",
+            "clean",
+            "loss",
+            *COLUMNS.values(),
+            "tolerated",
+            "top",
+            "trace",
+            "noise trace",
+        ]
+        body = [
+            [_number(look["step"]), _number(look["epoch"]), *_seen(look, "schedule"), *_shape(look)] for look in looks
+        ]
+        lines += [f"Over training, at its own strength ({record['schedule']}):", *_aligned([head, *body]), ""]
+    last = looks[-1]
+    head = ["strength", "clean", "loss", *COLUMNS.values(), "rise", "quadratic"]
+    body = [[*_seen(last, name), *_rise(last["at"][name])] for name in last["at"] if name != "schedule"]
+    if body:
+        where = "At the end of training" if len(looks) > 1 else "At these weights"
+        lines += [f"{where}, {record['objective']}:", *_aligned([head, *body]), ""]
+    noise = last["sharpness"]["noise"]
+    weights = last["sharpness"]["weights"]
+    lines.append(
+        f"Sharpness there: top eigenvalue {weights['top']:.3g}, trace {_with(weights)}; per {record['scale']}: top "
+        f"{noise['top']:.3g}, trace {_with(noise)} nats."
+    )
+    if last["tolerated"] is not None:
+        lines.append(
+            f"Tolerated there: {_tolerated(last, 'at least ')} (perturbed loss up to {record['budget']:.3g} nats)."
+        )
+    shown = {word for line in lines for word in line.split()}
+    return "\n".join([*lines, "; ".join(f"{name}: {what}" for name, what in LEGEND.items() if name in shown) + "."])
+
+
+def _tolerated(look: Record, beyond: str) -> str:
+    """The strength that is tolerated; `beyond` before it where that is as far as was looked."""
+    said = _number(look["tolerated"])
+    return f"{beyond}{said}" if look.get("beyond") else said
+
+
+def _with(found: Record) -> str:
+    return f"{found['trace']:.3g}" + (f" ± {found['error']:.2g}" if found["error"] is not None else "")
+
+
+def _seen(look: Record, name: str) -> list[str]:
+    found = look["at"][name]
+    return [_number(found[key]) for key in ("strength", "clean_loss", "perturbed_loss", *COLUMNS)]
+
+
+def _shape(look: Record) -> list[str]:
+    found = look["sharpness"]
+    return [
+        _tolerated(look, ">"),
+        *(_number(found["weights"][key]) for key in ("top", "trace")),
+        _number(found["noise"]["trace"]),
+    ]
+
+
+def _rise(found: Record) -> list[str]:
+    return [_number(found["perturbed_loss"] - found["clean_loss"]), _number(found["quadratic"])]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}" if abs(value) < 1e6 else ">1e6"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    keep = [k for k in range(len(rows[0])) if any(row[k] != "-" for row in rows[1:])]
+    widths = [max(len(row[k]) for row in rows) for k in keep]
+    return ["  ".join(row[k].rjust(width) for k, width in zip(keep, widths, strict=True)) for row in rows]
+
+
+def overrun_sentence(looks: Sequence[Record]) -> str | None:
+    """Where the asked strength first runs above the tolerated one, in a sentence."""
+    within = [look for look in looks if look["tolerated"]]  # before, even the clean loss is beyond the budget
+    if not within or not any(look["asked"] for look in looks):
+        return None
+    over = [look for look in within if look["asked"] > look["tolerated"]]
+    if not over:
+        return f"From step {within[0]['step']} on the network tolerates the strength that training asks for."
+    first = over[0]
+    return (
+        f"Training asks for more than the network tolerates at {len(over)} of {len(within)} looks, first at step "
+        f"{first['step']} (epoch {first['epoch']:g}): {first['asked']:.3g} asked, {first['tolerated']:.3g} tolerated."
+    )
+
+
+def arm_sentence(objective: str, plain: float, arm: Record) -> str:
+    """What one training came to: how far it fell, and, where it failed, when and by which mechanism."""
+    said = f"{objective} at {_strength(arm['strength'])}: {100 * arm['score']:.1f}% clean against {100 * plain:.1f}%"
+    if arm["lost"] <= FAILED:
+        return f"{said}: does not fail."
+    said += ": fails"
+    if arm.get("ratio") is None:
+        return f"{said}; {arm['cause']}."
+    when = (
+        "no probe lies before the stall"
+        if arm["step"] is None
+        else f"at step {arm['step']}{_epoch(arm)}, before the stall"
+    )
+    said += (
+        f"; {when}: mean gradient {arm['ratio']:.2f} of the clean one, signal to noise {arm['signal']:.2f}, cosine "
+        f"{arm['cosine']:.2f}, {arm['dead']:.0%} dead units"
+    )
+    if arm["clipped_score"] is not None:
+        idle = f", which norms of at most {arm['norm']:.2f} hardly meet," if arm["norm"] < 1 else ""
+        cure = "restores" if arm["restored"] else "does not restore"
+        said += f"; clipping at 1{idle} {cure} it ({100 * arm['clipped_score']:.1f}%)"
+    elif arm["restored"] is False:
+        said += "; it is clipped already, and fails all the same"
+    return f"{said}: {arm['word']}{f' ({cause})' if (cause := arm['cause']) and arm['word'] == 'neither' else ''}."
+
+
+def _strength(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _epoch(arm: Record) -> str:
+    return "" if arm["epoch"] is None else f" (epoch {arm['epoch']:g})"
+
+
+def failing_sentence(failing: Record) -> str:
+    """At which strength, when, and by which mechanism training fails."""
+    tried = ", ".join(f"{arm['strength']:g}" for arm in failing["arms"])
+    if failing["fails_from"] is None:
+        return (
+            f"Training does not fail at any of {tried}; look higher: --strengths {2 * failing['arms'][-1]['strength']:g}."
+            if failing["arms"]
+            else "No constant strength was tried."
+        )
+    arm = failing["arms"][-1]
+    when = "from the first look on" if arm["step"] is None else f"stalling after step {arm['step']}{_epoch(arm)}"
+    return (
+        f"Training with {failing['objective']} fails from {failing['fails_from']:g} on (of {tried}), {when}, {_why(arm)}. "
+        "One seed; over seeds: a study."
+    )
+
+
+def _why(arm: Record) -> str:
+    if arm["word"] == "vanishing":
+        return "because the gradient vanishes"
+    if arm["word"] == "variance":
+        return "by gradient variance"
+    if arm.get("ratio") is None or arm["step"] is None or arm["restored"] is None:
+        return f"by a mechanism that cannot be told: {arm['cause']}"
+    return (
+        f"and neither by a vanishing gradient nor by variance as they are defined (Eg/g0 {arm['ratio']:.2f}, S/N "
+        f"{arm['signal']:.2f}, clipping {'restores' if arm['restored'] else 'does not restore'} it)"
+    )

@@ -1,0 +1,218 @@
+"""A training, done again and watched: the instrument looks on the way, and nothing of the training changes."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .. import objectives
+from ..corruptions import Gaussian
+from ..files import records
+from ..landscape import along, health, line, sharpness, surface, tolerated
+from ..tasks import Task
+from ..tasks.data import named_randomness
+from ..training import Fit, save_weights
+from ..training.recipe import Probe, Recipe
+from ..weights.batchnorm import evaluating
+
+__all__ = ["Settings", "Watched", "look_at", "scale_in", "watch"]
+
+EARLY = (1, 2, 4)  # steps of the first epoch, where trainings that fail fail
+
+Look = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the instrument looks: through which objective, at which constant strengths beside the schedule's own, on how many
+    training images (0: all), over how many draws, after every how many epochs, and up to which loss a strength is tolerated
+    (None: it is not sought). `points` is the resolution of the surface, 0 for none.
+    """
+
+    objective: str
+    strengths: tuple[float, ...] = ()
+    images: int = 0
+    draws: int = 16
+    every: int = 1
+    budget: float | None = None
+    points: int = 21
+    seed: int = 0
+
+
+class Watched(Fit):
+    """A training at whose steps the instrument looks: `looks` is what it saw. Bits are those of a training unwatched."""
+
+    def __init__(
+        self,
+        task: Task,
+        recipe: Recipe,
+        settings: Settings,
+        device: str = "cpu",
+        tell: Callable[[int], None] | None = None,
+    ) -> None:
+        probe = Probe(images=settings.images, draws=settings.draws, every=0, early=())
+        super().__init__(task, replace(recipe, probe=probe), device)
+        self.settings, self.tell = settings, tell
+        self.through = objectives.parse(settings.objective)
+        self.scale = scale_in(self.through)
+        self.looks: list[Look] = []
+        self.each = self.steps // recipe.epochs
+        epochs = {epoch for epoch in range(1, recipe.epochs + 1) if epoch % settings.every == 0} | {recipe.epochs}
+        self.places = {*EARLY, *(epoch * self.each for epoch in epochs)}
+
+    @property
+    def looked_at(self) -> int | None:
+        """How many training images the instrument looks at, where that can be told."""
+        batch = self._probe_batch
+        first = batch[0] if isinstance(batch, list | tuple) and len(batch) else None
+        return len(first) if isinstance(first, Tensor) else None
+
+    def step(self, batch: Any) -> Tensor:
+        """One step of the training, and a look where one is due."""
+        strength = self.robust.strength
+        loss = super().step(batch)
+        if self.robust.step in self.places:
+            self.looks.append(
+                {"step": self.robust.step, "epoch": round(self.robust.step / self.each, 3), **self.look(strength)}
+            )
+            if self.tell is not None:
+                self.tell(self.robust.step)
+        return loss
+
+    def look(self, own: float | None = None) -> Look:
+        """All that the instrument measures at the weights as they are; `own` is the strength that training asks for now."""
+        with named_randomness("landscape", self.settings.seed, device=self.device):
+            return self._seen(own)
+
+    def _seen(self, own: float | None) -> Look:
+        settings, arrays, batch = self.settings, self.robust.arrays, self._probe_batch
+        loss: Any = self.task.loss
+        curved = {
+            name: sharpness(self.model, arrays, loss, batch, scale=scale, draws=settings.draws, seed=settings.seed)
+            for name, scale in (("weights", None), ("noise", self.scale))
+        }
+        at = {}
+        named = {f"{s:g}": s for s in settings.strengths}
+        for name, s in (named if own is None else {"schedule": own, **named}).items():
+            found = health(
+                self.model,
+                arrays,
+                self.through,
+                s,
+                loss,
+                batch,
+                self._climbs,
+                draws=settings.draws,
+                seed=settings.seed,
+                accuracy=self.task.score,
+            )
+            at[name] = {**found._asdict(), "quadratic": self._quadratic(s, curved["noise"].trace)}
+        top = self._top()
+        most = None if settings.budget is None else self._tolerated(settings.objective, top)
+        return {
+            "asked": own,
+            "tolerated": most,
+            "beyond": most is not None and most >= top,
+            "sharpness": {name: found._asdict() for name, found in curved.items()},
+            "at": at,
+        }
+
+    def _top(self) -> float:
+        """The strength beyond which none is sought."""
+        own = self._peak() if self.recipe.objective == self.settings.objective else 0.0
+        return 4 * max(*self.settings.strengths, own, 0.1)
+
+    def _quadratic(self, strength: float, trace: float) -> float | None:
+        """The rise of the loss that the Hessian alone foresees, for Gaussian noise."""
+        gaussian = isinstance(getattr(self.through, "corruption", None), Gaussian) and self.through.passes == 1
+        return strength**2 * trace / 2 if gaussian else None
+
+    def _tolerated(self, objective: str, top: float) -> float:
+        assert self.settings.budget is not None
+        return tolerated(
+            self.model,
+            self.robust.arrays,
+            objectives.parse(objective),
+            self.task.loss,
+            self._probe_batch,
+            self.settings.budget,
+            draws=4,
+            seed=self.settings.seed,
+            top=top,
+            halvings=12,
+        )
+
+    def slices(self) -> dict[str, Any]:
+        """The loss along draws of noise, along the steepest ascent and along random directions, and on a random plane."""
+        settings, arrays, batch, loss = self.settings, self.robust.arrays, self._probe_batch, self.task.loss
+        with named_randomness("landscape", settings.seed, device=self.device):
+            straight = line(self.model, arrays, loss, batch, draws=min(4, settings.draws), seed=settings.seed)
+            plane = None
+            if settings.points:
+                plane = surface(self.model, arrays, loss, batch, points=settings.points, seed=settings.seed)._asdict()
+            return {"along": self._along(), "line": straight._asdict(), "surface": plane}
+
+    def _along(self) -> dict[str, Any]:
+        """Along the instrument's objective, noise of its scale, and the ascents in both metrics; each as far as twice what
+        the budget tolerates, or a quarter of a length that is surely too far: the weights' own norm, or noise at strength 1."""
+        arrays = self.robust.arrays
+        length = math.sqrt(sum(float(array.value.double().square().sum()) for array in arrays))
+        noisy = math.sqrt(sum(array.value.numel() for array in arrays))
+        tops = {self.settings.objective: self._top()}
+        for text, top in ((f"rwp(gaussian-{self.scale})", 1.0), ("sam", length), (f"sam:metric={self.scale}", noisy)):
+            tops.setdefault(text, top)
+        paths = {}
+        for text, top in tops.items():
+            objective = objectives.parse(text)
+            reach = top / 4
+            if self.settings.budget is not None:
+                reach = 2 * self._tolerated(text, top) or reach
+            found = along(
+                self.model,
+                arrays,
+                objective,
+                [reach * k / 20 for k in range(21)],
+                self.task.loss,
+                self._probe_batch,
+                draws=1 if isinstance(objective, objectives.SAM | objectives.ASAM) else self.settings.draws,
+                seed=self.settings.seed,
+            )
+            unit = getattr(objective, "corruption", objective).unit
+            paths[text] = {"unit": unit, **found._asdict()}
+        return paths
+
+
+def scale_in(objective: Any) -> str:
+    """The scale that an objective perturbs by, as a name; filter-max where it has none."""
+    metric = getattr(objective, "metric", "euclidean")
+    return str(
+        getattr(getattr(objective, "corruption", None), "scale", "filter-max" if metric == "euclidean" else metric)
+    )
+
+
+def watch(fit: Watched, weights: str | None = None) -> dict[str, Any]:
+    """Do the training, looking on the way; the looks, and the slices at its end.
+
+    `same_bits` says whether the weights that it ended in have the checksum `weights` (None: nothing to compare with).
+    """
+    while fit.done < fit.recipe.epochs:
+        fit.epoch()
+    same = None
+    if weights is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            again = Path(folder) / "weights.safetensors"
+            save_weights(fit.model, again)
+            same = records.checksum(again) == weights
+    return {"steps": fit.steps, "same_bits": same, "looks": fit.looks, "slices": fit.slices(), "mode": "as in training"}
+
+
+def look_at(fit: Watched) -> dict[str, Any]:
+    """One look at the weights that `fit` starts from, as they would be deployed, and the slices there."""
+    with evaluating(fit.model):
+        return {"looks": [fit.look()], "slices": fit.slices(), "mode": "as deployed"}

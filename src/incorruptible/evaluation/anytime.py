@@ -1,0 +1,227 @@
+"""As many chips as a precision needs, and no more: intervals that stay valid whenever one stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ..corruptions import Corruption, traits
+from ..errors import Mistake
+from ..statistics import Betting, Interval
+from ..tasks.data import batches
+from ..weights.arrays import Array
+from ..weights.batchnorm import Statistics, evaluating
+from .chips import Chips, Socket
+from .results import arithmetic
+from .scoring import ScoreFunction, counted, keeping, read, refuse_iterators, refuse_unbounded
+
+__all__ = ["Precise", "measure_until"]
+
+
+@dataclass(frozen=True, eq=False)
+class Precise:
+    """What `measure_until` found: for each strength as many chips as it took.
+
+    `values` holds, for each strength, the mean score of each chip [chip]; `intervals` the anytime-valid interval of the
+    mean over all chips, on these examples.
+    """
+
+    values: tuple[NDArray[np.float64], ...]
+    intervals: tuple[Interval, ...]
+    strengths: tuple[float, ...]
+    corruption: str
+    corruption_unit: str
+    name: str
+    unit: str
+    n_examples: int
+    seed: int
+    purpose: str
+    batchnorm: str
+    precision: float
+    confidence: float
+    most: int
+    conditions: str = ""
+    autocast: str | None = None
+    channels_last: bool = False
+
+    @property
+    def reached(self) -> tuple[bool, ...]:
+        """[strength] Whether the half-width came down to the precision."""
+        return tuple(interval.half <= self.precision for interval in self.intervals)
+
+    def rows(self) -> list[dict[str, float]]:
+        """One plain row for each strength: what the table prints and `--json` gives."""
+        return [
+            {
+                "strength": strength,
+                "mean": interval.estimate,
+                "low": interval.low,
+                "high": interval.high,
+                "half": interval.half,
+                "chips": len(values),
+                "sd": float(values.std(ddof=1)) if len(values) > 1 else float("nan"),
+                "lowest": float(values.min()),
+                "reached": reached,
+            }
+            for strength, interval, values, reached in zip(
+                self.strengths, self.intervals, self.values, self.reached, strict=True
+            )
+        ]
+
+    def plain(self) -> dict[str, Any]:
+        """Everything that is printed, and the score of every chip, as plain data."""
+        return {
+            "corruption": self.corruption,
+            "unit": self.corruption_unit,
+            "conditions": self.conditions,
+            "score": self.name,
+            "score_unit": self.unit,
+            "precision": self.precision,
+            "confidence": self.confidence,
+            "interval": "anytime-valid",
+            "most": self.most,
+            "examples": self.n_examples,
+            "seed": self.seed,
+            "purpose": self.purpose,
+            "batchnorm": self.batchnorm,
+            "autocast": self.autocast,
+            "channels_last": self.channels_last,
+            "rows": self.rows(),
+            "values": [values.tolist() for values in self.values],
+        }
+
+    def __str__(self) -> str:
+        titles = ("strength", "chips", "mean", "interval", "half", "sd", "lowest")
+        lines = [
+            f"{self.name} ({self.unit}) under {self.corruption} [{self.corruption_unit}]; chips until the half-width is "
+            f"{self.precision:g}, at most {self.most}; {self.n_examples} examples, seed {self.seed} ({self.purpose}), "
+            f"BatchNorm {self.batchnorm}{arithmetic(self.autocast, self.channels_last)}",
+            *([self.conditions] if self.conditions else []),
+            "  ".join(f"{title:>{width}}" for title, width in zip(titles, _WIDTHS, strict=True)),
+        ]
+        for row in self.rows():
+            alike = row["chips"] == 1 and row["half"] == 0
+            cells = (
+                f"{row['strength']:g}",
+                f"{row['chips']}",
+                f"{row['mean']:.4f}",
+                "all the same" if alike else f"{row['low']:.4f} to {row['high']:.4f}",
+                f"{row['half']:.4f}",
+                f"{row['sd']:.4f}" if row["sd"] == row["sd"] else "-",
+                f"{row['lowest']:.4f}",
+            )
+            line = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
+            lines.append(line if row["reached"] else f"{line}  not reached")
+        lines.append(
+            f"interval: of the mean over chips, on these examples, at confidence {self.confidence:g} for each strength; "
+            "valid whenever one stops (betting confidence sequence)"
+        )
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+_WIDTHS = (8, 6, 7, 17, 7, 7, 7)
+
+
+def measure_until(
+    model: nn.Module,
+    score: ScoreFunction,
+    data: Iterable[Any],
+    corruption: Corruption,
+    strengths: Sequence[float],
+    *,
+    precision: float,
+    most: int = 10_000,
+    confidence: float = 0.95,
+    seed: int,
+    purpose: str = "test",
+    reads: int = 1,
+    read: tuple[Corruption, float] | None = None,
+    arrays: Sequence[Array] | None = None,
+    batchnorm: str = "as-is",
+    calibration: Iterable[Any] | None = None,
+    autocast: str | None = None,
+    channels_last: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Precise:
+    """Measure at each strength until the interval of the mean over chips is at most 2 `precision` long: its half-width is `precision`.
+
+    The interval is not symmetric: the estimate may lie nearer to one end, and now and then just outside.
+
+    The interval is a betting confidence sequence, so that stopping as soon as it is short enough costs it nothing; Student's
+    would miss more often than it says. Each strength has a confidence of its own. Draw k is the chip that `measure` draws.
+    Where `most` chips do not do, the result says so. For .0025 some 1,000 chips are needed, hardly fewer where chips agree:
+    nothing rules out a rare chip that fails altogether. Everything else is as in `measure`. Raises `Mistake`, besides, for a
+    precision outside (0, .5) and for a score that does not lie in [0, 1] by its nature.
+    """
+    if not 0 < precision < 0.5:
+        raise Mistake(
+            f"precision is {precision:g}; it is a half-width between 0 and 0.5, as a fraction, for example 0.0025."
+        )
+    refuse_unbounded(score, "precision")
+    chips = Chips(
+        corruption, strengths, most, seed, purpose, reads, read, batchnorm, calibration, autocast, channels_last
+    )
+    refuse_iterators(data, chips)
+    data = batches(data, 1024)
+    model, arrays = chips.fitted(model, arrays)
+    found, aside = [], torch.random.fork_rng(devices=[])  # a DataLoader draws from the global generator at every turn
+    with aside, evaluating(model), keeping(Statistics(model)), Socket(model, arrays, chips) as socket:
+        for place, strength in enumerate(chips.strengths):
+            told = counted(progress, chips, place)
+            found.append(_until(socket, score, data, strength, precision, confidence, told))
+    return Precise(
+        values=tuple(values for values, _, _ in found),
+        intervals=tuple(interval for _, interval, _ in found),
+        strengths=tuple(chips.strengths),
+        corruption=str(corruption),
+        corruption_unit=corruption.unit,
+        conditions=traits(corruption).conditions,
+        name=str(getattr(score, "name", None) or getattr(score, "__name__", "score")),
+        unit=getattr(score, "unit", "mean over examples"),
+        n_examples=found[0][2],
+        seed=seed,
+        purpose=purpose,
+        batchnorm=batchnorm,
+        autocast=autocast,
+        channels_last=channels_last,
+        precision=precision,
+        confidence=confidence,
+        most=most,
+    )
+
+
+def _until(
+    socket: Socket,
+    score: ScoreFunction,
+    data: Iterable[Any],
+    strength: float,
+    precision: float,
+    confidence: float,
+    told: Callable[[int], None] | None,
+) -> tuple[NDArray[np.float64], Interval, int]:
+    """The chips that it took at one strength, their interval, and the number of examples."""
+    betting, values, chips = Betting(confidence), list[float](), socket.chips
+    while True:
+        each = np.array(
+            [read(socket, {"": score}, data, strength, len(values), again)[""] for again in range(chips.reads)]
+        )
+        if not (each.min() >= 0 and each.max() <= 1):
+            raise Mistake(
+                f"precision needs a score between 0 and 1; {each.min():g} to {each.max():g} came for examples."
+            )
+        values.append(float(each.mean(1, dtype=np.float64).mean()))
+        interval = betting.add(values[-1])
+        if told is not None:
+            told(len(values))
+        if not chips.differ(strength):  # all chips are this one
+            interval = Interval(values[0], values[0], values[0])
+        if interval.half <= precision or len(values) == chips.draws:
+            return np.array(values), interval, each.shape[1]

@@ -1,0 +1,135 @@
+"""What a corruption touches, by how much, and what is skipped and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..corruptions import Corruption, traits
+from ..errors import Mistake
+from ..randomness.streams import Draw
+from ..schedules import checked
+from ..weights.arrays import survey
+from ..weights.swap import replaced
+
+__all__ = ["Audit", "Touched", "audit"]
+
+
+@dataclass(frozen=True)
+class Touched:
+    """One parameter. `relative_to_max` and `relative_to_rms` are the root mean square error of one chip, measured on the
+    weights that were in place, over max|W| and over the weights' own root mean square; None where it is skipped."""
+
+    name: str
+    module: str
+    shape: tuple[int, ...]
+    filters: int | None
+    max: float
+    rms: float
+    relative_to_max: float | None
+    relative_to_rms: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One row for each parameter, in the model's order."""
+
+    rows: tuple[Touched, ...]
+    corruption: str
+    strength: float
+    conditions: str = ""
+
+    @property
+    def touched(self) -> list[Touched]:
+        """The rows that are in arrays."""
+        return [row for row in self.rows if not row.reason]
+
+    @property
+    def skipped(self) -> list[Touched]:
+        """The rows that stay digital."""
+        return [row for row in self.rows if row.reason]
+
+    def share(self) -> float:
+        """The share of all weights that is in arrays."""
+        sizes = [(row, torch.Size(row.shape).numel()) for row in self.rows]
+        return sum(n for row, n in sizes if not row.reason) / max(1, sum(n for _, n in sizes))
+
+    def __str__(self) -> str:
+        width = max([len(row.name) for row in self.rows], default=4)
+        kind = max([22, *(len(row.module) for row in self.rows)])
+        lines = [
+            f"{self.corruption} at {self.strength:g}, one chip: {len(self.touched)} arrays hold {self.share():.1%} of the parameters",
+            *([self.conditions] if self.conditions else []),
+            f"{'array':<{width}}  {'module':<{kind}}  {'shape':<18}  filters  error/max|W|  error/rms(W)",
+        ]
+        for row in self.touched:
+            shape = "x".join(map(str, row.shape))
+            lines.append(
+                f"{row.name:<{width}}  {row.module:<{kind}}  {shape:<18}  {row.filters:>7}  "
+                f"{_short(row.relative_to_max):>12}  {_short(row.relative_to_rms):>12}"
+            )
+        if self.skipped:
+            lines.append("not in an array:")
+            lines += [
+                f"{row.name:<{width}}  {row.module:<{kind}}  {'x'.join(map(str, row.shape)):<18}  {row.reason}"
+                for row in self.skipped
+            ]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def audit(
+    model: nn.Module,
+    corruption: Corruption,
+    strength: float,
+    *,
+    also: Iterable[str] = (),
+    without: Iterable[str] = (),
+    seed: int = 0,
+) -> Audit:
+    """Put one chip of `corruption` in place and look at every parameter: which ones moved, and by how much.
+
+    Patterns as for `select`. Raises `Mistake` where nothing is touched, and for a strength that is negative or not finite.
+    """
+    strength = checked(strength)
+    found = survey(model, also, without)
+    arrays = [one.array for one in found if one.array is not None]
+    if not arrays:
+        raise Mistake(f"{type(model).__name__} has no weight to perturb; name some with also=(...).")
+    clean = {one.name: one.parameter.detach().clone() for one in found}
+    draw = Draw(seed, "audit", 0)
+    with replaced(arrays, lambda array: corruption(array, strength, draw.of(array.name))):
+        errors = {one.name: (one.parameter.detach().double() - clean[one.name].double()) for one in found}
+    rows = []
+    for one in found:
+        w, e = clean[one.name].double(), _rms(errors[one.name])
+        peak, rms = (float(w.abs().max()), _rms(w)) if w.numel() else (0.0, 0.0)
+        in_array = one.array is not None
+        rows.append(
+            Touched(
+                one.name,
+                one.module,
+                tuple(w.shape),
+                one.array.filters if one.array is not None else None,
+                peak,
+                rms,
+                (e / peak if peak else 0.0) if in_array else None,
+                (e / rms if rms else 0.0) if in_array else None,
+                one.reason,
+            )
+        )
+    return Audit(tuple(rows), str(corruption), strength, traits(corruption).conditions)
+
+
+def _short(size: float | None) -> str:
+    """Four places, or four digits where a float's flipped exponent makes errors of 1e36."""
+    return "-" if size is None else f"{size:.4f}" if size < 1e4 else f"{size:.4g}"
+
+
+def _rms(values: torch.Tensor) -> float:
+    return float(values.square().mean().sqrt()) if values.numel() else 0.0

@@ -1,0 +1,385 @@
+"""What was found on many chips, strength by strength, over the whole range and over time: never a mean without its n."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..specs.durations import Seconds
+from ..statistics import Interval, TwoLevel, curves, t_interval, two_level
+from ..statistics.curves import LOSS
+
+__all__ = ["OverTime", "Overall", "Scores", "arithmetic"]
+
+# ---- Many chips over a whole range of strengths: area, worst case, tolerance
+
+Array = NDArray[np.float64]
+
+_MEANINGS = {
+    "area": "mean score where every strength is equally likely",
+    "worst": "a chip's worst score at any strength",
+    "tolerance": "the strength up to which a chip loses at most {loss:g}",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Overall:
+    """What each chip's curve comes to over the strengths from `low` to `high`.
+
+    `chips` maps "area", "worst" and "tolerance" to one number for each chip [draw], as `incorruptible.curves` defines them:
+    draw k is the same chip at every strength, so its curve is one chip's own. `beyond` [draw] marks chips that never lose
+    `loss`; their tolerance is counted as `high`, so that the mean is a bound from below. `lacking` says why one is not there.
+    """
+
+    low: float
+    high: float
+    loss: float
+    chips: dict[str, Array]
+    beyond: NDArray[np.bool_]
+    lacking: dict[str, str]
+
+    @classmethod
+    def of(
+        cls, values: Array, strengths: tuple[float, ...], higher_is_better: bool | None, loss: float = curves.LOSS
+    ) -> Overall | None:
+        """From values [strength, draw], strengths in any order; None for a single strength, which is no range.
+
+        Raises `Mistake` for a loss that is not positive.
+        """
+        if len(strengths) < 2:
+            return None
+        order = np.argsort(strengths)
+        at, curve = np.asarray(strengths, dtype=np.float64)[order], values[order].T
+        lacking: dict[str, str] = {}
+        if not np.isfinite(curve).all():
+            lacking = dict.fromkeys(_MEANINGS, "scores are not finite")
+        elif higher_is_better is None:
+            lacking = dict.fromkeys(("worst", "tolerance"), "no direction: give a Score")
+        elif at[0] != 0:
+            lacking["tolerance"] = "strength 0 was not measured"
+        chips: dict[str, Array] = {}
+        beyond = np.zeros(len(curve), dtype=np.bool_)
+        if "area" not in lacking:
+            chips["area"] = curves.area(curve, at)
+        if "worst" not in lacking:
+            chips["worst"] = curves.worst(curve, at, higher_is_better is not False)
+        if "tolerance" not in lacking:
+            chips["tolerance"], beyond = curves.tolerance(curve, at, loss, higher_is_better is not False)
+        return cls(float(at[0]), float(at[-1]), loss, chips, beyond, lacking)
+
+    def interval(self, name: str, level: float = 0.95) -> Interval:
+        """Student's interval over chips, on these examples; nan for one chip, and all nan for what is lacking."""
+        found = self.chips.get(name)
+        if found is None or len(found) < 2:
+            return Interval(float("nan"), float("nan") if found is None else float(found[0]), float("nan"))
+        return t_interval(found, level)
+
+    def plain(self, level: float = 0.95) -> dict[str, Any]:
+        """As plain data, what is lacking as nan with its reason."""
+        found: dict[str, Any] = {"from": self.low, "to": self.high, "loss": self.loss}
+        for name in _MEANINGS:
+            low, mean, high = self.interval(name, level)
+            found[name] = {"mean": mean, "low": low, "high": high, "sd": self._spread(name)}
+        return {**found, "chips_beyond": int(self.beyond.sum()), "lacking": self.lacking}
+
+    def _spread(self, name: str) -> float:
+        found = self.chips.get(name)
+        return float("nan") if found is None or len(found) < 2 else float(found.std(ddof=1))
+
+    def __str__(self) -> str:
+        lines = [f"{f'from {self.low:g} to {self.high:g}':>19}  {'mean':>7}  {'95% interval':>17}  {'sd':>7}"]
+        for name, meaning in _MEANINGS.items():
+            if name in self.lacking:
+                lines.append(f"{name:>19}  {'-':>7}  {self.lacking[name]}")
+                continue
+            (low, mean, high), spread = self.interval(name), self._spread(name)
+            between = "needs 2 chips" if low != low else "all the same" if low == high else f"{low:.4f} to {high:.4f}"
+            sd = "-" if spread != spread else f"{spread:.4f}"
+            cells = f"{name:>19}  {mean:7.4f}  {between:>17}  {sd:>7}  {meaning.format(loss=self.loss)}"
+            if name == "tolerance" and self.beyond.any():
+                cells += f"; {self.beyond.sum()} of {len(self.beyond)} chips never lose it, and count as {self.high:g}"
+            lines.append(cells)
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+# ---- What was found on many chips: never a mean without its n
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What `measure` found.
+
+    `values` [strength, draw] is the mean score of each chip; `reads` [strength, draw, read] its single reads where there
+    were several; `examples` [strength, draw, example], on request, the score of each example. `equivalent` [strength] is the
+    strength of gaussian-filter-max that is as large for these weights, `conditions` what a device's result must say (range, mapping,
+    time, compensation), and `peaks` the smallest and largest max|W_f|:
+    under an absolute or sqrtmax scale a network gains by growing its weights, and these tell.
+    """
+
+    values: NDArray[np.float64]
+    strengths: tuple[float, ...]
+    corruption: str
+    corruption_unit: str
+    name: str
+    unit: str
+    higher_is_better: bool | None
+    n_examples: int
+    seed: int
+    purpose: str
+    batchnorm: str
+    equivalent: tuple[float, ...] = ()
+    peaks: tuple[float, float] = (float("nan"), float("nan"))
+    conditions: str = ""
+    read: str | None = None
+    reads: NDArray[np.float64] | None = None
+    examples: NDArray[np.float32] | None = None
+    autocast: str | None = None
+    channels_last: bool = False
+
+    @property
+    def draws(self) -> int:
+        """How many chips."""
+        return int(self.values.shape[1])
+
+    def mean(self) -> NDArray[np.float64]:
+        """[strength] Mean over chips."""
+        return np.asarray(self.values.mean(1))
+
+    def spread(self) -> NDArray[np.float64]:
+        """[strength] Standard deviation over chips (n - 1); nan for one chip."""
+        if self.draws < 2:
+            return np.full(len(self.values), np.nan)
+        # numbers that are all the same may differ from their mean in the last place
+        return np.where(np.ptp(self.values, axis=1) == 0, 0.0, self.values.std(1, ddof=1))
+
+    def interval(self, level: float = 0.95) -> list[Interval]:
+        """For each strength, Student's interval of the mean over all chips, on these examples; nan for one chip."""
+        if self.draws < 2 or not np.isfinite(self.values).all():
+            return [Interval(float("nan"), float(mean), float("nan")) for mean in self.mean()]
+        return [t_interval(row, level) for row in self.values]
+
+    def levels(self, level: float = 0.95) -> list[TwoLevel] | None:
+        """For each strength, the mean for new chips *and* new examples, with its components of variance.
+
+        None where the scores of examples were not kept, or there is one chip or one example; `level` as in `interval`.
+        """
+        if self.examples is None or min(self.examples.shape[1:]) < 2 or not np.isfinite(self.examples).all():
+            return None
+        return [two_level(table, level) for table in self.examples]
+
+    def quantile(self, share: float) -> NDArray[np.float64]:
+        """[strength] The score that a `share` of these chips does not exceed."""
+        return np.asarray(np.quantile(self.values, share, axis=1))
+
+    def worst(self) -> NDArray[np.float64]:
+        """[strength] The worst chip, in the score's own direction; nan where a function of one's own does not say which."""
+        if self.higher_is_better is None:
+            return np.full(len(self.values), np.nan)
+        return np.asarray(self.values.min(1) if self.higher_is_better else self.values.max(1))
+
+    def overall(self, loss: float = LOSS) -> Overall | None:
+        """Area, worst case and tolerance of each chip over the whole range; None where a single strength was measured.
+
+        `loss` is what may be lost for the tolerance, in the unit of the score.
+        """
+        return Overall.of(self.values, self.strengths, self.higher_is_better, loss)
+
+    def rows(self, level: float = 0.95) -> list[dict[str, float]]:
+        """One plain row for each strength: what the table prints and `--json` gives."""
+        columns = zip(
+            self.strengths,
+            self.equivalent or [float("nan")] * len(self.strengths),
+            self.interval(level),
+            self.spread(),
+            self.quantile(0.05),
+            self.quantile(0.5),
+            self.worst(),
+            strict=True,
+        )
+        return [
+            {
+                "strength": strength,
+                "equivalent": equal,
+                "mean": float(interval.estimate),
+                "low": float(interval.low),
+                "high": float(interval.high),
+                "sd": float(spread),
+                "q05": float(q05),
+                "median": float(median),
+                "worst": float(worst),
+            }
+            for strength, equal, interval, spread, q05, median, worst in columns
+        ]
+
+    def plain(self) -> dict[str, Any]:
+        """Everything that is printed, and the score of every chip, as plain data."""
+        overall = self.overall()
+        return {
+            "corruption": self.corruption,
+            "unit": self.corruption_unit,
+            "conditions": self.conditions,
+            "score": self.name,
+            "score_unit": self.unit,
+            "higher_is_better": self.higher_is_better,
+            "draws": self.draws,
+            "reads": 1 if self.reads is None else self.reads.shape[2],
+            "read": self.read,
+            "examples": self.n_examples,
+            "seed": self.seed,
+            "purpose": self.purpose,
+            "batchnorm": self.batchnorm,
+            "autocast": self.autocast,
+            "channels_last": self.channels_last,
+            "max_abs_weight_of_filters": list(self.peaks),
+            "rows": self.rows(),
+            "over_range": None if overall is None else overall.plain(),
+            "values": self.values,
+            **self._plain_levels(),
+        }
+
+    def _plain_levels(self) -> dict[str, Any]:
+        levels = self.levels()
+        if levels is None:
+            return {}
+        return {
+            "new_chips_and_examples": [
+                {
+                    "strength": strength,
+                    "low": one.interval.low,
+                    "high": one.interval.high,
+                    "freedom": one.freedom,
+                    "variances": one.components._asdict(),
+                }
+                for strength, one in zip(self.strengths, levels, strict=True)
+            ]
+        }
+
+    def header(self) -> str:
+        """What was measured, in one line, and under which conditions, in another."""
+        reads = f" x {self.reads.shape[2]} reads ({self.read or 'its own noise'})" if self.reads is not None else ""
+        direction = {True: "higher is better", False: "lower is better", None: "no direction: give a Score"}[
+            self.higher_is_better
+        ]
+        first = (
+            f"{self.name} ({self.unit}; {direction}) under {self.corruption} [{self.corruption_unit}]; {self.draws} chips{reads}, "
+            f"{self.n_examples} examples, seed {self.seed} ({self.purpose}), BatchNorm {self.batchnorm}"
+            f"{arithmetic(self.autocast, self.channels_last)}"
+        )
+        return f"{first}\n{self.conditions}" if self.conditions else first
+
+    def __str__(self) -> str:
+        titles = ("strength", "filter-max", "mean", "95% interval", "sd", "5%", "median", "worst")
+        lines = [self.header(), "  ".join(f"{t:>{w}}" for t, w in zip(titles, _WIDTHS, strict=True)), *self.lines()]
+        lines.append(
+            "interval: Student's, of the mean over chips, on these examples; 5%, median, worst: of these chips"
+        )
+        low, high = self.peaks
+        lines.append(
+            f"filter-max: the gaussian-filter-max strength of equal size; max|W_f| from {low:.3g} to {high:.3g}"
+        )
+        lines += self._level_lines()
+        overall = self.overall()
+        return "\n".join(lines if overall is None else [*lines, "", str(overall)])
+
+    def lines(self) -> list[str]:
+        """One line of the table for each strength."""
+        missing, lines = "not finite" if self.draws > 1 else "needs 2 chips", []
+        for row in self.rows():
+            cells = (
+                f"{row['strength']:g}",
+                f"{row['equivalent']:.4g}",
+                f"{row['mean']:.4f}",
+                _interval(row, missing),
+                f"{row['sd']:.4f}" if row["sd"] == row["sd"] else "-",
+                *(f"{row[key]:.4f}" if row[key] == row[key] else "-" for key in ("q05", "median", "worst")),
+            )
+            lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)))
+        return lines
+
+    def _level_lines(self) -> list[str]:
+        levels = self.levels()
+        if levels is None:
+            return []
+        titles = ("strength", "between chips", "between examples", "interaction", "new chips and examples")
+        widths = (8, 13, 16, 11, 22)
+        lines = ["  ".join(f"{title:>{width}}" for title, width in zip(titles, widths, strict=True))]
+        for strength, one in zip(self.strengths, levels, strict=True):
+            low, _, high = one.interval
+            cells = (
+                f"{strength:g}",
+                *(f"{max(0.0, part) ** 0.5:.4f}" for part in one.components),
+                f"{low:.4f} to {high:.4f}",
+            )
+            lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
+        return [
+            *lines,
+            "standard deviations of one answer's three parts; 95% interval of the mean, also for other examples",
+        ]
+
+    __repr__ = __str__
+
+
+def arithmetic(autocast: str | None, channels_last: bool) -> str:
+    """What a header says of forward passes that were not the plain ones."""
+    return "".join(
+        [f", autocast {autocast}" if autocast is not None else "", ", channels last" if channels_last else ""]
+    )
+
+
+def _interval(row: dict[str, float], missing: str) -> str:
+    if row["sd"] == 0:
+        return "all the same"
+    return f"{row['low']:.4f} to {row['high']:.4f}" if row["low"] == row["low"] else missing
+
+
+_WIDTHS = (8, 10, 7, 17, 7, 7, 7, 7)
+
+
+# ---- The same chips at several times since they were programmed
+
+_TITLES = ("time", "strength", "filter-max", "mean", "95% interval", "sd", "5%", "median", "worst")
+_OVER_TIME_WIDTHS = (8, 8, 10, 7, 17, 7, 7, 7, 7)
+
+
+@dataclass(frozen=True, eq=False)
+class OverTime:
+    """What `measure` found at each time; chip k is the same chip at every time and strength."""
+
+    times: tuple[Seconds, ...]
+    scores: tuple[Scores, ...]
+
+    @property
+    def conditions(self) -> str:
+        """How weights are held at all of the times."""
+        return self.scores[-1].conditions.replace(f"{self.times[-1]} after programming", "at times after programming")
+
+    def plain(self) -> dict[str, Any]:
+        """One entry for each time, as plain data."""
+        return {
+            "times": [
+                {"time": str(time), "seconds": float(time), **one.plain()}
+                for time, one in zip(self.times, self.scores, strict=True)
+            ]
+        }
+
+    def __str__(self) -> str:
+        head = self.scores[-1].header().replace(self.scores[-1].conditions, self.conditions)
+        lines = [
+            head.replace(f":time={self.times[-1]}", ""),
+            "  ".join(f"{t:>{w}}" for t, w in zip(_TITLES, _OVER_TIME_WIDTHS, strict=True)),
+        ]
+        for time, one in zip(self.times, self.scores, strict=True):
+            lines += [f"{time!s:>8}  {line}" for line in one.lines()]
+        return "\n".join(
+            [
+                *lines,
+                "interval: Student's, of the mean over chips, on these examples; 5%, median, worst: of these chips",
+            ]
+        )
+
+    __repr__ = __str__

@@ -1,0 +1,224 @@
+"""Which layers hurt when they are corrupted, and what it buys to keep one digital."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ...corruptions import Corruption, Moments, checked_strengths, traits
+from ...errors import Mistake, unknown
+from ...randomness.streams import Noise
+from ...tasks.scores import Score
+from ...weights.arrays import Array, select, survey
+from .. import Scores, measure
+from .results import Effect, Group, Sensitivity
+
+__all__ = ["Block", "Effect", "Group", "Sensitivity", "blocks", "named_by", "sensitivity"]
+
+
+# ---- Which arrays are corrupted or kept together: single ones, those of a module, those that patterns name
+
+
+class Block(NamedTuple):
+    """Arrays under one name."""
+
+    name: str
+    arrays: tuple[Array, ...]
+
+    @property
+    def weights(self) -> int:
+        """How many weights they hold."""
+        return sum(array.value.numel() for array in self.arrays)
+
+
+def blocks(arrays: Sequence[Array], by: str = "layer") -> tuple[str, list[Block]]:
+    """The arrays, each alone or in blocks, in the order of the network; and `by` with the depth that was taken.
+
+    "layer" is one array. "block:N" puts together what has the same module at depth N, where "encoder.0.attn.in_proj_weight"
+    lies in `encoder` at depth 1 and in `encoder.0` at depth 2; modules above that depth are blocks of their own. "block" takes
+    the first depth at which there is more than one. Raises `Mistake` for another word, and for a depth that does not exist.
+    """
+    if by == "layer":
+        return by, [Block(array.name, (array,)) for array in arrays]
+    word, _, depth = by.partition(":")
+    deepest = max(1, max(len(_module(array)) for array in arrays))
+    if word != "block" or not (depth.isdecimal() or by == "block"):
+        raise unknown("way to part a network", by, ["layer", "block", *(f"block:{n + 1}" for n in range(deepest))])
+    if depth:
+        if not 1 <= int(depth) <= deepest:
+            choices = ", ".join(f"block:{n + 1}" for n in range(deepest))
+            raise Mistake(f"by {by!r}: no weight lies at depth {int(depth)}; choose one of: {choices}.")
+        return f"block:{int(depth)}", _at(arrays, int(depth))
+    found = next((n for n in range(1, deepest + 1) if len(_at(arrays, n)) > 1), deepest)
+    return f"block:{found}", _at(arrays, found)
+
+
+def named_by(model: nn.Module, arrays: Sequence[Array], patterns: str) -> Block:
+    """Those of `arrays` that patterns (as of a shell, commas between them) over parameter names keep digital.
+
+    The same as `select(without=...)` leaves out. Raises `Mistake` for a pattern that matches no parameter, and where none of
+    what they match is in an array.
+    """
+    names = {array.name for array in arrays}
+    each = [one.strip() for one in patterns.split(",")]
+    left = {one.name for one in survey(model, also=names, without=each) if one.array is not None}
+    found = tuple(array for array in arrays if array.name not in left)
+    if not found:
+        raise Mistake(f"{patterns!r} names only what is digital already; the arrays are: {', '.join(sorted(names))}.")
+    return Block(repr(patterns), found)
+
+
+def _module(array: Array) -> list[str]:
+    return array.name.split(".")[:-1]
+
+
+def _at(arrays: Sequence[Array], depth: int) -> list[Block]:
+    found: dict[str, list[Array]] = {}
+    for array in arrays:
+        found.setdefault(".".join(_module(array)[:depth]), []).append(array)
+    return [Block(name or "(the model's own)", tuple(members)) for name, members in found.items()]
+
+
+# ---- Which layers hurt when they are corrupted, and what it buys to keep one digital
+
+Names = frozenset[str]
+
+
+def sensitivity(
+    model: nn.Module,
+    score: Score,
+    data: Iterable[Any],
+    corruption: Corruption,
+    strength: float,
+    *,
+    draws: int,
+    seed: int,
+    by: str = "layer",
+    protect: Sequence[str] = (),
+    purpose: str = "validation",
+    arrays: Sequence[Array] | None = None,
+    batchnorm: str = "as-is",
+    calibration: Iterable[Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sensitivity:
+    """The score of `model` with each layer corrupted alone, with all but it, and with all of them, on the same chips.
+
+    `by` is "layer" (one array), "block:N" (the arrays of a module at depth N) or "block" (the first depth with more than one
+    block). Each of `protect`, shell patterns over parameter names with commas between them, adds what it buys to keep those
+    arrays digital. The chip of a layer does not depend on what else is corrupted, so that all differences are paired: the loss
+    of a layer corrupted alone is exactly `clean - measure(..., arrays=[layer])`. Takes (2 layers + patterns + 1) `draws` passes
+    over `data`. What to protect is a choice, so `data` should be validation data, and the test score be measured afterwards.
+
+    Everything else as for `measure`. Raises `Mistake` for a score without a direction or values that are not finite, fewer
+    than 2 draws, several strengths, strength 0 (unless a fault is pinned), a depth that does not exist, and a pattern that
+    matches nothing.
+    """
+    if getattr(score, "higher_is_better", None) is None:
+        raise Mistake("the score has no direction, so nothing is lost or gained: wrap it in a Score.")
+    if draws < 2:
+        raise Mistake(f"draws={draws}: at least 2 chips are needed to tell a loss from chance.")
+    strength = _one(strength, corruption)
+    arrays = list(select(model) if arrays is None else arrays)
+    by, parts = blocks(arrays, by)
+    asked = [named_by(model, arrays, patterns) for patterns in protect]
+    every = frozenset(array.name for array in arrays)
+    # What is asked for twice is measured once: of two layers, all but the first is the second alone
+    sets = list(dict.fromkeys([every, *_alone(parts), *(every - names for names in _alone([*parts, *asked]))]))
+    sets = [names for names in sets if names]
+    common: dict[str, Any] = {"seed": seed, "purpose": purpose, "batchnorm": batchnorm, "calibration": calibration}
+    clean = measure(model, score, data, _Digital(), [0.0], draws=1, arrays=arrays, **common)
+    found: dict[Names, Scores] = {}
+    remembering: Any = _Remembering(corruption)
+    for place, names in enumerate(sets):
+        chosen = [array for array in arrays if array.name in names]
+        tell = _shifted(progress, place * draws, len(sets) * draws)
+        found[names] = measure(
+            model, score, data, remembering, [strength], draws=draws, arrays=chosen, progress=tell, **common
+        )
+        _refuse_infinite(found[names], names)
+    values = {names: scores.values[0] for names, scores in found.items()}
+    values[frozenset()] = np.full(draws, clean.values[0, 0])
+    return Sensitivity(
+        by,
+        float(clean.values[0, 0]),
+        found[every],
+        tuple(_group(block, every, arrays, values, True) for block in parts),
+        tuple(_group(block, every, arrays, values, False) for block in asked),
+    )
+
+
+class _Digital:
+    """Nothing goes wrong: every array holds its weights."""
+
+    unit = formula = source = "nothing"
+
+    def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
+        return array.value
+
+    def moments(self, array: Array, strength: float) -> Moments:
+        nothing = array.value.new_zeros(())
+        return Moments(nothing, nothing)
+
+
+class _Remembering:
+    """The same corruption, asked for the moments of an array once: some are estimated from 256 chips, and sets are many."""
+
+    def __init__(self, corruption: Corruption) -> None:
+        self._of = corruption
+        self._moments: dict[str, Moments] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._of, name)
+
+    def __str__(self) -> str:
+        return str(self._of)
+
+    def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
+        return self._of(array, strength, noise)
+
+    def moments(self, array: Array, strength: float) -> Moments:
+        if array.name not in self._moments:
+            self._moments[array.name] = self._of.moments(array, strength)
+        return self._moments[array.name]
+
+
+def _one(strength: float, corruption: Corruption) -> float:
+    strengths = checked_strengths(strength, corruption)
+    if len(strengths) != 1:
+        raise Mistake(f"{len(strengths)} strengths came; a map is made at one.")
+    if strengths[0] == 0 and not traits(corruption).pinned:
+        said = "all chips are alike, and a map is made of how they differ; give more than 0, or measure it."
+        if not traits(corruption).conditions:  # at rest on no storage
+            said = "nothing is corrupted and there is nothing to see; give more than 0."
+        raise Mistake(f"{corruption} at strength 0: {said}")
+    return strengths[0]
+
+
+def _alone(parts: Sequence[Block]) -> list[Names]:
+    return [frozenset(array.name for array in block.arrays) for block in parts]
+
+
+def _group(
+    block: Block, every: Names, arrays: Sequence[Array], values: dict[Names, NDArray[np.float64]], alone: bool
+) -> Group:
+    names = frozenset(array.name for array in block.arrays)
+    share = block.weights / sum(array.value.numel() for array in arrays)
+    ordered = tuple(array.name for array in block.arrays)
+    return Group(block.name, ordered, block.weights, share, values[names] if alone else None, values[every - names])
+
+
+def _shifted(progress: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, _: progress(before + done, total)
+
+
+def _refuse_infinite(scores: Scores, names: Names) -> None:
+    wrong = int((~np.isfinite(scores.values)).sum())
+    if wrong:
+        raise Mistake(
+            f"{scores.name} is not finite on {wrong} of {scores.draws} chips with {', '.join(sorted(names)[:3])} corrupted; "
+            "take a weaker strength, or a score that is bounded, such as accuracy."
+        )

@@ -1,0 +1,102 @@
+"""The mean over chips to a half-width, by as few passes as will do: many chips that look at few images each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...corruptions import Corruption
+from ...errors import Mistake
+from ...tasks.data import Batches, batches
+from ...weights.arrays import Array
+from ..chips import Chips
+from ..scoring import ScoreFunction, count_of, counted, refuse_iterators
+from .design import BATCH, Site, gathered
+from .results import Means
+
+__all__ = ["measure_mean"]
+
+FINEST = 1e-12  # a half-width below which rounding is all there is
+
+
+def measure_mean(
+    model: nn.Module,
+    score: ScoreFunction,
+    data: Iterable[Any],
+    corruption: Corruption,
+    strengths: Sequence[float],
+    *,
+    half_width: float,
+    confidence: float = 0.95,
+    most: int = 20_000,
+    seed: int,
+    purpose: str = "test",
+    read: tuple[Corruption, float] | None = None,
+    arrays: Sequence[Array] | None = None,
+    batchnorm: str = "as-is",
+    calibration: Iterable[Any] | None = None,
+    autocast: str | None = None,
+    channels_last: bool = False,
+    images: int | None = None,
+    antithetic: bool | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Means:
+    """The mean score over chips on these n examples, at each strength until its interval is at most 2 `half_width` long.
+
+    What is estimated is mu = (1/n) sum_i E[Y(chip, i)]. Chip c looks at a random subset S_c of m examples, and
+
+        mu_hat = beta mean(C) + mean_c D_c,    D_c = mean over S_c of (Y(c, i) - beta C_i),
+
+    with the clean scores C of all examples. Subsets are drawn without replacement and independently of the chips, and m and
+    beta are fixed before the chips that are averaged: mu_hat is unbiased but for stopping, and D_c are independent and equally
+    distributed. m and beta come from a first look (`statistics.plan`) or, m, from `images`; m = n are whole chips, those of
+    `measure`, which need no clean pass. The interval is Student's, made longer for having been watched (`statistics.gather`);
+    it covers 95% approximately, where that of `measure_until` holds without exception and takes many more chips.
+
+    `antithetic` makes chip 2k + 1 the mirror image of chip 2k: True always, False never, None (not for whole chips) for a
+    first quarter, and on where that helps. `most` bounds the chips that are averaged; the result says whether they did. Subsets need
+    data that can be indexed: a tuple of tensors, `Images`, or batches (inputs, labels) in a list or an unshuffled DataLoader,
+    which are laid out in memory once; otherwise chips are whole. Everything else is as in `measure`. Raises `Mistake`, besides,
+    for a half-width below 1e-12, no examples, a confidence outside (0, 1), fewer than 16 `most`, and more `images` than there are.
+    """
+    _refuse(half_width, confidence, most)
+    asked = Chips(corruption, strengths, most, seed, purpose, 1, read, batchnorm, calibration, autocast, channels_last)
+    refuse_iterators(data, asked)
+    with torch.random.fork_rng(devices=[]):  # a DataLoader draws from the global generator at every turn
+        data = batches(data, BATCH)
+        rows, why = gathered(data)
+        data = rows if rows is not None and isinstance(data, Batches) else data
+        total = count_of(data) if rows is None else rows.examples
+        _refuse_images(images, total, why)
+        model, arrays = asked.fitted(model, arrays)
+        chips = replace(asked, batchnorm="as-is" if batchnorm == "folded" else batchnorm)
+        site = Site(model, score, data, rows, total, chips, arrays, half_width, confidence, images, antithetic)
+        found = [
+            site.average(strength, why, counted(progress, chips, place))
+            for place, strength in enumerate(chips.strengths)
+        ]
+    return Means.of(tuple(found), asked, score, total, half_width, confidence)
+
+
+def _refuse(half_width: float, confidence: float, most: int) -> None:
+    """A `Mistake` for what no measurement can come to."""
+    if not FINEST <= half_width < float("inf"):
+        raise Mistake(
+            f"half_width is {half_width:g}; it is positive, {FINEST:g} or more, in the unit of the score, for example 0.0025."
+        )
+    if not 0 < confidence < 1:
+        raise Mistake(f"confidence is {confidence:g}; it lies between 0 and 1, for example 0.95.")
+    if most < 16:
+        raise Mistake(f"most is {most}; at least 16 chips are needed to tell how much they differ.")
+
+
+def _refuse_images(images: int | None, total: int, why: str) -> None:
+    """A `Mistake` for images of a chip that are not there, or, `why`, cannot be picked out."""
+    if not total:
+        raise Mistake("data is empty: no example came.")
+    if images is not None and not (1 <= images < total and not why) and images != total:
+        raise Mistake(f"images={images}: " + (why or f"1 to {total} are there") + f"; images={total} are whole chips.")

@@ -1,0 +1,201 @@
+"""Many chips that look at few examples each: side by side in one stack of weights where that is faster, else one by one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from ...errors import Mistake
+from ...tasks.scores import Score, accuracy, bits_per_byte, bounded_loss, cross_entropy, moved, predict
+from ...weights.arrays import Array, unwrapped
+from ..chips import Chips, Socket, cleaned
+from ..scoring import Examples, ScoreFunction, checked, read
+
+__all__ = ["at_once", "products", "read_parts", "read_stacked", "stackable", "worth"]
+
+# ---- When chips are read side by side: a rule from counted work alone, so that the same call takes the same way
+# everywhere
+
+FEWEST = 16  # chips that are worth a stack: of four it costs more than it saves
+AT_ONCE = 64  # chips in a stack, and fewer where their weights would be more than
+STACK = 1 << 24  # numbers, 64 MiB in float32
+WEIGHTS = 1 << 19  # in one chip's arrays: beyond, reading them costs as much as multiplying them
+WORK = {"cpu": 1 << 21, "cuda": 1 << 25}  # products of two numbers for one chip, all of its images, and one layer
+_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+_KINDS = (*_LAYERS, nn.modules.batchnorm._BatchNorm)  # other layers with weights are read in place
+
+
+def stackable(
+    model: nn.Module, score: ScoreFunction, parts: Sequence[Any], chips: Chips, arrays: Sequence[Array]
+) -> bool:
+    """Whether chips can be read side by side at all: a `Score` of logits, pairs of tensors, layers that torch maps well.
+
+    In place are read: functions of one's own; BatchNorm recalibrated; autocast and channels-last; a model that is wrapped
+    or has hooks; layers other than Linear, convolutions, BatchNorm and what stands between them.
+    """
+    own = dict(model.named_parameters())
+    return (
+        isinstance(score, Score)
+        and score.answer is predict
+        and chips.calibration is None
+        and chips.autocast is None
+        and not chips.channels_last
+        and unwrapped(model) is model
+        and all(own.get(array.name) is array.parameter for array in arrays)
+        and len({parameter.device for parameter in own.values()}) == 1
+        and all(_maps(module) for module in model.modules())
+        and all(_paired(part) and _paired(parts[0]) and _alike(part, parts[0]) for part in parts)
+    )
+
+
+def worth(model: nn.Module, part: Any, arrays: Sequence[Array], count: int) -> bool:
+    """Whether `count` chips, each on a batch of the size of `part`, are read faster side by side.
+
+    docs/fast-measuring.md has what was measured, on a processor; what holds for CUDA was not.
+    """
+    kind = arrays[0].value.device.type
+    if count < FEWEST or kind not in WORK or _weights(arrays) > WEIGHTS:
+        return False
+    return products(model, part) <= WORK[kind] * len(_layers(model))
+
+
+def at_once(arrays: Sequence[Array]) -> int:
+    """How many chips a stack holds."""
+    return max(1, min(AT_ONCE, STACK // max(1, _weights(arrays))))
+
+
+def _weights(arrays: Sequence[Array]) -> int:
+    return sum(array.value.numel() for array in arrays)
+
+
+def _layers(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if isinstance(module, _LAYERS)]
+
+
+def products(model: nn.Module, part: Any) -> int:
+    """How many products of two numbers the Linear and convolutional layers compute in one pass of that batch."""
+    total = 0
+
+    def count(module: Any, _: Any, output: Tensor) -> None:
+        nonlocal total
+        total += output.numel() * module.weight[0].numel()
+
+    hooks = [layer.register_forward_hook(count) for layer in _layers(model)]
+    try:
+        with torch.inference_mode():
+            predict(model, [tensor.to(next(model.parameters()).device) for tensor in part])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total
+
+
+def _maps(module: nn.Module) -> bool:
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return not hooked and (isinstance(module, _KINDS) or not module._parameters)
+
+
+def _paired(part: Any) -> bool:
+    return isinstance(part, list | tuple) and len(part) == 2 and all(isinstance(one, Tensor) for one in part)
+
+
+def _alike(part: Sequence[Tensor], first: Sequence[Tensor]) -> bool:
+    return all(one.shape == other.shape and one.dtype == other.dtype for one, other in zip(part, first, strict=True))
+
+
+# ---- Chips side by side: their weights in one stack, and one pass for all of them
+
+_EXAMPLE_BY_EXAMPLE = tuple(score.grade for score in (accuracy, bits_per_byte, bounded_loss, cross_entropy))
+
+
+def read_stacked(
+    model: nn.Module,
+    score: Score,
+    parts: Sequence[Any],
+    chips: Chips,
+    arrays: Sequence[Array],
+    strength: float,
+    numbers: Sequence[int],
+    at_once: int,
+) -> Examples:
+    """What the score gives on chip `numbers[k]` for every example of the pair `parts[k]`: [chip, example].
+
+    The same chips as in place, bit for bit; logits differ by rounding, since one product of stacked matrices (for convolutions,
+    one grouped convolution) stands for many. The weights of `at_once` chips lie in memory that is used again for the next ones;
+    the model's own are not touched. Raises what torch's vmap raises for a network that it cannot map, and its warning where
+    it would go chip by chip.
+    """
+    device = arrays[0].value.device
+    same = all(own[0] is parts[0][0] and own[1] is parts[0][1] for own in parts)
+    with torch.no_grad():
+        clean = cleaned(arrays)
+        stacks = {array.name: array.value.new_empty(at_once, *array.value.shape) for array in arrays}
+    found = []
+    for start in range(0, len(numbers), at_once):
+        some = numbers[start : start + at_once]
+        with torch.no_grad():
+            for place, chip in enumerate(some):
+                for array in clean:
+                    stacks[array.name][place].copy_(chips.values(array, strength, chip, 0))
+        weights = {name: stack[: len(some)] for name, stack in stacks.items()}
+        found.append(_graded(model, score, weights, moved(parts[start : start + at_once], device), same))
+    return np.concatenate(found)
+
+
+def _graded(model: nn.Module, score: Score, weights: dict[str, Tensor], parts: Sequence[Any], same: bool) -> Examples:
+    """[chip, example] of the chips whose weights [chip, ...] these are, each on its own part or all on one."""
+
+    def answer(weights: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        def called(inputs: Tensor) -> Any:
+            return functional_call(model, weights, (inputs,))
+
+        return score.answer(called, (inputs, labels))  # type: ignore[arg-type]
+
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.filterwarnings("error", "There is a performance drop", UserWarning)
+        both = parts[0] if same else [torch.stack([own[place] for own in parts]) for place in (0, 1)]
+        logits, labels = vmap(answer, in_dims=(0, *(2 * [None if same else 0])))(weights, *both)
+        if score.grade in _EXAMPLE_BY_EXAMPLE:
+            marks = score.grade(logits.flatten(0, 1), labels.flatten(0, 1)).view(labels.shape[:2])
+            return marks.float().cpu().numpy()
+        each = zip(logits, labels, parts, strict=True)
+        return np.stack([checked(score.grade(own, truth), part) for own, truth, part in each])
+
+
+# ---- Many chips, each of which looks at a few examples
+
+
+def read_parts(
+    model: nn.Module,
+    score: ScoreFunction,
+    parts: Sequence[Any],
+    chips: Chips,
+    arrays: Sequence[Array],
+    strength: float,
+    numbers: Sequence[int],
+) -> Examples:
+    """What the score gives on chip `numbers[k]` for every example of the batch `parts[k]`: [chip, example].
+
+    Every part has equally many examples; the same batch may stand for several chips. The model is in eval mode already.
+    Small networks on few examples are read side by side, all others one after another: `stackable` and `worth` decide. Raises
+    `Mistake` where parts differ in size.
+    """
+    if stackable(model, score, parts, chips, arrays) and worth(model, parts[0], arrays, len(numbers)):
+        assert isinstance(score, Score)
+        try:
+            return read_stacked(model, score, parts, chips, arrays, strength, numbers, at_once(arrays))
+        except (RuntimeError, UserWarning):
+            pass  # a pass that branches on values, or draws, cannot be mapped; what is truly wrong is raised again below
+    with Socket(model, arrays, chips) as socket:
+        found = [
+            read(socket, {"": score}, [part], strength, number)[""] for number, part in zip(numbers, parts, strict=True)
+        ]
+    if len({len(one) for one in found}) > 1:
+        raise Mistake(f"parts of {sorted({len(one) for one in found})} examples came; give each chip equally many.")
+    return np.stack(found)

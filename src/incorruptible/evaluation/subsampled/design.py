@@ -1,0 +1,370 @@
+"""By which chips, looking at how many examples each, the mean over chips of one network is found, and what each of them costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
+from torch.utils.flop_counter import FlopCounterMode
+
+from ...randomness.streams import key
+from ...statistics import CHIPS, Costs, Design, Gathered, Interval, Plan, Stratum, choose, gather, plan, worth_another
+from ...tasks.data import Batches
+from ...tasks.scores import moved
+from ...weights.arrays import Array, unwrapped
+from ...weights.batchnorm import Statistics, evaluating
+from ..chips import Chips, Socket, cleaned
+from ..scoring import Examples, ScoreFunction, count_of, keeping, read, read_chip, scored
+from .batched import read_parts
+from .results import Average
+
+__all__ = ["BATCH", "KEPT", "Site", "WholeChips", "costs_of", "drawn", "gathered"]
+
+# ---- What making a chip and reading an image cost: counted, not timed, so that it is the same on every machine
+
+# Nanoseconds on one core of an AMD EPYC with torch 2.13 (medians of 5 to 30 repetitions, batches of 64 to 1,024): torch.randn
+# takes 3 for a number; 45 operations on the 25,856 weights of an MLP 230,000, 300 on the 268,336 of a ResNet-20 1,860,000; a
+# pass of ResNet-8 runs 20 to 36 operations on numbers in a nanosecond, of ResNet-20 36 to 73, of the MLP 79.
+RANDOM, NUMBER, OPERATION, FLOP = 3.0, 0.3, 2500.0, 1 / 50
+
+
+class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Operations, and the numbers that they make, while it lasts."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations, self.numbers, self.random = 0, 0, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self.operations += 1
+        if not func.is_view:
+            one = made if isinstance(made, list | tuple) else [made]
+            count = sum(tensor.numel() for tensor in one if isinstance(tensor, Tensor))
+            if torch.Tag.nondeterministic_seeded in func.tags:
+                self.random += count
+            else:
+                self.numbers += count
+        return made
+
+
+def costs_of(
+    model: nn.Module,
+    score: ScoreFunction,
+    batch: Any,
+    size: int,
+    chips: Chips,
+    arrays: Sequence[Array],
+    strength: float,
+) -> Costs:
+    """Nanoseconds for making a chip and for reading one image, from one clean pass over a batch of so many and one chip made.
+
+    Counted are operations, numbers made, random numbers and floating-point operations, each at a fixed price (see above): the
+    same call gives the same design everywhere. Where BatchNorm is recalibrated, a chip costs its passes over the calibration
+    data too. On a GPU passes are cheaper than this and random numbers, which the CPU draws, are not.
+    """
+    device = arrays[0].value.device
+    with torch.inference_mode(), FlopCounterMode(display=False) as flops, _Counted() as reading:
+        score(unwrapped(model), moved(batch, device))
+    image = (NUMBER * reading.numbers + FLOP * flops.get_total_flops()) / size
+    clean = cleaned(arrays)
+    with torch.no_grad(), _Counted() as making:
+        for array in clean:
+            chips.values(array, strength, 0, 0)
+    chip = OPERATION * (making.operations + reading.operations) + NUMBER * making.numbers + RANDOM * making.random
+    if chips.calibration is not None:
+        chip += count_of(chips.calibration) * image
+    return Costs(chip, image)
+
+
+# ---- Data of which any few examples can be taken, and which ones a chip looks at
+
+
+def drawn(total: int, *name: str | int) -> Tensor:
+    """A random order [total] of that name, of which any first part is a sample drawn without replacement."""
+    return torch.randperm(total, generator=torch.Generator().manual_seed(key(*name)))
+
+
+def gathered(data: Iterable[Any]) -> tuple[Batches | None, str]:
+    """Data that can be indexed, or None and why not.
+
+    Batches of tensors in a list, or in a DataLoader that goes through its data in order, are put together once: the inputs
+    lie in memory. `Batches` come without the order that they may have. Raises no mistake for other data, which whole chips can
+    look at.
+    """
+    if isinstance(data, Batches):
+        plain = copy(data)
+        plain.order = None
+        return plain, ""
+    if isinstance(data, DataLoader):
+        if not isinstance(data.sampler, SequentialSampler) or type(data.batch_sampler) is not BatchSampler:
+            return None, "the DataLoader does not go through all its data in order"
+    elif not isinstance(data, Sequence):
+        return None, f"data came as {type(data).__name__}, which cannot be indexed"
+    parts = [list(batch) if isinstance(batch, list | tuple) else [] for batch in data]
+    if not parts or not all(_alike(parts[0], part) for part in parts):
+        return None, "batches are no pairs of tensors (inputs, labels)"
+    tensors = [torch.cat(list(members)) for members in zip(*parts, strict=True)]
+    return Batches(tensors, max(len(part[0]) for part in parts)), ""
+
+
+def _alike(first: list[Any], part: list[Any]) -> bool:
+    tensors = bool(part) and all(isinstance(member, Tensor) and member.dim() for member in part)
+    return (
+        tensors
+        and len(part) == len(first)
+        and len({len(member) for member in part}) == 1
+        and all(member.shape[1:] == other.shape[1:] for member, other in zip(part, first, strict=True))
+    )
+
+
+# ---- Whole chips, as many as are asked for, each of them read once: those of `measure`
+
+Values = NDArray[np.float64]
+KEPT = 128  # chips, the most by which a design is chosen
+
+
+class WholeChips:
+    """The chips of `measure` at one strength: the mean scores of all that were read, and every score of the first KEPT plain ones."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        score: ScoreFunction,
+        data: Iterable[Any],
+        chips: Chips,
+        arrays: Sequence[Array],
+        strength: float,
+        told: Callable[[int], None] | None,
+    ) -> None:
+        self.model, self.score, self.data, self.arrays, self.told = model, score, data, arrays, told
+        self.chips, self.strength, self.means = chips, strength, dict[tuple[int, bool], float]()
+        self.kept: dict[int, Examples] = {}
+
+    @property
+    def seen(self) -> int:
+        """How many there are, a mirrored one in place of a plain one not counted twice."""
+        return len({chip for chip, _ in self.means})
+
+    def read(self, start: int, stop: int, pairs: bool) -> Values:
+        """The mean score of each of the chips start to stop - 1 [chip]; with `pairs` every odd one mirrors the one before."""
+        wanted = [(chip, pairs and chip % 2 == 1) for chip in range(start, stop)]
+        lacking = [one for one in wanted if one not in self.means]
+        if lacking:
+            self._read(lacking, replace(self.chips, pairs=pairs))
+        return np.array([self.means[one] for one in wanted])
+
+    def _read(self, lacking: Sequence[tuple[int, bool]], chips: Chips) -> None:
+        with evaluating(self.model), keeping(Statistics(self.model)), Socket(self.model, self.arrays, chips) as socket:
+            for chip, mirrored in lacking:
+                found = read(socket, {"": self.score}, self.data, self.strength, chip)[""]
+                self.means[chip, mirrored] = float(found.mean(dtype=np.float64))
+                if chip < KEPT and not mirrored:
+                    self.kept[chip] = found
+                if self.told is not None:
+                    self.told(self.seen)
+
+    def examples(self, count: int) -> Values:
+        """The scores of the first so many, at most KEPT [chip, example]."""
+        self.read(0, count, False)
+        return np.stack([self.kept[chip] for chip in range(count)]).astype(np.float64)
+
+
+# ---- One network on its examples: by which chips, looking at how many of them each, the mean over chips is found
+
+BATCH = 1024  # images at a time
+BYTES = 2**27  # of inputs that are laid out at once
+SMALLEST = 8  # images of a chip that are ever chosen: of so few examples chips look at all
+LEFT = 16  # chips that few images need in order to take over
+PAIRED = 16  # whole chips in pairs before the first interval: begun after 6, with skewed chips, it covered .82 to .89, not .92 to .95
+
+Table = NDArray[np.float64]
+
+
+class Site:
+    """One network on its data: what is common to all strengths, and the clean scores as far as they were needed."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        score: ScoreFunction,
+        data: Iterable[Any],
+        rows: Batches | None,
+        total: int,
+        chips: Chips,
+        arrays: Sequence[Array],
+        half: float,
+        confidence: float,
+        images: int | None,
+        antithetic: bool | None,
+    ) -> None:
+        self.model, self.score, self.data, self.rows, self.total = model, score, data, rows, total
+        self.chips, self.arrays, self.device = chips, arrays, arrays[0].value.device
+        self.half, self.confidence, self.images, self.antithetic = half, confidence, images, antithetic
+        self.clean = np.full(total, np.nan)
+        self.statistics = Statistics(model)
+        self.before = self.statistics.take()  # a recalibrated chip leaves its own
+
+    def average(self, strength: float, why: str, told: Callable[[int], None] | None) -> Average:
+        """The mean at one strength."""
+        whole = WholeChips(self.model, self.score, self.data, self.chips, self.arrays, strength, told)
+        if not self.chips.differ(strength):
+            return Average.alike(strength, float(whole.read(0, 1, False)[0]), self.total)
+        if self.rows is None or self.images == self.total:
+            return self._by_whole_chips(strength, whole, None, why or "asked for")
+        if self.images is None and self.total <= SMALLEST:
+            return self._by_whole_chips(strength, whole, None, "few images are all there are")
+        with evaluating(self.model), keeping(self.statistics):
+            order = drawn(self.total, self.chips.seed, self.chips.purpose, "examples", "first look")
+            first = self.rows.at(order[:64])
+            costs = costs_of(self.model, self.score, first, min(64, self.total), self.chips, self.arrays, strength)
+            span = self._span(order)
+            asked = self.total, costs, self.half, self.confidence, span
+            found = plan(partial(self._look, strength, order, whole), *asked, self.images)
+            for checked in (16, 32, 64, KEPT):
+                if found.design.images < self.total or self.antithetic or checked + LEFT > self.chips.draws:
+                    break
+                if not worth_another(found, self.total, costs):
+                    break
+                if self._gather_whole(whole, checked).interval.half <= self.half:
+                    break
+                found = choose(whole.examples(checked), self._all_clean(), *asked)
+            if found.design.images < self.total:
+                return self._by_parts(strength, found, whole, span, told)
+        return self._by_whole_chips(strength, whole, found, "whole chips cost least")
+
+    def _span(self, order: Tensor) -> float:
+        """How far one answer can change a score: 1 where scores lie in [0, 1]; of others nothing is known beforehand."""
+        seen = self._clean_at(order[:64])
+        return 1.0 if seen.min() >= 0 and seen.max() <= 1 else 0.0
+
+    def _clean_at(self, places: Tensor) -> Table:
+        """The clean scores there, each computed once."""
+        assert self.rows is not None
+        lacking = places[np.isnan(self.clean[places.numpy()])]
+        if len(lacking):
+            self.statistics.put(self.before)
+            some = (self.rows.at(part) for part in torch.split(lacking, BATCH))
+            self.clean[lacking.numpy()] = scored(self.model, {"": self.score}, some, self.device, self.chips)[""]
+        return np.asarray(self.clean[places.numpy()])
+
+    def _all_clean(self) -> Table:
+        return self._clean_at(torch.arange(self.total))
+
+    def _look(self, strength: float, order: Tensor, whole: WholeChips, start: int, stop: int) -> tuple[Table, Table]:
+        """The scores of the first look's chips [chip, image], and the clean ones [image]."""
+        assert self.rows is not None
+        if (start, stop) == (0, self.total):  # whole chips, which may be needed again
+            return whole.examples(CHIPS), self._all_clean()
+        clean = self._clean_at(order[start:stop])
+        some = [self.rows.at(part) for part in torch.split(order[start:stop], BATCH)]
+        seen = [
+            read_parts(self.model, self.score, [part] * CHIPS, self.chips, self.arrays, strength, range(CHIPS))
+            for part in some
+        ]
+        return np.concatenate(seen, axis=1).astype(np.float64), clean
+
+    def _by_parts(
+        self, strength: float, found: Plan, whole: WholeChips, span: float, told: Callable[[int], None] | None
+    ) -> Average:
+        design, within = found.design, list[float]()
+        everything = self._all_clean() if design.beta else np.zeros(self.total)
+        base, started = design.beta * float(everything.mean()), max(CHIPS, whole.seen)
+        # those that were read to the end, where whole chips seemed cheaper at first, estimate the same mean
+        before = whole.read(0, whole.seen if whole.seen > CHIPS else 0, False)
+
+        def read(start: int, stop: int, pairs: bool) -> Table:
+            values = np.empty(stop - start)
+            for chip in range(start, stop, self._at_once(design)):
+                numbers = range(chip, min(stop, chip + self._at_once(design)))
+                each, places = self._parts(strength, design.images, [started + k for k in numbers], pairs)
+                each -= design.beta * everything[places]
+                values[chip - start : chip - start + len(numbers)] = each.mean(1)
+                within.extend(each.var(1, ddof=1) if design.images > 1 else np.zeros(len(each)))
+            if told is not None:
+                told(len(before) + stop)
+            return values
+
+        quarter = max(16, int(design.chips) // 4)
+        come = gather(
+            read,
+            self.half,
+            most=self.chips.draws,
+            confidence=self.confidence,
+            first=quarter,
+            step=8,
+            grain=span / design.images,
+            pilot=0 if self.antithetic is False else min(quarter + quarter % 2, self.chips.draws // 2 * 2),
+            always=self.antithetic is True,
+            before=[Stratum(before - base, 1, span / self.total)] if len(before) else [],
+        )
+        low, mean, high = (end + base for end in come.interval)
+        lack = float(np.mean(within)) * (1 / design.images - 1 / self.total)
+        sd = max(0.0, float(come.values.var(ddof=1)) - lack) ** 0.5 if design.images > 1 else float("nan")
+        come = come._replace(values=np.concatenate([before, come.values + base]), interval=Interval(low, mean, high))
+        return Average.of(strength, self.half, design, come, sd, found, len(before))
+
+    def _at_once(self, design: Design) -> int:
+        """How many chips' inputs are laid out at once."""
+        assert self.rows is not None
+        one = sum(tensor[0].numel() * tensor.element_size() for tensor in self.rows.at(slice(0, 1)))
+        return int(max(2, BYTES // max(1, one * design.images)) // 2 * 2)
+
+    def _parts(
+        self, strength: float, images: int, numbers: Sequence[int], pairs: bool
+    ) -> tuple[Table, NDArray[np.int64]]:
+        """The scores of these chips [chip, image], and which images each of them looked at."""
+        assert self.rows is not None
+        name = self.chips.seed, self.chips.purpose, "examples"
+        places = [drawn(self.total, *name, number)[:images] for number in numbers]
+        chips = replace(self.chips, pairs=pairs)
+        if images <= BATCH:
+            parts = [self.rows.at(place) for place in places]
+            each = read_parts(self.model, self.score, parts, chips, self.arrays, strength, numbers)
+        else:
+            each = np.stack(
+                [
+                    read_chip(
+                        self.model,
+                        {"": self.score},
+                        (self.rows.at(part) for part in torch.split(place, BATCH)),
+                        chips,
+                        self.arrays,
+                        strength,
+                        number,
+                    )[""]
+                    for number, place in zip(numbers, places, strict=True)
+                ]
+            )
+        return each.astype(np.float64), np.stack([place.numpy() for place in places])
+
+    def _gather_whole(self, whole: WholeChips, most: int) -> Gathered:
+        pairs = self.antithetic is True
+        known = whole.read(0, max(PAIRED if pairs else 5, whole.seen), pairs)
+        first = whole.examples(1)
+        span = 1.0 if first.min() >= 0 and first.max() <= 1 else 0.0
+        return gather(
+            whole.read,
+            self.half,
+            most=most,
+            confidence=self.confidence,
+            grain=span / self.total,
+            pilot=len(known) if pairs else 0,
+            always=pairs,
+            known=known,
+        )
+
+    def _by_whole_chips(self, strength: float, whole: WholeChips, found: Plan | None, why: str) -> Average:
+        come = self._gather_whole(whole, self.chips.draws)
+        count = len(come.values)
+        design = Design(self.total, 0.0, count, float("nan")) if found is None else found.design
+        return Average.of(strength, self.half, design, come, float(come.values.std(ddof=1)), found, count, why)

@@ -1,0 +1,249 @@
+"""What `measure_mean` found: a mean over chips for each strength, and how it came by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...corruptions import traits
+from ...statistics import Components, Design, Gathered, Interval, Plan
+from ..chips import Chips
+from ..results import arithmetic
+from ..scoring import ScoreFunction
+
+__all__ = ["Average", "Means"]
+
+
+@dataclass(frozen=True, eq=False)
+class Average:
+    """At one strength: `chips` of which the first `whole` looked at all images and the others at `images` each.
+
+    `paired` of those that looked at equally many, the first ones, stand in antithetic pairs.
+
+    `values` [chip] are what was averaged, each an estimate of the mean: the mean score of a whole chip, or beta mean(C) + D_c as
+    `measure_mean` defines them. `sd` is the standard deviation between whole chips, `sd_from` says what it comes from.
+    `components` come from `seen` images on `looked` chips: the first look's, all images where whole chips handed over, 0 where
+    nobody looked; `designs` are what was chosen among, each with its predicted chips and cost in ns.
+    """
+
+    strength: float
+    interval: Interval
+    reached: bool
+    images: int
+    beta: float
+    chips: int
+    whole: int
+    paired: int
+    sd: float
+    sd_from: str
+    why: str
+    values: NDArray[np.float64]
+    seen: int = 0
+    looked: int = 0
+    components: Components | None = None
+    designs: tuple[Design, ...] = ()
+
+    @classmethod
+    def alike(cls, strength: float, value: float, total: int) -> Average:
+        """Where all chips are the same, and one was read."""
+        same = "all chips are the same"
+        return cls(strength, Interval(value, value, value), True, total, 0, 1, 1, 0, 0, same, same, np.array([value]))
+
+    @classmethod
+    def of(
+        cls,
+        strength: float,
+        half: float,
+        design: Design,
+        come: Gathered,
+        sd: float,
+        found: Plan | None,
+        whole: int,
+        why: str = "",
+    ) -> Average:
+        """Where `gather` came to an end; `why` all chips are whole, or nothing."""
+        return cls(
+            strength=strength,
+            interval=come.interval,
+            reached=come.interval.half <= half,
+            images=design.images,
+            beta=design.beta,
+            chips=len(come.values),
+            whole=whole,
+            paired=come.paired,
+            sd=sd,
+            sd_from="whole chips" if why else "components",
+            why=why or "many chips with few images cost least",
+            values=come.values,
+            seen=0 if found is None else found.seen,
+            looked=0 if found is None else found.chips,
+            components=None if found is None else found.components,
+            designs=() if found is None else found.designs,
+        )
+
+    def row(self) -> dict[str, Any]:
+        """What the table prints and `--json` gives."""
+        low, mean, high = self.interval
+        whole = self.sd_from == "whole chips"
+        return {
+            "strength": self.strength,
+            "mean": mean,
+            "low": low,
+            "high": high,
+            "half": self.interval.half,
+            "images": self.images,
+            "chips": self.chips,
+            "whole": self.whole,
+            "paired": self.paired,
+            "beta": self.beta,
+            "sd": self.sd,
+            "sd_from": self.sd_from,
+            "lowest": float(self.values.min()) if whole else None,
+            "first_look": self.seen,
+            "first_look_chips": self.looked,
+            "why": self.why,
+            "reached": self.reached,
+        }
+
+    def plain(self) -> dict[str, Any]:
+        """The row, and what the design was chosen by."""
+        parts = None if self.components is None else self.components._asdict()
+        return {**self.row(), "components": parts, "designs": [one._asdict() for one in self.designs]}
+
+
+@dataclass(frozen=True, eq=False)
+class Means:
+    """What `measure_mean` found, strength by strength."""
+
+    averages: tuple[Average, ...]
+    corruption: str
+    corruption_unit: str
+    name: str
+    unit: str
+    n_examples: int
+    seed: int
+    purpose: str
+    batchnorm: str
+    half_width: float
+    confidence: float
+    most: int
+    read: str | None = None
+    autocast: str | None = None
+    channels_last: bool = False
+    conditions: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        averages: tuple[Average, ...],
+        chips: Chips,
+        score: ScoreFunction,
+        total: int,
+        half_width: float,
+        confidence: float,
+    ) -> Means:
+        """What was found of `chips`, at most `chips.draws`, on `total` examples."""
+        return cls(
+            averages=averages,
+            corruption=str(chips.corruption),
+            corruption_unit=chips.corruption.unit,
+            conditions=traits(chips.corruption).conditions,
+            name=str(getattr(score, "name", None) or getattr(score, "__name__", "score")),
+            unit=getattr(score, "unit", "mean over examples"),
+            n_examples=total,
+            seed=chips.seed,
+            purpose=chips.purpose,
+            batchnorm=chips.batchnorm,
+            autocast=chips.autocast,
+            channels_last=chips.channels_last,
+            read=None if chips.read is None else f"{chips.read[0]}:{chips.read[1]:g}",
+            half_width=half_width,
+            confidence=confidence,
+            most=chips.draws,
+        )
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """[strength]"""
+        return tuple(one.strength for one in self.averages)
+
+    @property
+    def intervals(self) -> tuple[Interval, ...]:
+        """[strength] Of the mean over chips, on these examples."""
+        return tuple(one.interval for one in self.averages)
+
+    @property
+    def reached(self) -> tuple[bool, ...]:
+        """[strength] Whether the half-width came down to what was asked."""
+        return tuple(one.reached for one in self.averages)
+
+    @property
+    def values(self) -> tuple[NDArray[np.float64], ...]:
+        """[strength] What was averaged [chip]."""
+        return tuple(one.values for one in self.averages)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One plain row for each strength: what the table prints and `--json` gives."""
+        return [one.row() for one in self.averages]
+
+    def plain(self) -> dict[str, Any]:
+        """Everything that is printed, and the value of every chip, as plain data."""
+        return {
+            "corruption": self.corruption,
+            "unit": self.corruption_unit,
+            "conditions": self.conditions,
+            "score": self.name,
+            "score_unit": self.unit,
+            "half_width": self.half_width,
+            "confidence": self.confidence,
+            "interval": "Student's, corrected for stopping",
+            "most": self.most,
+            "examples": self.n_examples,
+            "seed": self.seed,
+            "purpose": self.purpose,
+            "batchnorm": self.batchnorm,
+            "read": self.read,
+            "autocast": self.autocast,
+            "channels_last": self.channels_last,
+            "rows": [one.plain() for one in self.averages],
+            "values": [one.values.tolist() for one in self.averages],
+        }
+
+    def __str__(self) -> str:
+        titles = ("strength", "images", "chips", "mean", "interval", "half", "sd", "sd from")
+        reads = f"; read with {self.read}" if self.read else ""
+        lines = [
+            f"{self.name} ({self.unit}) under {self.corruption} [{self.corruption_unit}]; the mean over chips within "
+            f"{self.half_width:g}, at most {self.most} chips; {self.n_examples} examples, seed {self.seed} ({self.purpose}), "
+            f"BatchNorm {self.batchnorm}{arithmetic(self.autocast, self.channels_last)}{reads}",
+            *([self.conditions] if self.conditions else []),
+            "  ".join(f"{title:>{width}}" for title, width in zip(titles, _WIDTHS, strict=True)),
+        ]
+        for row in self.rows():
+            alike = row["chips"] == 1
+            cells = (
+                f"{row['strength']:g}",
+                f"{row['images']}",
+                f"{row['chips']}",
+                f"{row['mean']:.4f}",
+                "all the same" if alike else f"{row['low']:.4f} to {row['high']:.4f}",
+                f"{row['half']:.4f}",
+                f"{row['sd']:.4f}" if row["sd"] == row["sd"] else "-",
+                "-" if alike else row["sd_from"],
+            )
+            line = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
+            lines.append(line if row["reached"] else f"{line}  not reached")
+        lines += [f"strength {one.strength:g}: {one.why}" for one in self.averages if one.sd_from == "whole chips"]
+        lines.append(
+            f"interval: of the mean over chips, on these examples, at confidence {self.confidence:g} for each strength (Student's, "
+            "corrected for stopping); images: of each chip; sd: between whole chips"
+        )
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+_WIDTHS = (8, 6, 6, 7, 17, 7, 7, 11)

@@ -1,0 +1,63 @@
+"""What something was made with: the command, the versions, the commit and the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+
+from ..version import __version__
+
+__all__ = ["commit", "machine", "made"]
+
+
+def made(device: str = "cpu") -> dict[str, str]:
+    """The command line, versions, the package's commit where it lies in a checkout, machine, and the device by its name."""
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "incorruptible": __version__,
+        "commit": commit(),
+        **{name: _version(name) for name in ("torch", "numpy")},
+        "python": platform.python_version(),
+        "machine": machine(),
+        "device": device,
+    }
+
+
+@lru_cache(maxsize=1)
+def machine() -> str:
+    """System, architecture, processor and the number of its cores; never the machine's name."""
+    name = platform.processor()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        lines = info.read_text(errors="replace").splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    parts = [f"{platform.system()} {platform.machine()}", name, f"{os.cpu_count()} cores"]
+    return ", ".join(part for part in parts if part)
+
+
+@lru_cache(maxsize=1)  # three processes each time
+def commit() -> str:
+    """The commit of the checkout that this package runs from, with a + where files were changed since; "" elsewhere."""
+    here = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=20, check=True)
+        return done.stdout.strip()
+
+    try:
+        if not git("ls-files", Path(__file__).name):
+            return ""  # in a virtual environment that happens to lie inside some other checkout
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", str(here)) else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _version(name: str) -> str:
+    module = sys.modules.get(name)
+    return str(module.__version__) if module is not None else metadata.version(name)

@@ -1,0 +1,160 @@
+"""Reading and writing results: whole or not at all, checked, and without torch."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Mistake
+
+__all__ = [
+    "FORMAT",
+    "Newer",
+    "checksum",
+    "identity",
+    "plain",
+    "read",
+    "read_arrays",
+    "write",
+    "write_arrays",
+    "write_atomically",
+    "write_text",
+]
+
+FORMAT = 1
+
+
+class Newer(Mistake):
+    """A record that a newer version of this package wrote; it is never replaced."""
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: arrays as lists, numbers that are not finite as null."""
+    if isinstance(value, dict):
+        return {str(name): plain(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(member) for member in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def identity(value: Any) -> str:
+    """Twelve hexadecimal digits that name a plain value: equal values, equal names.
+
+    >>> identity({"b": 1, "a": [2.5, None]}) == identity({"a": [2.5, None], "b": 1})
+    True
+    """
+    return _digest(plain(value))
+
+
+def _digest(value: Any) -> str:
+    """`identity` of what is plain already, as JSON gives it."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def checksum(path: Path) -> str:
+    """The sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write a temporary file beside `path`, then rename it: a reader sees the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        fill(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)  # mkstemp makes files that nobody else may read
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as problem:
+        if problem.errno is not None and problem.filename is None:
+            problem.filename = str(path)  # writing to an open file does not say which
+        raise
+    except Exception as problem:  # torch and safetensors have errors of their own for a full disk
+        if "No space left" in str(problem) or shutil.disk_usage(path.parent).free < 65536:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from problem
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text`, whole or not at all."""
+
+    def fill(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomically(path, fill)
+
+
+def write(path: Path, data: dict[str, Any]) -> None:
+    """Write `data` as JSON with its format and checksum, whole or not at all."""
+    body = plain(data)
+    envelope = {"format": FORMAT, "checksum": identity(body), **body}
+    write_text(path, json.dumps(envelope, indent=1, allow_nan=False) + "\n")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read what `write` wrote. Raises `Mistake` for a file that is not there, torn, altered, or of a newer format."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Mistake(f"{path}: no such file.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise Mistake(f"{path} is torn or no JSON: delete it, and it is made again.") from None
+    if not isinstance(data, dict) or not isinstance(version := data.pop("format", None), int) or version < 1:
+        raise Mistake(f"{path} is no record of this package.")
+    if version > FORMAT:
+        raise Newer(f"{path} was written by a newer version, and this one reads format {FORMAT}: update incorruptible.")
+    if data.pop("checksum", None) != _digest(data):
+        raise Mistake(f"{path} does not match its checksum: it was altered; delete it, and it is made again.")
+    return data
+
+
+def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> str:
+    """Write named arrays as safetensors, whole or not at all; returns the checksum."""
+    from safetensors.numpy import save_file
+
+    tight = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    write_atomically(path, lambda temporary: save_file(tight, temporary, metadata={"format": str(FORMAT)}))
+    return checksum(path)
+
+
+def read_arrays(path: Path, expected: str) -> dict[str, NDArray[Any]]:
+    """Read what `write_arrays` wrote. Raises `Mistake` for a file that is not there or does not match its checksum."""
+    from safetensors.numpy import load
+
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise Mistake(f"{path}: no such file.") from None
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise Mistake(f"{path} does not match its checksum: it was altered; delete it, and it is made again.")
+    arrays: dict[str, NDArray[Any]] = load(content)
+    return arrays

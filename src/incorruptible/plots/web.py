@@ -1,0 +1,189 @@
+"""Charts on a page: plain dicts as plotly.js takes them, without plotly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..files.records import plain
+from .charts import COLOURS, Bars, Chart, Heat, Lines, grid, log_ticks
+from .traces import INK, MUTED, Trace, cells, curves, histograms, text
+
+__all__ = ["DARK", "figure"]
+
+GRID, PAPER = "#DEDFE0", "#FDFDFB"
+FONT = {"family": "system-ui, sans-serif", "size": 13, "color": INK}
+# Each colour of a chart, and the one that takes its place on a dark page
+DARK = dict(
+    zip(
+        (*COLOURS, INK, MUTED, GRID, PAPER),
+        ("#5AA2F0", "#F2854A", "#35C99C", "#E5A3CB", "#F0B440", "#A4DCFB", "#F2F2EF", "#C9A46B")
+        + ("#DEDEDA", "#A3A8AE", "#363A40", "#16181B"),
+        strict=True,
+    )
+)
+
+
+def figure(chart: Chart) -> dict[str, Any]:
+    """`chart` as {"data": [...], "layout": {...}}, in the colours of a light page, on a transparent ground.
+
+    `layout["meta"]` has the number of panels that are drawn at once, how many stand side by side at most, the height of one
+    in pixels, and whether a selector chooses among them: then traces say in `meta` to which panel they belong, annotations in
+    `name`, and those of the first are visible.
+    """
+    found: dict[str, Any] = plain(_heat(chart) if isinstance(chart, Heat) else _panels(chart))
+    return found
+
+
+def _layout(shown: int, columns: int, selector: bool) -> dict[str, Any]:
+    down, across = grid(shown, columns)
+    cell = 400 if shown == 1 else 330
+    return {
+        "meta": {"panels": shown, "columns": columns, "cell": cell, "selector": selector},
+        "grid": {"rows": down, "columns": across, "pattern": "independent", "xgap": 0.18, "ygap": 0.42},
+        "height": down * cell,
+        "margin": {"l": 48, "r": 12, "t": 52, "b": 56},
+        "showlegend": False,
+        "hovermode": "closest",
+        "barmode": "overlay",
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": FONT,
+        "hoverlabel": {"bgcolor": PAPER, "bordercolor": MUTED, "align": "left", "font": FONT},
+        "shapes": [],
+        "annotations": [],
+    }
+
+
+def _axis(title: str, **more: Any) -> dict[str, Any]:
+    return {
+        "title": {"text": text(title), "standoff": 8, "font": FONT},
+        "automargin": True,
+        "zeroline": False,
+        "gridcolor": GRID,
+        "linecolor": MUTED,
+        "tickcolor": MUTED,
+        **more,
+    }
+
+
+def _panels(chart: Lines | Bars) -> dict[str, Any]:
+    shown = list(chart.panels)[:1] if chart.selector else list(chart.panels)
+    layout = _layout(len(shown), chart.columns if isinstance(chart, Lines) else 2, chart.selector)
+    data: list[Trace] = []
+    for index, title in enumerate(chart.panels):
+        # What a selector chooses from is drawn over the same axes
+        place = {"visible": index == 0} if chart.selector else {axis + "axis": _place(axis, index) for axis in "xy"}
+        drawn = curves(chart, title) if isinstance(chart, Lines) else histograms(chart, title)
+        data += [{**trace, **place} for trace in drawn]
+        layout["annotations"] += _names(chart, index, title)
+    for index, title in enumerate(shown):
+        x, y = _x(chart, title), _y(chart)
+        if index and (isinstance(chart, Bars) or chart.share_y):
+            y["matches"] = "y"
+        number = _place("", index)
+        layout |= {f"xaxis{number}": x, f"yaxis{number}": y}
+        label = chart.y_labels()[index] if isinstance(chart, Lines) else chart.y
+        layout["annotations"].append(_heading(index, "" if chart.selector else title, label))
+        for level in (chart.levels or {}).values():
+            layout["shapes"].append(_level(index, level, across=isinstance(chart, Lines)))
+    return {"data": data, "layout": layout}
+
+
+def _place(axis: str, index: int) -> str:
+    """How plotly calls axes: x, x2, x3."""
+    return axis + (str(index + 1) if index else "")
+
+
+def _x(chart: Lines | Bars, panel: str) -> dict[str, Any]:
+    if isinstance(chart, Bars):
+        return _axis(chart.x, showgrid=False)
+    if not chart.log_x:
+        return _axis(chart.x)
+    _, ticks = log_ticks(chart.panels[panel])
+    if not ticks:
+        return _axis(chart.x, type="log", dtick=1)
+    return _axis(chart.x, type="log", ticks="outside", tickvals=ticks, ticktext=[chart.tick(tick) for tick in ticks])
+
+
+def _y(chart: Lines | Bars) -> dict[str, Any]:
+    if isinstance(chart, Bars):
+        return _axis("", rangemode="tozero")
+    return _axis("", range=_range(chart)) if chart.share_y and chart.selector else _axis("")
+
+
+def _range(chart: Lines) -> list[float]:
+    """Of y over all panels, so that the axis stands still while a selector changes the panel."""
+    lines = [line for drawn in chart.panels.values() for line in drawn]
+    every = [part for line in lines for part in (line.points[1], *(line.edges or ()))]
+    values = np.concatenate([*every, list((chart.levels or {}).values())])
+    known = values[np.isfinite(values)]
+    low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
+    pad = 0.05 * (high - low) or 1.0
+    return [low - pad, high + pad]
+
+
+def _heading(index: int, title: str, y: str) -> dict[str, Any]:
+    """Over the panel's upper left corner: its title, and, where it needs no turned head, the label of its y axis."""
+    return {
+        "text": "<br>".join([f"<b>{text(title)}</b>"] * bool(title) + [text(y)]),
+        "xref": f"{_place('x', index)} domain",
+        "yref": f"{_place('y', index)} domain",
+        "x": 0,
+        "y": 1,
+        "yshift": 6,
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "align": "left",
+        "showarrow": False,
+        "font": FONT,
+    }
+
+
+def _level(index: int, level: float, across: bool) -> dict[str, Any]:
+    """A line through the panel: across it, or up."""
+    along, at = ("x", "y") if across else ("y", "x")
+    ends = {f"{along}0": 0, f"{along}1": 1, f"{at}0": level, f"{at}1": level}
+    refs = {f"{along}ref": f"{_place(along, index)} domain", f"{at}ref": _place(at, index)}
+    return {"type": "line", **ends, **refs, "line": {"color": INK, "width": 1.2, "dash": "dot" if across else "dash"}}
+
+
+def _names(chart: Lines | Bars, index: int, panel: str) -> list[dict[str, Any]]:
+    """What the levels of a panel are called, beside their lines."""
+    own: dict[str, Any] = {"showarrow": False, "font": {"size": 12, "color": MUTED}}
+    if chart.selector:
+        own |= {"name": panel, "visible": index == 0}
+        index = 0
+    x, y = _place("x", index), _place("y", index)
+    found = []
+    for name, level in (chart.levels or {}).items():
+        if isinstance(chart, Lines):
+            at = {"x": 1, "xref": f"{x} domain", "xanchor": "right", "y": level, "yref": y, "yanchor": "bottom"}
+        else:
+            right = level > chart.bins(panel)[[0, -1]].mean()  # the label stands on the side that has more room
+            side = {"xanchor": "right", "xshift": -3} if right else {"xanchor": "left", "xshift": 3}
+            at = {"x": level, "xref": x, "y": 1, "yref": f"{y} domain", "yanchor": "top", **side}
+        found.append({"text": text(name), **at, **own})
+    return found
+
+
+def _heat(chart: Heat) -> dict[str, Any]:
+    down, across = chart.table.shape
+    layout = _layout(1, 1, False)
+    layout["height"] = layout["meta"]["cell"] = 26 * down + 170
+    layout["margin"]["t"] = 60
+    # Numbered axes, not plotly's categories: two rows may have the same name
+    for axis, title, names in (("xaxis", chart.x, chart.columns), ("yaxis", chart.y, chart.rows)):
+        ticks = {"tickvals": list(range(len(names))), "ticktext": [text(name) for name in names]}
+        layout[axis] = _axis(title, **ticks, showgrid=False, ticklabelstandoff=4)
+    layout["xaxis"] |= {"range": [-0.5, across - 0.5]}
+    layout["yaxis"] |= {"range": [down - 0.5, -0.5]}
+    layout["xaxis"]["title"]["standoff"] = 14
+    # Black in white shows on every colour of the map, day and night
+    layout["shapes"] = [
+        {"type": "rect", "x0": column - 0.46, "x1": column + 0.46, "y0": row - 0.44, "y1": row + 0.44, "line": line}
+        for row, column in chart.marks
+        for line in ({"color": "white", "width": 4}, {"color": "black", "width": 1.6})
+    ]
+    return {"data": [cells(chart)], "layout": layout}

@@ -1,0 +1,125 @@
+"""Charts of what networks withstand: each corruption that a claim is about, over its strengths and over time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..plots import Chart, Line, Lines
+from ..specs.durations import seconds
+from ..studies.evidence import Arm, Lacking, best
+from ..studies.folder import Folder, matches
+from ..studies.results import arms as arms_under
+from ..studies.results import mean
+from ..studies.rules.ahead import matching
+
+__all__ = ["withstanding"]
+
+_Place = tuple[float, float, float, float]  # x, low, estimate, high
+_Panels = dict[str, dict[str, list[_Place]]]  # by corruption, then by title
+
+
+def withstanding(folder: Folder) -> list[Chart]:
+    """For each network that a claim by the rule `withstands` is about, where it says under which noises: the score over times since
+    programming, and over strengths; a panel for each corruption, a line for each group of arms, of which validation chooses the best
+    at each place."""
+    claims = [one for one in folder.plan["definition"]["claims"] if one["rule"] == "withstands" and one.get("on")]
+    networks = list(dict.fromkeys(network for claim in claims for network in claim["fields"]["networks"]))
+    over_time: dict[str, _Panels] = {network: {} for network in networks}
+    over_rate: dict[str, _Panels] = {network: {} for network in networks}
+    for place, noise in enumerate(folder.plan["noises"]):
+        about = [one for one in claims if matches(noise["corruption"], one["on"])]
+        tests = [s for s in noise["strengths"] if s > 0]
+        if not about or not tests:
+            continue
+        found = arms_under(folder, place, table=True)
+        family, time = _timed(noise)
+        for network in networks:
+            for title, own in _groups(about, network, found).items():
+                if time is not None:
+                    panel = over_time[network].setdefault(f"{family}, at\u00a0{tests[0]:g}", {})
+                    panel.setdefault(title, []).append(_at(own, tests[0], time))
+                else:
+                    panel = over_rate[network].setdefault(family, {})
+                    panel.setdefault(title, []).extend(_at(own, s, s) for s in tests)
+    charts = []
+    for network in networks:
+        lone = "" if len(networks) == 1 else network.strip().rstrip(":")
+        charts += _chart(
+            folder,
+            "withstanding-time",
+            lone,
+            "over time, at the first strength tested",
+            "time after programming",
+            over_time[network],
+        )
+        x = "test strength, in the corruption's unit"
+        charts += _chart(folder, "withstanding-rate", lone, "over its strengths", x, over_rate[network])
+    return charts
+
+
+def _at(arms: Sequence[Arm], strength: float, x: float) -> _Place:
+    low, estimate, high = mean(best(arms, strength), strength)
+    return x, low, estimate, high
+
+
+def _timed(noise: dict[str, Any]) -> tuple[str, float | None]:
+    """The corruption without its time, and that time in seconds; what is not said in its name stands in its conditions."""
+    corruption = str(noise["corruption"])
+    found = re.search(r":time=([^:|)]+)", corruption)
+    said = found or re.search(r"(\S+) after programming", noise.get("conditions", ""))
+    if said is None or float(seconds(said[1])) == 0:
+        return corruption, None
+    return corruption.replace(found[0], "") if found else corruption, float(seconds(said[1]))
+
+
+def _groups(claims: Sequence[dict[str, Any]], network: str, arms: Sequence[Arm]) -> dict[str, list[Arm]]:
+    """The hardened arms of one network and each group that they are held against, each group once, by its title; where claims
+    call two by one title, the second goes by its method."""
+    found: dict[str, list[Arm]] = {}
+    for claim in claims:
+        fields = claim["fields"]
+        if network not in fields["networks"]:
+            continue
+        for title, *names in (("hardened", *fields["hardened"]), *fields["against"]):
+            try:
+                own = matching(arms, [network + name for name in names])
+            except Lacking:
+                continue
+            if own not in found.values():
+                methods = " or ".join(dict.fromkeys(arm.kind for arm in own))
+                found.setdefault(title if title not in found else methods, own)
+    return found
+
+
+def _chart(folder: Folder, name: str, network: str, how: str, x: str, panels: _Panels) -> list[Chart]:
+    score = folder.plan["score"]
+    factor, unit = (100, "%") if score["unit"] == "fraction" else (1, score["unit"])
+    drawn: dict[str, list[Line]] = {}
+    for family, groups in panels.items():
+        for title, places in groups.items():
+            at, low, middle, high = np.array(sorted(places)).T
+            line = Line(at, factor * middle, title, (factor * low, factor * high))
+            drawn.setdefault(family.replace(":", ", "), []).append(line)  # which can be wrapped
+    if not drawn:
+        return []
+    shown = {float(x) for curves in drawn.values() for line in curves for x in line.points[0]}
+    ticks = {one: str(seconds(one)) for one in shown} if x.startswith("time") else None
+    return [
+        Lines(
+            "-".join([name, *re.findall(r"\w+", network)]),
+            f"What networks withstand, {how}" + (f": {network}" if network else ""),
+            drawn,
+            x,
+            f"{score['name']} ({unit})",
+            caption="each line: of its arms the one that is best on validation under that very corruption; bands: 95%, crossed "
+            "seeds x examples",
+            alt=f"{score['name']} of hardened networks and of others under each corruption.",
+            log_x=True,
+            share_y=False,
+            ticks=ticks,
+        )
+    ]

@@ -1,0 +1,90 @@
+"""How long a study may take: a few steps of each kind are timed here, and nothing is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..corruptions import parse_sweep
+from ..evaluation import Chips, measure_all
+from ..runs import first
+from ..tasks import Task, batches
+from ..training import Fit
+from ..training.recipe import Recipe
+from .plan import Tasks
+from .spec import Study
+
+__all__ = ["Estimate", "estimate"]
+
+STEPS = 12
+
+
+class Estimate(dict[str, float]):
+    """Seconds of one processor for each arm's seed: training, looking and measuring, by the arm's name."""
+
+
+def estimate(study: Study, tasks: Tasks, device: str = "cpu") -> Estimate:
+    """Time a dozen steps, one look of the instrument and one chip for each kind of arm; the rest is arithmetic.
+
+    Rough: a machine that is busy with other things answers for those, too.
+    """
+    steps: dict[tuple[Any, ...], float] = {}
+    looks: dict[tuple[str, str, bool], float] = {}
+    chips: dict[tuple[str, tuple[str, ...], tuple[str, ...]], float] = {}
+    found = Estimate()
+    for design in study.designs:
+        recipe = design.recipe
+        task = tasks(recipe.task)
+        ways = (recipe.accumulate, recipe.precision, recipe.channels_last, recipe.compiled, recipe.noise)
+        kind = (recipe.task, recipe.objective, recipe.batch, *ways)
+        if kind not in steps:
+            steps[kind] = _step(task, recipe, device)
+        held = (recipe.task, recipe.also, recipe.protect)
+        if held not in chips:
+            chips[held] = _measured(study, task, recipe, device)
+        seconds = steps[kind] * len(batches(task.train, recipe.batch)) * recipe.epochs  # type: ignore[arg-type]
+        probe = recipe.probe
+        if probe.draws:
+            look = (recipe.task, recipe.objective, probe.tolerance)
+            if look not in looks:
+                looks[look] = _timed(Fit(task, recipe, device).at_peak)
+            count = 1 + (recipe.epochs // probe.every if probe.every else 0) + len(probe.early)
+            seconds += looks[look] * count
+        found[design.name] = seconds + chips[held]
+    return found
+
+
+def _step(task: Task, recipe: Recipe, device: str) -> float:
+    fit = Fit(task, replace(recipe, probe=replace(recipe.probe, draws=0)), device)
+    some = list(islice(batches(task.train, recipe.batch), STEPS + 2))
+    for batch in some[:2]:
+        fit.step(batch)
+    rest = some[2:] or some
+    return _timed(lambda: [fit.step(batch) for batch in rest]) / len(rest)
+
+
+def _measured(study: Study, task: Task, recipe: Recipe, device: str) -> float:
+    model: nn.Module = task.model().to(device)
+    seconds, arrays = 0.0, recipe.arrays(model)
+    for plan in study.plans().values():
+        sweep = parse_sweep(plan.sweep)
+        one = Chips(sweep.corruption, (max(sweep.strengths),), 1, 0, "estimate")
+        data = batches(first(task.part(plan.part), plan), task.batch, device=torch.device(device))
+        asked = {"score": task.score, "loss": task.loss}
+        look = partial(measure_all, model, asked, data, one, arrays=arrays)
+        look()  # the first one also pays for what is loaded late
+        seconds += _timed(look) * sum(plan.draws if s else 1 for s in sweep.strengths)
+    return seconds
+
+
+def _timed(do: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    do()
+    return time.perf_counter() - began

@@ -1,0 +1,143 @@
+"""From a declared study to the list of what is to be done."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import objectives, tasks
+from ..corruptions import parse_sweep, traits
+from ..errors import Mistake
+from ..files import records
+from ..runs import identity
+from ..tasks import Task
+from ..training.recipe import Recipe
+from ..version import __version__
+from .folder import Folder, Job
+from .spec import Study
+
+__all__ = ["Tasks", "begin"]
+
+
+class Tasks:
+    """Tasks by name. Those of the package are loaded once; a user's own is made anew for each job, for it may keep state."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Task] = {}
+
+    def __call__(self, name: str) -> Task:
+        if name not in self._loaded or self._loaded[name].source:
+            self._loaded[name] = tasks.load(name)
+        return self._loaded[name]
+
+
+def begin(
+    study: Study,
+    home: Path,
+    *,
+    threads: int | None,
+    device: str | None,
+    overrides: dict[str, Any],
+    tasks: Tasks,
+    force: bool = False,
+) -> Folder:
+    """The study's folder, with its plan written where it is new or another; runs that are done stay, and are shared.
+
+    `threads` and `device` are part of every run's identity: without them those that the study was begun with (1 and "cpu" at
+    first). Raises `Mistake` where it was begun with others, or under another version of torch or of this package, unless
+    `force`.
+    """
+    path = home / "studies" / study.name
+    old = _frame(path)
+    frame = {
+        "threads": threads or old.get("threads", 1),
+        "device": torch.device(device or old.get("device", "cpu")).type,
+        "torch": torch.__version__,
+        "incorruptible": __version__,
+    }
+    for key, value in frame.items():
+        if old.get(key, value) != value and not force:
+            raise Mistake(
+                f"{path} was begun with {key} {old[key]}, and this is {value}; bits depend on it. Go on with {old[key]}, choose "
+                "another --home, or train everything again with --force."
+            )
+    plan = _plan(study, frame, overrides, tasks)
+    folder = Folder(home, path, plan)
+    if _read(path) != json.loads(json.dumps(records.plain(plan))):
+        records.write(path / "study.json", plan)
+    else:
+        os.utime(path / "study.json")  # whoever waits for a plan sees that this one holds
+    return folder
+
+
+def _plan(study: Study, frame: dict[str, Any], overrides: dict[str, Any], tasks: Tasks) -> dict[str, Any]:
+    jobs: list[tuple[float, Job]] = []
+    plans = study.plans()
+    loaded = {name: tasks(name) for name in dict.fromkeys(design.recipe.task for design in study.designs)}
+    for place, design in enumerate(study.designs):
+        task = loaded[design.recipe.task]
+        measures: list[dict[str, Any]] = [
+            {**plan.plain(), "data": task.fingerprints[plan.part]} for plan in plans.values()
+        ]
+        if study.test.bounds:
+            measures.append({"bounds": True})
+        for seed in study.seeds:
+            recipe = replace(design.recipe, seed=seed)
+            run = records.identity(identity(recipe, task, frame["device"], frame["threads"]))
+            name = records.identity({"run": run, "measures": measures})
+            jobs.append((_cost(recipe), Job(place, seed, run, name)))
+    jobs.sort(key=lambda one: -one[0])  # long ones first, so that no worker is left with one at the end; stable
+    score = loaded[study.designs[0].recipe.task].score
+    noises = []
+    for text, _, name in study.test.looks():
+        sweep = parse_sweep(text)
+        noises.append(
+            {
+                "sweep": str(sweep),
+                "corruption": name,
+                "unit": sweep.corruption.unit,
+                "strengths": list(sweep.strengths),
+                **({"conditions": said} if (said := traits(sweep.corruption).conditions) else {}),
+            }
+        )
+    return {
+        "definition": study.plain(),
+        "overrides": overrides,
+        "frame": frame,
+        "noises": noises,
+        "score": {
+            "name": getattr(score, "name", None) or getattr(score, "__name__", "score"),
+            "unit": getattr(score, "unit", ""),
+            "higher_is_better": getattr(score, "higher_is_better", True),
+        },
+        "plans": {key: plan.plain() for key, plan in plans.items()},
+        "jobs": [list(asdict(job).values()) for _, job in jobs],
+        **({"bounds": True} if study.test.bounds else {}),
+    }
+
+
+def _cost(recipe: Recipe) -> float:
+    """How long a job takes, roughly, in epochs of plain training."""
+    probe = recipe.probe
+    looks = recipe.epochs / probe.every + len(probe.early) if probe.draws and probe.every else 0.0
+    passes: int = objectives.parse(recipe.objective).passes
+    return recipe.epochs * passes + looks * probe.draws / 8 * (3 if probe.tolerance else 1)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return records.read(path / "study.json")
+    except records.Newer:
+        raise
+    except Mistake:
+        return None  # there is none, or it is torn: written anew
+
+
+def _frame(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = (_read(path) or {}).get("frame", {})
+    return found

@@ -1,0 +1,147 @@
+"""A whole study, from its file to the last run; without torch, for workers do the planning as well."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import Mistake, unknown
+from ..files import records
+from .folder import Folder, named
+from .launch import CATALOGUE, cores, share
+from .supervisor import mend, supervise
+
+__all__ = ["run"]
+
+
+def run(
+    study: str,
+    home: Path,
+    *,
+    workers: int | None = None,
+    engine: str = "local",
+    threads: int | None = None,
+    device: str | None = None,
+    gpus: float = 0,
+    address: str | None = None,
+    seeds: int | None = None,
+    epochs: int | None = None,
+    data: str | None = None,
+    retry: bool = False,
+    force: bool = False,
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Folder:
+    """Bring `study`, a name or the path of a TOML file, to its end below `home`; what was done before is kept.
+
+    `workers` (one for each core) of `threads` (cores / workers) each are started by the `engine`, "local" or "ray"; `gpus` and
+    `address` are for Ray. `seeds` and `epochs` replace the file's, `data` is what its images are. `retry` does failed runs
+    again, `force` begins again under other threads, device or versions. `progress(done, runs, about)` and `tell(line)` are told
+    how it goes.
+
+    Raises `Mistake` for what is wrong with the study or the request, and `Stopped` where it cannot go on.
+    """
+    if engine not in CATALOGUE:
+        raise unknown("engine", engine, CATALOGUE)
+    if engine == "local" and (gpus or address):
+        raise Mistake("--gpus and --address are for --engine ray.")
+    if seeds is not None and seeds < 2:
+        raise Mistake(f"seeds {seeds}: at least 2 are needed, for intervals.")
+    if epochs is not None and epochs < 1:
+        raise Mistake(f"epochs {epochs}: at least 1 is needed.")
+    workers = cores() if workers is None else workers
+    planned = _Planned(home, named(study), workers, retry, tell)
+    frame = planned.frame
+    threads = threads or frame.get("threads") or share(workers)
+    where = str(Path(study).resolve()) if study.endswith(".toml") else study
+    command = [sys.executable, "-m", "incorruptible", "worker", where, "--home", str(home.resolve())]
+    command += ["--threads", str(threads), "--seeds", str(seeds or 0), "--epochs", str(epochs or 0)]
+    command += ["--data", data] if data else []
+    command += ["--device", device] if device else []
+    command += ["--force"] if force else []
+    started = (
+        CATALOGUE["local"](threads=threads, device=device or frame.get("device", "cpu"))
+        if engine == "local"
+        else CATALOGUE["ray"](threads=threads, gpus=gpus, address=address)
+    )
+    try:
+        supervise(
+            planned,
+            planned.path,
+            started,
+            command,
+            workers,
+            first=min(workers, planned.left),
+            told=planned.ended,
+            progress=progress,
+            tell=tell,
+        )
+    except Mistake:  # it says everything; what else a worker said goes
+        for log in (planned.path / "logs").glob(f"{os.getpid()}-*.log"):
+            log.unlink(missing_ok=True)
+        raise
+    finally:
+        started.close()
+        planned.tidy()
+    folder = planned()
+    assert folder is not None  # all its jobs have ended
+    return folder
+
+
+class _Planned:
+    """The study's folder once a worker has planned it: each does, and touches the plan where it stands already."""
+
+    def __init__(self, home: Path, name: str, workers: int, retry: bool, tell: Callable[[str], None]) -> None:
+        self.home, self.path, self.retry, self.tell = home, home / "studies" / name, retry, tell
+        self.note = self.path / "study.json"
+        self.there = [folder for folder in (self.path / "logs", *self.path.parents) if folder.exists()]
+        self.before = self.seen = self._stamp()
+        self.folder: Folder | None = None
+        self.frame: dict[str, Any] = {}
+        self.ended: set[str] = set()
+        self.left = workers  # jobs, as far as one knows
+        if self.before is None:
+            return
+        try:
+            known = Folder(home, self.path, records.read(self.note))
+        except records.Newer:
+            raise
+        except Mistake:
+            tell(f"{self.note} is torn or altered: it is made again.")
+            return
+        self._mend(known)
+        self.frame = known.plan["frame"]
+        self.ended = set(known.ends())
+        self.left = max(1, sum(job.name not in self.ended for job in known.jobs))
+
+    def __call__(self) -> Folder | None:
+        stamp = self._stamp()
+        if stamp is not None and stamp != self.seen:
+            self.seen = stamp
+            found = Folder(self.home, self.path, records.read(self.note))
+            if self.folder is None or found.plan != self.folder.plan:
+                self._mend(found)
+                self.folder = found
+        return self.folder
+
+    def tidy(self) -> None:
+        """Leave no folder where nothing was planned."""
+        if self.note.is_file() or not self.path.is_dir():
+            return
+        for folder in (self.path / "logs", self.path, *self.path.parents):
+            if folder in self.there or not folder.is_dir() or any(folder.iterdir()):
+                return
+            folder.rmdir()
+
+    def _mend(self, folder: Folder) -> None:
+        mend(folder, self.tell, self.retry)
+        self.retry = False  # once
+
+    def _stamp(self) -> int | None:
+        try:
+            return self.note.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None

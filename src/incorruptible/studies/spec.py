@@ -1,0 +1,493 @@
+"""A study as it is declared: a question, a base recipe, arms x seeds, what to test on, and the claims to decide."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from .. import tasks
+from ..corruptions import parse_sweep
+from ..errors import Mistake, Mistakes, unknown
+from ..runs import Plan
+from ..specs.grammar import written
+from ..tasks import Task
+from ..tasks.data import named_randomness
+from ..training.recipe import Recipe, checked
+from .claims import Claim, as_list, check_strengths, read_claims
+from .folder import at_checkpoint, named
+from .toml_positions import places, spoken
+
+__all__ = ["Claim", "Design", "Study", "load", "shipped"]
+
+_TOP = ("title", "question", "seeds", "recipe", "arms", "test", "selection", "claims", "shown")
+_ARM = ("name", "method", "role", "each", "probe")
+_SINGLE = ("task", "start", "seed", "probe")  # of a recipe: not for lists
+_LISTS = ("checkpoints", "also", "protect")  # of a recipe: lists themselves
+
+
+@dataclass(frozen=True)
+class Design:
+    """One arm: its name, how it is trained (but for the seed), the method that it belongs to and its role among those."""
+
+    name: str
+    method: str
+    role: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Test:
+    """What trained networks are tested on: sweeps of corruptions, the first being the one that claims are about, over `draws`
+    chips, on the test data and, for gaps, on the training data too; `required` is the score that a chip must reach. Where
+    `batchnorm` has several policies, each makes noises of its own, those under the first coming first. Of the training data,
+    and of no other, the first `examples` are looked at (0: all). `bounds` asks for what PAC-Bayes bounds are computed from: a
+    bounded loss, and how far training moved each filter."""
+
+    corruptions: tuple[str, ...]
+    draws: int = 20
+    seed: int = 0
+    parts: tuple[str, ...] = ("test",)
+    batchnorm: tuple[str, ...] = ("as-is",)
+    required: float | None = None
+    bounds: bool = False
+    examples: int = 0
+
+    def looks(self) -> list[tuple[str, str, str]]:
+        """Every sweep under every policy for BatchNorm, the first policy first: the sweep, the policy, and the name of both."""
+        found = []
+        for policy in self.batchnorm:
+            more = "" if policy == self.batchnorm[0] else f", BatchNorm {policy}"
+            found += [(sweep, policy, f"{_alone(sweep)}{more}") for sweep in self.corruptions]
+        return found
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data; one policy as a text, and what came later left out at its default."""
+        found = asdict(self) | ({"batchnorm": self.batchnorm[0]} if len(self.batchnorm) == 1 else {})
+        return {key: value for key, value in found.items() if key != "examples" or value}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How strengths and schedules are chosen: by the mean score on validation data over `draws` chips that the test never sees."""
+
+    draws: int = 10
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Study:
+    """Arms x seeds with a question, as a file declares it; `source` is a hash of that file."""
+
+    name: str
+    title: str
+    question: str
+    designs: tuple[Design, ...]
+    seeds: tuple[int, ...]
+    test: Test
+    selection: Selection
+    claims: tuple[Claim, ...]
+    shown: tuple[str, ...]
+    source: str
+
+    def plans(self) -> dict[str, Plan]:
+        """What each run is measured on, by a name for each: "0 test", "0 train", "0 validation", "1 test", ..."""
+        found = {}
+        for place, (sweep, policy, _) in enumerate(self.test.looks()):
+            for part in self.test.parts:
+                examples = self.test.examples if part == "train" else 0
+                found[f"{place} {part}"] = Plan(sweep, part, "test", self.test.draws, self.test.seed, policy, examples)
+            found[f"{place} validation"] = Plan(
+                sweep, "validation", "validation", self.selection.draws, self.selection.seed, policy
+            )
+        return found
+
+    def plain(self) -> dict[str, Any]:
+        """The definition as plain data."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "question": self.question,
+            "source": self.source,
+            "seeds": list(self.seeds),
+            "arms": [
+                {"name": d.name, "method": d.method, "role": d.role, "recipe": d.recipe.plain()} for d in self.designs
+            ],
+            "test": self.test.plain(),
+            "selection": asdict(self.selection),
+            "claims": [claim.plain() for claim in self.claims],
+            "shown": list(self.shown),
+        }
+
+
+def shipped() -> dict[str, str]:
+    """The text of every study that travels with the package, by name."""
+    folder = resources.files(__package__) / "shipped"
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
+    return {file.name.removesuffix(".toml"): file.read_text(encoding="utf-8") for file in files}
+
+
+def load(text: str, *, seeds: int | None = None, epochs: int | None = None, data: str | None = None) -> Study:
+    """The study of that name, or in that TOML file.
+
+    `seeds` replaces the file's seeds by 0, 1, ..., `epochs` those of its base recipe (arms that train longer or shorter keep
+    their proportion). `data` is what `images` tasks that name no data of their own are about. Raises `Mistakes`
+    with every fault of the file at once, each with its line.
+    """
+    if text.endswith(".toml"):
+        path = Path(text)
+        try:
+            source, where, folder = path.read_text(encoding="utf-8"), path.name, path.resolve().parent
+        except FileNotFoundError:
+            raise Mistake(f"{text}: no such file.") from None
+        except (OSError, UnicodeDecodeError) as problem:
+            raise Mistake(f"{text} cannot be read as text: {type(problem).__name__}.") from None
+    else:
+        known = shipped()
+        if text not in known:
+            near = f" For a file of your own: {text}.toml." if Path(f"{text}.toml").is_file() else ""
+            raise Mistake(
+                f"{unknown('study', text, known)}{near or ' For a study of your own, give the path of its .toml file.'}"
+            )
+        source, where, folder = known[text], f"{text}.toml", Path.cwd()
+    name = named(text)
+    return _Reader(name, source, where, folder, data).study(seeds, epochs)
+
+
+class _Reader:
+    """Reads one file, and gathers what is wrong with it."""
+
+    def __init__(self, name: str, text: str, where: str, folder: Path, images: str | None) -> None:
+        self.name, self.text, self.where, self.folder, self.images = name, text, where, folder, images
+        self.faults: dict[tuple[int, str], None] = {}
+        self.names: dict[str, None] | None = {}  # of all arms, also of those at fault; None where one cannot be told
+        try:
+            self.data = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as problem:
+            raise Mistake(f"{where} is no TOML: {problem}.") from None
+        self.places = places(text)
+
+    def fault(self, path: Sequence[str | int], message: object) -> None:
+        """Note what is wrong at that place; the same thing once."""
+        where = spoken(tuple(path), self.places) if path else ""
+        line = int(match[1]) if (match := re.match(r"line (\d+)", where)) else 0
+        self.faults[line, ": ".join(part for part in (where, str(message).rstrip(".")) if part)] = None
+
+    def study(self, seeds: int | None, epochs: int | None) -> Study:
+        data = self.data
+        if self.images is not None and not any(tasks.needing_data(str(one.get("task"))) for one in self._tables()):
+            raise Mistake(f"--data {self.images}: no arm of {self.where} is about images that want for data.")
+        for key in data:
+            if key not in _TOP:
+                self.fault((key,), unknown("entry of a study", key, _TOP))
+        title, question = (self._text(key, data.get(key, "")) for key in ("title", "question"))
+        if not question:
+            self.fault((), 'question: a study needs one: question = "..."')
+        chosen = self._seeds(data.get("seeds", 8), seeds)
+        test = self._table("test", Test, required="corruptions")
+        selection = self._table("selection", Selection)
+        if test is not None:
+            test = self._tested(test)
+        designs = self._designs(epochs)
+        names = list(self.names or ())
+        entries = data.get("claims", [])
+        looks = [] if test is None else test.looks()
+        claims = read_claims(entries, names, [name for _, _, name in looks], self.fault, self._built)
+        check_strengths(entries, claims, looks, self.fault)
+        shown = tuple(str(one) for one in as_list(data.get("shown", [])))
+        for one in shown:
+            if names and not any(one == name or fnmatchcase(name, one) for name in names):
+                self.fault(("shown",), unknown("arm", one, names))
+        self._tasks(designs)
+        if self.faults or test is None or selection is None:
+            raise Mistakes(self.where, [message for _, message in sorted(self.faults)])
+        digest = sha256(self.text.encode()).hexdigest()[:16]
+        return Study(
+            self.name, title or question, question, tuple(designs), chosen, test, selection, claims, shown, digest
+        )
+
+    def _text(self, key: str, value: Any) -> str:
+        if not isinstance(value, str):
+            self.fault((key,), f"{value!r} came where a text is needed")
+            return "?"
+        return " ".join(value.split())
+
+    def _seeds(self, value: Any, override: int | None) -> tuple[int, ...]:
+        if override is not None:
+            if override < 2:
+                raise Mistake(f"seeds {override}: at least 2 are needed, for intervals.")
+            return tuple(range(override))
+        found = list(range(value)) if _whole(value) else value
+        if not isinstance(found, list) or not all(_whole(one) and one >= 0 for one in found):
+            self.fault(("seeds",), f"{value!r} came where a number of seeds, or a list of them, is needed")
+        elif len(set(found)) < 2 or len(set(found)) < len(found):
+            self.fault(("seeds",), f"{value!r}: at least 2 different ones are needed, for intervals")
+        else:
+            return tuple(found)
+        return ()
+
+    def _table(self, key: str, cls: type[Any], required: str = "") -> Any:
+        value = self.data.get(key, {})
+        if not isinstance(value, dict):
+            self.fault((key,), f"a table [{key}] is needed")
+            return None
+        if required and required not in value:
+            self.fault((key,), f"{required} is missing")
+            return None
+        one = {
+            name: as_list(part) if name in ("corruptions", "parts", "batchnorm") else part
+            for name, part in value.items()
+        }
+        return self._built(cls, one, (key,), f"entry of [{key}]")
+
+    def _built(self, cls: type[Any], value: Mapping[str, Any], path: tuple[str | int, ...], what: str) -> Any:
+        """`cls` from plain data by its own fields; None where that cannot be, and the faults are noted."""
+        names = [one.name for one in fields(cls)]
+        strange = [key for key in value if key not in names]
+        for key in strange:
+            self.fault((*path, key), unknown(what, key, names))
+        adapter = TypeAdapter(cls)
+        try:
+            return adapter.validate_python({key: part for key, part in value.items() if key not in strange})
+        except ValidationError as problem:
+            for error in problem.errors():
+                said = {"missing": "is missing", "missing_argument": "is missing"}.get(error["type"])
+                if isinstance(own := error.get("ctx", {}).get("error"), Mistake):
+                    said = str(own)
+                self.fault((*path, *error["loc"]), said or f"{error['msg']} ({error['input']!r} came)")
+            return None
+
+    def _tested(self, test: Test) -> Test:
+        good: list[str] = []
+        alone: list[str] = []
+        for sweep in test.corruptions:
+            try:
+                good.append(str(parse_sweep(sweep)))
+                alone.append(_alone(sweep))
+            except Mistake as problem:
+                self.fault(("test", "corruptions"), problem)
+        if not test.corruptions or len(set(alone)) < len(alone):
+            self.fault(("test", "corruptions"), "at least one is needed, and each once, with all of its strengths")
+        for part in test.parts:
+            if part not in ("test", "train"):
+                self.fault(("test", "parts"), unknown("part to test on", part, ["test", "train"]))
+        if "test" not in test.parts:
+            self.fault(("test", "parts"), '"test" must be among them')
+        for policy in test.batchnorm:
+            if policy not in ("as-is", "folded", "recalibrated"):
+                self.fault(("test", "batchnorm"), unknown("policy", policy, ["as-is", "folded", "recalibrated"]))
+        if not test.batchnorm or len(set(test.batchnorm)) < len(test.batchnorm):
+            self.fault(("test", "batchnorm"), "at least one policy is needed, and each once")
+        if test.bounds and "train" not in test.parts:
+            self.fault(("test", "bounds"), 'the training data are needed: parts = ["test", "train"]')
+        if test.bounds and "recalibrated" in test.batchnorm:
+            self.fault(("test", "bounds"), 'statistics recomputed on the counted images void them: batchnorm = "as-is"')
+        if test.bounds and any("start" in one for one in self._tables()):
+            self.fault(
+                ("test", "bounds"),
+                "the weights to start from may have seen the counted images: a task with a prior, no start",
+            )
+        if test.bounds and any("protect" in one for one in self._tables()):
+            self.fault(
+                ("test", "bounds"), "what is protected moves without noise, and bounds would be infinite: no protect"
+            )
+        if test.bounds and good and not good[0].startswith("gaussian-filter-max:"):
+            self.fault(
+                ("test", "bounds"), f"they are for gaussian-filter-max, and the first of corruptions is {good[0]}"
+            )
+        for table, table_key in ((test.draws, "test"), (self.data.get("selection", {}).get("draws", 2), "selection")):
+            if _whole(table) and table < 2:
+                self.fault((table_key, "draws"), f"{table}: at least 2 chips are needed")
+        return replace(test, corruptions=tuple(good))
+
+    def _tables(self) -> list[dict[str, Any]]:
+        """The base recipe and the arms, as they came."""
+        arms = self.data.get("arms", [])
+        found = [self.data.get("recipe", {}), *(arms if isinstance(arms, list) else [])]
+        return [one for one in found if isinstance(one, dict)]
+
+    def _designs(self, epochs: int | None) -> list[Design]:
+        base = self.data.get("recipe", {})
+        entries = self.data.get("arms", [])
+        if not isinstance(base, dict):
+            self.fault(("recipe",), "a table [recipe] is needed")
+            base = {}
+        if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
+            self.fault(("arms",), "each arm is one of [[arms]]")
+            return []
+        if not entries:
+            self.fault((), "arms: at least one [[arms]] is needed")
+        if "seed" in base:
+            self.fault(("recipe", "seed"), "seeds stand at the top of the file: seeds = 8")
+        usual = base.get("epochs", Recipe.epochs)
+        found: dict[str, Design] = {}
+        for place, entry in enumerate(entries):
+            path = ("arms", place)
+            if not isinstance(entry.get("name"), str) or not entry["name"].strip():
+                self.fault(path, 'a name is needed: name = "..."')
+                self.names = None
+                continue
+            for each in self._expanded(entry, path):
+                if self.names is not None:
+                    self.names[each["name"]] = None
+                design = self._design({k: v for k, v in base.items() if k != "seed"}, each, path, epochs, usual)
+                if design is None:
+                    continue
+                if design.name in found:
+                    self.fault(
+                        (*path, "name"), f"{design.name!r} is an arm already; put what differs in braces: {{strength}}"
+                    )
+                found[design.name] = design
+                if self.names is not None:
+                    self.names |= {at_checkpoint(design.name, at): None for at in design.recipe.checkpoints}
+        return list(found.values())
+
+    def _expanded(self, entry: dict[str, Any], path: tuple[str | int, ...]) -> Iterator[dict[str, Any]]:
+        """One dictionary for each cell of the grid that the entry's lists span, its texts filled in."""
+        each = entry.get("each", {})
+        if not isinstance(each, dict):
+            self.fault((*path, "each"), "a table of lists is needed: each.peak = [0.1, 0.2]")
+            each = {}
+        axes = {key: as_list(value) for key, value in each.items()}
+        for key, listed in axes.items():
+            if not listed:
+                self.fault((*path, "each", key), "an empty list makes no arm")
+        for key, value in entry.items():
+            if isinstance(value, list) and key not in _LISTS:
+                if key in _SINGLE:
+                    self.fault((*path, key), "one value is needed here, not a list")
+                elif not value:
+                    self.fault((*path, key), "an empty list makes no arm")
+                    axes[key] = []
+                elif key not in each:
+                    axes[key] = value
+        if not all(axes.values()):
+            self.names = None
+        for cell in itertools.product(*axes.values()):
+            values = dict(zip(axes, cell, strict=True))
+            filled = {
+                **{k: v for k, v in entry.items() if k != "each"},
+                **{k: v for k, v in values.items() if k in entry},
+            }
+            say = {k: v for k, v in {**filled, **values}.items() if k != "name"}
+            one: dict[str, Any] = {}
+            for key, value in filled.items():
+                try:
+                    one[key] = _filled(value, say)
+                except KeyError as missing:
+                    self.fault(
+                        (*path, key), f"{value!r}: no {missing.args[0]!r} to put there; it has {', '.join(sorted(say))}"
+                    )
+                    if key == "name":
+                        one[key], self.names = value, None
+            unsaid = [k for k, values_ in axes.items() if len(values_) > 1 and f"{{{k}}}" not in str(entry["name"])]
+            one["name"] += "".join(f", {k} {_filled(f'{{{k}}}', say)}" for k in unsaid)
+            yield one
+
+    def _design(
+        self, base: dict[str, Any], entry: dict[str, Any], path: tuple[str | int, ...], epochs: int | None, usual: Any
+    ) -> Design | None:
+        known = list(dict.fromkeys([*(one.name for one in fields(Recipe) if one.name != "seed"), *_ARM]))
+        given = {key: value for key, value in entry.items() if key not in ("name", "method", "role")}
+        strange = [key for key in given if key not in known]
+        for key in strange:
+            own = "seeds stand at the top of the file: seeds = 8"
+            self.fault((*path, key), own if key == "seed" else unknown("entry of an arm", key, known))
+        merged = {**base, **{key: value for key, value in given.items() if key not in strange}}
+        if isinstance(base.get("probe"), dict) and isinstance(given.get("probe"), dict):
+            merged["probe"] = {**base["probe"], **given["probe"]}
+        if epochs is not None and _whole(usual) and usual > 0 and _whole(merged.get("epochs", usual)):
+            merged["epochs"] = max(1, round(epochs * merged.get("epochs", usual) / usual))
+        if merged.get("ranks", 1) != 1:
+            line = "a study's workers are single processes; give it more of them (--workers), or torchrun one recipe with train"
+            self.fault((*(path if "ranks" in given else ("recipe",)), "ranks"), line)
+        if "task" in merged:
+            merged["task"] = self._task_path(merged["task"])
+        recipe, faults = checked(merged)
+        bad = bool(strange or faults)
+        while faults:  # and what else there is: values are looked at only where all have the types that they need
+            for key, message in faults:
+                first, *rest = key.split(".")
+                inner = given.get(first)
+                here = first in given and not (rest and isinstance(inner, dict) and rest[0] not in inner)
+                self.fault((*(path if here else ("recipe",)), first, *rest), message)
+            wrong = {key.split(".")[0] for key, _ in faults}
+            if not wrong & {*merged, "task"}:
+                break
+            merged = {"task": "digits"} | {key: value for key, value in merged.items() if key not in wrong}
+            _, faults = checked(merged)
+        method = entry.get("method", str(merged.get("objective", Recipe.objective)))
+        role = entry.get("role", "candidate")
+        for key, value in (("method", method), ("role", role)):
+            if not isinstance(value, str):
+                self.fault((*path, key), f"{value!r} came where a text is needed")
+        if bad or recipe is None:
+            return None
+        return Design(entry["name"], method, role, recipe)
+
+    def _task_path(self, task: Any) -> Any:
+        """A task in a file beside the study is found from there; `images` without data of their own get those of the call."""
+        if isinstance(task, str) and self.images is not None and tasks.needing_data(task):
+            return tasks.with_data(task, self.images)
+        if isinstance(task, str) and ".py:" in task and not Path(task.partition(".py:")[0] + ".py").is_absolute():
+            beside = self.folder / (task.partition(".py:")[0] + ".py")
+            if beside.is_file():
+                return str(self.folder / task)
+        return task
+
+    def _tasks(self, designs: Sequence[Design]) -> None:
+        """Whether each task is there, and has the data that a study needs; and the parameters that patterns name."""
+        for name in dict.fromkeys(design.recipe.task for design in designs):
+            try:
+                task = tasks.load(name)
+                for part in ("train", "validation"):
+                    task.part(part)
+                self._held(task, [one.recipe for one in designs if one.recipe.task == name and one.recipe.held()])
+            except Mistake as problem:
+                arm = next((i for i, e in enumerate(self.data["arms"]) if self._task_path(e.get("task")) == name), None)
+                self.fault(("recipe", "task") if arm is None else ("arms", arm, "task"), problem)
+
+    def _held(self, task: Task, asked: Sequence[Recipe]) -> None:
+        """Whether the patterns of what is held in arrays name parameters."""
+        for key in ("also", "protect"):
+            for patterns in dict.fromkeys(getattr(recipe, key) for recipe in asked):
+                try:
+                    with named_randomness("definition"):
+                        Recipe(task.name, **{key: patterns}).arrays((task.blank or task.model)())
+                except Mistake as problem:
+                    arms = enumerate(self._tables()[1:])
+                    arm = next((place for place, one in arms if as_list(one.get(key, [])) == list(patterns)), None)
+                    self.fault(("recipe", key) if arm is None else ("arms", arm, key), problem)
+
+
+def _filled(value: Any, say: Mapping[str, Any]) -> Any:
+    """A text with {key} replaced by what the arm has under that key."""
+    if not isinstance(value, str):
+        return value
+
+    def one(match: re.Match[str]) -> str:
+        found = say[match[1]]
+        return written(float(found)) if isinstance(found, float) else str(found)
+
+    return re.sub(r"\{([\w-]+)\}", one, value)
+
+
+def _alone(sweep: str) -> str:
+    """The corruption of a sweep, without its strengths; nothing where that cannot be read."""
+    try:
+        return str(parse_sweep(sweep).corruption)
+    except Mistake:
+        return ""
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

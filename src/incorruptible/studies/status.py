@@ -1,0 +1,73 @@
+"""Where a study stands: a table that can be looked at while it runs; without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .folder import ENDS, Folder
+from .leases import Leases
+
+__all__ = ["Board", "Line", "look"]
+
+
+@dataclass
+class Line:
+    """An arm: how many of its seeds are where."""
+
+    arm: str
+    seeds: int
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("running", *ENDS), 0))
+
+    @property
+    def waiting(self) -> int:
+        """How many seeds nobody has begun, or somebody left."""
+        return self.seeds - sum(self.counts.values())
+
+
+@dataclass(frozen=True)
+class Board:
+    """Arms, who is at what, and what went wrong, each message once with the runs that it stopped."""
+
+    study: str
+    lines: tuple[Line, ...]
+    workers: tuple[dict[str, Any], ...]
+    troubles: dict[str, tuple[str, ...]]
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """How many runs are where."""
+        states = ("finished", "diverged", "failed", "running")
+        found = {state: sum(line.counts[state] for line in self.lines) for state in states}
+        return found | {
+            "waiting": sum(line.waiting for line in self.lines),
+            "all": sum(line.seeds for line in self.lines),
+        }
+
+    @property
+    def over(self) -> bool:
+        """Whether every run has ended."""
+        return self.totals["running"] + self.totals["waiting"] == 0
+
+
+def look(folder: Folder) -> Board:
+    """The board as it is now."""
+    with Leases(folder.home / "leases") as leases:
+        holders = {holder.name: holder for holder in leases.holders() if holder.alive is not False}
+    ends = folder.ends()
+    lines = [Line(arm["name"], len(folder.plan["definition"]["seeds"])) for arm in folder.arms]
+    workers: list[dict[str, Any]] = []
+    troubles: dict[str, list[str]] = {}
+    for job in folder.jobs:
+        end = ends.get(job.name)
+        if end is not None:
+            lines[job.arm].counts[end] += 1
+            if end != "finished":
+                troubles.setdefault(f"{end}: {folder.outcome(job, end)['message']}", []).append(folder.label(job))
+        elif job.run in holders:
+            holder = holders[job.run]
+            lines[job.arm].counts["running"] += 1
+            workers.append({"worker": f"{holder.host}:{holder.pid}", "run": folder.label(job), **holder.facts})
+    return Board(
+        folder.plan["definition"]["name"], tuple(lines), tuple(workers), {k: tuple(v) for k, v in troubles.items()}
+    )

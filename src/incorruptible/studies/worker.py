@@ -1,0 +1,188 @@
+"""One worker: it claims runs of a study in a shared folder and does them, until all are done or it is asked to leave."""
+
+from __future__ import annotations
+
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import product
+from types import FrameType
+from typing import Any
+
+from ..errors import Mistake, disk_failed
+from ..files import records
+from ..runs import Left, Plan, Run, displaced, measured, measures, train
+from ..training.recipe import parse
+from .folder import Folder, Job, at_checkpoint
+from .leases import Lease, Leases
+from .plan import Tasks
+
+__all__ = ["Leaving", "leaving", "work"]
+
+GRACE = 8  # seconds in which an epoch may come to its end
+DEATHS = 5
+PAUSE = 0.5
+
+
+class Leaving(BaseException):
+    """The time to come to the end of an epoch is over; what was saved last stands."""
+
+
+class Changed(Mistake):
+    """A task of the user's own is no longer what the study was begun with."""
+
+
+class _Asked:
+    """Whether somebody asked this process to leave."""
+
+    def __init__(self) -> None:
+        self.yes = False
+
+    def __call__(self) -> bool:
+        return self.yes
+
+
+@contextmanager
+def leaving() -> Iterator[Callable[[], bool]]:
+    """TERM, INT, USR1 and USR2 ask to leave: yields a function that says whether one came.
+
+    Whoever does not leave within 8 seconds, or is asked twice, gets `Leaving` raised at the place where it is.
+    """
+    asked = _Asked()
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        if asked.yes:
+            raise Leaving
+        asked.yes = True
+        signal.signal(signal.SIGALRM, _late)
+        signal.alarm(GRACE)
+
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+    before = [signal.signal(number, hear) for number in numbers]
+    try:
+        yield asked
+    finally:
+        signal.alarm(0)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _late(number: int, frame: FrameType | None) -> None:
+    raise Leaving
+
+
+def work(
+    folder: Folder,
+    tasks: Tasks,
+    *,
+    device: str = "cpu",
+    leave: Callable[[], bool] = lambda: False,
+    tell: Callable[[str], None] = lambda line: None,
+) -> bool:
+    """Do what of the study nobody else is at; True once all is done, False where it was asked to leave.
+
+    A failure of the user's own (a task that raises) is noted and not tried again; a full disk raises `OSError`, and
+    nothing is noted. While others hold all that is left it waits, in case that one of them dies.
+    """
+    with Leases(folder.home / "leases") as leases:
+        while not leave():
+            ends = folder.ends()
+            todo = [job for job in folder.jobs if job.name not in ends]
+            if not todo:
+                return True
+            if not _next(folder, todo, leases, tasks, device, leave, tell):
+                time.sleep(PAUSE)
+    return False
+
+
+def _next(
+    folder: Folder,
+    todo: list[Job],
+    leases: Leases,
+    tasks: Tasks,
+    device: str,
+    leave: Callable[[], bool],
+    tell: Callable[[str], None],
+) -> bool:
+    """Do the first job that can be claimed; False where there was none."""
+    held = {holder.name for holder in leases.holders()}
+    for job in sorted(todo, key=lambda job: job.run in held):  # first those that nobody seems to hold
+        lease = leases.claim(job.run)
+        if lease is None:
+            continue
+        with lease:
+            if job.name in folder.ends():
+                return True  # somebody finished it between our look and our claim
+            lease.note(study=folder.path.name, arm=folder.arms[job.arm]["name"], seed=job.seed, at_once=True)
+            if lease.deaths >= DEATHS:
+                text = f"its worker died {lease.deaths} times in a row before an epoch was done (out of memory?)"
+                folder.write(job, "failed", {"message": text})
+                return True
+            tell(folder.label(job))
+            try:
+                _do(folder, job, lease, tasks, device, leave)
+            except Changed:
+                raise
+            except Left:
+                pass
+            except OSError as problem:
+                if disk_failed(problem):
+                    raise
+                _failed(folder, job, problem)
+            except Exception as problem:
+                _failed(folder, job, problem)
+        return True
+    return False
+
+
+def _do(folder: Folder, job: Job, lease: Lease, tasks: Tasks, device: str, leave: Callable[[], bool]) -> None:
+    began = time.monotonic()
+    recipe = replace(parse(folder.arms[job.arm]["recipe"]), seed=job.seed)
+    threads = folder.plan["frame"]["threads"]
+
+    def tell(epoch: int, epochs: int, metrics: dict[str, Any]) -> None:
+        lease.note(epoch=epoch, epochs=epochs)
+        lease.progressed()
+
+    task = tasks(recipe.task)
+    run = train(recipe, folder.home / "trained", device=device, threads=threads, task=task, progress=tell, leave=leave)
+    trained = time.monotonic()
+    if run.folder.name != job.run:
+        raise Changed(f"{recipe.task} has changed since this worker began: give the same command again.")
+    if run.record["metrics"][-1]["loss"] is None:
+        found = {"run": job.run, "files": _files(folder, run), "seconds": {"train": trained - began}}
+        folder.write(job, "diverged", {"message": "its loss is not finite", **found})
+        return
+    lease.progressed()
+    arrays: dict[str, list[str]] = {}
+    bounds = folder.plan.get("bounds", False)
+    for (key, plan), at in product(folder.plan["plans"].items(), (None, *recipe.checkpoints)):
+        one = Plan(**plan)
+        lease.note(measuring=one.part)
+        measured(run, one, task, at=at, threads=threads, device=device, leave=leave, bounded=bounds)
+        file = measures(run, one, task, at, bounds)[1]
+        arrays[at_checkpoint(key, at)] = [str(file.relative_to(folder.home)), records.checksum(file)]
+        lease.progressed()
+    if bounds:
+        file, digest = displaced(run, task, threads=threads)
+        arrays["displacement"] = [str(file.relative_to(folder.home)), digest]
+    found = {
+        "run": job.run,
+        "files": _files(folder, run) | dict(arrays.values()),
+        "measures": arrays,
+        "seconds": {"train": trained - began, "measure": time.monotonic() - trained},
+    }
+    folder.write(job, "finished", found)
+
+
+def _files(folder: Folder, run: Run) -> dict[str, str]:
+    files = (run.folder / "run.json", *map(run.file, (None, *run.recipe.checkpoints)))
+    return {str(file.relative_to(folder.home)): records.checksum(file) for file in files}
+
+
+def _failed(folder: Folder, job: Job, problem: Exception) -> None:
+    message = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
+    folder.write(job, "failed", {"message": message, "traceback": traceback.format_exc()})

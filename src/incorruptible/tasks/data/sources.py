@@ -1,0 +1,82 @@
+"""The Python sources of the standard library: text that every Python installation carries."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...errors import Mistake
+from ...randomness.streams import key
+
+__all__ = ["PARTS", "folder", "origin", "sources", "windows"]
+
+PARTS = ("train", "validation", "test")
+# what some distributions leave out, what pip puts there, and what was written for one machine
+_LEFT_OUT = {
+    "site-packages",
+    "dist-packages",
+    "test",
+    "tests",
+    "idlelib",
+    "lib2to3",
+    "tkinter",
+    "turtledemo",
+    "ensurepip",
+}
+_MACHINES = ("_sysconfigdata", "sitecustomize", "usercustomize")
+
+
+def folder() -> Path:
+    """Where this interpreter's standard library lies."""
+    return Path(sysconfig.get_path("stdlib"))
+
+
+def sources(root: Path | None = None) -> dict[str, dict[str, bytes]]:
+    """For each part the files of the standard library by name, sorted: 8 of 10 for training, 1 for validation, 1 for test.
+
+    A file's part follows from a hash of its name below `root` alone. Left out are tests, and modules that some
+    distributions do without (`tkinter`, `idlelib`, ...) or that describe one machine. Raises `Mistake` where no file is.
+    """
+    root = folder() if root is None else root
+    found: dict[str, dict[str, bytes]] = {part: {} for part in PARTS}
+    for path in sorted(root.rglob("*.py")):
+        name = path.relative_to(root)
+        if _LEFT_OUT & set(name.parts) or name.parts[0].startswith("config-") or name.name.startswith(_MACHINES):
+            continue
+        found[_part(name.as_posix())][name.as_posix()] = path.read_bytes()
+    if not any(found.values()):
+        raise Mistake(f"{root} holds no .py files: this Python carries no sources of its standard library.")
+    return found
+
+
+def _part(name: str) -> str:
+    place = key("bytes", "part", name) % 10
+    return "train" if place < 8 else PARTS[place - 7]
+
+
+def origin(found: dict[str, dict[str, bytes]]) -> str:
+    """The version of Python, how many files there are, and a hash of their names and contents."""
+    digest = hashlib.sha256()
+    whole = sorted(pair for files in found.values() for pair in files.items())
+    for name, text in whole:
+        digest.update(f"{name} {len(text)} ".encode() + text)
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"{python}, {len(whole)} files, {digest.hexdigest()[:16]}"
+
+
+def windows(files: dict[str, bytes], length: int, order: str) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes of `files` one after another, and where windows of `length` bytes and the byte after them begin [n].
+
+    No window reaches over the end of a file, no byte is to be predicted twice, and they come shuffled by the name `order`.
+    """
+    text = np.frombuffer(b"".join(files.values()), np.uint8)
+    ends = np.cumsum([len(one) for one in files.values()])
+    starts = [np.arange(end - len(one), end - length, length) for end, one in zip(ends, files.values(), strict=True)]
+    each = np.concatenate(starts) if starts else np.zeros(0, np.int64)
+    source = torch.Generator().manual_seed(key("bytes", "order", order))
+    return text, each[torch.randperm(len(each), generator=source).numpy()]

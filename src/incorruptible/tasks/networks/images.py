@@ -1,0 +1,68 @@
+"""A network for images by its name in the catalogue, or from a folder that `transformers` wrote."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Protocol
+
+from torch import nn
+
+from ...errors import Mistake, unknown
+from .local import local_model
+
+__all__ = ["ImageNetwork", "chosen"]
+
+
+class ImageNetwork(Protocol):
+    """Makes a network for images and so many `classes`: called, as `Task.model` is to. `size` is height and width, or both."""
+
+    @property
+    def origin(self) -> str:
+        """What it was made from, where that is a file; a `Task` takes it as its own."""
+        ...
+
+    def __call__(self, *, channels: int, classes: int, size: int | tuple[int, int]) -> nn.Module:
+        """With fresh weights from torch's global generator, or with those of a folder."""
+        ...
+
+    def blank(self, *, channels: int, classes: int, size: int | tuple[int, int]) -> nn.Module:
+        """The same network where weights are loaded into it at once, as `Task.blank` is to."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Catalogued:
+    make: Callable[..., nn.Module]
+    origin: str = ""
+
+    def __call__(self, *, channels: int, classes: int, size: int | tuple[int, int]) -> nn.Module:
+        takes = signature(self.make).parameters
+        height, width = (size, size) if isinstance(size, int) else size
+        if "widths" in takes:
+            return self.make(channels * height * width, 128, 128, classes)
+        if "size" in takes and height != width:
+            raise Mistake(f"images of {height}x{width}: {self.make.__name__} takes square ones only.")
+        shape = {"channels": channels, "classes": classes, "size": height}
+        return self.make(**{name: value for name, value in shape.items() if name in takes})
+
+    def blank(self, *, channels: int, classes: int, size: int | tuple[int, int]) -> nn.Module:
+        return self(channels=channels, classes=classes, size=size)
+
+
+def chosen(text: str, catalogue: Mapping[str, Callable[..., nn.Module]]) -> ImageNetwork:
+    """The network of the catalogue that `text` names, or `local_model(text, "images")` of a folder or `.json` file.
+
+    Raises `Mistake` for a text that is neither; a catalogued name goes before a folder of that name.
+    """
+    if text in catalogue:
+        return _Catalogued(catalogue[text])
+    path = Path(text).expanduser()
+    if not (os.sep in text or path.is_dir() or path.suffix == ".json"):
+        raise Mistake(
+            f"{unknown('network', text, catalogue)} Or name a folder that holds a config.json of transformers."
+        )
+    return local_model(path, "images")

@@ -1,0 +1,228 @@
+"""A model of `transformers` from files on this machine: a config alone, or with the weights that lie beside it."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module, metadata, util
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...errors import Mistake, unknown
+from ...files.records import checksum
+
+__all__ = ["KINDS", "LocalModel", "local_model"]
+
+KINDS = {
+    "images": "AutoModelForImageClassification",
+    "causal": "AutoModelForCausalLM",
+    "masked": "AutoModelForMaskedLM",
+    "sequences": "AutoModelForSequenceClassification",
+}
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_OTHERS = (".bin", ".ckpt", ".h5", ".msgpack", ".pt", ".pth", ".safetensors")
+
+
+@dataclass(frozen=True, eq=False)
+class LocalModel:
+    """What makes such a model, as `local_model` gives it: called, with the folder's weights where it has them.
+
+    `origin` identifies config, weights and the version of transformers: what a `Task` made of it is to be given as its own.
+    """
+
+    source: Path | Any
+    kind: str | None = None
+
+    def __call__(
+        self, *, channels: int | None = None, classes: int | None = None, size: int | tuple[int, int] | None = None
+    ) -> nn.Module:
+        """The model in float32 and training mode; `size` of images is height and width, or both.
+
+        What is not given is as the config has it. Fresh weights come from torch's global generator: all of them without a
+        folder's, the head's (whatever lies outside `model.base_model`) and a pooler's where the folder has none or one for
+        another number of classes. Raises `Mistake` where anything else of the model would not come from the folder, and for
+        what transformers cannot make.
+        """
+        config = self._config(channels, classes, size)
+        if not self._weights:
+            return self._fresh(config)
+        assert isinstance(self.source, Path)
+        with _quietly(f"{self.source}: transformers cannot load it"):
+            model, told = self._class(config).from_pretrained(
+                str(self.source),
+                config=config,
+                dtype=torch.float32,  # and not what the file has: noise and steps would drown in bfloat16
+                local_files_only=True,
+                trust_remote_code=False,  # unless told, transformers asks on the terminal
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+        self._refuse(model, told)
+        trained: nn.Module = model.train()
+        return trained
+
+    def blank(
+        self, *, channels: int | None = None, classes: int | None = None, size: int | tuple[int, int] | None = None
+    ) -> nn.Module:
+        """The same with fresh weights throughout, where others are loaded into it at once."""
+        return self._fresh(self._config(channels, classes, size))
+
+    @cached_property
+    def origin(self) -> str:
+        """The type of model, a hash of config and weights, and the version of transformers."""
+        plain = self._plain
+        digest = hashlib.sha256()
+        said = {name: plain[name] for name in sorted(plain) if name not in ("transformers_version", "_name_or_path")}
+        digest.update(json.dumps(said, sort_keys=True, default=str).encode())
+        for file in self._weights:
+            digest.update(f"{file.name} {checksum(file)} ".encode())
+        return f"{plain['model_type']} {digest.hexdigest()[:16]}, transformers {metadata.version('transformers')}"
+
+    @property
+    def _plain(self) -> dict[str, Any]:
+        if isinstance(self.source, Path):
+            return _read(_file(self.source))
+        said: dict[str, Any] = json.loads(self.source.to_json_string())  # as it would stand in a file
+        return said
+
+    @property
+    def _weights(self) -> list[Path]:
+        """The files of the folder's weights; a `Mistake` where they are of a kind that is not read."""
+        if not isinstance(self.source, Path) or not self.source.is_dir():
+            return []
+        if any((self.source / name).is_file() for name in _WEIGHTS):
+            return sorted(self.source.glob("model*.safetensors*"))
+        others = sorted(file.name for file in self.source.iterdir() if file.suffix in _OTHERS)
+        if others:
+            raise Mistake(
+                f"{self.source} holds {', '.join(others)} and no model.safetensors: have transformers write that "
+                f"(model.save_pretrained), or name {self.source / 'config.json'} for fresh weights."
+            )
+        return []
+
+    def _config(self, channels: int | None, classes: int | None, size: int | tuple[int, int] | None) -> Any:
+        if isinstance(self.source, Path):
+            from transformers import AutoConfig
+
+            with _quietly(f"{self.source}: transformers cannot read its config"):
+                config = AutoConfig.from_pretrained(
+                    str(_file(self.source)), local_files_only=True, trust_remote_code=False
+                )
+        else:
+            config = copy.deepcopy(self.source)
+        if classes is not None and classes != config.num_labels:
+            config.num_labels = classes
+        if hasattr(config, "num_channels"):
+            config.num_channels = config.num_channels if channels is None else channels
+        elif channels not in (None, 3):
+            raise Mistake(f"{config.model_type} has no num_channels: images of {channels} channels do not fit it.")
+        if size is not None and hasattr(config, "image_size"):
+            patch = getattr(config, "patch_size", 1)
+            least = size if isinstance(size, int) else min(size)
+            if isinstance(patch, int) and least < patch:
+                raise Mistake(
+                    f"{config.model_type}: patches of {patch}x{patch} are larger than images of {least} pixels."
+                )
+            config.image_size = size
+        return config
+
+    def _class(self, config: Any) -> Any:
+        """The class of transformers' that makes the model: of `kind`, or the one that the config names."""
+        import transformers
+
+        if self.kind is not None:
+            return getattr(transformers, KINDS[self.kind])
+        name = next(iter(config.architectures or ()), "")
+        if not hasattr(transformers, name):
+            raise Mistake(
+                f"the config of {config.model_type} names {name or 'no architecture'}, and transformers has none of that name: "
+                f"give kind, one of {', '.join(KINDS)}."
+            )
+        return getattr(transformers, name)
+
+    def _fresh(self, config: Any) -> nn.Module:
+        made = self._class(config)
+        with _quietly(f"transformers cannot make a {config.model_type} of this config"):
+            options = {"dtype": torch.float32, "trust_remote_code": False}
+            model: nn.Module = made(config) if self.kind is None else made.from_config(config, **options)
+        return model.float().train()
+
+    def _refuse(self, model: Any, told: dict[str, Any]) -> None:
+        """A `Mistake` where transformers left more than a head or a pooler at fresh weights: it would do so silently."""
+        wrong = {str(name): f"has {tuple(came)} for {tuple(own)}" for name, came, own in told["mismatched_keys"]}
+        wrong |= {str(name): "is not there" for name in told["missing_keys"]}
+        trunk = "" if model.base_model is model else f"{model.base_model_prefix}."
+        inner = {
+            name: what for name, what in wrong.items() if name.startswith(trunk) and "pooler" not in name.split(".")
+        }
+        if inner:
+            first = min(inner)
+            more = f" (and {len(inner) - 1} more)" if len(inner) > 1 else ""
+            raise Mistake(
+                f"{self.source}: the weight {first} {inner[first]}{more}, which is no head to be made anew: give data of the "
+                f"shape that it was trained on, or name {_file(self.source)} for fresh weights."
+            )
+
+
+def local_model(source: str | Path | Any, kind: str | None = None) -> LocalModel:
+    """A model of transformers from a folder that holds `config.json`, from such a file, or from a config object.
+
+    A folder's `model.safetensors` are the weights; a config alone means fresh ones. transformers is told to fetch
+    nothing, and to run no code of the folder's. `kind` is "images", "causal", "masked" or "sequences"; without it, the
+    first of the config's `architectures` is made. Raises `Mistake` for what is not there, and where transformers is not installed.
+    """
+    if util.find_spec("transformers") is None:
+        raise Mistake("models of transformers need it: pip install 'incorruptible[models]'")
+    if kind is not None and kind not in KINDS:
+        raise unknown("kind of model", kind, KINDS)
+    if isinstance(source, str | Path):
+        source = Path(source).expanduser()
+        _read(_file(source))
+    elif not hasattr(source, "to_dict") or not hasattr(source, "model_type"):
+        raise Mistake(f"a {type(source).__name__} came: a folder with config.json, such a file or a config is needed.")
+    return LocalModel(source, kind)
+
+
+def _file(source: Path) -> Path:
+    return source if source.suffix == ".json" else source / "config.json"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        plain = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Mistake(f"{file}: no such file; model.save_pretrained(folder) writes one.") from None
+    except (OSError, ValueError) as problem:
+        raise Mistake(f"{file} cannot be read as JSON: {type(problem).__name__}.") from None
+    if not isinstance(plain, dict) or "model_type" not in plain:
+        raise Mistake(f"{file} is no config of transformers: it names no model_type.")
+    return plain
+
+
+@contextmanager
+def _quietly(what: str) -> Iterator[None]:
+    """transformers without progress bars and reports, which are then as they were; what it raises as a `Mistake`."""
+    logging: Any = import_module("transformers.utils.logging")
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    except Mistake:
+        raise
+    except Exception as problem:  # a config can be wrong in as many ways as there are models
+        line = next(iter(str(problem).strip().splitlines()), "")
+        raise Mistake(f"{what}: {type(problem).__name__}: {line}") from problem
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

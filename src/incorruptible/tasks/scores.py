@@ -1,0 +1,171 @@
+"""What a network's answer is worth: one number for each example."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import Mistake
+
+__all__ = [
+    "Score",
+    "accuracy",
+    "bits_per_byte",
+    "bounded_loss",
+    "channels_last",
+    "cross_entropy",
+    "each_tensor",
+    "moved",
+    "per_token",
+    "predict",
+]
+
+IGNORED = -100  # the label of a token that does not count, as torch and transformers have it
+
+
+def each_tensor(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """`batch` with `change` of every tensor inside tuples, lists and dictionaries; whatever else as it is."""
+    if isinstance(batch, Tensor):
+        return change(batch)
+    if isinstance(batch, Mapping):  # transformers' BatchEncoding is no dict
+        return {name: each_tensor(value, change) for name, value in batch.items()}
+    if isinstance(batch, list | tuple):
+        return [each_tensor(value, change) for value in batch]
+    return batch
+
+
+def moved(batch: Any, device: torch.device) -> Any:
+    """`batch` on `device`."""
+    return each_tensor(batch, lambda tensor: tensor.to(device))
+
+
+def channels_last(batch: Any) -> Any:
+    """`batch` with every tensor of four dimensions, images [b, c, h, w], laid out with its channels side by side."""
+    return each_tensor(batch, lambda one: one.contiguous(memory_format=torch.channels_last) if one.dim() == 4 else one)
+
+
+def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+    """Logits [b, classes] and labels [b] of a batch (inputs, labels) or, as of transformers, {"labels": ..., ...}.
+
+    In pairs, logits may be [b, t, classes] where labels are [b, t]: one label for each position, none of them shifted.
+    """
+    positions = False
+    if isinstance(
+        batch, Mapping
+    ):  # transformers' language models shift labels themselves: not to be scored as they are
+        if "labels" not in batch:
+            raise Mistake(f"a batch holds {sorted(batch)}, but no 'labels'.")
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        output, labels = model(**inputs), batch["labels"]
+    else:
+        if not isinstance(batch, list | tuple) or len(batch) != 2:
+            came = f"{len(batch)} members" if isinstance(batch, list | tuple) else type(batch).__name__
+            raise Mistake(
+                f"a batch came as {came}; (inputs, labels) or a dictionary with 'labels' is needed, or a score of your own."
+            )
+        inputs, labels = batch
+        output, positions = model(inputs), isinstance(labels, Tensor) and labels.dim() == 2
+    output = getattr(output, "logits", output)
+    if positions and isinstance(output, Tensor) and output.dim() == 3 and output.shape[:2] == labels.shape:
+        return output, labels
+    if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != len(labels):
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise Mistake(
+            f"the model answered {shape} to a batch of {len(labels)}; logits [b, classes] are needed, or a score of your own "
+            "(scores.per_token makes one for language models of transformers)."
+        )
+    return output, labels
+
+
+@dataclass(frozen=True)
+class Score:
+    """A function (model, batch) -> [b], one number for each of b examples, with its name, unit and direction.
+
+    `grade(logits, labels)` does it from what `answer(model, batch)` gives, so that several scores can share a forward pass.
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    grade: Callable[[Tensor, Tensor], Tensor]
+    answer: Callable[[nn.Module, Any], tuple[Tensor, Tensor]] = predict
+
+    def __call__(self, model: nn.Module, batch: Any) -> Tensor:
+        return self.grade(*self.answer(model, batch))
+
+
+def _by_position(grade: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """`grade`, and for logits [b, t, classes] its mean over the t positions of each example."""
+
+    def graded(logits: Tensor, labels: Tensor) -> Tensor:
+        if logits.dim() == 2:
+            return grade(logits, labels)
+        return grade(logits.flatten(0, 1), labels.flatten()).view_as(labels).mean(1)
+
+    return graded
+
+
+def _right(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.argmax(1) == labels).float()
+
+
+def _surprise(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def _bits(logits: Tensor, labels: Tensor) -> Tensor:
+    return _surprise(logits, labels) / math.log(2)
+
+
+def _doubt(logits: Tensor, labels: Tensor) -> Tensor:
+    return 1 - logits.softmax(1).gather(1, labels[:, None])[:, 0]
+
+
+accuracy = Score("accuracy", "fraction", True, _by_position(_right))
+bits_per_byte = Score("code length", "bits per byte", False, _by_position(_bits))
+bounded_loss = Score("bounded loss", "1 - softmax probability of the label", False, _by_position(_doubt))
+cross_entropy = Score("cross-entropy", "nats", False, _by_position(_surprise))
+
+
+def per_token(score: Score, *, causal: bool) -> Score:
+    """`score` for a language model of transformers and batches {"labels": [b, t], ...}: the mean over each example's tokens.
+
+    With `causal`, as for GPT-2, position i answers for label i + 1; without, as for BERT's masked tokens, for label i. Labels
+    of -100 do not count. Weighted by how many labels count in each example, the mean of `per_token(cross_entropy, ...)` over a
+    batch is `model(**batch).loss`. Raises `Mistake` for an example none of whose labels counts.
+    """
+
+    def grade(logits: Tensor, labels: Tensor) -> Tensor:
+        counted = labels != IGNORED
+        numbers = counted.sum(1)
+        if not numbers.all():
+            raise Mistake(f"an example has no token to predict: all its labels are {IGNORED}.")
+        each = score.grade(logits[counted], labels[counted])
+        return each.new_zeros(labels.shape).masked_scatter(counted, each).sum(1) / numbers
+
+    return replace(score, grade=grade, answer=_next_tokens if causal else _tokens)
+
+
+def _tokens(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+    """Logits [b, t, classes] and labels [b, t], as they stand."""
+    if not isinstance(batch, Mapping) or "labels" not in batch:
+        raise Mistake("a score per token needs a dictionary with 'labels'; (inputs, labels) needs none of its kind.")
+    labels = batch["labels"]
+    logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
+    if logits.dim() != 3 or logits.shape[:2] != labels.shape:
+        raise Mistake(
+            f"the model answered {tuple(logits.shape)} to labels {tuple(labels.shape)}; logits [b, t, classes] are needed."
+        )
+    return logits, labels
+
+
+def _next_tokens(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+    """Logits [b, t - 1, classes], and the label that follows each position [b, t - 1]."""
+    logits, labels = _tokens(model, batch)
+    return logits[:, :-1], labels[:, 1:]

@@ -1,0 +1,151 @@
+"""How a training uses its device: 16-bit arithmetic, memory layout, compilation, and which part of a batch is whose."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..errors import Mistake
+from ..tasks.scores import each_tensor
+from .distributed import Group
+
+__all__ = ["Precision", "called", "part"]
+
+
+class Precision:
+    """fp32, or the loss under autocast to "bf16" or "fp16"; weights, their perturbation and gradients stay in fp32.
+
+    Under fp16 the loss is scaled before backward, and a step whose gradients overflow is left out and counted in `skipped`.
+    Raises `Mistake` for a device that has no autocast.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        self.kind = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+        if self.kind is not None and not torch.amp.is_autocast_available(device.type):
+            raise Mistake(f"precision {name!r}: torch has no autocast for {device.type}; use fp32.")
+        self.device = device
+        self.scaler = torch.amp.GradScaler(device.type) if name == "fp16" else None
+        self.skipped = 0
+
+    @property
+    def hooks(self) -> dict[str, Any]:
+        """What a `Hardener` must know of it."""
+        if self.scaler is None:
+            return {}
+        return {"backward": self._backward, "scale": self.scaler.get_scale}
+
+    def _backward(self, loss: Tensor) -> None:
+        assert self.scaler is not None
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def mean(self, losses: Callable[[], Tensor]) -> Tensor:
+        """The mean of what `losses` computes, taken in 32 bits at least."""
+        if self.kind is None:
+            return losses().mean()
+        with torch.autocast(self.device.type, self.kind):
+            found = losses()
+        return found.to(torch.promote_types(found.dtype, torch.float32)).mean()
+
+    def step(self, optimizer: torch.optim.Optimizer, model: nn.Module, clip: float | None) -> None:
+        """One step of the optimiser, its gradient's norm bounded by `clip`."""
+        if self.scaler is not None:
+            self.scaler.unscale_(optimizer)
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        if self.scaler is None:
+            optimizer.step()
+            return
+        before = self.scaler.get_scale()
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        self.skipped += self.scaler.get_scale() < before
+
+    def decay(self, schedule: torch.optim.lr_scheduler.LRScheduler) -> None:
+        """One step of the learning rate's schedule, which counts steps that were left out, too."""
+        with warnings.catch_warnings():
+            if self.scaler is not None:  # torch takes a first step that was left out for a wrong order of calls
+                warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler.step\(\)`", UserWarning)
+            schedule.step()
+
+    def state(self) -> dict[str, Any]:
+        """What a stopped training needs of it: nothing without a scaler."""
+        return {} if self.scaler is None else {"scaler": self.scaler.state_dict(), "overflows": self.skipped}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, in which other things may stand."""
+        if self.scaler is not None:
+            self.scaler.load_state_dict(state["scaler"])
+            self.skipped = state["overflows"]
+
+
+def called(model: nn.Module, compiled: bool, device: torch.device, group: Group) -> nn.Module:
+    """What the loss calls in place of `model`, with its very parameters: compiled, distributed over the ranks, or itself.
+
+    Raises `Mistake` where there is nothing to compile with.
+    """
+    network: Any = model
+    if compiled:
+        _check_compiler(device)
+        network = torch.compile(model)
+    if group.size > 1:
+        network = DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+    return network  # type: ignore[no-any-return]
+
+
+def _check_compiler(device: torch.device) -> None:
+    """torch.compile would say it in pages, at the first step."""
+    if device.type == "cuda":
+        if find_spec("triton") is None:
+            raise Mistake("compiled: torch.compile needs Triton on a GPU: pip install triton, or leave --compile out.")
+        return
+    name = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(name) is None:
+        raise Mistake(
+            f"compiled: torch.compile needs a C++ compiler, and there is no {name!r}: install it, set CXX, or leave --compile out."
+        )
+
+
+def part(batch: Any, index: int, count: int) -> tuple[Any, float]:
+    """The `index`-th of `count` parts of a batch, in the order of its examples and as equal as can be, and its share of them.
+
+    A batch of fewer examples than parts gives those that come short its last example, with share 0. Raises `Mistake` for a
+    batch that holds anything but tensors of one length.
+
+    >>> part([torch.arange(5)], 0, 2), part([torch.arange(5)], 1, 2)
+    (([tensor([0, 1])], 0.4), ([tensor([2, 3, 4])], 0.6))
+    """
+    if count == 1:
+        return batch, 1.0
+    lengths = set(_lengths(batch, count))
+    if len(lengths) != 1:
+        raise Mistake(f"a batch holds tensors of {sorted(lengths)} examples: that cannot be cut into {count} parts.")
+    (n,) = lengths
+    start, stop = index * n // count, (index + 1) * n // count
+    if start == stop:
+        return each_tensor(batch, lambda one: one[n - 1 :]), 0.0
+    return each_tensor(batch, lambda one: one[start:stop]), (stop - start) / n
+
+
+def _lengths(batch: Any, count: int) -> Iterator[int]:
+    if isinstance(batch, Tensor) and batch.dim():
+        yield len(batch)
+    elif isinstance(batch, Mapping):
+        for value in batch.values():
+            yield from _lengths(value, count)
+    elif isinstance(batch, list | tuple):
+        for value in batch:
+            yield from _lengths(value, count)
+    else:
+        what = "a number" if isinstance(batch, Tensor) else type(batch).__name__
+        raise Mistake(
+            f"a batch holds {what}, which cannot be cut into {count} parts: give tensors that count examples in their first dimension."
+        )

@@ -1,0 +1,267 @@
+"""A plain training loop around `Hardener`, from a recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
+
+from .. import objectives, schedules
+from ..errors import Mistake
+from ..landscape import health, tolerated
+from ..randomness.streams import key
+from ..tasks import Task, batches
+from ..tasks.data import Batches, named_randomness
+from ..tasks.scores import channels_last, moved
+from .distributed import ALONE, Group
+from .hardener import Hardener
+from .precision import Precision, called, part
+from .recipe import Recipe
+from .weights import clip_weights, load_weights
+
+__all__ = ["Fit"]
+
+
+class Fit:
+    """One training: `epoch()` does the next epoch, `state()` is what a stopped one needs to go on with the same bits.
+
+    Weights are initialised, examples shuffled and noise drawn from the recipe's seed, each under its own name, so two
+    arms of equal seed start from equal weights and see equal batches. torch's global generators are left alone. `keep` is
+    called with the model at each of the recipe's checkpoints. Each batch is cut into `accumulate` parts for each rank of
+    `group`; one part draws noise (and dropout) of its own, so that two ranks do what one process does with two parts.
+    Raises `Mistake` for a task without training data, for weights that do not fit, for a pattern that
+    matches no parameter, and for a group that is not the recipe's.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        recipe: Recipe,
+        device: str | torch.device = "cpu",
+        keep: Callable[[nn.Module, float], None] = lambda model, place: None,
+        group: Group = ALONE,
+    ) -> None:
+        self.task, self.recipe, self.device, self.keep, self.group = task, recipe, torch.device(device), keep, group
+        if recipe.ranks != group.size:
+            raise Mistake(
+                f"the recipe says ranks={recipe.ranks}, and {group.size} is here; one process does the same with "
+                f"ranks=1 and accumulate={recipe.ranks * recipe.accumulate}."
+            )
+        data = task.part("train")
+        with named_randomness(recipe.seed, "weights"):
+            self.model = task.model()
+        if not isinstance(self.model, nn.Module):
+            raise Mistake(f"{task.name}: model() gave {type(self.model).__name__}; a torch.nn.Module is needed.")
+        if recipe.start is not None:
+            load_weights(self.model, Path(recipe.start))
+        self.model.to(self.device).train()
+        if recipe.channels_last:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        train = batches(data, recipe.batch)
+        if not hasattr(train, "__len__"):
+            raise Mistake(
+                f"{task.name}: the training data have no length; the strength must know how many steps there will be."
+            )
+        self.steps = len(train) * recipe.epochs  # type: ignore[arg-type]
+        self.objective = objectives.parse(recipe.objective)
+        self.schedule = schedules.parse(recipe.strength)
+        if recipe.optimizer == "sgd":
+            self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
+                self.model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
+            )
+        else:
+            self.optimizer = torch.optim.AdamW(
+                self.model.parameters(), recipe.lr, (recipe.momentum, 0.999), weight_decay=recipe.weight_decay
+            )
+        self.decay = (
+            CosineAnnealingLR(self.optimizer, self.steps)
+            if recipe.decay == "cosine"
+            else LambdaLR(self.optimizer, lambda step: 1.0)
+        )
+        self.precision = Precision(recipe.precision, self.device)
+        self.network = called(self.model, recipe.compiled, self.device, group)
+        self.robust = Hardener(
+            self.network,
+            self.objective,
+            self.schedule,
+            steps=self.steps,
+            seed=recipe.seed,
+            accumulate=recipe.accumulate,
+            arrays=recipe.arrays(self.model),
+            batchnorm=recipe.batchnorm,
+            noise=recipe.noise,
+            **self.precision.hooks,
+        )
+        self.metrics: list[dict[str, Any]] = []
+        self.done = 0
+        with named_randomness("probe"):
+            self._probe_batch, self._climbs = self._fixed_probe(data)
+
+    def epoch(self) -> dict[str, Any]:
+        """Train for one epoch; returns its metrics, which are also kept in `metrics`; "loss" is nan where every step was skipped."""
+        recipe, strength = self.recipe, self.robust.strength
+        losses: list[Tensor] = []
+        early = set(recipe.probe.early) if self.done == 0 and recipe.probe.draws else set()
+        own = getattr(self.task.train, "generator", None)  # a DataLoader may shuffle by a generator of its own
+        if isinstance(own, torch.Generator):
+            own.manual_seed(key(recipe.seed, "order", self.done) >> 1)
+        with named_randomness(recipe.seed, "epoch", self.done, device=self.device):
+            order = (recipe.seed, "order", self.done)
+            for batch in batches(self.task.train, recipe.batch, order, self.device, augmented=True):
+                strength = self.robust.strength
+                losses.append(self.step(batch))
+                if self.robust.step in early and self.robust.step < self.steps // recipe.epochs:
+                    self.metrics.append({"step": self.robust.step, **self._probe(strength)})
+        self.done += 1
+        # the others were skipped, and `skipped` counts them
+        finite = [loss for loss in self.group.mean(torch.stack(losses)).tolist() if math.isfinite(loss)]
+        metrics = {
+            "step": self.robust.step,
+            "epoch": self.done,
+            "loss": math.fsum(finite) / len(finite) if finite else math.nan,
+            "strength": strength,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "skipped": self.skipped,
+            **(self._probe(strength) if recipe.probe.due(self.done) else {}),
+        }
+        self.metrics.append(metrics)
+        return metrics
+
+    @property
+    def skipped(self) -> int:
+        """Losses that were not finite, and steps whose 16-bit gradients overflowed."""
+        return self.robust.skipped + self.precision.skipped
+
+    def step(self, batch: Any) -> Tensor:
+        """One step of the optimiser on that batch, wherever it lies; returns the loss, under ranks this one's part of the mean."""
+        self.optimizer.zero_grad()
+        losses = [self._passed(batch, micro) for micro in range(self.recipe.accumulate)]
+        self.precision.step(self.optimizer, self.model, self.recipe.clip)
+        if self.recipe.clip_weights is not None:
+            clip_weights(self.robust.arrays, self.recipe.clip_weights)
+        self.precision.decay(self.decay)
+        done = self.robust.step
+        for place in self.recipe.checkpoints:
+            if max(1, round(place * self.steps)) == done:
+                self.keep(self.model, place)
+        return torch.stack(losses).sum()
+
+    def _passed(self, batch: Any, micro: int) -> Tensor:
+        """The gradient of one part of the batch, added; returns its loss, weighted so that the mean over the ranks is the batch's."""
+        each, ranks = self.recipe.accumulate, self.group.size
+        index = self.group.rank * each + micro
+        mine, share = part(batch, index, each * ranks)
+        mine = moved(mine, self.device)
+        if self.recipe.channels_last:
+            mine = channels_last(mine)
+        factor = share * ranks
+
+        def loss() -> Tensor:
+            mean = self.precision.mean(lambda: self.task.loss(self.network, mine))
+            return mean if factor == 1 else mean * factor
+
+        with self._dropout(index), self._apart(micro):
+            return self.robust.backward(loss)
+
+    def _dropout(self, index: int) -> AbstractContextManager[None]:
+        """What the network itself draws for a part, where there are several: named, as the parts' noise is."""
+        if self.recipe.accumulate * self.group.size == 1:
+            return nullcontext()
+        return named_randomness(self.recipe.seed, "part", self.robust.step, index, device=self.device)
+
+    def _apart(self, micro: int) -> AbstractContextManager[Any]:
+        """Ranks average their gradients once for each step, after its last part."""
+        if self.group.size == 1 or micro == self.recipe.accumulate - 1:
+            return nullcontext()
+        return self.network.no_sync()  # type: ignore[operator, no-any-return]
+
+    def at_peak(self) -> dict[str, Any]:
+        """The instrument at the largest strength of the training, on the weights as they are now."""
+        return self._probe(self._peak())
+
+    def _peak(self) -> float:
+        """The schedule's largest strength; where it is no function of progress, the largest at the end of an epoch so far."""
+        if self.robust.controller is None:
+            return schedules.peak(self.schedule)
+        return max((one["strength"] for one in self.metrics if "strength" in one), default=self.robust.strength)
+
+    def _fixed_probe(self, data: Any) -> tuple[Any, list[Any]]:
+        probe = self.recipe.probe
+        if not probe.draws:
+            return None, []
+        order: tuple[str | int, ...] = ("probe",)  # the same images for every arm and seed
+        if isinstance(found := batches(data, self.recipe.batch, order), Batches):
+            size = min(probe.images or found.examples, found.examples)
+            batch = next(iter(batches(data, size, order)))
+            climbs: list[Any] = []
+            while len(climbs) < probe.draws:  # no mini-batch twice, as long as there are enough permutations: always
+                round_ = Batches(batch, self.recipe.batch, (*order, len(climbs)))
+                climbs += [moved(one, self.device) for one in round_ if len(one[0]) == min(size, self.recipe.batch)]
+            return moved(batch, self.device), climbs
+        batch = moved(next(iter(found)), self.device)
+        return batch, [batch]
+
+    def _probe(self, strength: float | None = None) -> dict[str, Any]:
+        with named_randomness("probe", self.recipe.seed, device=self.device):
+            return self._looked(strength)
+
+    def _looked(self, strength: float | None) -> dict[str, Any]:
+        probe = self.recipe.probe
+        strength = self.robust.strength if strength is None else strength
+        found: dict[str, Any] = {
+            f"probe_{name}": value
+            for name, value in health(
+                self.model,
+                self.robust.arrays,
+                self.objective,
+                strength,
+                self.task.loss,
+                self._probe_batch,
+                self._climbs,
+                draws=probe.draws,
+                seed=self.recipe.seed,
+                accuracy=self.task.score,
+            )
+            ._asdict()
+            .items()
+        }
+        if probe.tolerance and self.task.reference is not None:
+            found["tolerated"] = tolerated(
+                self.model,
+                self.robust.arrays,
+                self.objective,
+                self.task.loss,
+                self._probe_batch,
+                self.task.reference / 2,
+                draws=2,
+                seed=self.recipe.seed,
+                top=4 * max(self._peak(), 0.1),
+            )
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain data, as `torch.load(weights_only=True)` accepts them."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "decay": self.decay.state_dict(),
+            "robust": self.robust.state_dict(),
+            **self.precision.state(),
+            "metrics": self.metrics,
+            "done": self.done,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.decay.load_state_dict(state["decay"])
+        self.robust.load_state_dict(state["robust"])
+        self.precision.load(state)
+        self.metrics, self.done = state["metrics"], state["done"]

@@ -1,0 +1,1 @@
+"""Which tensors of a network lie in hardware, and other values in their place for a while."""
