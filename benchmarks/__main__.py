@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from incorruptible.errors import Mistake, unknown
+from incorruptible.errors import UserError, unknown
 
 from .peers import ROOT, look_around
 from .targets import TARGETS, judged
@@ -24,7 +24,7 @@ class _Parser(argparse.ArgumentParser):
     """One whose mistakes are one line, as all others."""
 
     def error(self, message: str) -> NoReturn:
-        raise Mistake(f"{message}.")
+        raise UserError(f"{message}.")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,7 +59,7 @@ def main(words: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             say(f"interrupted; what was measured whole lies in {asked.out}")
             return 130
-    except Mistake as problem:
+    except UserError as problem:
         say(str(problem))
         return 2
 
@@ -75,7 +75,7 @@ def _run(asked: argparse.Namespace) -> int:
         return 0
     for option, value in (("--pairs", asked.pairs), ("--few", asked.few)):
         if value is not None and value < 1:
-            raise Mistake(f"{option} {value}: at least 1.")
+            raise UserError(f"{option} {value}: at least 1.")
     settings = Settings(
         pairs=asked.pairs or (7 if asked.quick else 100),
         few=asked.few or (3 if asked.quick else 100),
@@ -96,7 +96,7 @@ def _chosen(only: str, known: list[str]) -> list[str]:
         if name not in known:
             raise unknown("group", name, known)
     if not names:
-        raise Mistake(f"--only names no group. Choose from: {', '.join(known)}.")
+        raise UserError(f"--only names no group. Choose from: {', '.join(known)}.")
     return [name for name in known if name in names]
 
 

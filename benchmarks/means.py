@@ -16,7 +16,7 @@ from torch import nn
 
 import incorruptible as inc
 from incorruptible import tasks
-from incorruptible.errors import Mistake, unknown
+from incorruptible.errors import UserError, unknown
 from incorruptible.statistics import components
 from incorruptible.tasks.data import batches
 
@@ -75,12 +75,12 @@ def fixed(sd: float, half: float = HALF) -> int:
 
 
 def check_names(only: Sequence[str]) -> None:
-    """A `Mistake` for a workload of no such name, or one whose data are not there."""
+    """A `UserError` for a workload of no such name, or one whose data are not there."""
     for name in only:
         if name not in WORKLOADS:
             raise unknown("workload", name, WORKLOADS)
         if WORKLOADS[name] is cifar and not (CIFAR / "train.parquet").is_file():
-            raise Mistake(
+            raise UserError(
                 f"{name} needs train.parquet and test.parquet in {CIFAR}; set CIFAR10 to the folder that holds them."
             )
 
@@ -102,9 +102,9 @@ def each_row(only: Sequence[str] = (), **options: Any) -> Iterator[dict[str, Any
 
 def _row(work: Workload, strength: float) -> dict[str, Any]:
     asked = work.model, inc.accuracy, work.test, inc.Gaussian("filter-max"), [strength]
-    inc.measure(*asked, draws=1, seed=0)
+    inc.measure(*asked, chips=1, seed=0)
     start = time.process_time()
-    whole = inc.measure(*asked, draws=DRAWS, seed=12345, keep_examples=True)
+    whole = inc.measure(*asked, chips=DRAWS, seed=12345, keep_examples=True)
     draw = (time.process_time() - start) / DRAWS
     assert whole.examples is not None
     parts, n = components(whole.examples[0]), whole.n_examples

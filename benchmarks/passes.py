@@ -130,7 +130,7 @@ def _measured(
     model: nn.Module, data: Data, draws: int, strengths: Sequence[float] = (NOISE,), **options: Any
 ) -> Callable[[], Any]:
     seeds, noise = count(), inc.Gaussian("filter-max")
-    return lambda: inc.measure(model, inc.accuracy, data, noise, strengths, draws=draws, seed=next(seeds), **options)
+    return lambda: inc.measure(model, inc.accuracy, data, noise, strengths, chips=draws, seed=next(seeds), **options)
 
 
 def _aihwkit_lightning(model: nn.Module, data: Data) -> Callable[[], Any]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.files import records
 
 from .rows import PROCESSOR, WALL, Row, row_of
@@ -38,11 +38,11 @@ def keep(folder: Path, group: str, data: dict[str, Any]) -> None:
 
 
 def kept(folder: Path, groups: Sequence[str], every: bool = False) -> list[Kept]:
-    """What lies in `folder` of those groups, in their order. Raises `Mistake` where nothing does, or with `every` not all."""
+    """What lies in `folder` of those groups, in their order. Raises `UserError` where nothing does, or with `every` not all."""
     found = [Kept(records.read(path)) for name in groups if (path := folder / f"{name}.json").is_file()]
     lacking = [name for name in groups if name not in {one.group for one in found}]
     if not found or (every and lacking):
-        raise Mistake(f"{folder} holds no results of {', '.join(lacking)}: run without --read first.")
+        raise UserError(f"{folder} holds no results of {', '.join(lacking)}: run without --read first.")
     return found
 
 
@@ -95,7 +95,7 @@ def _duration(seconds: float) -> str:
 
 
 def writable(out: Path, page: Path | None) -> None:
-    """Make the folder `out`. Raises `Mistake` where nothing can be written there, or no table be put into `page`."""
+    """Make the folder `out`. Raises `UserError` where nothing can be written there, or no table be put into `page`."""
     if page is not None:
         _marked(page)
     for folder in [out] if page is None else [out, page.parent]:
@@ -103,24 +103,24 @@ def writable(out: Path, page: Path | None) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as problem:
-            raise Mistake(f"{folder}: {problem.strerror}; a folder to write in is needed.") from None
+            raise UserError(f"{folder}: {problem.strerror}; a folder to write in is needed.") from None
 
 
 def put_into(page: Path, text: str) -> None:
-    """Put the table between the two marks of a page. Raises `Mistake` where they are not there."""
+    """Put the table between the two marks of a page. Raises `UserError` where they are not there."""
     before = _marked(page)
     pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
     records.write_text(page, pattern.sub(lambda _: f"{BEGIN}\n\n{text}\n{END}", before))
 
 
 def _marked(page: Path) -> str:
-    """What stands in that page, with both marks. Raises `Mistake` where they are not there."""
+    """What stands in that page, with both marks. Raises `UserError` where they are not there."""
     try:
         before = page.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise Mistake(f"{page}: no such file.") from None
+        raise UserError(f"{page}: no such file.") from None
     except (OSError, UnicodeDecodeError) as problem:
-        raise Mistake(f"{page}: {getattr(problem, 'strerror', None) or 'no text'}.") from None
+        raise UserError(f"{page}: {getattr(problem, 'strerror', None) or 'no text'}.") from None
     if before.count(BEGIN) != 1 or before.count(END) != 1 or before.index(BEGIN) > before.index(END):
-        raise Mistake(f"{page} is to hold the lines {BEGIN} and {END}, once each: the table goes between them.")
+        raise UserError(f"{page} is to hold the lines {BEGIN} and {END}, once each: the table goes between them.")
     return before

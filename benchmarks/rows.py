@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.statistics import Interval, quantile_rank
 
 __all__ = ["PROCESSOR", "WALL", "Row", "median", "row_of"]
@@ -50,14 +50,14 @@ def median(values: ArrayLike | Sequence[float], level: float = 0.95) -> Interval
 
     With k the largest rank at which P(Bin(n, 1/2) >= k) >= 1 - (1 - level) / 2 these are the k-th smallest and the k-th
     largest (David & Nagaraja, Order Statistics, 2003, section 7.1). Below n = 6 no two values will do at 95%, and the limits
-    are nan. Raises `Mistake` for no values, and for values that are not finite.
+    are nan. Raises `UserError` for no values, and for values that are not finite.
 
     >>> tuple(round(x, 6) for x in median([1.2, 1.0, 1.1, 1.3, 1.05, 1.15]))
     (1.0, 1.125, 1.3)
     """
     array = np.sort(np.asarray(values, dtype=float))
     if not array.size or not np.isfinite(array).all():
-        raise Mistake(f"a median needs finite values, at least one; {array.size} came.")
+        raise UserError(f"a median needs finite values, at least one; {array.size} came.")
     rank = quantile_rank(array.size, 0.5, (1 + level) / 2)
     low, high = (array[rank - 1], array[-rank]) if rank else (np.nan, np.nan)
     return Interval(float(low), float(np.median(array)), float(high))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import incorruptible as inc
 from incorruptible import bridges, objectives
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 
 from .peers import PEERS
 
@@ -99,7 +99,7 @@ def rwp_at_least(model: nn.Module) -> Step:
     one that writes perturbed weights into other memory, which storages exchange. No error is caught, and no loss looked at.
     """
     if not hasattr(torch.UntypedStorage, "_swap_data_ptr_"):
-        raise Mistake("this torch cannot exchange the memory of storages.")
+        raise UserError("this torch cannot exchange the memory of storages.")
     optimizer, numbers = sgd(model), torch.randn(1 << 15)
     weights = [array.value for array in inc.select(model)]
     others = [torch.empty_like(weight) for weight in weights]

@@ -8,7 +8,7 @@ from itertools import cycle
 
 from torch import Tensor
 
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 
 from .steps import Kind, Step, chosen
 from .timing import Variant, Work
@@ -36,7 +36,7 @@ def training(name: str) -> Work:
         if lacks is None:
             try:
                 variants.append(_variant(way, kind, network, steps))
-            except Mistake as problem:
+            except UserError as problem:
                 lacks = str(problem)  # a network that it has no way with
             except Exception as problem:
                 if kind.peer is None:

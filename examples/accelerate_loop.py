@@ -47,5 +47,5 @@ def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
 ARMS = {"plain": (inc.Plain(), 0.0), "RWP": (inc.RWP(NOISE), 0.5), "SAM": (inc.SAM(), 0.5)}
 for name, (objective, most) in ARMS.items():
     network = train(objective, inc.Quadratic(0.0, most))
-    clean, noisy = inc.measure(network, inc.accuracy, digits()["test"], NOISE, [0.0, 0.3], draws=20, seed=0).mean()
+    clean, noisy = inc.measure(network, inc.accuracy, digits()["test"], NOISE, [0.0, 0.3], chips=20, seed=0).mean()
     print(f"{name}: accuracy {clean:.3f} without noise, {noisy:.3f} at 0.3 (mean of 20 chips)")

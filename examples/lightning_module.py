@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 import incorruptible as inc
-from incorruptible.integrations.lightning import Hardening
+from incorruptible.integrations.lightning import LightningHardening
 from incorruptible.tasks.data import digits
 from incorruptible.tasks.networks import mlp
 
@@ -42,7 +42,7 @@ def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
     trainer = lightning.Trainer(
         max_epochs=20,
         gradient_clip_val=1.0,
-        callbacks=[Hardening(objective, strength, seed=0)],  # the one line
+        callbacks=[LightningHardening(objective, strength, seed=0)],  # the one line
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -58,5 +58,5 @@ warnings.filterwarnings("ignore", "The 'train_dataloader' does not have many wor
 ARMS = {"plain": (inc.Plain(), 0.0), "RWP": (inc.RWP(NOISE), 0.5), "SAM": (inc.SAM(), 0.5)}
 for name, (objective, most) in ARMS.items():
     network = train(objective, inc.Quadratic(0.0, most))
-    clean, noisy = inc.measure(network, inc.accuracy, digits()["test"], NOISE, [0.0, 0.3], draws=20, seed=0).mean()
+    clean, noisy = inc.measure(network, inc.accuracy, digits()["test"], NOISE, [0.0, 0.3], chips=20, seed=0).mean()
     print(f"{name}: accuracy {clean:.3f} without noise, {noisy:.3f} at 0.3 (mean of 20 chips)")

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from transformers import Trainer, TrainingArguments, set_seed
 
 import incorruptible as inc
-from incorruptible.integrations.transformers import Hardening
+from incorruptible.integrations.transformers import TrainerHardening
 from incorruptible.tasks.data import digits
 from incorruptible.tasks.networks import mlp
 
@@ -45,7 +45,7 @@ def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
             report_to=[],
             disable_tqdm=True,
         )
-        callback = Hardening(objective, strength, seed=0)  # the one line, beside callbacks=
+        callback = TrainerHardening(objective, strength, seed=0)  # the one line, beside callbacks=
         Trainer(classifier, arguments, train_dataset=data, callbacks=[callback]).train()
     return classifier.model
 
@@ -53,5 +53,5 @@ def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
 ARMS = {"plain": (inc.Plain(), 0.0), "RWP": (inc.RWP(NOISE), 0.5), "SAM": (inc.SAM(), 0.5)}
 for name, (objective, most) in ARMS.items():
     network = train(objective, inc.Quadratic(0.0, most))
-    clean, noisy = inc.measure(network, inc.accuracy, digits()["test"], NOISE, [0.0, 0.3], draws=20, seed=0).mean()
+    clean, noisy = inc.measure(network, inc.accuracy, digits()["test"], NOISE, [0.0, 0.3], chips=20, seed=0).mean()
     print(f"{name}: accuracy {clean:.3f} without noise, {noisy:.3f} at 0.3 (mean of 20 chips)")

@@ -152,7 +152,7 @@ def accuracy(model: nn.Module, task: Task) -> list[float]:
     """Mean validation accuracy over 6 validation chips, at each test strength."""
     noise = inc.Gaussian("filter-max")
     found = inc.measure(
-        model, task.score, batches(task.validation, 1024), noise, TESTS, draws=6, seed=0, purpose="validation"
+        model, task.score, batches(task.validation, 1024), noise, TESTS, chips=6, seed=0, purpose="validation"
     )
     return [float(one) for one in found.values.mean(1)]
 

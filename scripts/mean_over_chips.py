@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.means import check_names, each_row, twins
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 
 COLUMNS = ("workload", "strength", "condition", "design", "chips", "paired", "fixed_chips", "ratio", "low", "high")
 
@@ -30,8 +30,8 @@ def main() -> None:
     try:
         check_names(asked.only)
         if asked.out is not None and not asked.out.absolute().parent.is_dir():
-            raise Mistake(f"--out {asked.out}: there is no folder {asked.out.parent}.")
-    except Mistake as mistake:
+            raise UserError(f"--out {asked.out}: there is no folder {asked.out.parent}.")
+    except UserError as mistake:
         print(mistake, file=sys.stderr)
         raise SystemExit(2) from None
     if asked.twins:

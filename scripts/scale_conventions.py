@@ -15,7 +15,7 @@ import numpy as np
 
 from incorruptible.files import records
 from incorruptible.files.provenance import made
-from incorruptible.runs import Plan, measured, open_run
+from incorruptible.runs import MeasurePlan, measured, open_run
 from incorruptible.statistics import crossed
 from incorruptible.studies.folder import find
 
@@ -40,7 +40,7 @@ def main() -> None:
     sweep = ",".join(f"{s:g}" for s in STRENGTHS)
     rows, numbers = [], {}
     for scale in SCALES:
-        found = [measured(run, Plan(f"gaussian-{scale}:{sweep}", draws=given.draws), task) for run in runs]
+        found = [measured(run, MeasurePlan(f"gaussian-{scale}:{sweep}", chips=given.draws), task) for run in runs]
         scores = np.array([one["score by example"] for one in found], dtype=np.float64)  # [run, strength, example]
         cells = [crossed(scores[:, k]).interval for k in range(len(STRENGTHS))]
         equivalent = np.array([one["equivalent"] for one in found], dtype=np.float64).mean(0)

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 import incorruptible as inc
-from incorruptible.evaluation.chips import Socket
-from incorruptible.evaluation.scoring import read
-from incorruptible.evaluation.subsampled.batched import products, read_stacked, stackable, worth
+from incorruptible.evaluation.chips import ProgrammedModel
+from incorruptible.evaluation.scoring import score_chip
+from incorruptible.evaluation.subsampled.batched import products, score_stacked, stackable, worth
 from incorruptible.tasks.networks import mlp, resnet8, resnet20, small_conv, vit
 from incorruptible.weights.arrays import Array
 
@@ -63,12 +63,12 @@ def row(name: str, images: int, sizes: list[int], rounds: int, corruption: inc.C
     parts = parts[:count]
 
     def in_place() -> None:
-        with Socket(model, arrays, chips) as socket:
+        with ProgrammedModel(model, arrays, chips) as programmed:
             for number, part in zip(numbers, parts, strict=True):
-                read(socket, {"": inc.accuracy}, [part], 0.1, number)
+                score_chip(programmed, {"": inc.accuracy}, [part], 0.1, number)
 
     def stacked(size: int) -> Callable[[], object]:
-        return lambda: read_stacked(model, inc.accuracy, parts, chips, arrays, 0.1, numbers, size)
+        return lambda: score_stacked(model, inc.accuracy, parts, chips, arrays, 0.1, numbers, size)
 
     if not stackable(model, inc.accuracy, parts, chips, arrays):
         sizes = []

@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from incorruptible.files import records
-from incorruptible.studies.folder import Folder, Job
+from incorruptible.studies.folder import Folder, StudyJob
 from incorruptible.studies.plan import Tasks, begin
 from incorruptible.studies.spec import load
 
@@ -60,7 +60,7 @@ right = "plain 0.001"
     return file
 
 
-def _finish(folder: Folder, job: Job, source: np.random.Generator, draws: int) -> None:
+def _finish(folder: Folder, job: StudyJob, source: np.random.Generator, draws: int) -> None:
     run = folder.trained(job)
     (run / "measures").mkdir(parents=True)
     epochs = [

@@ -16,8 +16,8 @@ from torch import distributed, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from hosted import AUTO, EPOCHS, LEARNING, OBJECTIVES, RAMP, RANDBET, SEED, SIZE, Broken, data, loop, state
-from incorruptible.errors import Mistake
+from callbacks import AUTO, EPOCHS, LEARNING, OBJECTIVES, RAMP, RANDBET, SEED, SIZE, Broken, data, loop, state
+from incorruptible.errors import UserError
 from incorruptible.integrations.accelerate import AcceleratedHardener, checked_accelerator
 from incorruptible.objectives import parse
 from incorruptible.training import Hardener
@@ -213,12 +213,12 @@ PLAIN = {"distributed_type": "NO", "num_processes": 1, "gradient_accumulation_st
 )
 def test_refusals(changed: dict[str, Any], line: str) -> None:
     host = SimpleNamespace(**{**PLAIN, "scaler": None, **changed})
-    with pytest.raises(Mistake, match=line):
+    with pytest.raises(UserError, match=line):
         AcceleratedHardener(host, net(), parse("sam"), RAMP, steps=10, seed=0)
 
 
 def test_the_model_in_place_of_the_accelerator() -> None:
-    with pytest.raises(Mistake, match="is no Accelerator"):
+    with pytest.raises(UserError, match="is no Accelerator"):
         checked_accelerator(net())
 
 
@@ -236,7 +236,7 @@ def run(rank: int, folder: Path) -> None:
         found[text] = [p.detach().clone() for p in model.parameters()]
     try:
         AcceleratedHardener(host, net(), parse("sam"), RAMP, steps=10, seed=0)
-    except Mistake as problem:
+    except UserError as problem:
         found["unprepared"] = str(problem)
     torch.save(found, folder / f"{rank}.pt")
     distributed.destroy_process_group()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from incorruptible.runs import Plan, measured, train
+from incorruptible.runs import MeasurePlan, measured, train
 from incorruptible.statistics import paired
 from incorruptible.training.recipe import Probe, Recipe
 
@@ -31,7 +31,7 @@ def accuracy(arm: str, seed: int, home: Path) -> list[float]:
     """Test accuracy at noise 0 and .3, over 20 chips."""
     objective, strength = ARMS[arm]
     recipe = Recipe("digits:split=full", objective, strength, epochs=40, seed=seed, probe=Probe(draws=0))
-    found = measured(train(recipe, home), Plan(f"{NOISE}:0,0.3", draws=20))
+    found = measured(train(recipe, home), MeasurePlan(f"{NOISE}:0,0.3", chips=20))
     return [float(values.mean()) for values in found["score"]]
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.weights.arrays import Array, select, survey, unwrapped
 from incorruptible.weights.swap import replaced
 
@@ -176,12 +176,12 @@ def test_what_is_not_selected_and_why(module: nn.Module, reason: str) -> None:
     assert {one.reason for one in found if one.name.startswith("0.")} == {reason}
     assert [one.name for one in found if one.array] == ["1.weight"]
     assert [one.reason for one in found if one.name == "1.bias"] == ["a bias, scale or vector of Linear"]
-    with pytest.raises(Mistake, match=f"Sequential has no weight to perturb: it holds {type(module).__name__}"):
+    with pytest.raises(UserError, match=f"Sequential has no weight to perturb: it holds {type(module).__name__}"):
         select(nn.Sequential(module))
 
 
 def test_a_model_without_parameters_says_so() -> None:
-    with pytest.raises(Mistake, match="ReLU has no weight to perturb: it holds no parameters at all"):
+    with pytest.raises(UserError, match="ReLU has no weight to perturb: it holds no parameters at all"):
         select(nn.ReLU())
 
 
@@ -255,7 +255,7 @@ def test_a_tied_tensor_is_one_array_under_its_first_name_and_is_left_out_under_a
     model = Tied()
     assert [array.name for array in select(model)] == ["table.weight"]
     for name in ("table.weight", "head.weight"):
-        assert [one.reason for one in survey(model, without=(name,))] == [f"left out by {name!r}"]
+        assert [one.reason for one in survey(model, protect=(name,))] == [f"left out by {name!r}"]
     ones = torch.ones(5, 3)
     with replaced(select(model), lambda array: ones):
         assert torch.equal(model.head.weight, ones) and torch.equal(model.table.weight, ones)
@@ -278,7 +278,7 @@ def patterned() -> nn.Module:
 
 @pytest.mark.parametrize(("also", "without", "names"), PATTERNS)
 def test_patterns(also: tuple[str, ...], without: tuple[str, ...], names: list[str]) -> None:
-    arrays = select(patterned(), also=also, without=without)
+    arrays = select(patterned(), also=also, protect=without)
     assert sorted(array.name for array in arrays) == names
     for array in arrays:  # a vector or a scalar is one filter
         if array.value.dim() < 2:
@@ -290,7 +290,7 @@ def test_patterns(also: tuple[str, ...], without: tuple[str, ...], names: list[s
 @pytest.mark.parametrize("what", ["also", "without"])
 def test_a_pattern_that_matches_nothing_is_a_mistake_with_a_hint(what: str) -> None:
     patterns: Any = {what: ("0.wieght",)}
-    with pytest.raises(Mistake, match=r"No parameter '0.wieght' here. Did you mean '0.weight'\?"):
+    with pytest.raises(UserError, match=r"No parameter '0.wieght' here. Did you mean '0.weight'\?"):
         select(patterned(), **patterns)
 
 
@@ -322,7 +322,7 @@ def test_parametrised_weights_are_refused_with_the_line_that_helps(
         "part": lambda: nn.ModuleDict({"part": layer}),
         "part.0": lambda: nn.ModuleDict({"part": nn.Sequential(layer)}),
     }[prefix]()
-    with pytest.raises(Mistake, match="is computed from other parameters") as caught:
+    with pytest.raises(UserError, match="is computed from other parameters") as caught:
         select(model)
     line = str(caught.value).split("first: ")[1]
     eval(line, {"torch": torch, "model": model})
@@ -335,7 +335,7 @@ def test_parametrised_weights_are_refused_with_the_line_that_helps(
 @pytest.mark.filterwarnings("ignore:Lazy modules:UserWarning")
 def test_lazy_modules_are_refused(lazy: Callable[..., nn.Module]) -> None:
     model = nn.Sequential(lazy(3, *(() if lazy is nn.LazyLinear else (2,))))
-    with pytest.raises(Mistake, match=r"0\.weight has no shape yet: run one batch through the model first"):
+    with pytest.raises(UserError, match=r"0\.weight has no shape yet: run one batch through the model first"):
         select(model)
 
 
@@ -406,7 +406,7 @@ def misshapen(array: Array) -> Tensor:
     ("values", "kind", "message"),
     [
         (half_way, RuntimeError, "no values for this one"),
-        (misshapen, Mistake, r"2.weight: values of shape \(2, 1\) came for \(2, 4\)"),
+        (misshapen, UserError, r"2.weight: values of shape \(2, 1\) came for \(2, 4\)"),
     ],
 )
 def test_values_that_fail_half_way_leave_the_weights(values: Any, kind: type[Exception], message: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.objectives import parse as parse_objective
 from incorruptible.runs import Left, identity, train
 from incorruptible.schedules import Auto, Constant, Seen, State, parse, peak
@@ -115,7 +115,7 @@ def test_the_cap_holds_and_strengths_stay_plain(losses: list[float]) -> None:
     ],
 )
 def test_refused(text: str, says: str) -> None:
-    with pytest.raises(Mistake, match=says):
+    with pytest.raises(UserError, match=says):
         parse(text)
 
 
@@ -190,9 +190,9 @@ def test_a_loss_that_is_not_finite_is_heard() -> None:
 
 
 def test_a_strength_that_is_none_of_both_is_refused() -> None:
-    with pytest.raises(Mistake, match="no schedule"):
+    with pytest.raises(UserError, match="no schedule"):
         Hardener(net(), parse_objective("sam"), 0.3, steps=5, seed=0)  # type: ignore[arg-type]
-    with pytest.raises(Mistake, match="no schedule"):
+    with pytest.raises(UserError, match="no schedule"):
         Hardener(net(), parse_objective("sam"), Auto, steps=5, seed=0)  # type: ignore[arg-type]
 
 
@@ -227,11 +227,11 @@ def test_a_stopped_run_goes_on_with_the_same_bits(stop: int) -> None:
     again[1].load_state_dict(json.loads(json.dumps(first[1].state_dict())))
     assert work(*again, range(stop, 12)) == all_[stop:]
     assert bits(again[0].parameters()) == bits(straight[0].parameters())
-    with pytest.raises(Mistake, match="lacks control"):
+    with pytest.raises(UserError, match="lacks control"):
         again[1].load_state_dict({k: v for k, v in first[1].state_dict().items() if k != "control"})
     for strength, says in ((Constant(0.1), "under a controller"), (Auto(classes=3, cap=0.01), "with controller=")):
         other = Hardener(net(), parse_objective("sam"), strength, steps=8, seed=0, accumulate=2)
-        with pytest.raises(Mistake, match=says):
+        with pytest.raises(UserError, match=says):
             other.load_state_dict(first[1].state_dict())
 
 
@@ -263,10 +263,10 @@ def test_checkpoints_are_kept_and_found(tmp_path: Path) -> None:
     assert run.folder != short.folder and bits(run.model().parameters()) == bits(short.model().parameters())
     early, late = (run.model(at=at) for at in (0.25, 0.6))
     assert len({tuple(bits(model.parameters())) for model in (early, late, run.model())}) == 3
-    with pytest.raises(Mistake, match=r"no checkpoint at 0\.5; it has: 0\.25, 0\.6"):
+    with pytest.raises(UserError, match=r"no checkpoint at 0\.5; it has: 0\.25, 0\.6"):
         run.model(at=0.5)
     run.file(0.25).write_bytes(b"torn")
-    with pytest.raises(Mistake, match="checksum"):
+    with pytest.raises(UserError, match="checksum"):
         run.model(at=0.25)
     again = train(recipe, tmp_path)
     assert bits(again.model(at=0.25).parameters()) == bits(early.parameters())
@@ -313,7 +313,7 @@ def test_runs_without_later_entries_keep_their_names() -> None:
 
 @pytest.mark.parametrize("places", [[0.5, 0.5], [0.6, 0.5], [0.0], [1.0]])
 def test_checkpoints_are_rising_shares(places: list[float]) -> None:
-    with pytest.raises(Mistake, match="rising shares"):
+    with pytest.raises(UserError, match="rising shares"):
         parse_recipe({"task": "digits", "checkpoints": places})
 
 

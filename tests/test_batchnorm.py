@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from incorruptible.corruptions import parse
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.randomness.streams import Draw, Noise
 from incorruptible.tasks.networks import small_conv
 from incorruptible.weights.arrays import Array, select
@@ -200,7 +200,7 @@ def test_what_stays_unfolded(wiring: Callable[[Any, Tensor], Tensor]) -> None:
 
 def test_a_batchnorm_over_channels_stays_behind_a_linear_over_features() -> None:
     model = lively(lambda: nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(2), nn.Flatten(), nn.Linear(6, 2)))
-    with pytest.raises(Mistake, match="nothing to fold"):
+    with pytest.raises(UserError, match="nothing to fold"):
         fold_batchnorm(model)
     assert model(torch.randn(5, 2, 4)).shape == (5, 2)
 
@@ -223,7 +223,7 @@ class Branching(nn.Module):
     ],
 )
 def test_what_cannot_be_folded_is_a_mistake(make: Callable[[], nn.Module], message: str) -> None:
-    with pytest.raises(Mistake, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         fold_batchnorm(make())
     assert "\n" not in str(caught.value)
 
@@ -274,7 +274,7 @@ def test_recalibrated_statistics_are_those_of_the_weights_in_place() -> None:
 
 @pytest.mark.parametrize(
     ("batches", "kind", "message"),
-    [([torch.zeros(4, 2, 5, 5), torch.zeros(4, 9, 5, 5)], RuntimeError, "channels"), ([], Mistake, "no batch came")],
+    [([torch.zeros(4, 2, 5, 5), torch.zeros(4, 9, 5, 5)], RuntimeError, "channels"), ([], UserError, "no batch came")],
 )
 def test_a_failed_recalibration_leaves_all_as_it_was(batches: Any, kind: type[Exception], message: str) -> None:
     model = lively(Dropping)
@@ -289,7 +289,7 @@ def test_a_failed_recalibration_leaves_all_as_it_was(batches: Any, kind: type[Ex
 
 @pytest.mark.parametrize("model", [nn.Linear(2, 2), nn.BatchNorm1d(2, track_running_stats=False), nn.LayerNorm(2)])
 def test_without_running_statistics_there_is_nothing_to_recalibrate(model: nn.Module) -> None:
-    with pytest.raises(Mistake, match=f"{type(model).__name__} has no BatchNorm with running statistics"):
+    with pytest.raises(UserError, match=f"{type(model).__name__} has no BatchNorm with running statistics"):
         recalibrate_batchnorm(model, [torch.ones(3, 2)], call)
 
 

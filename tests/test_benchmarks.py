@@ -25,7 +25,7 @@ from benchmarks.targets import TARGETS, judged, limit_of
 from benchmarks.timing import Variant, Work, interleaved, rows_of
 from benchmarks.training import TRAINED
 from benchmarks.workloads import NETWORKS
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -105,9 +105,9 @@ def test_the_fewest_values_with_limits_are_six() -> None:
     assert median([3, 1, 2, 5, 4, 6]) == (1, 3.5, 6)
     low, _, high = median(range(1, 101))
     assert (low, high) == (40, 61)  # the ranks of tables for n = 100
-    with pytest.raises(Mistake, match="at least one; 0 came"):
+    with pytest.raises(UserError, match="at least one; 0 came"):
         median([])
-    with pytest.raises(Mistake, match="finite"):
+    with pytest.raises(UserError, match="finite"):
         median([1, math.nan])
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from alarms import REPETITIONS, breaks
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.statistics import (
     Betting,
     components,
@@ -128,7 +128,7 @@ def test_the_slack_is_the_smallest_that_does() -> None:
         threshold = slack_for(n, 0.9, cost=0.005, risk=0.01).threshold
         hits = round(threshold * n)
         assert misled(n, 0.9, hits / n) <= 0.005 * 0.01 < misled(n, 0.9, (hits - 1) / n)
-    with pytest.raises(Mistake, match="20 examples are too few"):
+    with pytest.raises(UserError, match="20 examples are too few"):
         slack_for(20, 0.9, cost=0.005, risk=0.01)
 
 
@@ -241,7 +241,7 @@ def test_a_sequence_only_narrows() -> None:
 
 @pytest.mark.parametrize("value", [1.01, -0.1, math.nan])
 def test_values_outside(value: float) -> None:
-    with pytest.raises(Mistake, match="between 0 and 1"):
+    with pytest.raises(UserError, match="between 0 and 1"):
         Betting().add(value)
 
 
@@ -301,5 +301,5 @@ def test_two_levels_without_any_variance() -> None:
     ],
 )
 def test_mistakes(call: Callable[[], object], says: str) -> None:
-    with pytest.raises(Mistake, match=says):
+    with pytest.raises(UserError, match=says):
         call()

@@ -27,7 +27,7 @@ from incorruptible.bridges import CrossSim, evaluate, noisy_configuration, param
 from incorruptible.bridges.crosssim import matrix_of, seeded, tensor_of
 from incorruptible.bridges.simulated import converted
 from incorruptible.corruptions import DEVICES, Device
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.randomness.streams import Draw
 from incorruptible.weights.arrays import Array, select
 from incorruptible.weights.swap import replaced
@@ -115,7 +115,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_an_absent_peer_is_one_line_that_says_what_to_install(call: Any, line: str) -> None:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(UserError) as caught:
         call()
     assert "is not installed" in str(caught.value) and line in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -145,7 +145,7 @@ def test_the_command_exits_with_two_where_the_peer_is_absent(
 
 def test_another_package_of_crosssims_name_is_told_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "simulator", types.ModuleType("simulator"))
-    with pytest.raises(Mistake, match="is not CrossSim"):
+    with pytest.raises(UserError, match="is not CrossSim"):
         parameters("PCMJoshi")
 
 
@@ -259,11 +259,11 @@ def test_the_full_simulation_with_ideal_converters_is_what_measure_finds() -> No
     """Chip by chip, and nothing of the model has changed afterwards."""
     model, data, params = network(), images(), parameters("PCMJoshi")
     before = copy.deepcopy(model.state_dict())
-    common: dict[str, Any] = {"draws": 3, "seed": 5}
+    common: dict[str, Any] = {"chips": 3, "seed": 5}
     theirs = evaluate(model, inc.cross_entropy, data, params, **common)
     native = inc.measure(model, inc.cross_entropy, data, CrossSim(params), [0, 1], **common)
     assert np.abs(theirs.values[0] - native.values[1]).max() < TOLERANCE
-    assert (theirs.draws, theirs.n_examples, theirs.equivalent) == (3, 32, native.equivalent[1:])
+    assert (theirs.chips, theirs.n_examples, theirs.equivalent) == (3, 32, native.equivalent[1:])
     assert theirs.spread()[0] > 10 * TOLERANCE  # chips differ by more than the two ways of reading them
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     again = evaluate(model, inc.cross_entropy, data, params, **common)
@@ -277,7 +277,7 @@ def test_converters_cost_the_less_the_more_bits_they_have() -> None:
     def loss(**fields: Any) -> NDArray[np.float64]:
         calibration = None if not fields else images(64)
         params = parameters("PCMJoshi", **fields)
-        return evaluate(model, inc.cross_entropy, data, params, draws=2, seed=0, calibration=calibration).values[0]
+        return evaluate(model, inc.cross_entropy, data, params, chips=2, seed=0, calibration=calibration).values[0]
 
     ideal = loss()
     fine, rough = (np.abs(loss(adc_bits=bits, dac_bits=bits) - ideal) for bits in (12, 4))
@@ -288,7 +288,7 @@ def test_converters_cost_the_less_the_more_bits_they_have() -> None:
 def test_wires_cost_the_more_the_more_they_resist() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(128, 5))
-    data, common = images(), {"draws": 1, "seed": 0}
+    data, common = images(), {"chips": 1, "seed": 0}
     ideal = evaluate(model, inc.cross_entropy, data, parameters("PCMJoshi"), **common).values
     near, far = (
         np.abs(evaluate(model, inc.cross_entropy, data, parameters("PCMJoshi", wire=ohm), **common).values - ideal)
@@ -304,7 +304,7 @@ def test_the_noise_of_reading_is_a_chips_own_and_comes_again() -> None:
     still, reading = parameters("SONOS"), parameters("SONOS")
     reading.xbar.device.read_noise.enable, reading.xbar.device.read_noise.model = True, "SONOS"
     one, two, quiet = (
-        evaluate(model, inc.cross_entropy, data, params, draws=2, seed=0).values for params in (reading, reading, still)
+        evaluate(model, inc.cross_entropy, data, params, chips=2, seed=0).values for params in (reading, reading, still)
     )
     assert np.array_equal(one, two) and np.abs(one - quiet).min() > TOLERANCE
 
@@ -339,28 +339,28 @@ def test_a_layer_in_two_places_is_one_chip_and_a_tied_weight_too() -> None:
             "ADC, wire resistance happens in each product",
         ),
         (lambda: found(network(), adc_bits=8), "give calibration=batches"),
-        (lambda: found(network(), draws=0), "draws=0"),
-        (lambda: evaluate(network(), inc.accuracy, iter([]), None, draws=1, seed=0), "iterated only once"),
+        (lambda: found(network(), draws=0), "chips=0"),
+        (lambda: evaluate(network(), inc.accuracy, iter([]), None, chips=1, seed=0), "iterated only once"),
         (lambda: found(nn.Sequential(nn.ConvTranspose2d(2, 3, 2))), r"no layer for 0.weight \(ConvTranspose2d\)"),
         (lambda: found(nn.Sequential(nn.Conv2d(2, 3, 2, dilation=2))), "CrossSim refuses"),
         (lambda: found(nn.Sequential(nn.BatchNorm2d(2))), "no layer that CrossSim knows"),
     ],
 )
 def test_what_crosssim_cannot_do_is_one_line(call: Any, words: str) -> None:
-    with pytest.raises(Mistake, match=words) as caught:
+    with pytest.raises(UserError, match=words) as caught:
         call()
     assert "\n" not in str(caught.value)
 
 
 def found(model: nn.Module, draws: int = 1, **fields: Any) -> object:
-    return evaluate(model, inc.cross_entropy, images(), parameters("PCMJoshi", **fields), draws=draws, seed=0)
+    return evaluate(model, inc.cross_entropy, images(), parameters("PCMJoshi", **fields), chips=draws, seed=0)
 
 
 @pytest.mark.usefixtures("crosssim")
 def test_weights_that_are_named_stay_digital() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.ConvTranspose2d(2, 2, 1), nn.Flatten(), nn.Linear(128, 5))
-    _, cells = converted(model, parameters("PCMJoshi"), without=("0.*",))
+    _, cells = converted(model, parameters("PCMJoshi"), protect=("0.*",))
     assert [cell.array.name for cell in cells] == ["2.weight"]
 
 
@@ -503,7 +503,7 @@ def test_add_normal_per_channel_is_our_gaussian_filter_max(kind: str) -> None:
     ],
 )
 def test_what_aihwkit_lightning_cannot_hold_is_one_line(model: nn.Module, words: str) -> None:
-    with pytest.raises(Mistake, match=words):
+    with pytest.raises(UserError, match=words):
         to_aihwkit_lightning(model)
 
 
@@ -526,7 +526,7 @@ def test_the_commands_end_to_end(
         "PCMJoshi",
         "--adc-bits",
         4,
-        "--draws",
+        "--chips",
         3,
         "--examples",
         40,

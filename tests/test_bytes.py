@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import incorruptible as inc
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.evaluation import measure
 from incorruptible.report import page
 from incorruptible.runs import Run, identity, train
@@ -179,7 +179,7 @@ def test_projections_perceptrons_and_head_sit_in_arrays() -> None:
     assert {"symbols.weight", *names} == {array.name for array in select(model, also=("symbols.*",))}
     assert set(names) == {
         *(name for name in names if "attention" in name),
-        *(a.name for a in select(model, without=("*attention*",))),
+        *(a.name for a in select(model, protect=("*attention*",))),
     }
 
 
@@ -199,14 +199,14 @@ def test_bits_per_byte_by_hand(here: Path) -> None:
 
 def test_labels_for_positions_must_fit_and_dictionaries_are_refused() -> None:
     x = torch.zeros(4, 6, dtype=torch.long)
-    with pytest.raises(Mistake, match=r"answered \(4, 6, 256\) to a batch of 4"):
+    with pytest.raises(UserError, match=r"answered \(4, 6, 256\) to a batch of 4"):
         bits_per_byte(Uniform(), (x, x[:, :5]))
 
     class Named(Uniform):
         def forward(self, input_ids: Tensor) -> Tensor:
             return super().forward(input_ids)
 
-    with pytest.raises(Mistake, match="a score of your own"):  # transformers shift such labels inside
+    with pytest.raises(UserError, match="a score of your own"):  # transformers shift such labels inside
         bits_per_byte(Named(), {"input_ids": x, "labels": x})
 
 
@@ -231,7 +231,7 @@ def test_a_short_training_learns_and_noise_costs_bits(run: Run) -> None:
     model = run.model(task)
     fresh = float(bits_per_byte(run.start(task).eval(), task.validation).detach().mean())
     assert 7.5 < fresh < 9
-    scores = measure(model, task.score, task.validation, inc.Gaussian("filter-max"), [0.0, 0.5], draws=3, seed=0)
+    scores = measure(model, task.score, task.validation, inc.Gaussian("filter-max"), [0.0, 0.5], chips=3, seed=0)
     clean, noisy = scores.values
     assert clean[0] < fresh - 1.5
     assert (noisy > clean + 0.05).all() and list(scores.worst()) == [clean[0], noisy.max()]
@@ -256,16 +256,16 @@ def test_the_reference_is_the_entropy_of_single_bytes(here: Path) -> None:
 def test_other_files_are_not_measured_as_if_they_were_the_same(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.task().origin
     monkeypatch.setattr("platform.python_version", lambda: "3.99.0")
-    with pytest.raises(Mistake, match=f"bytes:train=64:length=16 has changed since .* --weights {run.weights}"):
+    with pytest.raises(UserError, match=f"bytes:train=64:length=16 has changed since .* --weights {run.weights}"):
         run.task()
 
 
 def test_commands(run: Run, type_: Type, tmp_path: Path) -> None:
     folder, noise = str(run.folder), "gaussian-filter-max"
-    measured = type_("measure", folder, "--corruption", f"{noise}:0,0.3", "--draws", "2")
+    measured = type_("measure", folder, "--corruption", f"{noise}:0,0.3", "--chips", "2")
     assert "code length (bits per byte; lower is better)" in measured.out
     assert "blocks.1.attention.in_proj.weight" in type_("audit", folder, "--corruption", f"{noise}:0.1").out
-    mapped = type_("sensitivity", folder, "--corruption", f"{noise}:0.3", "--draws", "2", "--by", "block")
+    mapped = type_("sensitivity", folder, "--corruption", f"{noise}:0.3", "--chips", "2", "--by", "block")
     assert "all 114,688 weights corrupted" in mapped.out
     refused = type_("certify", folder, "--corruption", f"{noise}:0.1", "--accuracy", "0.5")
     assert refused.code == 2 and "between 0 and 1 by its nature, and code length is in bits per byte" in refused.err
@@ -327,14 +327,14 @@ def _every_unit_is_right(folder: Folder) -> None:
     ],
 )
 def test_what_cannot_be_is_refused(here: Path, text: str, says: str) -> None:
-    with pytest.raises(Mistake, match=says):
+    with pytest.raises(UserError, match=says):
         load(text)
 
 
 def test_names_and_an_installation_without_sources(tmp_path: Path) -> None:
     assert canonical("bytes:length=64:train=100") == "bytes:train=100"
     assert not set(IMAGES) & set(SEQUENCES)
-    with pytest.raises(Mistake, match=r"holds no \.py files"):
+    with pytest.raises(UserError, match=r"holds no \.py files"):
         sources(tmp_path)
-    with pytest.raises(Mistake, match="sequences of 9 symbols: this transformer has positions for 8"):
+    with pytest.raises(UserError, match="sequences of 9 symbols: this transformer has positions for 8"):
         transformer(8)(torch.zeros(1, 9, dtype=torch.long))

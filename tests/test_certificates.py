@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 import incorruptible as inc
 from alarms import REPETITIONS, breaks
-from incorruptible.certificates import Step, certify, certify_fresh, chips_for, fixed_sequence
-from incorruptible.errors import Mistake
+from incorruptible.certificates import TestedStrength, certify, certify_fresh, chips_for, fixed_sequence
+from incorruptible.errors import UserError
 from incorruptible.statistics import lower_bound, quantile_rank
 
 NOISE = inc.Gaussian("absolute")
@@ -51,14 +51,14 @@ def test_false_yields_are_rare() -> None:
     true = 0.9
     strengths = [strength_for(true)]
     granted = sum(
-        promised(strengths=strengths, share=true + 1e-6, draws=29, seed=s).granted for s in range(REPETITIONS)
+        promised(strengths=strengths, min_yield=true + 1e-6, chips=29, seed=s).granted for s in range(REPETITIONS)
     )
     assert granted > 0 and not breaks(granted)
 
 
 def test_true_yields_are_promised() -> None:
     strengths = [strength_for(0.995)]
-    granted = sum(promised(strengths=strengths, share=0.9, seed=seed).granted for seed in range(50))
+    granted = sum(promised(strengths=strengths, min_yield=0.9, seed=seed).granted for seed in range(50))
     assert granted >= 45  # at most 2 of 61 fail with chance .997
 
 
@@ -77,7 +77,7 @@ def test_one_chip_for_all_examples_would_promise_falsely() -> None:
     """The same count by the same bound, from the examples of a single chip."""
     true, false = 0.8, 0
     for seed in range(REPETITIONS):
-        scores = inc.measure(scale(), inc.accuracy, ones(30), NOISE, [strength_for(true)], draws=1, seed=seed)
+        scores = inc.measure(scale(), inc.accuracy, ones(30), NOISE, [strength_for(true)], chips=1, seed=seed)
         false += lower_bound(round(30 * float(scores.values[0, 0])), 30) > true
     assert breaks(false)
 
@@ -87,7 +87,7 @@ def test_false_certified_strengths_are_rare() -> None:
     strengths = [strength_for(chance) for chance in (0.999, 0.899, 0.85)]
     false = 0
     for seed in range(REPETITIONS):
-        found = promised(strengths=strengths, share=0.9, draws=29, seed=seed)
+        found = promised(strengths=strengths, min_yield=0.9, chips=29, seed=seed)
         assert found.strength is None or found.strength in strengths
         false += found.strength is not None and found.strength >= strengths[1]
     assert false > 0 and not breaks(false)
@@ -96,9 +96,9 @@ def test_false_certified_strengths_are_rare() -> None:
 def test_testing_stops_at_the_first_failure_and_in_order() -> None:
     tested = []
 
-    def test(strength: float) -> Step:
+    def test(strength: float) -> TestedStrength:
         tested.append(strength)
-        return Step(strength, 1, 1, 0.5, strength != 0.2)
+        return TestedStrength(strength, 1, 1, 0.5, strength != 0.2)
 
     steps = fixed_sequence([0.3, 0.1, 0.2], test)
     assert tested == [0.1, 0.2] == [step.strength for step in steps]
@@ -107,9 +107,9 @@ def test_testing_stops_at_the_first_failure_and_in_order() -> None:
 def test_what_is_counted() -> None:
     """Hits and bound of the certificate are those of the same chips, measured."""
     strengths = [0.3, 0.5]
-    found = promised(strengths=strengths, share=0.5, seed=3)
+    found = promised(strengths=strengths, min_yield=0.5, seed=3)
     scores = inc.measure(
-        scale(), inc.accuracy, ones(1), NOISE, strengths, draws=chips_for(0.5, 0.95), seed=3, purpose="certify"
+        scale(), inc.accuracy, ones(1), NOISE, strengths, chips=chips_for(0.5, 0.95), seed=3, purpose="certify"
     )
     for step, values in zip(found.steps, scores.values, strict=False):
         assert (step.hits, step.n) == (int(values.sum()), len(values))
@@ -121,9 +121,9 @@ def test_chips_of_measuring_are_never_certified_with() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model, data = nn.Linear(4, 3), (torch.randn(50, 4), torch.zeros(50, dtype=torch.long))
-    certified = certify(model, inc.accuracy, data, NOISE, [1.0], accuracy=0.3, share=0.5, seed=0)
-    chips = inc.measure(model, inc.accuracy, data, NOISE, [1.0], draws=certified.steps[0].n, seed=0)
-    theirs = inc.measure(model, inc.accuracy, data, NOISE, [1.0], draws=certified.steps[0].n, seed=0, purpose="certify")
+    certified = certify(model, inc.accuracy, data, NOISE, [1.0], accuracy=0.3, min_yield=0.5, seed=0)
+    chips = inc.measure(model, inc.accuracy, data, NOISE, [1.0], chips=certified.steps[0].n, seed=0)
+    theirs = inc.measure(model, inc.accuracy, data, NOISE, [1.0], chips=certified.steps[0].n, seed=0, purpose="certify")
     assert (theirs.values >= 0.3).sum() == certified.steps[0].hits
     assert not np.array_equal(theirs.values, chips.values)
 
@@ -179,7 +179,7 @@ def test_the_model_is_as_before() -> None:
 
 
 def test_a_sentence_says_everything() -> None:
-    found = promised(strengths=[0.1, 0.2, 50.0], share=0.9)
+    found = promised(strengths=[0.1, 0.2, 50.0], min_yield=0.9)
     text = found.sentence()
     for part in (
         "With confidence 0.95, at least 0.9 of all chips",
@@ -235,7 +235,7 @@ def test_the_network_has_a_name_of_its_own() -> None:
     with torch.no_grad():
         other.weight[0, 0] = 1 + 1e-6
     names = [
-        certify(model, inc.accuracy, ones(1), NOISE, [0.1], accuracy=1.0, seed=0).ground.network
+        certify(model, inc.accuracy, ones(1), NOISE, [0.1], accuracy=1.0, seed=0).assumptions.network
         for model in (one, one, other)
     ]
     assert names[0] == names[1] != names[2] and re.fullmatch("[0-9a-f]{12}", names[0])
@@ -262,10 +262,10 @@ HALF = inc.Score("half", "fraction", True, shades)
     ("call", "says"),
     [
         (lambda: promised(strengths=[0.1], accuracy=95), "for example 0.95"),
-        (lambda: promised(strengths=[0.1], share=90), "for example 0.9"),
+        (lambda: promised(strengths=[0.1], min_yield=90), "for example 0.9"),
         (lambda: promised(strengths=[0.1], confidence=95), "for example 0.95"),
         (
-            lambda: promised(strengths=[0.1], draws=28),
+            lambda: promised(strengths=[0.1], chips=28),
             "28 chips cannot show .* at least 29 are needed, 61 where 2 may fail",
         ),
         (lambda: promised(strengths=[0.1], accuracy=0.9, population=True), "1 examples are too few"),
@@ -288,5 +288,5 @@ HALF = inc.Score("half", "fraction", True, shades)
     ],
 )
 def test_mistakes(call: Callable[[], object], says: str) -> None:
-    with pytest.raises(Mistake, match=says):
+    with pytest.raises(UserError, match=says):
         call()

@@ -1,4 +1,4 @@
-"""`certify` and `measure --precision`, as their users type them: exit 0 is a promise, 1 a refusal, 2 a mistake."""
+"""`certify` and `measure --half-width`, as their users type them: exit 0 is a promise, 1 a refusal, 2 a mistake."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_refusal(type_: Type) -> None:
 
 
 def test_a_certified_strength(type_: Type, here: Path) -> None:
-    words = [*CERTIFY, f"{NOISE}:.9,.01,.02,2", "--accuracy", ".9", "--draws", "40", "--yield", ".8"]
+    words = [*CERTIFY, f"{NOISE}:.9,.01,.02,2", "--accuracy", ".9", "--chips", "40", "--min-yield", ".8"]
     said = type_(*words, "--out", "new/signed.json")
     assert (said.code, said.err) == (0, "") and "0.02 is the certified strength" in " ".join(said.out.split())
     assert "not tested, after a failure: 2" in said.out
@@ -115,11 +115,11 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "nothing": ([*GOOD[:-1], "0"], "between 0 and 1"),
     "percent of confidence": ([*GOOD, "--confidence", "95"], "for example 0.95"),
     "full confidence": ([*GOOD, "--confidence", "1"], "between 0 and 1"),
-    "full yield": ([*GOOD, "--yield", "1"], "between 0 and 1"),
-    "too few chips": ([*GOOD, "--draws", "28"], "at least 29 are needed, 61 where 2 may fail"),
+    "full yield": ([*GOOD, "--min-yield", "1"], "between 0 and 1"),
+    "too few chips": ([*GOOD, "--chips", "28"], "at least 29 are needed, 61 where 2 may fail"),
     "too few examples": ([*GOOD[:-1], ".9999", "--fresh"], "at least 29956 are needed"),
     "too few for the population": ([*GOOD[:-1], ".99", "--population"], "400 examples are too few"),
-    "fresh chips": ([*GOOD, "--fresh", "--draws", "99"], "leave out --yield, --draws and --population"),
+    "fresh chips": ([*GOOD, "--fresh", "--chips", "99"], "leave out --min-yield, --chips and --population"),
     "no strength": ([*CERTIFY, NOISE, "--accuracy", ".9"], "strengths that must follow"),
     "no accuracy": ([*CERTIFY, f"{NOISE}:.1"], "--accuracy"),
     "nats": (["certify", "own.py:surprised", *WEIGHTS, *GOOD[4:]], "in nats"),
@@ -130,9 +130,9 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "fresh and shuffled": (["certify", "own.py:shuffled", *WEIGHTS, *GOOD[4:], "--fresh"], "shuffle=False"),
     "population and shuffled": (["certify", "own.py:shuffled", *WEIGHTS, *GOOD[4:], "--population"], "shuffle=False"),
     "no JSON": ([*GOOD, "--out", "x.txt"], ".json"),
-    "precision in points": ([*MEASURE, "--precision", "25"], "as a fraction"),
-    "precision of nats": (["measure", "own.py:surprised", *MEASURE[2:], "--precision", ".01"], "in nats"),
-    "confidence alone": ([*MEASURE, "--confidence", ".9"], "goes with --precision"),
+    "precision in points": ([*MEASURE, "--half-width", "25"], "as a fraction"),
+    "precision of nats": (["measure", "own.py:surprised", *MEASURE[2:], "--half-width", ".01"], "in nats"),
+    "confidence alone": ([*MEASURE, "--confidence", ".9"], "goes with --half-width"),
 }
 
 
@@ -147,16 +147,16 @@ def test_a_mistake_gets_one_line_and_leaves_nothing(case: str, type_: Type, here
 
 
 def test_measuring_to_a_precision(type_: Type, here: Path) -> None:
-    said = type_(*MEASURE, "--precision", ".05", "--figure", "f.png")
+    said = type_(*MEASURE, "--half-width", ".05", "--figure", "f.png")
     assert (said.code, said.err) == (0, "") and (here / "f.svg").is_file()
     assert "confidence 0.95" in said.out and "valid whenever one stops" in said.out and "not reached" not in said.out
-    found = json.loads(type_(*MEASURE, "--precision", ".05", "--json").out)
+    found = json.loads(type_(*MEASURE, "--half-width", ".05", "--json").out)
     chips = [row["chips"] for row in found["rows"]]
     assert chips[0] == 1 < chips[1] and [len(values) for values in found["values"]] == chips
-    plain = json.loads(type_(*MEASURE, "--draws", str(chips[1]), "--json").out)
+    plain = json.loads(type_(*MEASURE, "--chips", str(chips[1]), "--json").out)
     assert plain["values"][1] == found["values"][1]
     assert len(plain["new_chips_and_examples"]) == 2
-    few = type_(*MEASURE, "--precision", ".01", "--draws", "5")
+    few = type_(*MEASURE, "--half-width", ".01", "--chips", "5")
     assert few.code == 0 and "not reached" in few.out
 
 

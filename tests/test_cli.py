@@ -83,7 +83,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 
 def test_measuring_ones_own_network(type_: Type) -> None:
-    said = type_("measure", "own.py:task", "--weights", "w.safetensors", "--corruption", SWEEP, "--draws", "25")
+    said = type_("measure", "own.py:task", "--weights", "w.safetensors", "--corruption", SWEEP, "--chips", "25")
     assert (said.code, said.err) == (0, "")
     table, _, whole = said.out.partition("\n\n")
     header, titles, *rows, foot, scale, parts, first, second, third, also = table.splitlines()
@@ -98,7 +98,7 @@ def test_measuring_ones_own_network(type_: Type) -> None:
 
 
 def test_measuring_at_one_strength_or_without_0_says_what_there_is(type_: Type) -> None:
-    words = ("measure", "own.py:task", "--weights", "w.safetensors", "--draws", "3", "--corruption")
+    words = ("measure", "own.py:task", "--weights", "w.safetensors", "--chips", "3", "--corruption")
     assert "area" not in type_(*words, "gaussian-filter-max:0.1").out
     assert "strength 0 was not measured" in type_(*words, "gaussian-filter-max:0.1,0.2").out
     found = json.loads(type_(*words, "gaussian-filter-max:0.1,0.2", "--json").out)
@@ -115,7 +115,7 @@ def test_measuring_as_json(type_: Type) -> None:
     assert found["part"] == "test" and found["examples"] == 60
     for row, values in zip(found["rows"], found["values"], strict=True):
         assert row["mean"] == pytest.approx(sum(values) / 25) and row["worst"] == min(values)
-    one = json.loads(type_("measure", "own.py:task", "--corruption", SWEEP, "--draws", "1", "--json").out)
+    one = json.loads(type_("measure", "own.py:task", "--corruption", SWEEP, "--chips", "1", "--json").out)
     assert one["rows"][0]["low"] is None  # JSON has no nan
 
 
@@ -123,12 +123,12 @@ def test_measuring_is_the_same_in_python(type_: Type, here: Path) -> None:
     from incorruptible import accuracy, load_weights, measure, parse_sweep
     from incorruptible.tasks import batches, load
 
-    words = "measure own.py:task --weights w.safetensors --corruption lognormal:.5 --draws 3 --seed 4 --json"
+    words = "measure own.py:task --weights w.safetensors --corruption lognormal:.5 --chips 3 --seed 4 --json"
     task = load("own.py:task")
     model = task.model()
     load_weights(model, here / "w.safetensors")
     sweep = parse_sweep("lognormal:.5")
-    found = measure(model, accuracy, batches(task.test, 1024), *sweep, draws=3, seed=4)
+    found = measure(model, accuracy, batches(task.test, 1024), *sweep, chips=3, seed=4)
     assert json.loads(type_(*words.split()).out)["values"] == found.values.tolist()
 
 
@@ -140,7 +140,7 @@ def test_measuring_by_workers_and_in_16_bits(type_: Type) -> None:
         "w.safetensors",
         "--corruption",
         "lognormal:.5",
-        "--draws",
+        "--chips",
         "4",
         "--json",
     ]
@@ -152,7 +152,7 @@ def test_measuring_by_workers_and_in_16_bits(type_: Type) -> None:
 
 
 def test_protecting_everything_but_one_layer(type_: Type) -> None:
-    words = "measure own.py:task --weights w.safetensors --corruption gaussian-absolute:1 --json --draws 4"
+    words = "measure own.py:task --weights w.safetensors --corruption gaussian-absolute:1 --json --chips 4"
     whole, part, more = (
         json.loads(type_(*words.split(), *options).out)["values"]
         for options in ((), ("--protect", "2.*"), ("--also", "*.bias", "--read-noise", "lognormal:.1", "--reads", "2"))
@@ -255,7 +255,7 @@ def test_listing(type_: Type) -> None:
 
 
 def test_measuring_a_device_says_its_units_its_time_its_compensation_and_n(type_: Type) -> None:
-    words = ("measure", "own.py:task", "--weights", "w.safetensors", "--draws", "7", "--corruption")
+    words = ("measure", "own.py:task", "--weights", "w.safetensors", "--chips", "7", "--corruption")
     said = type_(*words, "pcm-joshi:1:compensation=global", "--time", "1d")
     first, second, *_ = said.out.splitlines()
     assert (said.code, said.err) == (0, "")
@@ -265,7 +265,7 @@ def test_measuring_a_device_says_its_units_its_time_its_compensation_and_n(type_
 
 
 def test_measuring_over_time_is_measuring_at_each_time(type_: Type) -> None:
-    words = ["measure", "own.py:task", "--weights", "w.safetensors", "--draws", "4", "--corruption"]
+    words = ["measure", "own.py:task", "--weights", "w.safetensors", "--chips", "4", "--corruption"]
     over = [*words, "pcm-joshi:0,1", "--time", "0s,1h,1y"]
     found = json.loads(type_(*over, "--json").out)["times"]
     assert [(one["time"], one["seconds"]) for one in found] == [("0s", 0), ("1h", 3600), ("1y", 31536000)]
@@ -302,12 +302,12 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "two times": ([*MEASURE, "pcm-joshi:1:time=1d", "--time", "1h"], ["has a time, and --time 1h came too; give one"]),
     "no time": ([*MEASURE, SWEEP, "--time", "1d"], ["has no time"]),
     "times with precision": (
-        [*MEASURE, "pcm-joshi:1", "--time", "1s,1d", "--precision", "0.01"],
-        ["--precision stops at one time"],
+        [*MEASURE, "pcm-joshi:1", "--time", "1s,1d", "--half-width", "0.01"],
+        ["--half-width stops at one time"],
     ),
     "workers with precision": (
-        [*MEASURE, SWEEP, "--workers", "2", "--precision", "0.1"],
-        ["--workers goes with --draws", "--precision looks at each chip"],
+        [*MEASURE, SWEEP, "--workers", "2", "--half-width", "0.1"],
+        ["--workers goes with --chips", "--half-width looks at each chip"],
     ),
     "unknown autocast": ([*MEASURE, SWEEP, "--autocast", "bf61"], ["No autocast 'bf61' here", "bf16"]),
     "outside the range": ([*MEASURE, "pcm-joshi:1:g_max=40"], ["0.25 to 40 uS is outside 0 to 25 uS", "set g_max"]),
@@ -351,13 +351,13 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "nothing to fold": ([*MEASURE, SWEEP, "--batchnorm", "folded"], ["nothing to fold"]),
     "no task file": (["measure", "none.py:task", "--corruption", SWEEP], ["none.py: no such file"]),
     "no such name": (["measure", "own.py:tsak", "--corruption", SWEEP], ["Did you mean 'task'?"]),
-    "unknown option": ([*MEASURE, SWEEP, "--drawz", "3"], ["--drawz", "--draws"]),
+    "unknown option": ([*MEASURE, SWEEP, "--drawz", "3"], ["--drawz", "--chips"]),
     "unknown verb": (["mesure"], ["'mesure'", "measure"]),
     "missing option": (["measure", "own.py:task"], ["--corruption"]),
     "unknown device": ([*MEASURE, SWEEP, "--device", "gpu"], ["No device 'gpu'", "cpu, cuda"]),
     "unknown device, training": ([*TRAIN, "--device", "gpu"], ["No device 'gpu'"]),
-    "no draws": ([*MEASURE, SWEEP, "--draws", "0"], ["--draws"]),
-    "draws in words": ([*MEASURE, SWEEP, "--draws", "many"], ["--draws", "integer"]),
+    "no draws": ([*MEASURE, SWEEP, "--chips", "0"], ["--chips"]),
+    "draws in words": ([*MEASURE, SWEEP, "--chips", "many"], ["--chips", "integer"]),
     "one seed": (["demo", "--seeds", "1", "--workers", "1"], ["seeds 1", "at least 2"]),
     "no workers": (["demo", "--workers", "0"], ["--workers", "greater than or equal to 1"]),
     "two strengths to audit": (["audit", "digits", "--corruption", SWEEP], ["one strength"]),
@@ -477,6 +477,6 @@ def test_first_hour_mistakes(words: list[str], says: str, type_: Type, here: Pat
 def test_what_a_task_prints_is_no_data(type_: Type, here: Path) -> None:
     (here / "loud.py").write_text("print('loading my data')\n" + (here / "own.py").read_text())
     said = type_(
-        "measure", "loud.py:task", "--weights", "w.safetensors", "--corruption", SWEEP, "--json", "--draws", "2"
+        "measure", "loud.py:task", "--weights", "w.safetensors", "--corruption", SWEEP, "--json", "--chips", "2"
     )
     assert json.loads(said.out)["draws"] == 2 and "loading my data" in said.err

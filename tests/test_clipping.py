@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.files import records
 from incorruptible.runs import identity
 from incorruptible.tasks import load
-from incorruptible.training import Fit, clip_weights
+from incorruptible.training import Trainer, clip_weights
 from incorruptible.training.recipe import Probe, Recipe, parse
 from incorruptible.weights.arrays import Array, select
 
@@ -73,12 +73,12 @@ def test_dtypes(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("given", [{}, {"alpha": 2.5, "at": 0.1}, {"alpha": 0.9}, {"alpha": float("nan")}, {"at": 0}])
 def test_mistakes(given: dict[str, float]) -> None:
-    with pytest.raises(Mistake, match="clip_weights"):
+    with pytest.raises(UserError, match="clip_weights"):
         clip_weights([array([1.0, 2.0])], **given)
 
 
-def trained(**more: Any) -> Fit:
-    fit = Fit(load(QUICK.task), parse({**QUICK.plain(), **more}))
+def trained(**more: Any) -> Trainer:
+    fit = Trainer(load(QUICK.task), parse({**QUICK.plain(), **more}))
     for _ in range(QUICK.epochs):
         fit.epoch()
     return fit
@@ -101,7 +101,7 @@ def test_a_training_ends_within_the_bound() -> None:
 
 def test_a_loop_of_ones_own_is_the_same() -> None:
     """`clip_weights` after each step, bit for bit what the recipe's entry does."""
-    by_recipe, own = trained(clip_weights=2.0), Fit(load(QUICK.task), QUICK.resolved())
+    by_recipe, own = trained(clip_weights=2.0), Trainer(load(QUICK.task), QUICK.resolved())
     step = own.step
 
     def clipping(batch: Any) -> Tensor:

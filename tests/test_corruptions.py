@@ -36,7 +36,7 @@ from incorruptible.corruptions import (
     parse_sweep,
 )
 from incorruptible.corruptions.storages import Floats
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.randomness.streams import Draw
 from incorruptible.weights.arrays import Array, select
 
@@ -326,7 +326,7 @@ def test_errors_in_proportion_by_hand() -> None:
     torch.testing.assert_close(std, BY_HAND.abs() * math.sqrt((math.e - 1) * math.e))
     assert not LogNormal(unbiased=True).moments(array, 1.0).mean.any()
     for unbiased in (False, True):
-        with pytest.raises(Mistake, match="strength 27: its spread is beyond 1e308; at most 26 has a finite one"):
+        with pytest.raises(UserError, match="strength 27: its spread is beyond 1e308; at most 26 has a finite one"):
             LogNormal(unbiased).moments(array, 27.0)
         assert bool(LogNormal(unbiased).moments(Array("w", BY_HAND.double()), 26.0).std.isfinite().all())
 
@@ -357,7 +357,7 @@ def test_protecting_or_adding_a_layer_leaves_the_chip_of_the_others() -> None:
     large = nn.Sequential(*small, nn.Conv1d(1, 2, 2))
     chips = [
         {array.name: on_chip(parse("mixture(gaussian-filter-max)"), array) for array in arrays}
-        for arrays in (select(small), select(large), select(large, without=("0.*",)), select(large)[::-1])
+        for arrays in (select(small), select(large), select(large, protect=("0.*",)), select(large)[::-1])
     ]
     assert [len(chip) for chip in chips] == [2, 3, 2, 3]
     for name in ("0.weight", "1.weight", "2.weight"):
@@ -378,7 +378,7 @@ def test_equivalent_strengths_by_hand() -> None:
     assert equivalent(Gaussian("absolute"), 0.1, [wide], "layer-max").strength == pytest.approx(0.1 / 4)
     assert equivalent(Gaussian("filter-max"), 0.3, [wide, ones]).strength == pytest.approx(0.3)
     assert equivalent(Gaussian("absolute"), 0.1, [Array("none", torch.zeros(2, 2))]) == (0.0, {"none": 0.0})
-    with pytest.raises(Mistake, match=r"No scale 'filtermax' here\. Did you mean 'filter-max'\?"):
+    with pytest.raises(UserError, match=r"No scale 'filtermax' here\. Did you mean 'filter-max'\?"):
         equivalent(LogNormal(), 1.0, [ones], "filtermax")
 
 
@@ -442,17 +442,17 @@ BAD = [
 
 @pytest.mark.parametrize(("text", "message"), BAD)
 def test_bad_text_is_answered_in_one_line(text: str, message: str) -> None:
-    with pytest.raises(Mistake, match=re.escape(message)) as caught:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
         parse_sweep(text)
     assert "\n" not in str(caught.value)
 
 
 def test_a_corruption_alone_has_no_strength() -> None:
-    with pytest.raises(Mistake, match=re.escape("alone is needed: 'mixture(lognormal:unbiased=true):high=2'.")):
+    with pytest.raises(UserError, match=re.escape("alone is needed: 'mixture(lognormal:unbiased=true):high=2'.")):
         parse("mixture(lognormal:unbiased=true):0.1:high=2")
 
 
 def test_a_scale_that_does_not_exist_is_refused_at_once() -> None:
     for kind in (Gaussian, Uniform):
-        with pytest.raises(Mistake, match="No scale 'filter-mean' here"):
+        with pytest.raises(UserError, match="No scale 'filter-mean' here"):
             kind("filter-mean")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.statistics.curves import LOSS, area, tolerance, worst
 
 STRENGTHS = np.array([0.0, 0.05, 0.1, 0.2, 0.35])
@@ -118,14 +118,14 @@ def test_a_single_curve_gives_single_numbers() -> None:
     ],
 )
 def test_what_is_no_curve_is_refused(measure: Any, scores: Any, strengths: Any, says: str) -> None:
-    with pytest.raises(Mistake, match=says):
+    with pytest.raises(UserError, match=says):
         measure(scores, strengths)
 
 
 @pytest.mark.parametrize("loss", [0, -0.1, float("nan"), float("inf")])
 def test_tolerance_needs_a_loss_and_a_clean_score(loss: float) -> None:
-    with pytest.raises(Mistake, match="give how much may be lost"):
+    with pytest.raises(UserError, match="give how much may be lost"):
         tolerance([0.9, 0.8], [0, 0.1], loss)
-    with pytest.raises(Mistake, match=r"strengths begin at 0\.05; .* measure that too"):
+    with pytest.raises(UserError, match=r"strengths begin at 0\.05; .* measure that too"):
         tolerance([0.9, 0.8], [0.05, 0.1])
     assert area([0.9, 0.8], [0.05, 0.1]) == pytest.approx(0.85)

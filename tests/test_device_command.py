@@ -16,7 +16,7 @@ import cells
 from incorruptible import objectives, schedules
 from incorruptible.corruptions import Gaussian, equivalent, parse
 from incorruptible.corruptions.equivalence import translate
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.weights.arrays import Array
 from typing_commands import Type, typing
 
@@ -221,5 +221,5 @@ def test_bins_by_hand() -> None:
     assert shares == {1.0: 0.5, 0.4: 0.25, -0.4: 0.25}
     assert all(math.isnan(row.mean) for row in found.rows if not row.share)
     assert found.layers[1].strength == 0 and found.layers[1].bias == 0
-    with pytest.raises(Mistake, match="no weight to perturb"):
+    with pytest.raises(UserError, match="no weight to perturb"):
         translate(Gaussian("layer-max"), 0.1, [])

@@ -35,7 +35,7 @@ from incorruptible.corruptions.devices.rram import (
 from incorruptible.corruptions.devices.sonos import SONOSDrift, SONOSProgramming, SONOSRead
 from incorruptible.corruptions.devices.state_independent import ConstantProgramming, ConstantRead
 from incorruptible.corruptions.storages import Crossbar, Held
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.randomness.streams import Draw
 from incorruptible.specs.durations import Seconds
 from incorruptible.weights.arrays import Array
@@ -415,7 +415,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("text", "message"), REFUSED, ids=[text for text, _ in REFUSED])
 def test_what_was_not_measured_is_refused_in_one_line(text: str, message: str) -> None:
-    with pytest.raises(Mistake, match=re.escape(message)) as caught:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
         parse(text)
     assert "\n" not in str(caught.value)
     others = [name for name in NAMED if name != text.split(":")[0]]
@@ -429,10 +429,10 @@ def test_the_ends_of_the_range_are_allowed_and_what_lies_beyond_is_not(name: str
     low, high = device.valid
     if math.isfinite(high):
         assert replace(device, g_max=high, g_min=low if low else device.g_min).g_max == high
-        with pytest.raises(Mistake, match=name):
+        with pytest.raises(UserError, match=name):
             replace(device, g_max=high * 1.001)
     if low:
-        with pytest.raises(Mistake, match=name):
+        with pytest.raises(UserError, match=name):
             replace(device, g_min=low * 0.999)
 
 
@@ -454,7 +454,7 @@ def test_a_step_alone_knows_its_range_too(text: str, message: str) -> None:
         lambda: parse(text)(array, 1.0, Draw(0, "test", 0).of("w")),
         lambda: parse(text).moments(array, 1.0),
     ):
-        with pytest.raises(Mistake, match=re.escape(message)) as caught:
+        with pytest.raises(UserError, match=re.escape(message)) as caught:
             ask()
         assert "\n" not in str(caught.value)
 

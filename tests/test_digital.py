@@ -17,9 +17,9 @@ from scipy import stats
 from torch import Tensor, nn
 
 from incorruptible.corruptions import parse, parse_sweep
-from incorruptible.corruptions.faults import BitFlips, Dead, Stuck, struck
+from incorruptible.corruptions.faults import BitFlips, Dead, Stuck, bernoulli_mask
 from incorruptible.corruptions.storages import CODES, FORMATS, Crossbar, Floats, Held, Integers, Weights
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.randomness.streams import Draw, Noise
 from incorruptible.weights.arrays import Array, select
 
@@ -190,10 +190,10 @@ def test_rates_below_the_steps_of_float32_are_kept() -> None:
     """A rate of 1.25 steps: the lowest number strikes, the next one in a quarter of cases, and no second is drawn without."""
     steps, like = torch.tensor([0.0, 1, 1, 2]) / 2**24, torch.zeros(4)
     told = Told({"": steps, "/finer": torch.tensor([0.9, 0.2, 0.3, 0.0])})
-    assert struck(told, like, 1.25 / 2**24).tolist() == [True, True, False, False]  # type: ignore[arg-type]
-    assert struck(told, like, 0.25 / 2**24).tolist() == [False, False, False, False]  # type: ignore[arg-type]
-    assert struck(Told({"": steps}), like, 2 / 2**24).tolist() == [True, True, True, False]  # type: ignore[arg-type]
-    assert struck(Told({"": steps + 0.5}), like, 1.5 / 2**24).tolist() == [False] * 4  # type: ignore[arg-type]
+    assert bernoulli_mask(told, like, 1.25 / 2**24).tolist() == [True, True, False, False]  # type: ignore[arg-type]
+    assert bernoulli_mask(told, like, 0.25 / 2**24).tolist() == [False, False, False, False]  # type: ignore[arg-type]
+    assert bernoulli_mask(Told({"": steps}), like, 2 / 2**24).tolist() == [True, True, True, False]  # type: ignore[arg-type]
+    assert bernoulli_mask(Told({"": steps + 0.5}), like, 1.5 / 2**24).tolist() == [False] * 4  # type: ignore[arg-type]
 
 
 # Moments of flipped bits, against sums over every pattern
@@ -412,6 +412,6 @@ BAD = [
 
 @pytest.mark.parametrize(("text", "message"), BAD)
 def test_bad_text_is_answered_in_one_line(text: str, message: str) -> None:
-    with pytest.raises(Mistake, match=re.escape(message)) as caught:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
         parse_sweep(text)
     assert "\n" not in str(caught.value)

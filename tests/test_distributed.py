@@ -15,9 +15,9 @@ from torch import Tensor, distributed, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.objectives import parse
-from incorruptible.optim import SAM
+from incorruptible.optim import SAMOptimizer
 from incorruptible.schedules import Auto, Controller, Linear, Schedule
 from incorruptible.training import Hardener
 from test_objectives import bits, grads, net
@@ -133,7 +133,7 @@ def forked(rank: int) -> dict[str, Any]:
 def optimised(rank: int) -> dict[str, Any]:
     """SAM as an optimiser, the first pass each rank's own; on rank 1 both passes, the first, the second are nan in turn."""
     model = DistributedDataParallel(net())
-    optimizer = SAM(model.parameters(), torch.optim.SGD, 0.3, lr=0.05, momentum=0.9)
+    optimizer = SAMOptimizer(model.parameters(), torch.optim.SGD, 0.3, lr=0.05, momentum=0.9)
     for step in range(STEPS):
         x, y = half(step, rank)
         bad = {5: (0, 1), 9: (0,), 12: (1,)}.get(step, ()) if rank == 1 else ()
@@ -150,7 +150,7 @@ def refused(rank: int) -> str:
     robust = Hardener(model, parse(RANDBET), RAMP, steps=STEPS, seed=0)
     try:
         robust.backward(lambda: model(torch.tensor([[0, 1], [2, 3]])).square().sum())
-    except Mistake as problem:
+    except UserError as problem:
         return str(problem)
     return ""
 

@@ -22,7 +22,7 @@ from incorruptible import runs, tasks
 from incorruptible.corruptions import parse
 from incorruptible.files import records
 from incorruptible.randomness.streams import Draw
-from incorruptible.runs import Plan, identity, measured, measures, open_run, train
+from incorruptible.runs import MeasurePlan, identity, measured, measures, open_run, train
 from incorruptible.studies.folder import find
 from incorruptible.studies.plan import Tasks, begin
 from incorruptible.studies.spec import load, shipped
@@ -33,7 +33,7 @@ from typing_commands import Type, typing
 DATA = Path(__file__).parent / "data" / "earlier"
 EXPECTED: dict[str, Any] = json.loads((DATA / "expected.json").read_text())
 FINISHED, HALF = EXPECTED["finished"], EXPECTED["half"]
-SEEN = Plan("gaussian-filter-max:0,0.1,0.2", draws=4, part="validation", purpose="validation")
+SEEN = MeasurePlan("gaussian-filter-max:0,0.1,0.2", chips=4, part="validation", purpose="validation")
 
 
 @pytest.fixture
@@ -172,10 +172,10 @@ def test_recipes_keep_their_names(name: str, home: Path) -> None:
 def test_every_run_of_a_study_that_travels_with_the_package_keeps_its_name(name: str, home: Path) -> None:
     assert name in shipped()
     study = load(name)
-    loaded = {recipe: tasks.load(recipe) for recipe in {design.recipe.task for design in study.designs}}
+    loaded = {recipe: tasks.load(recipe) for recipe in {design.recipe.task for design in study.arms}}
     names = [
         records.identity(identity(replace(design.recipe, seed=seed), loaded[design.recipe.task], "cpu", 1))
-        for design in study.designs
+        for design in study.arms
         for seed in study.seeds
     ]
     plans = {key: plan.plain() for key, plan in study.plans().items()}
@@ -200,7 +200,7 @@ def weights() -> Array:
 def test_chips_keep_their_noise(text: str, home: Path, weights: Array) -> None:
     """Under every corruption, device and fault: purposes, tags and names of noise are what they were."""
     corruption = parse(text)
-    strength = min(0.1, getattr(corruption, "most", 1.0))
+    strength = min(0.1, getattr(corruption, "max_strength", 1.0))
     values = corruption(weights, strength, Draw(7, "test", 3, read=1).of("w"))
     values = torch.where(torch.isfinite(values), values, 0.0).clamp(-1e4, 1e4)
     assert np.allclose(sums(values), EXPECTED["noise"][text], rtol=1e-5, atol=1e-4)

@@ -15,12 +15,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from incorruptible.corruptions import Gaussian, parse
-from incorruptible.errors import Mistake, Mistakes
-from incorruptible.evaluation import Chips, measure, measure_all, measure_mean, measure_until
-from incorruptible.evaluation.chips import Remembered, Socket
-from incorruptible.evaluation.scoring import read_chip
+from incorruptible.errors import UserError, UserErrors
+from incorruptible.evaluation import Sampling, measure, measure_all, measure_mean, measure_until
+from incorruptible.evaluation.chips import NoiseCache, ProgrammedModel
+from incorruptible.evaluation.scoring import score_one_chip
 from incorruptible.evaluation.subsampled import batched
-from incorruptible.evaluation.subsampled.batched import at_once, products, read_stacked, stackable, worth
+from incorruptible.evaluation.subsampled.batched import at_once, products, score_stacked, stackable, worth
 from incorruptible.randomness.streams import Draw, Noise
 from incorruptible.tasks.networks import mlp, resnet8, small_conv, vit
 from incorruptible.tasks.scores import Score, accuracy, cross_entropy
@@ -79,10 +79,10 @@ def test_a_chip_in_the_socket_holds_the_bits_of_one_swapped_in(text: str) -> Non
     model, corruption = made(small_conv), parse(text)
     arrays, before = select(model), bits(model)
     for read in (None, (FILTER_MAX, 0.01)):
-        chips = Chips(corruption, [0.1, 0.2], 2, 7, read=read)
-        with Socket(model, arrays, chips, remember=True) as socket:
+        chips = Sampling(corruption, [0.1, 0.2], 2, 7, read=read)
+        with ProgrammedModel(model, arrays, chips, cache_noise=True) as programmed:
             for chip, strength in ((0, 0.1), (0, 0.2), (1, 0.2), (0, 0.1)):
-                socket.put(strength, chip)
+                programmed.put(strength, chip)
                 seen = [array.value.clone() for array in arrays]
                 twin = copy.deepcopy(model)
                 twin.load_state_dict(before)
@@ -98,9 +98,9 @@ def test_a_chip_in_the_socket_holds_the_bits_of_one_swapped_in(text: str) -> Non
 def test_an_error_among_many_chips_leaves_the_clean_weights() -> None:
     model = made(small_conv)
     before, storage = bits(model), [parameter.data_ptr() for parameter in model.parameters()]
-    chips = Chips(FILTER_MAX, [0.1], 2, 0, channels_last=True)
-    with pytest.raises(KeyError), Socket(model, select(model), chips) as socket:
-        socket.put(0.1, 0)
+    chips = Sampling(FILTER_MAX, [0.1], 2, 0, channels_last=True)
+    with pytest.raises(KeyError), ProgrammedModel(model, select(model), chips) as programmed:
+        programmed.put(0.1, 0)
         assert not unchanged(model, before)
         raise KeyError
     assert unchanged(model, before) and [parameter.data_ptr() for parameter in model.parameters()] == storage
@@ -112,14 +112,14 @@ def test_a_chip_is_drawn_once_for_all_strengths(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch, "randn", lambda *a, **k: drawn.append("") or real(*a, **k))
     model, data = made(lambda: mlp(16, 24, 10)), pairs(1, 5, (16,))
     drawn.clear()
-    measure(model, accuracy, data, FILTER_MAX, [0.1, 0.2, 0.3], draws=4, seed=0)
+    measure(model, accuracy, data, FILTER_MAX, [0.1, 0.2, 0.3], chips=4, seed=0)
     assert len(drawn) == 4 * 2  # chips times arrays
 
 
 def test_what_is_remembered_is_bounded_and_the_same() -> None:
     like, other = torch.empty(4, 5), torch.empty(4, 5, dtype=torch.float64)
     plain = Draw(0, "test", 3).of("w")
-    memory = Remembered(most=30)
+    memory = NoiseCache(capacity=30)
     memory.turn(3)
     noise: Noise = memory.of(plain)
     for _ in range(2):
@@ -143,12 +143,12 @@ def test_chips_side_by_side_score_as_one_after_another(name: str, text: str, pro
     """Logits differ in the last places: cross-entropy by at most 1e-5, and no answer of these 60 x 2 turns."""
     make, shape = NETWORKS[name]
     model, corruption = made(make), parse(text)
-    arrays = select(model, without=("0.*",) if protect and name != "mlp" else ("1.*",) if protect else ())
+    arrays = select(model, protect=("0.*",) if protect and name != "mlp" else ("1.*",) if protect else ())
     some = pairs(12, 5, shape)
-    chips = Chips(corruption, [0.1], 12, 7)
+    chips = Sampling(corruption, [0.1], 12, 7)
     numbers = [3, 1, 4, 15, 9, 2, 6, 5, 35, 8, 97, 93]
     for parts_ in (some, [some[0]] * 12):
-        found = read_stacked(model, score, parts_, chips, arrays, 0.1, numbers, 5)
+        found = score_stacked(model, score, parts_, chips, arrays, 0.1, numbers, 5)
         twin = np.stack(
             [obvious(model, score, p, corruption, 0.1, k, arrays) for p, k in zip(parts_, numbers, strict=True)]
         )
@@ -168,13 +168,13 @@ def test_stacked_weights_are_the_chips_bit_for_bit(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(batched, "_graded", graded)
     model = made(small_conv)
-    chips = Chips(parse("pcm-joshi"), [0.5], 5, 7, read=(FILTER_MAX, 0.01))
-    read_stacked(model, accuracy, pairs(5, 5, (1, 8, 8)), chips, select(model), 0.5, range(5), 3)
+    chips = Sampling(parse("pcm-joshi"), [0.5], 5, 7, read=(FILTER_MAX, 0.01))
+    score_stacked(model, accuracy, pairs(5, 5, (1, 8, 8)), chips, select(model), 0.5, range(5), 3)
     assert [len(one["0.weight"]) for one in seen] == [3, 2]
-    with Socket(model, select(model), chips) as socket:
+    with ProgrammedModel(model, select(model), chips) as programmed:
         for chip in range(5):
-            socket.put(0.5, chip)
-            for array in socket.arrays:
+            programmed.put(0.5, chip)
+            for array in programmed.arrays:
                 assert torch.equal(seen[chip // 3][array.name][chip % 3], array.value)
 
 
@@ -217,10 +217,10 @@ class Attending(nn.Module):
 @pytest.mark.parametrize("make", [Branching, Attending])
 def test_what_cannot_be_mapped_is_read_in_place(make: Callable[[], nn.Module]) -> None:
     model, some = made(make), pairs(16, 4, (16,))
-    chips = Chips(FILTER_MAX, [0.3], 16, 7)
+    chips = Sampling(FILTER_MAX, [0.3], 16, 7)
     arrays = select(model)
     assert stackable(model, cross_entropy, some, chips, arrays) and worth(model, some[0], arrays, 16)
-    found = batched.read_parts(model, cross_entropy, some, chips, arrays, 0.3, range(16))
+    found = batched.score_parts(model, cross_entropy, some, chips, arrays, 0.3, range(16))
     twin = [obvious(model, cross_entropy, some[k], FILTER_MAX, 0.3, k, arrays) for k in range(16)]
     np.testing.assert_allclose(found, np.stack(twin), atol=1e-6)
 
@@ -245,20 +245,20 @@ def _hooked() -> nn.Module:
 )
 def test_what_is_not_read_side_by_side(make: Callable[[], nn.Module], score: Any, changed: dict[str, Any]) -> None:
     model = made(make)
-    assert not stackable(model, score, pairs(3, 4, (16,)), Chips(FILTER_MAX, [0.1], 3, 0, **changed), select(model))
+    assert not stackable(model, score, pairs(3, 4, (16,)), Sampling(FILTER_MAX, [0.1], 3, 0, **changed), select(model))
 
 
 def test_pairs_alone_are_stacked_and_a_score_of_ones_own_is_asked_chip_by_chip() -> None:
-    model, chips = made(lambda: mlp(16, 24, 10)), Chips(FILTER_MAX, [0.3], 16, 7)
+    model, chips = made(lambda: mlp(16, 24, 10)), Sampling(FILTER_MAX, [0.3], 16, 7)
     arrays, some = select(model), pairs(16, 5, (16,))
     assert stackable(model, accuracy, some, chips, arrays)
     assert not stackable(model, accuracy, [*some[:15], (*some[15], some[15][1])], chips, arrays)
     assert not stackable(model, accuracy, [*some[:15], *pairs(1, 6, (16,))], chips, arrays)
     centred = Score("logit", "1", True, lambda logits, labels: logits[:, 0] - logits[:, 0].mean())
-    found = batched.read_parts(model, centred, some, chips, arrays, 0.3, range(16))
+    found = batched.score_parts(model, centred, some, chips, arrays, 0.3, range(16))
     np.testing.assert_allclose(found.mean(1), 0, atol=1e-6)
-    with pytest.raises(Mistake, match="one number for each example"):
-        batched.read_parts(model, replace(centred, grade=lambda x, y: x), some, chips, arrays, 0.3, range(16))
+    with pytest.raises(UserError, match="one number for each example"):
+        batched.score_parts(model, replace(centred, grade=lambda x, y: x), some, chips, arrays, 0.3, range(16))
 
 
 # --- 16 bits and layout
@@ -268,25 +268,25 @@ def test_bf16_is_recorded_and_close() -> None:
     model, data = made(small_conv), pairs(2, 40, (1, 8, 8))
     before, seen = bits(model), list[torch.dtype]()
     own = replace(cross_entropy, grade=lambda logits, y: seen.append(logits.dtype) or cross_entropy.grade(logits, y))
-    plain = measure(model, cross_entropy, data, FILTER_MAX, [0, 0.1], draws=3, seed=0)
-    found = measure(model, own, data, FILTER_MAX, [0, 0.1], draws=3, seed=0, autocast="bf16")
+    plain = measure(model, cross_entropy, data, FILTER_MAX, [0, 0.1], chips=3, seed=0)
+    found = measure(model, own, data, FILTER_MAX, [0, 0.1], chips=3, seed=0, autocast="bf16")
     assert set(seen) == {torch.float32} and unchanged(model, before)
     assert 0 < np.abs(found.values - plain.values).max() < 0.02
     assert "autocast bf16" in found.header() and "autocast" not in plain.header()
     assert (found.plain()["autocast"], plain.plain()["autocast"]) == ("bf16", None)
     until = measure_until(
-        model, accuracy, data, FILTER_MAX, [0.1], precision=0.4, seed=0, autocast="bf16", channels_last=True
+        model, accuracy, data, FILTER_MAX, [0.1], half_width=0.4, seed=0, autocast="bf16", channels_last=True
     )
     assert "autocast bf16, channels last" in str(until) and until.plain()["channels_last"] is True
-    with pytest.raises(Mistake, match="bf16"):
-        measure(model, accuracy, data, FILTER_MAX, [0.1], draws=1, seed=0, autocast="int8")
+    with pytest.raises(UserError, match="bf16"):
+        measure(model, accuracy, data, FILTER_MAX, [0.1], chips=1, seed=0, autocast="int8")
 
 
 def test_under_ones_own_autocast_every_chip_is_seen() -> None:
     model, data = made(lambda: mlp(16, 24, 10)), pairs(1, 40, (16,))
-    plain = measure(model, cross_entropy, data, FILTER_MAX, [0.5], draws=3, seed=0)
+    plain = measure(model, cross_entropy, data, FILTER_MAX, [0.5], chips=3, seed=0)
     with torch.autocast("cpu", torch.bfloat16):
-        found = measure(model, cross_entropy, data, FILTER_MAX, [0.5], draws=3, seed=0)
+        found = measure(model, cross_entropy, data, FILTER_MAX, [0.5], chips=3, seed=0)
     np.testing.assert_allclose(found.values, plain.values, atol=0.01)
     assert np.ptp(plain.values) > 0.05
 
@@ -300,9 +300,9 @@ def test_channels_last_for_a_while() -> None:
         seen.append(network[3].weight.is_contiguous(memory_format=torch.channels_last))
         return cross_entropy(network, batch)
 
-    found = measure(model, score, data, Gaussian("filter-norm"), [0.2], draws=3, seed=0, channels_last=True)
+    found = measure(model, score, data, Gaussian("filter-norm"), [0.2], chips=3, seed=0, channels_last=True)
     assert seen == [True] * 6
-    plain = measure(model, cross_entropy, data, Gaussian("filter-norm"), [0.2], draws=3, seed=0)
+    plain = measure(model, cross_entropy, data, Gaussian("filter-norm"), [0.2], chips=3, seed=0)
     np.testing.assert_allclose(found.values, plain.values, atol=1e-5)
     assert [(p.data_ptr(), p.stride()) for p in model.parameters()] == storage
     assert "channels last" in found.header() and found.plain()["channels_last"] is True
@@ -322,7 +322,7 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.usefixtures("one_thread")
 def test_workers_find_the_same_bits_in_the_same_order() -> None:
     model, data = made(small_conv), pairs(2, 20, (1, 8, 8))
-    chips = Chips(FILTER_MAX, [0, 0.1, 0.3], 5, 7, reads=2, read=(FILTER_MAX, 0.01))
+    chips = Sampling(FILTER_MAX, [0, 0.1, 0.3], 5, 7, reads=2, read=(FILTER_MAX, 0.01))
     seen: dict[int, list[tuple[int, int]]] = {0: [], 2: []}
     kept: dict[int, Any] = {0: {}, 2: {}}
     scores = {"a": accuracy, "l": cross_entropy}
@@ -350,7 +350,7 @@ def test_workers_find_the_same_bits_in_the_same_order() -> None:
 def test_a_stopped_measurement_keeps_what_came(workers: int) -> None:
     model, data = made(lambda: mlp(16, 24, 10)), pairs(1, 20, (16,))
     before, kept, calls = bits(model), dict[tuple[int, int, int], Any](), list[int]()
-    chips = Chips(FILTER_MAX, [0.1, 0.2], 4, 7)
+    chips = Sampling(FILTER_MAX, [0.1, 0.2], 4, 7)
 
     def stop(done: int, total: int) -> None:
         if done == 5:
@@ -374,7 +374,7 @@ class Odd(Exception):
         super().__init__(f"{one} and {two}")
 
 
-class OddMistake(Mistake):
+class OddMistake(UserError):
     """One that pickle refuses."""
 
     def __init__(self) -> None:
@@ -385,10 +385,10 @@ class OddMistake(Mistake):
 @pytest.mark.parametrize(
     ("problem", "comes", "says"),
     [
-        (Mistake("mine"), Mistake, "^mine$"),
-        (Mistakes("s.toml", ["one", "two"]), Mistakes, "^s.toml has 2 mistakes:\n  one\n  two$"),
+        (UserError("mine"), UserError, "^mine$"),
+        (UserErrors("s.toml", ["one", "two"]), UserErrors, "^s.toml has 2 mistakes:\n  one\n  two$"),
         (Faults([("a", "One."), ("b", "Two.")]), Faults, "^One. Two.$"),
-        (OddMistake(), Mistake, "^odd$"),
+        (OddMistake(), UserError, "^odd$"),
         (ZeroDivisionError("by 0"), ZeroDivisionError, "^by 0\nin a worker process:\nTraceback"),
         (Odd(1, 2), RuntimeError, "Odd: 1 and 2"),
     ],
@@ -399,7 +399,7 @@ def test_what_is_raised_in_a_worker_is_raised_here(problem: Exception, comes: ty
         raise problem
 
     with pytest.raises(comes, match=says):
-        measure(made(lambda: mlp(16, 10)), score, pairs(1, 5, (16,)), FILTER_MAX, [0.1], draws=2, seed=0, workers=2)
+        measure(made(lambda: mlp(16, 10)), score, pairs(1, 5, (16,)), FILTER_MAX, [0.1], chips=2, seed=0, workers=2)
 
 
 @pytest.mark.parametrize("kind", ["tensors", "in order", "shuffled"])
@@ -410,10 +410,10 @@ def test_measuring_leaves_the_global_random_state_alone(workers: int, kind: str)
     loader = DataLoader(TensorDataset(inputs, labels), batch_size=5, shuffle=kind == "shuffled")
     data: Any = (inputs, labels) if kind == "tensors" else loader
     model, before = made(lambda: mlp(16, 10)), torch.get_rng_state()
-    measure(model, accuracy, data, FILTER_MAX, [0.1], draws=3, seed=0, workers=workers)
+    measure(model, accuracy, data, FILTER_MAX, [0.1], chips=3, seed=0, workers=workers)
     assert torch.equal(torch.get_rng_state(), before)
     if not workers:
-        measure_until(model, accuracy, data, FILTER_MAX, [0.1], precision=0.4, most=3, seed=0)
+        measure_until(model, accuracy, data, FILTER_MAX, [0.1], half_width=0.4, max_chips=3, seed=0)
         measure_mean(model, accuracy, data, FILTER_MAX, [0.1], half_width=0.4, seed=0)
         assert torch.equal(torch.get_rng_state(), before)
 
@@ -426,29 +426,29 @@ def test_arrays_of_nothing_fit_into_a_stack() -> None:
 
 def test_workers_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(model: nn.Module, data: Any) -> None:
-        measure(model, accuracy, data, FILTER_MAX, [0.1], draws=2, seed=0, workers=2)
+        measure(model, accuracy, data, FILTER_MAX, [0.1], chips=2, seed=0, workers=2)
 
     data = pairs(1, 5, (16,))
-    with pytest.raises(Mistake, match=r"workers is -1; it is how many processes"):
-        measure(mlp(16, 10), accuracy, data, FILTER_MAX, [0.1], draws=2, seed=0, workers=-1)
-    with pytest.raises(Mistake, match=r"is on meta: leave workers out"):
-        from incorruptible.evaluation.workers import Bench, elsewhere
+    with pytest.raises(UserError, match=r"workers is -1; it is how many processes"):
+        measure(mlp(16, 10), accuracy, data, FILTER_MAX, [0.1], chips=2, seed=0, workers=-1)
+    with pytest.raises(UserError, match=r"is on meta: leave workers out"):
+        from incorruptible.evaluation.workers import ScoringJob, elsewhere
 
         away = mlp(16, 10).to("meta")
-        list(elsewhere(Bench(away, {"": accuracy}, data, Chips(FILTER_MAX, [0.1], 2, 0), select(away)), [], 2))
-    with pytest.raises(Mistake, match="shared memory"):
+        list(elsewhere(ScoringJob(away, {"": accuracy}, data, Sampling(FILTER_MAX, [0.1], 2, 0), select(away)), [], 2))
+    with pytest.raises(UserError, match="shared memory"):
         asked(mlp(16, 10).share_memory(), data)
-    with pytest.raises(Mistake, match="num_workers=1"):
+    with pytest.raises(UserError, match="num_workers=1"):
         asked(mlp(16, 10), DataLoader(TensorDataset(*data[0]), batch_size=5, num_workers=1))
     monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
-    with pytest.raises(Mistake, match="cannot fork"):
+    with pytest.raises(UserError, match="cannot fork"):
         asked(mlp(16, 10), data)
 
 
 def test_read_chip_is_read_parts_of_one() -> None:
-    model, some, chips = made(mlp), pairs(16, 8, (64,)), Chips(FILTER_MAX, [0.1], 16, 0)
+    model, some, chips = made(mlp), pairs(16, 8, (64,)), Sampling(FILTER_MAX, [0.1], 16, 0)
     arrays = select(model)
-    together = batched.read_parts(model, cross_entropy, some, chips, arrays, 0.1, range(16))
+    together = batched.score_parts(model, cross_entropy, some, chips, arrays, 0.1, range(16))
     for k in range(16):
-        alone = read_chip(model, {"": cross_entropy}, [some[k]], chips, arrays, 0.1, k)[""]
+        alone = score_one_chip(model, {"": cross_entropy}, [some[k]], chips, arrays, 0.1, k)[""]
         np.testing.assert_allclose(together[k], alone, atol=1e-5)

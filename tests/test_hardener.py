@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 from incorruptible.corruptions import Gaussian
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.objectives import RWP, SAM, parse
 from incorruptible.objectives.base import Grads, Path, Point
 from incorruptible.randomness.streams import Draw
@@ -197,13 +197,13 @@ def test_a_stopped_run_goes_on_with_the_same_bits(text: str) -> None:
 @pytest.mark.parametrize("other", [{"seed": 1}, {"steps": 11}, {"accumulate": 2}])
 def test_load_refuses_another_run(other: dict[str, int]) -> None:
     state = hardener(net(), SAM_, **other).state_dict()
-    with pytest.raises(Mistake, match=next(iter(other))):
+    with pytest.raises(UserError, match=next(iter(other))):
         hardener(net(), SAM_).load_state_dict(state)
 
 
 def test_load_refuses_a_newer_format() -> None:
     robust = hardener(net(), SAM_)
-    with pytest.raises(Mistake, match="update incorruptible"):
+    with pytest.raises(UserError, match="update incorruptible"):
         robust.load_state_dict({**robust.state_dict(), "format": 2})
 
 
@@ -282,7 +282,7 @@ def test_guard_reads_one_number(text: str, guard: bool, monkeypatch: pytest.Monk
     assert len(reads) == guard + judged and set(reads) <= {"__bool__", "__float__"}
 
 
-# Mistakes.
+# UserErrors.
 
 
 @pytest.mark.parametrize("answer", [torch.ones(3), 1.0, None, [torch.tensor(1.0)]], ids=lambda x: type(x).__name__)
@@ -290,7 +290,7 @@ def test_guard_reads_one_number(text: str, guard: bool, monkeypatch: pytest.Monk
 def test_closure_without_a_scalar(text: str, answer: object) -> None:
     model = net()
     before = bits(model.parameters())
-    with pytest.raises(Mistake, match="a scalar tensor, the loss, is needed"):
+    with pytest.raises(UserError, match="a scalar tensor, the loss, is needed"):
         hardener(model, text).backward(lambda: answer)
     assert bits(model.parameters()) == before
 
@@ -298,7 +298,7 @@ def test_closure_without_a_scalar(text: str, answer: object) -> None:
 def test_context_without_look() -> None:
     model = net()
     robust, before = hardener(model, RWP_), bits(model.parameters())
-    with pytest.raises(Mistake, match="never called"), robust.perturbed():
+    with pytest.raises(UserError, match="never called"), robust.perturbed():
         closure(model)().backward()
     assert bits(model.parameters()) == before
     assert not grads(model)
@@ -306,7 +306,7 @@ def test_context_without_look() -> None:
 
 @pytest.mark.parametrize("text", sorted(set(OBJECTIVES) - set(ONE_PASS)))
 def test_context_of_several_passes(text: str) -> None:
-    with pytest.raises(Mistake, match="2 passes"), hardener(net(), text).perturbed():
+    with pytest.raises(UserError, match="2 passes"), hardener(net(), text).perturbed():
         pass
 
 
@@ -316,14 +316,14 @@ def test_context_of_several_passes(text: str) -> None:
 def test_refused(more: dict[str, Any]) -> None:
     usual = {"model": net(), "objective": SAM(), "strength": Constant(0.1), "steps": 1, "seed": 0}
     Hardener(**usual)
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         Hardener(**{**usual, **more})
 
 
 @pytest.mark.parametrize("strength", [-0.1, math.nan, math.inf])
 def test_a_schedule_that_leaves_its_range(strength: float) -> None:
     model = net()
-    with pytest.raises(Mistake, match="strength at progress 0"):
+    with pytest.raises(UserError, match="strength at progress 0"):
         Hardener(model, SAM(), lambda p: strength, steps=1, seed=0).backward(closure(model))
 
 
@@ -445,7 +445,7 @@ def test_running_statistics_move_where_the_noisy_pass_never_comes(policy: str) -
 def test_policies(text: str) -> None:
     assert hardener(net(), text).batchnorm == ("clean" if parse(text).clean else "noisy")
     for policy in {"noisy", "clean"} - {policy for one, policy in KEPT if one == text}:
-        with pytest.raises(Mistake, match="frozen"):
+        with pytest.raises(UserError, match="frozen"):
             hardener(net(), text, batchnorm=policy)
 
 
@@ -512,7 +512,7 @@ def test_nothing_to_climb_along() -> None:
     for array in select(model):
         array.parameter.requires_grad_(False)
     before = bits(model.parameters())
-    with pytest.raises(Mistake, match="unfreeze"):
+    with pytest.raises(UserError, match="unfreeze"):
         hardener(model, SAM_).backward(closure(model))
     assert bits(model.parameters()) == before
     assert not grads(model)
@@ -642,7 +642,7 @@ def test_a_rate_above_1_is_refused_at_once(text: str) -> None:
     model = net()
     hardener(model, text, 1.0)
     for strength in (Constant(1.5), Linear(0, 1.1), Auto(classes=3), Auto(classes=3, cap=1.5), lambda p: 2 * p):
-        with pytest.raises(Mistake, match="at most 1"):
+        with pytest.raises(UserError, match="at most 1"):
             Hardener(model, parse(text), strength, steps=10, seed=0)
     Hardener(model, parse(text), Auto(classes=3, cap=1.0), steps=10, seed=0)
 
@@ -653,7 +653,7 @@ def test_a_rate_is_bounded_through_ratios_and_ranges() -> None:
     hardener(model, "rwp(mixture(dropconnect):high=0.5)", 2.0)
     hardener(model, "rwp-sam(dropconnect):ratio=0", 9.0)
     for text in ("rwp-sam(dropconnect):ratio=0.5", "rwp(mixture(dropconnect):high=0.5)"):
-        with pytest.raises(Mistake, match="at most 2"):
+        with pytest.raises(UserError, match="at most 2"):
             hardener(model, text, 2.1)
 
 
@@ -661,7 +661,7 @@ def test_a_spike_between_the_places_that_are_looked_at_is_refused_when_it_comes(
     model, before = net(), bits(net().parameters())
     robust = Hardener(model, parse("rwp(dropconnect)"), lambda p: 1.5 if 0 < p < 0.01 else 0.1, steps=1001, seed=0)
     robust.backward(closure(model))
-    with pytest.raises(Mistake, match="takes at most 1"):
+    with pytest.raises(UserError, match="takes at most 1"):
         robust.backward(closure(model))
     assert bits(model.parameters()) == before
 
@@ -670,12 +670,12 @@ def test_a_parameter_that_was_replaced_is_noticed() -> None:
     model = nn.Sequential(nn.Linear(3, 2))
     robust = Hardener(model, RWP(Gaussian("filter-max")), Constant(0.1), steps=1, seed=0)
     model[0] = nn.Linear(3, 2)
-    with pytest.raises(Mistake, match="no parameter of the model any more"):
+    with pytest.raises(UserError, match="no parameter of the model any more"):
         robust.backward(lambda: model(torch.ones(1, 3)).sum())
 
 
 @pytest.mark.parametrize("state", [{}, {"calls": 1}])
 def test_a_state_that_is_none_is_refused(state: dict) -> None:
     robust = Hardener(nn.Linear(3, 2), RWP(Gaussian("filter-max")), Constant(0.1), steps=1, seed=0)
-    with pytest.raises(Mistake, match="no state of a Hardener"):
+    with pytest.raises(UserError, match="no state of a Hardener"):
         robust.load_state_dict(state)

@@ -12,17 +12,17 @@ import pytest
 import torch
 
 from incorruptible.corruptions import parse_sweep
-from incorruptible.errors import Mistake, Mistakes
+from incorruptible.errors import UserError, UserErrors
 from incorruptible.evaluation import measure
 from incorruptible.pacbayes.weights import displacement
-from incorruptible.runs import Plan, Run, displaced, identity, measured, measures, open_run, train
+from incorruptible.runs import MeasurePlan, Run, displaced, identity, measured, measures, open_run, train
 from incorruptible.studies.estimate import estimate
 from incorruptible.studies.plan import Tasks, begin
 from incorruptible.studies.results import arms
 from incorruptible.studies.spec import load as load_study
 from incorruptible.studies.worker import work
 from incorruptible.tasks import load
-from incorruptible.training import Fit
+from incorruptible.training import Trainer
 from incorruptible.training.recipe import Probe, Recipe, parse
 from incorruptible.weights.arrays import select
 from typing_commands import Type, typing
@@ -46,7 +46,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 def test_training_perturbs_what_the_recipe_says(run: Run) -> None:
     task = load("digits")
-    usual, held = Fit(task, QUICK), Fit(task, run.recipe)
+    usual, held = Trainer(task, QUICK), Trainer(task, run.recipe)
     names = [array.name for array in select(held.model, BIASES, FIRST)]
     assert [array.name for array in held.robust.arrays] == names == run.record["arrays"]
     assert {array.name for array in usual.robust.arrays} - set(names) == {"1.weight"}
@@ -71,9 +71,9 @@ def test_runs_of_the_usual_arrays_keep_their_names(run: Run) -> None:
 
 
 def test_a_run_is_measured_on_the_arrays_of_its_recipe(run: Run) -> None:
-    plan, task, sweep = Plan(f"{NOISE}:0,0.3", draws=3), load("digits"), parse_sweep(f"{NOISE}:0,0.3")
+    plan, task, sweep = MeasurePlan(f"{NOISE}:0,0.3", chips=3), load("digits"), parse_sweep(f"{NOISE}:0,0.3")
     model = run.model(task)
-    common: dict[str, Any] = {"draws": 3, "seed": 0}
+    common: dict[str, Any] = {"chips": 3, "seed": 0}
     values = [
         measure(model, task.score, task.test, *sweep, arrays=arrays, **common).values
         for arrays in (select(model, BIASES, FIRST), select(model))
@@ -84,7 +84,7 @@ def test_a_run_is_measured_on_the_arrays_of_its_recipe(run: Run) -> None:
 
 
 def test_a_measurement_has_the_arrays_in_its_name_only_where_they_are_not_the_usual_ones(run: Run) -> None:
-    task, plan = load("digits"), Plan(f"{NOISE}:0.1")
+    task, plan = load("digits"), MeasurePlan(f"{NOISE}:0.1")
     usual = train(QUICK, run.folder.parent)
     weights = usual.digest()
     others = [
@@ -125,10 +125,10 @@ def test_train_takes_them(run: Run, typed: Type, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("measure", "--corruption", f"{NOISE}:0.3", "--draws", "3"),
+        ("measure", "--corruption", f"{NOISE}:0.3", "--chips", "3"),
         ("audit", "--corruption", f"{NOISE}:0.3"),
-        ("certify", "--corruption", f"{NOISE}:0.3", "--accuracy", "0.2", "--yield", "0.3", "--confidence", "0.6"),
-        ("sensitivity", "--corruption", f"{NOISE}:0.3", "--draws", "2"),
+        ("certify", "--corruption", f"{NOISE}:0.3", "--accuracy", "0.2", "--min-yield", "0.3", "--confidence", "0.6"),
+        ("sensitivity", "--corruption", f"{NOISE}:0.3", "--chips", "2"),
     ],
 )
 def test_commands_take_those_of_the_run_and_say_so(run: Run, typed: Type, words: tuple[str, ...]) -> None:
@@ -147,10 +147,10 @@ def test_commands_take_those_of_the_run_and_say_so(run: Run, typed: Type, words:
 def test_commands_corrupt_those_of_the_run(run: Run, typed: Type) -> None:
     rows = json.loads(typed("audit", run.folder, "--json").out)["rows"]
     assert [row["name"] for row in rows if not row["reason"]] == run.record["arrays"]
-    measuring = ("measure", run.folder, "--corruption", f"{NOISE}:0.3", "--draws", "3", "--json")
+    measuring = ("measure", run.folder, "--corruption", f"{NOISE}:0.3", "--chips", "3", "--json")
     values = json.loads(typed(*measuring).out)["values"]
-    np.testing.assert_array_equal(values, measured(run, Plan(f"{NOISE}:0.3", draws=3))["score"])
-    mapped = json.loads(typed("sensitivity", run.folder, "--corruption", f"{NOISE}:0.3", "--draws", "2", "--json").out)
+    np.testing.assert_array_equal(values, measured(run, MeasurePlan(f"{NOISE}:0.3", chips=3))["score"])
+    mapped = json.loads(typed("sensitivity", run.folder, "--corruption", f"{NOISE}:0.3", "--chips", "2", "--json").out)
     assert not {"1.weight", "1.bias"} & set(json.dumps(mapped).split('"')) and '"3.bias"' in json.dumps(mapped)
 
 
@@ -202,7 +202,7 @@ def test_lists_of_patterns_make_no_grid(tmp_path: Path) -> None:
     file = tmp_path / "which.toml"
     file.write_text(STUDY)
     study = load_study(str(file))
-    held = {design.name: (design.recipe.also, design.recipe.protect) for design in study.designs}
+    held = {design.name: (design.recipe.also, design.recipe.protect) for design in study.arms}
     assert held == {
         "usual": ((), ()),
         "biases in arrays, 0.05": (BIASES, ()),
@@ -223,7 +223,7 @@ def test_a_study_measures_each_arm_on_its_own_arrays(tmp_path: Path) -> None:
     done = open_run(folder.trained(job))
     model, task = done.model(), load("digits")
     sweep = parse_sweep(f"{NOISE}:0.3")
-    own = measure(model, task.score, task.test, *sweep, draws=2, seed=0, arrays=select(model, without=FIRST)).values
+    own = measure(model, task.score, task.test, *sweep, chips=2, seed=0, arrays=select(model, protect=FIRST)).values
     np.testing.assert_allclose(found["all but the first, 0.2"].chips[1, 1], own[0])
     assert set(estimate(study, tasks)) == set(found)
 
@@ -231,7 +231,7 @@ def test_a_study_measures_each_arm_on_its_own_arrays(tmp_path: Path) -> None:
 def test_a_pattern_that_matches_nothing_is_a_fault_of_its_line(tmp_path: Path) -> None:
     file = tmp_path / "which.toml"
     file.write_text(STUDY.replace('protect = ["1.*"]', 'protect = ["attention*"]').replace('"*.bias"', '"bais"'))
-    with pytest.raises(Mistakes) as caught:
+    with pytest.raises(UserErrors) as caught:
         load_study(str(file))
     first, second = caught.value.lines
     assert first.startswith("line 20, arms 2, also: No parameter 'bais' here")
@@ -241,11 +241,11 @@ def test_a_pattern_that_matches_nothing_is_a_fault_of_its_line(tmp_path: Path) -
 def test_bounds_refuse_protected_weights(tmp_path: Path) -> None:
     file = tmp_path / "which.toml"
     file.write_text(STUDY.replace("[selection]", 'bounds = true\nparts = ["test", "train"]\n[selection]'))
-    with pytest.raises(Mistakes, match="bounds would be infinite: no protect"):
+    with pytest.raises(UserErrors, match="bounds would be infinite: no protect"):
         load_study(str(file))
 
 
 @pytest.mark.parametrize("entry", [{"also": "*.bias"}, {"protect": [3]}])
 def test_what_is_no_list_of_patterns_is_refused(entry: dict[str, Any]) -> None:
-    with pytest.raises(Mistake, match=next(iter(entry))):
+    with pytest.raises(UserError, match=next(iter(entry))):
         parse({"task": "digits", **entry})

@@ -23,9 +23,9 @@ from torch import Tensor
 from cifar import CIFAR, needs_cifar
 from incorruptible import tasks
 from incorruptible.cli import run as run_command
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.files import records
-from incorruptible.runs import Plan, measured, open_run, train
+from incorruptible.runs import MeasurePlan, measured, open_run, train
 from incorruptible.studies.spec import load as load_study
 from incorruptible.tasks.data import Augmentation, Batches, Images, batches, fingerprint
 from incorruptible.tasks.data import pictures as opened
@@ -128,14 +128,14 @@ def test_a_torn_cache_says_what_to_delete(parquet: Path) -> None:
     decoded(f"parquet:{parquet}")
     (place,) = (cache() / "images").iterdir()
     (place / "train.pixels.npy").write_bytes(b"torn")
-    with pytest.raises(Mistake, match=r"torn .* delete it"):
+    with pytest.raises(UserError, match=r"torn .* delete it"):
         decoded(f"parquet:{parquet}")
 
 
 def test_a_cache_that_lost_its_note_says_what_to_delete(parquet: Path) -> None:
     decoded(f"parquet:{parquet}")
     next((cache() / "images").rglob("about.json")).unlink()
-    with pytest.raises(Mistake, match=r"torn .* delete it"):
+    with pytest.raises(UserError, match=r"torn .* delete it"):
         decoded(f"parquet:{parquet}")
 
 
@@ -161,7 +161,7 @@ def test_a_cache_that_cannot_be_written_says_how_to_move_it(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("INCORRUPTIBLE_CACHE", str(tmp_path / "file"))
-    with pytest.raises(Mistake, match="INCORRUPTIBLE_CACHE=PATH"):
+    with pytest.raises(UserError, match="INCORRUPTIBLE_CACHE=PATH"):
         decoded(f"parquet:{parquet}")
 
 
@@ -219,7 +219,7 @@ def test_sizes_and_channels(pictures_in_folders: Path, tmp_path: Path) -> None:
     picture(0, 5, "L").save(pictures_in_folders / "train" / "cat" / "000.jpg", quality=95)  # the first of all
     assert decoded(root).parts["train"][0].shape == (25, 3, 16, 16)
     picture(0, 6, size=20).save(pictures_in_folders / "train" / "dog" / "large.png")
-    with pytest.raises(Mistake, match=r"16 x 16 pixels and 20 x 20 pixels; .* images:size=32"):
+    with pytest.raises(UserError, match=r"16 x 16 pixels and 20 x 20 pixels; .* images:size=32"):
         decoded(root)
     assert decoded(root, size=8).parts["test"][0].shape == (12, 3, 8, 8)
     only = tmp_path / "grey"
@@ -261,16 +261,16 @@ def test_a_coloured_image_may_come_after_grey_ones(part: str, tmp_path: Path) ->
     ],
 )
 def test_a_mistyped_source(source: str, said: str) -> None:
-    with pytest.raises(Mistake) as problem:
+    with pytest.raises(UserError) as problem:
         decoded(source)
     assert said in str(problem.value) and "\n" not in str(problem.value)
 
 
 def test_parquet_without_a_test_part(tmp_path: Path) -> None:
     table(tmp_path / "d" / "train.parquet", 5)
-    with pytest.raises(Mistake, match=r"no test part is there; it holds train\.parquet"):
+    with pytest.raises(UserError, match=r"no test part is there; it holds train\.parquet"):
         decoded(f"parquet:{tmp_path / 'd'}")
-    with pytest.raises(Mistake, match="is a file; give the folder"):
+    with pytest.raises(UserError, match="is a file; give the folder"):
         decoded(f"parquet:{tmp_path / 'd' / 'train.parquet'}")
 
 
@@ -283,17 +283,17 @@ def test_columns_are_asked_for_where_they_are_not_plain(tmp_path: Path) -> None:
         pq.write_table(made, tmp_path / "d" / f"{part}.parquet")
     source = f"parquet:{tmp_path / 'd'}"
     with pytest.raises(
-        Mistake, match=r"which column holds the labels\? Add label=COLUMN; there are: picture, kind, age"
+        UserError, match=r"which column holds the labels\? Add label=COLUMN; there are: picture, kind, age"
     ):
         decoded(source)
-    with pytest.raises(Mistake, match=rf"{re.escape(source)}: No column 'knid' here. Did you mean 'kind'"):
+    with pytest.raises(UserError, match=rf"{re.escape(source)}: No column 'knid' here. Did you mean 'kind'"):
         decoded(source, label="knid")
     with pytest.raises(
-        Mistake, match=r"label=picture: that column holds binary; one of whole numbers is needed \(kind, age\)"
+        UserError, match=r"label=picture: that column holds binary; one of whole numbers is needed \(kind, age\)"
     ):
         decoded(source, label="picture")
     with pytest.raises(
-        Mistake, match=r"image=age: that column holds int64; one of encoded images is needed \(picture\)"
+        UserError, match=r"image=age: that column holds int64; one of encoded images is needed \(picture\)"
     ):
         decoded(source, image="age", label="kind")
     assert decoded(source, label="kind").classes == ("0", "1")
@@ -303,11 +303,11 @@ def test_images_that_are_none(tmp_path: Path) -> None:
     for part, image in (("train", b"no image"), ("test", b"no image")):
         (tmp_path / "d").mkdir(exist_ok=True)
         pq.write_table(pa.table({"img": [image], "label": [0]}), tmp_path / "d" / f"{part}.parquet")
-    with pytest.raises(Mistake, match="cannot be decoded"):
+    with pytest.raises(UserError, match="cannot be decoded"):
         decoded(f"parquet:{tmp_path / 'd'}")
     assert not list((cache() / "images").iterdir())  # nothing half done stays
     (tmp_path / "d" / "train.parquet").write_text("no parquet")
-    with pytest.raises(Mistake, match="cannot be read as parquet"):
+    with pytest.raises(UserError, match="cannot be read as parquet"):
         decoded(f"parquet:{tmp_path / 'd'}")
 
 
@@ -316,7 +316,7 @@ def test_images_without_a_label(tmp_path: Path) -> None:
         (tmp_path / "d").mkdir(exist_ok=True)
         made = pa.table({"img": [encoded(picture(0, 0))] * 2, "label": [0, -1 if part == "test" else 1]})
         pq.write_table(made, tmp_path / "d" / f"{part}.parquet")
-    with pytest.raises(Mistake, match="some images of the part test have no label"):
+    with pytest.raises(UserError, match="some images of the part test have no label"):
         decoded(f"parquet:{tmp_path / 'd'}")
 
 
@@ -347,7 +347,7 @@ def test_the_hub_gives_what_its_files_give(parquet: Path, monkeypatch: pytest.Mo
     here, there = decoded(f"parquet:{parquet}"), decoded("hf:us/colours@abc")
     assert hub.asked == ["us/colours@abc"] and here.classes == there.classes
     assert all(torch.equal(here.parts[part][0], there.parts[part][0]) for part in here.parts)
-    with pytest.raises(Mistake, match="no parquet files in other"):
+    with pytest.raises(UserError, match="no parquet files in other"):
         decoded("hf:us/colours/other")
 
 
@@ -361,7 +361,7 @@ def test_a_configuration_of_the_hub_is_a_whole_name(
     parts = decoded("hf:us/colours/small").parts
     assert len(parts["train"][1]) == len(decoded(f"parquet:{parquet}").parts["train"][1])
 
-    with pytest.raises(Mistake, match=r"several configurations, small, small-grey; choose one: hf:us/colours/small"):
+    with pytest.raises(UserError, match=r"several configurations, small, small-grey; choose one: hf:us/colours/small"):
         decoded("hf:us/colours")
 
 
@@ -386,7 +386,7 @@ def test_what_the_hub_sent_of_a_data_set_in_part_is_not_taken_for_all(
     monkeypatch.setattr(module, "snapshot_download", lambda **_: str(kept))
     if listing == "fails":
         monkeypatch.setattr(opened, "_knock", breaks_at_once)
-    with pytest.raises(Mistake, match="the hub does not answer"):
+    with pytest.raises(UserError, match="the hub does not answer"):
         decoded("hf:us/colours")
     shutil.copy(train, kept / "train-00001-of-00002.parquet")
     assert "train" in decoded("hf:us/colours").parts
@@ -400,7 +400,7 @@ def breaks_at_once(address: str) -> None:
 UNREACHABLE = """
 import sys, time
 import huggingface_hub
-import incorruptible.recipes
+import incorruptible.training.recipe
 from incorruptible.cli import run
 began = time.monotonic()
 sys.argv = ["incorruptible", "train", "--data", "hf:uoft-cs/cifar100", "--epochs", "1"]
@@ -538,7 +538,7 @@ def test_only_training_is_augmented(parquet: Path) -> None:
 )
 def test_numbers_that_cannot_be(field: str, parquet: Path) -> None:
     more = f":network=mlp:{field}" if field.startswith("validation") else f":network=mlp:validation=30:{field}"
-    with pytest.raises(Mistake, match=field.partition("=")[0]):
+    with pytest.raises(UserError, match=field.partition("=")[0]):
         tasks.load(task_of(parquet, more))
 
 
@@ -572,9 +572,9 @@ def test_the_grammar_of_images(parquet: Path) -> None:
     assert said == f"images(parquet:{parquet}):network=mlp:train=60:crop=0:flip=false"
     assert tasks.canonical(said) == said
     assert tasks.portable(said) == "images:network=mlp:train=60:crop=0:flip=false"
-    with pytest.raises(Mistake, match=r"--data hf:uoft-cs/cifar100"):
+    with pytest.raises(UserError, match=r"--data hf:uoft-cs/cifar100"):
         tasks.canonical("images:network=resnet8")
-    with pytest.raises(Mistake, match="Did you mean 'resnet8'"):
+    with pytest.raises(UserError, match="Did you mean 'resnet8'"):
         tasks.canonical(f"images(parquet:{parquet}):network=resnet9")
 
 
@@ -599,12 +599,12 @@ def test_a_folder_of_transformers_is_a_network_for_images(
     )
     assert train(again, tmp_path / "runs").folder == run.folder
     (tmp_path / "moved").rename(tmp_path / "vit")
-    assert measured(run, Plan("gaussian-filter-max:0,.1", draws=2))["score"].shape == (2, 2)
+    assert measured(run, MeasurePlan("gaussian-filter-max:0,.1", chips=2))["score"].shape == (2, 2)
 
 
 def test_a_part_without_an_image_says_so(parquet: Path) -> None:
     task = tasks.load(task_of(parquet, ":network=mlp:validation=0"))
-    with pytest.raises(Mistake, match="keeps no images for validation"):
+    with pytest.raises(UserError, match="keeps no images for validation"):
         task.part("validation")
     assert len(task.part("train")) and task.fingerprints["validation"]
 
@@ -644,7 +644,7 @@ def test_a_run_is_named_by_what_its_images_are_and_not_by_where_they_lie(parquet
     run = train(recipe, tmp_path / "runs")
     elsewhere = tmp_path / "elsewhere"
     parquet.rename(elsewhere)
-    with pytest.raises(Mistake, match="no such folder"):
+    with pytest.raises(UserError, match="no such folder"):
         run.task()
     moved = parse(
         {"task": task_of(elsewhere, ":network=mlp:validation=30:train=30"), "epochs": 1, "probe": {"draws": 0}}
@@ -657,8 +657,8 @@ def test_a_run_is_named_by_what_its_images_are_and_not_by_where_they_lie(parquet
 def test_measuring_a_part_of_the_training_images(parquet: Path, tmp_path: Path) -> None:
     recipe = parse({"task": task_of(parquet), "epochs": 1, "probe": {"draws": 0}})
     run = train(recipe, tmp_path / "runs")
-    whole = measured(run, Plan("gaussian-filter-max:0,.1", "train", draws=2))["score by example"]
-    some = measured(run, Plan("gaussian-filter-max:0,.1", "train", draws=2, examples=20))["score by example"]
+    whole = measured(run, MeasurePlan("gaussian-filter-max:0,.1", "train", chips=2))["score by example"]
+    some = measured(run, MeasurePlan("gaussian-filter-max:0,.1", "train", chips=2, examples=20))["score by example"]
     assert whole.shape == (2, 90) and np.array_equal(whole[:, :20], some)
 
 
@@ -688,10 +688,19 @@ def test_every_command_on_a_run_of_images(
     monkeypatch.setenv("INCORRUPTIBLE_CACHE", str(root / "cache"))
     monkeypatch.chdir(tmp_path)  # the run finds its data from anywhere
     more = {
-        "measure": ["--corruption", "gaussian-filter-max:0,.1", "--draws", "2", "--batchnorm", "recalibrated"],
+        "measure": ["--corruption", "gaussian-filter-max:0,.1", "--chips", "2", "--batchnorm", "recalibrated"],
         "audit": ["--corruption", "gaussian-filter-max:.1"],
-        "certify": ["--corruption", "gaussian-filter-max:.1", "--accuracy", "0.3", "--yield", "0.5", "--draws", "10"],
-        "sensitivity": ["--corruption", "gaussian-filter-max:.1", "--draws", "2"],
+        "certify": [
+            "--corruption",
+            "gaussian-filter-max:.1",
+            "--accuracy",
+            "0.3",
+            "--min-yield",
+            "0.5",
+            "--chips",
+            "10",
+        ],
+        "sensitivity": ["--corruption", "gaussian-filter-max:.1", "--chips", "2"],
         "landscape": [],
     }
     done = type_(verb, str(folder), *more[verb])
@@ -702,7 +711,7 @@ def test_training_on_images_learns(trained: tuple[Path, Path], monkeypatch: pyte
     root, folder = trained
     monkeypatch.setenv("INCORRUPTIBLE_CACHE", str(root / "cache"))
     run = open_run(folder)
-    assert measured(run, Plan("gaussian-filter-max:0", draws=1))["score"].item() > 0.8  # 1/3 by chance
+    assert measured(run, MeasurePlan("gaussian-filter-max:0", chips=1))["score"].item() > 0.8  # 1/3 by chance
     assert records.read(folder / "run.json")["recipe"]["task"].startswith(f"images(parquet:{root.resolve()}/colours)")
 
 
@@ -736,10 +745,10 @@ def decoded_cifar(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
 @pytest.mark.usefixtures("decoded_cifar")
 def test_the_study_of_cifar10_holds_to_its_limits() -> None:
     study = load_study("cifar10-resnet8", data=f"parquet:{CIFAR}")
-    assert len(study.designs) <= 10 and len(study.seeds) == 4
+    assert len(study.arms) <= 10 and len(study.seeds) == 4
     assert study.test.corruptions == ("gaussian-filter-max:0,0.05,0.1,0.15",)
     assert [claim.name for claim in study.claims] == ["C1", "C2", "C4a"]
-    sizes = {design.recipe.task: tasks.load(design.recipe.task) for design in study.designs}
+    sizes = {design.recipe.task: tasks.load(design.recipe.task) for design in study.arms}
     assert sorted(len(task.train) for task in sizes.values()) == [5000, 48000]
     assert all(len(task.test) == 10_000 for task in sizes.values())
 
@@ -751,13 +760,13 @@ def test_data_take_under_five_percent_of_a_step_of_resnet8() -> None:
 
     In processor time, and the least, to which a neighbour on the same core or cache adds nothing.
     """
-    from incorruptible.training import Fit
+    from incorruptible.training import Trainer
 
     recipe = parse(
         {"task": f"images(parquet:{CIFAR}):train=2000:validation=1000:test=500:cutout=8", "probe": {"draws": 0}}
     )
     task = tasks.load(recipe.task)
-    fit = Fit(task, recipe)
+    fit = Trainer(task, recipe)
     each: dict[str, list[float]] = {"data": [], "step": []}
     for round_ in range(8):
         source = iter(batches(task.train, recipe.batch, ("r", round_), augmented=True))
@@ -789,7 +798,7 @@ def test_resnet8_learns_and_a_killed_training_goes_on(tmp_path: Path) -> None:
     assert again.record["weights"] == whole.record["weights"]
     losses = [one["loss"] for one in whole.record["metrics"]]
     assert losses[-1] < losses[0] and fingerprint(whole.task().test) == whole.task().fingerprints["test"]
-    assert measured(whole, Plan("gaussian-filter-max:0", draws=1))["score"].item() > 0.15
+    assert measured(whole, MeasurePlan("gaussian-filter-max:0", chips=1))["score"].item() > 0.15
 
 
 @needs_cifar
@@ -801,7 +810,7 @@ def test_the_study_of_the_papers_table_asks_under_both_conventions_and_all_polic
         "gaussian-filter-max, BatchNorm folded",
     ]
     assert len(study.test.looks()) == 6 and study.seeds == (0, 1, 2)
-    recipes = [design.recipe for design in study.designs]
+    recipes = [design.recipe for design in study.arms]
     assert {one.epochs for one in recipes} == {200, 400} and all("resnet18" in one.task for one in recipes)
     strengths = {one.strength for one in recipes if one.objective == "rwp(gaussian-filter-max)"}
     assert {f"{how}{s:g}" for how in ("constant:", "quadratic:0:") for s in (0.02, 0.03, 0.05, 0.07)} <= strengths

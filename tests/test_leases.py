@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.studies import leases
 from incorruptible.studies.leases import Lease, Leases
 
@@ -81,7 +81,7 @@ def dead() -> dict[str, Any]:
 CLAIMER = """
 import os, random, sys, time
 from pathlib import Path
-from incorruptible.leases import Leases
+from incorruptible.studies.leases import Leases
 home, count, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 names = [f"{n:04x}" for n in range(count)]
 random.Random(seed).shuffle(names)
@@ -127,7 +127,7 @@ def test_many_processes_do_each_name_once(tmp_path: Path, deaths: int) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from incorruptible.leases import Leases
+from incorruptible.studies.leases import Leases
 lease = Leases(Path(sys.argv[1])).claim("aa")
 lease.note(at_once=True, epoch=3)
 print(lease.deaths, flush=True)
@@ -477,7 +477,7 @@ def test_what_killed_claimers_left_is_swept_when_it_is_old(mine: Leases) -> None
 
 @pytest.mark.parametrize(("ttl", "beat"), [(5, 5), (60, 0), (-1, -1)])
 def test_a_lease_must_outlive_three_beats(tmp_path: Path, ttl: float, beat: float) -> None:
-    with pytest.raises(Mistake, match=f"ttl {ttl} s, beat {beat} s"):
+    with pytest.raises(UserError, match=f"ttl {ttl} s, beat {beat} s"):
         Leases(tmp_path, ttl=ttl, beat=beat)
 
 

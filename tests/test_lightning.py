@@ -15,9 +15,9 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 import incorruptible as inc
-from hosted import AUTO, EPOCHS, LEARNING, OBJECTIVES, RAMP, RANDBET, SEED, SIZE, Broken, data, loop, state
-from incorruptible.errors import Mistake
-from incorruptible.integrations.lightning import Hardening
+from callbacks import AUTO, EPOCHS, LEARNING, OBJECTIVES, RAMP, RANDBET, SEED, SIZE, Broken, data, loop, state
+from incorruptible.errors import UserError
+from incorruptible.integrations.lightning import LightningHardening
 from incorruptible.objectives import parse
 from test_objectives import net
 
@@ -80,8 +80,8 @@ def trainer(folder: Path, *callbacks: Any, **options: Any) -> Any:
     return lightning.Trainer(default_root_dir=folder, callbacks=list(callbacks), **quiet, **options)
 
 
-def hardening(text: str = OBJECTIVES[1], strength: Any = RAMP, **more: Any) -> Hardening:
-    return Hardening(parse(text), strength, seed=SEED, **more)
+def hardening(text: str = OBJECTIVES[1], strength: Any = RAMP, **more: Any) -> LightningHardening:
+    return LightningHardening(parse(text), strength, seed=SEED, **more)
 
 
 def fit(folder: Path, callback: Any, module: Any = None, **options: Any) -> Any:
@@ -236,11 +236,11 @@ def test_frozen_layers_and_arrays_of_ones_own(tmp_path: Path) -> None:
     """Arrays may be given before the trainer has the module, or made when it has."""
     found = []
     for given in (
-        lambda module: inc.select(module, without=("model.0.*",)),
+        lambda module: inc.select(module, protect=("model.0.*",)),
         None,
     ):
         module = Module()
-        arrays = inc.select(module, without=("model.0.*",)) if given is None else given
+        arrays = inc.select(module, protect=("model.0.*",)) if given is None else given
         callback = hardening(arrays=arrays)
         fit(tmp_path, callback, module)
         assert callback.robust is not None
@@ -259,7 +259,7 @@ def test_fit_again_goes_on(tmp_path: Path) -> None:
     host.fit(module, loader())
     assert callback.robust.step == callback.robust.calls == 10
     callback.steps, host.fit_loop.max_epochs = None, 3
-    with pytest.raises(Mistake, match="was saved with steps=10, and the Hardener has steps=15"):
+    with pytest.raises(UserError, match="was saved with steps=10, and the Hardener has steps=15"):
         host.fit(module, loader())
 
 
@@ -284,7 +284,7 @@ def lbfgs() -> Module:
     ],
 )
 def test_refusals(tmp_path: Path, make: Any, options: dict[str, Any], line: str) -> None:
-    with pytest.raises(Mistake, match=line):
+    with pytest.raises(UserError, match=line):
         fit(tmp_path, hardening(), make(), **options)
 
 
@@ -294,14 +294,14 @@ def test_strategies_that_cut_weights(tmp_path: Path) -> None:
     strategies = lightning.strategies
     for name in ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy", "SingleDeviceXLAStrategy"):
         host._accelerator_connector.strategy = object.__new__(getattr(strategies, name))
-        with pytest.raises(Mistake, match=f"{name} holds pieces .*strategy='ddp'"):
+        with pytest.raises(UserError, match=f"{name} holds pieces .*strategy='ddp'"):
             callback.setup(host, Module(), "fit")
         callback.setup(host, Module(), "validate")
 
 
 def test_accumulation_that_changes(tmp_path: Path) -> None:
     other = lightning.callbacks.GradientAccumulationScheduler({0: 2})
-    with pytest.raises(Mistake, match="accumulate_grad_batches=4"):
+    with pytest.raises(UserError, match="accumulate_grad_batches=4"):
         trainer(tmp_path, hardening(), other).fit(Module(), loader())
 
 
@@ -309,7 +309,7 @@ def test_a_checkpoint_without_the_callback(tmp_path: Path) -> None:
     host = trainer(tmp_path, max_epochs=1)
     host.fit(Module(), loader())
     host.save_checkpoint(tmp_path / "bare.ckpt")
-    with pytest.raises(Mistake, match="at step 5 from a checkpoint without Hardening"):
+    with pytest.raises(UserError, match="at step 5 from a checkpoint without LightningHardening"):
         trainer(tmp_path, hardening()).fit(Module(), loader(), ckpt_path=tmp_path / "bare.ckpt")
 
 
@@ -322,20 +322,20 @@ def test_noise_from_a_bank(tmp_path: Path) -> None:
 
 
 def test_mistakes_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Mistake, match=r"No noise .bankd. here\. Did you mean .banked."):
+    with pytest.raises(UserError, match=r"No noise .bankd. here\. Did you mean .banked."):
         hardening(noise="bankd")
-    with pytest.raises(Mistake, match=r"objective=<class .*SAM'> is none"):
-        Hardening(inc.SAM, RAMP, seed=0)  # type: ignore[arg-type]
-    with pytest.raises(Mistake, match="at most 1"):
-        Hardening(parse("rwp(stuck)"), inc.Constant(2.0), seed=0)
-    monkeypatch.setattr(Hardening, "foreign", None)
-    with pytest.raises(Mistake, match="pip install 'lightning'"):
+    with pytest.raises(UserError, match=r"objective=<class .*SAM'> is none"):
+        LightningHardening(inc.SAM, RAMP, seed=0)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="at most 1"):
+        LightningHardening(parse("rwp(stuck)"), inc.Constant(2.0), seed=0)
+    monkeypatch.setattr(LightningHardening, "foreign", None)
+    with pytest.raises(UserError, match="pip install 'lightning'"):
         hardening()
 
 
 def test_it_can_be_sent_to_another_process() -> None:
     found = pickle.loads(pickle.dumps(hardening(strength=inc.Constant(0.1))))
-    assert isinstance(found, Hardening) and str(found.objective) == OBJECTIVES[1]
+    assert isinstance(found, LightningHardening) and str(found.objective) == OBJECTIVES[1]
 
 
 def test_the_other_package(tmp_path: Path) -> None:

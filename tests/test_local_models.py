@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 import incorruptible as inc
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.tasks.data import fingerprint
 from incorruptible.tasks.networks import IMAGES, image_network, local_model
 from incorruptible.tasks.scores import Score, accuracy, cross_entropy, per_token
-from incorruptible.training import Fit, load_weights, save_weights
+from incorruptible.training import Trainer, load_weights, save_weights
 from incorruptible.training.recipe import parse
 from incorruptible.weights.arrays import survey
 from typing_commands import Type, typing
@@ -170,7 +170,7 @@ def test_measured(name: str) -> None:
         # fresh convolutions are so small that without statistics of their own nothing comes through
         inc.recalibrate_batchnorm(model, [batch(name)], lambda model, data: model(data["pixel_values"]))
     before = bits(model)
-    found = inc.measure(model, row.score, [batch(name)], NOISE, [0.0, 0.5], draws=3, seed=0)
+    found = inc.measure(model, row.score, [batch(name)], NOISE, [0.0, 0.5], chips=3, seed=0)
     assert bits(model) == before and model.training
     assert found.values.shape == (2, 3) and found.n_examples == 6
     assert len(set(found.values[0])) == 1 and len(set(found.values[1])) == 3
@@ -181,7 +181,7 @@ def test_measured(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["resnet", "mobilenet-v2"])
 def test_folding_says_that_it_cannot_follow_them(name: str) -> None:
-    with pytest.raises(Mistake, match=r"torch.fx cannot trace \w+ForImageClassification .*as-is or recalibrated"):
+    with pytest.raises(UserError, match=r"torch.fx cannot trace \w+ForImageClassification .*as-is or recalibrated"):
         inc.fold_batchnorm(made(name).eval())
     model, clean = made(name), made(name)
     found = inc.measure(
@@ -190,7 +190,7 @@ def test_folding_says_that_it_cannot_follow_them(name: str) -> None:
         [batch(name)],
         NOISE,
         [0.3],
-        draws=2,
+        chips=2,
         seed=0,
         batchnorm="recalibrated",
         calibration=[batch(name)],
@@ -237,7 +237,7 @@ def test_names_that_transformers_changes_in_files(tmp_path: Path) -> None:
     """Its vision transformer is written under older names: such a file is refused, and the folder is what is to be named."""
     model = made("vit")
     model.save_pretrained(tmp_path)  # type: ignore[operator]
-    with pytest.raises(Mistake, match="these are the weights of another model"):
+    with pytest.raises(UserError, match="these are the weights of another model"):
         load_weights(model, tmp_path / "model.safetensors")
     for name in ("bert", "gpt2"):
         other = made(name, seed=1)
@@ -270,7 +270,7 @@ def test_a_tied_table_is_one_chip_for_both_of_its_uses(name: str) -> None:
         assert torch.equal(model.get_parameter(first), model.get_parameter(second))
         changed = model.get_parameter(second).clone()
     assert not torch.equal(model.get_parameter(second), changed)
-    assert all(array.name != first for array in inc.select(model, without=(second,)))
+    assert all(array.name != first for array in inc.select(model, protect=(second,)))
 
 
 @language
@@ -309,7 +309,7 @@ def test_parametrised_weights_are_refused(name: str) -> None:
     model = made(name)
     array = inc.select(model)[-1]
     parametrizations.weight_norm(model.get_submodule(array.name.rpartition(".")[0]))
-    with pytest.raises(Mistake, match="is computed from other parameters and cannot be held in an array; first: "):
+    with pytest.raises(UserError, match="is computed from other parameters and cannot be held in an array; first: "):
         inc.Hardener(model, inc.RWP(NOISE), inc.Constant(0.1), steps=1, seed=0)
 
 
@@ -345,13 +345,13 @@ def test_scores_per_token_share_one_forward_pass() -> None:
 def test_what_cannot_be_scored_per_token() -> None:
     model, data = made("gpt2"), batch("gpt2")
     score = per_token(cross_entropy, causal=True)
-    with pytest.raises(Mistake, match="all its labels are -100"):
+    with pytest.raises(UserError, match="all its labels are -100"):
         score(model, {**data, "labels": torch.full((6, 10), -100)})
-    with pytest.raises(Mistake, match="needs a dictionary with 'labels'"):
+    with pytest.raises(UserError, match="needs a dictionary with 'labels'"):
         score(model, (data["input_ids"], data["labels"]))
-    with pytest.raises(Mistake, match=r"answered \(6, 10, 23\) to labels \(6, 9\)"):
+    with pytest.raises(UserError, match=r"answered \(6, 10, 23\) to labels \(6, 9\)"):
         score(model, {**data, "labels": data["labels"][:, 1:]})
-    with pytest.raises(Mistake, match=r"scores\.per_token"):
+    with pytest.raises(UserError, match=r"scores\.per_token"):
         cross_entropy(model, data)
 
 
@@ -413,7 +413,7 @@ def test_another_number_of_classes_gets_a_fresh_head_and_nothing_else(folder: Pa
 )
 def test_nothing_but_a_head_is_made_anew_in_silence(folder: Path, shape: dict[str, int], first: str) -> None:
     """transformers itself draws new patches and positions, and says so in a table of its log."""
-    with pytest.raises(Mistake, match=first) as caught:
+    with pytest.raises(UserError, match=first) as caught:
         local_model(folder, "images")(**shape)
     assert str(folder / "config.json") in str(caught.value)
     model = local_model(folder / "config.json", "images")(**shape)
@@ -426,7 +426,7 @@ def test_nothing_but_a_head_is_made_anew_in_silence(folder: Path, shape: dict[st
 def test_a_folder_that_lacks_layers_is_refused(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
-    with pytest.raises(Mistake, match=r"layer.*\.2\..* is not there \(and \d+ more\)"):
+    with pytest.raises(UserError, match=r"layer.*\.2\..* is not there \(and \d+ more\)"):
         local_model(folder)()
 
 
@@ -440,7 +440,7 @@ def test_a_trunk_alone_gets_a_head_and_is_refused_where_it_lacks_layers(tmp_path
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
     for kind in (None, "images"):
-        with pytest.raises(Mistake, match=r"layer.*\.2\..* is not there"):
+        with pytest.raises(UserError, match=r"layer.*\.2\..* is not there"):
             local_model(tmp_path, kind)()
 
 
@@ -500,7 +500,7 @@ def test_images_need_not_be_square(folder: Path) -> None:
         model = image_network(text)(channels=1, classes=7, size=(8, 12))
         answer = model(torch.zeros(2, 1, 8, 12))
         assert getattr(answer, "logits", answer).shape == (2, 7)
-    with pytest.raises(Mistake, match="images of 8x12: vit takes square ones only"):
+    with pytest.raises(UserError, match="images of 8x12: vit takes square ones only"):
         image_network("vit")(channels=1, classes=7, size=(8, 12))
 
 
@@ -519,34 +519,34 @@ def test_names_that_are_neither(text: str, said: str, tmp_path: Path, monkeypatc
     Path("empty").mkdir()
     Path("torn.json").write_text('{"model_type": ')
     Path("list.json").write_text("[]")
-    with pytest.raises(Mistake, match=said):
+    with pytest.raises(UserError, match=said):
         image_network(text)
 
 
 def test_other_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Mistake, match=r"No kind of model 'image' here\. Did you mean 'images'\?"):
+    with pytest.raises(UserError, match=r"No kind of model 'image' here\. Did you mean 'images'\?"):
         local_model(folder, "image")
-    with pytest.raises(Mistake, match="a dict came"):
+    with pytest.raises(UserError, match="a dict came"):
         local_model({})
-    with pytest.raises(Mistake, match=r"names no architecture.*give kind, one of images"):
+    with pytest.raises(UserError, match=r"names no architecture.*give kind, one of images"):
         local_model(MODELS["vit"].config())()
-    with pytest.raises(Mistake, match="patches of 4x4 are larger than images of 2 pixels"):
+    with pytest.raises(UserError, match="patches of 4x4 are larger than images of 2 pixels"):
         local_model(folder)(size=2)
-    with pytest.raises(Mistake, match="gpt2 has no num_channels"):
+    with pytest.raises(UserError, match="gpt2 has no num_channels"):
         local_model(MODELS["gpt2"].config(), "causal")(channels=1)
-    with pytest.raises(Mistake, match="transformers cannot make a gpt2 of this config: ValueError"):
+    with pytest.raises(UserError, match="transformers cannot make a gpt2 of this config: ValueError"):
         local_model(MODELS["gpt2"].config(), "images")()
     (folder / "strange.json").write_text('{"model_type": "strange"}')
-    with pytest.raises(Mistake, match="transformers cannot read its config: ValueError"):
+    with pytest.raises(UserError, match="transformers cannot read its config: ValueError"):
         local_model(folder / "strange.json")()
     (folder / "model.safetensors").write_bytes(b"torn")
-    with pytest.raises(Mistake, match="transformers cannot load it"):
+    with pytest.raises(UserError, match="transformers cannot load it"):
         local_model(folder)()
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(Mistake, match=r"holds pytorch_model.bin and no model.safetensors"):
+    with pytest.raises(UserError, match=r"holds pytorch_model.bin and no model.safetensors"):
         local_model(folder)()
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(Mistake, match=r"pip install 'incorruptible\[models\]'"):
+    with pytest.raises(UserError, match=r"pip install 'incorruptible\[models\]'"):
         local_model(folder)
 
 
@@ -561,7 +561,7 @@ def test_code_of_a_folder_is_neither_run_nor_asked_about(
     file.write_text(json.dumps(plain))
     (tmp_path / "own" / "own.py").write_text("raise SystemExit('run')\n")
     monkeypatch.setattr("builtins.input", lambda *_: "y")
-    with pytest.raises(Mistake, match=r"transformers cannot .*: ValueError"):
+    with pytest.raises(UserError, match=r"transformers cannot .*: ValueError"):
         local_model(tmp_path / "own" if weights else file, "images")()
 
 
@@ -579,8 +579,8 @@ from functools import partial
 from pathlib import Path
 
 import incorruptible as inc
-from incorruptible.data import digits
-from incorruptible.networks import local_model
+from incorruptible.tasks.data import digits
+from incorruptible.tasks.networks import local_model
 
 network = local_model(Path(__file__).parent / "vit", "images")
 shape = {"channels": 1, "classes": 10, "size": 8}
@@ -612,7 +612,7 @@ def test_from_the_command_line(folder: Path, tmp_path: Path, type_: Type) -> Non
     second = json.loads(hard.out)
     assert second["folder"] != first["folder"]
     assert second["metrics"][-1]["loss"] < first["metrics"][-1]["loss"] < 2.31
-    said = type_("measure", second["folder"], "--corruption", "gaussian-filter-max:0,.1", "--draws", 3, "--json")
+    said = type_("measure", second["folder"], "--corruption", "gaussian-filter-max:0,.1", "--chips", 3, "--json")
     assert said.code == 0 and [row["strength"] for row in json.loads(said.out)["rows"]] == [0, 0.1]
     said = type_("audit", second["folder"], "--json")
     rows = json.loads(said.out)["rows"]
@@ -639,7 +639,7 @@ def test_a_language_model_is_trained_as_a_task(tmp_path: Path, monkeypatch: pyte
         origin=network.origin,
     )
     said = {"objective": "rwp(gaussian-filter-max)", "strength": "constant:0.02", "optimizer": "adamw", "lr": 0.02}
-    fit = Fit(task, parse({"task": "digits", "epochs": 4, **said}))
+    fit = Trainer(task, parse({"task": "digits", "epochs": 4, **said}))
     losses = [fit.epoch()["loss"] for _ in range(4)]
     assert losses[3] < losses[0] - 0.5 and losses[0] > 2.5  # ln 23 = 3.1 is where it starts
     assert fit.metrics[-1]["probe_clean_accuracy"] > 1 / 23

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 from incorruptible.corruptions import SCALES, Gaussian
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.landscape import along, health
 from incorruptible.objectives import RWP, LocalRWP
 from incorruptible.objectives.base import Objective
@@ -330,7 +330,7 @@ def test_the_instrument_looks_inside_too() -> None:
     assert sliced.losses == pytest.approx(np.array([[spelled_out("slice")]]), rel=1e-5)
 
 
-# Mistakes.
+# UserErrors.
 
 
 class Tied(nn.Module):
@@ -391,7 +391,7 @@ MISTAKES: dict[str, tuple[nn.Module, str]] = {
 def test_where_it_is_not_exact_is_a_mistake(what: str, strength: float) -> None:
     model, says = copy.deepcopy(MISTAKES[what][0]), MISTAKES[what][1]
     before, (x, _) = bits(model.parameters()), batch()
-    with pytest.raises(Mistake, match=says) as told:
+    with pytest.raises(UserError, match=says) as told:
         hardener(model, LOCAL, strength).backward(lambda: model(x).sum())
     assert "rwp(gaussian-filter-max)" in str(told.value) and "\n" not in str(told.value)
     assert bits(model.parameters()) == before and hooks(model) == 0
@@ -400,14 +400,14 @@ def test_where_it_is_not_exact_is_a_mistake(what: str, strength: float) -> None:
 
 def test_a_second_call_is_seen_through_checkpointing() -> None:
     model, (x, _) = Twice(), batch()
-    with pytest.raises(Mistake, match="called twice"):
+    with pytest.raises(UserError, match="called twice"):
         hardener(model, LOCAL).backward(lambda: checkpoint(model, x, use_reentrant=False).sum())
 
 
 @pytest.mark.parametrize("model", [Functional(), Attention()], ids=["functional", "attention"])
 def test_protecting_it_is_the_way_out(model: nn.Module) -> None:
     x, _ = batch()
-    arrays = select(model, without=("layer.*",) if isinstance(model, Functional) else ("*out_proj*",))
+    arrays = select(model, protect=("layer.*",) if isinstance(model, Functional) else ("*out_proj*",))
     clean = model(x).sum()
     found = hardener(model, LOCAL, arrays=arrays).backward(lambda: model(x).sum())
     assert not torch.equal(found, clean)
@@ -457,7 +457,7 @@ def test_compiled_graphs_are_refused(warm: bool, whole: bool) -> None:
         called(x)
     for _ in range(2):
         with pytest.raises(
-            Mistake, match="a compiled graph skips hooks" if warm and whole else r"leave it out \(--compile\)"
+            UserError, match="a compiled graph skips hooks" if warm and whole else r"leave it out \(--compile\)"
         ):
             hardener(called, LOCAL).backward(lambda: called(x).sum())
     assert hooks(model) == 0 and not grads(model)

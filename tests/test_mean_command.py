@@ -1,4 +1,4 @@
-"""`measure --mean-within`, as its users type it."""
+"""`measure --half-width H --subsample`, as its users type it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ x = torch.randn(400, 6, generator=torch.Generator().manual_seed(0))
 task = Task(lambda: nn.Linear(6, 3), test=(x, x[:, :3].argmax(1)))
 """
 MEASURE = ["measure", "own.py:task", "--weights", "w.safetensors", "--corruption", "gaussian-filter-max:0,.5"]
-MEAN = [*MEASURE, "--mean-within", ".05"]
+MEAN = [*MEASURE, "--half-width", ".05", "--subsample"]
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_the_mean_within_a_half_width(type_: Type, here: Path) -> None:
     clean, noisy = printed["rows"]
     assert clean["chips"] == 1 and noisy["chips"] > 4 and noisy["high"] - noisy["low"] <= 0.1
     assert noisy["images"] == 400 and noisy["sd_from"] == "whole chips"  # making a chip costs more than reading 400
-    plain = json.loads(type_(*MEASURE, "--draws", str(noisy["chips"]), "--json").out)
+    plain = json.loads(type_(*MEASURE, "--chips", str(noisy["chips"]), "--json").out)
     assert plain["values"][1] == printed["values"][1]
 
 
@@ -56,23 +56,23 @@ def test_few_images_of_each_chip(type_: Type) -> None:
     row = found["rows"][1]
     assert row["images"] == 20 and row["sd_from"] == "components" and found["confidence"] == 0.8
     assert row["lowest"] is None and row["components"]["interaction"] > 0
-    few = type_(*MEAN, "--images", "20", "--draws", "16")
+    few = type_(*MEAN, "--images", "20", "--chips", "16")
     assert few.code == 0 and "not reached" in few.out and "at most 16 chips" in few.out
 
 
 MISTAKES = {
-    "both": ([*MEAN, "--precision", ".01"], "--precision and --mean-within came"),
-    "images alone": ([*MEASURE, "--images", "20"], "goes with --mean-within"),
+    "no half-width": ([*MEASURE, "--subsample"], "--subsample goes with --half-width"),
+    "images alone": ([*MEASURE, "--images", "20"], "goes with --subsample"),
     "too many images": ([*MEAN, "--images", "500"], "images=400 are whole chips"),
-    "confidence alone": ([*MEASURE, "--confidence", ".9"], "--precision or --mean-within"),
+    "confidence alone": ([*MEASURE, "--confidence", ".9"], "goes with --half-width"),
     "reads": ([*MEAN, "--reads", "3"], "reads each chip once"),
     "times": (
-        [*MEASURE[:-1], "pcm-joshi:1", "--mean-within", ".02", "--time", "1s,1d"],
-        "--mean-within stops at one time",
+        [*MEASURE[:-1], "pcm-joshi:1", "--half-width", ".02", "--subsample", "--time", "1s,1d"],
+        "--half-width stops at one time",
     ),
-    "a half-width of nothing": ([*MEASURE, "--mean-within", "0"], "for example 0.0025"),
+    "a half-width of nothing": ([*MEASURE, "--half-width", "0", "--subsample"], "for example 0.0025"),
     "a confidence in per cent": ([*MEAN, "--confidence", "95"], "for example 0.95"),
-    "few draws": ([*MEAN, "--draws", "3"], "at least 16"),
+    "few draws": ([*MEAN, "--chips", "3"], "at least 16"),
 }
 
 

@@ -19,12 +19,12 @@ import incorruptible as inc
 from alarms import REPETITIONS, breaks
 from benchmarks.means import fixed, rows
 from incorruptible import tasks
-from incorruptible.errors import Mistake
-from incorruptible.evaluation import Chips
-from incorruptible.evaluation.chips import Socket
-from incorruptible.evaluation.subsampled.batched import read_parts
+from incorruptible.errors import UserError
+from incorruptible.evaluation import Sampling
+from incorruptible.evaluation.chips import ProgrammedModel
+from incorruptible.evaluation.subsampled.batched import score_parts
 from incorruptible.evaluation.subsampled.design import costs_of, drawn, gathered
-from incorruptible.statistics import Components, Costs, Design, Plan
+from incorruptible.statistics import Components, Costs, SubsampleDesign, SubsamplePlan
 from incorruptible.tasks.data import Batches
 from incorruptible.weights.arrays import select
 
@@ -72,7 +72,7 @@ def test_it_is_unbiased_and_covers(antithetic: bool | None, model: nn.Module, da
     """Where the number of chips is fixed: fails with chance .001 by the mean (z), and as `alarms` says by the intervals."""
     estimates, misses, exact, times = [], 0, truth(data), 100
     for seed in range(times):
-        one = found(model, data, seed=seed, half_width=1e-6, most=20, images=8, antithetic=antithetic).averages[0]
+        one = found(model, data, seed=seed, half_width=1e-6, max_chips=20, images=8, antithetic=antithetic).averages[0]
         estimates.append(one.interval.estimate)
         misses += not one.interval.low <= exact <= one.interval.high
         assert one.chips == 20 and one.images == 8 and not one.reached
@@ -93,7 +93,7 @@ def test_stopping_keeps_the_interval(model: nn.Module, data: Data, cheap_chips: 
 
 def test_brute_force_agrees(model: nn.Module, data: Data) -> None:
     """The formula that the tests above go by is what whole chips do: fails with chance .001."""
-    whole = inc.measure(model, inc.accuracy, data, NOISE, [STRENGTH], draws=1500, seed=1).values[0]
+    whole = inc.measure(model, inc.accuracy, data, NOISE, [STRENGTH], chips=1500, seed=1).values[0]
     assert abs(whole.mean() - truth(data)) < 3.29 * whole.std(ddof=1) / 1500**0.5
 
 
@@ -102,7 +102,7 @@ def test_whole_chips_are_those_of_measure(score: inc.Score, model: nn.Module, da
     for options in ({"images": TOTAL}, {}):  # asked for, and chosen, since chips are dear here
         one = inc.measure_mean(model, score, data, NOISE, [STRENGTH], half_width=0.05, seed=3, **options)  # type: ignore[arg-type]
         average = one.averages[0]
-        chips = inc.measure(model, score, data, NOISE, [STRENGTH], draws=average.chips, seed=3)
+        chips = inc.measure(model, score, data, NOISE, [STRENGTH], chips=average.chips, seed=3)
         assert np.array_equal(average.values, chips.values[0])
         assert average.whole == average.chips and average.beta == 0 and average.images == TOTAL
         assert average.sd == pytest.approx(chips.spread()[0]) and average.sd_from == "whole chips"
@@ -130,7 +130,7 @@ def test_a_pinned_design_gives_the_same_chips(model: nn.Module, data: Data, chea
 def test_the_spread_is_told_from_the_components(model: nn.Module, data: Data, cheap_chips: None) -> None:
     """Beside that of 1,000 whole chips, known to 2.3% as the estimate to some 4%: within 15%."""
     few = found(model, data, half_width=0.01, antithetic=False).averages[0]
-    whole = inc.measure(model, inc.accuracy, data, NOISE, [STRENGTH], draws=1000, seed=9).values[0]
+    whole = inc.measure(model, inc.accuracy, data, NOISE, [STRENGTH], chips=1000, seed=9).values[0]
     assert few.sd_from == "components" and few.chips > 600
     assert few.sd == pytest.approx(whole.std(ddof=1), rel=0.12)
     assert few.sd < few.values.std(ddof=1)
@@ -154,7 +154,7 @@ def test_chips_look_at_the_same_images_everywhere(model: nn.Module, data: Data) 
     looks = []
     for images in (8, 16):
         seen.clear()
-        inc.measure_mean(model, spy, data, NOISE, [STRENGTH], half_width=1e-6, most=16, images=images, seed=0)
+        inc.measure_mean(model, spy, data, NOISE, [STRENGTH], half_width=1e-6, max_chips=16, images=images, seed=0)
         looks.append([one for one in seen if len(one) == images][-16:])
     assert all(few < more for few, more in zip(*looks, strict=True))
     assert len(set.union(*looks[1])) > 100  # and different chips at different ones
@@ -166,9 +166,9 @@ def test_the_estimate_is_what_the_formula_says(images: int, model: nn.Module) ->
     """By hand: beta mean(C) + mean of D_c, chip by chip, also where a chip's images come in several batches."""
     x = torch.rand(3000, 1, generator=torch.Generator().manual_seed(3)) * 2 + 0.4
     data = x, torch.zeros(3000, dtype=torch.long)
-    one = found(model, data, images=images, most=16, half_width=1e-6, antithetic=False).averages[0]
+    one = found(model, data, images=images, max_chips=16, half_width=1e-6, antithetic=False).averages[0]
     clean = inc.accuracy(model, data).double().numpy()
-    chips = inc.measure(model, inc.accuracy, data, NOISE, [STRENGTH], draws=24, seed=0, keep_examples=True)
+    chips = inc.measure(model, inc.accuracy, data, NOISE, [STRENGTH], chips=24, seed=0, keep_examples=True)
     assert chips.examples is not None and one.chips == 16
     by_hand = []
     for chip in range(8, 24):  # chips 0 to 7 are the first look's
@@ -180,16 +180,16 @@ def test_the_estimate_is_what_the_formula_says(images: int, model: nn.Module) ->
 
 def test_pairs_are_mirrored(model: nn.Module, data: Data) -> None:
     arrays, clean = select(model), model.weight.detach().clone()  # type: ignore[operator]
-    chips = Chips(NOISE, [STRENGTH], 4, 0, pairs=True)
+    chips = Sampling(NOISE, [STRENGTH], 4, 0, pairs=True)
     weights = []
-    with Socket(model, arrays, chips) as socket:
+    with ProgrammedModel(model, arrays, chips) as programmed:
         for chip in range(4):
-            socket.put(STRENGTH, chip)
+            programmed.put(STRENGTH, chip)
             weights.append(model.weight.detach().clone() - clean)  # type: ignore[operator]
     assert torch.allclose(weights[0], -weights[1]) and torch.allclose(weights[2], -weights[3])
     assert not torch.allclose(weights[0], weights[2]) and torch.equal(model.weight, clean)  # type: ignore[arg-type]
-    each = read_parts(model, inc.accuracy, [data] * 4, chips, arrays, STRENGTH, range(4))
-    plain = read_parts(model, inc.accuracy, [data] * 4, Chips(NOISE, [STRENGTH], 4, 0), arrays, STRENGTH, range(4))
+    each = score_parts(model, inc.accuracy, [data] * 4, chips, arrays, STRENGTH, range(4))
+    plain = score_parts(model, inc.accuracy, [data] * 4, Sampling(NOISE, [STRENGTH], 4, 0), arrays, STRENGTH, range(4))
     assert np.array_equal(each[::2], plain[::2]) and not np.array_equal(each[1::2], plain[1::2])
 
 
@@ -206,8 +206,8 @@ def test_whole_chips_hand_over_to_few_images(
     model: nn.Module, data: Data, cheap_chips: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the first look saw chips that happen to agree; the whole ones count on."""
-    wrong = Design(TOTAL, 0.0, 100.0, 1e9)
-    monkeypatch.setattr(f"{DESIGN}.plan", lambda *asked: Plan(wrong, (wrong,), Components(0, 0, 0), 64, 1.0))
+    wrong = SubsampleDesign(TOTAL, 0.0, 100.0, 1e9)
+    monkeypatch.setattr(f"{DESIGN}.plan", lambda *asked: SubsamplePlan(wrong, (wrong,), Components(0, 0, 0), 64, 1.0))
     exact, misses, handed = truth(data), 0, 0
     for seed in range(80):
         one = found(model, data, seed=seed, half_width=0.04).averages[0]
@@ -219,13 +219,13 @@ def test_whole_chips_hand_over_to_few_images(
 
 def whole_until(monkeypatch: pytest.MonkeyPatch, enough: int) -> None:
     """A first look and whole chips that speak for whole chips, up to so many; then for 8 images."""
-    wrong, right = Design(TOTAL, 0.0, 100.0, 1e9), Design(8, 1.0, 100.0, 1e8)
+    wrong, right = SubsampleDesign(TOTAL, 0.0, 100.0, 1e9), SubsampleDesign(8, 1.0, 100.0, 1e8)
 
-    def chosen(scores: Any, *asked: Any) -> Plan:
+    def chosen(scores: Any, *asked: Any) -> SubsamplePlan:
         best = right if len(scores) >= enough else wrong
-        return Plan(best, (wrong, right), Components(0, 0, 0), TOTAL, 1.0, len(scores))
+        return SubsamplePlan(best, (wrong, right), Components(0, 0, 0), TOTAL, 1.0, len(scores))
 
-    monkeypatch.setattr(f"{DESIGN}.plan", lambda *asked: Plan(wrong, (wrong,), Components(0, 0, 0), 64, 1.0))
+    monkeypatch.setattr(f"{DESIGN}.plan", lambda *asked: SubsamplePlan(wrong, (wrong,), Components(0, 0, 0), 64, 1.0))
     monkeypatch.setattr(f"{DESIGN}.choose", chosen)
 
 
@@ -236,11 +236,15 @@ def test_what_was_measured_before_few_images_took_over(
     """Also at the last time that whole chips are asked; they count, and the result shows them."""
     whole_until(monkeypatch, enough)
     told: list[int] = []
-    asked: dict[str, Any] = {"half_width": 1e-6, "most": enough + 24, "progress": lambda done, _: told.append(done)}
+    asked: dict[str, Any] = {
+        "half_width": 1e-6,
+        "max_chips": enough + 24,
+        "progress": lambda done, _: told.append(done),
+    }
     means = found(model, data, **asked)
     (one,) = means.averages
     assert (one.whole, one.chips, one.images) == (enough, enough + 24, 8) and one.sd_from == "components"
-    chips = inc.measure(model, inc.accuracy, data, NOISE, [STRENGTH], draws=enough, seed=0)
+    chips = inc.measure(model, inc.accuracy, data, NOISE, [STRENGTH], chips=enough, seed=0)
     assert np.array_equal(one.values[:enough], chips.values[0]) and len(one.values) == one.chips
     assert one.values.mean() == pytest.approx(one.interval.estimate)
     assert one.values[enough:].mean() == pytest.approx(truth(data), abs=0.15)  # they, too, are estimates of the mean
@@ -254,7 +258,7 @@ def test_few_images_take_over_only_where_chips_are_left(
     most: int, model: nn.Module, data: Data, cheap_chips: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole_until(monkeypatch, 16)
-    one = found(model, data, half_width=1e-6, most=most).averages[0]
+    one = found(model, data, half_width=1e-6, max_chips=most).averages[0]
     assert one.chips == len(one.values) == most and not one.reached
     assert (one.whole, one.images) == ((16, 8) if most == 32 else (most, TOTAL))
 
@@ -267,7 +271,7 @@ def test_it_is_unbiased_after_few_images_took_over(
     whole_until(monkeypatch, 16)
     estimates, misses, exact, times = [], 0, truth(data), 100
     for seed in range(times):
-        one = found(model, data, seed=seed, half_width=1e-6, most=40, antithetic=antithetic).averages[0]
+        one = found(model, data, seed=seed, half_width=1e-6, max_chips=40, antithetic=antithetic).averages[0]
         estimates.append(one.interval.estimate)
         misses += not one.interval.low <= exact <= one.interval.high
         assert (one.whole, one.chips, one.paired > 0) == (16, 40, antithetic is None)
@@ -280,7 +284,7 @@ def test_whole_chips_in_pairs_are_mirrored_all(model: nn.Module, data: Data) -> 
     told: list[int] = []
     one = found(model, data, antithetic=True, progress=lambda done, _: told.append(done)).averages[0]
     assert one.seen == TOTAL and one.paired == one.chips == one.whole
-    chips = Chips(NOISE, [STRENGTH], one.chips, 0, pairs=True)
+    chips = Sampling(NOISE, [STRENGTH], one.chips, 0, pairs=True)
     twins = inc.measure_all(model, {"": inc.accuracy}, data, chips)[""]
     assert np.array_equal(one.values, twins.values[0]) and told == sorted(told)
 
@@ -298,7 +302,7 @@ def test_whole_chips_in_pairs_cover(model: nn.Module, data: Data) -> None:
 
 @pytest.mark.parametrize("score", [inc.accuracy, inc.cross_entropy])
 def test_an_order_of_the_data_changes_nothing(score: inc.Score, model: nn.Module, data: Data) -> None:
-    """Chips' scores are held against clean ones of the same examples."""
+    """Sampling' scores are held against clean ones of the same examples."""
     asked: dict[str, Any] = {"half_width": 0.05, "seed": 0}
     plain, ordered = (
         inc.measure_mean(model, score, Batches(data, 64, order), NOISE, [STRENGTH], **asked).plain()
@@ -312,13 +316,13 @@ def test_few_examples_are_all_looked_at(total: int, model: nn.Module, data: Data
     few = data[0][:total], data[1][:total]
     one = found(model, few, half_width=0.2).averages[0]
     assert (one.images, one.whole) == (total, one.chips) and one.reached
-    chips = inc.measure(model, inc.accuracy, few, NOISE, [STRENGTH], draws=one.chips, seed=0)
+    chips = inc.measure(model, inc.accuracy, few, NOISE, [STRENGTH], chips=one.chips, seed=0)
     assert np.array_equal(one.values, chips.values[0])
 
 
 def test_a_tiny_half_width_ends_with_the_most_chips(model: nn.Module, data: Data, cheap_chips: None) -> None:
     for half in (1e-9, 1e-12):
-        means = found(model, data, half_width=half, most=40)
+        means = found(model, data, half_width=half, max_chips=40)
         assert means.averages[0].chips == 40 and not means.averages[0].reached and "not reached" in str(means)
 
 
@@ -337,7 +341,7 @@ def test_batchnorm(policy: str) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     asked = model, inc.accuracy, tuple(part[:200] for part in task.test), inc.Gaussian("filter-max"), [0.1]  # type: ignore[union-attr]
     whole = inc.measure_mean(*asked, half_width=0.5, seed=0, images=200, **options).averages[0]  # type: ignore[arg-type]
-    assert np.array_equal(whole.values, inc.measure(*asked, draws=whole.chips, seed=0, **options).values[0])  # type: ignore[arg-type]
+    assert np.array_equal(whole.values, inc.measure(*asked, chips=whole.chips, seed=0, **options).values[0])  # type: ignore[arg-type]
     few = inc.measure_mean(*asked, half_width=0.5, seed=0, images=8, **options).averages[0]  # type: ignore[arg-type]
     assert few.images == 8 and few.chips == 16 and abs(few.interval.estimate - whole.interval.estimate) < 0.3
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -348,13 +352,13 @@ def test_costs_are_counted() -> None:
     task = tasks.load("digits")
     model, arrays = task.model(), None
     arrays = select(model)
-    chips = Chips(inc.Gaussian("filter-max"), [0.1], 2, 0)
+    chips = Sampling(inc.Gaussian("filter-max"), [0.1], 2, 0)
     batch = [part[:64] for part in task.test]  # type: ignore[union-attr]
     one, other = (costs_of(model.eval(), inc.accuracy, batch, 64, chips, arrays, 0.1) for _ in range(2))
     assert one == other
     assert one.image == pytest.approx(2 * 25_856 / 50 + 0.3 * 524)
     assert 25_856 * 3 < one.chip < 25_856 * 6 + 60 * 2500 + 100_000
-    recalibrated = Chips(
+    recalibrated = Sampling(
         inc.Gaussian("filter-max"), [0.1], 2, 0, batchnorm="recalibrated", calibration=[torch.zeros(50, 1, 8, 8)]
     )
     dear = costs_of(model, inc.accuracy, batch, 64, recalibrated, arrays, 0.1)
@@ -408,7 +412,9 @@ def test_weights_return_after_an_error(model: nn.Module, data: Data) -> None:
 
 def test_it_tells_how_far_it_is(model: nn.Module, data: Data, cheap_chips: None) -> None:
     told: list[tuple[int, int]] = []
-    one = found(model, data, strengths=[0.0, STRENGTH], most=900, progress=lambda done, all_: told.append((done, all_)))
+    one = found(
+        model, data, strengths=[0.0, STRENGTH], max_chips=900, progress=lambda done, all_: told.append((done, all_))
+    )
     assert {total for _, total in told} == {1800} and told[-1][0] == 900 + one.averages[1].chips
 
 
@@ -419,20 +425,20 @@ def test_it_tells_how_far_it_is(model: nn.Module, data: Data, cheap_chips: None)
         ({"half_width": 1e-200}, "half_width is 1e-200; it is positive, 1e-12 or more"),
         ({"half_width": float("nan")}, "half_width is nan; it is positive"),
         ({"confidence": 95.0}, "for example 0.95"),
-        ({"most": 8}, "at least 16"),
+        ({"max_chips": 8}, "at least 16"),
         ({"images": 500}, "1 to 300 are there; images=300 are whole chips"),
         ({"images": 0}, "1 to 300"),
         ({"strengths": [-1.0]}, "negative"),
     ],
 )
 def test_mistakes(options: dict[str, Any], says: str, model: nn.Module, data: Data) -> None:
-    with pytest.raises(Mistake, match=says):
+    with pytest.raises(UserError, match=says):
         found(model, data, **options)
 
 
 @pytest.mark.parametrize("images", [None, 8])
 def test_no_data_are_a_mistake(images: int | None, model: nn.Module, data: Data) -> None:
-    with pytest.raises(Mistake, match="data is empty: no example came"):
+    with pytest.raises(UserError, match="data is empty: no example came"):
         found(model, (data[0][:0], data[1][:0]), images=images)
 
 
@@ -441,7 +447,7 @@ def test_a_score_that_is_not_finite_is_a_mistake(images: int | None, model: nn.M
     def fails(network: nn.Module, batch: Any) -> Tensor:
         return inc.accuracy(network, batch) / (network.weight[1, 0] == 0)  # on chips it is nan or infinite
 
-    with pytest.raises(Mistake, match="not finite"), np.errstate(invalid="ignore"):
+    with pytest.raises(UserError, match="not finite"), np.errstate(invalid="ignore"):
         inc.measure_mean(model, fails, data, NOISE, [STRENGTH], half_width=0.1, seed=0, images=images)
 
 
@@ -479,5 +485,5 @@ def test_mistakes_of_the_script(
 
 
 def test_few_images_of_shuffled_data_are_a_mistake(model: nn.Module, data: Data) -> None:
-    with pytest.raises(Mistake, match="in order; images=300 are whole chips"):
+    with pytest.raises(UserError, match="in order; images=300 are whole chips"):
         found(model, loader(data, shuffle=True), images=8)

@@ -18,8 +18,8 @@ from alarms import REPETITIONS, breaks
 from incorruptible.corruptions import Measured, at_time, parse
 from incorruptible.corruptions.cells import Cells, read, sha_of
 from incorruptible.corruptions.devices import fits
-from incorruptible.corruptions.fitting import Fit, knots_of
-from incorruptible.errors import Mistake
+from incorruptible.corruptions.fitting import CellFit, knots_of
+from incorruptible.errors import UserError
 from incorruptible.randomness.streams import Draw
 from incorruptible.weights.arrays import Array
 
@@ -65,7 +65,7 @@ def test_intervals_cover(targets: np.ndarray, heavy: bool) -> None:
     truth = simulated.shift(at, "1d"), simulated.spread(at, "1d")
     misses = np.zeros((2, 4), dtype=int)
     for _ in range(REPETITIONS):
-        found = Fit(sample(targets, source, heavy)).bounds(at)
+        found = CellFit(sample(targets, source, heavy)).bounds(at)
         misses[0] += (found.shift_low > truth[0]) | (found.shift_high < truth[0])
         misses[1] += (found.spread_low > truth[1]) | (found.spread_high < truth[1])
     assert misses.sum() > 0  # intervals so wide that they never miss would say nothing
@@ -75,7 +75,7 @@ def test_intervals_cover(targets: np.ndarray, heavy: bool) -> None:
 
 def test_where_targets_repeat_it_is_the_mean_and_standard_deviation_at_each() -> None:
     cells = sample(np.repeat(np.linspace(8, 20, 5), 20), np.random.default_rng(2))
-    found, error = Fit(cells), (cells.measured - cells.target).reshape(5, 20)
+    found, error = CellFit(cells), (cells.measured - cells.target).reshape(5, 20)
     np.testing.assert_allclose(found.shift, error.mean(1), rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(found.spread, error.std(1, ddof=1), rtol=1e-5)
     bounds = found.bounds(found.knots)
@@ -87,7 +87,7 @@ def test_cells_that_read_0_are_not_taken_for_small_errors() -> None:
     """Of N(0, 1) at target 0 cut at 0, the plain mean is .40 and the spread .58; five standard errors of 40,000 cells allowed."""
     g = np.repeat([0.0, 5.0, 10.0, 20.0], 40_000)
     z = np.random.default_rng(0).standard_normal(len(g))
-    found = Fit(Cells(g, np.maximum(0, g + z), None))
+    found = CellFit(Cells(g, np.maximum(0, g + z), None))
     assert found.shift[0] == pytest.approx(0, abs=0.05) and found.spread[0] == pytest.approx(1, abs=0.05)
 
 
@@ -164,12 +164,12 @@ def test_what_is_written_down_follows_the_content(here: Path) -> None:
     assert text == f"measured:file=cells.csv:sha={sha_of(content)}"
     kept = parse(text)
     simulated.write(here / "cells.csv", seed=1)
-    with pytest.raises(Mistake, match=r"cells\.csv has changed: its sha is [0-9a-f]{8} and not") as caught:
+    with pytest.raises(UserError, match=r"cells\.csv has changed: its sha is [0-9a-f]{8} and not") as caught:
         parse(text)
     assert "\n" not in str(caught.value) and str(parse("measured:file=cells.csv")) != text
     assert kept.moments(Array("w", torch.ones(2, 2)), 1.0)  # what was read in time stays as it was
     assert isinstance(kept, Measured)
-    with pytest.raises(Mistake, match="has changed since it was read"):
+    with pytest.raises(UserError, match="has changed since it was read"):
         fits(kept)
 
 
@@ -228,7 +228,7 @@ def test_a_bad_file_is_answered_in_one_line(name: str, tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     text, message = BAD[name]
     (tmp_path / "c.csv").write_text(text)
-    with pytest.raises(Mistake, match=re.escape(message)) as caught:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
         parse("measured:file=c.csv")
     assert "\n" not in str(caught.value)
 
@@ -259,6 +259,6 @@ def test_what_was_not_measured_is_refused_in_one_line(text: str, message: str, h
     simulated.write(here / "once.csv")
     (here / "timeless.csv").write_text(file_of(*GOOD))
     (here / "bytes.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(Mistake, match=re.escape(message)) as caught:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
         parse(text)
     assert "\n" not in str(caught.value)

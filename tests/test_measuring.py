@@ -16,8 +16,8 @@ from scipy import stats
 from torch import Tensor, nn
 
 from incorruptible.corruptions import Gaussian, parse
-from incorruptible.errors import Mistake
-from incorruptible.evaluation import Chips, Scores, measure, measure_all
+from incorruptible.errors import UserError
+from incorruptible.evaluation import Sampling, Scores, measure, measure_all
 from incorruptible.evaluation.workers import turns
 from incorruptible.randomness.streams import Draw
 from incorruptible.tasks.data import Batches
@@ -75,18 +75,18 @@ def recorder(kept: Kept) -> Callable[[nn.Module, Any], Tensor]:
 def chips(model: nn.Module, data: Any, strengths: list[float], **given: Any) -> Kept:
     """The weights of each chip, strength by strength."""
     kept: Kept = []
-    settings = {"draws": 3, "seed": 7, **given}
+    settings = {"chips": 3, "seed": 7, **given}
     corruption = settings.pop("corruption", FILTER_MAX)
     measure(model, recorder(kept), data[:1], corruption, strengths, **settings)
-    named = {name: settings[name] for name in ("draws", "seed", "purpose", "reads", "read") if name in settings}
-    keys = [key for turn in turns(Chips(corruption, strengths, **named), {}) for key in turn]  # chip by chip
+    named = {name: settings[name] for name in ("chips", "seed", "purpose", "reads", "read") if name in settings}
+    keys = [key for turn in turns(Sampling(corruption, strengths, **named), {}) for key in turn]  # chip by chip
     return [chip for _, chip in sorted(zip(keys, kept, strict=True), key=lambda one: one[0])]
 
 
 @pytest.mark.parametrize("score", [accuracy, cross_entropy])
 def test_the_slow_obvious_loop_finds_the_same(score: Any, data: Any) -> None:
     model, strengths = made(dense), (0.05, 0.3)
-    found = measure(model, score, data, FILTER_MAX, strengths, draws=4, seed=7)
+    found = measure(model, score, data, FILTER_MAX, strengths, chips=4, seed=7)
     for i, strength in enumerate(strengths):
         for k in range(4):
             chip = copy.deepcopy(model).eval()
@@ -135,7 +135,7 @@ def test_a_draw_is_one_chip_at_every_strength(data: Any) -> None:
 def test_protecting_a_layer_leaves_the_other_layers_chips_alone(data: Any) -> None:
     model = made(dense)
     whole = chips(model, data, [0.2])
-    part = chips(model, data, [0.2], arrays=select(model, without=("0.*",)))
+    part = chips(model, data, [0.2], arrays=select(model, protect=("0.*",)))
     for one, other in zip(whole, part, strict=True):
         assert torch.equal(one["2.weight"], other["2.weight"])
         assert torch.equal(other["0.weight"], model[0].weight)
@@ -151,10 +151,10 @@ def test_chips_of_another_seed_or_purpose_are_others(data: Any) -> None:
 
 def test_at_strength_0_all_chips_are_one(data: Any) -> None:
     kept: Kept = []
-    found = measure(made(dense), recorder(kept), data, FILTER_MAX, (0, 0.1), draws=5, seed=0)
+    found = measure(made(dense), recorder(kept), data, FILTER_MAX, (0, 0.1), chips=5, seed=0)
     assert len(kept) == len(data) * (1 + 5)
     model = made(dense)
-    found = measure(model, accuracy, data, FILTER_MAX, (0, 0.1), draws=5, seed=0)
+    found = measure(model, accuracy, data, FILTER_MAX, (0, 0.1), chips=5, seed=0)
     with torch.no_grad():
         clean = np.concatenate([(model(x).argmax(1) == y).numpy() for x, y in data]).mean()
     assert found.values[0] == pytest.approx([clean] * 5)
@@ -169,7 +169,7 @@ def first_weight(model: nn.Module, batch: Any) -> Tensor:
 def test_reads_add_an_error_of_their_own_to_each_chip(data: Any) -> None:
     """Standard deviations over 400 chips and 1,200 reads of them; 20% off is more than 5 standard errors."""
     found = measure(
-        made(dense), first_weight, data[:1], ABSOLUTE, [0.1], draws=400, seed=0, reads=4, read=(ABSOLUTE, 0.02)
+        made(dense), first_weight, data[:1], ABSOLUTE, [0.1], chips=400, seed=0, reads=4, read=(ABSOLUTE, 0.02)
     )
     assert found.reads is not None and found.reads.shape == (1, 400, 4)
     np.testing.assert_allclose(found.values, found.reads.mean(2))
@@ -179,9 +179,9 @@ def test_reads_add_an_error_of_their_own_to_each_chip(data: Any) -> None:
 
 
 def test_reads_of_a_clean_chip_differ_too_and_are_nobodys_chip(data: Any) -> None:
-    model, settings = made(dense), {"draws": 3, "seed": 0}
+    model, settings = made(dense), {"chips": 3, "seed": 0}
     reads = measure(model, first_weight, data[:1], ABSOLUTE, [0], reads=2, read=(ABSOLUTE, 1.0), **settings).reads
-    chips = measure(model, first_weight, data[:1], ABSOLUTE, [1], **{**settings, "draws": 6}).values
+    chips = measure(model, first_weight, data[:1], ABSOLUTE, [1], **{**settings, "chips": 6}).values
     assert reads is not None
     assert len(np.unique(np.concatenate([reads.ravel(), chips.ravel()]).round(5))) == 12
 
@@ -203,7 +203,7 @@ def test_the_model_comes_back_as_it_was(policy: str, raises: bool, images: Any) 
         return accuracy(model, batch)
 
     calibration = images if policy == "recalibrated" else None
-    settings: Any = {"draws": 3, "seed": 0, "batchnorm": policy, "calibration": calibration}
+    settings: Any = {"chips": 3, "seed": 0, "batchnorm": policy, "calibration": calibration}
     if raises:
         with pytest.raises(RuntimeError, match="no more"):
             measure(model, score, images, FILTER_MAX, [0.3], **settings)
@@ -217,7 +217,7 @@ def test_the_model_comes_back_as_it_was(policy: str, raises: bool, images: Any) 
 def test_dropout_is_off(images: Any) -> None:
     model = made(normed)
     assert model.training
-    runs = [measure(model, cross_entropy, images, FILTER_MAX, [0], draws=1, seed=0).values for _ in range(2)]
+    runs = [measure(model, cross_entropy, images, FILTER_MAX, [0], chips=1, seed=0).values for _ in range(2)]
     model.eval()
     with torch.no_grad():
         losses = torch.cat([nn.functional.cross_entropy(model(x), y, reduction="none") for x, y in images])
@@ -226,7 +226,7 @@ def test_dropout_is_off(images: Any) -> None:
 
 def test_folded_measures_the_folded_model(images: Any) -> None:
     model = made(normed)
-    settings: Any = {"draws": 3, "seed": 0}
+    settings: Any = {"chips": 3, "seed": 0}
     folded = measure(model, cross_entropy, images, ABSOLUTE, [0.3], batchnorm="folded", **settings)
     by_hand = measure(fold_batchnorm(model), cross_entropy, images, ABSOLUTE, [0.3], **settings)
     as_is = measure(model, cross_entropy, images, ABSOLUTE, [0.3], **settings)
@@ -238,7 +238,7 @@ def test_folded_measures_the_folded_model(images: Any) -> None:
 def test_recalibrated_computes_the_statistics_anew_on_every_chip(images: Any) -> None:
     model = made(normed)
     found = measure(
-        model, cross_entropy, images, FILTER_MAX, [0.3], draws=3, seed=0, batchnorm="recalibrated", calibration=images
+        model, cross_entropy, images, FILTER_MAX, [0.3], chips=3, seed=0, batchnorm="recalibrated", calibration=images
     )
     for k in range(3):
         chip = copy.deepcopy(model).eval()
@@ -256,7 +256,7 @@ def test_recalibrated_computes_the_statistics_anew_on_every_chip(images: Any) ->
 @pytest.fixture
 def scores(data: Any) -> Scores:
     """Five chips of known values."""
-    found = measure(made(dense), accuracy, data, FILTER_MAX, [0.1], draws=5, seed=0)
+    found = measure(made(dense), accuracy, data, FILTER_MAX, [0.1], chips=5, seed=0)
     return replace(found, values=np.array([[3.0, 1, 10, 2, 4]]))
 
 
@@ -264,7 +264,7 @@ def test_the_statements_about_chips(scores: Scores) -> None:
     (interval,) = scores.interval(0.9)
     assert interval == pytest.approx((*[4 - 2.131846786 * np.sqrt(12.5 / 5), 4, 4 + 2.131846786 * np.sqrt(12.5 / 5)],))
     assert stats.t(4).ppf(0.95) == pytest.approx(2.131846786)
-    assert (scores.draws, scores.mean(), scores.spread(), scores.quantile(0.5)) == (5, 4, np.sqrt(12.5), 3)
+    assert (scores.chips, scores.mean(), scores.spread(), scores.quantile(0.5)) == (5, 4, np.sqrt(12.5), 3)
     assert (scores.quantile(0), scores.quantile(0.25), scores.quantile(1)) == (1, 2, 10)
     assert scores.worst() == 1
     assert replace(scores, higher_is_better=False).worst() == 10
@@ -280,30 +280,30 @@ def test_the_table_says_what_was_measured(scores: Scores) -> None:
 
 
 def test_one_chip_has_no_interval(data: Any) -> None:
-    found = measure(made(dense), accuracy, data, FILTER_MAX, [0.1], draws=1, seed=0)
+    found = measure(made(dense), accuracy, data, FILTER_MAX, [0.1], chips=1, seed=0)
     assert "needs 2 chips" in str(found) and "nan" not in str(found)
     assert np.isnan(found.rows()[0]["low"]) and found.rows()[0]["mean"] == found.values[0, 0]
 
 
 def test_a_score_that_is_not_finite_is_shown_and_not_hidden(data: Any) -> None:
-    found = measure(made(dense), cross_entropy, data, FILTER_MAX, [0.1, 1e38], draws=2, seed=0)
+    found = measure(made(dense), cross_entropy, data, FILTER_MAX, [0.1, 1e38], chips=2, seed=0)
     assert not np.isfinite(found.values[1]).all() and np.isnan(found.interval()[1].low)
     assert "not finite" in str(found) and "needs 2 chips" not in str(found)
 
 
 def test_each_example_is_kept_on_request(data: Any) -> None:
-    found = measure(made(dense), accuracy, data, FILTER_MAX, [0.1, 0.2], draws=3, seed=0, keep_examples=True)
+    found = measure(made(dense), accuracy, data, FILTER_MAX, [0.1, 0.2], chips=3, seed=0, keep_examples=True)
     assert found.examples is not None and found.examples.shape == (2, 3, 30) and found.n_examples == 30
     np.testing.assert_allclose(found.examples.mean(2), found.values, rtol=1e-6)
-    assert measure(made(dense), accuracy, data, FILTER_MAX, [0.1], draws=3, seed=0).examples is None
+    assert measure(made(dense), accuracy, data, FILTER_MAX, [0.1], chips=3, seed=0).examples is None
 
 
 def test_several_scores_meet_the_same_chips(data: Any) -> None:
     both = measure_all(
-        made(dense), {"a": accuracy, "l": cross_entropy}, data, Chips(FILTER_MAX, [0.2], draws=3, seed=0)
+        made(dense), {"a": accuracy, "l": cross_entropy}, data, Sampling(FILTER_MAX, [0.2], chips=3, seed=0)
     )
     for name, score in (("a", accuracy), ("l", cross_entropy)):
-        alone = measure(made(dense), score, data, FILTER_MAX, [0.2], draws=3, seed=0)
+        alone = measure(made(dense), score, data, FILTER_MAX, [0.2], chips=3, seed=0)
         np.testing.assert_array_equal(both[name].values, alone.values)
     assert both["l"].name == "cross-entropy" and not both["l"].higher_is_better
 
@@ -316,7 +316,7 @@ def test_progress_reaches_its_total(data: Any) -> None:
         data,
         FILTER_MAX,
         [0, 0.1],
-        draws=3,
+        chips=3,
         seed=0,
         progress=lambda done, all_: seen.append((done, all_)),
     )
@@ -338,8 +338,8 @@ class Answering(nn.Module):
 def test_batches_by_name(kind: Any, data: Any) -> None:
     named = [kind({"pixels": x, "labels": y}) for x, y in data]
     model = made(Answering)
-    found = measure(model, accuracy, named, FILTER_MAX, [0.1], draws=2, seed=0)
-    plain = measure(model.inner, accuracy, data, FILTER_MAX, [0.1], draws=2, seed=0, arrays=select(model))
+    found = measure(model, accuracy, named, FILTER_MAX, [0.1], chips=2, seed=0)
+    plain = measure(model.inner, accuracy, data, FILTER_MAX, [0.1], chips=2, seed=0, arrays=select(model))
     np.testing.assert_array_equal(found.values, plain.values)
 
 
@@ -374,7 +374,7 @@ def shaped(*shape: int) -> Callable[[nn.Module, Any], Tensor]:
         ({"batchnorm": "recalibrated"}, "calibration"),
         ({"calibration": []}, "batchnorm='recalibrated'"),
         ({"batchnorm": "folded"}, "nothing to fold"),
-        ({"draws": 0}, "draws=0"),
+        ({"chips": 0}, "chips=0"),
         ({"reads": 0}, "reads=0"),
         ({"reads": 2}, "say what a read adds"),
         ({"strengths": [-0.1]}, "not negative"),
@@ -385,9 +385,9 @@ def shaped(*shape: int) -> Callable[[nn.Module, Any], Tensor]:
     ids=lambda one: one if isinstance(one, str) else "-".join(one),
 )
 def test_what_cannot_be_measured_is_refused(changes: dict[str, Any], says: str, data: Any) -> None:
-    given: dict[str, Any] = {"score": accuracy, "data": data, "strengths": [0.1], "draws": 2, "seed": 0, **changes}
+    given: dict[str, Any] = {"score": accuracy, "data": data, "strengths": [0.1], "chips": 2, "seed": 0, **changes}
     first = [given.pop(name) for name in ("score", "data", "strengths")]
-    with pytest.raises(Mistake, match=says):
+    with pytest.raises(UserError, match=says):
         measure(made(dense), first[0], first[1], FILTER_MAX, first[2], **given)
 
 
@@ -401,14 +401,14 @@ def test_an_answer_that_is_no_logits_is_refused(answer: Any, data: Any) -> None:
         def forward(self, x: Tensor) -> Any:
             return answer(self.inner(x))
 
-    with pytest.raises(Mistake, match=r"logits \[b, classes\] are needed"):
-        measure(Wrong(), accuracy, data, FILTER_MAX, [0.1], draws=1, seed=0)
+    with pytest.raises(UserError, match=r"logits \[b, classes\] are needed"):
+        measure(Wrong(), accuracy, data, FILTER_MAX, [0.1], chips=1, seed=0)
 
 
 def test_batches_of_one_size_are_the_batches_of_another(data: Any) -> None:
     x, y = torch.cat([x for x, _ in data]), torch.cat([y for _, y in data])
     found = [
-        measure(made(dense), accuracy, Batches((x, y), size), parse("lognormal"), [0.5], draws=3, seed=0).values
+        measure(made(dense), accuracy, Batches((x, y), size), parse("lognormal"), [0.5], chips=3, seed=0).values
         for size in (30, 7)
     ]
     np.testing.assert_array_equal(*found)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from incorruptible.diagnostics.mechanism import before_stall, mechanism, probes
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 
 
 def look(step: int, accuracy: float, ratio: float | None = 1.0, signal: float = 1.0, **more: Any) -> dict[str, Any]:
@@ -89,5 +89,5 @@ def test_only_looks_count() -> None:
 
 
 def test_numbers_that_are_not_finite_are_refused() -> None:
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         mechanism([course(float("nan"), 1.0), course(1.0, 1.0)], 0.5, False)

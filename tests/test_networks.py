@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from incorruptible import RWP, SAM, Constant, Gaussian, Hardener, Objective, audit, fold_batchnorm, replaced, select
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.randomness.streams import Draw
 from incorruptible.tasks.networks import (
     IMAGES,
@@ -208,7 +208,7 @@ def test_one_hardened_step_leaves_weights_bit_equal(name: str, objective: Object
 def test_folding_batchnorm_computes_the_same(name: str) -> None:
     model, (images, _) = made(name).double(), batch(name, n=16)
     if NETWORKS[name].left is None:
-        with pytest.raises(Mistake, match=r"has no BatchNorm that directly follows .*: nothing to fold"):
+        with pytest.raises(UserError, match=r"has no BatchNorm that directly follows .*: nothing to fold"):
             fold_batchnorm(model)
         return
     for norm in model.modules():
@@ -268,7 +268,7 @@ def test_positions_are_asked_for_by_name() -> None:
     ],
 )
 def test_what_cannot_be_made_is_answered_in_a_line(make: Callable[[], nn.Module], says: str) -> None:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(UserError) as caught:
         make()
     assert says in str(caught.value) and "\n" not in str(caught.value)
 

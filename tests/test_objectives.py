@@ -19,9 +19,9 @@ from torch.nn.functional import cross_entropy
 
 from incorruptible.corruptions import Gaussian
 from incorruptible.corruptions import parse as parse_corruption
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.objectives import ASAM, CATALOGUE, RWP, RWPSAM, SAM, MixedRWP, Plain, RandBET, parse
-from incorruptible.objectives.base import Found, Objective, Point, most_of, walk
+from incorruptible.objectives.base import Objective, Point, PointResult, max_strength_of, run_objective
 from incorruptible.randomness.streams import Draw
 from incorruptible.schedules import Constant
 from incorruptible.training import Hardener
@@ -132,7 +132,7 @@ def test_numbers_of_numpy_are_written_as_numbers(make: Callable[[float], Objecti
     ],
 )
 def test_mistakes(text: str) -> None:
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         parse(text)
 
 
@@ -142,13 +142,13 @@ def test_points(text: str) -> None:
     model = net()
     arrays, points = select(model), []
 
-    def look(point: Point) -> Found:
+    def look(point: Point) -> PointResult:
         points.append(point)
         grads = {} if point.counts else {array.name: torch.ones_like(array.value) for array in arrays}
-        return Found(torch.tensor(1.0), grads)
+        return PointResult(torch.tensor(1.0), grads)
 
     objective = parse(text)
-    added = walk(objective(arrays, 0.3, Draw(0, "train", 0)), look)
+    added = run_objective(objective(arrays, 0.3, Draw(0, "train", 0)), look)
     assert (added is not None) == any(point.keep for point in points)
     assert len(points) == objective.passes
     assert any(point.clean for point in points) == objective.clean
@@ -245,7 +245,7 @@ def test_vanishing_gradient(text: str, strength: float, size: float) -> None:
         seen.append(model.weight.detach().clone())
         return (model(torch.eye(2)) * size).sum()
 
-    hardener(model, text, min(strength, most_of(parse(text)))).backward(look)
+    hardener(model, text, min(strength, max_strength_of(parse(text)))).backward(look)
     assert all(bool(weight.isfinite().all()) for weight in seen)
     torch.testing.assert_close(model.weight.grad, torch.full((2, 2), size), rtol=1e-6, atol=1e-44)
 
@@ -489,7 +489,7 @@ def test_ascent_sees_arrays_alone() -> None:
     arrays = [Array("a", torch.zeros(1, 2)), Array("b", torch.zeros(1, 2))]
     path = SAM()(arrays, 5.0, Draw(0, "train", 0))
     next(path)
-    values = path.send(Found(torch.tensor(0.0), {"b": torch.tensor([[3.0, 4.0]])})).values
+    values = path.send(PointResult(torch.tensor(0.0), {"b": torch.tensor([[3.0, 4.0]])})).values
     assert values is not None
     assert torch.equal(values(arrays[0]), torch.zeros(1, 2))
     torch.testing.assert_close(values(arrays[1]), torch.tensor([[3.0, 4.0]]))

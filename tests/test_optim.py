@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 import incorruptible as inc
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.objectives import ASAM
-from incorruptible.objectives import SAM as Objective
+from incorruptible.objectives import SAMOptimizer as Objective
 from incorruptible.objectives.base import Objective as AnyObjective
-from incorruptible.optim import SAM
+from incorruptible.optim import SAMOptimizer
 from incorruptible.schedules import Constant
 from test_hardener import normed
 from test_objectives import bits, closure, grads, net
@@ -25,8 +25,8 @@ from test_objectives import bits, closure, grads, net
 SGD = torch.optim.SGD
 
 
-def sam(net: nn.Module, rho: float = 0.3, base: Any = SGD, **more: Any) -> SAM:
-    return SAM(net.parameters(), base, rho, **{"lr": 0.1, **more})
+def sam(net: nn.Module, rho: float = 0.3, base: Any = SGD, **more: Any) -> SAMOptimizer:
+    return SAMOptimizer(net.parameters(), base, rho, **{"lr": 0.1, **more})
 
 
 def look(loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
@@ -40,7 +40,7 @@ def look(loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
     return full
 
 
-def one_step(optimizer: SAM, loss: Callable[[], Tensor]) -> None:
+def one_step(optimizer: SAMOptimizer, loss: Callable[[], Tensor]) -> None:
     loss().backward()
     optimizer.first_step(zero_grad=True)
     loss().backward()
@@ -63,7 +63,7 @@ def bowl() -> tuple[nn.Parameter, Callable[[], Tensor]]:
 def test_sam_by_hand() -> None:
     """The numbers of the docstring: e = (1, 4), gradient (2, 20)."""
     w, loss = bowl()
-    optimizer = SAM([w], SGD, math.sqrt(17), lr=0.1)
+    optimizer = SAMOptimizer([w], SGD, math.sqrt(17), lr=0.1)
     loss().backward()
     optimizer.first_step(zero_grad=True)
     torch.testing.assert_close(w.detach(), torch.tensor([2.0, 5.0]))
@@ -78,7 +78,7 @@ def test_adaptive_by_hand() -> None:
     """At (1, 2): g = (1, 8), T = |w| = (1, 2), T g = (1, 16), e = rho T^2 g / sqrt(257) = (1, 32) at rho = sqrt(257)."""
     w, loss = bowl()
     w.data.copy_(torch.tensor([1.0, 2.0]))
-    optimizer = SAM([w], SGD, math.sqrt(257), adaptive=True, lr=0.1)
+    optimizer = SAMOptimizer([w], SGD, math.sqrt(257), adaptive=True, lr=0.1)
     loss().backward()
     optimizer.first_step()
     torch.testing.assert_close(w.detach(), torch.tensor([2.0, 34.0]))
@@ -87,7 +87,7 @@ def test_adaptive_by_hand() -> None:
 def test_each_group_has_its_radius_in_one_norm() -> None:
     """g = (1, 4) has one norm over both groups; the first moves by 1 for rho = sqrt(17), the second by half of 4."""
     a, b = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
-    optimizer = SAM([{"params": [a]}, {"params": [b], "rho": math.sqrt(17) / 2}], SGD, math.sqrt(17), lr=0.1)
+    optimizer = SAMOptimizer([{"params": [a]}, {"params": [b], "rho": math.sqrt(17) / 2}], SGD, math.sqrt(17), lr=0.1)
     ((a**2 + 4 * b**2) / 2).sum().backward()
     optimizer.first_step()
     torch.testing.assert_close(torch.cat([a, b]).detach(), torch.tensor([2.0, 3.0]))
@@ -96,7 +96,7 @@ def test_each_group_has_its_radius_in_one_norm() -> None:
 def test_groups_may_differ_in_shape() -> None:
     """a euclidean at 2, b adaptive at 2: g = (2, 8), T = (1, 2), ||T g|| = sqrt(260), e = (2, 32) at that rho."""
     a, b = nn.Parameter(torch.tensor([2.0])), nn.Parameter(torch.tensor([2.0]))
-    optimizer = SAM([{"params": [a]}, {"params": [b], "adaptive": True}], SGD, math.sqrt(260), lr=0.1)
+    optimizer = SAMOptimizer([{"params": [a]}, {"params": [b], "adaptive": True}], SGD, math.sqrt(260), lr=0.1)
     ((a**2 + 4 * b**2) / 2).sum().backward()
     optimizer.first_step()
     torch.testing.assert_close(torch.cat([a, b]).detach(), torch.tensor([4.0, 34.0]))
@@ -104,7 +104,7 @@ def test_groups_may_differ_in_shape() -> None:
 
 def test_where_the_base_maximises_the_worst_is_below() -> None:
     w, loss = bowl()
-    optimizer = SAM([w], SGD, math.sqrt(17), lr=0.1, maximize=True)
+    optimizer = SAMOptimizer([w], SGD, math.sqrt(17), lr=0.1, maximize=True)
     (-loss()).backward()
     optimizer.first_step()
     torch.testing.assert_close(w.detach(), torch.tensor([2.0, 5.0]))
@@ -199,7 +199,7 @@ def test_a_second_first_step_is_a_mistake_and_puts_the_weights_back() -> None:
     optimizer, before = sam(model), bits(weights(model))
     closure(model)().backward()
     optimizer.first_step()
-    with pytest.raises(Mistake, match="first_step came twice; the weights are back now"):
+    with pytest.raises(UserError, match="first_step came twice; the weights are back now"):
         optimizer.first_step()
     assert bits(weights(model)) == before
     one_step(optimizer, closure(model))
@@ -263,7 +263,7 @@ def test_where_only_the_first_gradient_is_not_finite_the_step_is_plain() -> None
 def test_frozen_and_sparse_parameters() -> None:
     table, frozen = nn.Embedding(3, 2, sparse=True), nn.Parameter(torch.ones(2), requires_grad=False)
     before = table.weight.detach().clone()
-    optimizer = SAM([table.weight, frozen], SGD, 0.5, lr=0.1)
+    optimizer = SAMOptimizer([table.weight, frozen], SGD, 0.5, lr=0.1)
     table(torch.tensor([1, 1])).sum().backward()
     optimizer.first_step()
     moved = (table.weight - before).detach()
@@ -350,7 +350,7 @@ def test_a_copy_goes_the_same_way() -> None:
 
 def test_a_group_that_is_added_later_is_perturbed_and_stepped() -> None:
     a, b = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
-    optimizer = SAM([a], SGD, math.sqrt(17), lr=0.1)
+    optimizer = SAMOptimizer([a], SGD, math.sqrt(17), lr=0.1)
     optimizer.add_param_group({"params": [b]})
     one_step(optimizer, lambda: ((a**2 + 4 * b**2) / 2).sum())
     torch.testing.assert_close(torch.cat([a, b]).detach(), torch.tensor([0.8, -1.0]))
@@ -378,7 +378,7 @@ def test_with_a_gradient_scaler_as_documented(overflow: bool) -> None:
         assert bits(weights(model)) != before
 
 
-# Mistakes.
+# UserErrors.
 
 
 @pytest.mark.parametrize(
@@ -390,24 +390,27 @@ def test_with_a_gradient_scaler_as_documented(overflow: bool) -> None:
         (lambda o, m: sam(m, -0.1), "rho=-0.1: a finite number of at least 0"),
         (lambda o, m: sam(m, adaptive=True, eta=math.nan), "eta=nan: a finite number"),
         (lambda o, m: o.add_param_group({"params": [nn.Parameter(torch.ones(1))], "rho": math.inf}), "rho=inf"),
-        (lambda o, m: SAM(m.parameters(), SGD(m.parameters(), lr=0.1)), "base_optimizer is one SGD; its class"),
-        (lambda o, m: SAM(m.parameters(), torch.optim.LBFGS), "LBFGS evaluates the loss by itself"),
+        (
+            lambda o, m: SAMOptimizer(m.parameters(), SGD(m.parameters(), lr=0.1)),
+            "base_optimizer is one SGD; its class",
+        ),
+        (lambda o, m: SAMOptimizer(m.parameters(), torch.optim.LBFGS), "LBFGS evaluates the loss by itself"),
     ],
 )
-def test_mistakes_say_what_would_do(call: Callable[[SAM, nn.Module], Any], line: str) -> None:
+def test_mistakes_say_what_would_do(call: Callable[[SAMOptimizer, nn.Module], Any], line: str) -> None:
     model = net()
     optimizer = sam(model)
-    with pytest.raises(Mistake, match=line):
+    with pytest.raises(UserError, match=line):
         call(optimizer, model)
     assert len(optimizer.param_groups) == 1
     one_step(optimizer, closure(model))
 
 
-@pytest.mark.parametrize("call", [SAM.state_dict, copy.deepcopy, lambda o: o.load_state_dict({})])
-def test_nothing_is_saved_or_loaded_between_the_two_steps(call: Callable[[SAM], Any]) -> None:
+@pytest.mark.parametrize("call", [SAMOptimizer.state_dict, copy.deepcopy, lambda o: o.load_state_dict({})])
+def test_nothing_is_saved_or_loaded_between_the_two_steps(call: Callable[[SAMOptimizer], Any]) -> None:
     model = net()
     optimizer = sam(model)
     closure(model)().backward()
     optimizer.first_step()
-    with pytest.raises(Mistake, match=r"the weights are perturbed: optimizer.restore\(\) first"):
+    with pytest.raises(UserError, match=r"the weights are perturbed: optimizer.restore\(\) first"):
         call(optimizer)

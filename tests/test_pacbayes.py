@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.pacbayes import (
     Displacement,
     complexity,
@@ -100,7 +100,7 @@ def test_what_lies_at_the_ends() -> None:
     ],
 )
 def test_mistakes_are_told(call: Any, words: str) -> None:
-    with pytest.raises(Mistake, match=words):
+    with pytest.raises(UserError, match=words):
         call()
 
 
@@ -264,7 +264,7 @@ def test_displacement_sees_every_kind_of_filter() -> None:
     with torch.no_grad():
         model[1].running_mean += 0.5  # type: ignore[index]
     assert displacement(model, start).elsewhere == pytest.approx(0.5)
-    with pytest.raises(Mistake, match="not the same network"):
+    with pytest.raises(UserError, match="not the same network"):
         displacement(model, nn.Linear(2, 2))
 
 

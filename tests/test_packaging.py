@@ -63,7 +63,7 @@ def installed(tmp_path: Path) -> Path:
 def test_the_wheel_brings_its_data_and_its_types(installed: Path, tmp_path: Path) -> None:
     package = Path(output(installed, "-c", "import incorruptible; print(incorruptible.__file__)", cwd=tmp_path)).parent
     assert package.is_relative_to(tmp_path / "venv")
-    assert (package / "data" / "digits.csv.gz").stat().st_size > 10_000
+    assert (package / "tasks" / "data" / "digits.csv.gz").stat().st_size > 10_000
     assert (package / "py.typed").is_file()
 
 

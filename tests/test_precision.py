@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 import incorruptible as inc
 from alarms import REPETITIONS, breaks
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.statistics import Betting, t_interval, two_level
 
 NOISE = inc.Gaussian("absolute")
-COARSE = {"precision": 0.1, "seed": 0}
+COARSE = {"half_width": 0.1, "seed": 0}
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def model() -> nn.Module:
 def test_the_chips_are_those_of_measure_and_no_more_than_needed(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     found = inc.measure_until(model, inc.accuracy, data, NOISE, [0.0, 0.5, 1.0], **COARSE)
     most = max(map(len, found.values))
-    chips = inc.measure(model, inc.accuracy, data, NOISE, [0.0, 0.5, 1.0], draws=most, seed=0)
+    chips = inc.measure(model, inc.accuracy, data, NOISE, [0.0, 0.5, 1.0], chips=most, seed=0)
     assert found.reached == (True, True, True) and found.n_examples == 40
     for place, (values, interval) in enumerate(zip(found.values, found.intervals, strict=True)):
         assert np.array_equal(values, chips.values[place, : len(values)])
@@ -53,11 +53,11 @@ def test_the_chips_are_those_of_measure_and_no_more_than_needed(model: nn.Module
 
 
 def test_what_is_not_reached_says_so(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
-    found = inc.measure_until(model, inc.accuracy, data, NOISE, [0.5], precision=0.001, most=4, seed=0)
+    found = inc.measure_until(model, inc.accuracy, data, NOISE, [0.5], half_width=0.001, max_chips=4, seed=0)
     assert found.reached == (False,) and len(found.values[0]) == 4
     lines = str(found).splitlines()
     assert lines[2].endswith("not reached") and "at most 4" in lines[0]
-    one = inc.measure_until(model, inc.accuracy, data, NOISE, [0.5], precision=0.001, most=1, seed=0)
+    one = inc.measure_until(model, inc.accuracy, data, NOISE, [0.5], half_width=0.001, max_chips=1, seed=0)
     assert one.intervals[0].half > 0.3 and not one.reached[0]
 
 
@@ -71,8 +71,8 @@ def test_a_higher_confidence_takes_more_chips(model: nn.Module, data: tuple[Tens
 
 def test_reads_are_averaged(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     read = {"reads": 3, "read": (NOISE, 0.2)}
-    found = inc.measure_until(model, inc.accuracy, data, NOISE, [0.0, 0.5], most=5, **COARSE, **read)  # type: ignore[arg-type]
-    chips = inc.measure(model, inc.accuracy, data, NOISE, [0.0, 0.5], draws=5, seed=0, **read)  # type: ignore[arg-type]
+    found = inc.measure_until(model, inc.accuracy, data, NOISE, [0.0, 0.5], max_chips=5, **COARSE, **read)  # type: ignore[arg-type]
+    chips = inc.measure(model, inc.accuracy, data, NOISE, [0.0, 0.5], chips=5, seed=0, **read)  # type: ignore[arg-type]
     assert np.allclose(found.values, chips.values) and len(found.values[0]) == 5  # reads differ also without noise
 
 
@@ -84,7 +84,7 @@ def test_stopping_early_keeps_the_promise() -> None:
     strength, misses = float(1 / (2**0.5 * stats.norm.ppf(0.8))), 0
     example = torch.ones(1, 1), torch.zeros(1, dtype=torch.long)
     for seed in range(REPETITIONS):
-        found = inc.measure_until(network, inc.accuracy, example, NOISE, [strength], precision=0.25, seed=seed)
+        found = inc.measure_until(network, inc.accuracy, example, NOISE, [strength], half_width=0.25, seed=seed)
         misses += not found.intervals[0].low <= 0.8 <= found.intervals[0].high
     assert not breaks(misses)
 
@@ -98,21 +98,21 @@ def half(model: nn.Module, batch: Any) -> Tensor:
     [
         (inc.cross_entropy, {}, "cross-entropy is in nats"),
         (half, {}, "1.5 to 1.5 came"),
-        (inc.accuracy, {"precision": 25}, "as a fraction, for example 0.0025"),
-        (inc.accuracy, {"precision": 0.0}, "precision is 0"),
+        (inc.accuracy, {"half_width": 25}, "as a fraction, for example 0.0025"),
+        (inc.accuracy, {"half_width": 0.0}, "precision is 0"),
         (inc.accuracy, {"confidence": 95}, "for example 0.95"),
-        (inc.accuracy, {"most": 0}, "at least 1"),
+        (inc.accuracy, {"max_chips": 0}, "at least 1"),
     ],
 )
 def test_mistakes(
     score: Callable[..., Tensor], options: dict[str, Any], says: str, model: nn.Module, data: tuple[Tensor, Tensor]
 ) -> None:
-    with pytest.raises(Mistake, match=says):
+    with pytest.raises(UserError, match=says):
         inc.measure_until(model, score, data, NOISE, [0.5], **{**COARSE, **options})
 
 
 def test_levels_are_those_of_the_kept_examples(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
-    kept = inc.measure(model, inc.accuracy, data, NOISE, [0.0, 0.7], draws=6, seed=0, keep_examples=True)
+    kept = inc.measure(model, inc.accuracy, data, NOISE, [0.0, 0.7], chips=6, seed=0, keep_examples=True)
     levels = kept.levels(0.9)
     assert kept.examples is not None and levels is not None
     assert levels[1] == two_level(kept.examples[1], 0.9)
@@ -123,7 +123,7 @@ def test_levels_are_those_of_the_kept_examples(model: nn.Module, data: tuple[Ten
     assert str(kept).count("between chips") == 1
 
 
-@pytest.mark.parametrize("options", [{"draws": 6}, {"draws": 1, "keep_examples": True}])
+@pytest.mark.parametrize("options", [{"chips": 6}, {"chips": 1, "keep_examples": True}])
 def test_no_levels_without_a_table(options: dict[str, Any], model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     found = inc.measure(model, inc.accuracy, data, NOISE, [0.7], seed=0, **options)
     assert found.levels() is None and "between chips" not in str(found)

@@ -13,7 +13,7 @@ from scipy import stats
 from torch import nn
 
 from incorruptible.corruptions import Gaussian, Mixture
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.evaluation import Scores, measure
 from incorruptible.evaluation.results import Overall
 from incorruptible.files import records
@@ -83,7 +83,7 @@ def test_a_chip_that_never_loses_so_much_counts_as_the_largest_strength_and_is_t
     assert "never lose it" not in str(over([[0.9, 0.9], [0.5, 0.6]], (0, 1)))
     larger = scores(CHIPS).overall(loss=0.5)
     assert larger is not None and larger.beyond.all() and "at most 0.5" in str(larger)
-    with pytest.raises(Mistake, match="loss is 0"):
+    with pytest.raises(UserError, match="loss is 0"):
         scores(CHIPS).overall(loss=0)
 
 
@@ -116,7 +116,7 @@ def test_one_chip_has_no_interval_and_one_strength_no_range() -> None:
 def test_what_is_measured_comes_with_its_range() -> None:
     torch.manual_seed(0)
     model, data = nn.Linear(6, 3), (torch.randn(40, 6), torch.randint(0, 3, (40,)))
-    found = measure(model, cross_entropy, data, Gaussian("filter-max"), [0.3, 0, 0.1], draws=5, seed=0)
+    found = measure(model, cross_entropy, data, Gaussian("filter-max"), [0.3, 0, 0.1], chips=5, seed=0)
     overall = found.overall()
     assert overall is not None and (overall.low, overall.high) == (0, 0.3)
     by_hand = (0.1 * (found.values[1] + found.values[2]) / 2 + 0.2 * (found.values[2] + found.values[0]) / 2) / 0.3
@@ -161,7 +161,7 @@ def test_the_area_of_an_arm_is_that_of_each_example() -> None:
     at = list(STRENGTHS)
     assert found[2, 7] == pytest.approx(np.trapezoid(one.test[2, :, 7], at) / 0.4)
     np.testing.assert_allclose(area(one, (0.2, 0.0)), (one.test[:, 0] + one.test[:, 2]) / 2)
-    with pytest.raises(Mistake, match="at least 2"):
+    with pytest.raises(UserError, match="at least 2"):
         area(one, (0.2, 0.2))
 
 
@@ -256,8 +256,8 @@ def test_a_range_can_be_measured_too() -> None:
     model, data = nn.Linear(6, 3), (x, torch.randint(0, 3, (400,)))
     with torch.no_grad():
         data = (x, model(x).argmax(1))
-    wide = measure(model, accuracy, data, Mixture(Gaussian("filter-max")), [0.8], draws=400, seed=0)
-    swept = measure(model, accuracy, data, Gaussian("filter-max"), np.linspace(0, 0.8, 9).tolist(), draws=400, seed=1)
+    wide = measure(model, accuracy, data, Mixture(Gaussian("filter-max")), [0.8], chips=400, seed=0)
+    swept = measure(model, accuracy, data, Gaussian("filter-max"), np.linspace(0, 0.8, 9).tolist(), chips=400, seed=1)
     overall = swept.overall()
     assert overall is not None
     gap = wide.values[0].mean() - overall.interval("area").estimate

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.training.recipe import Probe, Recipe, parse
 
 
@@ -78,7 +78,7 @@ def test_what_means_the_same_is_written_the_same(entry: str, came: Any, kept: An
         ({"task": "digits", "epochs": 0, "batch": -1, "lr": -0.1}, ["epochs 0", "batch -1", "lr -0.1"]),
         ({"task": "digits", "accumulate": 0, "ranks": 0}, ["accumulate 0", "ranks 0"]),
         ({"task": "digits", "batch": 7, "accumulate": 4, "ranks": 2}, ["batch 7", "8 parts"]),
-        ({"task": "digits", "precision": "fp8"}, ["precision", "'fp32', 'bf16' or 'fp16'"]),
+        ({"task": "digits", "precision": "fp8"}, ["autocast", "'fp32', 'bf16' or 'fp16'"]),
         ({"task": "digits", "clip": float("nan")}, ["clip nan"]),
         ({"task": "digits", "weight_decay": float("inf")}, ["weight_decay inf"]),
         ({"task": "digits", "probe": {"draws": -1}}, ["probe draws -1"]),
@@ -106,7 +106,7 @@ def test_what_means_the_same_is_written_the_same(entry: str, came: Any, kept: An
     ids=str,
 )
 def test_every_fault_is_named(data: dict[str, Any], says: list[str]) -> None:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(UserError) as caught:
         parse(data)
     for words in says:
         assert words in str(caught.value)
@@ -114,7 +114,7 @@ def test_every_fault_is_named(data: dict[str, Any], says: list[str]) -> None:
 
 
 def test_a_recipe_made_in_python_is_checked_too() -> None:
-    with pytest.raises(Mistake, match="epochs 0"):
+    with pytest.raises(UserError, match="epochs 0"):
         Recipe("digits", epochs=0)
     assert Recipe("digits", "sam", batchnorm="clean").resolved().batchnorm == "clean"
 

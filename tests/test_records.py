@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.files import records
 
 DATA = {"name": "naïve", "rows": [{"s": 0.1, "n": 3}, {}], "none": None, "yes": True}
@@ -60,7 +60,7 @@ def test_a_file_torn_anywhere_is_noticed(path: Path) -> None:
     whole = path.read_bytes()
     for length in range(len(whole.rstrip())):
         path.write_bytes(whole[:length])
-        with pytest.raises(Mistake, match=path.name):
+        with pytest.raises(UserError, match=path.name):
             records.read(path)
 
 
@@ -70,7 +70,7 @@ def test_a_byte_altered_anywhere_is_noticed(path: Path, flip: int) -> None:
     whole = path.read_bytes()
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ flip]) + whole[place + 1 :])
-        with pytest.raises(Mistake, match=path.name):
+        with pytest.raises(UserError, match=path.name):
             records.read(path)
 
 
@@ -89,14 +89,14 @@ def test_a_byte_altered_anywhere_is_noticed(path: Path, flip: int) -> None:
 def test_what_is_not_ours_is_refused(path: Path, text: str, says: str) -> None:
     path.parent.mkdir()
     path.write_text(text)
-    with pytest.raises(Mistake, match=f"{path.name}.*{says}"):
+    with pytest.raises(UserError, match=f"{path.name}.*{says}"):
         records.read(path)
 
 
 def test_a_missing_file_is_named(path: Path) -> None:
-    with pytest.raises(Mistake, match="no such file"):
+    with pytest.raises(UserError, match="no such file"):
         records.read(path)
-    with pytest.raises(Mistake, match="no such file"):
+    with pytest.raises(UserError, match="no such file"):
         records.read_arrays(path, "")
 
 
@@ -167,7 +167,7 @@ def test_altered_arrays_are_noticed(tmp_path: Path) -> None:
     whole = file.read_bytes()
     for altered in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1]), b""):
         file.write_bytes(altered)
-        with pytest.raises(Mistake, match=r"a\.safetensors does not match its checksum"):
+        with pytest.raises(UserError, match=r"a\.safetensors does not match its checksum"):
             records.read_arrays(file, checksum)
 
 

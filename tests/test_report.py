@@ -26,7 +26,7 @@ import pytest
 
 from browser import chromium
 from incorruptible.cli import run
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.files import records
 from incorruptible.report import exporting, summarise
 from incorruptible.runs import measured, train
@@ -135,10 +135,10 @@ def test_the_summary_holds_a_verdict_for_each_claim(summary: dict[str, Any]) -> 
 
 
 def test_the_summary_holds_what_was_measured(made: Made, study: Study, summary: dict[str, Any]) -> None:
-    assert [arm["name"] for arm in summary["arms"]] == [design.name for design in study.designs]
+    assert [arm["name"] for arm in summary["arms"]] == [design.name for design in study.arms]
     plans = study.plans()
-    for place in (0, 5, len(study.designs) - 1):
-        design, shown = study.designs[place], summary["arms"][place]
+    for place in (0, 5, len(study.arms) - 1):
+        design, shown = study.arms[place], summary["arms"][place]
         assert (shown["method"], shown["role"]) == (design.method, design.role)
         trained = [train(parse_recipe({**shown["recipe"], "seed": s}), made.home / "trained") for s in study.seeds]
         assert [(one["noise"], one["strength"]) for one in shown["results"]] == [
@@ -208,7 +208,7 @@ def test_the_table_and_the_csv_say_the_same(made: Made, summary: dict[str, Any])
 def test_each_arm_is_told_over_its_whole_range(made: Made, study: Study, summary: dict[str, Any]) -> None:
     plans = study.plans()
     for place in (0, 3):
-        design, shown = study.designs[place], summary["arms"][place]
+        design, shown = study.arms[place], summary["arms"][place]
         assert [(one["noise"], one["from"], one["to"]) for one in shown["over_range"]] == [
             (noise, strengths[0], strengths[-1]) for noise, strengths in STRENGTHS.items()
         ]
@@ -269,7 +269,7 @@ def test_the_status_says_that_all_is_done(made: Made, study: Study) -> None:
     head, *lines = typed("status", SMALL, "--home", made.home, "--once").out.splitlines()
     assert head.split() == ["arm", "finished", "running", "waiting", "diverged", "failed"]
     assert [re.split(r"\s{2,}", line) for line in lines] == [
-        *([design.name, "2", ".", ".", ".", "."] for design in study.designs),
+        *([design.name, "2", ".", ".", ".", "."] for design in study.arms),
         ["all", "20", "0", "0", "0", "0"],
     ]
     found = json.loads(typed("status", SMALL, "--home", made.home, "--json").out)
@@ -322,7 +322,7 @@ def test_the_page_lists_every_claim_arm_and_number(page: str, summary: dict[str,
 def test_each_recipe_of_the_page_trains_that_arm(page: str, study: Study) -> None:
     shown = re.findall(r"<summary>([^<]*)</summary><pre><code>([^<]*)</code></pre>", page)
     found = {html.unescape(name): parse_recipe(tomllib.loads(html.unescape(text))) for name, text in shown}
-    assert found == {design.name: design.recipe for design in study.designs}
+    assert found == {design.name: design.recipe for design in study.arms}
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -355,7 +355,7 @@ def test_what_cannot_be_shown(made: Made, words: list[Any], answer: str) -> None
 
 
 def test_the_line_that_begins_a_study_can_be_pasted(tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match=r"To begin: incorruptible study 'of mine/small\.toml' --home '.*/my runs'\.$"):
+    with pytest.raises(UserError, match=r"To begin: incorruptible study 'of mine/small\.toml' --home '.*/my runs'\.$"):
         find(tmp_path / "my runs", "small", "of mine/small.toml")
 
 

@@ -18,10 +18,10 @@ from torch import nn
 
 from incorruptible import runs
 from incorruptible.corruptions import Gaussian
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.evaluation import measure
 from incorruptible.files import records
-from incorruptible.runs import Plan, Run, measured, open_run, train
+from incorruptible.runs import MeasurePlan, Run, measured, open_run, train
 from incorruptible.tasks import load
 from incorruptible.tasks.data import Batches
 from incorruptible.tasks.scores import accuracy
@@ -160,7 +160,7 @@ def test_a_stopped_training_ends_in_the_same_bits(case: str, own: Path, tmp_path
 KILLED = """
 import json, sys, time
 from pathlib import Path
-from incorruptible.recipes import parse
+from incorruptible.training.recipe import parse
 from incorruptible.runs import train
 
 def wait(epoch, *rest):
@@ -183,7 +183,7 @@ def test_a_killed_training_ends_in_the_same_bits(case: str, tmp_path: Path) -> N
         finally:
             child.send_signal(signal.SIGKILL)
     (folder,) = (tmp_path / "killed").iterdir()
-    with pytest.raises(Mistake, match="is not finished"):
+    with pytest.raises(UserError, match="is not finished"):
         open_run(folder)
     epochs: list[int] = []
     run = train(recipe, tmp_path / "killed", progress=lambda epoch, *rest: epochs.append(epoch))
@@ -211,7 +211,7 @@ def test_a_damaged_run_is_trained_again(file: str, harm: str, recipe: Recipe, tm
     path.write_bytes(content[:-9] if harm == "torn" else content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
     if harm == "gone":
         path.unlink()
-    with pytest.raises(Mistake, match=str(run.folder)):
+    with pytest.raises(UserError, match=str(run.folder)):
         open_run(run.folder).model()
     again = train(recipe, tmp_path)
     assert summary(again) == before
@@ -232,7 +232,7 @@ def test_what_is_no_run_is_not_opened(content: list[str] | None, says: str, tmp_
         folder.mkdir()
         for name in content:
             records.write(folder / name, {})
-    with pytest.raises(Mistake, match=f"folder.* ?{says}"):
+    with pytest.raises(UserError, match=f"folder.* ?{says}"):
         open_run(folder)
 
 
@@ -242,18 +242,18 @@ def test_fine_tuning_begins_at_the_given_weights(recipe: Recipe, tmp_path: Path)
     assert still.folder != first.folder and still.weights.read_bytes() == first.weights.read_bytes()
     further = train(replace(recipe, start=str(first.weights), seed=1), tmp_path)
     assert further.record["metrics"][0]["loss"] < first.record["metrics"][0]["loss"]
-    with pytest.raises(Mistake, match="no such file of weights"):
+    with pytest.raises(UserError, match="no such file of weights"):
         train(replace(recipe, start=str(tmp_path / "none.safetensors")), tmp_path)
 
 
 def test_a_task_without_training_data_cannot_be_trained(own: Path, tmp_path: Path) -> None:
     own.write_text(OWN + "tested = Task(model, test=parts['test'])\n")
-    with pytest.raises(Mistake, match="has no train data"):
+    with pytest.raises(UserError, match="has no train data"):
         train(Recipe(f"{own}:tested"), tmp_path / "home")
     assert not (tmp_path / "home").exists()
 
 
-SWEEP = Plan("gaussian-filter-max:0,.3", draws=3)
+SWEEP = MeasurePlan("gaussian-filter-max:0,.3", chips=3)
 
 
 def test_a_run_is_measured_as_by_hand(recipe: Recipe, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_a_run_is_measured_as_by_hand(recipe: Recipe, tmp_path: Path) -> None:
         Batches(task.test, 1024),
         Gaussian("filter-max"),
         (0, 0.3),
-        draws=3,
+        chips=3,
         seed=0,
         keep_examples=True,
     )
@@ -284,7 +284,7 @@ def test_a_run_is_measured_once_and_never_trained_for_it(
     first = measured(run, SWEEP)
     assert all(np.array_equal(first[name], array) for name, array in measured(run, SWEEP).items()) and len(calls) == 1
     for others, plan in enumerate(
-        (replace(SWEEP, draws=4), replace(SWEEP, purpose="validation"), replace(SWEEP, part="train"))
+        (replace(SWEEP, chips=4), replace(SWEEP, purpose="validation"), replace(SWEEP, part="train"))
     ):
         measured(run, plan)
         assert len(calls) == 2 + others
@@ -388,11 +388,11 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         "empty.pt": "cannot be read",
     }
     for name, says in table.items():
-        with pytest.raises(Mistake, match=f"{name}.*{says}"):
+        with pytest.raises(UserError, match=f"{name}.*{says}"):
             load_weights(model, tmp_path / name)
     for length in (0, 4, 20, len(whole) - 1):
         places["torn.safetensors"].write_bytes(whole[:length])
-        with pytest.raises(Mistake, match=r"torn\.safetensors cannot be read as weights"):
+        with pytest.raises(UserError, match=r"torn\.safetensors cannot be read as weights"):
             load_weights(model, places["torn.safetensors"])
     assert not (tmp_path / "made").exists()
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -463,5 +463,5 @@ def test_a_task_that_changed_is_not_measured_as_the_one_that_was_trained(tmp_pat
     run = train(Recipe(f"{place}:task", epochs=1), tmp_path / "home")
     assert run.task().name
     place.write_text(source.replace("x = torch.eye(4)", "x = 2 * torch.eye(4)"))
-    with pytest.raises(Mistake, match="has changed since"):
+    with pytest.raises(UserError, match="has changed since"):
         open_run(run.folder).task()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from alarms import REPETITIONS, breaks
 from incorruptible import accuracy, cross_entropy, load_weights, measure, select, sensitivity
 from incorruptible.corruptions import Corruption, Gaussian, parse
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.evaluation.sensitivity import blocks, named_by
 from incorruptible.tasks.networks import small_conv
 from incorruptible.tasks.scores import Score
@@ -82,12 +82,12 @@ def data() -> Data:
 @pytest.mark.parametrize("score", [accuracy, cross_entropy])
 def test_every_row_is_measured_on_the_same_chips_bit_for_bit(text: str, score: Score, data: Data) -> None:
     model, corruption = made(), parse(text)
-    found = sensitivity(model, score, data, corruption, 0.3, draws=4, seed=7, protect=["0.*,4.*"])
+    found = sensitivity(model, score, data, corruption, 0.3, chips=4, seed=7, what_if_digital=["0.*,4.*"])
 
     def values(*names: str) -> list[float]:
         chosen = [array for array in select(model) if array.name in names]
         asked = model, score, data, corruption, [0.3]
-        row: list[float] = measure(*asked, draws=4, seed=7, purpose="validation", arrays=chosen).values[0].tolist()
+        row: list[float] = measure(*asked, chips=4, seed=7, purpose="validation", arrays=chosen).values[0].tolist()
         return row
 
     every = ("0.weight", "2.weight", "4.weight")
@@ -97,7 +97,7 @@ def test_every_row_is_measured_on_the_same_chips_bit_for_bit(text: str, score: S
         assert group.kept.tolist() == values(*(name for name in every if name != group.name))
     assert found.joint.tolist() == values(*every)
     assert found.patterns[0].kept.tolist() == values("2.weight") and found.patterns[0].alone is None
-    assert found.clean == measure(model, score, data, corruption, [0.0], draws=1, seed=0).values[0, 0]
+    assert found.clean == measure(model, score, data, corruption, [0.0], chips=1, seed=0).values[0, 0]
 
 
 @pytest.mark.parametrize("policy", ["folded", "recalibrated"])
@@ -105,7 +105,7 @@ def test_batchnorm_has_the_policies_of_measure(policy: str) -> None:
     model = small_conv(width=4)
     images = [(torch.rand(20, 1, 8, 8), torch.randint(0, 10, (20,)))]
     model(images[0][0])
-    given: dict[str, Any] = {"draws": 3, "seed": 0, "batchnorm": policy, "purpose": "test"}
+    given: dict[str, Any] = {"chips": 3, "seed": 0, "batchnorm": policy, "purpose": "test"}
     given["calibration"] = images if policy == "recalibrated" else None
     found = sensitivity(model, cross_entropy, images, ABSOLUTE, 0.1, **given)
     first = select(model)[:1]
@@ -116,7 +116,7 @@ def test_batchnorm_has_the_policies_of_measure(policy: str) -> None:
 
 def test_the_only_layer_that_matters_is_found(data: Data) -> None:
     model = Only()
-    found = sensitivity(model, cross_entropy, data, ABSOLUTE, 1.0, draws=8, seed=0)
+    found = sensitivity(model, cross_entropy, data, ABSOLUTE, 1.0, chips=8, seed=0)
     nothing, all_of_it = found.losses()
     assert nothing.group.name == "a.weight" and tuple(nothing.difference.interval) == (0, 0, 0)
     assert nothing.adjusted == 1 and all_of_it.adjusted < 0.05
@@ -130,7 +130,7 @@ def test_the_only_layer_that_matters_is_found(data: Data) -> None:
 
 
 def test_protecting_all_is_clean_exactly(data: Data) -> None:
-    found = sensitivity(made(), cross_entropy, data, FILTER_MAX, 1.0, draws=5, seed=0, protect=["*"])
+    found = sensitivity(made(), cross_entropy, data, FILTER_MAX, 1.0, chips=5, seed=0, what_if_digital=["*"])
     (everything,) = found.patterns
     assert everything.share == 1 and everything.kept.tolist() == [found.clean] * 5
     gain, loss = found.gains()[-1].difference.interval, found.loss().interval
@@ -138,18 +138,18 @@ def test_protecting_all_is_clean_exactly(data: Data) -> None:
 
 
 def test_a_network_of_one_layer_loses_by_it_alone(data: Data) -> None:
-    found = sensitivity(made(nn.Linear(6, 3)), accuracy, data, FILTER_MAX, 0.5, draws=5, seed=0)
+    found = sensitivity(made(nn.Linear(6, 3)), accuracy, data, FILTER_MAX, 0.5, chips=5, seed=0)
     assert found.losses()[0].difference == found.loss() and found.groups[0].kept.tolist() == [found.clean] * 5
     assert found.groups[0].weights == 18 and found.groups[0].share == 1
 
 
 def test_losses_of_a_sum_add_up_and_of_a_product_do_not(data: Data) -> None:
     """By hand: the joint loss of u v x is that of u, and of v, and -du dv x."""
-    adds = sensitivity(Sum(), OUTPUT, data, ABSOLUTE, 0.3, draws=6, seed=0).interaction()
+    adds = sensitivity(Sum(), OUTPUT, data, ABSOLUTE, 0.3, chips=6, seed=0).interaction()
     assert abs(adds.interval.estimate) < 1e-6
     model = made(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
     ones = [(torch.ones(3, 1), torch.zeros(3, dtype=torch.long))]
-    found = sensitivity(model, OUTPUT, ones, ABSOLUTE, 0.5, draws=6, seed=0)
+    found = sensitivity(model, OUTPUT, ones, ABSOLUTE, 0.5, chips=6, seed=0)
     u, v = (float(parameter.detach()) for parameter in model.parameters())
     one, other = (group.alone for group in found.groups)
     assert one is not None and other is not None
@@ -160,9 +160,9 @@ def test_losses_of_a_sum_add_up_and_of_a_product_do_not(data: Data) -> None:
 
 def test_more_is_lost_where_less_is_better(data: Data) -> None:
     model = Only()
-    surprise = sensitivity(model, cross_entropy, data, ABSOLUTE, 1.0, draws=6, seed=0)
+    surprise = sensitivity(model, cross_entropy, data, ABSOLUTE, 1.0, chips=6, seed=0)
     better = Score("likelihood", "nats", True, lambda logits, labels: -cross_entropy.grade(logits, labels))
-    likelihood = sensitivity(model, better, data, ABSOLUTE, 1.0, draws=6, seed=0)
+    likelihood = sensitivity(model, better, data, ABSOLUTE, 1.0, chips=6, seed=0)
     assert likelihood.loss().interval.estimate > 0
     for one, other in zip(
         [*surprise.losses(), *surprise.gains()], [*likelihood.losses(), *likelihood.gains()], strict=True
@@ -184,7 +184,7 @@ def test_intervals_cover_and_false_alarms_are_rare() -> None:
     model, ones = Sum(inputs=2, outputs=1), [(torch.ones(1, 2), torch.zeros(1, dtype=torch.long))]
     misses = alarms = 0
     for seed in range(REPETITIONS):
-        found = sensitivity(model, OUTPUT, ones, ABSOLUTE, 1.0, draws=3, seed=seed)
+        found = sensitivity(model, OUTPUT, ones, ABSOLUTE, 1.0, chips=3, seed=seed)
         low, _, high = found.losses()[0].difference.interval
         misses += not low <= 0 <= high
         alarms += any(one.adjusted <= 0.05 for one in [*found.losses(), *found.gains()])
@@ -197,10 +197,10 @@ def test_a_set_is_measured_once_and_progress_ends(data: Data) -> None:
     told: list[tuple[int, int]] = []
     tell = lambda done, total: told.append((done, total))  # noqa: E731
     model = made(nn.Linear(6, 4), nn.Linear(4, 3))
-    sensitivity(model, accuracy, data, FILTER_MAX, 0.5, draws=5, seed=0, protect=["0.*"], progress=tell)
+    sensitivity(model, accuracy, data, FILTER_MAX, 0.5, chips=5, seed=0, what_if_digital=["0.*"], progress=tell)
     assert told == [(done, 15) for done in range(1, 16)]
     told.clear()
-    sensitivity(made(), accuracy, data, FILTER_MAX, 0.5, draws=5, seed=0, protect=["0.*,2.*"], progress=tell)
+    sensitivity(made(), accuracy, data, FILTER_MAX, 0.5, chips=5, seed=0, what_if_digital=["0.*,2.*"], progress=tell)
     assert len(told) == 7 * 5  # all, three alone, three kept; the pattern leaves one alone
 
 
@@ -213,14 +213,14 @@ def test_moments_are_asked_for_once(data: Data) -> None:
             return super().moments(array, strength)
 
     corruption: Corruption = Counting("filter-max")
-    sensitivity(made(), accuracy, data, corruption, 0.5, draws=2, seed=0)
+    sensitivity(made(), accuracy, data, corruption, 0.5, chips=2, seed=0)
     assert sorted(Counting.asked) == ["0.weight", "2.weight", "4.weight"]
 
 
 def test_weights_and_modes_return(data: Data) -> None:
     model = made().train()
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    sensitivity(model, accuracy, data, FILTER_MAX, 0.5, draws=2, seed=0)
+    sensitivity(model, accuracy, data, FILTER_MAX, 0.5, chips=2, seed=0)
     assert model.training and all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
 
 
@@ -258,8 +258,8 @@ def test_a_pattern_keeps_what_measure_protects() -> None:
         held = {array.name for array in named_by(network, arrays, patterns).arrays}
         left = {array.name for array in arrays} - held
         try:
-            assert {array.name for array in select(network, without=patterns.split(","))} == left
-        except Mistake:  # nothing is left
+            assert {array.name for array in select(network, protect=patterns.split(","))} == left
+        except UserError:  # nothing is left
             assert not left
     with_bias = select(model, also=("0.bias",))
     assert [array.name for array in named_by(model, with_bias, "*.bias").arrays] == ["0.bias"]
@@ -271,7 +271,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "two strengths": ({"strength": (0.1, 0.2)}, "2 strengths came; a map is made at one"),
     "strength 0": ({"strength": 0.0}, "gaussian-filter-max at strength 0: nothing is corrupted.*more than 0"),
     "negative": ({"strength": -0.1}, "strength -0.1: a finite number that is not negative"),
-    "one chip": ({"draws": 1}, "draws=1: at least 2 chips"),
+    "one chip": ({"chips": 1}, "chips=1: at least 2 chips"),
     "no such depth": ({"by": "block:2"}, "no weight lies at depth 2; choose one of: block:1"),
     "depth 0": ({"by": "block:0"}, "no weight lies at depth 0"),
     "no such way": ({"by": "module"}, "No way to part a network 'module' here.*block, block:1, layer"),
@@ -287,19 +287,21 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("given", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_mistakes(given: dict[str, Any], message: str, data: Data) -> None:
-    asked: dict[str, Any] = {"score": accuracy, "data": data, "strength": 0.1, "draws": 3, "seed": 0, **given}
-    with pytest.raises(Mistake, match=message) as caught:
+    asked: dict[str, Any] = {"score": accuracy, "data": data, "strength": 0.1, "chips": 3, "seed": 0, **given}
+    with pytest.raises(UserError, match=message) as caught:
         sensitivity(made(), asked.pop("score"), asked.pop("data"), FILTER_MAX, asked.pop("strength"), **asked)
     assert "\n" not in str(caught.value)
 
 
 def test_a_pinned_fault_shows_at_strength_0(data: Data) -> None:
     pinned = parse("stored(weights|fixed(drop):0.5|drop)")
-    assert sensitivity(made(), cross_entropy, data, pinned, 0.0, draws=3, seed=0).loss().error > 0
+    assert sensitivity(made(), cross_entropy, data, pinned, 0.0, chips=3, seed=0).loss().error > 0
 
 
 def test_the_table_is_sorted_and_says_what_it_is(data: Data) -> None:
-    found = sensitivity(Sum(scale=3.0), cross_entropy, data, ABSOLUTE, 1.0, draws=8, seed=0, protect=["a.*,c.*"])
+    found = sensitivity(
+        Sum(scale=3.0), cross_entropy, data, ABSOLUTE, 1.0, chips=8, seed=0, what_if_digital=["a.*,c.*"]
+    )
     head, second, _, titles, *lines = str(found).split("\n")
     assert all(fact in head for fact in ("cross-entropy", "8 chips", "40 examples", "(validation)", "strength 1"))
     assert f"clean {found.clean:.4f}" in second and "all 54 weights corrupted" in second and "loss" in titles
@@ -323,13 +325,13 @@ def test_the_table_is_sorted_and_says_what_it_is(data: Data) -> None:
 def test_what_joint_corruption_adds_is_said(joint: list[float], said: str) -> None:
     from dataclasses import replace
 
-    from incorruptible.evaluation.sensitivity import Group, Sensitivity
+    from incorruptible.evaluation.sensitivity import GroupScores, Sensitivity
 
     model = Sum(inputs=2, outputs=1)
     ones = [(torch.ones(1, 2), torch.zeros(1, dtype=torch.long))]
-    together = measure(model, OUTPUT, ones, ABSOLUTE, [1.0], draws=3, seed=0)
+    together = measure(model, OUTPUT, ones, ABSOLUTE, [1.0], chips=3, seed=0)
     alone = np.array([0.6, 0.61, 0.59])  # two losses of .3 against clean .9, or less
-    group = Group("g", ("a.weight",), 2, 0.5, alone, alone)
+    group = GroupScores("g", ("a.weight",), 2, 0.5, alone, alone)
     found = Sensitivity("layer", 0.9, replace(together, values=np.array([joint])), (group, group), ())
     assert said in str(found)
 
@@ -369,7 +371,7 @@ def test_the_verb_gives_what_the_function_finds(type_: Type, tmp_path: Path) -> 
     from incorruptible.tasks import load
 
     said = type_(
-        *WORDS, "--draws", "4", "--seed", "3", "--protect", "2.*", "--figure", "f", "--out", "o.json", "--json"
+        *WORDS, "--chips", "4", "--seed", "3", "--what-if-digital", "2.*", "--figure", "f", "--out", "o.json", "--json"
     )
     assert (said.code, said.err) == (0, "")
     given = json.loads(said.out)
@@ -377,7 +379,7 @@ def test_the_verb_gives_what_the_function_finds(type_: Type, tmp_path: Path) -> 
     model = task.model()
     load_weights(model, tmp_path / "w.safetensors")
     x, y = task.validation
-    found = sensitivity(model, accuracy, [(x, y)], FILTER_MAX, 0.3, draws=4, seed=3, protect=["2.*"])
+    found = sensitivity(model, accuracy, [(x, y)], FILTER_MAX, 0.3, chips=4, seed=3, what_if_digital=["2.*"])
     assert given["losses"][0]["values"] == found.losses()[0].group.alone.tolist()  # type: ignore[union-attr]
     assert given["joint"]["values"] == found.joint.tolist() and given["clean"] == found.clean
     assert [one["name"] for one in given["gains"]] == ["0.weight", "2.weight", "'2.*'"]
@@ -388,9 +390,9 @@ def test_the_verb_gives_what_the_function_finds(type_: Type, tmp_path: Path) -> 
 
 
 def test_the_table_on_the_screen(type_: Type) -> None:
-    said = type_(*WORDS, "--draws", "3", "--by", "block")
+    said = type_(*WORDS, "--chips", "3", "--by", "block")
     assert (said.code, said.err) == (0, "") and "(validation)" in said.out and "by block:1" in said.out
-    told = type_(*WORDS, "--draws", "3", "--part", "test")
+    told = type_(*WORDS, "--chips", "3", "--part", "test")
     assert told.code == 0 and "choice" in told.err and "20 examples" in told.out
 
 
@@ -399,8 +401,8 @@ REFUSED = {
     "nothing to see": (("--corruption", "gaussian-filter-max:0"), "nothing to see"),
     "rounding alone": (("--corruption", "quantised:0:bits=3"), "all chips are alike"),
     "no strength": (("--corruption", "gaussian-filter-max"), "none came"),
-    "pattern": (("--protect", "1.*"), "No parameter '1.*' here"),
-    "draws": (("--draws", "1"), "draws=1"),
+    "pattern": (("--what-if-digital", "1.*"), "No parameter '1.*' here"),
+    "chips": (("--chips", "1"), "chips=1"),
     "depth": (("--by", "block:3"), "block:1"),
     "figure": (("--figure", "f.pdf"), ".png or .svg"),
     "part": (("--part", "tset"), "Did you mean 'test'?"),
@@ -416,4 +418,4 @@ def test_a_mistake_is_one_line_and_2(words: tuple[str, str], said: str, type_: T
 def test_without_validation_data_it_says_what_to_give(type_: Type) -> None:
     answer = type_("sensitivity", "own.py:none", *WORDS[2:])
     assert answer.code == 2 and "validation=(inputs, labels)" in answer.err and "--part train" in answer.err
-    assert type_("sensitivity", "own.py:none", *WORDS[2:], "--part", "train", "--draws", "2").code == 0
+    assert type_("sensitivity", "own.py:none", *WORDS[2:], "--part", "train", "--chips", "2").code == 0

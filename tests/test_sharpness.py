@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from incorruptible.corruptions import Gaussian
 from incorruptible.corruptions.gaussian import SCALES, scale_of
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.landscape import sharpness
 from incorruptible.randomness.streams import Draw
 from incorruptible.weights.arrays import select
@@ -245,7 +245,7 @@ def test_sharpness_leaves_no_trace(fails: bool) -> None:
     ],
 )
 def test_mistakes(what: Any, says: str) -> None:
-    with pytest.raises(Mistake, match=says):
+    with pytest.raises(UserError, match=says):
         what(net())
 
 

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.statistics import (
     Difference,
     Interval,
@@ -330,7 +330,7 @@ def test_agree(words: list[str], word: str) -> None:
     assert agree(words) == word
 
 
-# Mistakes.
+# UserErrors.
 
 RAGGED: Any = [[1, 2], [3]]
 
@@ -374,7 +374,7 @@ RAGGED: Any = [[1, 2], [3]]
     ],
 )
 def test_mistakes(call: Callable[[], Any], says: str) -> None:
-    with pytest.raises(Mistake, match=says) as caught:
+    with pytest.raises(UserError, match=says) as caught:
         call()
     assert "\n" not in str(caught.value)
 
@@ -400,5 +400,5 @@ def test_a_sum_of_parts_is_crossed_for_one_and_covers_for_two() -> None:
         missed += not interval.low <= 0 <= interval.high
     # conservative, as crossed: the exact one-sided binomial test at .001 must not reject a miss rate of at most .05
     assert stats.binomtest(missed, 2000, 0.05, alternative="greater").pvalue > 0.001
-    with pytest.raises(Mistake, match="same seeds"):
+    with pytest.raises(UserError, match="same seeds"):
         crossed_sum([one, one[:4]])

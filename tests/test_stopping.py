@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.statistics import Stratum, gather, mean_interval, needed, t_interval
 from incorruptible.statistics.stopping import pairs_help
 from stopped import LAWS, simulated
@@ -49,7 +49,7 @@ def test_values_that_happen_to_agree_do_not_end_it() -> None:
     agree = mean_interval([Stratum(np.ones(8), 1, grain=1 / 8)])
     assert agree.half == pytest.approx(stats.t.ppf(0.975, 7) / 64)
     asked, read = given(np.ones(1000))
-    found = gather(read, 0.0025, most=1000, first=16, step=8, grain=1 / 8)  # type: ignore[arg-type]
+    found = gather(read, 0.0025, max_chips=1000, first=16, step=8, grain=1 / 8)  # type: ignore[arg-type]
     assert 90 <= len(found.values) <= 130 and found.interval.half <= 0.0025
     assert asked[0] == (0, 16, False)
 
@@ -57,7 +57,7 @@ def test_values_that_happen_to_agree_do_not_end_it() -> None:
 def test_it_stops_at_the_first_look_that_does() -> None:
     values = np.random.default_rng(2).normal(0, 1, 2000)
     asked, read = given(values)
-    found = gather(read, 0.2, most=2000)  # type: ignore[arg-type]
+    found = gather(read, 0.2, max_chips=2000)  # type: ignore[arg-type]
     ends = [stop for _, stop, _ in asked]
     halves = [mean_interval([Stratum(values[:end])]).half for end in ends]
     assert halves[-1] <= 0.2 < min(halves[:-1]) and found.interval.half == halves[-1]
@@ -68,11 +68,11 @@ def test_it_stops_at_the_first_look_that_does() -> None:
 def test_most_ends_it() -> None:
     values = np.random.default_rng(3).normal(0, 1, 50)
     _, read = given(values)
-    found = gather(read, 0.001, most=41)  # type: ignore[arg-type]
+    found = gather(read, 0.001, max_chips=41)  # type: ignore[arg-type]
     assert len(found.values) == 41 and found.interval.half > 0.001
-    in_pairs = gather(read, 0.001, most=41, pilot=16, always=True)  # type: ignore[arg-type]
+    in_pairs = gather(read, 0.001, max_chips=41, pilot=16, always=True)  # type: ignore[arg-type]
     assert len(in_pairs.values) == in_pairs.paired == 40
-    with_others = gather(read, 0.001, most=41, before=[Stratum(values[:20])])  # type: ignore[arg-type]
+    with_others = gather(read, 0.001, max_chips=41, before=[Stratum(values[:20])])  # type: ignore[arg-type]
     assert len(with_others.values) == 21
     assert with_others.interval.estimate == pytest.approx((values[:20].sum() + values[:21].sum()) / 41)
 
@@ -82,7 +82,7 @@ def test_most_ends_it() -> None:
 def test_few_that_are_left_say_nothing(most: int, pilot: int) -> None:
     values = np.random.default_rng(3).normal(0, 1, 60)
     asked, read = given(values)
-    found = gather(read, 0.001, most=most, pilot=pilot, before=[Stratum(values[:40])])  # type: ignore[arg-type]
+    found = gather(read, 0.001, max_chips=most, pilot=pilot, before=[Stratum(values[:40])])  # type: ignore[arg-type]
     assert not asked and not len(found.values) and found.paired == 0
     assert found.interval == mean_interval([Stratum(values[:40])])
 
@@ -95,7 +95,7 @@ def test_pairs_go_on_where_they_help(correlation: float) -> None:
         -1
     )
     asked, read = given(values)
-    found = gather(read, 0.1, most=2000, first=16, step=8, pilot=100)  # type: ignore[arg-type]
+    found = gather(read, 0.1, max_chips=2000, first=16, step=8, pilot=100)  # type: ignore[arg-type]
     assert asked[0] == (0, 100, True)
     if correlation < 0:
         assert found.paired == len(found.values) < 0.6 * needed(1, 0.1)
@@ -120,7 +120,7 @@ def test_the_simulation_stops_where_gather_does() -> None:
     values = law.draw(np.random.default_rng(7), (30, 260))
     for row, count in zip(values, taken, strict=True):
         _, read = given(row)
-        found = gather(read, half, most=260, first=law.first, step=law.step, grain=law.grain)  # type: ignore[arg-type]
+        found = gather(read, half, max_chips=260, first=law.first, step=law.step, grain=law.grain)  # type: ignore[arg-type]
         assert len(found.values) == count
 
 
@@ -141,7 +141,7 @@ def test_without_the_correction_it_would_not_hold() -> None:
 
 @pytest.mark.parametrize("confidence", [0.0, 95])
 def test_mistakes(confidence: float) -> None:
-    with pytest.raises(Mistake, match="confidence"):
+    with pytest.raises(UserError, match="confidence"):
         mean_interval([Stratum(np.ones(3))], confidence)
-    with pytest.raises(Mistake, match="at least 2"):
+    with pytest.raises(UserError, match="at least 2"):
         mean_interval([Stratum(np.ones(1))])

@@ -14,8 +14,8 @@ from incorruptible.corruptions import Corruption, Stored, at_time, parse, parse_
 from incorruptible.corruptions.devices.pcm import PCMProgramming
 from incorruptible.corruptions.faults import Drop, Fixed, rectified
 from incorruptible.corruptions.storages import MAPPINGS, Crossbar, Weights
-from incorruptible.errors import Mistake
-from incorruptible.evaluation import Chips, measure
+from incorruptible.errors import UserError
+from incorruptible.evaluation import Sampling, measure
 from incorruptible.randomness.streams import Draw
 from incorruptible.specs.durations import Seconds, seconds
 from incorruptible.weights.arrays import Array, select
@@ -65,7 +65,7 @@ def test_a_time_reads_what_it_writes(value: float) -> None:
     ],
 )
 def test_what_is_no_time(text: str | float, answer: str) -> None:
-    with pytest.raises(Mistake, match=re.escape(answer)):
+    with pytest.raises(UserError, match=re.escape(answer)):
         seconds(text)
 
 
@@ -79,7 +79,7 @@ def test_a_corruption_at_another_time() -> None:
         assert later != parse(text) and str(later).count("time=1d") == (2 if text.startswith("stored") else 1)
         assert at_time(later, 0) == parse(text)
     for text in ("gaussian-filter-max", "dropconnect", "stored(crossbar|pcm-programming)"):
-        with pytest.raises(Mistake, match="has no time: its error is the same at 1d as at once"):
+        with pytest.raises(UserError, match="has no time: its error is the same at 1d as at once"):
             at_time(parse(text), "1d")
 
 
@@ -201,13 +201,13 @@ def test_a_fixed_fault_stands_whatever_is_swept() -> None:
         ("fixed(drop):-1", "not negative"),
         ("drop:0.3", "fixed(drop):0.3 pins"),
     ]:
-        with pytest.raises(Mistake, match=re.escape(answer)):
+        with pytest.raises(UserError, match=re.escape(answer)):
             parse(f"stored(weights|{bad})")
 
 
 def test_chips_of_pinned_faults_differ_at_strength_zero() -> None:
     pinned, loose = parse("stored(weights|fixed(drop):0.3|drop)"), parse("stored(weights|drop)")
-    assert Chips(pinned, [0, 0.1], 5, 0).total == 10 and Chips(loose, [0, 0.1], 5, 0).total == 6
+    assert Sampling(pinned, [0, 0.1], 5, 0).total == 10 and Sampling(loose, [0, 0.1], 5, 0).total == 6
 
 
 def test_faults_that_strike_a_whole_weight_have_its_moments() -> None:
@@ -261,7 +261,7 @@ def test_compensation_by_hand(compensation: str) -> None:
 def test_nothing_to_compensate_is_left_alone() -> None:
     array = Array("w", torch.zeros(2, 3))
     assert not chip("stored(weights|drop):compensation=global", array, 0.5).any()
-    with pytest.raises(Mistake, match=r"No compensation 'colum' here\. Did you mean 'column'"):
+    with pytest.raises(UserError, match=r"No compensation 'colum' here\. Did you mean 'column'"):
         parse("pcm-joshi:compensation=colum")
 
 
@@ -304,11 +304,11 @@ def test_reads_of_a_device_need_no_further_noise() -> None:
         out: Tensor = model(batch[0])
         return out.square().sum(1)
 
-    found = measure(model, score, data, parse("pcm-joshi:time=1d"), [1.0], draws=3, reads=4, seed=0)
+    found = measure(model, score, data, parse("pcm-joshi:time=1d"), [1.0], chips=3, reads=4, seed=0)
     assert found.reads is not None and found.reads.shape == (1, 3, 4) and float(found.reads.std(2).min()) > 0
     assert "3 chips x 4 reads (its own noise)" in found.header()
-    with pytest.raises(Mistake, match="every read of a chip would be the same"):
-        measure(model, score, data, parse("dropconnect"), [0.1], draws=3, reads=4, seed=0)
+    with pytest.raises(UserError, match="every read of a chip would be the same"):
+        measure(model, score, data, parse("dropconnect"), [0.1], chips=3, reads=4, seed=0)
 
 
 def test_results_say_range_mapping_time_and_compensation() -> None:
@@ -355,7 +355,7 @@ def test_results_say_range_mapping_time_and_compensation() -> None:
     ],
 )
 def test_bad_devices_are_answered_in_one_line(text: str, answer: str) -> None:
-    with pytest.raises(Mistake, match=re.escape(answer)) as caught:
+    with pytest.raises(UserError, match=re.escape(answer)) as caught:
         parse_sweep(text)
     assert "\n" not in str(caught.value)
 

@@ -21,9 +21,9 @@ import pytest
 import torch
 
 from incorruptible import cli, runs
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.files import records
-from incorruptible.runs import Left, Plan, measured, measures, train
+from incorruptible.runs import Left, MeasurePlan, measured, measures, train
 from incorruptible.studies import supervisor
 from incorruptible.studies.folder import Folder, find
 from incorruptible.studies.leases import Leases
@@ -42,7 +42,7 @@ import os, time
 from pathlib import Path
 import torch
 from incorruptible import Task
-from incorruptible.scores import cross_entropy
+from incorruptible.tasks.scores import cross_entropy
 
 source = torch.Generator().manual_seed(0)
 
@@ -488,7 +488,7 @@ def test_a_study_outlasts_a_run_that_kills_its_workers(
 
 
 @pytest.mark.parametrize(
-    ("play", "error", "code"), [(75, Stopped, 75), (74, Stopped, 74), (-11, Stopped, 1), (2, Mistake, None)], ids=str
+    ("play", "error", "code"), [(75, Stopped, 75), (74, Stopped, 74), (-11, Stopped, 1), (2, UserError, None)], ids=str
 )
 def test_why_a_study_stops(
     play: int, error: type[Exception], code: int | None, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -636,7 +636,7 @@ def counted(tmp_path: Path) -> tuple[Any, Any, list[int]]:
     return run, replace(task, loss=loss), calls
 
 
-PLAN = Plan("gaussian-filter-max:0,0.1,0.3", draws=4)
+PLAN = MeasurePlan("gaussian-filter-max:0,0.1,0.3", chips=4)
 CHIPS = 9  # without noise one does
 
 

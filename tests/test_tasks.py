@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from incorruptible import tasks
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.tasks import Task, batches, load
 from incorruptible.tasks.data import Batches, digits, fingerprint
 
@@ -84,7 +84,7 @@ def test_the_names_of_digits() -> None:
     x = digits()["test"][0][:2]
     assert conv(x).shape == mlp(x).shape == (2, 10)
     assert any(isinstance(module, torch.nn.BatchNorm2d) for module in conv.modules())
-    with pytest.raises(Mistake, match="No split 'big'"):
+    with pytest.raises(UserError, match="No split 'big'"):
         digits("big")
 
 
@@ -154,12 +154,12 @@ def test_what_is_no_task_is_refused(own: Path, text: str, says: str) -> None:
     for name, content in contents.items():
         (own.parent / f"{name}.py").write_text(content)
     places = {name: own.parent / f"{name}.py" for name in ("own", *contents)}
-    with pytest.raises(Mistake, match=says):
+    with pytest.raises(UserError, match=says):
         tasks.load(text.format(**places))
 
 
 def test_a_part_that_the_task_lacks_is_named(own: Path) -> None:
-    with pytest.raises(Mistake, match=r"own.py:task has no train data: give the Task train="):
+    with pytest.raises(UserError, match=r"own.py:task has no train data: give the Task train="):
         tasks.load(f"{own}:task").part("train")
 
 
@@ -232,5 +232,5 @@ def test_what_a_task_imports_is_part_of_its_source(tmp_path: Path) -> None:
     ],
 )
 def test_the_natural_wrong_forms_are_answered(made: Callable[[], object], says: str) -> None:
-    with pytest.raises(Mistake, match=re.escape(says)):
+    with pytest.raises(UserError, match=re.escape(says)):
         made()

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from incorruptible import tasks
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.pacbayes import Displacement, complexity, divergence, kl_inverse, monte_carlo
 from incorruptible.plots import save
 from incorruptible.report import page
 from incorruptible.report.theory import theory_charts
-from incorruptible.runs import Plan, displaced, measured, measures, train
+from incorruptible.runs import MeasurePlan, displaced, measured, measures, train
 from incorruptible.studies.evidence import Arm, Lacking
 from incorruptible.studies.folder import find
 from incorruptible.studies.plan import Tasks, begin
@@ -29,7 +29,7 @@ from incorruptible.studies.spec import load, shipped
 from incorruptible.studies.theory import Optima, best_strength, bounds, kappa, preferred, sizes
 from incorruptible.studies.worker import work
 from incorruptible.tasks.data import named_randomness
-from incorruptible.training import Fit
+from incorruptible.training import Trainer
 from incorruptible.training.recipe import Probe, Recipe
 
 STRENGTHS = (0.0, 0.1, 0.2, 0.4)
@@ -249,7 +249,7 @@ def test_a_prefix_and_a_prior_have_names() -> None:
     ],
 )
 def test_mistakes_in_a_prefix_or_a_prior(name: str, words: str) -> None:
-    with pytest.raises(Mistake, match=words):
+    with pytest.raises(UserError, match=words):
         tasks.load(name)
 
 
@@ -284,7 +284,7 @@ RECIPE = Recipe(PRIOR, "rwp(gaussian-filter-max)", "0.1", epochs=3, lr=0.01, see
 def test_a_run_finds_its_start_again(tmp_path: Path) -> None:
     task = tasks.load(PRIOR)
     run = train(RECIPE, tmp_path, task=task)
-    fresh, again = Fit(task, RECIPE.resolved()).model, run.start()
+    fresh, again = Trainer(task, RECIPE.resolved()).model, run.start()
     assert all(torch.equal(a, b) for a, b in zip(fresh.state_dict().values(), again.state_dict().values(), strict=True))
     for name, value in run.model().named_parameters():
         assert torch.equal(value, again.get_parameter(name)) == name.endswith("bias")  # biases stay
@@ -305,14 +305,14 @@ def test_a_run_that_began_at_a_file_finds_it_again_or_says_so(tmp_path: Path) ->
     run = train(replace(RECIPE, task="digits:train=60", epochs=1, start=str(kept)), tmp_path / "b")
     assert torch.equal(run.start().get_parameter("1.weight"), first.model().get_parameter("1.weight"))
     kept.write_bytes(run.weights.read_bytes())
-    with pytest.raises(Mistake, match="not what training started from"):
+    with pytest.raises(UserError, match="not what training started from"):
         run.start()
 
 
 def test_the_bounded_loss_is_measured_where_asked(tmp_path: Path) -> None:
     task = tasks.load(PRIOR)
     run = train(replace(RECIPE, epochs=1), tmp_path, task=task)
-    plan = Plan("gaussian-filter-max:0,0.1", "train", draws=2)
+    plan = MeasurePlan("gaussian-filter-max:0,0.1", "train", chips=2)
     plain, more = measured(run, plan, task), measured(run, plan, task, bounded=True)
     assert measures(run, plan, task) != measures(run, plan, task, bounded=True)
     assert set(more) - set(plain) == {"bounded", "bounded by example"}
@@ -436,7 +436,7 @@ def test_its_charts_can_be_drawn(tiny: Path, tmp_path: Path) -> None:
 )
 def test_mistakes_in_a_study_of_bounds(tmp_path: Path, old: str, new: str, words: str) -> None:
     (tmp_path / "tiny.toml").write_text(TINY.replace(old, new))
-    with pytest.raises(Mistake, match=words):
+    with pytest.raises(UserError, match=words):
         load(str(tmp_path / "tiny.toml"))
 
 
@@ -453,7 +453,7 @@ def test_a_study_without_bounds_keeps_its_jobs_and_its_plan(tmp_path: Path) -> N
 def test_the_shipped_study_takes_equal_steps() -> None:
     study = load("theory")
     assert "theory" in shipped() and study.test.bounds and len(study.seeds) == 8
-    for design in study.designs:
+    for design in study.arms:
         size = int(re.search(r"train=(\d+)", design.recipe.task)[1])  # type: ignore[index]
         assert design.recipe.epochs * -(-size // design.recipe.batch) == 320
     assert {claim.rule for claim in study.claims} == {"grows", "preferred", "exponent"}

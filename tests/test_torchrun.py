@@ -29,10 +29,10 @@ import gc, os, sys
 from pathlib import Path
 import torch
 from torch import distributed
-from incorruptible.recipes import Probe, Recipe
+from incorruptible.training.recipe import Probe, Recipe
 from incorruptible.runs import Left, train
 from incorruptible.tasks import load
-from incorruptible.training import Fit, joined
+from incorruptible.training import Trainer, joined
 from test_torchrun import EVERYTHING, SEVERAL_RECIPES
 
 home, rank = Path(sys.argv[1]), int(os.environ["RANK"])
@@ -53,7 +53,7 @@ assert not [one for one in gc.get_objects() if type(one) is torch.nn.parallel.Di
 with joined(2, "cpu") as group:
     compile_ = torch.compile
     torch.compile = lambda model: compile_(model, backend="eager")  # the passage through it, without the minute of a compiler
-    fit = Fit(load(EVERYTHING.task), EVERYTHING.resolved(), group=group)
+    fit = Trainer(load(EVERYTHING.task), EVERYTHING.resolved(), group=group)
     while fit.done < EVERYTHING.epochs:
         fit.epoch()
     seen["everything"] = {name: p.detach().clone() for name, p in fit.model.named_parameters()}
@@ -101,7 +101,7 @@ EVERYTHING = Recipe(
     "0.2",
     **QUICK,
     accumulate=2,
-    precision="bf16",
+    autocast="bf16",
     channels_last=True,
     compiled=True,
     clip_weights=2.5,
@@ -212,9 +212,9 @@ def test_running_statistics_are_those_of_the_first(several: list[dict[str, Any]]
         **{**SEVERAL_RECIPES["norm"].plain(), "ranks": 1, "accumulate": 2, "probe": SEVERAL_RECIPES["norm"].probe}
     )
     from incorruptible.tasks import load
-    from incorruptible.training import Fit
+    from incorruptible.training import Trainer
 
-    fit = Fit(load(recipe.task), recipe.resolved())
+    fit = Trainer(load(recipe.task), recipe.resolved())
     while fit.done < recipe.epochs:
         fit.epoch()
     one = fit.model.state_dict()

@@ -15,9 +15,9 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
 
 import incorruptible as inc
-from hosted import AUTO, EPOCHS, LEARNING, OBJECTIVES, RAMP, RANDBET, SEED, SIZE, Broken, data, loop, state
-from incorruptible.errors import Mistake
-from incorruptible.integrations.transformers import Hardening
+from callbacks import AUTO, EPOCHS, LEARNING, OBJECTIVES, RAMP, RANDBET, SEED, SIZE, Broken, data, loop, state
+from incorruptible.errors import UserError
+from incorruptible.integrations.transformers import TrainerHardening
 from incorruptible.objectives import parse
 from test_objectives import net
 
@@ -95,8 +95,8 @@ def trainer(folder: Path, *callbacks: Any, model: nn.Module | None = None, kind:
     )
 
 
-def hardening(text: str = OBJECTIVES[1], strength: Any = RAMP, **more: Any) -> Hardening:
-    return Hardening(parse(text), strength, seed=SEED, **more)
+def hardening(text: str = OBJECTIVES[1], strength: Any = RAMP, **more: Any) -> TrainerHardening:
+    return TrainerHardening(parse(text), strength, seed=SEED, **more)
 
 
 def fit(folder: Path, *callbacks: Any, **options: Any) -> Any:
@@ -326,7 +326,7 @@ def test_refusals(tmp_path: Path, change: Any, line: str) -> None:
     callback = hardening()
     host = trainer(tmp_path, callback)
     change(host)
-    with pytest.raises(Mistake, match=line):
+    with pytest.raises(UserError, match=line):
         Event(host).begin()
 
 
@@ -342,7 +342,7 @@ class Event:
 
 def test_a_checkpoint_without_the_callback(tmp_path: Path) -> None:
     fit(tmp_path, save_strategy="steps", save_steps=5)
-    with pytest.raises(Mistake, match="at step 5 from a checkpoint without Hardening"):
+    with pytest.raises(UserError, match="at step 5 from a checkpoint without TrainerHardening"):
         trainer(tmp_path / "2", hardening()).train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
 
 
@@ -353,7 +353,7 @@ def test_a_step_without_backward(tmp_path: Path) -> None:
             loss.backward()
             return loss.detach()
 
-    with pytest.raises(Mistake, match=r"Own.training_step called accelerator.backward 0 times"):
+    with pytest.raises(UserError, match=r"Own.training_step called accelerator.backward 0 times"):
         fit(tmp_path, hardening(), kind=Own)
 
 
@@ -366,12 +366,12 @@ def test_noise_from_a_bank(tmp_path: Path) -> None:
 
 
 def test_mistakes_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Mistake, match=r"No noise .bankd. here\. Did you mean .banked."):
+    with pytest.raises(UserError, match=r"No noise .bankd. here\. Did you mean .banked."):
         hardening(noise="bankd")
-    with pytest.raises(Mistake, match="objective='sam' is none"):
-        Hardening("sam", RAMP, seed=0)  # type: ignore[arg-type]
-    with pytest.raises(Mistake, match="is a callback for a Trainer"):
+    with pytest.raises(UserError, match="objective='sam' is none"):
+        TrainerHardening("sam", RAMP, seed=0)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="is a callback for a Trainer"):
         hardening().on_train_begin(None, None, None)
-    monkeypatch.setattr(Hardening, "foreign", None)
-    with pytest.raises(Mistake, match=r"pip install 'transformers\[torch\]'"):
+    monkeypatch.setattr(TrainerHardening, "foreign", None)
+    with pytest.raises(UserError, match=r"pip install 'transformers\[torch\]'"):
         hardening()

@@ -32,7 +32,7 @@ def beginning(name: str) -> str:
 
 def test_the_same_arms_stand_for_every_selection_of_arrays(study: Study) -> None:
     held: dict[str, dict[str, Recipe]] = {one: {} for one in BEGINNINGS}
-    for design in study.designs:
+    for design in study.arms:
         place = beginning(design.name)
         assert (design.recipe.also, design.recipe.protect) == BEGINNINGS[place]
         assert design.method.partition(", ")[2] == place.removesuffix(": ")
@@ -51,8 +51,8 @@ def test_the_same_arms_stand_for_every_selection_of_arrays(study: Study) -> None
 
 
 def test_passes_are_matched_and_seeds_are_not_the_pilots(study: Study) -> None:
-    base = next(design.recipe for design in study.designs if design.name == "plain")
-    for design in study.designs:
+    base = next(design.recipe for design in study.arms if design.name == "plain")
+    for design in study.arms:
         passes = objectives.parse(design.recipe.objective).passes * design.recipe.epochs
         twice = design.role == "double" or design.recipe.objective.startswith("sam")
         assert passes == base.epochs * (2 if twice else 1)

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import incorruptible as inc
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.objectives import parse
 from incorruptible.runs import Left, Run, train
 from incorruptible.schedules import Constant
 from incorruptible.tasks import Task, load
-from incorruptible.training import Fit, Group, Hardener
+from incorruptible.training import Hardener, RankGroup, Trainer
 from incorruptible.training.precision import part
 from incorruptible.training.recipe import Probe, Recipe
 from incorruptible.weights.arrays import Array, select
@@ -48,8 +48,8 @@ def type_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return typing(monkeypatch, capsys)
 
 
-def trained(recipe: Recipe, device: str = "cpu", task: Task | None = None) -> Fit:
-    fit = Fit(task or load(recipe.task), recipe.resolved(), device)
+def trained(recipe: Recipe, device: str = "cpu", task: Task | None = None) -> Trainer:
+    fit = Trainer(task or load(recipe.task), recipe.resolved(), device)
     while fit.done < recipe.epochs:
         fit.epoch()
     return fit
@@ -85,7 +85,7 @@ def test_the_parts_make_the_batch() -> None:
     ],
 )
 def test_what_cannot_be_cut_is_refused(batch: Any, says: str) -> None:
-    with pytest.raises(Mistake, match=says):
+    with pytest.raises(UserError, match=says):
         part(batch, 0, 2)
     assert part(batch, 0, 1) == (batch, 1.0)  # nor need it be
 
@@ -106,8 +106,8 @@ def test_each_part_draws_anew() -> None:
     task = load("digits")
     images, labels = task.train[0][:32], task.train[1][:32]
     doubled = [torch.cat([images, images]), torch.cat([labels, labels])]
-    fit = Fit(task, replace(MLP, accumulate=2).resolved())
-    own = Fit(task, MLP.resolved())
+    fit = Trainer(task, replace(MLP, accumulate=2).resolved())
+    own = Trainer(task, MLP.resolved())
     robust = Hardener(own.model, parse(RWP), Constant(0.2), steps=fit.steps, seed=0, accumulate=2)
     seen = []
     for _ in range(2):
@@ -146,7 +146,7 @@ def test_dropout_in_parts_draws_by_name() -> None:
 
 
 def test_a_skipped_part_is_counted() -> None:
-    fit = Fit(load("digits"), replace(MLP, accumulate=2).resolved())
+    fit = Trainer(load("digits"), replace(MLP, accumulate=2).resolved())
     images, labels = (tensor[:10] for tensor in fit.task.train)
     images = images.clone()
     images[7] = math.nan  # in the second part
@@ -162,8 +162,8 @@ def test_a_skipped_part_is_counted() -> None:
 @pytest.mark.parametrize("text", [RWP, SAM])
 def test_bf16_is_near_fp32_and_gives_the_masters_back(text: str, device: str) -> None:
     """Weights and gradients are fp32, the passes are not, and every pass leaves the weights bit for bit."""
-    task, recipe = load(CONV.task), replace(CONV, objective=text, precision="bf16")
-    fit = Fit(task, recipe.resolved(), device)
+    task, recipe = load(CONV.task), replace(CONV, objective=text, autocast="bf16")
+    fit = Trainer(task, recipe.resolved(), device)
     kinds, own = set(), fit.task.loss
     seen: list[list[int]] = []
 
@@ -185,7 +185,7 @@ def test_bf16_is_near_fp32_and_gives_the_masters_back(text: str, device: str) ->
     assert (
         {p.dtype for p in fit.model.parameters()} == {p.grad.dtype for p in fit.model.parameters()} == {torch.float32}
     )  # type: ignore[union-attr]
-    half, full = trained(recipe, device), trained(replace(recipe, precision="fp32"), device)
+    half, full = trained(recipe, device), trained(replace(recipe, autocast="fp32"), device)
     assert apart(half.model, full.model) > 0
     assert half.metrics[-1]["loss"] == pytest.approx(full.metrics[-1]["loss"], rel=0.05)
     assert half.skipped == 0
@@ -194,8 +194,8 @@ def test_bf16_is_near_fp32_and_gives_the_masters_back(text: str, device: str) ->
 @pytest.mark.parametrize("device", DEVICES)
 def test_fp16_scales_and_leaves_overflows_out(device: str) -> None:
     """A scale that is too large at first: those steps change nothing, are counted, and training goes on."""
-    recipe = replace(MLP, precision="fp16", clip=1.0, accumulate=2)
-    fit = Fit(load("digits"), recipe.resolved(), device)
+    recipe = replace(MLP, autocast="fp16", clip=1.0, accumulate=2)
+    fit = Trainer(load("digits"), recipe.resolved(), device)
     scaler = fit.precision.scaler
     assert scaler is not None
     scaler.load_state_dict({**scaler.state_dict(), "scale": 2.0**40})
@@ -209,12 +209,12 @@ def test_fp16_scales_and_leaves_overflows_out(device: str) -> None:
             assert (bits(fit.model.parameters()) == before) == (fit.skipped == overflowed)
             assert overflowed < 40
     assert fit.skipped > 5 and fit.robust.step == overflowed
-    full, half = trained(replace(recipe, precision="fp32"), device), trained(recipe, device)
+    full, half = trained(replace(recipe, autocast="fp32"), device), trained(recipe, device)
     assert half.metrics[-1]["loss"] == pytest.approx(full.metrics[-1]["loss"], rel=0.05)
 
 
 def test_fp16_goes_on_with_its_scale(tmp_path: Path) -> None:
-    recipe = replace(MLP, precision="fp16", epochs=3)
+    recipe = replace(MLP, autocast="fp16", epochs=3)
     whole = train(recipe, tmp_path / "whole")
     with pytest.raises(Left):
         train(recipe, tmp_path / "left", leave=lambda: True)
@@ -228,7 +228,7 @@ def test_fp16_goes_on_with_its_scale(tmp_path: Path) -> None:
 def test_a_device_without_autocast_is_refused() -> None:
     from incorruptible.training.precision import Precision
 
-    with pytest.raises(Mistake, match="precision 'bf16': torch has no autocast for meta; use fp32"):
+    with pytest.raises(UserError, match="autocast 'bf16': torch has no autocast for meta; use fp32"):
         Precision("bf16", torch.device("meta"))
 
 
@@ -318,11 +318,11 @@ def compiled_once(device: str) -> tuple[float, float, float, list[str]]:
     """How far the weights of a compiled training are from those of one that is not, the last loss of each, and the names in the
     first one's state. The last batch is as large as the others, for another size is another graph."""
     recipe = replace(MLP, objective=MIXED, epochs=3, compiled=True, noise="banked")
-    fit = Fit(load("digits"), recipe.resolved(), device)
+    fit = Trainer(load("digits"), recipe.resolved(), device)
     assert fit.network is not fit.model
     fit.step([tensor[:100] for tensor in fit.task.train])  # compiled here
     fit.robust.load_state_dict({**fit.robust.state_dict(), "calls": 0})
-    fit.model.load_state_dict(Fit(fit.task, replace(recipe, compiled=False).resolved()).model.state_dict())
+    fit.model.load_state_dict(Trainer(fit.task, replace(recipe, compiled=False).resolved()).model.state_dict())
     fit.optimizer.state.clear()
     fit.decay.load_state_dict({**fit.decay.state_dict(), "last_epoch": 0})
     fit.optimizer.param_groups[0]["lr"] = recipe.lr
@@ -338,15 +338,15 @@ def compiled_once(device: str) -> tuple[float, float, float, list[str]]:
 
 
 def test_the_command_line_takes_them_all(type_: Type, tmp_path: Path) -> None:
-    words = ("--accumulate", 2, "--precision", "bf16", "--channels-last", "--epochs", 1, "--objective", RWP)
+    words = ("--accumulate", 2, "--autocast", "bf16", "--channels-last", "--epochs", 1, "--objective", RWP)
     said = type_("train", "digits:network=conv", *words, "--strength", ".2", "--home", tmp_path)
     assert said.code == 0
     (folder,) = (tmp_path / "trained").iterdir()
     recipe = inc.open_run(folder).recipe
-    assert (recipe.accumulate, recipe.precision, recipe.channels_last) == (2, "bf16", True)
+    assert (recipe.accumulate, recipe.autocast, recipe.channels_last) == (2, "bf16", True)
     assert (recipe.compiled, recipe.ranks) == (False, 1)
     assert load_file(folder / "weights.safetensors")["0.weight"].is_contiguous()
-    assert type_("measure", folder, "--corruption", "gaussian-filter-max:0,.1", "--draws", 2).code == 0
+    assert type_("measure", folder, "--corruption", "gaussian-filter-max:0,.1", "--chips", 2).code == 0
 
 
 def test_ranks_are_promised(type_: Type, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -369,10 +369,10 @@ def test_ranks_are_promised(type_: Type, monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_a_fit_of_ranks_needs_its_group() -> None:
-    with pytest.raises(Mistake, match=r"ranks=2, and 1 is here; .* ranks=1 and accumulate=2"):
-        Fit(load("digits"), replace(MLP, ranks=2).resolved())
-    with pytest.raises(Mistake, match="ranks=1, and 2 is here"):
-        Fit(load("digits"), MLP.resolved(), group=Group(0, 2))
+    with pytest.raises(UserError, match=r"ranks=2, and 1 is here; .* ranks=1 and accumulate=2"):
+        Trainer(load("digits"), replace(MLP, ranks=2).resolved())
+    with pytest.raises(UserError, match="ranks=1, and 2 is here"):
+        Trainer(load("digits"), MLP.resolved(), group=RankGroup(0, 2))
 
 
 @pytest.mark.parametrize(("device", "says"), [("mps", "work on cpu or cuda"), ("cuda:0", "--device cuda")])
@@ -381,10 +381,10 @@ def test_ranks_have_devices_of_their_own(
 ) -> None:
     for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "MASTER_ADDR": "localhost"}.items():
         monkeypatch.setenv(name, str(value))
-    with pytest.raises(Mistake, match=says):
+    with pytest.raises(UserError, match=says):
         train(replace(MLP, ranks=2), tmp_path, device=device)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    with pytest.raises(Mistake, match="has no GPU"):
+    with pytest.raises(UserError, match="has no GPU"):
         train(replace(MLP, ranks=2), tmp_path, device="cuda")
 
 
@@ -396,11 +396,11 @@ def test_a_study_refuses_ranks(tmp_path: Path) -> None:
         'question = "q"\nseeds = 2\n[recipe]\ntask = "digits"\nranks = 2\naccumulate = 2\n[[arms]]\nname = "a"\n'
         '[test]\ncorruptions = "gaussian-filter-max:0.1"\n'
     )
-    with pytest.raises(Mistake, match="workers are single processes"):
+    with pytest.raises(UserError, match="workers are single processes"):
         load_study(str(file))
     file.write_text(file.read_text().replace("ranks = 2\n", 'precision = "bf16"\n'))
-    (design,) = load_study(str(file)).designs
-    assert (design.recipe.accumulate, design.recipe.precision) == (2, "bf16")
+    (design,) = load_study(str(file)).arms
+    assert (design.recipe.accumulate, design.recipe.autocast) == (2, "bf16")
 
 
 # FSDP.
@@ -435,9 +435,9 @@ def test_sharded_weights_are_refused(alone: None, kind: int) -> None:
         lambda: Hardener(sharded, inc.RWP(noise), Constant(0.1), steps=1, seed=0, arrays=arrays),
         lambda: select(sharded),
         lambda: inc.audit(sharded, noise, 0.1),
-        lambda: inc.measure(sharded, inc.accuracy, data, noise, [0.1], draws=2, seed=0),
+        lambda: inc.measure(sharded, inc.accuracy, data, noise, [0.1], chips=2, seed=0),
     ):
-        with pytest.raises(Mistake, match=r"under FSDP each rank holds shards .* DistributedDataParallel\(model\)"):
+        with pytest.raises(UserError, match=r"under FSDP each rank holds shards .* DistributedDataParallel\(model\)"):
             refused()
 
 

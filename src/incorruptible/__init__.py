@@ -10,7 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import Mistake
+from .errors import UserError
+from .renamed import listen, missing
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
         parse_sweep,
     )
     from .corruptions.equivalence import translate
-    from .evaluation import Chips, Means, Precise, Scores, measure, measure_all, measure_mean, measure_until
+    from .evaluation import AnytimeMeans, Means, Sampling, Scores, measure, measure_all, measure_mean, measure_until
     from .evaluation.audit import Audit, audit
     from .evaluation.sensitivity import Sensitivity, sensitivity
     from .landscape import Health, Sharpness, health, sharpness, tolerated
@@ -67,7 +68,7 @@ _HOMES = {
     "Audit": "evaluation.audit",
     "Auto": "schedules",
     "ChipYield": "certificates",
-    "Chips": "evaluation",
+    "Sampling": "evaluation",
     "Constant": "schedules",
     "Controller": "schedules",
     "Corruption": "corruptions",
@@ -90,7 +91,7 @@ _HOMES = {
     "Objective": "objectives.base",
     "Plain": "objectives",
     "Point": "objectives.base",
-    "Precise": "evaluation",
+    "AnytimeMeans": "evaluation",
     "Probe": "training.recipe",
     "Quadratic": "schedules",
     "RWP": "objectives",
@@ -146,11 +147,11 @@ __all__ = [
     "RWP",
     "RWPSAM",
     "SAM",
+    "AnytimeMeans",
     "Array",
     "Audit",
     "Auto",
     "ChipYield",
-    "Chips",
     "Constant",
     "Controller",
     "Corruption",
@@ -166,7 +167,6 @@ __all__ = [
     "LocalRWP",
     "LogNormal",
     "Means",
-    "Mistake",
     "MixedRWP",
     "Mixture",
     "Multiplicative",
@@ -174,13 +174,13 @@ __all__ = [
     "Objective",
     "Plain",
     "Point",
-    "Precise",
     "Probe",
     "Quadratic",
     "RandBET",
     "Recipe",
     "Reversed",
     "Run",
+    "Sampling",
     "Schedule",
     "Score",
     "Scores",
@@ -191,6 +191,7 @@ __all__ = [
     "Stored",
     "Task",
     "Uniform",
+    "UserError",
     "WarmupHold",
     "__version__",
     "accuracy",
@@ -227,7 +228,7 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return import_module(f".{name}", __name__)
     if name not in _HOMES:
-        raise AttributeError(f"module 'incorruptible' has no attribute {name!r}")
+        raise missing(__name__, name)
     value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value
     return value
@@ -235,3 +236,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+listen()

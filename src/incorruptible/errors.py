@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
-from typing import Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-__all__ = ["Mistake", "Mistakes", "disk_failed", "unknown"]
+from .renamed import ENTRIES, missing
+
+__all__ = ["UserError", "UserErrors", "disk_failed", "renamed_arguments", "unknown"]
 
 
 MANY = 40  # names that one line can hold
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
-class Mistake(ValueError):
+
+class UserError(ValueError):
     """What came, what would do, the next keystroke, in one line.
 
     The command line prints it and exits with 2; anything else that is raised is a defect of this package.
@@ -24,16 +29,16 @@ class Mistake(ValueError):
         return _remade, (type(self), self.args, self.__dict__)
 
 
-def _remade(kind: type[Mistake], args: tuple[Any, ...], state: dict[str, Any]) -> Mistake:
+def _remade(kind: type[UserError], args: tuple[Any, ...], state: dict[str, Any]) -> UserError:
     made = kind.__new__(kind, *args)
     made.__dict__.update(state)
     return made
 
 
-class Mistakes(Mistake):
+class UserErrors(UserError):
     """All mistakes of one file, one line each.
 
-    >>> print(Mistakes("s.toml", ["line 3, seeds: at least 2", "line 9: no such arm"]))
+    >>> print(UserErrors("s.toml", ["line 3, seeds: at least 2", "line 9: no such arm"]))
     s.toml has 2 mistakes:
       line 3, seeds: at least 2
       line 9: no such arm
@@ -45,24 +50,50 @@ class Mistakes(Mistake):
         super().__init__("\n  ".join([f"{where} has {count}:", *lines]))
 
 
+def renamed_arguments(**names: str) -> Callable[[_Function], _Function]:
+    """Has a function answer arguments that were renamed, as in `@renamed_arguments(draws="chips")`, for one release.
+
+    >>> @renamed_arguments(draws="chips")
+    ... def measure(chips): ...
+    >>> measure(draws=3)
+    Traceback (most recent call last):
+    incorruptible.errors.UserError: measure(draws=...) was renamed to measure(chips=...).
+    """
+
+    def answering(function: _Function) -> _Function:
+        called = function.__qualname__.removesuffix(".__init__")
+
+        @wraps(function)
+        def answer(*args: Any, **given: Any) -> Any:
+            for old in names.keys() & given.keys():
+                raise UserError(f"{called}({old}=...) was renamed to {called}({names[old]}=...).")
+            return function(*args, **given)
+
+        return cast("_Function", answer)
+
+    return answering
+
+
 def disk_failed(problem: OSError) -> bool:
     """Whether it is the disk's fault, which is full or broken, and nobody's in this program."""
     return problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
-def unknown(kind: str, name: str, choices: Iterable[str]) -> Mistake:
+def unknown(kind: str, name: str, choices: Iterable[str]) -> UserError:
     """The answer to a name that is in no catalogue.
 
     >>> print(unknown("corruption", "gausian", ["gaussian-filter-max", "multiplicative"]))
     No corruption 'gausian' here. Did you mean 'gaussian-filter-max'? Choose one of: gaussian-filter-max, multiplicative.
     """
     names = sorted(choices)
+    if ENTRIES.get(name) in names:
+        return UserError(f"No {kind} {name!r} here: it was renamed to {ENTRIES[name]!r}.")
     near = get_close_matches(name, names, n=1, cutoff=0.5) or [c for c in names if name and c.startswith(name)][:1]
     near = near or get_close_matches(name, [c.split("-")[0] for c in names], n=1, cutoff=0.6)
     if near and near[0] not in names:
         near = [next(c for c in names if c.startswith(near[0]))]
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return Mistake(f"No {kind} {name!r} here.{hint} Choose one of: {_listed(names, name)}.")
+    return UserError(f"No {kind} {name!r} here.{hint} Choose one of: {_listed(names, name)}.")
 
 
 def _listed(names: Sequence[str], name: str) -> str:
@@ -71,3 +102,9 @@ def _listed(names: Sequence[str], name: str) -> str:
         return ", ".join(names)
     close = get_close_matches(name, names, n=8, cutoff=0.0)
     return f"{', '.join(close)} ({len(names) - len(close)} more)"
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing(__name__, name)

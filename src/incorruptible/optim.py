@@ -5,26 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .errors import Mistake
+from .errors import UserError
 from .objectives.base import Grads
 from .objectives.sam import Ascent
+from .renamed import missing
 from .weights.arrays import Array
 from .weights.batchnorm import Statistics
 from .weights.swap import replaced
 
-__all__ = ["SAM"]
+__all__ = ["SAMOptimizer"]
 
 
-class SAM(Optimizer):
+class SAMOptimizer(Optimizer):
     """Climbs to the worst point of a ball, and lets `base_optimizer` step from the clean weights with the gradient found there.
 
-        optimizer = SAM(model.parameters(), torch.optim.SGD, rho=0.05, lr=0.1, momentum=0.9, model=model)
+        optimizer = SAMOptimizer(model.parameters(), torch.optim.SGD, rho=0.05, lr=0.1, momentum=0.9, model=model)
         ...
         loss_of(model(x), y).backward()
         optimizer.first_step(zero_grad=True)
@@ -48,7 +49,7 @@ class SAM(Optimizer):
     where the second is not finite, there is no step, and `skipped` counts it. Each of the two looks reads one number
     from the device. Under DDP all ranks decide alike, also if the first pass is in a `no_sync`.
 
-    Raises `Mistake` for a `base_optimizer` that is no class of optimiser or needs a closure, and for rho and eta that are not
+    Raises `UserError` for a `base_optimizer` that is no class of optimiser or needs a closure, and for rho and eta that are not
     finite numbers of at least 0.
 
     By hand: L = (a^2 + 4 b^2) / 2 at (1, 1) has g = (1, 4); rho = sqrt(17) gives e = (1, 4), there the gradient is (2, 20), and
@@ -68,11 +69,13 @@ class SAM(Optimizer):
     ) -> None:
         if isinstance(base_optimizer, Optimizer) or not callable(base_optimizer):
             came = type(base_optimizer).__name__
-            raise Mistake(f"base_optimizer is one {came}; its class is needed: SAM(params, torch.optim.SGD, lr=0.1).")
+            raise UserError(
+                f"base_optimizer is one {came}; its class is needed: SAMOptimizer(params, torch.optim.SGD, lr=0.1)."
+            )
         super().__init__(params, {"rho": rho, "adaptive": adaptive, "eta": eta})
         self.base_optimizer = base_optimizer(self.param_groups, **kwargs)
         if isinstance(self.base_optimizer, torch.optim.LBFGS):
-            raise Mistake(
+            raise UserError(
                 "LBFGS evaluates the loss by itself and cannot step from another point: torch.optim.SGD, say."
             )
         self.defaults.update(self.base_optimizer.defaults)
@@ -82,24 +85,24 @@ class SAM(Optimizer):
         self._moved: ExitStack | None = None  # what puts everything back
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As torch's. Raises `Mistake` for a rho or eta that is not a finite number of at least 0."""
+        """As torch's. Raises `UserError` for a rho or eta that is not a finite number of at least 0."""
         _check({**self.defaults, **param_group})
         super().add_param_group(param_group)
 
     def first_step(self, zero_grad: bool = False) -> None:
         """Move the weights to where the second gradient is to be taken; with `zero_grad`, clear the first one.
 
-        Raises `Mistake` when no parameter has a gradient, and when the last `first_step` was not followed by `second_step`
+        Raises `UserError` when no parameter has a gradient, and when the last `first_step` was not followed by `second_step`
         or `restore`; the weights are the clean ones then.
         """
         if self._moved is not None:
             self.restore()
-            raise Mistake(
+            raise UserError(
                 "first_step came twice; the weights are back now. After an error between the two: optimizer.restore()."
             )
         arrays, grads = self._gradients()
         if not arrays:
-            raise Mistake("no parameter has a gradient: loss.backward() comes before first_step() and step(closure).")
+            raise UserError("no parameter has a gradient: loss.backward() comes before first_step() and step(closure).")
         moved = ExitStack()
         if self._statistics is not None:
             moved.callback(self._statistics.put, self._statistics.take())
@@ -111,10 +114,10 @@ class SAM(Optimizer):
     def second_step(self, zero_grad: bool = False) -> None:
         """Put the clean weights back and let the base optimiser step with the gradient that stands in `.grad`.
 
-        Raises `Mistake` without a `first_step` before.
+        Raises `UserError` without a `first_step` before.
         """
         if self._moved is None:
-            raise Mistake("second_step needs a first_step before it, and a backward() between the two.")
+            raise UserError("second_step needs a first_step before it, and a backward() between the two.")
         self.restore()
         if _finite(self._gradients()[1]):
             self.base_optimizer.step()
@@ -129,10 +132,12 @@ class SAM(Optimizer):
 
         As in the packages, the first gradient stands in `.grad` already, and `closure` is one full pass: the loss, and its
         backward(). An exception in it leaves weights and running statistics as they were, and no gradient.
-        Raises `Mistake` without a closure.
+        Raises `UserError` without a closure.
         """
         if closure is None:
-            raise Mistake("step() needs a closure that does the second backward(); or first_step() and second_step().")
+            raise UserError(
+                "step() needs a closure that does the second backward(); or first_step() and second_step()."
+            )
         self.first_step(zero_grad=True)
         try:
             with torch.enable_grad():
@@ -151,12 +156,12 @@ class SAM(Optimizer):
             moved.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """As torch's, with the base optimiser's state. Raises `Mistake` between the two steps, when the model's weights are others."""
+        """As torch's, with the base optimiser's state. Raises `UserError` between the two steps, where other weights stand."""
         self._must_stand()
         return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As torch's; also from a state of the base optimiser alone. Raises `Mistake` between the two steps."""
+        """As torch's; also from a state of the base optimiser alone. Raises `UserError` between the two steps."""
         self._must_stand()
         own = [{name: group[name] for name in ("rho", "adaptive", "eta")} for group in self.param_groups]
         self.base_optimizer.load_state_dict(state_dict)
@@ -175,7 +180,7 @@ class SAM(Optimizer):
 
     def _must_stand(self) -> None:
         if self._moved is not None:
-            raise Mistake("between first_step and second_step the weights are perturbed: optimizer.restore() first.")
+            raise UserError("between first_step and second_step the weights are perturbed: optimizer.restore() first.")
 
     def _gradients(self) -> tuple[list[Array], Grads]:
         """What has a gradient, under a name that is its place, and those gradients."""
@@ -188,7 +193,7 @@ class SAM(Optimizer):
         """The weights at the worst point, to first order."""
         devices = {str(g.device) for g in grads.values()}
         if len(devices) > 1:
-            raise Mistake(f"the parameters are on {', '.join(sorted(devices))}; on one device they can be perturbed.")
+            raise UserError(f"the parameters are on {', '.join(sorted(devices))}; on one device they can be perturbed.")
         groups = {id(parameter): group for group in self.param_groups for parameter in group["params"]}
         for group in self.param_groups:
             _check(group)
@@ -209,9 +214,15 @@ class SAM(Optimizer):
 def _check(group: dict[str, Any]) -> None:
     for name in ("rho", "eta"):
         if not 0 <= group[name] < math.inf:
-            raise Mistake(f"{name}={group[name]!r}: a finite number of at least 0 is needed.")
+            raise UserError(f"{name}={group[name]!r}: a finite number of at least 0 is needed.")
 
 
 def _finite(grads: Grads) -> bool:
     fine = [g.isfinite().all() for g in grads.values()]
     return not fine or bool(torch.stack(fine).all())
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing(__name__, name)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,24 +16,25 @@ from torch import nn
 
 from . import schedules
 from .corruptions import parse_sweep
-from .errors import Mistake
-from .evaluation import Chips, measure_all
+from .errors import UserError, renamed_arguments
+from .evaluation import Sampling, measure_all
 from .files import provenance, records
 from .pacbayes.weights import displacement
+from .renamed import missing
 from .tasks import Task, absolute, batches, load, portable
 from .tasks.data import Images, named_randomness
 from .tasks.scores import bounded_loss
-from .training import Fit, Group, joined, load_weights, save_weights
+from .training import RankGroup, Trainer, joined, load_weights, save_weights
 from .training.recipe import Recipe, parse
 from .version import __version__
 
-__all__ = ["Left", "Plan", "Run", "displaced", "first", "identity", "measured", "measures", "open_run", "train"]
+__all__ = ["Left", "MeasurePlan", "Run", "displaced", "first", "identity", "measured", "measures", "open_run", "train"]
 
 CHECKPOINT_EVERY = 5.0  # seconds
 # entries that came later: runs without them keep their names
 _LATER = (
     *("checkpoints", "clip_weights", "also", "protect"),
-    *("accumulate", "precision", "channels_last", "compiled", "ranks", "noise"),
+    *("accumulate", "autocast", "channels_last", "compiled", "ranks", "noise"),
 )
 
 
@@ -63,12 +64,12 @@ class Run:
         return self.folder / _weights(at)
 
     def digest(self, at: float | None = None) -> str:
-        """The checksum that the weights were recorded with. Raises `Mistake` for a checkpoint that it has not."""
+        """The checksum that the weights were recorded with. Raises `UserError` for a checkpoint that it has not."""
         if at is None:
             return str(self.record["weights"])
         kept = self.record.get("checkpoints") or {}
         if f"{at:g}" not in kept:
-            raise Mistake(f"{self.folder} has no checkpoint at {at:g}; it has: {', '.join(kept) or 'none'}.")
+            raise UserError(f"{self.folder} has no checkpoint at {at:g}; it has: {', '.join(kept) or 'none'}.")
         return str(kept[f"{at:g}"])
 
     @property
@@ -80,21 +81,21 @@ class Run:
         return float(max(one["strength"] for one in self.record["metrics"] if "strength" in one))
 
     def task(self) -> Task:
-        """Its task, loaded. Raises `Mistake` where a task of the user's own, or what its data come from, is not what it was."""
+        """Its task, loaded. Raises `UserError` where a task of the user's own, or what its data come from, is not what it was."""
         task, named = load(self.recipe.task), self.record["identity"]
         moved = bool(task.origin) and list(task.fingerprints.values()) != named["data"]
         if moved or task.source != named["source"]:
-            raise Mistake(
+            raise UserError(
                 f"{self.recipe.task} has changed since {self.folder} was trained; to measure these weights on the task as it "
                 f"is now: incorruptible measure {self.recipe.task} --weights {self.weights}."
             )
         return task
 
     def model(self, task: Task | None = None, at: float | None = None) -> nn.Module:
-        """Its network with the trained weights, or with those of a checkpoint. Raises `Mistake` if their file was altered."""
+        """Its network with the trained weights, or with those of a checkpoint. Raises `UserError` if their file was altered."""
         file, digest = self.file(at), self.digest(at)
         if not file.is_file() or records.checksum(file) != digest:
-            raise Mistake(f"{file} is missing or does not match its checksum: delete {self.folder}, and train again.")
+            raise UserError(f"{file} is missing or does not match its checksum: delete {self.folder}, and train again.")
         task = task or self.task()
         model = (task.blank or task.model)()
         load_weights(model, file)
@@ -106,7 +107,7 @@ class Run:
         return all(self.file(at).is_file() and records.checksum(self.file(at)) == self.digest(at) for at in places)
 
     def start(self, task: Task | None = None) -> nn.Module:
-        """The network as it was before training, made anew from the same named randomness. Raises `Mistake` if the weights that
+        """The network as it was before training, made anew from the same named randomness. Raises `UserError` if the weights that
         it started from are not what they were."""
         recipe = self.recipe
         with named_randomness(recipe.seed, "weights"):
@@ -114,21 +115,21 @@ class Run:
         if recipe.start is not None:
             path = Path(recipe.start)
             if not path.is_file() or records.checksum(path) != self.record["identity"]["recipe"]["start"]:
-                raise Mistake(f"{path} is missing or is not what training started from: put it back, or train again.")
+                raise UserError(f"{path} is missing or is not what training started from: put it back, or train again.")
             load_weights(model, path)
         return model
 
 
 def open_run(folder: Path) -> Run:
-    """The run in `folder`. Raises `Mistake` if there is none, or it is not finished, or it was altered."""
+    """The run in `folder`. Raises `UserError` if there is none, or it is not finished, or it was altered."""
     if folder.is_file():
-        raise Mistake(f"{folder} is a file, no run's folder; for weights, give their task: TASK --weights {folder}.")
+        raise UserError(f"{folder} is a file, no run's folder; for weights, give their task: TASK --weights {folder}.")
     if not folder.is_dir():
-        raise Mistake(f"{folder}: no such folder.")
+        raise UserError(f"{folder}: no such folder.")
     if not (folder / "run.json").is_file():
         unfinished = (folder / "recipe.json").is_file()
         what = "is not finished: give the same train command again" if unfinished else "is no run: it has no run.json"
-        raise Mistake(f"{folder} {what}.")
+        raise UserError(f"{folder} {what}.")
     return Run(folder, records.read(folder / "run.json"))
 
 
@@ -152,7 +153,7 @@ def train(
     is raised. `task` is the recipe's, where the caller has loaded it already.
 
     Of a recipe with `ranks`, each process that torchrun started calls this; the first one writes, and all return the run.
-    Raises `Mistake` where other than `ranks` processes are there, or do not see the same folder.
+    Raises `UserError` where other than `ranks` processes are there, or do not see the same folder.
     """
     recipe = recipe.resolved()
     task = task or load(recipe.task)
@@ -173,7 +174,7 @@ def _train(
     task: Task,
     named: dict[str, Any],
     folder: Path,
-    group: Group,
+    group: RankGroup,
     checkpoint_every: float,
     progress: Callable[[int, int, dict[str, Any]], None] | None,
     leave: Callable[[], bool],
@@ -186,7 +187,7 @@ def _train(
             save_weights(model, folder / _weights(place))
             kept[_weights(place)] = records.checksum(folder / _weights(place))
 
-    fit = Fit(task, recipe, group.device, keep, group)
+    fit = Trainer(task, recipe, group.device, keep, group)
     checkpoint, made = folder / "checkpoint.pt", _made(group.device)
     if (state := _state(checkpoint, fit.device)) is not None and _there(folder, state.get("kept", {})):
         fit.load(state)
@@ -228,10 +229,10 @@ def _train(
     checkpoint.unlink(missing_ok=True)
 
 
-def _agree(group: Group, folder: Path, found: int) -> None:
+def _agree(group: RankGroup, folder: Path, found: int) -> None:
     """All ranks go on from the same place: what they find in the folder is the same."""
     if not group.alike(found):
-        raise Mistake(f"the ranks find different things in {folder}: --home must be a folder that all of them see.")
+        raise UserError(f"the ranks find different things in {folder}: --home must be a folder that all of them see.")
 
 
 def _finished(folder: Path) -> Run | None:
@@ -240,7 +241,7 @@ def _finished(folder: Path) -> Run | None:
         run = open_run(folder)
     except records.Newer:
         raise
-    except Mistake:
+    except UserError:
         return None
     return run if run.whole() else None
 
@@ -268,18 +269,18 @@ def _state(checkpoint: Path, device: torch.device) -> dict[str, Any] | None:
 def identity(recipe: Recipe, task: Task, device: str = "cpu", threads: int = 1) -> dict[str, Any]:
     """All that decides the bits of a training, as plain data; `records.identity` of it names the run's folder.
 
-    `recipe` is resolved. Raises `Mistake` for weights to start from that are not there.
+    `recipe` is resolved. Raises `UserError` for weights to start from that are not there.
     """
     start = None
     if recipe.start is not None:
         if not Path(recipe.start).is_file():
-            raise Mistake(f"{recipe.start}: no such file of weights.")
+            raise UserError(f"{recipe.start}: no such file of weights.")
         start = records.checksum(Path(recipe.start))
     # a task of the user's own is its source, and one on files what is in them, wherever they lie
-    named = asdict(replace(recipe, start=start, task=portable(recipe.task)))
+    named = replace(recipe, start=start, task=portable(recipe.task)).plain()
     for later in _LATER:
-        if named[later] == getattr(Recipe, later):
-            del named[later]
+        if getattr(recipe, later) == getattr(Recipe, later):
+            del named[records.KEPT.get(later, later)]
     return {
         "recipe": named,
         "data": list(task.fingerprints.values()),
@@ -306,25 +307,36 @@ def _threads(count: int) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MeasurePlan:
     """What to measure on a run: a sweep in the grammar of `measure`, on one part of the data or, where `examples` is not 0, the first
     so many of it, over chips of one purpose."""
 
     sweep: str
     part: str = "test"
     purpose: str = "test"
-    draws: int = 20
+    chips: int = 20
     seed: int = 0
     batchnorm: str = "as-is"
     examples: int = 0
 
     def plain(self) -> dict[str, Any]:
-        """As plain data; entries that came later are left out at their defaults, so that what was measured keeps its name."""
-        found = asdict(self)
+        """As plain data, under the names that records keep. Entries that came later are left out at their defaults, so that what
+        was measured keeps its name."""
+        found = records.recorded(asdict(self))
         return found if self.examples else {key: value for key, value in found.items() if key != "examples"}
 
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> MeasurePlan:
+        """The plan that `plain` came from."""
+        return cls(**records.current(plain))
 
-def measures(run: Run, plan: Plan, task: Task, at: float | None = None, bounded: bool = False) -> tuple[Path, Path]:
+
+MeasurePlan.__init__ = renamed_arguments(draws="chips")(MeasurePlan.__init__)  # type: ignore[method-assign]
+
+
+def measures(
+    run: Run, plan: MeasurePlan, task: Task, at: float | None = None, bounded: bool = False
+) -> tuple[Path, Path]:
     """Where what `plan` finds is kept: the note, with the checksum of the arrays, and the arrays."""
     data = task.fingerprints[plan.part]
     what = {"plan": plan.plain(), "weights": run.digest(at), "data": data, **run.recipe.held()}
@@ -334,7 +346,7 @@ def measures(run: Run, plan: Plan, task: Task, at: float | None = None, bounded:
 
 def measured(
     run: Run,
-    plan: Plan,
+    plan: MeasurePlan,
     task: Task | None = None,
     *,
     at: float | None = None,
@@ -347,7 +359,7 @@ def measured(
 
     "score" and "loss" are [strength, draw]; "score by example" and "loss by example" are [strength, example], the means over
     draws; "equivalent" [strength] is the gaussian-filter-max strength that is as large on its weights; with `bounded` also
-    "bounded" and "bounded by example", of 1 - the softmax probability of the label. Chips hold the arrays that the recipe says.
+    "bounded" and "bounded by example", of 1 - the softmax probability of the label. Sampling hold the arrays that the recipe says.
     A torn or altered record, and one of other data, is measured again. What a stopped measurement had found, up to
     `CHECKPOINT_EVERY` seconds before, is kept; where `leave()` says so, it is saved and `Left` is raised.
     """
@@ -358,13 +370,13 @@ def measured(
             return records.read_arrays(file, records.read(note)["arrays"])
         except records.Newer:
             raise
-        except Mistake:
+        except UserError:
             pass  # made again below
     where = torch.device(device)
     with _threads(threads):
-        chips = Chips(
+        chips = Sampling(
             *parse_sweep(plan.sweep),
-            draws=plan.draws,
+            chips=plan.chips,
             seed=plan.seed,
             purpose=plan.purpose,
             batchnorm=plan.batchnorm,
@@ -389,7 +401,7 @@ def measured(
     return arrays
 
 
-def first(data: Any, plan: Plan) -> Any:
+def first(data: Any, plan: MeasurePlan) -> Any:
     """The first examples of data, as many as are asked for."""
     if not plan.examples:
         return data
@@ -397,7 +409,7 @@ def first(data: Any, plan: Plan) -> Any:
         return data.first(plan.examples)
     if isinstance(data, tuple):
         return tuple(part[: plan.examples] for part in data)
-    raise Mistake(f"examples={plan.examples}: data of type {type(data).__name__} are measured whole, or not at all.")
+    raise UserError(f"examples={plan.examples}: data of type {type(data).__name__} are measured whole, or not at all.")
 
 
 def displaced(run: Run, task: Task | None = None, *, threads: int = 1) -> tuple[Path, str]:
@@ -424,7 +436,7 @@ class _Kept(dict[tuple[int, int, int], dict[str, NDArray[Any]]]):
         if note.is_file():
             try:
                 arrays = records.read_arrays(self.arrays, records.read(note)["arrays"])
-            except Mistake:
+            except UserError:
                 return  # torn or altered: measured again
             for name, array in arrays.items():
                 strength, chip, read, score = name.split(" ", 3)
@@ -446,3 +458,9 @@ class _Kept(dict[tuple[int, int, int], dict[str, NDArray[Any]]]):
     def discard(self) -> None:
         for file in (self.note, self.arrays):
             file.unlink(missing_ok=True)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing(__name__, name)

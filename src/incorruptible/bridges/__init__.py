@@ -1,6 +1,6 @@
 """Bridges to other simulators of analog hardware: their devices and circuits for our networks, and our networks for them.
 
-The peers are imported where they are used, and a `Mistake` says what to install where one is not there.
+The peers are imported where they are used, and a `UserError` says what to install where one is not there.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import Mistake
+from ..errors import UserError, renamed_arguments
 from ..weights.arrays import unwrapped
 from .peers import layers, lightning, put
 
@@ -22,18 +22,19 @@ _KINDS = {
 }
 
 
-def to_aihwkit_lightning(model: nn.Module, config: Any = None, *, without: Iterable[str] = ()) -> nn.Module:
+@renamed_arguments(without="protect")
+def to_aihwkit_lightning(model: nn.Module, config: Any = None, *, protect: Iterable[str] = ()) -> nn.Module:
     """A copy of `model` with aihwkit-lightning's layers, our weights in them, and the digital rest as it is.
 
     `config` is its TorchInferenceRPUConfig; the default has neither noise nor converters, so that the copy computes what the
-    model does. Parameters keep their names; tied ones become separate. Weights that `without` names stay digital.
-    aihwkit-lightning applies noise in training mode only. Raises `Mistake` where it is not installed, and for weights and layers that
+    model does. Parameters keep their names; tied ones become separate. Weights that `protect` names stay digital.
+    aihwkit-lightning applies noise in training mode only. Raises `UserError` where it is not installed and for weights and layers that
     it has none for: subclasses, grouped and some dilated convolutions, padding other than zeros.
     """
     modules, configs = lightning("nn", "simulator.configs")
     made = copy.deepcopy(unwrapped(model))
     done: dict[int, nn.Module] = {}
-    for layer in layers(made, _KINDS, "aihwkit-lightning", without):
+    for layer in layers(made, _KINDS, "aihwkit-lightning", protect):
         if id(layer.module) not in done:
             kind = _KINDS[type(layer.module)]
             _plain_padding(layer.name, layer.module)
@@ -41,7 +42,7 @@ def to_aihwkit_lightning(model: nn.Module, config: Any = None, *, without: Itera
             try:
                 done[id(layer.module)] = getattr(modules, kind).from_digital(layer.module, own)
             except (ValueError, AssertionError) as problem:
-                raise Mistake(f"aihwkit-lightning refuses {layer.name} ({kind}): {problem}") from problem
+                raise UserError(f"aihwkit-lightning refuses {layer.name} ({kind}): {problem}") from problem
             done[id(layer.module)].train(layer.module.training)
         made = put(made, layer.name, done[id(layer.module)])
     return made
@@ -52,13 +53,13 @@ def _plain_padding(name: str, layer: nn.Module) -> None:
     if not isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         return
     if not isinstance(layer, nn.Conv2d) and max(layer.dilation) > 1:
-        raise Mistake(
-            f"aihwkit-lightning has no dilated {type(layer).__name__}: {name}; keep it digital with without=."
+        raise UserError(
+            f"aihwkit-lightning has no dilated {type(layer).__name__}: {name}; keep it digital with protect=."
         )
     if isinstance(layer.padding, str):
         whole = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
         if layer.padding == "same" and any(one % 2 for one in whole):
-            raise Mistake(f"aihwkit-lightning pads both sides alike: {name} has an even kernel and padding 'same'.")
+            raise UserError(f"aihwkit-lightning pads both sides alike: {name} has an even kernel and padding 'same'.")
         layer.padding = tuple(one // 2 if layer.padding == "same" else 0 for one in whole)
 
 
@@ -69,7 +70,7 @@ def noisy_configuration(strength: float) -> Any:
     """
     configs, enums = lightning("simulator.configs", "simulator.parameters.enums")
     if not 0 <= strength < float("inf"):
-        raise Mistake(f"noise {strength:g}: a finite strength of at least 0 is needed.")
+        raise UserError(f"noise {strength:g}: a finite strength of at least 0 is needed.")
     config = configs.TorchInferenceRPUConfig()
     if strength:
         config.modifier.noise_type = enums.WeightNoiseInjectionType.ADD_NORMAL_PER_CHANNEL

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..errors import Mistake, unknown
+from ..errors import UserError, unknown
 from ..specs.durations import Seconds, seconds
 from .peers import crosssim
 
 __all__ = ["DEVICES", "described", "model_of", "parameters", "programmed"]
 
 
-class _Range(NamedTuple):
+class _ResistanceRange(NamedTuple):
     """Resistances in ohm between which a device of CrossSim is programmed here, unless one says otherwise."""
 
     r_min: float
@@ -21,17 +21,17 @@ class _Range(NamedTuple):
 
 # inside what CrossSim's own checks allow; the plain devices have its default range
 DEVICES = {
-    "IdealDevice": _Range(1e3, 1e4),
-    "NormalIndependentDevice": _Range(1e3, 1e4, True),
-    "NormalProportionalDevice": _Range(1e3, 1e4, True),
-    "NormalInverseProportionalDevice": _Range(1e3, 1e4, True),
-    "UniformIndependentDevice": _Range(1e3, 1e4, True),
-    "UniformProportionalDevice": _Range(1e3, 1e4, True),
-    "UniformInverseProportionalDevice": _Range(1e3, 1e4, True),
-    "PCMJoshi": _Range(40e3, 4e6),  # 0.25 to 25 uS
-    "RRAMMilo": _Range(1e6 / 225, 20e3),  # 50 to 225 uS
-    "RRAMWan": _Range(25.5e3, 1e6),  # 1 to 39.2 uS
-    "SONOS": _Range(62.5e3, 62.5e10),  # up to 1600 nA at 0.1 V
+    "IdealDevice": _ResistanceRange(1e3, 1e4),
+    "NormalIndependentDevice": _ResistanceRange(1e3, 1e4, True),
+    "NormalProportionalDevice": _ResistanceRange(1e3, 1e4, True),
+    "NormalInverseProportionalDevice": _ResistanceRange(1e3, 1e4, True),
+    "UniformIndependentDevice": _ResistanceRange(1e3, 1e4, True),
+    "UniformProportionalDevice": _ResistanceRange(1e3, 1e4, True),
+    "UniformInverseProportionalDevice": _ResistanceRange(1e3, 1e4, True),
+    "PCMJoshi": _ResistanceRange(40e3, 4e6),  # 0.25 to 25 uS
+    "RRAMMilo": _ResistanceRange(1e6 / 225, 20e3),  # 50 to 225 uS
+    "RRAMWan": _ResistanceRange(25.5e3, 1e6),  # 1 to 39.2 uS
+    "SONOS": _ResistanceRange(62.5e3, 62.5e10),  # up to 1600 nA at 0.1 V
 }
 _DRIFTING = "SONOS"
 _DAY = 86400.0
@@ -54,31 +54,31 @@ def parameters(
     `r_min`, `r_max` in ohm; `magnitude` is the size of the error of a plain device (NormalIndependentDevice, ...), relative to
     the largest conductance or the cell's own; `time` since programming (SONOS alone drifts in CrossSim); `cell_bits` levels
     of conductance; bits of converters, 0 for ideal ones; `wire` in ohm, the resistance between two cells of a row and of a
-    column. Everything else of CrossSim is set on what comes back. Raises `Mistake` for what does not fit together.
+    column. Everything else of CrossSim is set on what comes back. Raises `UserError` for what does not fit together.
     """
     if device not in DEVICES:
         raise unknown("device of CrossSim", device, DEVICES)
     (simulator,) = crosssim("")
     usual, later = DEVICES[device], float(seconds(time)) / _DAY
     if usual.sized != (magnitude is not None):
-        raise Mistake(
+        raise UserError(
             f"{device} {'needs' if usual.sized else 'has its own error, and takes no'} magnitude, the size of its error"
             f"{': 0.02, for example' if usual.sized else ''}."
         )
     if later and device != _DRIFTING:
-        raise Mistake(
+        raise UserError(
             f"{device} does not drift in CrossSim: time={seconds(time)}; use {_DRIFTING}, or a device of ours."
         )
     if min(cell_bits, adc_bits, dac_bits, wire, magnitude or 0) < 0:
-        raise Mistake("bits, wire and magnitude are at least 0.")
+        raise UserError("bits, wire and magnitude are at least 0.")
     if 1 in (adc_bits, dac_bits):
-        raise Mistake("a converter with a sign has at least 2 bits; 0 is an ideal one.")
+        raise UserError("a converter with a sign has at least 2 bits; 0 is an ideal one.")
     made = simulator.CrossSimParameters()
     cell = made.xbar.device
     cell.Rmin = usual.r_min if r_min is None else r_min
     cell.Rmax = usual.r_max if r_max is None else r_max
     if not 0 < cell.Rmin < cell.Rmax:
-        raise Mistake(f"r_min={cell.Rmin:g} and r_max={cell.Rmax:g} ohm: 0 < r_min < r_max is needed.")
+        raise UserError(f"r_min={cell.Rmin:g} and r_max={cell.Rmax:g} ohm: 0 < r_min < r_max is needed.")
     cell.cell_bits, cell.time = cell_bits, later
     error = cell.drift_error if later else cell.programming_error
     error.enable, error.model, error.magnitude = True, device, magnitude or 0

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..corruptions import Moments
-from ..errors import Mistake
+from ..errors import UserError
 from ..randomness.streams import Draw, Noise
 from ..weights.arrays import Array
 from .circuits import described, model_of
@@ -33,7 +33,7 @@ class CrossSim:
     a grouped one is too, where CrossSim would put its blocks on a diagonal: other numbers of the same distribution.
 
     CrossSim draws from numpy's global state, which is seeded from the chip's noise and restored. Moments are estimates from
-    64 chips, whose spreads are off by some 9% (one standard deviation). Raises `Mistake` where CrossSim is not installed, for params
+    64 chips, whose spreads are off by some 9% (one standard deviation). Raises `UserError` where CrossSim is not installed, for params
     that it refuses, and for those with an error that weights alone cannot carry: `programmed(params)` leaves these out.
     """
 
@@ -52,7 +52,7 @@ class CrossSim:
         }
         named = [name for name, there in beyond.items() if there]
         if named:
-            raise Mistake(
+            raise UserError(
                 f"{', '.join(named)} happens in each product, and weights alone cannot carry it: "
                 "bridges.evaluate(...) simulates it, programmed(params) leaves it out."
             )
@@ -123,10 +123,10 @@ def refusing() -> Iterator[None]:
     try:
         yield
     except (ValueError, NotImplementedError) as problem:
-        if isinstance(problem, Mistake):
+        if isinstance(problem, UserError):
             raise
         hint = " Here: r_min=, r_max= or --r-min, --r-max, in ohm." if "Rmin" in str(problem) else ""
-        raise Mistake(f"CrossSim refuses: {problem}{hint}") from problem
+        raise UserError(f"CrossSim refuses: {problem}{hint}") from problem
 
 
 def matrix_of(array: Array) -> Tensor:

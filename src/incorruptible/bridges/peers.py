@@ -10,26 +10,26 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from ..errors import Mistake
+from ..errors import UserError
 from ..weights.arrays import Array, survey, unwrapped
 
-__all__ = ["Layer", "crosssim", "layers", "lightning", "put"]
+__all__ = ["PeerLayer", "crosssim", "layers", "lightning", "put"]
 
 CROSSSIM = "pip install --no-deps git+https://github.com/sandialabs/cross-sim@v3.2.0"
 LIGHTNING = "pip install --no-deps aihwkit-lightning==2.1.0 && pip install tqdm"
 
 
 def crosssim(*modules: str) -> list[Any]:
-    """Modules of CrossSim, whose package calls itself `simulator`; a `Mistake` where it is not installed."""
+    """Modules of CrossSim, whose package calls itself `simulator`; a `UserError` where it is not installed."""
     found = _imported("CrossSim", CROSSSIM, "simulator", ("", *modules))
     if not hasattr(found[0], "CrossSimParameters"):
         where = getattr(found[0], "__file__", None) or "a folder of that name"
-        raise Mistake(f"the package 'simulator' that Python finds is not CrossSim, but {where}; CrossSim: {CROSSSIM}")
+        raise UserError(f"the package 'simulator' that Python finds is not CrossSim, but {where}; CrossSim: {CROSSSIM}")
     return found[1:]
 
 
 def lightning(*modules: str) -> list[Any]:
-    """Modules of aihwkit-lightning; a `Mistake` where it is not installed."""
+    """Modules of aihwkit-lightning; a `UserError` where it is not installed."""
     return _imported("aihwkit-lightning", LIGHTNING, "aihwkit_lightning", modules)
 
 
@@ -38,10 +38,10 @@ def _imported(peer: str, line: str, package: str, modules: Iterable[str]) -> lis
         with redirect_stdout(sys.stderr):  # aihwkit-lightning prints what it could not find; stdout is for data
             return [import_module(f"{package}.{module}".rstrip(".")) for module in modules]
     except ImportError as problem:
-        raise Mistake(f"{peer} is not installed ({problem}): {line}") from problem
+        raise UserError(f"{peer} is not installed ({problem}): {line}") from problem
 
 
-class Layer(NamedTuple):
+class PeerLayer(NamedTuple):
     """A layer that a peer can stand for: its name, itself, and the array that its weights are."""
 
     name: str
@@ -49,14 +49,16 @@ class Layer(NamedTuple):
     array: Array
 
 
-def layers(model: nn.Module, kinds: Iterable[type[nn.Module]], peer: str, without: Iterable[str] = ()) -> list[Layer]:
+def layers(
+    model: nn.Module, kinds: Iterable[type[nn.Module]], peer: str, protect: Iterable[str] = ()
+) -> list[PeerLayer]:
     """The layers of `model` that live in hardware. A tied array has several, a layer in several places comes several times.
 
-    `kinds` are the classes that the peer knows: by their exact class, as peers look them up. Raises `Mistake` for weights
-    that would silently stay ideal, except those that `without` names, and for a model that has none.
+    `kinds` are the classes that the peer knows: by their exact class, as peers look them up. Raises `UserError` for weights
+    that would silently stay ideal, except those that `protect` names, and for a model that has none.
     """
-    model, without, kinds = unwrapped(model), tuple(without), tuple(kinds)
-    arrays = {id(one.parameter): one.array for one in survey(model, without=without) if one.array is not None}
+    model, protect, kinds = unwrapped(model), tuple(protect), tuple(kinds)
+    arrays = {id(one.parameter): one.array for one in survey(model, protect=protect) if one.array is not None}
     found, foreign = [], []
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(
@@ -68,17 +70,17 @@ def layers(model: nn.Module, kinds: Iterable[type[nn.Module]], peer: str, withou
             if array is None:
                 continue
             if type(module) in kinds and own == "weight":
-                found.append(Layer(name, module, array))
+                found.append(PeerLayer(name, module, array))
             else:
                 foreign.append((f"{name}.{own}".lstrip("."), type(module).__name__))
     if foreign:
         names = ", ".join(f"{name} ({kind})" for name, kind in foreign[:4]) + (", ..." if len(foreign) > 4 else "")
-        raise Mistake(
+        raise UserError(
             f"{peer} has no layer for {names}, whose weights would stay ideal; to agree to that: "
-            f"without=({foreign[0][0]!r}, ...), or --protect {foreign[0][0]}."
+            f"protect=({foreign[0][0]!r}, ...), or --protect {foreign[0][0]}."
         )
     if not found:
-        raise Mistake(
+        raise UserError(
             f"{type(model).__name__} has no layer that {peer} knows ({', '.join(k.__name__ for k in kinds)})."
         )
     return found

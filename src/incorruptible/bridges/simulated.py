@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..corruptions import equivalent
-from ..errors import Mistake
+from ..errors import UserError, renamed_arguments
 from ..evaluation import Scores
 from ..evaluation.scoring import ScoreFunction, scored
 from ..randomness.streams import Draw
@@ -21,51 +21,52 @@ from ..weights.arrays import unwrapped
 from ..weights.batchnorm import evaluating
 from .circuits import described, programmed
 from .crosssim import CrossSim, refusing, seeded
-from .peers import Layer, crosssim, layers, put
+from .peers import PeerLayer, crosssim, layers, put
 
 __all__ = ["KINDS", "converted", "evaluate"]
 
 KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
+@renamed_arguments(draws="chips", without="protect")
 def evaluate(
     model: nn.Module,
     score: ScoreFunction,
     data: Iterable[Any],
     params: Any,
     *,
-    draws: int,
+    chips: int,
     seed: int,
     purpose: str = "test",
-    without: Iterable[str] = (),
+    protect: Iterable[str] = (),
     calibration: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
-    """The score of `model` on `draws` chips, each simulated by CrossSim's own layers, at strength 1.
+    """The score of `model` on `chips` chips, each simulated by CrossSim's own layers, at strength 1.
 
     `params` is a CrossSimParameters, such as `parameters` makes. `data`, `score`, `seed` and `purpose` are those of
     `measure`, and for Linear and ungrouped convolutions chip k holds the very weights that `measure` draws with
     `CrossSim(programmed(params))`, so that the two differ by what happens in a product alone. With `calibration` (batches of
     inputs and labels that are not those of the test) each layer's DAC covers the largest input and each ADC the largest
-    output seen there, of the clean network; converters need it unless `params` says their ranges. Weights that `without`
-    names stay digital. BatchNorm is as it is; the simulation runs on the CPU, on a copy. Raises `Mistake` where CrossSim
+    output seen there, of the clean network; converters need it unless `params` says their ranges. Weights that `protect`
+    names stay digital. BatchNorm is as it is; the simulation runs on the CPU, on a copy. Raises `UserError` where CrossSim
     is not installed, refuses the parameters, or knows no layer for some weights.
     """
-    if draws < 1:
-        raise Mistake(f"draws={draws}: at least 1.")
+    if chips < 1:
+        raise UserError(f"chips={chips}: at least 1.")
     for name, what in (("data", data), ("calibration", calibration)):
         if isinstance(what, Iterator):
-            raise Mistake(
+            raise UserError(
                 f"{name} is a {type(what).__name__}, which can be iterated only once; give a list or a DataLoader."
             )
     data = batches(data, 1024)
     calibration = None if calibration is None else batches(calibration, 1024)
     weights = CrossSim(programmed(params))
-    chip, cells = converted(model, params, without=without, calibration=calibration)
+    chip, cells = converted(model, params, protect=protect, calibration=calibration)
     arrays = list({cell.array.name: cell.array for cell in cells}.values())
     values, count = [], 0
     with evaluating(chip):
-        for draw in range(draws):
+        for draw in range(chips):
             drawn = Draw(seed, purpose, draw)
             with refusing():
                 for cell in cells:
@@ -76,7 +77,7 @@ def evaluate(
             values.append(float(examples.mean(dtype=np.float64)))
             count = len(examples)
             if progress is not None:
-                progress(draw + 1, draws)
+                progress(draw + 1, chips)
     peaks = [array.peak() for array in arrays]
     return Scores(
         values=np.array([values]),
@@ -101,14 +102,14 @@ class _Cell(NamedTuple):
 
 
 def converted(
-    model: nn.Module, params: Any, *, without: Iterable[str] = (), calibration: Iterable[Any] | None = None
+    model: nn.Module, params: Any, *, protect: Iterable[str] = (), calibration: Iterable[Any] | None = None
 ) -> tuple[nn.Module, list[_Cell]]:
     """A copy of `model` with CrossSim's layers in place of ours, and these layers, each with the array that it holds."""
     (convert,) = crosssim("algorithms.dnn.torch.convert")
     native = copy.deepcopy(unwrapped(model)).cpu().eval()
-    found = layers(native, KINDS, "CrossSim", without)
+    found = layers(native, KINDS, "CrossSim", protect)
     if calibration is None and _needs_range(params):
-        raise Mistake(
+        raise UserError(
             "converters have ranges: give calibration=batches of inputs that are not the test's, or set "
             "xbar.adc.mvm.adc_range_option and core.mapping.inputs.mvm.percentile in params."
         )
@@ -130,12 +131,12 @@ def _needs_range(params: Any) -> bool:
 
 
 def _ranges(
-    model: nn.Module, found: list[Layer], params: Any, calibration: Iterable[Any]
+    model: nn.Module, found: list[PeerLayer], params: Any, calibration: Iterable[Any]
 ) -> dict[int, tuple[float, float]]:
     """For each layer max|x| of its inputs, and max|W x| as its ADC sees it: over max|W| max|x|, times the range of a cell."""
     style = str(params.core.style.name)
     if style != "BALANCED" or params.core.rows_max or params.core.mapping.weights.percentile != 1.0:
-        raise Mistake(
+        raise UserError(
             "calibration is for one balanced array for each layer, mapped by its largest weight (style BALANCED, rows_max 0, "
             "percentile 1); set other ranges in params, and leave calibration out."
         )
@@ -158,7 +159,7 @@ def _ranges(
         for hook in hooks:
             hook.remove()
     if not seen:
-        raise Mistake("calibration is empty: no batch came.")
+        raise UserError("calibration is empty: no batch came.")
     span, ranges = params.xbar.device.Grange_norm, {}
     for layer in found:
         x, y = seen.get(id(layer.module), (0.0, 0.0))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from .assumptions import Ground
-from .certificate import Certificate, Step, fixed_sequence
+from .assumptions import Assumptions
+from .certificate import Certificate, TestedStrength, fixed_sequence
 from .chip_yield import ChipYield, certify, chips_for
 from .fresh_noise import FreshAccuracy, certify_fresh
 
 __all__ = [
+    "Assumptions",
     "Certificate",
     "ChipYield",
     "FreshAccuracy",
-    "Ground",
-    "Step",
+    "TestedStrength",
     "certify",
     "certify_fresh",
     "chips_for",

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from ..corruptions import traits
-from ..errors import Mistake
-from ..evaluation.chips import Chips
+from ..errors import UserError
+from ..evaluation.chips import Sampling
 from ..evaluation.scoring import ScoreFunction, refuse_unbounded
 from ..tasks.scores import Score
 from ..weights.arrays import Array, unwrapped
 
-__all__ = ["OF_THE_POPULATION", "Ground", "ground_of", "refuse_unfit"]
+__all__ = ["OF_THE_POPULATION", "Assumptions", "assumptions_of", "refuse_unfit"]
 
 OF_THE_POPULATION = (
     "the test examples are independent draws from the population and neither trained nor tuned nor chose the network"
@@ -25,7 +25,7 @@ OF_THE_POPULATION = (
 
 
 @dataclass(frozen=True)
-class Ground:
+class Assumptions:
     """What a certificate rests on: what goes wrong, where, with which chips, and on which examples.
 
     `strengths` are all that were to be tested; `network` is a hash of its parameters and buffers; `arrays` names the
@@ -55,7 +55,7 @@ class Ground:
         arrays = "the one weight array" if len(self.arrays) == 1 else f"the {len(self.arrays)} weight arrays"
         return f"{arrays} ({self.weights:,} weights) of network {self.network}"
 
-    def assumptions(self, *more: str) -> str:
+    def sentence(self, *more: str) -> str:
         """What must be true for the certificate to be."""
         said = [
             f"each chip's errors are drawn independently from {self.corruption}"
@@ -72,21 +72,23 @@ class Ground:
         return asdict(self)
 
 
-def ground_of(model: nn.Module, chips: Chips, arrays: Sequence[Array], score: ScoreFunction, examples: int) -> Ground:
+def assumptions_of(
+    model: nn.Module, sampling: Sampling, arrays: Sequence[Array], score: ScoreFunction, examples: int
+) -> Assumptions:
     """What a certificate by these chips rests on."""
-    return Ground(
-        corruption=str(chips.corruption),
-        unit=chips.corruption.unit,
-        strengths=tuple(sorted(chips.strengths)),
+    return Assumptions(
+        corruption=str(sampling.corruption),
+        unit=sampling.corruption.unit,
+        strengths=tuple(sorted(sampling.strengths)),
         network=_hash(model),
         arrays=tuple(array.name for array in arrays),
         weights=sum(array.value.numel() for array in arrays),
         score=str(getattr(score, "name", "score")),
         examples=examples,
-        batchnorm=chips.batchnorm,
-        seed=chips.seed,
-        purpose=chips.purpose,
-        conditions=traits(chips.corruption).conditions,
+        batchnorm=sampling.batchnorm,
+        seed=sampling.seed,
+        purpose=sampling.purpose,
+        conditions=traits(sampling.corruption).conditions,
     )
 
 
@@ -100,13 +102,13 @@ def _hash(model: nn.Module) -> str:
 
 
 def refuse_unfit(score: ScoreFunction) -> None:
-    """A `Mistake` for a score that is no fraction of which more is better."""
+    """A `UserError` for a score that is no fraction of which more is better."""
     if not isinstance(score, Score):
         name = getattr(score, "__name__", "score")
-        raise Mistake(
+        raise UserError(
             f"a certificate needs to know that more of {name!r} is better: "
             f"inc.Score({name!r}, 'fraction', True, grade) with grade(logits, labels) says so."
         )
     refuse_unbounded(score, "a certificate")
     if not score.higher_is_better:
-        raise Mistake(f"a certificate needs a score of which more is better, such as accuracy; less {score.name} is.")
+        raise UserError(f"a certificate needs a score of which more is better, such as accuracy; less {score.name} is.")

@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from .assumptions import Ground
+from .assumptions import Assumptions
 
-__all__ = ["Certificate", "Step", "fixed_sequence"]
+__all__ = ["Certificate", "TestedStrength", "fixed_sequence"]
 
 
 # ---- The order in which strengths are tested, so that no correction for their number is needed
 
 
-class Step(NamedTuple):
+class TestedStrength(NamedTuple):
     """One strength under test: `hits` of `n` trials, the exact lower bound of their chance, and whether it is enough.
 
     `holds`: the accuracy that the required share of all chips reaches, by the same chips and the same confidence; nan where
@@ -30,14 +30,14 @@ class Step(NamedTuple):
     holds: float = float("nan")
 
 
-def fixed_sequence(strengths: Sequence[float], test: Callable[[float], Step]) -> tuple[Step, ...]:
+def fixed_sequence(strengths: Sequence[float], test: Callable[[float], TestedStrength]) -> tuple[TestedStrength, ...]:
     """Test strengths in increasing order, each at the full confidence, up to the first that fails.
 
     A false promise needs the first strength whose promise is false to pass its test, which has chance at most 1 - confidence;
     so all that pass hold together at that confidence, without a correction for their number, and also where the same chips
     serve for all (fixed-sequence testing: Maurer, Hothorn & Lehmacher 1995). The strengths must be chosen beforehand.
     """
-    steps: list[Step] = []
+    steps: list[TestedStrength] = []
     for strength in sorted(strengths):
         steps.append(test(strength))
         if not steps[-1].granted:
@@ -54,13 +54,13 @@ class Certificate(ABC):
 
     kind: ClassVar[str] = ""
 
-    ground: Ground
+    assumptions: Assumptions
     accuracy: float
     confidence: float
-    steps: tuple[Step, ...]
+    steps: tuple[TestedStrength, ...]
 
     @property
-    def passed(self) -> tuple[Step, ...]:
+    def passed(self) -> tuple[TestedStrength, ...]:
         """The strengths that passed."""
         return tuple(step for step in self.steps if step.granted)
 
@@ -83,11 +83,11 @@ class Certificate(ABC):
         """What it speaks of, and what not."""
 
     @abstractmethod
-    def assumptions(self) -> str:
+    def assumed(self) -> str:
         """What must be true for it to be."""
 
     @abstractmethod
-    def cells(self, step: Step) -> dict[str, str]:
+    def cells(self, step: TestedStrength) -> dict[str, str]:
         """One line of the table, under its titles."""
 
     def foot(self) -> str:
@@ -96,7 +96,7 @@ class Certificate(ABC):
 
     def sentence(self) -> str:
         """For a specification: what is promised, how sure, by which n, about what, on which assumptions."""
-        return " ".join([self.claim(), *self._ladder(), self.covers(), self.assumptions()])
+        return " ".join([self.claim(), *self._ladder(), self.covers(), self.assumed()])
 
     def table(self) -> str:
         """One line for each strength that was tested."""
@@ -104,7 +104,7 @@ class Certificate(ABC):
         for step in self.steps:
             line = "  ".join(f"{cell:>{len(title)}}" for title, cell in self.cells(step).items())
             lines.append(f"{line}  {'certified' if step.granted else 'refused'}")
-        skipped = ", ".join(f"{strength:g}" for strength in self.ground.strengths[len(self.steps) :])
+        skipped = ", ".join(f"{strength:g}" for strength in self.assumptions.strengths[len(self.steps) :])
         more = [f"not tested, after a failure: {skipped}" if skipped else "", self.foot()]
         return "\n".join([*lines, *(line for line in more if line)])
 
@@ -118,12 +118,12 @@ class Certificate(ABC):
             "accuracy": self.accuracy,
             "confidence": self.confidence,
             "steps": [step._asdict() for step in self.steps],
-            "ground": self.ground.plain(),
+            "ground": self.assumptions.plain(),
         }
 
     def _ladder(self) -> list[str]:
         """How several strengths hold together."""
-        if len(self.ground.strengths) == 1 or not self.passed:
+        if len(self.assumptions.strengths) == 1 or not self.passed:
             return []
         failed = [f"{step.strength:g} failed" for step in self.steps if not step.granted] or ["none failed"]
         return [

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..corruptions import Corruption
-from ..errors import Mistake
-from ..evaluation import Chips, Scores, measure
+from ..errors import UserError, renamed_arguments
+from ..evaluation import Sampling, Scores, measure
 from ..evaluation.scoring import ScoreFunction, count_of, refuse_iterators
 from ..statistics import Slack, fewest, lower_bound, quantile_rank, slack_for
 from ..statistics.given import fraction, inside
 from ..tasks.data import batches
 from ..weights.arrays import Array, select
-from .assumptions import OF_THE_POPULATION, ground_of, refuse_unfit
-from .certificate import Certificate, Step, fixed_sequence
+from .assumptions import OF_THE_POPULATION, assumptions_of, refuse_unfit
+from .certificate import Certificate, TestedStrength, fixed_sequence
 
 __all__ = ["ChipYield", "certify", "chips_for"]
 
@@ -34,14 +34,14 @@ _COST, _RISK = (
 
 @dataclass(frozen=True, repr=False)
 class ChipYield(Certificate):
-    """A promise about all chips: at least `share` of them reach `accuracy`, up to the strength that is certified.
+    """A promise about all chips: at least `min_yield` of them reach `accuracy`, up to the strength that is certified.
 
     With `slack` it is about the population that the examples come from; else about these examples.
     """
 
     kind: ClassVar[str] = "chip yield"
 
-    share: float = 0.9
+    min_yield: float = 0.9
     slack: Slack | None = None
 
     def claim(self) -> str:
@@ -51,15 +51,15 @@ class ChipYield(Certificate):
             "the population that the test examples come from" if self.slack else f"this test set ({self._examples()})"
         )
         said = (
-            f"{begin} {self.confidence:g}{',' if self.granted else ' that'} at least {self.share:g} of all chips reach "
-            f"an {self.ground.score} of {self.accuracy:g} or more on {whom} under {self.ground.error(step.strength)}: "
+            f"{begin} {self.confidence:g}{',' if self.granted else ' that'} at least {self.min_yield:g} of all chips reach "
+            f"an {self.assumptions.score} of {self.accuracy:g} or more on {whom} under {self.assumptions.error(step.strength)}: "
             f"{step.hits} of {step.n} chips reached {self._bound(step)}."
         )
         if self.granted or step.holds != step.holds:
             return said
         return (
             f"{said} What the same chips do show, with the same confidence: "
-            f"at least {self.share:g} of all chips reach {step.holds:.4f}."
+            f"at least {self.min_yield:g} of all chips reach {step.holds:.4f}."
         )
 
     def covers(self) -> str:
@@ -67,10 +67,10 @@ class ChipYield(Certificate):
             return "It covers all chips on these examples, not other examples."
         return "It covers all chips and other examples of the same population."
 
-    def assumptions(self) -> str:
-        return self.ground.assumptions(*([OF_THE_POPULATION] if self.slack else []))
+    def assumed(self) -> str:
+        return self.assumptions.sentence(*([OF_THE_POPULATION] if self.slack else []))
 
-    def cells(self, step: Step) -> dict[str, str]:
+    def cells(self, step: TestedStrength) -> dict[str, str]:
         cells = {
             "strength": f"{step.strength:g}",
             "chips": f"{step.n}",
@@ -87,15 +87,15 @@ class ChipYield(Certificate):
         return f"{self._reach()}: of all chips, at confidence {self.confidence:g} for each line by itself"
 
     def _reach(self) -> str:
-        return f"{self.share:g} of them reach"
+        return f"{self.min_yield:g} of them reach"
 
     def plain(self) -> dict[str, Any]:
-        return {**super().plain(), "yield": self.share, "population": self.slack._asdict() if self.slack else None}
+        return {**super().plain(), "yield": self.min_yield, "population": self.slack._asdict() if self.slack else None}
 
     def _examples(self) -> str:
-        return f"{self.ground.examples} examples"
+        return f"{self.assumptions.examples} examples"
 
-    def _bound(self, step: Step) -> str:
+    def _bound(self, step: TestedStrength) -> str:
         if self.slack is None:
             return f"it, so that the yield is at least {step.bound:.4f} (exact, Clopper-Pearson)"
         threshold, sure = self.slack.threshold, self.confidence + self.slack.risk
@@ -106,24 +106,25 @@ class ChipYield(Certificate):
         )
 
 
-def chips_for(share: float, confidence: float, population: bool = False, failures: int = _FAILURES) -> int:
-    """The fewest chips that certify a yield of `share` at that confidence where so many of them fail.
+def chips_for(min_yield: float, confidence: float, population: bool = False, failures: int = _FAILURES) -> int:
+    """The fewest chips that certify a yield of `min_yield` at that confidence where so many of them fail.
 
     >>> chips_for(0.9, 0.95), chips_for(0.9, 0.95, failures=0), chips_for(0.99, 0.95)
     (61, 29, 628)
     """
-    asked, sure, _, _ = _split(share, confidence, population)
+    asked, sure, _, _ = _split(min_yield, confidence, population)
     return fewest(asked, sure, failures)
 
 
-def _split(share: float, confidence: float, population: bool) -> tuple[float, float, float, float]:
+def _split(min_yield: float, confidence: float, population: bool) -> tuple[float, float, float, float]:
     """The share and the confidence to ask of the chips; the cost and the risk to leave to the test set."""
-    inside("yield", share, 0.9)
+    inside("yield", min_yield, 0.9)
     inside("confidence", confidence, 0.95)
-    cost, risk = ((1 - share) * _COST, (1 - confidence) * _RISK) if population else (0.0, 0.0)
-    return share + cost, confidence + risk, cost, risk
+    cost, risk = ((1 - min_yield) * _COST, (1 - confidence) * _RISK) if population else (0.0, 0.0)
+    return min_yield + cost, confidence + risk, cost, risk
 
 
+@renamed_arguments(share="min_yield", draws="chips")
 def certify(
     model: nn.Module,
     score: ScoreFunction,
@@ -132,9 +133,9 @@ def certify(
     strengths: Sequence[float],
     *,
     accuracy: float,
-    share: float = 0.9,
+    min_yield: float = 0.9,
     confidence: float = 0.95,
-    draws: int | None = None,
+    chips: int | None = None,
     population: bool = False,
     seed: int,
     purpose: str = "certify",
@@ -143,68 +144,72 @@ def certify(
     calibration: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ChipYield:
-    """Certify that at least `share` of all chips reach `accuracy`, up to the largest of the strengths that passes.
+    """Certify that at least `min_yield` of all chips reach `accuracy`, up to the largest of the strengths that passes.
 
-    Chips are drawn one by one; K of N that reach it bound the yield from below, exactly (`lower_bound`), and strengths are
-    tested in increasing order (`fixed_sequence`). N is `draws`; by default the fewest that do where two fail
+    Sampling are drawn one by one; K of N that reach it bound the yield from below, exactly (`lower_bound`), and strengths are
+    tested in increasing order (`fixed_sequence`). N is `chips`; by default the fewest that do where two fail
     (`chips_for`). The chips are those of `purpose`, which `measure` never draws: what was tuned on its chips may be certified.
 
     With `population` the promise is about the population that the examples come from: chips must reach a threshold above
-    `accuracy`, and the yield pays a small cost (`slack_for`); 1/20 of 1 - share, and 1/5 of 1 - confidence. Everything else as
-    in `measure`. Raises `Mistake` for fractions that are none, for fewer chips than could ever do, for a score that is
+    `accuracy`, and the yield pays a small cost (`slack_for`); 1/20 of 1 - min_yield, and 1/5 of 1 - confidence. Everything else as
+    in `measure`. Raises `UserError` for fractions that are none, for fewer chips than could ever do, for a score that is
     not known to be a fraction of which more is better, and with `population` for one that is not 0 or 1 for each example.
     """
     fraction("accuracy", accuracy, 0.95)
     refuse_unfit(score)
-    asked, sure, cost, risk = _split(share, confidence, population)
-    n = fewest(asked, sure, _FAILURES) if draws is None else draws
+    asked, sure, cost, risk = _split(min_yield, confidence, population)
+    n = fewest(asked, sure, _FAILURES) if chips is None else chips
     if n < fewest(asked, sure):
-        raise Mistake(
-            f"{n} chips cannot show a yield of {share:g} at confidence {confidence:g}, even if none fails: "
+        raise UserError(
+            f"{n} chips cannot show a yield of {min_yield:g} at confidence {confidence:g}, even if none fails: "
             f"at least {fewest(asked, sure)} are needed, {fewest(asked, sure, _FAILURES)} where {_FAILURES} may fail."
         )
-    chips = Chips(corruption, strengths, n, seed, purpose, batchnorm=batchnorm, calibration=calibration)
+    sampling = Sampling(corruption, strengths, n, seed, purpose, batchnorm=batchnorm, calibration=calibration)
     arrays = select(model) if arrays is None else arrays
-    refuse_iterators(data, chips)
+    refuse_iterators(data, sampling)
     data = batches(data, 1024)
     examples = count_of(data)
     slack = slack_for(examples, accuracy, cost, risk) if population else None
 
-    def test(strength: float) -> Step:
-        before = sorted(chips.strengths).index(strength) * n
+    def test(strength: float) -> TestedStrength:
+        before = sorted(sampling.strengths).index(strength) * n
         scores = measure(
             model,
             score,
             data,
             corruption,
             [strength],
-            draws=n,
+            chips=n,
             seed=seed,
             purpose=purpose,
             arrays=arrays,
             batchnorm=batchnorm,
             calibration=calibration,
             keep_examples=population,
-            progress=None if progress is None else lambda done, _: progress(before + done, len(chips.strengths) * n),
+            progress=None if progress is None else lambda done, _: progress(before + done, len(sampling.strengths) * n),
         )
-        return _step(scores, accuracy, share, confidence, slack)
+        return _step(scores, accuracy, min_yield, confidence, slack)
 
-    steps = fixed_sequence(chips.strengths, test)
-    return ChipYield(ground_of(model, chips, arrays, score, examples), accuracy, confidence, steps, share, slack)
+    steps = fixed_sequence(sampling.strengths, test)
+    return ChipYield(
+        assumptions_of(model, sampling, arrays, score, examples), accuracy, confidence, steps, min_yield, slack
+    )
 
 
-def _step(scores: Scores, accuracy: float, share: float, confidence: float, slack: Slack | None) -> Step:
+def _step(scores: Scores, accuracy: float, share: float, confidence: float, slack: Slack | None) -> TestedStrength:
     """How many of these chips are good enough, and what that says of all."""
     if scores.examples is not None and not np.isin(scores.examples, (0, 1)).all():
-        raise Mistake("a promise about the population needs answers that are right or wrong, 0 or 1, and others came.")
-    good, n = scores.values[0], scores.draws
+        raise UserError(
+            "a promise about the population needs answers that are right or wrong, 0 or 1, and others came."
+        )
+    good, n = scores.values[0], scores.chips
     if not ((good >= 0) & (good <= 1)).all():
-        raise Mistake(f"a yield needs a score between 0 and 1, and {good.min():g} to {good.max():g} came for chips.")
+        raise UserError(f"a yield needs a score between 0 and 1, and {good.min():g} to {good.max():g} came for chips.")
     threshold, cost, risk = (accuracy, 0.0, 0.0) if slack is None else slack[1:]
     hits = int((good >= threshold - 1e-9).sum())  # less than one example, more than rounding
     bound = max(0.0, lower_bound(hits, n, confidence + risk) - cost)
     holds = float("nan") if slack else _reached(good, share, confidence)
-    return Step(scores.strengths[0], hits, n, bound, bound >= share, holds)
+    return TestedStrength(scores.strengths[0], hits, n, bound, bound >= share, holds)
 
 
 def _reached(values: NDArray[np.float64], share: float, confidence: float) -> float:

@@ -10,17 +10,17 @@ import numpy as np
 from torch import Tensor, nn
 
 from ..corruptions import Corruption
-from ..errors import Mistake
-from ..evaluation import Chips
-from ..evaluation.chips import Socket
-from ..evaluation.scoring import ScoreFunction, count_of, keeping, read, refuse_iterators, size_of
+from ..errors import UserError
+from ..evaluation import Sampling
+from ..evaluation.chips import ProgrammedModel
+from ..evaluation.scoring import ScoreFunction, count_of, keeping, refuse_iterators, score_chip, size_of
 from ..statistics import fewest, lower_bound
 from ..statistics.given import inside
 from ..tasks.data import batches, shuffles
 from ..weights.arrays import Array, select
 from ..weights.batchnorm import Statistics, evaluating
-from .assumptions import OF_THE_POPULATION, ground_of, refuse_unfit
-from .certificate import Certificate, Step, fixed_sequence
+from .assumptions import OF_THE_POPULATION, assumptions_of, refuse_unfit
+from .certificate import Certificate, TestedStrength, fixed_sequence
 
 __all__ = ["FreshAccuracy", "certify_fresh"]
 
@@ -37,8 +37,8 @@ class FreshAccuracy(Certificate):
         return (
             f"{begin} {self.confidence:g}{',' if self.granted else ' that'} an example of the population that the test examples "
             f"come from, answered by a chip drawn for it alone, has a chance of at least {self.accuracy:g} of a right answer under "
-            f"{self.ground.error(step.strength)}: {step.hits} of {step.n} test examples, each on a chip of its own, were answered "
-            f"right, so that the chance is at least {step.bound:.4f} (exact, Clopper-Pearson)."
+            f"{self.assumptions.error(step.strength)}: {step.hits} of {step.n} test examples, each on a chip of its own, were "
+            f"answered right, so that the chance is at least {step.bound:.4f} (exact, Clopper-Pearson)."
         )
 
     def covers(self) -> str:
@@ -47,10 +47,10 @@ class FreshAccuracy(Certificate):
             "it does not promise this accuracy of any one chip."
         )
 
-    def assumptions(self) -> str:
-        return self.ground.assumptions(OF_THE_POPULATION)
+    def assumed(self) -> str:
+        return self.assumptions.sentence(OF_THE_POPULATION)
 
-    def cells(self, step: Step) -> dict[str, str]:
+    def cells(self, step: TestedStrength) -> dict[str, str]:
         return {
             "strength": f"{step.strength:g}",
             "examples": f"{step.n}",
@@ -84,48 +84,48 @@ def certify_fresh(
     cheaper and wrong: at accuracy .9 with a spread between chips of .02, a nominal 5% of false promises becomes 8% for 100
     examples a chip and 24% for 1,000 (2,000 simulated test sets of 10,000; at accuracy .7, 6% and 17%).
 
-    Everything else as in `measure`. Raises `Mistake` for a score that is not a
+    Everything else as in `measure`. Raises `UserError` for a score that is not a
     fraction of which more is better, for answers that are not 0 or 1, and for too few examples to show the accuracy at all.
     """
     inside("accuracy", accuracy, 0.95)
     inside("confidence", confidence, 0.95)
     refuse_unfit(score)
-    chips = Chips(corruption, strengths, 1, seed, purpose, batchnorm=batchnorm, calibration=calibration)
-    refuse_iterators(data, chips)
+    sampling = Sampling(corruption, strengths, 1, seed, purpose, batchnorm=batchnorm, calibration=calibration)
+    refuse_iterators(data, sampling)
     if shuffles(data):
-        raise Mistake(
+        raise UserError(
             "data are shuffled: example i would meet another chip each time; shuffle=False keeps them together."
         )
     data = batches(data, 1024)
-    fitted, own = chips.fitted(model, select(model) if arrays is None else arrays)
+    fitted, own = sampling.fitted(model, select(model) if arrays is None else arrays)
     n = count_of(data)
     if n < fewest(accuracy, confidence):
-        raise Mistake(
+        raise UserError(
             f"{n} examples cannot show an accuracy of {accuracy:g} at confidence {confidence:g}, even if all are "
             f"right: at least {fewest(accuracy, confidence)} are needed."
         )
     seen = 0
 
-    def test(strength: float) -> Step:
+    def test(strength: float) -> TestedStrength:
         nonlocal seen
         right = []
         for index, one in enumerate(_singles(data)):
-            right.append(float(read(socket, {"": score}, [one], strength, index)[""][0]))
+            right.append(float(score_chip(programmed, {"": score}, [one], strength, index)[""][0]))
             seen += 1
             if progress is not None:
-                progress(seen, n * len(chips.strengths))
+                progress(seen, n * len(sampling.strengths))
         if len(right) != n:
-            raise Mistake("data gave another number of examples the second time; it must be the same each time.")
+            raise UserError("data gave another number of examples the second time; it must be the same each time.")
         if not np.isin(right, (0, 1)).all():
-            raise Mistake(
+            raise UserError(
                 "fresh noise needs answers that are right or wrong, 0 or 1 for each example, and others came."
             )
         bound = lower_bound(int(sum(right)), n, confidence)
-        return Step(strength, int(sum(right)), n, bound, bound >= accuracy)
+        return TestedStrength(strength, int(sum(right)), n, bound, bound >= accuracy)
 
-    with evaluating(fitted), keeping(Statistics(fitted)), Socket(fitted, own, chips) as socket:
-        steps = fixed_sequence(chips.strengths, test)
-    return FreshAccuracy(ground_of(model, chips, own, score, steps[0].n), accuracy, confidence, steps)
+    with evaluating(fitted), keeping(Statistics(fitted)), ProgrammedModel(fitted, own, sampling) as programmed:
+        steps = fixed_sequence(sampling.strengths, test)
+    return FreshAccuracy(assumptions_of(model, sampling, own, score, steps[0].n), accuracy, confidence, steps)
 
 
 def _singles(data: Iterable[Any]) -> Iterator[Any]:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ..errors import Mistake, Mistakes, disk_failed
+from ..errors import UserError, UserErrors, disk_failed
+from ..renamed import respelled
 from .audit import audit
 from .bridge import bridge
 from .catalogue import list_
@@ -21,7 +22,7 @@ from .results import compare, results
 from .sensitivity import sensitivity
 from .status import status
 from .study import study
-from .targets import Debug
+from .targets import DebugOption
 from .terminal import put, say, unread
 from .train import train
 from .worker import worker
@@ -58,6 +59,10 @@ app.command("list")(list_)
 
 def run() -> None:
     """Entry point: a user's mistake is one line and exit code 2, Ctrl-C 130, a defect of this package 1."""
+    words, renamed = respelled(sys.argv[1:])
+    sys.argv[1:] = words
+    for line in dict.fromkeys(renamed):
+        say(f"incorruptible: {line}; the old name works for one release.")
     debug = "--debug" in sys.argv
     try:
         code = typer.main.get_command(app).main(standalone_mode=False)
@@ -84,10 +89,10 @@ def run() -> None:
         if isinstance(problem, NotADirectoryError | IsADirectoryError | FileExistsError | PermissionError):
             say(f"incorruptible: {problem.filename}: {problem.strerror}.")
             sys.exit(2)
-        if isinstance(problem, Mistakes):
+        if isinstance(problem, UserErrors):
             say(f"incorruptible: {problem}")
             sys.exit(2)
-        if isinstance(problem, Mistake):
+        if isinstance(problem, UserError):
             say(f"incorruptible: {' '.join(str(problem).split())}")
             sys.exit(2)
         if isinstance(problem, OSError) and disk_failed(problem):
@@ -112,6 +117,6 @@ def _main(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
-    debug: Debug = False,
+    debug: DebugOption = False,
 ) -> None:
     pass

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ..errors import Mistake
-from .targets import Also, Debug, Json, Protect, Seed, Weights, held_in, target_of
+from ..errors import UserError
+from .targets import AlsoOption, DebugOption, JsonOption, ProtectOption, SeedOption, WeightsOption, held_in, target_of
 from .terminal import put, put_json
 
 __all__ = ["audit"]
@@ -18,12 +18,12 @@ __all__ = ["audit"]
 def audit(
     target: Annotated[str, typer.Argument(help="A run's folder, or a task.")],
     corruption: Annotated[str, typer.Option("--corruption", help="With one strength.")] = "gaussian-filter-max:0.1",
-    weights: Weights = None,
-    also: Also = None,
-    protect: Protect = None,
-    seed: Seed = 0,
-    json_: Json = False,
-    debug: Debug = False,
+    weights: WeightsOption = None,
+    also: AlsoOption = None,
+    protect: ProtectOption = None,
+    seed: SeedOption = 0,
+    json_: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """List what a corruption touches, by how much, and what is skipped and why."""
     from dataclasses import asdict
@@ -33,11 +33,11 @@ def audit(
 
     sweep = parse_sweep(corruption)
     if len(sweep.strengths) != 1:
-        raise Mistake(f"--corruption {corruption!r}: an audit takes one strength.")
+        raise UserError(f"--corruption {corruption!r}: an audit takes one strength.")
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
         held = held_in(target, also, protect)
         _, model = target_of(target, weights, seed, untrained=True)  # shapes are what matters here
-    found = audit_model(model, sweep.corruption, sweep.strengths[0], also=held.also, without=held.protect, seed=seed)
+    found = audit_model(model, sweep.corruption, sweep.strengths[0], also=held.also, protect=held.protect, seed=seed)
     if json_:
         put_json(
             {

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import Mistake
-from .targets import Debug, Force, Json, Protect, Seed, Weights, check_part, target_of
+from ..errors import UserError
+from .targets import (
+    DebugOption,
+    ForceOption,
+    JsonOption,
+    ProtectOption,
+    SeedOption,
+    WeightsOption,
+    check_part,
+    target_of,
+)
 from .terminal import check_output, give, progress, put, put_json, say
 
 if TYPE_CHECKING:
@@ -27,7 +36,7 @@ Target = Annotated[str, typer.Argument(help="A run's folder, or a task with --we
 def crosssim(
     target: Target,
     device: Annotated[str, typer.Option("--device", help="CrossSim's device: PCMJoshi, RRAMMilo, RRAMWan, SONOS, ...")],
-    weights: Weights = None,
+    weights: WeightsOption = None,
     magnitude: Annotated[float | None, typer.Option("--magnitude", help="Size of a plain device's error.")] = None,
     r_min: Annotated[float | None, typer.Option("--r-min", help="Smallest resistance in ohm.")] = None,
     r_max: Annotated[float | None, typer.Option("--r-max", help="Largest resistance in ohm.")] = None,
@@ -36,18 +45,18 @@ def crosssim(
     adc_bits: Annotated[int, typer.Option("--adc-bits", help="Bits of the ADCs; 0: ideal.", min=0)] = 0,
     dac_bits: Annotated[int, typer.Option("--dac-bits", help="Bits of the DACs; 0: ideal.", min=0)] = 0,
     wire: Annotated[float, typer.Option("--wire", help="Ohm between two cells of a row and of a column.")] = 0.0,
-    draws: Annotated[int, typer.Option("--draws", help="Chips.", min=1)] = 10,
+    chips: Annotated[int, typer.Option("--chips", min=1)] = 10,
     examples: Annotated[
         int | None, typer.Option("--examples", help="The first so many only: CrossSim is slow.", min=1)
     ] = None,
     part: Annotated[str, typer.Option("--part", help="Data: test, validation or train.")] = "test",
-    protect: Protect = None,
+    protect: ProtectOption = None,
     batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 256,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the result here (.json).")] = None,
-    seed: Seed = 0,
-    json_: Json = False,
-    force: Force = False,
-    debug: Debug = False,
+    seed: SeedOption = 0,
+    json_: JsonOption = False,
+    force: ForceOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Simulate a network on chips of CrossSim.
 
@@ -74,7 +83,7 @@ def crosssim(
         task, model = target_of(target, weights, seed)
         data = _first(batches(task.part(part), batch), examples)
         calibration = batches(task.part("train"), batch) if adc_bits or dac_bits else None
-        common: dict[str, Any] = {"draws": draws, "seed": seed, "purpose": part}
+        common: dict[str, Any] = {"chips": chips, "seed": seed, "purpose": part}
         simulated, native = _both(model, task.score, data, params, protect or [], calibration, common)
     _say_whose_weights(target, weights)
     apart = _difference(simulated.values[0] - native.values[1])
@@ -96,14 +105,14 @@ def _both(
     from ..evaluation import measure
     from ..weights.arrays import select
 
-    weights, arrays = CrossSim(programmed(params)), select(model, without=protect)
+    weights, arrays = CrossSim(programmed(params)), select(model, protect=protect)
     with progress("bridge crosssim") as tell:
         simulated = evaluate(
             model,
             score,
             data,
             params,
-            without=protect,
+            protect=protect,
             calibration=calibration,
             progress=lambda done, total: tell(done, total, "chips"),
             **common,
@@ -115,15 +124,15 @@ def _both(
 def aihwkit_lightning(
     target: Target,
     out: Annotated[Path, typer.Option("--out", help="Where the whole network goes, by torch.save (.pt).")],
-    weights: Weights = None,
+    weights: WeightsOption = None,
     noise: Annotated[
         float, typer.Option("--noise", help="AddNormalPerChannel in training mode: our gaussian-filter-max.")
     ] = 0.0,
-    protect: Protect = None,
-    seed: Seed = 0,
-    json_: Json = False,
-    force: Force = False,
-    debug: Debug = False,
+    protect: ProtectOption = None,
+    seed: SeedOption = 0,
+    json_: JsonOption = False,
+    force: ForceOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Write a network with aihwkit-lightning's layers."""
     import torch
@@ -132,24 +141,24 @@ def aihwkit_lightning(
     from ..files.records import write_atomically
 
     if out.suffix != ".pt" or out.is_dir():
-        raise Mistake(f"{out}: a file that ends in .pt is needed.")
+        raise UserError(f"{out}: a file that ends in .pt is needed.")
     if out.exists() and not force:
-        raise Mistake(f"{out} is there already; --force overwrites it.")
+        raise UserError(f"{out} is there already; --force overwrites it.")
     config = noisy_configuration(noise)
     with redirect_stdout(sys.stderr):
         task, model = target_of(target, weights, seed)
-        made = to_aihwkit_lightning(model, config, without=protect or ())
+        made = to_aihwkit_lightning(model, config, protect=protect or ())
         far = _apart(model, made, task.test)
         for module in made.modules():
             if type(module).__module__.startswith("incorruptible_task_"):  # as a file of the user's is called here
-                raise Mistake(
+                raise UserError(
                     f"{type(module).__name__} lives in the task's file, where torch.load would not find it: name the task as "
                     "package.module:NAME, or call incorruptible.bridges.to_aihwkit_lightning in a script of your own."
                 )
         try:
             write_atomically(out, lambda temporary: torch.save(made, temporary))
         except (AttributeError, TypeError, PicklingError) as problem:  # pickle's words for what it cannot name
-            raise Mistake(
+            raise UserError(
                 f"{type(model).__name__} cannot be pickled ({problem}); call bridges.to_aihwkit_lightning."
             ) from problem
     _say_whose_weights(target, weights)
@@ -182,7 +191,7 @@ def _first(data: Any, count: int | None) -> Any:
     for one in data:
         size = size_of(one)
         if not isinstance(one, list | tuple) or size is None:
-            raise Mistake("--examples needs batches that are lists of tensors.")
+            raise UserError("--examples needs batches that are lists of tensors.")
         kept.append([member[: min(size, count)] for member in one])
         count -= size
         if count <= 0:
@@ -208,7 +217,7 @@ def _told(simulated: Scores, native: Scores, difference: dict[str, float]) -> st
         "  ".join(f"{title:>{width}}" for title, width in zip(titles, _WIDTHS, strict=True)),
     ]
     for name, scores, row in (("clean", native, 0), ("weights alone", native, 1), ("full simulation", simulated, 0)):
-        chips = 1 if name == "clean" else scores.draws
+        chips = 1 if name == "clean" else scores.chips
         spread = f"{scores.spread()[row]:.4f}" if chips > 1 else "-"
         cells = name, f"{chips}", f"{scores.mean()[row]:.4f}", spread, f"{scores.worst()[row]:.4f}"
         lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)))

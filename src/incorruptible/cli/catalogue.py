@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import unknown
-from .targets import Debug, Json
+from .targets import DebugOption, JsonOption
 from .terminal import put, put_json
 
 __all__ = ["catalogues", "list_"]
@@ -30,8 +30,8 @@ def list_(
     what: Annotated[
         str | None, typer.Argument(help="corruptions, objectives, schedules, tasks, networks, studies or rules [all].")
     ] = None,
-    json_: Json = False,
-    debug: Debug = False,
+    json_: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """List the catalogues, with units and one line for each member."""
     every = catalogues()

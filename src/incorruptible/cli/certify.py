@@ -10,8 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import Mistake
-from .targets import Also, Debug, Device, Force, Json, Protect, Seed, Weights, check_part, device_of, held_in, target_of
+from ..errors import UserError
+from .targets import (
+    AlsoOption,
+    DebugOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    ProtectOption,
+    SeedOption,
+    WeightsOption,
+    check_part,
+    device_of,
+    held_in,
+    target_of,
+)
 from .terminal import check_output, give, progress, say
 
 if TYPE_CHECKING:
@@ -27,42 +40,40 @@ def certify(
     confidence: Annotated[
         str, typer.Option("--confidence", help="How sure the promise is.", metavar="FRACTION")
     ] = "0.95",
-    yield_: Annotated[
+    min_yield: Annotated[
         str | None,
-        typer.Option("--yield", help="Share of all chips that must reach it [0.9].", metavar="FRACTION"),
+        typer.Option("--min-yield", help="Share of all chips that must reach it [0.9].", metavar="FRACTION"),
     ] = None,
-    draws: Annotated[
-        int | None, typer.Option("--draws", help="Chips [the fewest that do where 2 fail].", min=1)
-    ] = None,
+    chips: Annotated[int | None, typer.Option("--chips", help="[the fewest that do where 2 fail]", min=1)] = None,
     population: Annotated[
         bool, typer.Option("--population", help="Promise it of the population that the examples come from.")
     ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Accuracy where every example meets a chip of its own, not the yield.")
     ] = False,
-    weights: Weights = None,
+    weights: WeightsOption = None,
     part: Annotated[str, typer.Option("--part", help="Data: test, validation or train.")] = "test",
     batchnorm: Annotated[
         str, typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data.")
     ] = "as-is",
-    also: Also = None,
-    protect: Protect = None,
+    also: AlsoOption = None,
+    protect: ProtectOption = None,
     batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 1024,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the certificate here (.json).")] = None,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    json_: Json = False,
-    force: Force = False,
-    debug: Debug = False,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+    json_: JsonOption = False,
+    force: ForceOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Certify chips for a specification: exit 0 and a promise, or exit 1 and why not."""
     check_output(out, (".json",), force)
     check_part(part)
     if part == "train" and (fresh or population):
-        raise Mistake(
+        raise UserError(
             "--part train: a promise about the population needs examples that did not train the network; use --part test."
         )
-    asked = _asked(fresh, accuracy, confidence, yield_, draws, population)
+    asked = _asked(fresh, accuracy, confidence, min_yield, chips, population)
     from ..corruptions import parse_sweep
     from ..tasks import batches, is_user_task
     from ..weights.arrays import select
@@ -81,8 +92,8 @@ def certify(
     with progress("certify") as tell, redirect_stdout(sys.stderr):
         asked["progress"] = lambda done, total: tell(done, total, "chips")
         found = _certified(fresh, (model, task.score, batches(task.part(part), batch), *sweep), asked)
-    if draws is None and not fresh:
-        _tell_chips(asked["share"], asked["confidence"], population)
+    if chips is None and not fresh:
+        _tell_chips(asked["min_yield"], asked["confidence"], population)
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
     plain = {"target": target, "part": part, **held.plain(), **found.plain()}
@@ -93,7 +104,7 @@ def certify(
 
 
 def _asked(
-    fresh: bool, accuracy: str, confidence: str, yield_: str | None, draws: int | None, population: bool
+    fresh: bool, accuracy: str, confidence: str, min_yield: str | None, chips: int | None, population: bool
 ) -> dict[str, Any]:
     """The numbers of the promise, checked as far as they can be without a network."""
     asked: dict[str, Any] = {
@@ -101,10 +112,14 @@ def _asked(
         "confidence": _number("--confidence", confidence),
     }
     if not fresh:
-        return asked | {"share": _number("--yield", yield_ or "0.9"), "draws": draws, "population": population}
-    if yield_ is not None or draws is not None or population:
-        raise Mistake(
-            "--fresh draws one chip for each example and speaks of the population: leave out --yield, --draws and --population."
+        return asked | {
+            "min_yield": _number("--min-yield", min_yield or "0.9"),
+            "chips": chips,
+            "population": population,
+        }
+    if min_yield is not None or chips is not None or population:
+        raise UserError(
+            "--fresh draws one chip for each example and speaks of the population: leave out --min-yield, --chips and --population."
         )
     return asked
 
@@ -115,12 +130,12 @@ def _certified(fresh: bool, what: tuple[Any, ...], asked: dict[str, Any]) -> Cer
     return certify_fresh(*what, **asked) if fresh else certify(*what, **asked)
 
 
-def _tell_chips(share: float, confidence: float, population: bool) -> None:
+def _tell_chips(min_yield: float, confidence: float, population: bool) -> None:
     from ..certificates import chips_for
 
-    n, least = chips_for(share, confidence, population), chips_for(share, confidence, population, failures=0)
+    n, least = chips_for(min_yield, confidence, population), chips_for(min_yield, confidence, population, failures=0)
     say(
-        f"{n} chips at each strength: the fewest that certify a yield of {share:g} at confidence {confidence:g} where 2 fail "
+        f"{n} chips at each strength: the fewest that certify a yield of {min_yield:g} at confidence {confidence:g} where 2 fail "
         f"({least} where none does)"
     )
 
@@ -130,8 +145,8 @@ def _number(option: str, text: str) -> float:
     try:
         number = float(text.strip().removesuffix("%"))
     except ValueError:
-        raise Mistake(f"{option} {text!r} is no number; write a fraction, for example 0.95.") from None
+        raise UserError(f"{option} {text!r} is no number; write a fraction, for example 0.95.") from None
     if not 0 < number <= 1 or text.strip().endswith("%"):
         shown = number / 100 if 0 < number <= 100 else 0.95
-        raise Mistake(f"{option} {text}: a fraction between 0 and 1 is needed, for example {shown:g}.")
+        raise UserError(f"{option} {text}: a fraction between 0 and 1 is needed, for example {shown:g}.")
     return number

@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from .study import Epochs, Seeds, Workers, run_study
-from .targets import Debug, Home, Json
+from .targets import DebugOption, HomeOption, JsonOption
 from .terminal import command, put, put_json
 
 __all__ = ["demo"]
 
 
 def demo(
-    home: Home = Path("runs"),
+    home: HomeOption = Path("runs"),
     workers: Workers = None,
     seeds: Seeds = None,
     epochs: Epochs = None,
-    json_: Json = False,
-    debug: Debug = False,
+    json_: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Test the claims C1 to C4 of arXiv 2602.07320 on handwritten digits; minutes on two cores."""
     from ..report import check, report, summarise

@@ -9,8 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import Mistake
-from .targets import Also, Debug, Force, Json, Protect, Seed, Weights, held_in, is_run, target_of
+from ..errors import UserError
+from .targets import (
+    AlsoOption,
+    DebugOption,
+    ForceOption,
+    JsonOption,
+    ProtectOption,
+    SeedOption,
+    WeightsOption,
+    held_in,
+    is_run,
+    target_of,
+)
 from .terminal import check_output, give, say
 
 if TYPE_CHECKING:
@@ -28,29 +39,29 @@ def device(
     target: Annotated[
         str | None, typer.Option("--for", help="A run's folder, or a task with --weights [none].", metavar="MODEL")
     ] = None,
-    weights: Weights = None,
+    weights: WeightsOption = None,
     time: Annotated[
         str | None, typer.Option("--time", help="Since programming, with its unit: 1s, 1h, 1d, 1y.", metavar="TIME")
     ] = None,
     strength: Annotated[
         float | None, typer.Option("--strength", help="[1, the error as measured, for devices; else none]")
     ] = None,
-    also: Also = None,
-    protect: Protect = None,
+    also: AlsoOption = None,
+    protect: ProtectOption = None,
     figure: Annotated[
         Path | None, typer.Option("--figure", help="Draw it here (.png and .svg); of cells of your own, the fit.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the result here (.json).")] = None,
-    seed: Seed = 0,
-    json_: Json = False,
-    force: Force = False,
-    debug: Debug = False,
+    seed: SeedOption = 0,
+    json_: JsonOption = False,
+    force: ForceOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Show the error of a device against the weight, alone or for a model, and the training noise that is as strong."""
     check_output(out, (".json",), force)
     check_output(figure, ("", ".png", ".svg"), force)
     if target is None and (weights, also, protect) != (None, None, None):
-        raise Mistake("--weights, --also and --protect are of a model: add --for MODEL.")
+        raise UserError("--weights, --also and --protect are of a model: add --for MODEL.")
     from ..corruptions import Measured
     from ..corruptions.equivalence import translate
 
@@ -86,17 +97,17 @@ def _asked(text: str, time: str | None, strength: float | None) -> tuple[Corrupt
     if split(text).values:
         sweep = parse_sweep(text)
         if strength is not None:
-            raise Mistake(f"{text!r} has a strength, and --strength {strength:g} came too; give one.")
+            raise UserError(f"{text!r} has a strength, and --strength {strength:g} came too; give one.")
         if len(sweep.strengths) != 1:
-            raise Mistake(f"{text!r}: {len(sweep.strengths)} strengths; one is needed.")
+            raise UserError(f"{text!r}: {len(sweep.strengths)} strengths; one is needed.")
         found, at = sweep.corruption, sweep.strengths[0]
     else:
         found = parse(text)
         if strength is None and not isinstance(found, Device):
-            raise Mistake(f"{text}: at which strength? Add --strength S, in units of: {found.unit}.")
+            raise UserError(f"{text}: at which strength? Add --strength S, in units of: {found.unit}.")
         at = 1.0 if strength is None else strength
     if time is not None and "time" in split(text).fields:
-        raise Mistake(f"{text!r} has a time, and --time {time} came too; give one.")
+        raise UserError(f"{text!r} has a time, and --time {time} came too; give one.")
     return (found if time is None else at_time(found, time)), at
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import Mistake
-from .targets import Debug, Force, Json, Seed, Weights, device_of, is_run
+from ..errors import UserError
+from .targets import DebugOption, ForceOption, JsonOption, SeedOption, WeightsOption, device_of, is_run
 from .terminal import progress, put, put_json, say
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ TRIES = (0.5, 1.0, 2.0, 4.0, 8.0)  # and what to train at, until it fails
 
 def landscape(
     target: Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")],
-    weights: Weights = None,
+    weights: WeightsOption = None,
     objective: Annotated[
         str | None, typer.Option("--objective", help=f"Through which to look [the run's own, or {USUAL}].")
     ] = None,
@@ -54,11 +54,11 @@ def landscape(
         Path | None,
         typer.Option("--out", help="Folder for the record and the figures [landscape in the run's folder]."),
     ] = None,
-    seed: Seed = 0,
+    seed: SeedOption = 0,
     device: Annotated[str, typer.Option("--device", help="Where weights are looked at; a run keeps its own.")] = "cpu",
-    json_: Json = False,
-    force: Force = False,
-    debug: Debug = False,
+    json_: JsonOption = False,
+    force: ForceOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Look at the loss around a network: gradient, sharpness, slices; for a run over its training, and where that fails.
 
@@ -67,11 +67,11 @@ def landscape(
     are kept beside the run.
     """
     if is_run(target) and weights is not None:
-        raise Mistake("--weights goes with a task; a run has weights of its own.")
+        raise UserError("--weights goes with a task; a run has weights of its own.")
     if surface and (surface < 3 or surface % 2 == 0):
-        raise Mistake(f"--surface {surface}: an odd number from 3 on is needed, so that the weights lie on it, or 0.")
+        raise UserError(f"--surface {surface}: an odd number from 3 on is needed, so that the weights lie on it, or 0.")
     if out is not None and out.exists() and not out.is_dir():
-        raise Mistake(f"--out {out}: a folder is needed.")
+        raise UserError(f"--out {out}: a folder is needed.")
     from ..diagnostics.survey import asked, found_before, keep, of_run, of_weights
     from ..diagnostics.tracking import Settings
 
@@ -130,11 +130,11 @@ def _target(target: str, weights: Path | None) -> tuple[Any, Task, str]:
         return run, run.task(), run.recipe.task
     task = tasks.load(target)
     if weights is None and not tasks.is_user_task(target):
-        raise Mistake(
+        raise UserError(
             f"{target} has no weights yet: give --weights FILE, or a run's folder (incorruptible train {target})."
         )
     if weights is not None and not weights.is_file():
-        raise Mistake(f"{weights}: no such file of weights.")
+        raise UserError(f"{weights}: no such file of weights.")
     if weights is None:
         say("incorruptible: no --weights came; these are the weights that model() makes.")
     return None, task, tasks.canonical(target)
@@ -146,7 +146,7 @@ def _objective(recipe: Recipe | None, objective: str | None) -> str:
     if objective is not None:
         found = str(parse(objective))
         if found == "plain":
-            raise Mistake(f"--objective plain perturbs nothing: give one that does, such as '{USUAL}' or sam.")
+            raise UserError(f"--objective plain perturbs nothing: give one that does, such as '{USUAL}' or sam.")
         return found
     return USUAL if recipe is None or recipe.objective == "plain" else recipe.objective
 
@@ -161,20 +161,20 @@ def _strengths(
         except ValueError:
             found = ()
         if not found or not all(0 < one < float("inf") for one in found):
-            raise Mistake(
+            raise UserError(
                 f"--strengths {strengths!r}: numbers above 0 with commas between are needed, such as .1,.3,.6."
             )
         return found, found
     own = run.peak if run is not None else 0.0
     if objective is not None and (run is None or objective != run.recipe.objective):
-        raise Mistake(f"--objective {objective}: at which strengths? Add --strengths, such as .1,.3,.6.")
+        raise UserError(f"--objective {objective}: at which strengths? Add --strengths, such as .1,.3,.6.")
     looks, tries = (tuple(float(f"{(own or 0.2) * times:.12g}") for times in each) for each in (LOOKS, TRIES))
     return looks, tries
 
 
 def _budget(task: Task, budget: float | None) -> float | None:
     if budget is not None and not budget > 0:
-        raise Mistake(f"--budget {budget:g}: a loss above 0 is needed.")
+        raise UserError(f"--budget {budget:g}: a loss above 0 is needed.")
     if budget is None and task.reference is None:
         say(
             "incorruptible: the task has no reference loss: --budget NATS would seek the strength that the network tolerates."
@@ -185,7 +185,7 @@ def _budget(task: Task, budget: float | None) -> float | None:
 def _free(folder: Path | None, out: Path | None, force: bool) -> None:
     """Whether a record may be written there: not over another one in a folder of the user's own."""
     if out is not None and folder is not None and (folder / "landscape.json").exists() and not force:
-        raise Mistake(f"{folder / 'landscape.json'} answers another question; --force overwrites it.")
+        raise UserError(f"{folder / 'landscape.json'} answers another question; --force overwrites it.")
 
 
 def _put(record: dict[str, Any]) -> None:

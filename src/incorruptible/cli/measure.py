@@ -9,13 +9,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import Mistake
-from .targets import Also, Debug, Device, Force, Json, Protect, Seed, Weights, check_part, device_of, held_in, target_of
+from ..errors import UserError
+from .targets import (
+    AlsoOption,
+    DebugOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    ProtectOption,
+    SeedOption,
+    WeightsOption,
+    check_part,
+    device_of,
+    held_in,
+    target_of,
+)
 from .terminal import check_output, give, progress, say
 
 if TYPE_CHECKING:
     from ..corruptions import Corruption
-    from ..evaluation import Means, OverTime, Precise, Scores
+    from ..evaluation import AnytimeMeans, Means, OverTime, Scores
     from ..specs.durations import Seconds
 
 __all__ = ["measure"]
@@ -24,21 +37,20 @@ __all__ = ["measure"]
 def measure(
     target: Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")],
     corruption: Annotated[str, typer.Option("--corruption", help="With strengths: gaussian-filter-max:0,.1,.2.")],
-    weights: Weights = None,
-    draws: Annotated[
+    weights: WeightsOption = None,
+    chips: Annotated[
         int | None,
-        typer.Option("--draws", help="Chips [25; at most 10000 with --precision, 20000 with --mean-within].", min=1),
+        typer.Option("--chips", help="[25; at most 10000 with --half-width, 20000 with --subsample too].", min=1),
     ] = None,
-    precision: Annotated[
+    half_width: Annotated[
         float | None,
-        typer.Option("--precision", help="Draw chips until the mean's half-width is this: 0.0025.", metavar="FRACTION"),
+        typer.Option("--half-width", help="Take chips until the mean is known to this half-width: 0.0025."),
     ] = None,
-    within: Annotated[
-        float | None,
-        typer.Option("--mean-within", help="The same sooner, by chips that look at few images.", metavar="HALF-WIDTH"),
-    ] = None,
+    subsample: Annotated[
+        bool, typer.Option("--subsample", help="With --half-width: sooner, by chips that look at few images each.")
+    ] = False,
     images: Annotated[
-        int | None, typer.Option("--images", help="Of each chip, with --mean-within [chosen by a first look].", min=1)
+        int | None, typer.Option("--images", help="Of each chip, with --subsample [chosen by a first look].", min=1)
     ] = None,
     confidence: Annotated[
         float | None, typer.Option("--confidence", help="Of that interval [0.95].", metavar="FRACTION")
@@ -54,8 +66,8 @@ def measure(
     batchnorm: Annotated[
         str, typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data.")
     ] = "as-is",
-    also: Also = None,
-    protect: Protect = None,
+    also: AlsoOption = None,
+    protect: ProtectOption = None,
     batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 1024,
     autocast: Annotated[
         str | None,
@@ -71,17 +83,17 @@ def measure(
         Path | None, typer.Option("--figure", help="Draw score against strength here (.png and .svg).")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the result here (.json).")] = None,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    json_: Json = False,
-    force: Force = False,
-    debug: Debug = False,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+    json_: JsonOption = False,
+    force: ForceOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Measure a network on many chips: mean, spread, interval, quantiles, worst chip."""
     check_output(out, (".json",), force)
     check_output(figure, ("", ".png", ".svg"), force)
     check_part(part)
-    _check_asked(precision, within, images, confidence, reads, workers)
+    _check_asked(half_width, subsample, images, confidence, reads, workers)
     from ..corruptions import parse_sweep
     from ..evaluation import OverTime
     from ..specs.grammar import split
@@ -90,11 +102,10 @@ def measure(
 
     sweep = parse_sweep(corruption)
     if time is not None and "time" in split(corruption).fields:
-        raise Mistake(f"{corruption!r} has a time, and --time {time} came too; give one.")
+        raise UserError(f"{corruption!r} has a time, and --time {time} came too; give one.")
     times, each = _at_times(sweep.corruption, time)
-    if len(each) > 1 and (precision is not None or within is not None):
-        option = "--precision" if within is None else "--mean-within"
-        raise Mistake(f"--time {time}: {option} stops at one time; give one, or --draws.")
+    if len(each) > 1 and half_width is not None:
+        raise UserError(f"--time {time}: --half-width stops at one time; give one, or --chips.")
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
         held = held_in(target, also, protect)
         task, model = target_of(target, weights, seed)
@@ -118,10 +129,10 @@ def measure(
         for place, one in enumerate(each):
             common["progress"] = lambda done, total, p=place: tell(p * total + done, len(each) * total, "chips")
             asked = model, task.score, data, one, sweep.strengths
-            if within is None:
-                found.append(_found(asked, draws, precision, level, common))
+            if half_width is not None and subsample:
+                found.append(_mean(asked, chips, half_width, level, images, common))
             else:
-                found.append(_mean(asked, draws, within, level, images, common))
+                found.append(_found(asked, chips, half_width, level, common))
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
     whole = found[0] if len(found) == 1 else OverTime(tuple(times), tuple(found))
@@ -132,31 +143,30 @@ def measure(
 
 
 def _check_asked(
-    precision: float | None,
-    within: float | None,
+    half_width: float | None,
+    subsample: bool,
     images: int | None,
     confidence: float | None,
     reads: int,
     workers: int | None,
 ) -> None:
-    """A `Mistake` for options that do not go together."""
-    if precision is None and within is None and confidence is not None:
-        raise Mistake("--confidence goes with --precision or --mean-within: the interval without them is at 0.95.")
-    if within is None and images is not None:
-        raise Mistake(f"--images {images} goes with --mean-within: without it every chip looks at all of them.")
-    if within is not None and precision is not None:
-        raise Mistake("--precision and --mean-within came; give one: --mean-within takes fewer passes.")
-    if workers is not None and (precision is not None or within is not None):
-        option = "--precision" if within is None else "--mean-within"
-        raise Mistake(f"--workers goes with --draws: {option} looks at each chip before it draws the next.")
-    if within is not None and reads > 1:
-        raise Mistake(f"--reads {reads}: --mean-within reads each chip once; leave --reads out, or give --draws.")
+    """A `UserError` for options that do not go together."""
+    if half_width is None and subsample:
+        raise UserError("--subsample goes with --half-width, which says when to stop: --half-width 0.0025 --subsample.")
+    if half_width is None and confidence is not None:
+        raise UserError("--confidence goes with --half-width: the interval without it is at 0.95.")
+    if not subsample and images is not None:
+        raise UserError(f"--images {images} goes with --subsample: without it every chip looks at all of them.")
+    if workers is not None and half_width is not None:
+        raise UserError("--workers goes with --chips: --half-width looks at each chip before it takes the next.")
+    if subsample and reads > 1:
+        raise UserError(f"--reads {reads}: --subsample reads each chip once; leave --reads or --subsample out.")
 
 
 def _mean(
     asked: tuple[Any, ...],
-    draws: int | None,
-    within: float,
+    chips: int | None,
+    half_width: float,
     confidence: float,
     images: int | None,
     common: dict[str, Any],
@@ -164,21 +174,21 @@ def _mean(
     from ..evaluation import measure_mean
 
     options = {name: value for name, value in common.items() if name != "reads"}
-    if draws is not None:
-        options["most"] = draws
-    return measure_mean(*asked, half_width=within, confidence=confidence, images=images, **options)
+    if chips is not None:
+        options["max_chips"] = chips
+    return measure_mean(*asked, half_width=half_width, confidence=confidence, images=images, **options)
 
 
 def _found(
-    asked: tuple[Any, ...], draws: int | None, precision: float | None, confidence: float, common: dict[str, Any]
-) -> Scores | Precise:
+    asked: tuple[Any, ...], chips: int | None, half_width: float | None, confidence: float, common: dict[str, Any]
+) -> Scores | AnytimeMeans:
     from ..evaluation import measure, measure_until
     from ..tasks.data import shuffles
 
-    if precision is None:
+    if half_width is None:
         # examples that come in another order each time cannot be told apart
-        return measure(*asked, draws=draws or 25, keep_examples=not shuffles(asked[2]), **common)
-    return measure_until(*asked, precision=precision, most=draws or 10_000, confidence=confidence, **common)
+        return measure(*asked, chips=chips or 25, keep_examples=not shuffles(asked[2]), **common)
+    return measure_until(*asked, half_width=half_width, max_chips=chips or 10_000, confidence=confidence, **common)
 
 
 def _at_times(corruption: Corruption, time: str | None) -> tuple[list[Seconds], list[Corruption]]:
@@ -190,7 +200,7 @@ def _at_times(corruption: Corruption, time: str | None) -> tuple[list[Seconds], 
         return [], [corruption]
     times = [seconds(one) for one in time.split(",")]
     if len(set(times)) < len(times):
-        raise Mistake(f"--time {time}: one comes twice.")
+        raise UserError(f"--time {time}: one comes twice.")
     return times, [at_time(corruption, one) for one in times]
 
 
@@ -202,11 +212,11 @@ def _read(read_noise: str | None) -> tuple[Corruption, float] | None:
         return None
     each = parse_sweep(read_noise)
     if len(each.strengths) != 1:
-        raise Mistake(f"--read-noise {read_noise!r}: one strength is needed.")
+        raise UserError(f"--read-noise {read_noise!r}: one strength is needed.")
     return each.corruption, each.strengths[0]
 
 
-def _draw(found: Scores | Precise | Means | OverTime, path: Path) -> None:
+def _draw(found: Scores | AnytimeMeans | Means | OverTime, path: Path) -> None:
     from ..evaluation import Means, OverTime, Scores
     from ..plots import Line, Lines, save
 
@@ -216,7 +226,7 @@ def _draw(found: Scores | Precise | Means | OverTime, path: Path) -> None:
 
     rows, last = found.rows(), "worst" if isinstance(found, Scores) else "lowest"
     band = None
-    if not isinstance(found, Scores) or found.draws > 1:
+    if not isinstance(found, Scores) or found.chips > 1:
         band = [row["low"] for row in rows], [row["high"] for row in rows]
     curves = [
         Line(found.strengths, [row["mean"] for row in rows], "mean over chips", band),
@@ -243,11 +253,11 @@ def _draw_over_time(found: OverTime, path: Path) -> None:
     later = [place for place, time in enumerate(found.times) if time > 0]  # 0 s has no place on a logarithmic axis
     for k, strength in enumerate(last.strengths):
         rows = [found.scores[place].rows()[k] for place in later]
-        band = ([row["low"] for row in rows], [row["high"] for row in rows]) if last.draws > 1 else None
+        band = ([row["low"] for row in rows], [row["high"] for row in rows]) if last.chips > 1 else None
         label = f"strength {strength:g}"
         curves.append(Line([float(found.times[p]) for p in later], [row["mean"] for row in rows], label, band))
     left = " (0 s is left out)" if len(later) < len(found.times) else ""
-    note = f"{found.conditions}; {last.draws} chips, {last.n_examples} examples; band: 95%, Student's, over chips{left}"
+    note = f"{found.conditions}; {last.chips} chips, {last.n_examples} examples; band: 95%, Student's, over chips{left}"
     axes = "time after programming", f"{last.name} ({last.unit})"
     ticks = {float(time): str(time) for time in found.times}
     save(Lines("", "", {"": curves}, *axes, note, log_x=True, ticks=ticks), path)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .study import StudyName
-from .targets import Debug, Home
+from .targets import DebugOption, HomeOption
 from .terminal import command, put
 
 __all__ = ["export", "figures", "report"]
@@ -16,29 +16,29 @@ __all__ = ["export", "figures", "report"]
 
 def report(
     name: StudyName,
-    home: Home = Path("runs"),
+    home: HomeOption = Path("runs"),
     out: Annotated[
         Path | None, typer.Option("--out", help="Where to write it [report.html in the study's folder].")
     ] = None,
-    debug: Debug = False,
+    debug: DebugOption = False,
 ) -> None:
     """Write one self-contained HTML page: question, verdicts and their evidence, interactive figures, every recipe."""
-    from ..errors import Mistake
+    from ..errors import UserError
     from ..report import report as write
     from ..studies.folder import find, named
 
     folder = find(home, named(name), name)
     target = folder.path / "report.html" if out is None else out
     if target.suffix != ".html" or target.is_dir():
-        raise Mistake(f"--out {target}: the name of an .html file is needed.")
+        raise UserError(f"--out {target}: the name of an .html file is needed.")
     put(str(write(folder, target, command())))
 
 
 def export(
     name: StudyName,
-    home: Home = Path("runs"),
+    home: HomeOption = Path("runs"),
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write [results/STUDY].")] = None,
-    debug: Debug = False,
+    debug: DebugOption = False,
 ) -> None:
     """Write what a study found as a folder to keep beside code: text with verdicts and tables, CSV, JSON, figures."""
     from ..report import export as write
@@ -51,14 +51,14 @@ def export(
 
 def figures(
     name: StudyName,
-    home: Home = Path("runs"),
+    home: HomeOption = Path("runs"),
     formats: Annotated[
         list[str] | None, typer.Option("--format", help="pdf, svg or png; may come again [png].")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder to draw into [figures in the study's folder].")
     ] = None,
-    debug: Debug = False,
+    debug: DebugOption = False,
 ) -> None:
     """Draw a study's figures: score against strength, maps, crossover, training curves, chips with the yield line."""
     from ..report import figures as draw

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from .study import StudyName
-from .targets import Debug, Home, Json
+from .targets import DebugOption, HomeOption, JsonOption
 from .terminal import put, put_json, say
 
 __all__ = ["compare", "results"]
@@ -20,7 +20,11 @@ Csv = Annotated[bool, typer.Option("--csv", help="Print CSV on stdout.")]
 
 
 def results(
-    name: StudyName, home: Home = Path("runs"), csv_: Csv = False, json_: Json = False, debug: Debug = False
+    name: StudyName,
+    home: HomeOption = Path("runs"),
+    csv_: Csv = False,
+    json_: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Print what a study has found so far: every arm at every test strength, with 95% intervals over crossed seeds and
     examples; as JSON also the verdicts. Equal studies give equal bytes."""
@@ -73,22 +77,22 @@ def results(
 def compare(
     name: StudyName,
     arms: Annotated[tuple[str, str], typer.Option("--arms", help="Two arms; * stands for anything: 'rwp *' sgd.")],
-    home: Home = Path("runs"),
+    home: HomeOption = Path("runs"),
     noise: Annotated[int, typer.Option("--noise", help="Which of the study's noises, from 1.", min=1)] = 1,
     csv_: Csv = False,
-    json_: Json = False,
-    debug: Debug = False,
+    json_: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Compare two arms, or two groups of arms: paired differences at every test strength, intervals over crossed seeds and
     examples, words after Holm's correction over all rows."""
-    from ..errors import Mistake
+    from ..errors import UserError
     from ..studies import results as found
     from ..studies.folder import find, named
 
     folder = find(home, named(name), name)
     noises = folder.plan["noises"]
     if noise > len(noises):
-        raise Mistake(f"--noise {noise}: the study has {len(noises)}.")
+        raise UserError(f"--noise {noise}: the study has {len(noises)}.")
     compared = found.compare(found.arms(folder, noise - 1), *arms)
     head = ["left", "right", "strength", "difference", "low", "high", "p", "word"]
     plain: list[list[Any]] = [

@@ -9,8 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import Mistake
-from .targets import Also, Debug, Device, Force, Json, Seed, Weights, check_part, device_of, held_in, target_of
+from ..errors import UserError
+from .targets import (
+    AlsoOption,
+    DebugOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    SeedOption,
+    WeightsOption,
+    check_part,
+    device_of,
+    held_in,
+    target_of,
+)
 from .terminal import check_output, give, progress, say
 
 if TYPE_CHECKING:
@@ -23,28 +35,28 @@ __all__ = ["sensitivity"]
 def sensitivity(
     target: Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")],
     corruption: Annotated[str, typer.Option("--corruption", help="With one strength: gaussian-filter-max:.2.")],
-    weights: Weights = None,
+    weights: WeightsOption = None,
     by: Annotated[str, typer.Option("--by", help="layer, block, or block:DEPTH of its module.")] = "layer",
-    protect: Annotated[
+    what_if_digital: Annotated[
         list[str] | None,
         typer.Option(
-            "--protect", help="What does it buy to keep these digital (patterns, with commas)? May come again."
+            "--what-if-digital", help="What does it buy to keep these digital (patterns, with commas)? May come again."
         ),
     ] = None,
-    draws: Annotated[int, typer.Option("--draws", help="Chips.")] = 25,
+    chips: Annotated[int, typer.Option("--chips")] = 25,
     part: Annotated[str, typer.Option("--part", help="Data: validation, test or train.")] = "validation",
     batchnorm: Annotated[
         str, typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data.")
     ] = "as-is",
-    also: Also = None,
+    also: AlsoOption = None,
     batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 1024,
     figure: Annotated[Path | None, typer.Option("--figure", help="Draw losses and gains here (.png and .svg).")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the result here (.json).")] = None,
-    seed: Seed = 0,
-    device: Device = "cpu",
-    json_: Json = False,
-    force: Force = False,
-    debug: Debug = False,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+    json_: JsonOption = False,
+    force: ForceOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Corrupt each layer alone, and all but each: what is lost, and what it buys to keep it digital."""
     check_output(out, (".json",), force)
@@ -57,9 +69,9 @@ def sensitivity(
 
     sweep = parse_sweep(corruption)
     if len(sweep.strengths) != 1:
-        raise Mistake(f"--corruption {corruption!r}: a map is made at one strength.")
+        raise UserError(f"--corruption {corruption!r}: a map is made at one strength.")
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
-        held = held_in(target, also, None)  # --protect asks here what it would buy
+        held = held_in(target, also, None)
         task, model = target_of(target, weights, seed)
     model.to(device_of(device))
     data = batches(_part(task, part), batch)
@@ -71,10 +83,10 @@ def sensitivity(
             data,
             sweep.corruption,
             sweep.strengths[0],
-            draws=draws,
+            chips=chips,
             seed=seed,
             by=by,
-            protect=protect or (),
+            what_if_digital=what_if_digital or (),
             purpose=part,
             arrays=select(model, held.also, held.protect),
             batchnorm=batchnorm,
@@ -94,7 +106,7 @@ def sensitivity(
 def _part(task: Task, part: str) -> Any:
     """The data; where there are none to choose by, the message says which to take."""
     if part == "validation" and task.validation is None:
-        raise Mistake(
+        raise UserError(
             "the task has no validation data, by which to choose what to protect: give the Task validation=(inputs, labels), "
             "or say --part train."
         )
@@ -111,7 +123,7 @@ def _draw(found: Sensitivity, path: Path) -> None:
     together = found.together
     held = f"{together.conditions}; " if together.conditions else ""
     note = (
-        f"{together.corruption}, strength {together.strengths[0]:g}; {held}{together.draws} chips, {together.n_examples} examples "
+        f"{together.corruption}, strength {together.strengths[0]:g}; {held}{together.chips} chips, {together.n_examples} examples "
         f"({together.purpose}), BatchNorm {together.batchnorm}; clean {found.clean:.4f}, all corrupted {found.joint.mean():.4f}; "
         "whiskers: 95%, Student's, paired over chips, each by itself"
     )

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .study import StudyName
-from .targets import Debug, Home, Json
+from .targets import DebugOption, HomeOption, JsonOption
 from .terminal import put, put_json
 
 if TYPE_CHECKING:
-    from ..studies.status import Board
+    from ..studies.status import StudyStatus
 
 __all__ = ["status"]
 
@@ -23,43 +23,41 @@ STATES = ("finished", "running", "waiting", "diverged", "failed")
 
 def status(
     name: StudyName,
-    home: Home = Path("runs"),
+    home: HomeOption = Path("runs"),
     once: Annotated[bool, typer.Option("--once", help="Print the table once, also on a terminal.")] = False,
-    json_: Json = False,
-    debug: Debug = False,
+    json_: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Show where a study stands: on a terminal live, as long as somebody works on it; elsewhere once."""
     from ..studies.folder import find, named
-    from ..studies.status import look
+    from ..studies.status import status_of
 
     folder = find(home, named(name), name)
-    board = look(folder)
+    now = status_of(folder)
     if json_:
-        put_json(
-            {"study": board.study, "runs": board.totals, "workers": list(board.workers), "troubles": board.troubles}
-        )
-    elif once or not sys.stdout.isatty() or not board.workers:
-        put("\n".join(lines(board)))
+        put_json({"study": now.study, "runs": now.totals, "workers": list(now.workers), "troubles": now.troubles})
+    elif once or not sys.stdout.isatty() or not now.workers:
+        put("\n".join(lines(now)))
     else:
         from rich.live import Live
 
-        with Live(_table(board), refresh_per_second=4) as live:
-            while board.workers and not board.over:
+        with Live(_table(now), refresh_per_second=4) as live:
+            while now.workers and not now.over:
                 time.sleep(1)
-                board = look(folder)
-                live.update(_table(board))
+                now = status_of(folder)
+                live.update(_table(now))
 
 
-def lines(board: Board) -> list[str]:
-    """The board as plain text."""
-    width = max((len(line.arm) for line in board.lines), default=3)
+def lines(now: StudyStatus) -> list[str]:
+    """The table as plain text."""
+    width = max((len(line.arm) for line in now.lines), default=3)
     out = [f"{'arm':<{width}}  " + "  ".join(f"{state:>8}" for state in STATES)]
-    for line in board.lines:
+    for line in now.lines:
         counts = {**line.counts, "waiting": line.waiting}
         out.append(f"{line.arm:<{width}}  " + "  ".join(f"{counts[state] or '.':>8}" for state in STATES))
-    out.append(f"{'all':<{width}}  " + "  ".join(f"{board.totals[state]:>8}" for state in STATES))
-    out += [_worker(worker) for worker in board.workers]
-    out += [f"{message} ({runs[0]}{_more(runs)})" for message, runs in board.troubles.items()]
+    out.append(f"{'all':<{width}}  " + "  ".join(f"{now.totals[state]:>8}" for state in STATES))
+    out += [_worker(worker) for worker in now.workers]
+    out += [f"{message} ({runs[0]}{_more(runs)})" for message, runs in now.troubles.items()]
     return out
 
 
@@ -74,17 +72,17 @@ def _more(runs: tuple[str, ...]) -> str:
     return f" and {len(runs) - 1} more" if len(runs) > 1 else ""
 
 
-def _table(board: Board) -> Any:
+def _table(now: StudyStatus) -> Any:
     """For a terminal: arms that are wholly done or wholly waiting are counted, the others shown."""
     from rich.console import Group
     from rich.table import Table
 
-    table = Table(title=f"{board.study}: {board.totals['finished']} of {board.totals['all']} runs finished", box=None)
+    table = Table(title=f"{now.study}: {now.totals['finished']} of {now.totals['all']} runs finished", box=None)
     table.add_column("arm")
     for state in STATES:
         table.add_column(state, justify="right")
     quiet = dict.fromkeys(("finished", "waiting"), 0)
-    for line in board.lines:
+    for line in now.lines:
         counts = {**line.counts, "waiting": line.waiting}
         still = next((state for state in quiet if counts[state] == line.seeds), None)
         if still is not None:
@@ -94,6 +92,6 @@ def _table(board: Board) -> Any:
     for state, arms in quiet.items():
         if arms:
             table.add_row(f"({arms} arms {state})")
-    table.add_row("all", *(str(board.totals[state]) for state in STATES))
-    troubles = [f"{message} ({runs[0]}{_more(runs)})" for message, runs in board.troubles.items()]
-    return Group(table, *map(_worker, board.workers), *troubles)
+    table.add_row("all", *(str(now.totals[state]) for state in STATES))
+    troubles = [f"{message} ({runs[0]}{_more(runs)})" for message, runs in now.troubles.items()]
+    return Group(table, *map(_worker, now.workers), *troubles)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .targets import Debug, Home, Json, device_of
+from .targets import DebugOption, HomeOption, JsonOption, device_of
 from .terminal import progress, put, put_json, say
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ Threads = Annotated[
 
 def study(
     name: StudyName,
-    home: Home = Path("runs"),
+    home: HomeOption = Path("runs"),
     workers: Workers = None,
     engine: EngineName = "local",
     threads: Threads = None,
@@ -45,11 +45,11 @@ def study(
     data: Data = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try failed runs again.")] = False,
-    json_: Json = False,
+    json_: JsonOption = False,
     force: Annotated[
         bool, typer.Option("--force", help="Begin again under other threads, device or versions.")
     ] = False,
-    debug: Debug = False,
+    debug: DebugOption = False,
 ) -> None:
     """Train and measure every arm of a study over its seeds, and decide its claims. Kill it at any time: the same command
     goes on."""
@@ -91,7 +91,7 @@ def study(
 
 
 def run_study(name: str, home: Path, **wishes: Any) -> Folder:
-    """`studies.running.run` with its progress on the terminal."""
+    """`studies.run.run` with its progress on the terminal."""
     from ..studies.folder import named
     from ..studies.run import run
     from ..studies.supervisor import Stopped
@@ -127,21 +127,21 @@ def _dry(wanted: Study, home: Path, workers: int | None, threads: int | None, de
     finally:
         torch.set_num_threads(before)
     total = sum(seconds.values()) * len(wanted.seeds)
-    runs = len(wanted.designs) * len(wanted.seeds)
+    runs = len(wanted.arms) * len(wanted.seeds)
     if json_:
         put_json(
             {"arms": seconds, "seeds": list(wanted.seeds), "runs": runs, "workers": workers, "seconds": total / workers}
         )
         return
     width = max(len(name) for name in seconds)
-    for design in wanted.designs:
+    for design in wanted.arms:
         recipe = design.recipe
         put(
             f"{design.name:<{width}}  {len(wanted.seeds)} x {_time(seconds[design.name]):>8}  "
             f"{recipe.objective} at {recipe.strength}, {recipe.epochs} epochs"
         )
     put(
-        f"{runs} runs: {len(wanted.designs)} arms x {len(wanted.seeds)} seeds; about {_time(total / workers)} with {workers} "
+        f"{runs} runs: {len(wanted.arms)} arms x {len(wanted.seeds)} seeds; about {_time(total / workers)} with {workers} "
         f"workers here (a dozen steps and a chip of each kind were timed; what is finished below {home} is not taken off)"
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from ..errors import Mistake, unknown
+from ..errors import UserError, unknown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from ..tasks import Task
 
 __all__ = [
-    "Also",
-    "Debug",
-    "Device",
-    "Force",
-    "Held",
-    "Home",
-    "Json",
-    "Protect",
-    "Seed",
-    "Weights",
+    "AlsoOption",
+    "DebugOption",
+    "DeviceOption",
+    "ForceOption",
+    "HeldArrays",
+    "HomeOption",
+    "JsonOption",
+    "ProtectOption",
+    "SeedOption",
+    "WeightsOption",
     "check_part",
     "device_of",
     "held_in",
@@ -35,23 +35,23 @@ __all__ = [
 
 # ---- Options that several verbs share
 
-Home = Annotated[Path, typer.Option("--home", help="Folder for runs and results.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything that is random.", min=0)]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
-Weights = Annotated[
+HomeOption = Annotated[Path, typer.Option("--home", help="Folder for runs and results.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything that is random.", min=0)]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="Weights for the task's model: .safetensors or a state_dict.")
 ]
-Also = Annotated[list[str] | None, typer.Option("--also", help="Parameters to perturb as well (pattern).")]
-Protect = Annotated[list[str] | None, typer.Option("--protect", help="Parameters to keep digital (pattern).")]
+AlsoOption = Annotated[list[str] | None, typer.Option("--also", help="Parameters to perturb as well (pattern).")]
+ProtectOption = Annotated[list[str] | None, typer.Option("--protect", help="Parameters to keep digital (pattern).")]
 
 
 # ---- What a verb works on: a run's folder, or a task with weights; and where
 
 
-class Held(NamedTuple):
+class HeldArrays(NamedTuple):
     """Patterns of what is in arrays besides the usual ones, and of what is not; `told` says so, where it is by a run's recipe."""
 
     also: tuple[str, ...]
@@ -71,7 +71,7 @@ _PARTS = ("test", "validation", "train")
 
 
 def check_part(part: str) -> None:
-    """A `Mistake` unless data of that name may exist."""
+    """A `UserError` unless data of that name may exist."""
     if part not in _PARTS:
         raise unknown("part of the data", part, _PARTS)
 
@@ -85,11 +85,11 @@ def device_of(name: str) -> str:
     except RuntimeError:
         raise unknown("device", name, ["cpu", "cuda", "cuda:0", "mps"]) from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise Mistake(f"device {name!r}: this torch sees no CUDA GPU; use --device cpu.")
+        raise UserError(f"device {name!r}: this torch sees no CUDA GPU; use --device cpu.")
     try:
         torch.zeros(1, device=device).add_(1).cpu()
     except (RuntimeError, NotImplementedError, AssertionError):
-        raise Mistake(f"device {name!r} cannot be used with this torch; use --device cpu.") from None
+        raise UserError(f"device {name!r} cannot be used with this torch; use --device cpu.") from None
     return name
 
 
@@ -98,7 +98,7 @@ def is_run(target: str) -> bool:
     return Path(target).is_dir() or (os.sep in target and ".py:" not in target)
 
 
-def held_in(target: str, also: list[str] | None, protect: list[str] | None) -> Held:
+def held_in(target: str, also: list[str] | None, protect: list[str] | None) -> HeldArrays:
     """What is in arrays: as the command line says, and where it says nothing, as the run that `target` may be was trained."""
     from ..runs import open_run
 
@@ -110,7 +110,7 @@ def held_in(target: str, also: list[str] | None, protect: list[str] | None) -> H
         for name, what in (("also", "in arrays too:"), ("protect", "kept digital:"))
         if name in own and name not in given
     ]
-    return Held(**used, told=f"as it was trained: {'; '.join(said)}" if said else "")
+    return HeldArrays(**used, told=f"as it was trained: {'; '.join(said)}" if said else "")
 
 
 def target_of(target: str, weights: Path | None, seed: int, untrained: bool = False) -> tuple[Task, nn.Module]:
@@ -129,14 +129,14 @@ def target_of(target: str, weights: Path | None, seed: int, untrained: bool = Fa
     else:
         task = tasks.load(target)
         if weights is None and not untrained and not tasks.is_user_task(target):
-            raise Mistake(
+            raise UserError(
                 f"{target} has no weights yet: give --weights FILE, or a run's folder (incorruptible train {target})."
             )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(key(seed, "weights") >> 1)
             model = task.model()
         if not isinstance(model, torch.nn.Module):
-            raise Mistake(f"{target}: model() gave {type(model).__name__}; a torch.nn.Module is needed.")
+            raise UserError(f"{target}: model() gave {type(model).__name__}; a torch.nn.Module is needed.")
     if weights is not None:
         load_weights(model, weights)
     return task, model

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..errors import Mistake
+from ..errors import UserError
 
 __all__ = ["check_output", "command", "give", "one_voice", "progress", "put", "put_json", "say", "unread"]
 
@@ -51,7 +51,7 @@ def one_voice() -> Iterator[None]:
     """What all processes that torchrun started have to say, a mistake or Ctrl-C, is said once on each machine."""
     try:
         yield
-    except (Mistake, KeyboardInterrupt) as problem:
+    except (UserError, KeyboardInterrupt) as problem:
         from ..training import launched
 
         if not launched() or os.environ["LOCAL_RANK"] == "0":
@@ -113,8 +113,8 @@ def check_output(path: Path | None, suffixes: tuple[str, ...], force: bool) -> N
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if path.suffix not in suffixes or path.is_dir() or not folder.is_dir():
         kinds = " or ".join(suffix for suffix in suffixes if suffix)
-        raise Mistake(f"{path}: a file that ends in {kinds}, in a folder, is needed.")
+        raise UserError(f"{path}: a file that ends in {kinds}, in a folder, is needed.")
     targets = [path] if path.suffix == ".json" else [path.with_suffix(".png"), path.with_suffix(".svg")]
     for one in targets:
         if one.exists() and not force:
-            raise Mistake(f"{one} is there already; --force overwrites it.")
+            raise UserError(f"{one} is there already; --force overwrites it.")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import Mistake
-from .targets import Also, Debug, Device, Home, Json, Protect, device_of
+from ..errors import UserError
+from .targets import AlsoOption, DebugOption, DeviceOption, HomeOption, JsonOption, ProtectOption, device_of
 from .terminal import command, one_voice, progress, put, put_json, say
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def train(
         list[float] | None,
         typer.Option("--checkpoint", help="Share of training at which weights are kept too; may come again."),
     ] = None,
-    also: Also = None,
-    protect: Protect = None,
+    also: AlsoOption = None,
+    protect: ProtectOption = None,
     start: Annotated[
         Path | None, typer.Option("--from", help="Weights to fine-tune from: a file, or a run's folder.")
     ] = None,
@@ -64,8 +64,8 @@ def train(
     accumulate: Annotated[
         int | None, typer.Option("--accumulate", help="Parts that a batch is cut into, for less memory [1].")
     ] = None,
-    precision: Annotated[
-        str | None, typer.Option("--precision", help="fp32, bf16 or fp16: autocast; weights stay fp32 [fp32].")
+    autocast: Annotated[
+        str | None, typer.Option("--autocast", help="bf16 or fp16: passes in 16 bits; weights stay fp32 [fp32].")
     ] = None,
     channels_last: Annotated[
         bool | None, typer.Option("--channels-last", help="Lay images out with their channels side by side.")
@@ -79,11 +79,11 @@ def train(
         typer.Option("--ranks", help="Processes that torchrun starts: torchrun ... -m incorruptible train [1]."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything that is random [0].", min=0)] = None,
-    device: Device = "cpu",
+    device: DeviceOption = "cpu",
     threads: Annotated[int, typer.Option("--threads", help="Processor threads; part of a run's identity.", min=1)] = 1,
-    home: Home = Path("runs"),
-    json_: Json = False,
-    debug: Debug = False,
+    home: HomeOption = Path("runs"),
+    json_: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Train a network by a recipe, in a folder of its own; a killed training goes on when called again."""
     given = {
@@ -105,7 +105,7 @@ def train(
         "protect": protect,
         "start": None if start is None else str(start / "weights.safetensors" if start.is_dir() else start),
         "accumulate": accumulate,
-        "precision": precision,
+        "autocast": autocast,
         "channels_last": channels_last,
         "compiled": compiled,
         "ranks": ranks,
@@ -118,7 +118,7 @@ def train(
 
         wish["task"] = with_data(str(wish.get("task", "images")), data)
     if "task" not in wish:
-        raise Mistake("no task came: give one (digits, FILE.py:NAME), or a --recipe that names it.")
+        raise UserError("no task came: give one (digits, FILE.py:NAME), or a --recipe that names it.")
     from ..training.recipe import parse
 
     with one_voice():
@@ -168,11 +168,11 @@ def _agree(recipe: Recipe) -> None:
 
     asked = parse(recipe.strength)
     if recipe.objective != "plain" and peak(asked) == 0:
-        raise Mistake(
+        raise UserError(
             f"--objective {recipe.objective!r} at strength 0 trains plainly: add --strength, such as linear:0:0.3."
         )
     if recipe.objective == "plain" and not peak(asked) == 0:
-        raise Mistake(
+        raise UserError(
             f"--strength {recipe.strength} does nothing alone: add --objective, such as 'rwp(gaussian-filter-max)'."
         )
 
@@ -199,8 +199,8 @@ def _toml(path: Path | None) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise Mistake(f"{path}: no such file.") from None
+        raise UserError(f"{path}: no such file.") from None
     except (OSError, UnicodeDecodeError) as problem:
-        raise Mistake(f"{path} cannot be read as text: {type(problem).__name__}.") from None
+        raise UserError(f"{path} cannot be read as text: {type(problem).__name__}.") from None
     except tomllib.TOMLDecodeError as problem:
-        raise Mistake(f"{path} is no TOML: {problem}.") from None
+        raise UserError(f"{path} is no TOML: {problem}.") from None

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from .study import StudyName
-from .targets import Debug, Home, device_of
+from .targets import DebugOption, HomeOption, device_of
 from .terminal import say
 
 __all__ = ["worker"]
@@ -18,7 +18,7 @@ __all__ = ["worker"]
 
 def worker(
     name: StudyName,
-    home: Home = Path("runs"),
+    home: HomeOption = Path("runs"),
     threads: Annotated[
         int | None, typer.Option("--threads", help="Part of a run's identity [the study's, at first 1].", min=1)
     ] = None,
@@ -29,7 +29,7 @@ def worker(
     epochs: Annotated[int | None, typer.Option("--epochs", help="As for study [the study's; 0: the file's].")] = None,
     data: Annotated[str | None, typer.Option("--data", help="As for study [the study's].")] = None,
     force: Annotated[bool, typer.Option("--force", help="As for study.")] = False,
-    debug: Debug = False,
+    debug: DebugOption = False,
 ) -> None:
     """Claim runs of a study in a shared folder and do them, until all are done: in a second terminal, on another machine, as
     one line of a Slurm array. TERM, USR1 and USR2 have it checkpoint and leave (exit code 75)."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from ..errors import Mistake
+from ..errors import UserError
 from ..specs.grammar import build, numbers, parted, split, written
 from .devices import DEVICES, Device, Measured
 from .devices.pcm import HermesDrift, HermesProgramming, HermesRead, PCMDrift, PCMProgramming, PCMRead
@@ -113,15 +113,15 @@ def parse(text: str) -> Corruption:
     Mixture(of=Gaussian(scale='filter-max'), low=0.5, high=1.0)
     """
     if split(text).values:
-        raise Mistake(
+        raise UserError(
             f"{text!r}: a strength stands here, where a corruption alone is needed: {':'.join(_parts(text))!r}."
         )
     name = split(text).name
     scaled = sorted(member for member in CATALOGUE if member.startswith(f"{name}-"))
     if scaled and name not in ("gaussian", "uniform"):
-        raise Mistake(f"{name!r} is no corruption by itself: {', '.join(scaled)}.")
+        raise UserError(f"{name!r} is no corruption by itself: {', '.join(scaled)}.")
     if scaled:
-        raise Mistake(
+        raise UserError(
             f"{name!r} needs its scale in the name, for scales are never interchangeable: {', '.join(scaled)}."
         )
     if name == "stored" and split(text).inner is not None:
@@ -141,7 +141,7 @@ def stages(text: str) -> tuple[Storage, tuple[Fault, ...]]:
 def _fault(text: str) -> Fault:
     if split(text).values and split(text).name != "fixed":
         name, value = split(text).name, split(text).values[0]
-        raise Mistake(f"{text!r}: a strength stands here; fixed({name}):{value} pins a fault to it.")
+        raise UserError(f"{text!r}: a strength stands here; fixed({name}):{value} pins a fault to it.")
     found: Fault = build("fault", text, FAULTS, _fault)
     return found
 
@@ -172,6 +172,6 @@ def parse_sweep(text: str) -> Sweep:
     values = split(text).values
     if len(values) != 1:
         came = "none came" if not values else f"{len(values)} groups came"
-        raise Mistake(f"{text!r}: {came} of the strengths that must follow the name: {_parts(text)[0]}:0,.1,.2.")
+        raise UserError(f"{text!r}: {came} of the strengths that must follow the name: {_parts(text)[0]}:0,.1,.2.")
     corruption = parse(":".join(_parts(text)))
     return Sweep(corruption, checked_strengths(numbers(values[0], "strength"), corruption))

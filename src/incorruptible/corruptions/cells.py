@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Mistake
+from ..errors import UserError
 from ..specs.durations import Seconds, seconds
 
 __all__ = ["MIN_CELLS", "MIN_TARGETS", "Cells", "content_of", "read", "sha_of"]
@@ -24,26 +24,24 @@ MIN_TARGETS = 4  # at each time: with fewer a curve is a guess
 LARGEST = 1e6  # uS
 _COLUMNS = ("target", "measured", "time")
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
 class Cells:
     """Cells read at one time: `target` and `measured` conductance [n] in uS, sorted by target; `time` None where none was given."""
 
-    target: Floats
-    measured: Floats
+    target: NDArray[np.float64]
+    measured: NDArray[np.float64]
     time: Seconds | None
 
 
 def content_of(file: str) -> bytes:
-    """The bytes of the file, or a `Mistake` in one line."""
+    """The bytes of the file, or a `UserError` in one line."""
     try:
         return Path(file).read_bytes()
     except FileNotFoundError:
-        raise Mistake(f"{file}: no such file; a CSV with the columns target and measured (uS) is needed.") from None
+        raise UserError(f"{file}: no such file; a CSV with the columns target and measured (uS) is needed.") from None
     except OSError as problem:
-        raise Mistake(f"{file} cannot be read: {problem.strerror}.") from None
+        raise UserError(f"{file} cannot be read: {problem.strerror}.") from None
 
 
 def sha_of(content: bytes) -> str:
@@ -59,31 +57,31 @@ def read(content: bytes, file: str) -> tuple[Cells, ...]:
     """The cells at each time, earliest first.
 
     The first line names the columns: `target` and `measured` in uS, and `time`, in seconds or with its unit ("1d"), where cells
-    were read at several times; other columns are not looked at, and each line is a cell of its own. Raises `Mistake`, with file and
+    were read at several times; other columns are not looked at, and each line is a cell of its own. Raises `UserError`, with file and
     line, for a missing column, a gap, a text, a number that is not finite or negative, and for too few cells or targets.
     """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise Mistake(f"{file} is no text: a CSV with the columns target and measured (uS) is needed.") from None
+        raise UserError(f"{file} is no text: a CSV with the columns target and measured (uS) is needed.") from None
     by_time: dict[Seconds | None, list[tuple[float, float]]] = {}
     for time, target, measured in _rows(text, file):
         by_time.setdefault(time, []).append((target, measured))
     if not by_time:
-        raise Mistake(f"{file} has no cells: at least {MIN_CELLS} are needed, one a line.")
+        raise UserError(f"{file} has no cells: at least {MIN_CELLS} are needed, one a line.")
     found = []
     for time in sorted(by_time, key=lambda time: time or 0.0):
         pairs = np.array(sorted(by_time[time]), dtype=float)
         when = "" if time is None else f" at {time}"
         if len(pairs) < MIN_CELLS:
-            raise Mistake(f"{file}: {len(pairs)} cells{when}: at least {MIN_CELLS} are needed.")
+            raise UserError(f"{file}: {len(pairs)} cells{when}: at least {MIN_CELLS} are needed.")
         if len(np.unique(pairs[:, 0])) < MIN_TARGETS:
-            raise Mistake(
+            raise UserError(
                 f"{file}: {len(np.unique(pairs[:, 0]))} different targets{when}: at least {MIN_TARGETS} are needed."
             )
         found.append(Cells(pairs[:, 0], pairs[:, 1], time))
     if len(found) > 1 and not found[0].time:
-        raise Mistake(f"{file}: time 0 among others: the fit is linear in log time; write when the first read was.")
+        raise UserError(f"{file}: time 0 among others: the fit is linear in log time; write when the first read was.")
     return tuple(found)
 
 
@@ -97,27 +95,27 @@ def _rows(text: str, file: str) -> Iterator[tuple[Seconds | None, float, float]]
             if not any(cell.strip() for cell in row):
                 continue
             if len(row) != len(head):
-                raise Mistake(f"{where}: {len(row)} values where the first line names {len(head)} columns.")
+                raise UserError(f"{where}: {len(row)} values where the first line names {len(head)} columns.")
             cells = {name: row[place].strip() for name, place in places.items()}
             gaps = [name for name, cell in cells.items() if not cell]
             if gaps:
-                raise Mistake(f"{where}: {gaps[0]} is empty; leave the line out if the cell was not read.")
+                raise UserError(f"{where}: {gaps[0]} is empty; leave the line out if the cell was not read.")
             time = _time(cells["time"], where) if "time" in cells else None
             yield time, _conductance(cells, "target", where), _conductance(cells, "measured", where)
     except csv.Error as problem:
-        raise Mistake(f"{file} line {reader.line_num} is no CSV: {problem}.") from None
+        raise UserError(f"{file} line {reader.line_num} is no CSV: {problem}.") from None
 
 
 def _places(head: list[str], file: str) -> dict[str, int]:
     if not any(head):
-        raise Mistake(f"{file} line 1 is empty: it must name the columns: target,measured or target,measured,time.")
+        raise UserError(f"{file} line 1 is empty: it must name the columns: target,measured or target,measured,time.")
     twice = [name for name, count in Counter(head).items() if count > 1 and name in _COLUMNS]
     if twice:
-        raise Mistake(f"{file} line 1: two columns are called {twice[0]}.")
+        raise UserError(f"{file} line 1: two columns are called {twice[0]}.")
     missing = [name for name in ("target", "measured") if name not in head]
     if missing:
         came = ", ".join(head)
-        raise Mistake(
+        raise UserError(
             f"{file} line 1: no column {missing[0]}: target and measured (uS), with commas between, are needed; {came!r} came."
         )
     return {name: head.index(name) for name in _COLUMNS if name in head}
@@ -127,13 +125,17 @@ def _conductance(cells: dict[str, str], name: str, where: str) -> float:
     try:
         value = float(cells[name])
     except ValueError:
-        raise Mistake(f"{where}: {name} {cells[name]!r} is no number; a conductance in uS is needed.") from None
+        raise UserError(f"{where}: {name} {cells[name]!r} is no number; a conductance in uS is needed.") from None
     if not math.isfinite(value):
-        raise Mistake(f"{where}: {name} {cells[name]!r}: a finite conductance in uS is needed.")
+        raise UserError(f"{where}: {name} {cells[name]!r}: a finite conductance in uS is needed.")
     if value < 0:
-        raise Mistake(f"{where}: {name} {cells[name]}: a conductance is not negative; write 0 for what reads below it.")
+        raise UserError(
+            f"{where}: {name} {cells[name]}: a conductance is not negative; write 0 for what reads below it."
+        )
     if value > LARGEST:
-        raise Mistake(f"{where}: {name} {cells[name]}: more than {LARGEST:g} uS, which is no memory cell; is it in uS?")
+        raise UserError(
+            f"{where}: {name} {cells[name]}: more than {LARGEST:g} uS, which is no memory cell; is it in uS?"
+        )
     return value
 
 
@@ -143,5 +145,5 @@ def _time(text: str, where: str) -> Seconds:
         value = float(text)
     try:
         return seconds(value)
-    except Mistake as problem:
-        raise Mistake(f"{where}: {problem}") from None
+    except UserError as problem:
+        raise UserError(f"{where}: {problem}") from None

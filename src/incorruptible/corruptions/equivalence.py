@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..errors import Mistake
+from ..errors import UserError
 from ..schedules import checked
 from ..weights.arrays import Array
 from .gaussian import scale_of
 from .protocol import Corruption, checked_strengths, traits
 
-__all__ = ["PLACES", "Equivalent", "Layer", "Row", "Translation", "equivalent", "translate"]
+__all__ = ["PLACES", "Equivalent", "LayerEquivalent", "Translation", "TranslationRow", "equivalent", "translate"]
 
 
 # ---- Which strength of one corruption is as strong as that of another, for the weights of one model
@@ -63,7 +63,7 @@ PLACES = 11  # rows of the table, from -1 to 1
 
 
 @dataclass(frozen=True)
-class Row:
+class TranslationRow:
     """The error of weights near `x` = w / max|W|, its mean and standard deviation in max|W|, and their share of all weights.
 
     nan where no weight is there; the share is None where there is no model.
@@ -76,7 +76,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerEquivalent:
     """One array: its weights, the strength of gaussian-filter-max that is as strong, and the share of that square which is bias."""
 
     name: str
@@ -95,10 +95,10 @@ class Translation:
     formula: str
     source: str
     conditions: str
-    rows: tuple[Row, ...]
-    fine: tuple[Row, ...]
-    whole: Layer | None
-    layers: tuple[Layer, ...]
+    rows: tuple[TranslationRow, ...]
+    fine: tuple[TranslationRow, ...]
+    whole: LayerEquivalent | None
+    layers: tuple[LayerEquivalent, ...]
 
     def plain(self) -> dict[str, Any]:
         """Nested dictionaries, lists, texts and numbers."""
@@ -127,7 +127,7 @@ def _short(size: float, sign: str = "") -> str:
     return f"{size:{sign}.4f}" if abs(size) < 100 else f"{size:{sign}.4g}"
 
 
-def _table(whole: Layer, layers: Sequence[Layer]) -> list[str]:
+def _table(whole: LayerEquivalent, layers: Sequence[LayerEquivalent]) -> list[str]:
     width = max(len(layer.name) for layer in (whole, *layers))
     lines = [f"{'as strong as':<{width}}  gaussian-filter-max  of its square, bias  weights"]
     for layer in (*layers, whole):
@@ -145,7 +145,7 @@ def translate(
     the mean and variance of the error of each weight in max|W_f|: what is the same on every chip, and no noise in training
     stands for. Without arrays: of one filter that holds `places` weights evenly from -1 to 1; compensation depends on them.
 
-    Raises `Mistake` for a strength that the corruption does not have, and for a model without weights.
+    Raises `UserError` for a strength that the corruption does not have, and for a model without weights.
     """
     strength = checked_strengths(checked(strength), corruption)[0]
     conditions = traits(corruption).conditions
@@ -155,7 +155,7 @@ def translate(
         return Translation(*said, _alone(corruption, strength, places), _alone(corruption, strength, fine), None, ())
     arrays = [array for array in arrays if array.value.numel()]
     if not arrays:
-        raise Mistake("the model has no weight to perturb; name some with --also.")
+        raise UserError("the model has no weight to perturb; name some with --also.")
     strengths = equivalent(corruption, strength, arrays)
     points, sums, layers = [], [], []
     for array in arrays:
@@ -164,13 +164,13 @@ def translate(
         peak, top = array.peak().double().expand_as(array.value).cpu(), w.abs().amax()
         live = peak > 0
         bias, noise = (float((part[live] / peak[live]).square().sum()) for part in (mean, std))
-        layers.append(Layer(array.name, w.numel(), strengths.arrays[array.name], _share(bias, noise)))
+        layers.append(LayerEquivalent(array.name, w.numel(), strengths.arrays[array.name], _share(bias, noise)))
         sums.append((bias, noise))
         if top > 0:
             points.append(torch.stack([w / top, mean / top, std / top]).flatten(1))
     bias, noise = (sum(each) for each in zip(*sums, strict=True))
     count = sum(layer.weights for layer in layers)
-    whole = Layer("all of it", count, strengths.strength, _share(bias, noise))
+    whole = LayerEquivalent("all of it", count, strengths.strength, _share(bias, noise))
     every = torch.cat(points, dim=1) if points else torch.zeros(3, 0, dtype=torch.float64)
     return Translation(*said, _binned(every, places), _binned(every, fine), whole, tuple(layers))
 
@@ -179,14 +179,16 @@ def _share(bias: float, noise: float) -> float:
     return bias / (bias + noise) if bias + noise > 0 else 0.0
 
 
-def _alone(corruption: Corruption, strength: float, places: int) -> tuple[Row, ...]:
+def _alone(corruption: Corruption, strength: float, places: int) -> tuple[TranslationRow, ...]:
     probe = Array("probe", torch.linspace(-1, 1, places, dtype=torch.float64)[None])
     found = corruption.moments(probe, strength)
     mean, std = (part.expand_as(probe.value)[0].tolist() for part in found)
-    return tuple(Row(round(x, 6), m, s, None) for x, m, s in zip(probe.value[0].tolist(), mean, std, strict=True))
+    return tuple(
+        TranslationRow(round(x, 6), m, s, None) for x, m, s in zip(probe.value[0].tolist(), mean, std, strict=True)
+    )
 
 
-def _binned(points: torch.Tensor, places: int) -> tuple[Row, ...]:
+def _binned(points: torch.Tensor, places: int) -> tuple[TranslationRow, ...]:
     """Mean, and total standard deviation, of the errors of weights nearest to each place; `points` [3, n] are x, mean and std."""
     x, mean, std_ = points
     bin_ = ((x + 1) / 2 * (places - 1)).round().long().clamp(0, places - 1)
@@ -200,4 +202,4 @@ def _binned(points: torch.Tensor, places: int) -> tuple[Row, ...]:
     share = (count / max(1, len(x))).tolist()
     at = torch.linspace(-1, 1, places, dtype=torch.float64).tolist()
     each = zip(at, first.tolist(), std.tolist(), share, strict=True)
-    return tuple(Row(round(a, 6), m, s, part) for a, m, s, part in each)
+    return tuple(TranslationRow(round(a, 6), m, s, part) for a, m, s, part in each)

@@ -9,7 +9,7 @@ import numpy as np
 from ..plots import Line, Lines
 from . import Measured
 from .devices import fits
-from .fitting import Fit
+from .fitting import CellFit
 
 __all__ = ["chart", "report", "rows"]
 
@@ -89,7 +89,7 @@ def chart(device: Measured) -> Lines:
     return Lines("fit", "", panels, "target (uS)", labels, note, share_y=False, columns=1)
 
 
-def _groups(fit: Fit) -> tuple[Any, Any]:
+def _groups(fit: CellFit) -> tuple[Any, Any]:
     """Mean target and standard deviation of the cells at each target, or of groups of neighbours around the fitted shift."""
     targets = np.unique(fit.target)
     if len(targets) == len(fit.knots):

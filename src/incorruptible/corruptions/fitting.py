@@ -10,17 +10,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import Mistake
+from ..errors import UserError
 from .cells import Cells
 
-__all__ = ["Bounds", "Curve", "Fit", "Fitted", "hats", "knots_of"]
+__all__ = ["CellFit", "Curve", "FitBounds", "Fitted", "hats", "knots_of"]
 
 REPEATED = 10  # cells at each target, from which targets are knots
 ALIVE = 3  # cells above 0 at a knot, from which those that read 0 say something about its spread
 EACH = 40  # cells for a knot where targets do not repeat
 _STEPS, _SMALL = 500, 1e-7
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -35,15 +33,15 @@ class Curve:
     spread: tuple[float, ...]
 
 
-class Bounds(NamedTuple):
+class FitBounds(NamedTuple):
     """Shift and spread [n] in uS, each with the limits of its confidence interval, at every place on its own."""
 
-    shift: Floats
-    shift_low: Floats
-    shift_high: Floats
-    spread: Floats
-    spread_low: Floats
-    spread_high: Floats
+    shift: NDArray[np.float64]
+    shift_low: NDArray[np.float64]
+    shift_high: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    spread_low: NDArray[np.float64]
+    spread_high: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Fitted:
         return [(1 - share, self.curves[after - 1]), (share, self.curves[after])]
 
 
-def knots_of(target: ArrayLike) -> Floats:
+def knots_of(target: ArrayLike) -> NDArray[np.float64]:
     """The targets, where each has at least 10 cells; else 3 to 12 of their quantiles, one for some 40 cells.
 
     >>> knots_of(np.repeat([0.0, 5.0, 10.0, 20.0], 10))
@@ -86,7 +84,7 @@ def knots_of(target: ArrayLike) -> Floats:
     return np.unique(np.quantile(np.asarray(target, dtype=float), np.linspace(0, 1, some)))
 
 
-class Fit:
+class CellFit:
     """Mean and spread of the `cells` of one time, with their intervals.
 
     measured = max(0, g + shift(g) + spread(g) z) with z ~ N(0, 1), by maximum likelihood, where shift and spread are linear
@@ -98,7 +96,7 @@ class Fit:
     cross-validation missed the shift of a simulated PCM device at 10 to 22% of 60 samples (400 cells, five targets) where 5%
     were promised.
 
-    Raises `Mistake` where cells of one target do not differ at all.
+    Raises `UserError` where cells of one target do not differ at all.
     """
 
     def __init__(self, cells: Cells) -> None:
@@ -128,7 +126,7 @@ class Fit:
         low, high = mean - half, mean + half
         return float(((self.error <= high) & ((self.error >= low) | self.cut)).mean())
 
-    def bounds(self, at: ArrayLike, level: float = 0.95) -> Bounds:
+    def bounds(self, at: ArrayLike, level: float = 0.95) -> FitBounds:
         """Intervals at the targets `at` [n]: Student's for the shift, and chi-squared for the spread.
 
         The information in the cells makes m = spread^2 / Var(shift) and m' = spread^2 / 2 Var(spread), numbers of cells that speak
@@ -146,7 +144,7 @@ class Fit:
         half = stats.t.ppf(0.5 + level / 2, (spread**2 / of_shift - 1).clip(1)) * np.sqrt(of_shift)
         freedom = (2 * (spread**2 / of_spread / 2 - 1) / (self.kurtosis - 1)).clip(1)
         low, high = (spread * np.sqrt(freedom / stats.chi2.ppf(0.5 + side * level / 2, freedom)) for side in (1, -1))
-        return Bounds(shift, shift - half, shift + half, spread, low, high)
+        return FitBounds(shift, shift - half, shift + half, spread, low, high)
 
     def _solve(self) -> None:
         """Weighted least squares and scoring in turns, with what a cut cell may have been (EM), until nothing moves."""
@@ -155,7 +153,7 @@ class Fit:
         self.spread = np.full(len(self.knots), np.sqrt(np.mean((y - x @ self.shift) ** 2)))
         least = 1e-4 * float(self.spread[0])
         if self.spread[0] <= 1e-9 * float(self.target.max()):
-            raise Mistake("cells of one target do not differ: these are no measurements of single cells.")
+            raise UserError("cells of one target do not differ: these are no measurements of single cells.")
         for _ in range(_STEPS):
             std = x @ self.spread
             if self.cut.any():
@@ -173,7 +171,7 @@ class Fit:
                 break
         self.covariance = np.linalg.inv(self._information(std))
 
-    def _information(self, std: Floats) -> Floats:
+    def _information(self, std: NDArray[np.float64]) -> NDArray[np.float64]:
         """Minus the second derivative of the log-likelihood by shift and spread at the knots [2 knots, 2 knots]."""
         z = (self.error - self.basis @ self.shift) / std
         hazard = _hazard(z)
@@ -184,7 +182,9 @@ class Fit:
         a, b, c = ((self.basis.T * (part / std**2)) @ self.basis for part in (shift, both, spread))
         return np.block([[a, b], [b, c]])
 
-    def _completed(self, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
+    def _completed(
+        self, mean: NDArray[np.float64], std: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and variance of the error of each cell, given that one which reads 0 is at or below 0."""
         z = ((self.error - mean) / std).clip(-30)  # where a cut cell's conductance is 0
         hazard = _hazard(z)
@@ -192,16 +192,16 @@ class Fit:
         return y, np.where(self.cut, std**2 * (1 - hazard * (z + hazard)).clip(0), 0.0)
 
 
-def _hazard(z: Floats) -> Floats:
+def _hazard(z: NDArray[np.float64]) -> NDArray[np.float64]:
     """p(z) / P(z) of the normal density and distribution."""
     from scipy.special import log_ndtr
 
     z = z.clip(-30)
-    found: Floats = np.exp(-(z**2) / 2 - 0.5 * math.log(2 * math.pi) - log_ndtr(z))
+    found: NDArray[np.float64] = np.exp(-(z**2) / 2 - 0.5 * math.log(2 * math.pi) - log_ndtr(z))
     return found
 
 
-def hats(knots: Floats, at: Floats) -> Floats:
+def hats(knots: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
     """[n, knots]: the share of each knot in what is linear between them."""
-    found: Floats = np.stack([np.interp(at, knots, one) for one in np.eye(len(knots))], axis=1)
+    found: NDArray[np.float64] = np.stack([np.interp(at, knots, one) for one in np.eye(len(knots))], axis=1)
     return found

@@ -43,7 +43,7 @@ UNITS: dict[str, str] = {
 
 
 def scale_of(name: str) -> Callable[[Array], Tensor]:
-    """The scale of that name, or a `Mistake` that lists them."""
+    """The scale of that name, or a `UserError` that lists them."""
     if name not in SCALES:
         raise unknown("scale", name, SCALES)
     return SCALES[name]

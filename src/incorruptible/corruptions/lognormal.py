@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import Mistake
+from ..errors import UserError
 from ..randomness.streams import Noise
 from ..weights.arrays import Array
 from .protocol import Moments
@@ -46,7 +46,7 @@ class LogNormal:
     """w exp(s z) with z ~ N(0, 1) for each weight: the median is w, the mean w exp(s^2 / 2).
 
     With `unbiased` the exponent is s z - s^2 / 2, so that the mean is w. Either way the standard deviation is the mean
-    times sqrt(exp(s^2) - 1); asking for it above s = 26 raises `Mistake`, for float64 ends there.
+    times sqrt(exp(s^2) - 1); asking for it above s = 26 raises `UserError`, for float64 ends there.
     """
 
     unbiased: bool = False
@@ -73,7 +73,7 @@ class LogNormal:
             growth = math.exp(strength**2 / 2 + self._shift(strength))
             spread = growth * math.sqrt(math.expm1(strength**2))
         except OverflowError:
-            raise Mistake(
+            raise UserError(
                 f"{self}: strength {strength:g}: its spread is beyond 1e308; at most 26 has a finite one."
             ) from None
         return Moments(array.value * (growth - 1), array.value.abs() * spread)

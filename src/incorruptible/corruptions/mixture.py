@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import Mistake
+from ..errors import UserError
 from ..randomness.streams import Noise
 from ..specs.grammar import write
 from ..weights.arrays import Array
@@ -31,9 +31,9 @@ class Mixture:
 
     def __post_init__(self) -> None:
         if not 0 <= self.low <= self.high < float("inf"):
-            raise Mistake(f"mixture: low {self.low:g} and high {self.high:g}: 0 <= low <= high is needed.")
+            raise UserError(f"mixture: low {self.low:g} and high {self.high:g}: 0 <= low <= high is needed.")
         if isinstance(self.of, Mixture):
-            raise Mistake("mixture: a range of a range would draw its two shares as one; write a single range.")
+            raise UserError("mixture: a range of a range would draw its two shares as one; write a single range.")
 
     def __str__(self) -> str:
         return write("mixture", self, inner=str(self.of))
@@ -66,9 +66,9 @@ class Mixture:
         return traits(self.of).pinned
 
     @property
-    def most(self) -> float:
+    def max_strength(self) -> float:
         """The largest strength."""
-        return traits(self.of).most / max(self.high, 1e-300)
+        return traits(self.of).max_strength / max(self.high, 1e-300)
 
     def _at(self, share: float) -> float:
         return self.low + (self.high - self.low) * share

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from ..errors import Mistake
+from ..errors import UserError
 from ..randomness.streams import Draw, Noise
 from ..schedules import checked
 from ..specs.grammar import written
@@ -72,14 +72,14 @@ class Corruption(Described, Protocol):
 
 
 def write_into(corruption: Corruption, array: Array, strength: float, noise: Noise, out: Tensor) -> None:
-    """Write the corrupted values of `array` into `out`. Raises `Mistake` for values of another shape."""
+    """Write the corrupted values of `array` into `out`. Raises `UserError` for values of another shape."""
     into: Callable[..., None] | None = getattr(corruption, "into", None)
     if into is not None:
         into(array, strength, noise, out)
         return
     values = corruption(array, strength, noise)
     if values.shape != out.shape:
-        raise Mistake(f"{array.name}: values of shape {tuple(values.shape)} came for {tuple(out.shape)}.")
+        raise UserError(f"{array.name}: values of shape {tuple(values.shape)} came for {tuple(out.shape)}.")
     out.copy_(values)
 
 
@@ -95,7 +95,7 @@ class Corrupted:
         return self.corruption(array, self.strength, self.draw.of(array.name))
 
     def into(self, array: Array, out: Tensor) -> None:
-        """Write the values of `array` into `out`, which may be its own storage. Raises `Mistake` for values of another shape."""
+        """Write the values of `array` into `out`, which may be its own storage. Raises `UserError` for values of another shape."""
         write_into(self.corruption, array, self.strength, self.draw.of(array.name), out)
 
 
@@ -103,35 +103,37 @@ class Traits(NamedTuple):
     """What a corruption may say besides: attributes of these names, with what holds where it says nothing.
 
     `conditions` is what a result must state (range, mapping, time, compensation); `rereads` that each read of a chip has noise
-    of its own; `pinned` that something goes wrong at strength 0 too; `most` the largest strength there is.
+    of its own; `pinned` that something goes wrong at strength 0 too; `max_strength` the largest strength there is.
     """
 
     conditions: str = ""
     rereads: bool = False
     pinned: bool = False
-    most: float = math.inf
+    max_strength: float = math.inf
 
 
 def traits(corruption: object) -> Traits:
     """The traits of a corruption, one's own classes included.
 
     >>> traits(object())
-    Traits(conditions='', rereads=False, pinned=False, most=inf)
+    Traits(conditions='', rereads=False, pinned=False, max_strength=inf)
     """
+    if hasattr(corruption, "most"):
+        raise UserError(f"{type(corruption).__name__}.most was renamed to {type(corruption).__name__}.max_strength.")
     said = {name: getattr(corruption, name) for name in Traits._fields if hasattr(corruption, name)}
     return Traits(**said)
 
 
 def checked_strengths(strengths: Sequence[float] | float, corruption: Corruption | None = None) -> tuple[float, ...]:
-    """The strengths as floats; a `Mistake` for none, for a negative or non-finite one, and for one above what `corruption` allows."""
+    """The strengths as floats. Raises `UserError` for none, for negative or non-finite ones, and for those `corruption` forbids."""
     if isinstance(strengths, int | float):
         strengths = (strengths,)
     if len(strengths) == 0:
-        raise Mistake("no strength came; at least one is needed.")
+        raise UserError("no strength came; at least one is needed.")
     if len(set(strengths)) < len(strengths):
-        raise Mistake(f"strengths {written(tuple(map(float, strengths)))}: one comes twice.")
+        raise UserError(f"strengths {written(tuple(map(float, strengths)))}: one comes twice.")
     found = tuple(checked(float(strength)) for strength in strengths)
-    most = traits(corruption).most
+    most = traits(corruption).max_strength
     if corruption is not None and max(found) > most:
-        raise Mistake(f"{corruption}: strength {max(found):g}: at most {most:g} ({corruption.unit}).")
+        raise UserError(f"{corruption}: strength {max(found):g}: at most {most:g} ({corruption.unit}).")
     return found

@@ -101,9 +101,9 @@ class Stored:
         return any(fault.rereads for fault in self.faults)
 
     @property
-    def most(self) -> float:
+    def max_strength(self) -> float:
         """The largest strength."""
-        return min((fault.most for fault in self.faults), default=float("inf"))
+        return min((fault.max_strength for fault in self.faults), default=float("inf"))
 
     def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
         held = self.storage.encode(array)
@@ -252,9 +252,9 @@ class Composed(ABC):
         return self.stored().rereads
 
     @property
-    def most(self) -> float:
+    def max_strength(self) -> float:
         """The largest strength."""
-        return self.stored().most
+        return self.stored().max_strength
 
     def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
         return self.stored()(array, strength, noise)

@@ -13,11 +13,10 @@ from .mechanism import NOISY, VANISHING, before_stall, probes
 
 __all__ = ["around", "charts"]
 
-Record = Mapping[str, Any]
 RATIOS = 3.0  # larger ratios are drawn here: what is asked is whether they are small
 
 
-def charts(record: Record) -> list[Chart]:
+def charts(record: Mapping[str, Any]) -> list[Chart]:
     """Every chart that the record gives something to draw for: over training, at its end, and of trainings that fail."""
     looks = record["looks"]
     found: list[Chart] = []
@@ -31,12 +30,12 @@ def charts(record: Record) -> list[Chart]:
     return found
 
 
-def around(record: Record) -> list[Chart]:
+def around(record: Mapping[str, Any]) -> list[Chart]:
     """The loss around the weights at the end: slices, and the surface where there is one."""
     return [_slices(record), *([_surface(record)] if record["slices"]["surface"] is not None else [])]
 
 
-def _about(record: Record) -> str:
+def _about(record: Mapping[str, Any]) -> str:
     images = "one batch" if record["images"] is None else f"{record['images']} training examples"
     return f"{record['task']}, {images}, {record['draws']} draws"
 
@@ -45,7 +44,7 @@ def _floats(values: Sequence[Any]) -> NDArray[np.float64]:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _over(record: Record, measure: str, ceiling: float = np.inf) -> list[Line]:
+def _over(record: Mapping[str, Any], measure: str, ceiling: float = np.inf) -> list[Line]:
     """That measure over training, one curve for each strength; nothing where nothing is perturbed."""
     looks = record["looks"]
     steps = [look["step"] for look in looks]
@@ -64,7 +63,7 @@ def _over(record: Record, measure: str, ceiling: float = np.inf) -> list[Line]:
     return [line for line in curves if np.isfinite(line.points[1]).any()]
 
 
-def _gradient(record: Record) -> Chart:
+def _gradient(record: Mapping[str, Any]) -> Chart:
     measures = {
         "mean_ratio": "norm of mean g / norm of g0",
         "signal_to_noise": "signal / noise",
@@ -86,7 +85,7 @@ def _gradient(record: Record) -> Chart:
     )
 
 
-def _uneven(record: Record) -> Chart:
+def _uneven(record: Mapping[str, Any]) -> Chart:
     measures = {
         "perturbed_loss": ("perturbed training loss", "loss (nats)"),
         "loss_variation": ("how far draws differ", "sd / mean over draws"),
@@ -112,7 +111,7 @@ def _uneven(record: Record) -> Chart:
     )
 
 
-def _sharpness(record: Record) -> Chart:
+def _sharpness(record: Mapping[str, Any]) -> Chart:
     looks = record["looks"]
     steps = [look["step"] for look in looks]
     panels = {}
@@ -135,7 +134,7 @@ def _sharpness(record: Record) -> Chart:
     )
 
 
-def _tolerated(record: Record) -> Chart:
+def _tolerated(record: Mapping[str, Any]) -> Chart:
     looks = record["looks"]
     steps = [look["step"] for look in looks]
     curves = [
@@ -154,7 +153,7 @@ def _tolerated(record: Record) -> Chart:
     )
 
 
-def _slices(record: Record) -> Chart:
+def _slices(record: Mapping[str, Any]) -> Chart:
     panels = {}
     for text, path in record["slices"]["along"].items():
         losses = np.asarray(path["losses"], dtype=float)
@@ -182,7 +181,7 @@ def _slices(record: Record) -> Chart:
     )
 
 
-def _surface(record: Record) -> Chart:
+def _surface(record: Mapping[str, Any]) -> Chart:
     found = record["slices"]["surface"]
     losses = np.asarray(found["losses"], dtype=float)
     places = [f"{place:g}" if k % 5 == 0 else "" for k, place in enumerate(np.round(found["places"], 3))]
@@ -202,7 +201,7 @@ def _surface(record: Record) -> Chart:
     )
 
 
-def _failing(record: Record) -> Chart:
+def _failing(record: Mapping[str, Any]) -> Chart:
     failing = record["failing"]
     measures = {
         "norm of mean g / norm of g0": "mean_ratio",

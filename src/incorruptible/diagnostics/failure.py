@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Mistake
-from ..runs import Plan, Run, measured, train
+from ..errors import UserError
+from ..runs import MeasurePlan, Run, measured, train
 from ..statistics import t_interval
 from ..tasks import Task
 from ..tasks.scores import Score
@@ -29,11 +29,11 @@ Tell = Callable[[str, int, int], None]
 def judged_by(task: Task) -> str:
     """The part of the data whose clean score says whether a training failed: validation where there is one.
 
-    Raises `Mistake` for a score of which ten points mean nothing.
+    Raises `UserError` for a score of which ten points mean nothing.
     """
     score = task.score
     if isinstance(score, Score) and not (score.unit == "fraction" and score.higher_is_better):
-        raise Mistake(
+        raise UserError(
             f"{task.name or 'the task'} is scored by {score.name} ({score.unit}): whether training fails is judged by a fraction "
             "of right answers; look without it: --no-fail."
         )
@@ -81,7 +81,7 @@ class Trial:
     def scores(self, run: Run) -> NDArray[np.float64]:
         """[n] The clean score of each example."""
         found = measured(
-            run, Plan(CLEAN, self.part, self.part, draws=1), self.task, device=self.device, threads=self.threads
+            run, MeasurePlan(CLEAN, self.part, self.part, chips=1), self.task, device=self.device, threads=self.threads
         )
         return np.asarray(found["score by example"][0], dtype=np.float64)
 
@@ -107,7 +107,7 @@ class Trial:
         metrics = run.record["metrics"]
         try:
             why = mechanism([metrics], lost, restored)
-        except (Mistake, TypeError):  # a recorded number is not finite
+        except (UserError, TypeError):  # a recorded number is not finite
             found |= {"word": "diverged" if lost > FAILED else "no failure", "step": None, "epoch": None}
             return {**found, "cause": "the gradient is not finite", "restored": restored, "course": metrics}
         for name in ("word", "cause", "step", "epoch", "cosine", "dead", "variation", "steepness", "restored"):
@@ -120,9 +120,9 @@ class Trial:
         return self.recipe.clip is None or self.recipe.clip > CLIP
 
 
-def _largest_norm(course: Sequence[dict[str, Any]]) -> float:
+def _largest_norm(history: Sequence[dict[str, Any]]) -> float:
     """The largest mean norm of g that was seen: clipping acts only where some norms are above its bound."""
-    pairs = [(one["probe_norm_ratio"], one["probe_clean_norm"]) for one in probes(course)]
+    pairs = [(one["probe_norm_ratio"], one["probe_clean_norm"]) for one in probes(history)]
     return max((ratio * clean for ratio, clean in pairs if ratio is not None and clean is not None), default=math.inf)
 
 

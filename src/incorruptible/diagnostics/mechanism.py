@@ -17,7 +17,7 @@ VANISHING = 0.5
 NOISY = 0.3
 STALL = 0.05
 
-Course = Sequence[Mapping[str, Any]]
+History = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ class Mechanism:
     restored: bool | None
 
 
-def mechanism(courses: Sequence[Course], lost: float, restored: bool | None) -> Mechanism:
+def mechanism(histories: Sequence[History], lost: float, restored: bool | None) -> Mechanism:
     """The mechanism, from each training's records, as the gradient instrument wrote them.
 
     *no failure*: `lost` is at most FAILED. *vanishing*: just before the stall the upper limit of the ratio is under
     VANISHING, and clipping does not restore accuracy. *variance*: its lower limit is above VANISHING, the upper limit of
     signal to noise under NOISY, and clipping restores it. Otherwise *neither*. Later ratios would be circular: where a
-    network has collapsed, its gradient is small because it has collapsed. Raises `Mistake` where a recorded number is not finite.
+    network has collapsed, its gradient is small because it has collapsed. Raises `UserError` where a recorded number is not finite.
     """
-    at, step = before_stall(courses)
-    seen = [probes(course)[at] for course in courses]
+    at, step = before_stall(histories)
+    seen = [probes(history)[at] for history in histories]
     ratio, signal = (_interval([one[f"probe_{name}"] for one in seen]) for name in ("mean_ratio", "signal_to_noise"))
     if lost <= FAILED:
         word, cause = "no failure", "does not fail here"
@@ -77,7 +77,7 @@ def mechanism(courses: Sequence[Course], lost: float, restored: bool | None) -> 
         word=word,
         cause=cause,
         step=step,
-        epoch=None if step is None else _epoch(courses[0], step),
+        epoch=None if step is None else _epoch(histories[0], step),
         ratio=ratio,
         signal=signal,
         cosine=cosine,
@@ -89,27 +89,27 @@ def mechanism(courses: Sequence[Course], lost: float, restored: bool | None) -> 
     )
 
 
-def before_stall(courses: Sequence[Course]) -> tuple[int, int | None]:
+def before_stall(histories: Sequence[History]) -> tuple[int, int | None]:
     """Index and step of the last probe before mean clean training accuracy comes within 5 points (STALL) of its best; step
     None where the first probe is there already."""
-    course = np.mean([[float(one["probe_clean_accuracy"]) for one in probes(each)] for each in courses], axis=0)
-    stall = int(np.argmax(course >= course.max() - STALL))
+    accuracy = np.mean([[float(one["probe_clean_accuracy"]) for one in probes(each)] for each in histories], axis=0)
+    stall = int(np.argmax(accuracy >= accuracy.max() - STALL))
     at = max(0, stall - 1)
-    return at, int(probes(courses[0])[at]["step"]) if stall else None
+    return at, int(probes(histories[0])[at]["step"]) if stall else None
 
 
-def probes(course: Course) -> list[Mapping[str, Any]]:
+def probes(history: History) -> list[Mapping[str, Any]]:
     """The records at which the gradient instrument looked."""
-    return [one for one in course if "probe_mean_ratio" in one]
+    return [one for one in history if "probe_mean_ratio" in one]
 
 
 def _interval(values: Sequence[float]) -> Interval:
     return t_interval(values) if len(values) > 1 else Interval(values[0], values[0], values[0])
 
 
-def _epoch(course: Course, step: int) -> float | None:
+def _epoch(history: History, step: int) -> float | None:
     """How many epochs a step is, by the first record that knows both."""
-    for one in course:
+    for one in history:
         if one.get("epoch") and one.get("step"):
             return round(step * float(one["epoch"]) / float(one["step"]), 2)
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from .. import objectives
-from ..errors import Mistake
+from ..errors import UserError
 from ..files import records
 from ..plots import save
 from ..runs import Run
@@ -18,12 +18,11 @@ from ..tasks import Task
 from ..training.recipe import Recipe
 from ..version import __version__
 from .charts import charts
-from .failure import Trial, failing
+from .failure import Tell, Trial, failing
 from .tracking import Settings, Watched, look_at, scale_in, watch
 
 __all__ = ["asked", "found_before", "keep", "of_run", "of_weights"]
 
-Tell = Callable[[str, int, int], None]
 RECORD = "landscape.json"
 
 
@@ -119,7 +118,7 @@ def found_before(folder: Path, question: dict[str, Any]) -> dict[str, Any] | Non
         record = records.read(folder / RECORD)
     except records.Newer:
         raise
-    except Mistake:
+    except UserError:
         return None
     return record if record.get("asked") == question else None
 

@@ -9,7 +9,6 @@ from .mechanism import FAILED
 
 __all__ = ["arm_sentence", "failing_sentence", "overrun_sentence", "tables"]
 
-Record = Mapping[str, Any]
 COLUMNS = {
     "mean_ratio": "Eg/g0",
     "signal_to_noise": "S/N",
@@ -29,7 +28,7 @@ LEGEND = {
 }
 
 
-def tables(record: Record) -> str:
+def tables(record: Mapping[str, Any]) -> str:
     """Over training at the schedule's strength, and at the end for every strength; columns are explained below."""
     looks, lines = record["looks"], []
     if len(looks) > 1:
@@ -69,22 +68,22 @@ def tables(record: Record) -> str:
     return "\n".join([*lines, "; ".join(f"{name}: {what}" for name, what in LEGEND.items() if name in shown) + "."])
 
 
-def _tolerated(look: Record, beyond: str) -> str:
+def _tolerated(look: Mapping[str, Any], beyond: str) -> str:
     """The strength that is tolerated; `beyond` before it where that is as far as was looked."""
     said = _number(look["tolerated"])
     return f"{beyond}{said}" if look.get("beyond") else said
 
 
-def _with(found: Record) -> str:
+def _with(found: Mapping[str, Any]) -> str:
     return f"{found['trace']:.3g}" + (f" ± {found['error']:.2g}" if found["error"] is not None else "")
 
 
-def _seen(look: Record, name: str) -> list[str]:
+def _seen(look: Mapping[str, Any], name: str) -> list[str]:
     found = look["at"][name]
     return [_number(found[key]) for key in ("strength", "clean_loss", "perturbed_loss", *COLUMNS)]
 
 
-def _shape(look: Record) -> list[str]:
+def _shape(look: Mapping[str, Any]) -> list[str]:
     found = look["sharpness"]
     return [
         _tolerated(look, ">"),
@@ -93,7 +92,7 @@ def _shape(look: Record) -> list[str]:
     ]
 
 
-def _rise(found: Record) -> list[str]:
+def _rise(found: Mapping[str, Any]) -> list[str]:
     return [_number(found["perturbed_loss"] - found["clean_loss"]), _number(found["quadratic"])]
 
 
@@ -109,7 +108,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(row[k].rjust(width) for k, width in zip(keep, widths, strict=True)) for row in rows]
 
 
-def overrun_sentence(looks: Sequence[Record]) -> str | None:
+def overrun_sentence(looks: Sequence[Mapping[str, Any]]) -> str | None:
     """Where the asked strength first runs above the tolerated one, in a sentence."""
     within = [look for look in looks if look["tolerated"]]  # before, even the clean loss is beyond the budget
     if not within or not any(look["asked"] for look in looks):
@@ -124,7 +123,7 @@ def overrun_sentence(looks: Sequence[Record]) -> str | None:
     )
 
 
-def arm_sentence(objective: str, plain: float, arm: Record) -> str:
+def arm_sentence(objective: str, plain: float, arm: Mapping[str, Any]) -> str:
     """What one training came to: how far it fell, and, where it failed, when and by which mechanism."""
     said = f"{objective} at {_strength(arm['strength'])}: {100 * arm['score']:.1f}% clean against {100 * plain:.1f}%"
     if arm["lost"] <= FAILED:
@@ -154,11 +153,11 @@ def _strength(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
-def _epoch(arm: Record) -> str:
+def _epoch(arm: Mapping[str, Any]) -> str:
     return "" if arm["epoch"] is None else f" (epoch {arm['epoch']:g})"
 
 
-def failing_sentence(failing: Record) -> str:
+def failing_sentence(failing: Mapping[str, Any]) -> str:
     """At which strength, when, and by which mechanism training fails."""
     tried = ", ".join(f"{arm['strength']:g}" for arm in failing["arms"])
     if failing["fails_from"] is None:
@@ -175,7 +174,7 @@ def failing_sentence(failing: Record) -> str:
     )
 
 
-def _why(arm: Record) -> str:
+def _why(arm: Mapping[str, Any]) -> str:
     if arm["word"] == "vanishing":
         return "because the gradient vanishes"
     if arm["word"] == "variance":

@@ -17,7 +17,7 @@ from ..files import records
 from ..landscape import along, health, line, sharpness, surface, tolerated
 from ..tasks import Task
 from ..tasks.data import named_randomness
-from ..training import Fit, save_weights
+from ..training import Trainer, save_weights
 from ..training.recipe import Probe, Recipe
 from ..weights.batchnorm import evaluating
 
@@ -45,7 +45,7 @@ class Settings:
     seed: int = 0
 
 
-class Watched(Fit):
+class Watched(Trainer):
     """A training at whose steps the instrument looks: `looks` is what it saw. Bits are those of a training unwatched."""
 
     def __init__(

@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..corruptions import Corruption, traits
-from ..errors import Mistake
+from ..errors import UserError, renamed_arguments
 from ..statistics import Betting, Interval
 from ..tasks.data import batches
 from ..weights.arrays import Array
 from ..weights.batchnorm import Statistics, evaluating
-from .chips import Chips, Socket
+from .chips import ProgrammedModel, Sampling
 from .results import arithmetic
-from .scoring import ScoreFunction, counted, keeping, read, refuse_iterators, refuse_unbounded
+from .scoring import ScoreFunction, counted, keeping, refuse_iterators, refuse_unbounded, score_chip
 
-__all__ = ["Precise", "measure_until"]
+__all__ = ["AnytimeMeans", "measure_until"]
 
 
 @dataclass(frozen=True, eq=False)
-class Precise:
+class AnytimeMeans:
     """What `measure_until` found: for each strength as many chips as it took.
 
     `values` holds, for each strength, the mean score of each chip [chip]; `intervals` the anytime-valid interval of the
@@ -43,17 +43,17 @@ class Precise:
     seed: int
     purpose: str
     batchnorm: str
-    precision: float
+    half_width: float
     confidence: float
-    most: int
+    max_chips: int
     conditions: str = ""
     autocast: str | None = None
     channels_last: bool = False
 
     @property
     def reached(self) -> tuple[bool, ...]:
-        """[strength] Whether the half-width came down to the precision."""
-        return tuple(interval.half <= self.precision for interval in self.intervals)
+        """[strength] Whether the half-width came down to what was asked."""
+        return tuple(interval.half <= self.half_width for interval in self.intervals)
 
     def rows(self) -> list[dict[str, float]]:
         """One plain row for each strength: what the table prints and `--json` gives."""
@@ -82,10 +82,10 @@ class Precise:
             "conditions": self.conditions,
             "score": self.name,
             "score_unit": self.unit,
-            "precision": self.precision,
+            "precision": self.half_width,
             "confidence": self.confidence,
             "interval": "anytime-valid",
-            "most": self.most,
+            "most": self.max_chips,
             "examples": self.n_examples,
             "seed": self.seed,
             "purpose": self.purpose,
@@ -100,7 +100,7 @@ class Precise:
         titles = ("strength", "chips", "mean", "interval", "half", "sd", "lowest")
         lines = [
             f"{self.name} ({self.unit}) under {self.corruption} [{self.corruption_unit}]; chips until the half-width is "
-            f"{self.precision:g}, at most {self.most}; {self.n_examples} examples, seed {self.seed} ({self.purpose}), "
+            f"{self.half_width:g}, at most {self.max_chips}; {self.n_examples} examples, seed {self.seed} ({self.purpose}), "
             f"BatchNorm {self.batchnorm}{arithmetic(self.autocast, self.channels_last)}",
             *([self.conditions] if self.conditions else []),
             "  ".join(f"{title:>{width}}" for title, width in zip(titles, _WIDTHS, strict=True)),
@@ -130,6 +130,7 @@ class Precise:
 _WIDTHS = (8, 6, 7, 17, 7, 7, 7)
 
 
+@renamed_arguments(precision="half_width", most="max_chips")
 def measure_until(
     model: nn.Module,
     score: ScoreFunction,
@@ -137,8 +138,8 @@ def measure_until(
     corruption: Corruption,
     strengths: Sequence[float],
     *,
-    precision: float,
-    most: int = 10_000,
+    half_width: float,
+    max_chips: int = 10_000,
     confidence: float = 0.95,
     seed: int,
     purpose: str = "test",
@@ -150,37 +151,37 @@ def measure_until(
     autocast: str | None = None,
     channels_last: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> Precise:
-    """Measure at each strength until the interval of the mean over chips is at most 2 `precision` long: its half-width is `precision`.
+) -> AnytimeMeans:
+    """Measure at each strength until the interval of the mean over chips is at most 2 `half_width` long.
 
     The interval is not symmetric: the estimate may lie nearer to one end, and now and then just outside.
 
     The interval is a betting confidence sequence, so that stopping as soon as it is short enough costs it nothing; Student's
     would miss more often than it says. Each strength has a confidence of its own. Draw k is the chip that `measure` draws.
-    Where `most` chips do not do, the result says so. For .0025 some 1,000 chips are needed, hardly fewer where chips agree:
-    nothing rules out a rare chip that fails altogether. Everything else is as in `measure`. Raises `Mistake`, besides, for a
-    precision outside (0, .5) and for a score that does not lie in [0, 1] by its nature.
+    Where `max_chips` chips do not do, the result says so. For .0025 some 1,000 chips are needed, hardly fewer where chips agree:
+    nothing rules out a rare chip that fails altogether. Everything else is as in `measure`. Raises `UserError`, besides, for a
+    half_width outside (0, .5) and for a score that does not lie in [0, 1] by its nature.
     """
-    if not 0 < precision < 0.5:
-        raise Mistake(
-            f"precision is {precision:g}; it is a half-width between 0 and 0.5, as a fraction, for example 0.0025."
+    if not 0 < half_width < 0.5:
+        raise UserError(
+            f"half_width is {half_width:g}; it is a half-width between 0 and 0.5, as a fraction, for example 0.0025."
         )
     refuse_unbounded(score, "precision")
-    chips = Chips(
-        corruption, strengths, most, seed, purpose, reads, read, batchnorm, calibration, autocast, channels_last
+    sampling = Sampling(
+        corruption, strengths, max_chips, seed, purpose, reads, read, batchnorm, calibration, autocast, channels_last
     )
-    refuse_iterators(data, chips)
+    refuse_iterators(data, sampling)
     data = batches(data, 1024)
-    model, arrays = chips.fitted(model, arrays)
+    model, arrays = sampling.fitted(model, arrays)
     found, aside = [], torch.random.fork_rng(devices=[])  # a DataLoader draws from the global generator at every turn
-    with aside, evaluating(model), keeping(Statistics(model)), Socket(model, arrays, chips) as socket:
-        for place, strength in enumerate(chips.strengths):
-            told = counted(progress, chips, place)
-            found.append(_until(socket, score, data, strength, precision, confidence, told))
-    return Precise(
+    with aside, evaluating(model), keeping(Statistics(model)), ProgrammedModel(model, arrays, sampling) as programmed:
+        for place, strength in enumerate(sampling.strengths):
+            told = counted(progress, sampling, place)
+            found.append(_until(programmed, score, data, strength, half_width, confidence, told))
+    return AnytimeMeans(
         values=tuple(values for values, _, _ in found),
         intervals=tuple(interval for _, interval, _ in found),
-        strengths=tuple(chips.strengths),
+        strengths=tuple(sampling.strengths),
         corruption=str(corruption),
         corruption_unit=corruption.unit,
         conditions=traits(corruption).conditions,
@@ -192,36 +193,39 @@ def measure_until(
         batchnorm=batchnorm,
         autocast=autocast,
         channels_last=channels_last,
-        precision=precision,
+        half_width=half_width,
         confidence=confidence,
-        most=most,
+        max_chips=max_chips,
     )
 
 
 def _until(
-    socket: Socket,
+    programmed: ProgrammedModel,
     score: ScoreFunction,
     data: Iterable[Any],
     strength: float,
-    precision: float,
+    half_width: float,
     confidence: float,
     told: Callable[[int], None] | None,
 ) -> tuple[NDArray[np.float64], Interval, int]:
     """The chips that it took at one strength, their interval, and the number of examples."""
-    betting, values, chips = Betting(confidence), list[float](), socket.chips
+    betting, values, sampling = Betting(confidence), list[float](), programmed.sampling
     while True:
         each = np.array(
-            [read(socket, {"": score}, data, strength, len(values), again)[""] for again in range(chips.reads)]
+            [
+                score_chip(programmed, {"": score}, data, strength, len(values), again)[""]
+                for again in range(sampling.reads)
+            ]
         )
         if not (each.min() >= 0 and each.max() <= 1):
-            raise Mistake(
-                f"precision needs a score between 0 and 1; {each.min():g} to {each.max():g} came for examples."
+            raise UserError(
+                f"half_width needs a score between 0 and 1; {each.min():g} to {each.max():g} came for examples."
             )
         values.append(float(each.mean(1, dtype=np.float64).mean()))
         interval = betting.add(values[-1])
         if told is not None:
             told(len(values))
-        if not chips.differ(strength):  # all chips are this one
+        if not sampling.differ(strength):  # all chips are this one
             interval = Interval(values[0], values[0], values[0])
-        if interval.half <= precision or len(values) == chips.draws:
+        if interval.half <= half_width or len(values) == sampling.chips:
             return np.array(values), interval, each.shape[1]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..corruptions import Corruption, traits
-from ..errors import Mistake
+from ..errors import UserError, renamed_arguments
 from ..randomness.streams import Draw
 from ..schedules import checked
 from ..weights.arrays import survey
@@ -83,24 +83,25 @@ class Audit:
     __repr__ = __str__
 
 
+@renamed_arguments(without="protect")
 def audit(
     model: nn.Module,
     corruption: Corruption,
     strength: float,
     *,
     also: Iterable[str] = (),
-    without: Iterable[str] = (),
+    protect: Iterable[str] = (),
     seed: int = 0,
 ) -> Audit:
     """Put one chip of `corruption` in place and look at every parameter: which ones moved, and by how much.
 
-    Patterns as for `select`. Raises `Mistake` where nothing is touched, and for a strength that is negative or not finite.
+    Patterns as for `select`. Raises `UserError` where nothing is touched, and for a strength that is negative or not finite.
     """
     strength = checked(strength)
-    found = survey(model, also, without)
+    found = survey(model, also, protect)
     arrays = [one.array for one in found if one.array is not None]
     if not arrays:
-        raise Mistake(f"{type(model).__name__} has no weight to perturb; name some with also=(...).")
+        raise UserError(f"{type(model).__name__} has no weight to perturb; name some with also=(...).")
     clean = {one.name: one.parameter.detach().clone() for one in found}
     draw = Draw(seed, "audit", 0)
     with replaced(arrays, lambda array: corruption(array, strength, draw.of(array.name))):

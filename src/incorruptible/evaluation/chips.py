@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from ..corruptions import Corruption, checked_strengths, traits
 from ..corruptions.protocol import write_into
-from ..errors import Mistake, unknown
+from ..errors import UserError, renamed_arguments, unknown
 from ..randomness.streams import Draw, Noise
 from ..weights.arrays import Array, select
 from ..weights.batchnorm import fold_batchnorm
 
-__all__ = ["MOST", "Chips", "Clean", "Remembered", "Socket", "cleaned"]
+__all__ = ["CAPACITY", "Clean", "NoiseCache", "ProgrammedModel", "Sampling", "cleaned"]
 
 # ---- Which chips are made, and how they are read
 
@@ -28,15 +28,15 @@ _AUTOCASTS = {"bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True, eq=False)
-class Chips:
-    """`draws` chips of `purpose` at each strength, each read `reads` times; see `measure` for every field.
+class Sampling:
+    """`chips` chips of `purpose` at each strength, each read `reads` times; see `measure` for every field.
 
     With `pairs` chip 2k + 1 is the mirror image of chip 2k (antithetic pairs), in what was programmed and in what is read.
     """
 
     corruption: Corruption
     strengths: Sequence[float]
-    draws: int
+    chips: int
     seed: int
     purpose: str = "test"
     reads: int = 1
@@ -49,14 +49,14 @@ class Chips:
 
     def __post_init__(self) -> None:
         if not callable(self.corruption):
-            raise Mistake(
+            raise UserError(
                 f"corruption={self.corruption!r} is none: parse({str(self.corruption)!r}) makes one of a text."
             )
         object.__setattr__(self, "strengths", checked_strengths(self.strengths, self.corruption))
-        if self.draws < 1 or self.reads < 1:
-            raise Mistake(f"draws={self.draws} and reads={self.reads}: both are at least 1.")
+        if self.chips < 1 or self.reads < 1:
+            raise UserError(f"chips={self.chips} and reads={self.reads}: both are at least 1.")
         if self.reads > 1 and self.read is None and not traits(self.corruption).rereads:
-            raise Mistake(
+            raise UserError(
                 f"reads={self.reads}: every read of a chip would be the same; "
                 "say what a read adds: read=(corruption, strength), or --read-noise."
             )
@@ -65,18 +65,18 @@ class Chips:
         if self.batchnorm not in _POLICIES:
             raise unknown("BatchNorm policy", self.batchnorm, _POLICIES)
         if (self.batchnorm == "recalibrated") != (self.calibration is not None):
-            raise Mistake(
+            raise UserError(
                 "batchnorm='recalibrated' and calibration=batches go together: the inputs to compute the statistics from."
             )
         if self.autocast is not None and self.autocast not in _AUTOCASTS:
             raise unknown("autocast", self.autocast, _AUTOCASTS)
 
     def casting(self, device: torch.device) -> AbstractContextManager[Any]:
-        """The arithmetic of a forward pass on `device`. Raises `Mistake` for a device that has no autocast."""
+        """The arithmetic of a forward pass on `device`. Raises `UserError` for a device that has no autocast."""
         if self.autocast is None:
             return nullcontext()
         if not torch.amp.is_autocast_available(device.type):
-            raise Mistake(f"autocast={self.autocast!r}: torch has no autocast for {device.type}; leave it out.")
+            raise UserError(f"autocast={self.autocast!r}: torch has no autocast for {device.type}; leave it out.")
         return torch.autocast(device.type, _AUTOCASTS[self.autocast])
 
     def differ(self, strength: float) -> bool:
@@ -85,7 +85,7 @@ class Chips:
 
     def distinct(self, strength: float) -> int:
         """How many different chips there are at that strength."""
-        return self.draws if self.differ(strength) else 1
+        return self.chips if self.differ(strength) else 1
 
     @property
     def total(self) -> int:
@@ -110,7 +110,7 @@ class Chips:
     ) -> Tensor:
         """What `array`, which holds clean weights, holds on that chip at that strength, in its `again`-th read.
 
-        `heard` may keep what a noise gives. Raises `Mistake` for a corruption that gives another shape.
+        `heard` may keep what a noise gives. Raises `UserError` for a corruption that gives another shape.
         """
         values = _of(self.corruption, array, strength, heard(self.drawn(chip, again).of(array.name)))
         if self.read is None:
@@ -150,30 +150,33 @@ class Chips:
         return chip - 1 if self._mirrors(chip) else chip
 
 
+Sampling.__init__ = renamed_arguments(draws="chips")(Sampling.__init__)  # type: ignore[method-assign]
+
+
 def _of(corruption: Corruption, array: Array, strength: float, noise: Noise) -> Tensor:
     values = corruption(array, strength, noise)
     if values.shape != array.value.shape:
-        raise Mistake(f"{array.name}: values of shape {tuple(values.shape)} came for {tuple(array.value.shape)}.")
+        raise UserError(f"{array.name}: values of shape {tuple(values.shape)} came for {tuple(array.value.shape)}.")
     return values.to(array.value.dtype)
 
 
 # ---- The random numbers of one chip, drawn once for all of its strengths
 
-MOST = 1 << 26  # numbers that are kept, 256 MiB in float32; what goes beyond is drawn anew
+CAPACITY = 1 << 26  # numbers that are kept, 256 MiB in float32; what goes beyond is drawn anew
 
 
-class Remembered:
+class NoiseCache:
     """What was drawn for the chip at hand, which is the same at every strength; drawing costs a quarter of a small network's pass."""
 
-    def __init__(self, most: int = MOST) -> None:
-        self.most, self.chip = most, -1
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self.capacity, self.chip = capacity, -1
         self._kept: dict[Hashable, Tensor] = {}
-        self._room = most
+        self._room = capacity
 
     def turn(self, chip: int) -> None:
         """Forget the chip before, if another comes."""
         if chip != self.chip:
-            self.chip, self._room = chip, self.most
+            self.chip, self._room = chip, self.capacity
             self._kept.clear()
 
     def of(self, noise: Noise) -> Noise:
@@ -196,7 +199,7 @@ class Remembered:
 @dataclass(frozen=True)
 class _Again:
     noise: Noise
-    memory: Remembered
+    memory: NoiseCache
 
     def _look(self, kind: str, like: Tensor, tag: str) -> tuple[Tensor, bool]:
         draw: Any = getattr(self.noise, kind)
@@ -255,17 +258,19 @@ def cleaned(arrays: Sequence[Array]) -> list[Clean]:
     ]
 
 
-class Socket:
+class ProgrammedModel:
     """The arrays of `model` while chips of `chips` take their place: `put` writes a chip over the one before.
 
     `replaced` keeps the clean weights aside and writes them back for every chip; here that happens once for all. A chip's
-    values are computed from the clean weights alone, never from those that stand in the model. With `remember`, the random
-    numbers of a chip are kept for its next strength; see `Remembered`.
+    values are computed from the clean weights alone, never from those that stand in the model. With `cache_noise`, the random
+    numbers of a chip are kept for its next strength; see `NoiseCache`.
     """
 
-    def __init__(self, model: nn.Module, arrays: Sequence[Array], chips: Chips, *, remember: bool = False) -> None:
-        self.model, self.arrays, self.chips = model, arrays, chips
-        self.noise = Remembered() if remember else None
+    def __init__(
+        self, model: nn.Module, arrays: Sequence[Array], sampling: Sampling, *, cache_noise: bool = False
+    ) -> None:
+        self.model, self.arrays, self.sampling = model, arrays, sampling
+        self.noise = NoiseCache() if cache_noise else None
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -275,7 +280,7 @@ class Socket:
         with torch.no_grad():
             self.clean = cleaned(self.arrays)
         self._open.callback(self._restore)
-        if self.chips.channels_last:
+        if self.sampling.channels_last:
             self._open.enter_context(_channels_last(self.model))
         return self
 
@@ -290,10 +295,10 @@ class Socket:
             self.noise.turn(chip)
         with torch.no_grad():
             for clean, array in zip(self.clean, self.arrays, strict=True):
-                self.chips.write(clean, array.value, strength, chip, again, self._remembered)
+                self.sampling.write(clean, array.value, strength, chip, again, self._cached)
         torch.clear_autocast_cache()  # it may hold 16-bit copies of the chip before
 
-    def _remembered(self, noise: Noise) -> Noise:
+    def _cached(self, noise: Noise) -> Noise:
         return noise if self.noise is None else self.noise.of(noise)
 
     def _restore(self) -> None:

@@ -16,7 +16,6 @@ __all__ = ["OverTime", "Overall", "Scores", "arithmetic"]
 
 # ---- Many chips over a whole range of strengths: area, worst case, tolerance
 
-Array = NDArray[np.float64]
 
 _MEANINGS = {
     "area": "mean score where every strength is equally likely",
@@ -29,7 +28,7 @@ _MEANINGS = {
 class Overall:
     """What each chip's curve comes to over the strengths from `low` to `high`.
 
-    `chips` maps "area", "worst" and "tolerance" to one number for each chip [draw], as `incorruptible.curves` defines them:
+    `chips` maps "area", "worst" and "tolerance" to one number for each chip [draw], as `incorruptible.statistics.curves` defines them:
     draw k is the same chip at every strength, so its curve is one chip's own. `beyond` [draw] marks chips that never lose
     `loss`; their tolerance is counted as `high`, so that the mean is a bound from below. `lacking` says why one is not there.
     """
@@ -37,17 +36,21 @@ class Overall:
     low: float
     high: float
     loss: float
-    chips: dict[str, Array]
+    chips: dict[str, NDArray[np.float64]]
     beyond: NDArray[np.bool_]
     lacking: dict[str, str]
 
     @classmethod
     def of(
-        cls, values: Array, strengths: tuple[float, ...], higher_is_better: bool | None, loss: float = curves.LOSS
+        cls,
+        values: NDArray[np.float64],
+        strengths: tuple[float, ...],
+        higher_is_better: bool | None,
+        loss: float = curves.LOSS,
     ) -> Overall | None:
         """From values [strength, draw], strengths in any order; None for a single strength, which is no range.
 
-        Raises `Mistake` for a loss that is not positive.
+        Raises `UserError` for a loss that is not positive.
         """
         if len(strengths) < 2:
             return None
@@ -60,7 +63,7 @@ class Overall:
             lacking = dict.fromkeys(("worst", "tolerance"), "no direction: give a Score")
         elif at[0] != 0:
             lacking["tolerance"] = "strength 0 was not measured"
-        chips: dict[str, Array] = {}
+        chips: dict[str, NDArray[np.float64]] = {}
         beyond = np.zeros(len(curve), dtype=np.bool_)
         if "area" not in lacking:
             chips["area"] = curves.area(curve, at)
@@ -114,8 +117,8 @@ class Overall:
 class Scores:
     """What `measure` found.
 
-    `values` [strength, draw] is the mean score of each chip; `reads` [strength, draw, read] its single reads where there
-    were several; `examples` [strength, draw, example], on request, the score of each example. `equivalent` [strength] is the
+    `values` [strength, chip] is the mean score of each chip; `reads` [strength, chip, read] its single reads where there
+    were several; `examples` [strength, chip, example], on request, the score of each example. `equivalent` [strength] is the
     strength of gaussian-filter-max that is as large for these weights, `conditions` what a device's result must say (range, mapping,
     time, compensation), and `peaks` the smallest and largest max|W_f|:
     under an absolute or sqrtmax scale a network gains by growing its weights, and these tell.
@@ -142,7 +145,7 @@ class Scores:
     channels_last: bool = False
 
     @property
-    def draws(self) -> int:
+    def chips(self) -> int:
         """How many chips."""
         return int(self.values.shape[1])
 
@@ -152,14 +155,14 @@ class Scores:
 
     def spread(self) -> NDArray[np.float64]:
         """[strength] Standard deviation over chips (n - 1); nan for one chip."""
-        if self.draws < 2:
+        if self.chips < 2:
             return np.full(len(self.values), np.nan)
         # numbers that are all the same may differ from their mean in the last place
         return np.where(np.ptp(self.values, axis=1) == 0, 0.0, self.values.std(1, ddof=1))
 
     def interval(self, level: float = 0.95) -> list[Interval]:
         """For each strength, Student's interval of the mean over all chips, on these examples; nan for one chip."""
-        if self.draws < 2 or not np.isfinite(self.values).all():
+        if self.chips < 2 or not np.isfinite(self.values).all():
             return [Interval(float("nan"), float(mean), float("nan")) for mean in self.mean()]
         return [t_interval(row, level) for row in self.values]
 
@@ -226,7 +229,7 @@ class Scores:
             "score": self.name,
             "score_unit": self.unit,
             "higher_is_better": self.higher_is_better,
-            "draws": self.draws,
+            "draws": self.chips,
             "reads": 1 if self.reads is None else self.reads.shape[2],
             "read": self.read,
             "examples": self.n_examples,
@@ -266,7 +269,7 @@ class Scores:
             self.higher_is_better
         ]
         first = (
-            f"{self.name} ({self.unit}; {direction}) under {self.corruption} [{self.corruption_unit}]; {self.draws} chips{reads}, "
+            f"{self.name} ({self.unit}; {direction}) under {self.corruption} [{self.corruption_unit}]; {self.chips} chips{reads}, "
             f"{self.n_examples} examples, seed {self.seed} ({self.purpose}), BatchNorm {self.batchnorm}"
             f"{arithmetic(self.autocast, self.channels_last)}"
         )
@@ -288,7 +291,7 @@ class Scores:
 
     def lines(self) -> list[str]:
         """One line of the table for each strength."""
-        missing, lines = "not finite" if self.draws > 1 else "needs 2 chips", []
+        missing, lines = "not finite" if self.chips > 1 else "needs 2 chips", []
         for row in self.rows():
             cells = (
                 f"{row['strength']:g}",

@@ -1,4 +1,4 @@
-"""One chip, read once: what every score gives for every example."""
+"""One chip, scored once: what every score gives for every example."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..errors import Mistake
+from ..errors import UserError
 from ..tasks.scores import Score, channels_last, moved
 from ..weights.arrays import Array
 from ..weights.batchnorm import Statistics, recalibrate_batchnorm
-from .chips import Chips, Socket
+from .chips import ProgrammedModel, Sampling
 
 __all__ = [
     "Examples",
@@ -25,10 +25,10 @@ __all__ = [
     "count_of",
     "counted",
     "keeping",
-    "read",
-    "read_chip",
     "refuse_iterators",
     "refuse_unbounded",
+    "score_chip",
+    "score_one_chip",
     "scored",
     "size_of",
 ]
@@ -37,56 +37,63 @@ ScoreFunction = Score | Callable[[nn.Module, Any], Tensor]
 Examples = NDArray[np.float32]
 
 
-def read_chip(
+def score_one_chip(
     model: nn.Module,
     scores: Mapping[str, ScoreFunction],
     data: Iterable[Any],
-    chips: Chips,
+    sampling: Sampling,
     arrays: Sequence[Array],
     strength: float,
     chip: int,
     again: int = 0,
 ) -> dict[str, Examples]:
-    """What each score gives for every example [example] on that chip at that strength, in its `again`-th read."""
-    with Socket(model, arrays, chips) as socket:
-        return read(socket, scores, data, strength, chip, again)
+    """What each score gives for every example [example] on that chip at that strength, in the `again`-th read."""
+    with ProgrammedModel(model, arrays, sampling) as programmed:
+        return score_chip(programmed, scores, data, strength, chip, again)
 
 
-def read(
-    socket: Socket, scores: Mapping[str, ScoreFunction], data: Iterable[Any], strength: float, chip: int, again: int = 0
+def score_chip(
+    programmed: ProgrammedModel,
+    scores: Mapping[str, ScoreFunction],
+    data: Iterable[Any],
+    strength: float,
+    chip: int,
+    again: int = 0,
 ) -> dict[str, Examples]:
-    """As `read_chip`, of one chip among many that come one after another."""
-    socket.put(strength, chip, again)
-    model, chips, device = socket.model, socket.chips, socket.arrays[0].value.device
-    if chips.calibration is not None:
-        with chips.casting(device):
-            recalibrate_batchnorm(model, _arranged(chips.calibration, chips, device), _forward)
-    return scored(model, scores, data, device, chips)
+    """As `score_one_chip`, of one chip among many that come one after another."""
+    programmed.put(strength, chip, again)
+    model, sampling, device = programmed.model, programmed.sampling, programmed.arrays[0].value.device
+    if sampling.calibration is not None:
+        with sampling.casting(device):
+            recalibrate_batchnorm(model, _arranged(sampling.calibration, sampling, device), _forward)
+    return scored(model, scores, data, device, sampling)
 
 
-def refuse_iterators(data: Iterable[Any], chips: Chips) -> None:
-    """A `Mistake` for data or calibration data that could be iterated only once."""
-    for name, what in (("data", data), ("calibration", chips.calibration)):
+def refuse_iterators(data: Iterable[Any], sampling: Sampling) -> None:
+    """A `UserError` for data or calibration data that could be iterated only once."""
+    for name, what in (("data", data), ("calibration", sampling.calibration)):
         if isinstance(what, Iterator):
-            raise Mistake(
+            raise UserError(
                 f"{name} is a {type(what).__name__}, which can be iterated only once; give a list or a DataLoader."
             )
 
 
 def refuse_unbounded(score: ScoreFunction, what: str) -> None:
-    """A `Mistake` for a score that is no fraction; a function of one's own is taken at its word."""
+    """A `UserError` for a score that is no fraction; a function of one's own is taken at its word."""
     if isinstance(score, Score) and score.unit != "fraction":
-        raise Mistake(
+        raise UserError(
             f"{what} needs a score that lies between 0 and 1 by its nature, and {score.name} is in {score.unit}; "
             "use accuracy, or a Score whose unit is 'fraction'."
         )
 
 
-def counted(progress: Callable[[int, int], None] | None, chips: Chips, place: int) -> Callable[[int], None] | None:
-    """What tells `progress` how many chips of the strength at `place` are read, of `draws` at every strength."""
+def counted(
+    progress: Callable[[int, int], None] | None, sampling: Sampling, place: int
+) -> Callable[[int], None] | None:
+    """What tells `progress` how many chips of the strength at `place` are scored, of so many at every strength."""
     if progress is None:
         return None
-    return lambda done: progress(place * chips.draws + done, len(chips.strengths) * chips.draws)
+    return lambda done: progress(place * sampling.chips + done, len(sampling.strengths) * sampling.chips)
 
 
 @contextmanager
@@ -99,8 +106,8 @@ def keeping(statistics: Statistics) -> Iterator[None]:
         statistics.put(before)
 
 
-def _arranged(batches: Iterable[Any], chips: Chips | None, device: torch.device) -> Iterator[Any]:
-    lay = channels_last if chips is not None and chips.channels_last else lambda batch: batch
+def _arranged(batches: Iterable[Any], sampling: Sampling | None, device: torch.device) -> Iterator[Any]:
+    lay = channels_last if sampling is not None and sampling.channels_last else lambda batch: batch
     return (lay(moved(batch, device)) for batch in batches)
 
 
@@ -115,19 +122,19 @@ def scored(
     scores: Mapping[str, ScoreFunction],
     data: Iterable[Any],
     device: torch.device,
-    chips: Chips | None = None,
+    sampling: Sampling | None = None,
 ) -> dict[str, Examples]:
     """What each score gives for every example [example], with the weights that are in place.
 
     `chips` may ask for autocast, under which what a `Score` makes of an answer is computed in 32 bits at least, and for
     channels-last.
     """
-    casting = None if chips is None or chips.autocast is None else partial(chips.casting, device)
+    casting = None if sampling is None or sampling.autocast is None else partial(sampling.casting, device)
     parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in scores}
     asks = [score.answer if isinstance(score, Score) else None for score in scores.values()]
     shared = asks[0] if len(set(asks)) == 1 else None  # one forward pass for all
     with torch.inference_mode():
-        for batch in _arranged(data, chips, device):
+        for batch in _arranged(data, sampling, device):
             answer = None if shared is None else _answer(shared, model, batch, casting)
             for name, score in scores.items():
                 if isinstance(score, Score):
@@ -137,7 +144,7 @@ def scored(
                         values = score(model, batch)
                 parts[name].append(checked(values, batch))
     if not any(map(len, next(iter(parts.values())))):
-        raise Mistake("data is empty: no example came.")
+        raise UserError("data is empty: no example came.")
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
@@ -155,26 +162,26 @@ def _answer(
 
 
 def checked(values: Any, batch: Any) -> Examples:
-    """The numbers that a score gave for `batch`. Raises `Mistake` for another shape than one number for each example."""
+    """The numbers that a score gave for `batch`. Raises `UserError` for another shape than one number for each example."""
     size = size_of(batch)
     if not isinstance(values, Tensor) or values.dim() != 1 or (size is not None and len(values) != size):
         came = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
-        raise Mistake(
+        raise UserError(
             f"the score returned {came} for a batch of {size}; one number for each example, shape ({size},), is needed."
         )
     return values.float().cpu().numpy()
 
 
 def count_of(data: Iterable[Any]) -> int:
-    """How many examples batches hold, by going through them once; a `Mistake` where one does not tell."""
+    """How many examples batches hold, by going through them once; a `UserError` where one does not tell."""
     total = 0
     for batch in data:
         size = size_of(batch)
         if size is None:
-            raise Mistake(f"a batch came as {type(batch).__name__}; tensors, in a list or a dictionary, are needed.")
+            raise UserError(f"a batch came as {type(batch).__name__}; tensors, in a list or a dictionary, are needed.")
         total += size
     if not total:
-        raise Mistake("data is empty: no example came.")
+        raise UserError("data is empty: no example came.")
     return total
 
 

@@ -9,23 +9,26 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Mistake
+from ..errors import UserError
 
 __all__ = [
     "FORMAT",
+    "KEPT",
     "Newer",
     "checksum",
+    "current",
     "identity",
     "plain",
     "read",
     "read_arrays",
+    "recorded",
     "write",
     "write_arrays",
     "write_atomically",
@@ -34,8 +37,12 @@ __all__ = [
 
 FORMAT = 1
 
+# Fields that were renamed, each with the key that stands for it in files. The keys enter the identities of runs and of what was
+# measured on them, so that they stay as they were first written; in files of the user's own both spellings are read.
+KEPT = {"autocast": "precision", "chips": "draws"}
 
-class Newer(Mistake):
+
+class Newer(UserError):
     """A record that a newer version of this package wrote; it is never replaced."""
 
 
@@ -52,6 +59,25 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def recorded(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values under the keys that files keep.
+
+    >>> recorded({"chips": 20, "seed": 0})
+    {'draws': 20, 'seed': 0}
+    """
+    return {KEPT.get(name, name): value for name, value in fields.items()}
+
+
+def current(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values under the names of today's fields; of a field that stands under both names, the later value.
+
+    >>> current({"draws": 20, "seed": 0})
+    {'chips': 20, 'seed': 0}
+    """
+    names = {key: name for name, key in KEPT.items()}
+    return {names.get(key, key): value for key, value in record.items()}
 
 
 def identity(value: Any) -> str:
@@ -121,19 +147,19 @@ def write(path: Path, data: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read what `write` wrote. Raises `Mistake` for a file that is not there, torn, altered, or of a newer format."""
+    """Read what `write` wrote. Raises `UserError` for a file that is not there, torn, altered, or of a newer format."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise Mistake(f"{path}: no such file.") from None
+        raise UserError(f"{path}: no such file.") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
-        raise Mistake(f"{path} is torn or no JSON: delete it, and it is made again.") from None
+        raise UserError(f"{path} is torn or no JSON: delete it, and it is made again.") from None
     if not isinstance(data, dict) or not isinstance(version := data.pop("format", None), int) or version < 1:
-        raise Mistake(f"{path} is no record of this package.")
+        raise UserError(f"{path} is no record of this package.")
     if version > FORMAT:
         raise Newer(f"{path} was written by a newer version, and this one reads format {FORMAT}: update incorruptible.")
     if data.pop("checksum", None) != _digest(data):
-        raise Mistake(f"{path} does not match its checksum: it was altered; delete it, and it is made again.")
+        raise UserError(f"{path} does not match its checksum: it was altered; delete it, and it is made again.")
     return data
 
 
@@ -147,14 +173,14 @@ def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> str:
 
 
 def read_arrays(path: Path, expected: str) -> dict[str, NDArray[Any]]:
-    """Read what `write_arrays` wrote. Raises `Mistake` for a file that is not there or does not match its checksum."""
+    """Read what `write_arrays` wrote. Raises `UserError` for a file that is not there or does not match its checksum."""
     from safetensors.numpy import load
 
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise Mistake(f"{path}: no such file.") from None
+        raise UserError(f"{path}: no such file.") from None
     if hashlib.sha256(content).hexdigest() != expected:
-        raise Mistake(f"{path} does not match its checksum: it was altered; delete it, and it is made again.")
+        raise UserError(f"{path} does not match its checksum: it was altered; delete it, and it is made again.")
     arrays: dict[str, NDArray[Any]] = load(content)
     return arrays

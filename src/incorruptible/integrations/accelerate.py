@@ -9,12 +9,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import Mistake
+from ..errors import UserError
 from ..objectives.base import Objective
 from ..schedules import Controller, Schedule
 from ..training import Hardener
 from ..weights.arrays import Array
-from .hosting import sharded
+from .callback import sharded
 
 __all__ = ["AcceleratedHardener", "checked_accelerator"]
 
@@ -33,7 +33,7 @@ class AcceleratedHardener(Hardener):
 
     As with `accelerator.backward`, the loss is that of one micro-batch, and is divided here by the number of them.
     `model` is the prepared one. Everything else is as in `Hardener`; the guard is off where accelerate has a scaler of its own.
-    Raises `Mistake` under FSDP, DeepSpeed, Megatron-LM, XLA and for models in pieces, and under several processes for a model
+    Raises `UserError` under FSDP, DeepSpeed, Megatron-LM, XLA and for models in pieces, and under several processes for a model
     that is not prepared.
     """
 
@@ -54,7 +54,7 @@ class AcceleratedHardener(Hardener):
         checked_accelerator(accelerator)
         inner = getattr(model, "_orig_mod", model)
         if accelerator.num_processes > 1 and not isinstance(inner, DistributedDataParallel):
-            raise Mistake(
+            raise UserError(
                 f"{type(inner).__name__} is not what accelerator.prepare returned, so its processes would not be told apart: "
                 "model = accelerator.prepare(model) first."
             )
@@ -105,9 +105,9 @@ class AcceleratedHardener(Hardener):
 
 
 def checked_accelerator(accelerator: Any) -> None:
-    """A `Mistake` where accelerate cuts the weights into pieces, or steps outside of torch."""
+    """A `UserError` where accelerate cuts the weights into pieces, or steps outside of torch."""
     if not hasattr(accelerator, "distributed_type"):
-        raise Mistake(f"{accelerator!r} is no Accelerator: accelerator = accelerate.Accelerator() makes one.")
+        raise UserError(f"{accelerator!r} is no Accelerator: accelerator = accelerate.Accelerator() makes one.")
     kind = str(getattr(accelerator.distributed_type, "value", accelerator.distributed_type))
     cut = getattr(accelerator, "parallelism_config", None)
     if cut is not None and cut.total_size > cut.dp_replicate_size:

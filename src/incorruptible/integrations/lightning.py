@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..errors import Mistake
-from .hosting import Hosted, base, put_aside, sharded
+from ..errors import UserError
+from ..renamed import missing
+from .callback import CallbackBase, base, put_aside, sharded
 
-__all__ = ["Hardening"]
+__all__ = ["LightningHardening"]
 
 _CALLBACK = base("Callback", "lightning.pytorch.callbacks", "pytorch_lightning.callbacks")
 _WHOLE = {"SingleDeviceStrategy", "DDPStrategy"}  # by name, for there are two packages with one of each
@@ -23,10 +24,10 @@ class _Skipped(Exception):
     """training_step returned None, which is Lightning's way to skip a batch."""
 
 
-class Hardening(Hosted, _CALLBACK or object):  # type: ignore[misc]
+class LightningHardening(CallbackBase, _CALLBACK or object):  # type: ignore[misc]
     """Hardens the module that a `Trainer` fits; neither the module nor the optimiser is changed.
 
-        trainer = Trainer(max_epochs=10, callbacks=[Hardening(RWP(Gaussian("filter-max")), Quadratic(0, 0.1), seed=0)])
+        trainer = Trainer(max_epochs=10, callbacks=[LightningHardening(RWP(Gaussian("filter-max")), Quadratic(0, 0.1), seed=0)])
         trainer.fit(module)
 
     `training_step` and its backward pass are run once for each pass of the objective, in place of once; what they log is logged
@@ -34,7 +35,7 @@ class Hardening(Hosted, _CALLBACK or object):  # type: ignore[misc]
     objective's. The steps are `trainer.estimated_stepping_batches` unless given. A checkpoint holds what a resumed training
     needs for the same bits. With 16-mixed the guard for losses that are not finite is left to Lightning's scaler.
 
-    Raises `Mistake` under manual optimisation, for strategies other than one device and DDP, for optimisers that evaluate the
+    Raises `UserError` under manual optimisation, for strategies other than one device and DDP, for optimisers that evaluate the
     loss several times (LBFGS), where accumulation changes, and for a checkpoint that was saved without this callback.
     """
 
@@ -63,7 +64,7 @@ class Hardening(Hosted, _CALLBACK or object):  # type: ignore[misc]
         if stage != "fit":
             return
         if not pl_module.automatic_optimization:
-            raise Mistake(
+            raise UserError(
                 f"{type(pl_module).__name__} optimises manually, so the callback has nothing to wrap: Hardener in its training_step, "
                 "robust.backward(lambda: loss, ...) for self.manual_backward(loss)."
             )
@@ -72,18 +73,20 @@ class Hardening(Hosted, _CALLBACK or object):  # type: ignore[misc]
             raise sharded(type(trainer.strategy).__name__, "one device and with DDP: Trainer(strategy='ddp')")
         for callback in trainer.callbacks:
             if {*getattr(callback, "scheduling", {1: 1}).values()} != {1}:  # a GradientAccumulationScheduler
-                raise Mistake("accumulation that changes in training is not supported: accumulate_grad_batches=4, say.")
+                raise UserError(
+                    "accumulation that changes in training is not supported: accumulate_grad_batches=4, say."
+                )
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Make the `Hardener`, and let Lightning's closures go through it."""
         if any(isinstance(one, torch.optim.LBFGS) for one in trainer.optimizers):
-            raise Mistake("LBFGS evaluates the loss several times in one step: torch.optim.SGD or AdamW, say.")
+            raise UserError("LBFGS evaluates the loss several times in one step: torch.optim.SGD or AdamW, say.")
         state = self._loaded
         if state is None and trainer.global_step and self.robust is not None:
             state = self.robust.state_dict()  # fit was called again, to go on
         if state is None and trainer.global_step:
-            raise Mistake(
-                f"the training goes on at step {trainer.global_step} from a checkpoint without Hardening: begin anew "
+            raise UserError(
+                f"the training goes on at step {trainer.global_step} from a checkpoint without LightningHardening: begin anew "
                 "from its weights, with load_from_checkpoint and no ckpt_path."
             )
         strategy = trainer.strategy
@@ -113,7 +116,7 @@ class Hardening(Hosted, _CALLBACK or object):  # type: ignore[misc]
         loop = trainer.fit_loop.epoch_loop.automatic_optimization
         make = getattr(loop, "_make_closure", None)
         if make is None:
-            raise Mistake("this version of lightning makes its closures elsewhere: pip install 'lightning>=2.2,<2.7'")
+            raise UserError("this version of lightning makes its closures elsewhere: pip install 'lightning>=2.2,<2.7'")
 
         def make_hardened(*given: Any) -> Any:
             closure = make(*given)
@@ -151,3 +154,9 @@ class Hardening(Hosted, _CALLBACK or object):  # type: ignore[misc]
             return outputs[-1]
 
         return run
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing(__name__, name)

@@ -6,24 +6,25 @@ import copy
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..errors import Mistake
+from ..errors import UserError
+from ..renamed import missing
 from .accelerate import checked_accelerator
-from .hosting import Hosted, base, put_aside
+from .callback import CallbackBase, base, put_aside
 
-__all__ = ["Hardening"]
+__all__ = ["TrainerHardening"]
 
 _CALLBACK = base("TrainerCallback", "transformers")
 _KEY = "incorruptible.Hardening"
 
 
-class Hardening(Hosted, _CALLBACK or object):  # type: ignore[misc]
+class TrainerHardening(CallbackBase, _CALLBACK or object):  # type: ignore[misc]
     """Hardens the model of a `Trainer`, or of a class that derives from it; its `compute_loss` is asked as ever.
 
-        hardening = Hardening(RWP(Gaussian("filter-max")), Quadratic(0, 0.1), seed=0)
+        hardening = TrainerHardening(RWP(Gaussian("filter-max")), Quadratic(0, 0.1), seed=0)
         Trainer(model, args, train_dataset=data, callbacks=[hardening]).train()
 
     `training_step` is run once for each pass of the objective, its `accelerator.backward` where the objective says. Weights are
@@ -31,7 +32,7 @@ class Hardening(Hosted, _CALLBACK or object):  # type: ignore[misc]
     unless given. What a resumed training needs for the same bits is in `trainer_state.json`, whatever
     `restore_callback_states_from_checkpoint` says. With fp16 the guard for losses that are not finite is left to the scaler.
 
-    Raises `Mistake` under FSDP, DeepSpeed and the like, for optimisers that step during backward (LOMO, layerwise ones), for
+    Raises `UserError` under FSDP, DeepSpeed and the like, for optimisers that step during backward (LOMO, layerwise ones), for
     a `training_step` that does not call `accelerator.backward` once, and for a checkpoint that was saved without this callback.
     """
 
@@ -48,11 +49,13 @@ class Hardening(Hosted, _CALLBACK or object):  # type: ignore[misc]
         checked_accelerator(accelerator)
         optim = str(getattr(args.optim, "value", args.optim))
         if "lomo" in optim or "layerwise" in optim:
-            raise Mistake(f"optim={optim} steps during backward, when the weights are perturbed: optim='adamw_torch'.")
+            raise UserError(
+                f"optim={optim} steps during backward, when the weights are perturbed: optim='adamw_torch'."
+            )
         kept = state.stateful_callbacks.get(_KEY) if state.global_step else None
         if state.global_step and kept is None:
-            raise Mistake(
-                f"the training goes on at step {state.global_step} from a checkpoint without Hardening: begin anew "
+            raise UserError(
+                f"the training goes on at step {state.global_step} from a checkpoint without TrainerHardening: begin anew "
                 "from its weights, with from_pretrained and no resume_from_checkpoint."
             )
         scaler = accelerator.scaler
@@ -93,8 +96,8 @@ class Hardening(Hosted, _CALLBACK or object):  # type: ignore[misc]
             if self in getattr(getattr(host, "callback_handler", None), "callbacks", ()):
                 return host
             frame = frame.f_back  # type: ignore[assignment]
-        raise Mistake(
-            "Hardening is a callback for a Trainer of transformers: Trainer(..., callbacks=[Hardening(...)])."
+        raise UserError(
+            "TrainerHardening is a callback for a Trainer of transformers: Trainer(..., callbacks=[TrainerHardening(...)])."
         )
 
     def _hardened(self, trainer: Any, original: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -112,7 +115,7 @@ class Hardening(Hosted, _CALLBACK or object):  # type: ignore[misc]
                     stack.callback(put_aside(accelerator, "backward", lambda loss, **_: caught.append(loss)))
                     original(model, copy.copy(inputs), *more, **named)
                 if len(caught) != 1:
-                    raise Mistake(
+                    raise UserError(
                         f"{type(trainer).__name__}.training_step called accelerator.backward {len(caught)} times; once is needed."
                     )
                 return caught[0]
@@ -123,3 +126,9 @@ class Hardening(Hosted, _CALLBACK or object):  # type: ignore[misc]
             return found
 
         return training_step
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing(__name__, name)

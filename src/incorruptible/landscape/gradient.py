@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..objectives.base import Found, Grads, Objective, Point, walk
+from ..objectives.base import Grads, Objective, Point, PointResult, run_objective
 from ..randomness.streams import Draw
 from ..weights.arrays import Array
 from ..weights.swap import replaced
@@ -74,7 +74,7 @@ def health(
         for k in range(draws):
             climb, alone = climbs[k % len(climbs)] if climbs else batch, objective.passes == 1
             visit = _Visit(model, arrays, named, loss, batch, climb, g0, dead, alone)
-            visit.end(walk(objective(arrays, strength, Draw(seed, "probe", k)), visit))
+            visit.end(run_objective(objective(arrays, strength, Draw(seed, "probe", k)), visit))
             total += visit.gradient
             visits.append((visit.loss, float(visit.gradient.norm()), visit.predicted))
     losses, norms, predicted = torch.tensor(visits, dtype=torch.float64).T
@@ -122,12 +122,12 @@ class _Visit:
         self.gradient, self.loss, self.predicted, self.looked = torch.zeros_like(_flat(g0)), 0.0, 0.0, False
         self.shares = 0.0
 
-    def __call__(self, point: Point) -> Found:
+    def __call__(self, point: Point) -> PointResult:
         if point.share == 0:
             self.looked = True
             with replaced(self.arrays, point.values), point.entered(self.model):
                 loss, grads = gradient(self.model, [a.parameter for a in self.climbing], self.loss_of, self.climb)
-            return Found(torch.tensor(loss), {a.name: g for a, g in zip(self.climbing, grads, strict=True)})
+            return PointResult(torch.tensor(loss), {a.name: g for a, g in zip(self.climbing, grads, strict=True)})
         if point.values is not None and self.looked:  # <g0, e>, what the slope says of the step
             self.predicted += point.share * sum(
                 float(((point.values(array) - array.value) * slope).sum()) for array, slope in self.slopes
@@ -139,9 +139,9 @@ class _Visit:
         self.loss += point.share * loss
         self.shares += point.share
         if point.keep:
-            return Found(torch.tensor(loss), dict(zip(self.named, grads, strict=True)))
+            return PointResult(torch.tensor(loss), dict(zip(self.named, grads, strict=True)))
         self.gradient += point.share * _flat(grads)
-        return Found(torch.tensor(loss), {})
+        return PointResult(torch.tensor(loss), {})
 
     def end(self, added: Grads | None) -> None:
         """The gradients that the objective returned count too."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..objectives.base import Found, Grads, Objective, Point, walk
+from ..objectives.base import Grads, Objective, Point, PointResult, run_objective
 from ..randomness.streams import Draw
 from ..weights.arrays import Array, unwrapped
 from ..weights.batchnorm import Statistics
@@ -60,7 +60,7 @@ def perturbed(
     everywhere = trainable_of(model)
     seen: list[tuple[float, float]] = []
 
-    def look(point: Point) -> Found:
+    def look(point: Point) -> PointResult:
         grads: Grads = {}
         with replaced(arrays, point.values), point.entered(model):
             if point.counts:
@@ -71,9 +71,9 @@ def perturbed(
                 value, found = gradient(model, list(wanted.values()), loss, batch)
                 grads = dict(zip(wanted, found, strict=True))
         seen.append((point.share, value))
-        return Found(torch.tensor(value), grads)
+        return PointResult(torch.tensor(value), grads)
 
-    walk(objective(arrays, strength, draw), look)
+    run_objective(objective(arrays, strength, draw), look)
     return sum(share * value for share, value in seen if share) / sum(share for share, _ in seen)
 
 

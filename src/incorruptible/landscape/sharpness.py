@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..corruptions.gaussian import scale_of
-from ..errors import Mistake
+from ..errors import UserError
 from ..randomness.streams import Draw
 from ..weights.arrays import Array
 from .probing import Loss, untouched
@@ -60,7 +60,7 @@ def sharpness(
     so it is unbiased; its variance is twice the sum of squares off the diagonal. As a tool for networks: PyHessian, arXiv
     1912.07145. The model keeps its mode: in training mode the batch's own statistics are differentiated through, and
     dropout is one fixed mask.
-    Raises `Mistake` where nothing is trainable, for a scale without arrays, and for a curvature that is not finite.
+    Raises `UserError` where nothing is trainable, for a scale without arrays, and for a curvature that is not finite.
 
     >>> model = nn.Linear(2, 1, bias=False)
     >>> _ = model.weight.data.copy_(torch.tensor([[3.0, 4.0]]))
@@ -70,7 +70,7 @@ def sharpness(
     """
     if arrays is None:
         if scale is not None:
-            raise Mistake(f"scale {scale!r} belongs to arrays: give arrays=select(model), or no scale.")
+            raise UserError(f"scale {scale!r} belongs to arrays: give arrays=select(model), or no scale.")
         names: list[tuple[str, Tensor]] = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         metric: list[Tensor | float] = [1.0] * len(names)
     else:
@@ -79,7 +79,7 @@ def sharpness(
         of = scale_of(scale) if scale is not None else None
         metric = [1.0 if of is None else of(array).detach() for array in live]
     if not names:
-        raise Mistake(f"{type(model).__name__} has no trainable weight here: there is no curvature to measure.")
+        raise UserError(f"{type(model).__name__} has no trainable weight here: there is no curvature to measure.")
     with untouched(model):
         product = _product(model, [p for _, p in names], metric, loss, batch)
         shapes = [(name, p.detach()) for name, p in names]
@@ -87,7 +87,7 @@ def sharpness(
         signs = (_signs(shapes, Draw(seed, "trace", k)) for k in range(draws))
         squares = [float((z.double() * product(z).double()).sum()) for z in signs]
     if not (math.isfinite(top) and all(map(math.isfinite, squares))):
-        raise Mistake(
+        raise UserError(
             "the curvature is not finite at these weights: has training diverged, or is the loss infinite there?"
         )
     error = float(np.std(squares, ddof=1) / math.sqrt(draws)) if draws > 1 else math.nan

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..errors import Mistake
+from ..errors import UserError
 from ..randomness.streams import Draw
 from ..specs.grammar import write
 from ..weights.arrays import Array
-from .base import Path, Point
+from .base import Point, PointSteps
 from .sam import Ascent
 
 __all__ = ["ASAM"]
@@ -32,11 +32,11 @@ class ASAM:
 
     def __post_init__(self) -> None:
         if not 0 <= self.eta < float("inf"):
-            raise Mistake(f"asam: eta {self.eta!r}: a finite number that is not negative is needed.")
+            raise UserError(f"asam: eta {self.eta!r}: a finite number that is not negative is needed.")
 
     def __str__(self) -> str:
         return write("asam", self)
 
-    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
+    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> PointSteps:
         found = yield Point(None, share=0)
         yield Point(Ascent(found.grads, arrays, strength, lambda array: array.value.abs() + self.eta))

@@ -1,4 +1,4 @@
-"""At which points the gradient is looked at, and the walk from one to the next."""
+"""At which points an objective looks at the gradient, and how its steps from one point to the next are taken."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from ..errors import Mistake, unknown
+from ..errors import UserError, unknown
 from ..randomness.streams import Draw
 from ..schedules import Controller, Schedule, peak
 from ..weights.arrays import Array, unwrapped
 
 __all__ = [
     "POLICIES",
-    "Found",
     "Grads",
     "Objective",
-    "Path",
+    "ObjectiveSteps",
     "Point",
-    "Walk",
+    "PointResult",
+    "PointSteps",
     "checked_reach",
-    "most_of",
+    "max_strength_of",
     "policy_of",
-    "walk",
+    "run_objective",
 ]
 
 POLICIES = ("noisy", "clean", "frozen")
@@ -67,7 +67,7 @@ class Point(NamedTuple):
         return nullcontext() if self.inside is None else self.inside(unwrapped(model))
 
 
-class Found(NamedTuple):
+class PointResult(NamedTuple):
     """What was found at a point: the loss, detached, and the gradients that are handed back, by name.
 
     Both are those of the whole loss: without the factor of mixed precision, and without the division by the number of
@@ -78,8 +78,9 @@ class Found(NamedTuple):
     grads: Grads
 
 
-Path = Generator[Point, Found, None]
-Walk = Generator[Point, Found, Grads | None]  # of an objective that adds gradients of its own
+# What calling an objective gives: it yields points and is sent what was found there. Some return gradients of their own.
+PointSteps = Generator[Point, PointResult, None]
+ObjectiveSteps = Generator[Point, PointResult, Grads | None]
 
 
 class Objective(Protocol):
@@ -87,8 +88,8 @@ class Objective(Protocol):
 
     `passes` is how many points it visits at most, each one forward and one backward pass; `clean` says whether one of them is
     the clean weights, which decides where BatchNorm's running statistics move; `unit` says what strength 1 means. An objective
-    with `keep` among its points returns gradients, by name, in every walk, and others return None. It may have `most`, the
-    largest strength.
+    with `keep` among its points returns gradients, by name, whenever it is run, and others return None. It may have
+    `max_strength`, the largest strength.
     """
 
     @property
@@ -100,52 +101,52 @@ class Objective(Protocol):
     @property
     def source(self) -> str: ...
 
-    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Walk:
+    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> ObjectiveSteps:
         """Visit the points for one micro-batch at `strength`, with the randomness of `draw`."""
         ...
 
 
-def walk(path: Walk, look: Callable[[Point], Found]) -> Grads | None:
-    """Go along `path`; `look` visits a point and says what it found. Returns the gradients to add, if there are any."""
+def run_objective(steps: ObjectiveSteps, look: Callable[[Point], PointResult]) -> Grads | None:
+    """Take every step of an objective: `look` visits a point and says what it found. Returns the gradients to add, if any."""
     try:
-        point = next(path)
+        point = next(steps)
         while True:
-            point = path.send(look(point))
+            point = steps.send(look(point))
     except StopIteration as end:
         added: Grads | None = end.value
         return added
     finally:
-        path.close()
+        steps.close()
 
 
 def policy_of(objective: Objective, wanted: str | None) -> str:
-    """Which pass moves BatchNorm's running statistics: "noisy", "clean" or "frozen"; a `Mistake` for one that never comes."""
+    """Which pass moves BatchNorm's running statistics: "noisy", "clean" or "frozen"; a `UserError` for one that never comes."""
     policy = wanted or ("clean" if objective.clean else "noisy")
     if policy not in POLICIES:
         raise unknown("BatchNorm policy", policy, POLICIES)
     if policy == "clean" and not objective.clean:
-        raise Mistake(f"batchnorm='clean': {objective} never visits the clean weights; use 'noisy' or 'frozen'.")
+        raise UserError(f"batchnorm='clean': {objective} never visits the clean weights; use 'noisy' or 'frozen'.")
     if policy == "noisy" and objective.clean and objective.passes == 1:
-        raise Mistake(f"batchnorm='noisy': {objective} visits the clean weights alone; use 'clean' or 'frozen'.")
+        raise UserError(f"batchnorm='noisy': {objective} visits the clean weights alone; use 'clean' or 'frozen'.")
     return policy
 
 
-def most_of(thing: object) -> float:
+def max_strength_of(thing: object) -> float:
     """The largest strength that an objective or a corruption takes: 1 where it is a rate, infinite where there is no bound."""
-    return float(getattr(thing, "most", math.inf))
+    return float(getattr(thing, "max_strength", math.inf))
 
 
 def checked_reach(objective: Objective, strength: Schedule | Controller) -> None:
-    """A `Mistake` where `strength` goes beyond what `objective` takes, or is free to: a controller without a cap."""
-    most = most_of(objective)
+    """A `UserError` where `strength` goes beyond what `objective` takes, or is free to: a controller without a cap."""
+    most = max_strength_of(objective)
     if most == math.inf:
         return  # a schedule of the user's own is not asked for nothing
     unit = getattr(objective, "corruption", objective).unit
     if callable(strength):
         top = peak(strength)
         if top > most:
-            raise Mistake(f"{objective}: strength {top:g}: at most {most:g} ({unit}); lower the schedule.")
+            raise UserError(f"{objective}: strength {top:g}: at most {most:g} ({unit}); lower the schedule.")
     elif not getattr(strength, "cap", most) <= most:
-        raise Mistake(
+        raise UserError(
             f"{objective}: a strength of at most {most:g} is needed ({unit}): add cap={most:g} to {strength}."
         )

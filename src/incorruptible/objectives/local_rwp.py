@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ..corruptions import Corrupted, Gaussian
-from ..errors import Mistake
+from ..errors import UserError
 from ..randomness.streams import Draw
 from ..weights.arrays import Array
 from ..weights.swap import replaced
-from .base import Path, Point
+from .base import Point, PointSteps
 
 __all__ = ["LocalRWP"]
 
@@ -34,7 +34,7 @@ class LocalRWP:
     there the mean loss is another one too.
 
     Weights of nn.Linear layers are drawn so; all other arrays (convolutions, attention's in_proj, biases by request) are
-    perturbed by one draw for the whole batch, as by `RWP`. Raises `Mistake` for a corruption that is no `Gaussian`, for a model
+    perturbed by one draw for the whole batch, as by `RWP`. Raises `UserError` for a corruption that is no `Gaussian`, for a model
     without Linear layers in arrays, and in a pass for such a layer that is not called exactly once on [b, in], with the same b in
     each layer, or whose weight is tied: there one error acts on several vectors at once, and outputs drawn apart would be
     others in distribution. What is flattened to [b * tokens, in] in front of all these layers looks like examples. In a
@@ -53,7 +53,7 @@ class LocalRWP:
 
     def __post_init__(self) -> None:
         if not isinstance(self.corruption, Gaussian):
-            raise Mistake(
+            raise UserError(
                 f"local-rwp({self.corruption}): Gaussian error with a scale for each filter is needed, gaussian-filter-max, "
                 f"say; rwp({self.corruption}) takes any corruption."
             )
@@ -61,7 +61,7 @@ class LocalRWP:
     def __str__(self) -> str:
         return f"local-rwp({self.corruption})"
 
-    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
+    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> PointSteps:
         yield Point(None, inside=lambda model: self._drawn(model, arrays, strength, draw))
 
     @contextmanager
@@ -96,21 +96,21 @@ class LocalRWP:
                     raise self.unfit(array.name, f"{len(own)} layers share it, and one error acts on them all")
                 found[array] = linear[0]
         if not found:
-            raise Mistake(f"{self}: no array here is the weight of a Linear layer: use rwp({self.corruption}).")
+            raise UserError(f"{self}: no array here is the weight of a Linear layer: use rwp({self.corruption}).")
         return found
 
-    def uncompiled(self) -> Mistake:
+    def uncompiled(self) -> UserError:
         """What to answer to torch.compile."""
-        return Mistake(
+        return UserError(
             f"{self}: a graph of torch.compile holds no noise that changes from pass to pass: leave it out (--compile), "
             f"or use rwp({self.corruption})."
         )
 
-    def unfit(self, name: str, why: str) -> Mistake:
+    def unfit(self, name: str, why: str) -> UserError:
         """What to answer where the array of that name cannot be looked at so, with the ways out."""
-        return Mistake(
+        return UserError(
             f"{self}: {name}: {why}; use rwp({self.corruption}), or leave it out: --protect {name}, "
-            f"select(model, without=({name!r},))."
+            f"select(model, protect=({name!r},))."
         )
 
 
@@ -153,7 +153,7 @@ class _Pass:
         self.compiled = False
 
     def call(self, name: str, x: Tensor) -> None:
-        """Note a call on x. Raises `Mistake` where rows of x are not examples, one each."""
+        """Note a call on x. Raises `UserError` where rows of x are not examples, one each."""
         if x.dim() != 2:
             raise self.objective.unfit(name, f"its layer got {list(x.shape)}, where [b, in] is needed")
         if torch._C._current_graph_task_id() != -1:  # in backward: activation checkpointing computes the pass again
@@ -172,7 +172,7 @@ class _Pass:
         self.open = False
 
     def check(self, layers: Iterable[Array]) -> None:
-        """Raises `Mistake` where noise was left out: in a compiled graph, or in a layer that was never called."""
+        """Raises `UserError` where noise was left out: in a compiled graph, or in a layer that was never called."""
         if self.compiled:
             raise self.objective.uncompiled()
         for array in layers:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..corruptions import Corrupted, Corruption
-from ..errors import Mistake
+from ..errors import UserError
 from ..randomness.streams import Draw
 from ..specs.grammar import write
 from ..weights.arrays import Array
-from .base import Path, Point, most_of
+from .base import Point, PointSteps, max_strength_of
 
 __all__ = ["MixedRWP"]
 
@@ -34,7 +34,7 @@ class MixedRWP:
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
-            raise Mistake(
+            raise UserError(
                 f"mixed-rwp: share {self.share!r}: a number between 0 and 1 is needed (1 is rwp, 0 is plain)."
             )
 
@@ -42,10 +42,10 @@ class MixedRWP:
         return write("mixed-rwp", self, inner=str(self.corruption))
 
     @property
-    def most(self) -> float:
+    def max_strength(self) -> float:
         """The largest strength."""
-        return most_of(self.corruption)
+        return max_strength_of(self.corruption)
 
-    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
+    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> PointSteps:
         yield Point(Corrupted(self.corruption, strength, draw), self.share)
         yield Point(None, 1 - self.share)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ..randomness.streams import Draw
 from ..weights.arrays import Array
-from .base import Path, Point
+from .base import Point, PointSteps
 
 __all__ = ["Plain"]
 
@@ -25,5 +25,5 @@ class Plain:
     def __str__(self) -> str:
         return "plain"
 
-    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
+    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> PointSteps:
         yield Point(None)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ..corruptions import Corrupted, Corruption
-from ..errors import Mistake
+from ..errors import UserError
 from ..randomness.streams import Draw
 from ..specs.grammar import write
 from ..weights.arrays import Array
-from .base import Point, Walk, most_of
+from .base import ObjectiveSteps, Point, max_strength_of
 
 __all__ = ["RandBET"]
 
@@ -50,12 +50,12 @@ class RandBET:
 
     def __post_init__(self) -> None:
         if not (isinstance(self.population, int) and self.population >= 1):
-            raise Mistake(
+            raise UserError(
                 f"randbet: population {self.population!r}: a whole number, 1 at least, is needed (plain is 0)."
             )
         for name in ("bound", "threshold"):
             if not getattr(self, name) > 0:
-                raise Mistake(f"randbet: {name} {getattr(self, name)!r}: a number above 0 is needed.")
+                raise UserError(f"randbet: {name} {getattr(self, name)!r}: a number above 0 is needed.")
 
     def __str__(self) -> str:
         return write("randbet", self, inner=str(self.corruption))
@@ -71,11 +71,11 @@ class RandBET:
         return 1 / self.passes
 
     @property
-    def most(self) -> float:
+    def max_strength(self) -> float:
         """The largest strength."""
-        return most_of(self.corruption)
+        return max_strength_of(self.corruption)
 
-    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Walk:
+    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> ObjectiveSteps:
         def at(s: float, chip: Draw) -> Point:
             return Point(Corrupted(self.corruption, s, chip), self.share, keep=True, rest=s == 0)
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from ..corruptions import Corrupted, Corruption
 from ..randomness.streams import Draw
 from ..weights.arrays import Array
-from .base import Path, Point, most_of
+from .base import Point, PointSteps, max_strength_of
 
 __all__ = ["RWP"]
 
@@ -38,9 +38,9 @@ class RWP:
         return f"rwp({self.corruption})"
 
     @property
-    def most(self) -> float:
+    def max_strength(self) -> float:
         """The largest strength."""
-        return most_of(self.corruption)
+        return max_strength_of(self.corruption)
 
-    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
+    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> PointSteps:
         yield Point(Corrupted(self.corruption, strength, draw))

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..corruptions import Corrupted, Corruption
-from ..errors import Mistake
+from ..errors import UserError
 from ..randomness.streams import Draw
 from ..specs.grammar import write
 from ..weights.arrays import Array
-from .base import Path, Point, most_of
+from .base import Point, PointSteps, max_strength_of
 from .sam import EUCLIDEAN, Ascent, metric_of
 
 __all__ = ["RWPSAM"]
@@ -38,17 +38,17 @@ class RWPSAM:
     def __post_init__(self) -> None:
         metric_of(self.metric)
         if not 0 <= self.ratio < float("inf"):
-            raise Mistake(f"rwp-sam: ratio {self.ratio!r}: a finite number that is not negative is needed.")
+            raise UserError(f"rwp-sam: ratio {self.ratio!r}: a finite number that is not negative is needed.")
 
     def __str__(self) -> str:
         return write("rwp-sam", self, inner=str(self.corruption))
 
     @property
-    def most(self) -> float:
+    def max_strength(self) -> float:
         """The largest strength."""
-        return most_of(self.corruption) / self.ratio if self.ratio else math.inf
+        return max_strength_of(self.corruption) / self.ratio if self.ratio else math.inf
 
-    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
+    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> PointSteps:
         corrupted = Corrupted(self.corruption, strength * self.ratio, draw)
         found = yield Point(corrupted, share=0)
         yield Point(Ascent(found.grads, arrays, strength, metric_of(self.metric), corrupted))

@@ -15,7 +15,7 @@ from ..errors import unknown
 from ..randomness.streams import Draw, cuts, each_part
 from ..specs.grammar import write
 from ..weights.arrays import Array
-from .base import Grads, Path, Point
+from .base import Grads, Point, PointSteps
 
 __all__ = ["SAM", "Ascent", "metric_of"]
 
@@ -24,7 +24,7 @@ _PART = 1 << 16  # numbers of a step at a time: what a core's cache holds
 
 
 def metric_of(name: str) -> Callable[[Array], Tensor] | None:
-    """The metric of that name: a scale, or None for euclidean. Raises `Mistake` for another."""
+    """The metric of that name: a scale, or None for euclidean. Raises `UserError` for another."""
     if name == EUCLIDEAN:
         return None
     if name not in SCALES:
@@ -116,6 +116,6 @@ class SAM:
     def __str__(self) -> str:
         return write("sam", self)
 
-    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> Path:
+    def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> PointSteps:
         found = yield Point(None, share=0)
         yield Point(Ascent(found.grads, arrays, strength, metric_of(self.metric)))

@@ -7,10 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["curvature", "preferred_strength"]
 
-Floats = NDArray[np.float64]
 
-
-def curvature(low: ArrayLike, high: ArrayLike, strengths: tuple[float, float]) -> Floats:
+def curvature(low: ArrayLike, high: ArrayLike, strengths: tuple[float, float]) -> NDArray[np.float64]:
     """T = tr(D Hessian) of a bounded loss from its noisy means at two strengths: 2 (high - low) / (s_high^2 - s_low^2).
 
     With F(v) the mean loss under N(0, v D), dF/dv = tr(D Hessian F)/2 holds exactly; the difference quotient is its mean over
@@ -23,7 +21,7 @@ def curvature(low: ArrayLike, high: ArrayLike, strengths: tuple[float, float]) -
     return np.asarray(2 * (np.asarray(high) - np.asarray(low)) / (above**2 - below**2))
 
 
-def preferred_strength(distance: ArrayLike, n: int, trace: ArrayLike) -> Floats:
+def preferred_strength(distance: ArrayLike, n: int, trace: ArrayLike) -> NDArray[np.float64]:
     """sigma* = (A / (n T))^(1/4): where risk + v T/2 + A/(2 n v), a linear form of a PAC-Bayes bound in the variance v =
     sigma^2, is least.
 

@@ -8,11 +8,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import Mistake
+from ..errors import UserError
 
 __all__ = ["Displacement", "divergence", "paid_divergence"]
 
-Floats = NDArray[np.float64]
 PER_FOLD = 100  # steps of the grid for each factor e of the prior's variance (Dziugaite and Roy 2017)
 
 
@@ -27,21 +26,21 @@ class Displacement:
 
     layer: NDArray[np.int64]
     count: NDArray[np.int64]
-    peak: Floats
-    start: Floats
-    square: Floats
+    peak: NDArray[np.float64]
+    start: NDArray[np.float64]
+    square: NDArray[np.float64]
     elsewhere: float = 0.0
 
     def __post_init__(self) -> None:
         if len({len(one) for one in (self.layer, self.count, self.peak, self.start, self.square)}) > 1:
-            raise Mistake("a Displacement takes one layer, count, peak, start and square for each filter.")
+            raise UserError("a Displacement takes one layer, count, peak, start and square for each filter.")
 
     def distance(self) -> float:
         """A = ||w - w0||^2 in units of the noise at strength 1: sum over filters of square / peak^2; 0/0 is 0."""
         return float(_over(self.square, self.peak**2).sum())
 
     @cached_property
-    def sums(self) -> Floats:
+    def sums(self) -> NDArray[np.float64]:
         """[layers, 4] of each layer: N = sum k_f, a = sum k_f m^2/m0^2, b = sum square/m0^2, c = sum k_f ln(m^2/m0^2), all
         that its divergence depends on. Filters without noise before and after count where they moved only."""
         noisy = (self.peak > 0) | (self.start > 0)
@@ -72,7 +71,7 @@ def divergence(moved: Displacement, strength: float, prior: ArrayLike) -> float:
     return float(_layers(moved.sums, strength**2, variance).sum())
 
 
-def paid_divergence(moved: Displacement, strength: float, groups: str = "either") -> tuple[float, Floats]:
+def paid_divergence(moved: Displacement, strength: float, groups: str = "either") -> tuple[float, NDArray[np.float64]]:
     """The smallest divergence over a grid of prior scales, with what looking through the grid costs; and the scales chosen.
 
     The scales are prior^2 = strength^2 exp(i / 100), i = 0, 1, -1, 2, -2, ...: around a centre that must be fixed before
@@ -81,7 +80,7 @@ def paid_divergence(moved: Displacement, strength: float, groups: str = "either"
     is the cheaper of the two, for ln 2 more. A scale for each filter would cost more than it gains.
     """
     if groups not in ("layer", "all", "either"):
-        raise Mistake(f"groups={groups!r}: 'layer', 'all' or 'either' is needed.")
+        raise UserError(f"groups={groups!r}: 'layer', 'all' or 'either' is needed.")
     if groups == "either":
         total, scales = min((paid_divergence(moved, strength, one) for one in ("layer", "all")), key=lambda one: one[0])
         return total + float(np.log(2)), scales
@@ -104,14 +103,14 @@ def paid_divergence(moved: Displacement, strength: float, groups: str = "either"
     return total, np.array(chosen)
 
 
-def _layers(sums: Floats, posterior: float, prior: Floats) -> Floats:
+def _layers(sums: NDArray[np.float64], posterior: float, prior: NDArray[np.float64]) -> NDArray[np.float64]:
     """The divergence of each layer from its sums, the posterior's variance at max|W_f| = 1 and the prior's."""
     n, a, b, c = np.moveaxis(sums, -1, 0)
     ratio = posterior / prior
     return np.asarray((a * ratio - n - c - n * np.log(ratio) + b / prior) / 2)
 
 
-def _over(one: Floats, other: Floats) -> Floats:
+def _over(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     """one / other with 0/0 = 0 and x/0 = infinity."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(one == 0, 0.0, one / other)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import Mistake
+from ..errors import UserError
 
 __all__ = ["kl", "kl_inverse"]
 
-Floats = NDArray[np.float64]
 
-
-def kl(q: ArrayLike, p: ArrayLike) -> Floats:
+def kl(q: ArrayLike, p: ArrayLike) -> NDArray[np.float64]:
     """kl(q||p) = q ln(q/p) + (1 - q) ln((1 - q)/(1 - p)) in nats, of two numbers in [0, 1] or of arrays that broadcast.
 
-    0 ln 0 is 0; infinite where p is 0 or 1 and q is not. Raises `Mistake` outside [0, 1].
+    0 ln 0 is 0; infinite where p is 0 or 1 and q is not. Raises `UserError` outside [0, 1].
 
     >>> round(float(kl(0.1, 0.2)), 6)
     0.03669
@@ -28,11 +26,11 @@ def kl(q: ArrayLike, p: ArrayLike) -> Floats:
     return np.where(close, _excess(q, p - q), np.maximum(0.0, first + second))
 
 
-def kl_inverse(q: ArrayLike, bound: ArrayLike) -> Floats:
+def kl_inverse(q: ArrayLike, bound: ArrayLike) -> NDArray[np.float64]:
     """The largest p >= q with kl(q||p) <= bound: an upper limit for a risk of which q was seen.
 
     By bisection down to neighbouring floats, returning the upper end, so that rounding errs to the safe side. q in [0, 1];
-    `bound` >= 0 in nats, and infinity gives 1. Raises `Mistake` for anything else. For q = 0 it is 1 - exp(-bound).
+    `bound` >= 0 in nats, and infinity gives 1. Raises `UserError` for anything else. For q = 0 it is 1 - exp(-bound).
 
     >>> kl_inverse([0.0, 0.3], 0.1).round(6).tolist()
     [0.095163, 0.521028]
@@ -40,7 +38,7 @@ def kl_inverse(q: ArrayLike, bound: ArrayLike) -> Floats:
     q = _share("q", q)
     limit = np.asarray(bound, dtype=np.float64)
     if not np.all(limit >= 0):
-        raise Mistake(f"kl_inverse: a bound of {limit[~(limit >= 0)].flat[0]:g} came; it is at least 0.")
+        raise UserError(f"kl_inverse: a bound of {limit[~(limit >= 0)].flat[0]:g} came; it is at least 0.")
     q, limit = np.broadcast_arrays(q, limit)
     low, high = np.zeros(q.shape), 1.0 - q
     while True:
@@ -51,7 +49,7 @@ def kl_inverse(q: ArrayLike, bound: ArrayLike) -> Floats:
         low, high = np.where(over, low, middle), np.where(over, middle, high)
 
 
-def _excess(q: Floats, d: Floats) -> Floats:
+def _excess(q: NDArray[np.float64], d: NDArray[np.float64]) -> NDArray[np.float64]:
     """kl(q||q + d) from the distance d, which keeps its digits where p is close to q."""
     with np.errstate(divide="ignore", invalid="ignore"):
         first = np.where(q > 0, -q * np.log1p(d / np.where(q > 0, q, 1.0)), 0.0)
@@ -59,8 +57,8 @@ def _excess(q: Floats, d: Floats) -> Floats:
     return np.asarray(np.maximum(0.0, first + second))
 
 
-def _share(name: str, value: ArrayLike) -> Floats:
+def _share(name: str, value: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(value, dtype=np.float64)
     if not np.all((array >= 0) & (array <= 1)):
-        raise Mistake(f"{name} holds {array[~((array >= 0) & (array <= 1))].flat[0]:g}; a risk lies between 0 and 1.")
+        raise UserError(f"{name} holds {array[~((array >= 0) & (array <= 1))].flat[0]:g}; a risk lies between 0 and 1.")
     return array

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..errors import Mistake
+from ..errors import UserError
 from ..weights.arrays import Array, select, unwrapped
 from .gaussian import Displacement
 
@@ -17,22 +17,22 @@ __all__ = ["displacement"]
 
 
 def displacement(
-    model: nn.Module, start: nn.Module, also: Iterable[str] = (), without: Iterable[str] = ()
+    model: nn.Module, start: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = ()
 ) -> Displacement:
     """What distinguishes `model` from `start`, the same network before training, filter by filter.
 
-    `also` and `without` are patterns as for `select`: the filters are those of the arrays that they leave, on which chips must be
-    measured, too. Raises `Mistake` where the parameters of the two differ in name or shape.
+    `also` and `protect` are patterns as for `select`: the filters are those of the arrays that they leave, on which chips must be
+    measured, too. Raises `UserError` where the parameters of the two differ in name or shape.
     """
     after, before = unwrapped(model).state_dict(), unwrapped(start).state_dict()
     shapes = [{name: tuple(value.shape) for name, value in state.items()} for state in (after, before)]
     if shapes[0] != shapes[1]:
         different = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))
-        raise Mistake(
+        raise UserError(
             f"the two are not the same network: {different[0][0]} differs; give the one that training began at."
         )
-    arrays = select(model, also, without)
-    origin = {array.name: array.value for array in select(start, also, without)}
+    arrays = select(model, also, protect)
+    origin = {array.name: array.value for array in select(start, also, protect)}
     found: list[tuple[NDArray[np.float64], ...]] = []
     for array in arrays:
         value, first = array.value.double(), origin[array.name].double()

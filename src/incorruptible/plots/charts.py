@@ -15,8 +15,6 @@ __all__ = ["COLOURS", "Bars", "Chart", "Heat", "Line", "Lines", "grid", "log_tic
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 BINS = 30
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
 class Line:
@@ -35,12 +33,12 @@ class Line:
     scattered: bool = False
 
     @property
-    def points(self) -> tuple[Floats, Floats]:
+    def points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """x and y [n]."""
         return np.asarray(self.x, dtype=float), np.asarray(self.y, dtype=float)
 
     @property
-    def edges(self) -> tuple[Floats, Floats] | None:
+    def edges(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """Low and high [n] of the band."""
         if self.band is None:
             return None
@@ -114,7 +112,7 @@ class Heat:
     alt: str = ""
 
     @property
-    def table(self) -> Floats:
+    def table(self) -> NDArray[np.float64]:
         """The values [rows, columns]."""
         return np.asarray(self.values, dtype=float)
 
@@ -148,7 +146,7 @@ class Bars:
         labels = dict.fromkeys(label for panel in self.panels.values() for label in panel)
         return {label: place for place, label in enumerate(labels)}
 
-    def bins(self, panel: str) -> Floats:
+    def bins(self, panel: str) -> NDArray[np.float64]:
         """The edges that the panel's labels share: at most 30 bins, and no more than there are values to tell apart."""
         known = np.concatenate([_finite(values) for values in self.panels[panel].values()] or [np.zeros(0)])
         return np.histogram_bin_edges(known, max(1, min(BINS, len(np.unique(known)))))
@@ -177,8 +175,8 @@ class Bars:
 Chart = Lines | Heat | Bars
 
 
-def _finite(values: ArrayLike) -> Floats:
-    array: Floats = np.asarray(values, dtype=float)
+def _finite(values: ArrayLike) -> NDArray[np.float64]:
+    array: NDArray[np.float64] = np.asarray(values, dtype=float)
     return array[np.isfinite(array)]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import Mistake
+from ..errors import UserError
 from .streams import Draw, Native, Noise, key
 
 __all__ = ["Bank", "BankedDraw", "bank_for"]
@@ -35,7 +35,7 @@ class Bank:
     they start. What differs is of higher order: there are 2 `size` windows, and the sum of squares of a whole bank never varies.
     Kept twice in a row, so that every window is one view.
 
-    Raises `Mistake` for a size below 2 or odd.
+    Raises `UserError` for a size below 2 or odd.
 
     >>> b = Bank(8, seed=0).on(torch.device("cpu"))[0][:8].double()
     >>> [round(float(b @ b.roll(k)), 4) + 0.0 for k in range(4)]
@@ -44,7 +44,7 @@ class Bank:
 
     def __init__(self, size: int, seed: int) -> None:
         if size < 2 or size % 2:
-            raise Mistake(f"a bank of {size} numbers: an even number of at least 2 is needed.")
+            raise UserError(f"a bank of {size} numbers: an even number of at least 2 is needed.")
         self.size = size
         waves = np.fft.rfft(np.random.default_rng(key(seed, "bank", size)).standard_normal(size))
         numbers = np.fft.irfft(waves / np.abs(waves), size) * np.sqrt(size)

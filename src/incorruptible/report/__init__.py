@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import Mistake, unknown
+from ..errors import UserError, unknown
 from ..files import records
 from ..plots import Chart, save
 from ..studies.evidence import MARGIN, Arm, Verdict
@@ -17,8 +17,8 @@ from .charts import charts, shortfalls
 from .exporting import export as write_folder
 from .landscapes import landscapes
 from .page import Finding, Page, Section, Table, check, write
-from .provenance import making, recipe_text
-from .robustness import withstanding
+from .provenance import provenance, recipe_text
+from .robustness import robustness_charts
 from .theory import ABOUT, theory_charts
 
 __all__ = ["check", "export", "figures", "page", "report", "summarise"]
@@ -35,7 +35,7 @@ ALONE = ("shortfall", "carried", "uncollapsed")  # rules without Holm, whose wor
 
 
 def figures(folder: Folder, target: Path, formats: Sequence[str]) -> list[Path]:
-    """Draw every chart of the study into `target`; returns what was written. Raises `Mistake` where no arm is whole."""
+    """Draw every chart of the study into `target`; returns what was written. Raises `UserError` where no arm is whole."""
     for one in formats:
         if one not in ("pdf", "svg", "png"):
             raise unknown("format", one, ["pdf", "svg", "png"])
@@ -44,7 +44,7 @@ def figures(folder: Folder, target: Path, formats: Sequence[str]) -> list[Path]:
 
 
 def report(folder: Folder, target: Path, command: str) -> Path:
-    """Write the study's page, one HTML file that needs nothing else. Raises `Mistake` where no arm is whole, or where plotly
+    """Write the study's page, one HTML file that needs nothing else. Raises `UserError` where no arm is whole, or where plotly
     is missing."""
     check()
     write(page(folder, command), target)
@@ -66,7 +66,7 @@ def page(folder: Folder, command: str) -> Page:
         sections=[_section(title, names, drawn) for title, names in SECTIONS.items() if _pick(names, drawn)],
         tables=_tables(folder),
         recipes=[(arm["name"], recipe_text(arm)) for arm in definition["arms"]],
-        facts=making(folder),
+        facts=provenance(folder),
         command=command,
         strengths=strengths,
         strength_unit=f"{noise['unit']}, {noise['corruption']}",
@@ -76,7 +76,7 @@ def page(folder: Folder, command: str) -> Page:
 def _whole(folder: Folder) -> list[Arm]:
     found = arms(folder)
     if not found:
-        raise Mistake(
+        raise UserError(
             f"no arm of {folder.plan['definition']['name']} is finished yet: incorruptible status shows where it stands."
         )
     return found
@@ -86,7 +86,7 @@ def _charts(folder: Folder, found: Sequence[Arm]) -> list[Chart]:
     return [
         *charts(folder, found),
         *shortfalls(folder, found),
-        *withstanding(folder),
+        *robustness_charts(folder),
         *landscapes(folder, found),
         *theory_charts(folder, found),
     ]
@@ -184,4 +184,4 @@ def summarise(folder: Folder, target: Path, command: str) -> dict[str, Any]:
 def _summary_of(folder: Folder) -> dict[str, Any]:
     found = summary(folder)
     claims = found.pop("claims")
-    return {**claims, **found, "made": dict(making(folder))}
+    return {**claims, **found, "made": dict(provenance(folder))}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ..errors import Mistake
+from ..errors import UserError
 from ..files import records
 from ..plots import save
 from ..studies.folder import Folder
@@ -27,10 +27,10 @@ def export(folder: Folder, target: Path, page: Page, found: dict[str, Any]) -> l
 
     README.md holds question, verdicts with their rows, tables, what it was made with and the commands; summary.json all
     numbers, results.csv the tables', figures/ every chart as PNG. Equal studies give equal files but for the machine and the time.
-    Raises `Mistake` for a target that is a file.
+    Raises `UserError` for a target that is a file.
     """
     if target.is_file():
-        raise Mistake(f"--out {target} is a file; the name of a folder is needed.")
+        raise UserError(f"--out {target} is a file; the name of a folder is needed.")
     charts = [chart for section in page.sections for chart in section.charts]
     written = [path for chart in charts for path in save(chart, target / "figures" / chart.name, ("png",))]
     command = study_command(folder)

@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..diagnostics.charts import around
-from ..errors import Mistake
+from ..errors import UserError
 from ..files import records
 from ..plots import Chart, Line, Lines
 from ..studies.evidence import Arm
 from ..studies.folder import Folder
 
 __all__ = ["landscapes"]
-
-Record = dict[str, Any]
 
 
 def landscapes(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
@@ -71,15 +69,15 @@ def _of(chart: Chart, arm: str) -> Chart:
     return replace(chart, name=f"{chart.name}-{slug}", title=f"{chart.title}: {arm}, one seed")
 
 
-def _kept(folder: Folder, name: str) -> list[Record]:
+def _kept(folder: Folder, name: str) -> list[dict[str, Any]]:
     """The landscapes of that arm's runs over their trainings, which look at the same steps as the first."""
-    found: list[Record] = []
+    found: list[dict[str, Any]] = []
     for job in folder.jobs:
         if folder.arms[job.arm]["name"] != name:
             continue
         try:
             record = records.read(folder.trained(job) / "landscape" / "landscape.json")
-        except Mistake:
+        except UserError:
             continue  # nobody looked, or torn: the verb makes it anew
         looks = [look["step"] for look in record["looks"] if "step" in look]
         if looks and (not found or looks == [look["step"] for look in found[0]["looks"]]):

@@ -8,10 +8,10 @@ from typing import Any
 from ..files import records
 from ..studies.folder import Folder
 
-__all__ = ["making", "recipe_text"]
+__all__ = ["provenance", "recipe_text"]
 
 
-def making(folder: Folder) -> list[tuple[str, str]]:
+def provenance(folder: Folder) -> list[tuple[str, str]]:
     """Seeds, runs, versions, commits, machines and time, as its runs recorded them; where they differ, with how many each."""
     definition, frame = folder.plan["definition"], folder.plan["frame"]
     ends = folder.ends()
@@ -44,7 +44,7 @@ def making(folder: Folder) -> list[tuple[str, str]]:
 def recipe_text(arm: dict[str, Any]) -> str:
     """An arm's recipe as TOML, for `incorruptible train --recipe`."""
     out, tables = [], []
-    for key, value in arm["recipe"].items():
+    for key, value in records.current(arm["recipe"]).items():
         if isinstance(value, dict):
             tables += ["", f"[{key}]", *(f"{name} = {_toml(one)}" for name, one in value.items())]
         elif value not in (None, [], ()) and key != "seed":

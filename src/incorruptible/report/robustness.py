@@ -16,13 +16,13 @@ from ..studies.results import arms as arms_under
 from ..studies.results import mean
 from ..studies.rules.ahead import matching
 
-__all__ = ["withstanding"]
+__all__ = ["robustness_charts"]
 
-_Place = tuple[float, float, float, float]  # x, low, estimate, high
-_Panels = dict[str, dict[str, list[_Place]]]  # by corruption, then by title
+_Mark = tuple[float, float, float, float]  # x, low, estimate, high
+_Panels = dict[str, dict[str, list[_Mark]]]  # by corruption, then by title
 
 
-def withstanding(folder: Folder) -> list[Chart]:
+def robustness_charts(folder: Folder) -> list[Chart]:
     """For each network that a claim by the rule `withstands` is about, where it says under which noises: the score over times since
     programming, and over strengths; a panel for each corruption, a line for each group of arms, of which validation chooses the best
     at each place."""
@@ -61,7 +61,7 @@ def withstanding(folder: Folder) -> list[Chart]:
     return charts
 
 
-def _at(arms: Sequence[Arm], strength: float, x: float) -> _Place:
+def _at(arms: Sequence[Arm], strength: float, x: float) -> _Mark:
     low, estimate, high = mean(best(arms, strength), strength)
     return x, low, estimate, high
 

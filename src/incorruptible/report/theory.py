@@ -12,7 +12,7 @@ from ..statistics import Interval, crossed, crossed_sum
 from ..studies.evidence import Arm, Lacking
 from ..studies.folder import Folder
 from ..studies.rules import Exponent, Preferred
-from ..studies.theory import DELTA, DELTA_DRAWS, Bounds, Optima, bounds, sizes
+from ..studies.theory import DELTA, DELTA_DRAWS, Optima, RiskBounds, bounds, sizes
 
 __all__ = ["ABOUT", "theory_charts"]
 
@@ -24,13 +24,13 @@ ABOUT = (
 CONSTANT = 0.9
 
 
-class _Frame:
+class _TheoryFrame:
     """What the charts share: arms by size, their bounds, and the words under them."""
 
     def __init__(self, folder: Folder, arms: Sequence[Arm]) -> None:
         noise = folder.plan["noises"][0]
         self.arms, self.groups = arms, sizes(arms)
-        self.bounds: dict[str, Bounds] = {arm.name: bounds(arm) for group in self.groups.values() for arm in group}
+        self.bounds: dict[str, RiskBounds] = {arm.name: bounds(arm) for group in self.groups.values() for arm in group}
         one = next(iter(self.groups.values()))[0]
         self.seeds, self.chips, self.strengths = len(one.test), one.chips.shape[2], one.strengths
         self.tests = [s for s in self.strengths if s > 0]
@@ -59,7 +59,7 @@ class _Frame:
 def theory_charts(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
     """The charts of theory; none for a study that does not measure what bounds need."""
     try:
-        frame = _Frame(folder, arms)
+        frame = _TheoryFrame(folder, arms)
     except Lacking:
         return []
     places = {"low": frame.tests[len(frame.tests) // 3], "high": frame.tests[-2:][0]}
@@ -91,7 +91,7 @@ def _risk(arm: Arm, k: int) -> Interval:
     return crossed(1.0 - arm.test[:, k]).interval
 
 
-def _bound(frame: _Frame) -> Lines:
+def _bound(frame: _TheoryFrame) -> Lines:
     panels = {}
     places = [k for k, s in enumerate(frame.strengths) if s > 0]
     for size, group in frame.groups.items():
@@ -117,7 +117,7 @@ def _bound(frame: _Frame) -> Lines:
     )
 
 
-def _minimum(frame: _Frame, name: str, s: float) -> Lines:
+def _minimum(frame: _TheoryFrame, name: str, s: float) -> Lines:
     k = frame.strengths.index(s)
     panels = {}
     for size, group in frame.groups.items():
@@ -153,7 +153,7 @@ def _minimum(frame: _Frame, name: str, s: float) -> Lines:
     )
 
 
-def _growth(frame: _Frame) -> Lines:
+def _growth(frame: _TheoryFrame) -> Lines:
     panels = {}
     variances = np.diff(np.square(frame.strengths))
     for size, group in frame.groups.items():
@@ -179,7 +179,7 @@ def _growth(frame: _Frame) -> Lines:
     )
 
 
-def _rules(frame: _Frame) -> tuple[Preferred | None, list[float]]:
+def _rules(frame: _TheoryFrame) -> tuple[Preferred | None, list[float]]:
     """The rule that predicts, as the study has it, and the test strengths that the study asks for."""
     asked = frame.claims.get("preferred")
     fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in (asked or {}).items()}
@@ -188,7 +188,7 @@ def _rules(frame: _Frame) -> tuple[Preferred | None, list[float]]:
     return rule, list(wanted or frame.tests)
 
 
-def _strength(frame: _Frame) -> list[Chart]:
+def _strength(frame: _TheoryFrame) -> list[Chart]:
     rule, tests = _rules(frame)
     if rule is None:
         return []
@@ -221,7 +221,7 @@ def _strength(frame: _Frame) -> list[Chart]:
     ]
 
 
-def _exponent(frame: _Frame) -> list[Chart]:
+def _exponent(frame: _TheoryFrame) -> list[Chart]:
     if len(frame.groups) < 3:
         return []
     rule, tests = _rules(frame)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import Mistake
+from ..errors import UserError
 from ..specs.grammar import build
 from .auto import Auto
 from .controller import Controller, Seen, State
@@ -43,7 +43,7 @@ def parse(text: str) -> Any:
     """
     try:
         return Constant(float(text))
-    except Mistake:
+    except UserError:
         raise
     except ValueError:
         return build("schedule", text, CATALOGUE, _inner)
@@ -53,7 +53,7 @@ def _inner(text: str) -> Any:
     """What `reversed(...)` works on: a schedule; a controller has no other direction."""
     found = parse(text)
     if not callable(found):
-        raise Mistake(f"{text!r} is no function of progress: reversed(...) takes a schedule.")
+        raise UserError(f"{text!r} is no function of progress: reversed(...) takes a schedule.")
     return found
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..errors import Mistake
+from ..errors import UserError
 from ..specs.grammar import write
 from .controller import Seen, State
 
@@ -36,7 +36,7 @@ class Auto:
     if that is less. The strength is the objective's: a corruption's, or SAM's rho. Meant for gradients clipped at 1. What was
     tried besides, and lost: docs/auto.md.
 
-    Raises `Mistake` for neither or both of `classes` and `reference`, and for values out of range.
+    Raises `UserError` for neither or both of `classes` and `reference`, and for values out of range.
 
     >>> auto = Auto(classes=10)
     >>> state = auto.next(0.01, Seen(loss=0.0), auto.start())  # as far below the budget as can be: e^(12 * 0.01)
@@ -55,23 +55,23 @@ class Auto:
 
     def __post_init__(self) -> None:
         if self.classes is not None and self.reference is not None:
-            raise Mistake(
+            raise UserError(
                 "auto: classes and reference are two ways to say one thing, the unit of its budget: give one."
             )
         if self.classes is None and self.reference is None:
-            raise Mistake(
+            raise UserError(
                 "auto needs the unit of its budget: auto:classes=10, or auto:reference=2.3 (the loss of a constant predictor)."
             )
         if self.classes is not None and not (isinstance(self.classes, int) and self.classes >= 2):
-            raise Mistake(f"auto: classes {self.classes!r}: a whole number, 2 at least, is needed.")
+            raise UserError(f"auto: classes {self.classes!r}: a whole number, 2 at least, is needed.")
         for key in ("reference", "budget", "first", "rate"):
             value = getattr(self, key)
             if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
-                raise Mistake(f"auto: {key} {value!r}: a finite number above 0 is needed.")
+                raise UserError(f"auto: {key} {value!r}: a finite number above 0 is needed.")
         if not self.cap > 0:
-            raise Mistake(f"auto: cap {self.cap!r}: a strength above 0 is needed.")
+            raise UserError(f"auto: cap {self.cap!r}: a strength above 0 is needed.")
         if not 0 <= self.end <= self.cap or self.end == math.inf:
-            raise Mistake(f"auto: end {self.end!r}: a strength from 0 to the cap ({self.cap:g}) is needed.")
+            raise UserError(f"auto: end {self.end!r}: a strength from 0 to the cap ({self.cap:g}) is needed.")
 
     def __str__(self) -> str:
         return write(self.name, self)

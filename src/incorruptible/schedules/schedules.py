@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Any, ClassVar
 
-from ..errors import Mistake
+from ..errors import UserError
 from ..specs.grammar import write
 
 __all__ = [
@@ -39,9 +39,9 @@ _STOPS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 def checked(strength: float, what: str = "strength") -> float:
-    """`strength`, if it is finite and not negative; else a `Mistake`."""
+    """`strength`, if it is finite and not negative; else a `UserError`."""
     if not (isinstance(strength, Real) and math.isfinite(strength) and strength >= 0):
-        raise Mistake(f"{what} {strength!r}: a finite number that is not negative is needed.")
+        raise UserError(f"{what} {strength!r}: a finite number that is not negative is needed.")
     return float(strength)
 
 
@@ -133,7 +133,7 @@ class WarmupHold(_Printed):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.warmup > 1:
-            raise Mistake(f"warmup-hold: warmup {self.warmup!r}: a share of training, from 0 to 1, is needed.")
+            raise UserError(f"warmup-hold: warmup {self.warmup!r}: a share of training, from 0 to 1, is needed.")
 
     def __call__(self, progress: float) -> float:
         return self.peak if progress >= self.warmup else self.peak * progress / self.warmup
@@ -152,11 +152,11 @@ class Steps(_Printed):
         object.__setattr__(self, "strengths", strengths)
         object.__setattr__(self, "at", tuple(float(place) for place in self.at))
         if len(self.strengths) != len(self.at) + 1:
-            raise Mistake(
+            raise UserError(
                 f"steps: {len(self.strengths)} strengths need {len(self.strengths) - 1} places, {len(self.at)} came."
             )
         if list(self.at) != sorted(set(self.at)) or not all(0 < place < 1 for place in self.at):
-            raise Mistake(f"steps: at {self.at!r}: rising places between 0 and 1 are needed.")
+            raise UserError(f"steps: at {self.at!r}: rising places between 0 and 1 are needed.")
 
     def __call__(self, progress: float) -> float:
         return self.strengths[sum(progress >= place for place in self.at)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from ..errors import Mistake
+from ..errors import UserError
 
 __all__ = ["Seconds", "seconds"]
 
@@ -39,7 +39,7 @@ class Seconds(float):
 def seconds(value: str | float) -> Seconds:
     """A length of time from a text with its unit, or from a number of seconds.
 
-    Raises `Mistake` for a text without a unit, one that is no time, and a time that is negative or not finite.
+    Raises `UserError` for a text without a unit, one that is no time, and a time that is negative or not finite.
 
     >>> float(seconds("1.5h")), seconds(20)
     (5400.0, 20s)
@@ -48,16 +48,16 @@ def seconds(value: str | float) -> Seconds:
         found = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", value)
         number = found and _number(found[1])
         if found is None or number is None:
-            raise Mistake(f"time {value!r} is none: a number and its unit are needed, as in 20s, 1h, 1d or 1y.")
+            raise UserError(f"time {value!r} is none: a number and its unit are needed, as in 20s, 1h, 1d or 1y.")
         if not found[2]:
-            raise Mistake(
+            raise UserError(
                 f"time {value!r} has no unit: {value.strip()}s, {value.strip()}h, {value.strip()}d or {value.strip()}y?"
             )
         if found[2] not in UNITS:
-            raise Mistake(f"time {value!r}: no unit {found[2]!r}; choose one of {', '.join(UNITS)}.")
+            raise UserError(f"time {value!r}: no unit {found[2]!r}; choose one of {', '.join(UNITS)}.")
         value = number * UNITS[found[2]]
     if not (math.isfinite(value) and value >= 0):
-        raise Mistake(f"time {value!r}: a finite time that is not negative is needed.")
+        raise UserError(f"time {value!r}: a finite time that is not negative is needed.")
     return Seconds(value)
 
 

@@ -13,9 +13,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ..errors import Mistake, unknown
+from ..errors import UserError, unknown
 
-__all__ = ["Spec", "build", "number", "numbers", "parted", "placeless", "split", "write", "written"]
+__all__ = ["Spec", "build", "number", "numbers", "parted", "split", "strip_paths", "write", "written"]
 
 
 # ---- One way to write a thing down: `name(inner):value:key=value`, on the command line, in TOML and in print.
@@ -48,7 +48,7 @@ def parted(text: str, mark: str) -> list[str]:
         else:
             parts[-1] += letter
     if depth:
-        raise Mistake(f"{text!r}: the parentheses do not match.")
+        raise UserError(f"{text!r}: the parentheses do not match.")
     return parts
 
 
@@ -61,23 +61,23 @@ def split(text: str) -> Spec:
     head, *rest = parted(text, ":")
     name, bracket, inner = head.partition("(")
     if bracket and not inner.endswith(")"):
-        raise Mistake(f"{text!r}: nothing may stand between ')' and ':'.")
+        raise UserError(f"{text!r}: nothing may stand between ')' and ':'.")
     values = tuple(part for part in rest if "=" not in part)
     pairs = [part.partition("=")[::2] for part in rest if "=" in part]
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        raise Mistake(f"{text!r}: a field is named twice.")
+        raise UserError(f"{text!r}: a field is named twice.")
     return Spec(name.strip(), inner[:-1] if bracket else None, values, fields)
 
 
 def number(text: str, what: str = "value") -> float:
-    """A finite number, or a `Mistake` that names what came."""
+    """A finite number, or a `UserError` that names what came."""
     try:
         value = float(text)
     except ValueError:
-        raise Mistake(f"{what} {text!r} is no number.") from None
+        raise UserError(f"{what} {text!r} is no number.") from None
     if not math.isfinite(value):
-        raise Mistake(f"{what} {text!r}: a finite number is needed.")
+        raise UserError(f"{what} {text!r}: a finite number is needed.")
     return value
 
 
@@ -120,13 +120,13 @@ def _convert(text: str, kind: object, what: str) -> object:
         return numbers(text, what)
     if kind == "bool":
         if text not in ("true", "false"):
-            raise Mistake(f"{what} {text!r}: write true or false.")
+            raise UserError(f"{what} {text!r}: write true or false.")
         return text == "true"
     if kind == "int":
         try:
             return int(text)
         except ValueError:
-            raise Mistake(f"{what} {text!r} is no whole number.") from None
+            raise UserError(f"{what} {text!r} is no whole number.") from None
     return number(text, what) if kind == "float" else text
 
 
@@ -142,7 +142,7 @@ def build(
     """The member of `catalogue` that `text` names, with its fields set; `kind` is what errors call it.
 
     A member that is made of another (`reversed(linear:0:1)`) is called with what `parse_inner` makes of the text in
-    parentheses as its first argument. Raises `Mistake` for an unknown name or field, and for a value of the wrong kind.
+    parentheses as its first argument. Raises `UserError` for an unknown name or field, and for a value of the wrong kind.
     """
     spec = split(text)
     if spec.name not in catalogue:
@@ -151,13 +151,13 @@ def build(
     cls: Any = getattr(make, "func", make)
     fields = [field for field in dataclasses.fields(cls) if not field.metadata.get("named")]
     if len(spec.values) > len(fields):
-        raise Mistake(f"{text!r}: {spec.name} takes {len(fields)} values, {len(spec.values)} came.")
+        raise UserError(f"{text!r}: {spec.name} takes {len(fields)} values, {len(spec.values)} came.")
     given = dict(zip((field.name for field in fields), spec.values, strict=False))
     for key, value in spec.fields.items():
         if key not in {field.name for field in fields}:
             raise unknown(f"field of {spec.name}", key, [field.name for field in fields] or ["(none)"])
         if key in given:
-            raise Mistake(f"{text!r}: {key} is given twice.")
+            raise UserError(f"{text!r}: {key} is given twice.")
         given[key] = value
     by_name = {field.name: field for field in fields}
     arguments = {key: _value(value, by_name[key], f"{spec.name}: {key}") for key, value in given.items()}
@@ -165,7 +165,7 @@ def build(
     if missing:
         shown = [f"{key}={by_name[key].metadata['example']}" for key in missing if "example" in by_name[key].metadata]
         example = f": {':'.join([spec.name, *shown])}" if shown else ""
-        raise Mistake(f"{text!r}: {spec.name} also needs {' and '.join(missing)}{example}.")
+        raise UserError(f"{text!r}: {spec.name} also needs {' and '.join(missing)}{example}.")
     needs_inner = any(field.metadata.get("inner") for field in dataclasses.fields(cls))
     if needs_inner != (spec.inner is not None):
         what = (
@@ -173,7 +173,7 @@ def build(
             if needs_inner
             else "takes nothing in parentheses"
         )
-        raise Mistake(f"{text!r}: {spec.name} {what}.")
+        raise UserError(f"{text!r}: {spec.name} {what}.")
     if spec.inner is None:
         return make(**arguments)
     assert parse_inner is not None
@@ -184,10 +184,10 @@ def build(
 # folder
 
 
-def placeless(task: str) -> str:
+def strip_paths(task: str) -> str:
     """`task` without folders: of images neither their data nor a network's folder, of a task of the user's own the file's name.
 
-    >>> placeless("images(parquet:/data/cifar10):network=resnet18"), placeless("/home/me/mine.py:task"), placeless("digits")
+    >>> strip_paths("images(parquet:/data/cifar10):network=resnet18"), strip_paths("/home/me/mine.py:task"), strip_paths("digits")
     ('images:network=resnet18', 'mine.py:task', 'digits')
     """
     spec = split(task)

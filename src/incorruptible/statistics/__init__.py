@@ -7,7 +7,7 @@ from .binomial import fewest, lower_bound, quantile_rank
 from .intervals import Difference, Interval, agree, crossed, crossed_sum, holm, paired, t_interval, verdict
 from .population import Slack, misled, slack_for
 from .stopping import Gathered, Stratum, gather, mean_interval, needed
-from .subsampling import CHIPS, Costs, Design, Plan, choose, plan, variance_of, worth_another
+from .subsampling import CHIPS, Costs, SubsampleDesign, SubsamplePlan, choose, plan, variance_of, worth_another
 from .two_level import TwoLevel, two_level
 from .variance import Components, components
 
@@ -16,13 +16,13 @@ __all__ = [
     "Betting",
     "Components",
     "Costs",
-    "Design",
     "Difference",
     "Gathered",
     "Interval",
-    "Plan",
     "Slack",
     "Stratum",
+    "SubsampleDesign",
+    "SubsamplePlan",
     "TwoLevel",
     "agree",
     "choose",

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import Mistake
+from ..errors import UserError
 from .given import array_of, inside
 from .intervals import Interval
 
@@ -32,7 +32,7 @@ class Betting:
     the half-width after 1,000 normal values of mean .9 and sd .02 from .0036 (c = 3/4) to .0028 (10 seeds, sd .0002).
 
     Values that never come near 0 or 1 do not make it as short as a normal interval: nothing rules out a rare value of 0,
-    so it shrinks with 1 / n; .0025 takes about 1,000 values. Raises Mistake for values outside [0, 1].
+    so it shrinks with 1 / n; .0025 takes about 1,000 values. Raises UserError for values outside [0, 1].
 
     >>> rng = np.random.default_rng(0)
     >>> betting = Betting()
@@ -60,7 +60,7 @@ class Betting:
     def add(self, value: float) -> Interval:
         """The interval after one more value; its ends never widen. The estimate is the plain mean of all values."""
         if not 0 <= value <= 1:
-            raise Mistake(
+            raise UserError(
                 f"a value is {value:g}; an anytime-valid interval needs values between 0 and 1, such as accuracies."
             )
         if self._n == len(self._values):

@@ -5,45 +5,45 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import Mistake
+from ..errors import UserError
 
 __all__ = ["array_of", "fraction", "inside"]
 
 
 def array_of(values: ArrayLike, name: str, *axes: str, least: int = 2) -> NDArray[np.float64]:
-    """Finite numbers with these axes, at least so many along each; Mistake says what came instead."""
+    """Finite numbers with these axes, at least so many along each; UserError says what came instead."""
     takes = f"[{', '.join(axes)}]"
     try:
         raw = np.asarray(values)
     except ValueError as error:
-        raise Mistake(f"{name} came with rows of unequal length; it takes {takes}.") from error
+        raise UserError(f"{name} came with rows of unequal length; it takes {takes}.") from error
     if raw.dtype.kind not in "biuf":
-        raise Mistake(f"{name} came as {raw.dtype}; it takes real numbers {takes}.")
+        raise UserError(f"{name} came as {raw.dtype}; it takes real numbers {takes}.")
     if raw.ndim != len(axes):
-        raise Mistake(f"{name} came with shape {raw.shape}; it takes {takes}.")
+        raise UserError(f"{name} came with shape {raw.shape}; it takes {takes}.")
     for size, axis in zip(raw.shape, axes, strict=True):
         if size < least:
-            raise Mistake(f"{name} came with shape {raw.shape}, {takes}; it takes at least {least} along {axis}.")
+            raise UserError(f"{name} came with shape {raw.shape}, {takes}; it takes at least {least} along {axis}.")
     array = raw.astype(np.float64)
     wrong = np.argwhere(~np.isfinite(array))
     if len(wrong):
         place = tuple(wrong[0].tolist())
         count = f"{len(wrong)} of {array.size} values are not finite"
-        raise Mistake(f"{name} holds {array[place]} at {list(place)}: {count}; give finite numbers.")
+        raise UserError(f"{name} holds {array[place]} at {list(place)}: {count}; give finite numbers.")
     return array
 
 
 def inside(name: str, value: float, example: float) -> None:
-    """A `Mistake` unless the value lies strictly between 0 and 1; a percentage is answered with its fraction."""
+    """A `UserError` unless the value lies strictly between 0 and 1; a percentage is answered with its fraction."""
     if not 0 < value < 1:
-        raise Mistake(f"{name} is {value!r}; it lies between 0 and 1, for example {_instead(value, example):g}.")
+        raise UserError(f"{name} is {value!r}; it lies between 0 and 1, for example {_instead(value, example):g}.")
 
 
 def fraction(name: str, value: float, example: float) -> None:
-    """A `Mistake` unless the value lies above 0 and is at most 1; a percentage is answered with its fraction."""
+    """A `UserError` unless the value lies above 0 and is at most 1; a percentage is answered with its fraction."""
     if not 0 < value <= 1:
         shown = _instead(value, example)
-        raise Mistake(f"{name} is {value!r}; it is a fraction above 0 and at most 1, for example {shown:g}.")
+        raise UserError(f"{name} is {value!r}; it is a fraction above 0 and at most 1, for example {shown:g}.")
 
 
 def _instead(value: float, example: float) -> float:

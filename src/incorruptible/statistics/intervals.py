@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import Mistake
+from ..errors import UserError
 from .given import array_of, inside
 from .variance import mean_squares
 
@@ -60,7 +60,7 @@ class Difference(NamedTuple):
 def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """Student's interval for the mean of independent values [n]: mean +- t_{n-1} s / sqrt(n).
 
-    Exact for normal values; equal values give a width of 0. Raises Mistake for fewer than 2 values, for values that are
+    Exact for normal values; equal values give a width of 0. Raises UserError for fewer than 2 values, for values that are
     not finite, and for a level outside (0, 1).
 
     >>> print("{:.3f} {:.3f} {:.3f}".format(*t_interval(np.random.default_rng(0).normal(size=8))))
@@ -75,7 +75,7 @@ def paired(a: ArrayLike, b: ArrayLike, level: float = 0.95, margin: float | None
     """The mean of a - b, [seeds] each and paired by seed, with Student's t on seeds - 1 degrees of freedom.
 
     It speaks of new seeds on the *same* test images; `crossed` speaks of new images too. A mean difference within the
-    rounding of a and b is 0. Zero error gives p 1 for an estimate of 0, else 0. Raises Mistake where the lengths
+    rounding of a and b is 0. Zero error gives p 1 for an estimate of 0, else 0. Raises UserError where the lengths
     differ, for a margin that is not positive, and for what `t_interval` refuses.
 
     >>> rng = np.random.default_rng(0)
@@ -85,7 +85,7 @@ def paired(a: ArrayLike, b: ArrayLike, level: float = 0.95, margin: float | None
     """
     first, second = array_of(a, "a", "seeds"), array_of(b, "b", "seeds")
     if first.size != second.size:
-        raise Mistake(f"a came with {first.size} seeds and b with {second.size}; give both arms the same seeds.")
+        raise UserError(f"a came with {first.size} seeds and b with {second.size}; give both arms the same seeds.")
     array = first - second
     error = math.sqrt(array.var(ddof=1) / array.size)
     return _difference(array, error, level, margin, np.abs([first, second]).max())
@@ -111,7 +111,7 @@ def crossed(differences: ArrayLike, level: float = 0.95, margin: float | None = 
     seeds and 20 to 997 images: at most .051. Ternary answers, 85% of images never differing, 8 x 997, 4,000
     experiments: .019 [.195]. It needs more images than seeds: 8 x 4 may miss .10. The tests repeat the first three.
 
-    Raises Mistake for fewer than 2 seeds or images, and for what `paired` refuses.
+    Raises UserError for fewer than 2 seeds or images, and for what `paired` refuses.
 
     >>> rng = np.random.default_rng(0)
     >>> y = 0.2 + rng.normal(0, 0.1, (8, 1)) + rng.normal(0, 0.5, (1, 60)) + rng.normal(0, 0.8, (8, 60))
@@ -130,7 +130,7 @@ def crossed_sum(parts: Sequence[ArrayLike], level: float = 0.95) -> Difference:
 
     For a difference of differences, such as how a gap between test and training loss moves: seeds move all parts together,
     so their share comes from the sum over parts, and the luck of each set of images is added as in `crossed`, which this
-    equals for one part. `n` is (seeds, images of the first part). Raises Mistake as `crossed`, and where seeds differ.
+    equals for one part. `n` is (seeds, images of the first part). Raises UserError as `crossed`, and where seeds differ.
 
     >>> rng = np.random.default_rng(0)
     >>> d = crossed_sum([rng.normal(0.3, 1, (8, 60)), rng.normal(-0.1, 1, (8, 90))])
@@ -139,7 +139,7 @@ def crossed_sum(parts: Sequence[ArrayLike], level: float = 0.95) -> Difference:
     """
     arrays = [array_of(part, "parts", "seeds", "images") for part in parts]
     if not arrays or len({len(array) for array in arrays}) > 1:
-        raise Mistake(f"parts came with {[len(array) for array in arrays]} seeds; give all parts the same seeds.")
+        raise UserError(f"parts came with {[len(array) for array in arrays]} seeds; give all parts the same seeds.")
     total = np.sum([array.mean(axis=1) for array in arrays], axis=0)
     luck = 0.0
     for array in arrays:
@@ -154,14 +154,14 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     """Holm's step-down adjustment of p-values [rows]: rows at most alpha hold a false alarm with chance at most alpha.
 
     The k-th smallest of m is multiplied by m - k + 1, raised to the largest before it and capped at 1; no independence
-    is needed (Holm 1979, Scandinavian Journal of Statistics 6:65-70). Raises Mistake for nan and outside [0, 1].
+    is needed (Holm 1979, Scandinavian Journal of Statistics 6:65-70). Raises UserError for nan and outside [0, 1].
 
     >>> holm([0.01, 0.04, 0.03]).tolist()
     [0.03, 0.06, 0.06]
     """
     array = array_of(p, "p", "rows", least=0)
     if np.any((array < 0) | (array > 1)):
-        raise Mistake(f"p holds values from {array.min():g} to {array.max():g}; a p-value lies between 0 and 1.")
+        raise UserError(f"p holds values from {array.min():g} to {array.max():g}; a p-value lies between 0 and 1.")
     order = np.argsort(array, kind="stable")
     adjusted = np.empty_like(array)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(array[order] * np.arange(array.size, 0, -1)))
@@ -174,7 +174,7 @@ def verdict(differences: Sequence[Difference], alpha: float = 0.05) -> list[str]
     Supported or contradicted, by the sign of the estimate, where the Holm-adjusted p is at most alpha, Holm over all
     rows given. Of the others, equivalent where the equivalence p is at most alpha, unadjusted and per row; without a
     margin never. A difference that is inside the margin and yet not 0 is therefore supported or contradicted.
-    Raises Mistake for an alpha outside (0, 1).
+    Raises UserError for an alpha outside (0, 1).
 
     >>> verdict([paired([3, 4, 5], [1, 2, 3.1]), paired([1, 2], [2, 1])])
     ['supported', 'undecided']
@@ -196,7 +196,7 @@ def agree(words: Sequence[str]) -> str:
     ('supported', 'conditional')
     """
     if isinstance(words, str):
-        raise Mistake(f"words came as the single word {words!r}; give a list of words, one per row.")
+        raise UserError(f"words came as the single word {words!r}; give a list of words, one per row.")
     found = set(words)
     return found.pop() if len(found) == 1 else "conditional" if found else "undecided"
 
@@ -209,7 +209,7 @@ def _difference(
 
     inside("level", level, 0.95)
     if margin is not None and not 0 < margin < math.inf:
-        raise Mistake(f"margin is {margin!r}; give the largest difference that does not matter, for example 0.003.")
+        raise UserError(f"margin is {margin!r}; give the largest difference that does not matter, for example 0.003.")
     # Two equal arms that were summed in another order would else be "supported" by 1e-17.
     rounding = 8 * np.finfo(np.float64).eps * largest
     estimate = float(array.mean())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from ..errors import Mistake
+from ..errors import UserError
 from .given import fraction, inside
 
 __all__ = ["Slack", "misled", "slack_for"]
@@ -48,7 +48,7 @@ def slack_for(n: int, accuracy: float, cost: float, risk: float) -> Slack:
     A chip that is misled is one that a test set flatters. Over test sets and chips together that happens with chance at
     most `misled`; so the share of flattered chips exceeds `misled` / risk with chance at most `risk` over test sets (Fubini,
     Markov), and yield(accuracy, population) >= yield(threshold, test set) - cost. The threshold does not depend on what the
-    chips do. Raises Mistake where even a chip that has every example right says too little: n is too small.
+    chips do. Raises UserError where even a chip that has every example right says too little: n is too small.
 
     >>> slack_for(10000, 0.9, cost=0.005, risk=0.01).threshold
     0.9116
@@ -59,7 +59,7 @@ def slack_for(n: int, accuracy: float, cost: float, risk: float) -> Slack:
     inside("risk", risk, 0.01)
     if misled(n, accuracy, 1.0) > cost * risk:
         needed = math.ceil(math.log(cost * risk) / math.log(accuracy))
-        raise Mistake(
+        raise UserError(
             f"{n} examples are too few for a population accuracy of {accuracy:g}: "
             f"at least {needed} are needed; ask for a lower --accuracy, or leave out --population."
         )

@@ -16,8 +16,6 @@ __all__ = ["CORRECTION", "Gathered", "Stratum", "gather", "mean_interval", "need
 
 CORRECTION = 4.0  # see `gather`, whose table it was chosen by
 
-Values = NDArray[np.float64]
-
 
 class Stratum(NamedTuple):
     """Independent values of equal law and weight: those of single chips, or the means of pairs (`each` = 2).
@@ -25,7 +23,7 @@ class Stratum(NamedTuple):
     `grain` is by how much the value of one chip changes when one of its answers does.
     """
 
-    values: Values
+    values: NDArray[np.float64]
     each: int = 1
     grain: float = 0.0
 
@@ -33,7 +31,7 @@ class Stratum(NamedTuple):
 class Gathered(NamedTuple):
     """What came: the value of every chip in its order, how many of the first stand in pairs, and the interval of the mean."""
 
-    values: Values
+    values: NDArray[np.float64]
     paired: int
     interval: Interval
 
@@ -57,7 +55,7 @@ def mean_interval(strata: Sequence[Stratum], confidence: float = 0.95, correctio
     sum_j w_j^2 (s_j^2 (1 + correction / n_j) + g_j^2 / n_j) / n_j, and the degrees of freedom are those of Welch and
     Satterthwaite. g_j is the grain: as if one answer had flipped beyond those that did, so that values that happen to agree
     do not make an interval of no length. Raises
-    `Mistake` for a stratum of fewer than 2 values.
+    `UserError` for a stratum of fewer than 2 values.
     """
     from scipy import special
 
@@ -91,27 +89,27 @@ def pairs_help(means: ArrayLike, singles: ArrayLike, alarm: float = 0.1) -> bool
 
 
 def gather(
-    read: Callable[[int, int, bool], Values],
+    values_of: Callable[[int, int, bool], NDArray[np.float64]],
     half: float,
     *,
-    most: int,
+    max_chips: int,
     confidence: float = 0.95,
     first: int = 5,
     step: int = 1,
     grain: float = 0.0,
     pilot: int = 0,
     always: bool = False,
-    known: Values | None = None,
+    known: NDArray[np.float64] | None = None,
     before: Sequence[Stratum] = (),
     correction: float = CORRECTION,
 ) -> Gathered:
-    """Values until the interval of their mean is at most 2 `half` long, or `most` came.
+    """Values until the interval of their mean is at most 2 `half` long, or `max_chips` came.
 
-    `read(start, stop, pairs)` gives the values of chips start to stop - 1 [chip]. The interval is looked at after `first`
+    `values_of(start, stop, pairs)` gives the values of chips start to stop - 1 [chip]. The interval is looked at after `first`
     values and then after max(step, 5%) more, or after half of what seems to lack where that is more. The first `pilot`
     chips come in antithetic pairs, and so do the others where `pairs_help` or where `always`. `known` are the first values,
-    where they are there already, and `before` strata of the same mean that were gathered otherwise; `most` counts theirs, and
-    where it leaves fewer than 4 others, which would say nothing, none are read.
+    where they are there already, and `before` strata of the same mean that were gathered otherwise; `max_chips` counts theirs, and
+    where it leaves fewer than 4 others, which would say nothing, none are drawn.
 
     Student's interval, stopped as soon as it is short, covers too seldom; at n values its variance is therefore taken
     (1 + CORRECTION / n) times. Coverage of nominal 95% where so many values would do if their standard deviation were known
@@ -134,19 +132,21 @@ def gather(
     """
     values = np.zeros(0) if known is None else known
     earlier = sum(len(stratum.values) * stratum.each for stratum in before)
-    most -= earlier
-    if before and most < 4:
+    max_chips -= earlier
+    if before and max_chips < 4:
         return Gathered(values[:0], 0, mean_interval(before, confidence, correction))
     chips = max(pilot or first, len(values), 2)
     pairs, paired = pilot > 0, 0
     while True:
-        chips = min(chips, most - most % 2 if pairs else most)
+        chips = min(chips, max_chips - max_chips % 2 if pairs else max_chips)
         if chips > len(values):
-            values = np.concatenate([values, read(len(values), chips, pairs)])
+            values = np.concatenate([values, values_of(len(values), chips, pairs)])
         paired = len(values) if pairs else paired
         strata = [*before, *_strata(values, paired, grain)]
         interval = mean_interval(strata, confidence, correction)
-        last = most - 1 if len(values) == paired else most  # one more alone would be a stratum that says nothing
+        last = (
+            max_chips - 1 if len(values) == paired else max_chips
+        )  # one more alone would be a stratum that says nothing
         if interval.half <= half or len(values) >= last:
             return Gathered(values, paired, interval)
         if pairs and not always:
@@ -159,6 +159,6 @@ def gather(
         chips = len(values) + (more + more % 2 if pairs else more)
 
 
-def _strata(values: Values, paired: int, grain: float) -> list[Stratum]:
+def _strata(values: NDArray[np.float64], paired: int, grain: float) -> list[Stratum]:
     strata = [Stratum(values[:paired].reshape(-1, 2).mean(1), 2, grain)] if paired else []
     return [*strata, Stratum(values[paired:], 1, grain)] if len(values) > paired else strata

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .stopping import needed
 from .variance import Components, mean_squares
 
-__all__ = ["CHIPS", "Costs", "Design", "Plan", "choose", "plan", "variance_of", "worth_another"]
+__all__ = ["CHIPS", "Costs", "SubsampleDesign", "SubsamplePlan", "choose", "plan", "variance_of", "worth_another"]
 
 CHIPS = 8  # of the first look
 FEWEST, FEWEST_WHOLE = 16, 5  # chips of a main stage
@@ -22,8 +22,6 @@ WHOLE = (
     0.2  # of a whole chip: who would pay that much for a look sees whole chips, which are wasted where few images win
 )
 
-Table = NDArray[np.float64]
-
 
 class Costs(NamedTuple):
     """What a chip costs that looks at m images: chip + m image, in any one unit; a clean pass costs `image` an image."""
@@ -32,7 +30,7 @@ class Costs(NamedTuple):
     image: float
 
 
-class Design(NamedTuple):
+class SubsampleDesign(NamedTuple):
     """Each chip looks at `images` of all; `chips` of them are expected to do, at this cost from here on."""
 
     images: int
@@ -41,14 +39,14 @@ class Design(NamedTuple):
     cost: float
 
 
-class Plan(NamedTuple):
+class SubsamplePlan(NamedTuple):
     """The design that was chosen, among which, and what it was chosen by: `seen` images on `chips` chips.
 
     `ratio` is the chips' mean square over that of the rest.
     """
 
-    design: Design
-    designs: tuple[Design, ...]
+    design: SubsampleDesign
+    designs: tuple[SubsampleDesign, ...]
     components: Components
     seen: int
     ratio: float
@@ -65,14 +63,14 @@ def variance_of(parts: Components, images: int, total: int) -> float:
 
 
 def plan(
-    read: Callable[[int, int], tuple[Table, Table]],
+    read: Callable[[int, int], tuple[NDArray[np.float64], NDArray[np.float64]]],
     total: int,
     costs: Costs,
     half: float,
     confidence: float = 0.95,
     span: float = 1.0,
     images: int | None = None,
-) -> Plan:
+) -> SubsamplePlan:
     """Look at a few images on CHIPS chips, at four times as many while that is worth it, and choose the cheapest design.
 
     `read(start, stop)` gives the scores [chip, image] of those images of one random order and the clean ones [image];
@@ -98,15 +96,15 @@ def plan(
 
 
 def choose(
-    scores: Table,
-    clean: Table,
+    scores: NDArray[np.float64],
+    clean: NDArray[np.float64],
     total: int,
     costs: Costs,
     half: float,
     confidence: float = 0.95,
     span: float = 1.0,
     images: int | None = None,
-) -> Plan:
+) -> SubsamplePlan:
     """The cheapest design by the scores [chip, image] of some chips on some images and the clean scores there [image]."""
     choices = [
         choice
@@ -116,10 +114,10 @@ def choose(
     safe = [choice for choice in choices if choice.safe]
     best = min(safe or choices, key=lambda choice: choice.design.cost)
     designs = tuple(choice.design for choice in choices)
-    return Plan(best.design, designs, best.components, len(clean), best.ratio, len(scores))
+    return SubsamplePlan(best.design, designs, best.components, len(clean), best.ratio, len(scores))
 
 
-def worth_another(found: Plan, total: int, costs: Costs) -> bool:
+def worth_another(found: SubsamplePlan, total: int, costs: Costs) -> bool:
     """Whether a clean pass, for choosing again by whole chips, costs less than 5% of what they are still going to cost."""
     return total * costs.image <= CLIMB * found.design.cost
 
@@ -132,14 +130,14 @@ def _start(total: int, costs: Costs) -> int:
 
 
 class _Choice(NamedTuple):
-    design: Design
+    design: SubsampleDesign
     components: Components
     ratio: float  # mean square between chips over the rest
     safe: bool  # not dearer than whole chips even where the chips' component is as small as it may be
 
 
 def _choices(
-    values: Table,
+    values: NDArray[np.float64],
     beta: float,
     total: int,
     costs: Costs,
@@ -160,14 +158,14 @@ def _choices(
     ratio = chip / rest if rest else np.inf
     clean = (total - seen) * costs.image if beta else 0.0
 
-    def design(images: int, parts: Components) -> Design:
+    def design(images: int, parts: Components) -> SubsampleDesign:
         chips = needed(variance_of(parts, images, total), half, confidence)
         if images == total:
             chips = max(FEWEST_WHOLE, chips)
             there = rows if seen == total else 0
-            return Design(total, 0.0, chips, max(0.0, chips - there) * (costs.chip + total * costs.image))
+            return SubsampleDesign(total, 0.0, chips, max(0.0, chips - there) * (costs.chip + total * costs.image))
         chips = max(FEWEST, chips)
-        return Design(images, beta, chips, clean + chips * (costs.chip + images * costs.image))
+        return SubsampleDesign(images, beta, chips, clean + chips * (costs.chip + images * costs.image))
 
     within = max(0.0, parts.interaction + parts.example)
     limit = design(total, least).cost
@@ -181,7 +179,7 @@ def _choices(
     return found if images is not None else [*found, _Choice(design(total, parts), parts, ratio, True)]
 
 
-def _betas(scores: Table, clean: Table) -> list[float]:
+def _betas(scores: NDArray[np.float64], clean: NDArray[np.float64]) -> list[float]:
     """How much of the clean score to take off: nothing, all of it, or what fits where that leaves 5% less variance."""
     centred = clean - clean.mean()
     square = float(centred @ centred)

@@ -47,7 +47,7 @@ def two_level(values: ArrayLike, level: float = 0.95) -> TwoLevel:
     brackets for chips alone: 25 chips, 500 examples, sd .05 and 2: .056 [.589]; 25, 200, .3, 2: .046 [.379]; 5, 200, .5, 1:
     .059 [.060]; 3, 50, .5, .5: .066 [.064]. With fewer than about ten chips it is somewhat too short.
 
-    Raises Mistake for fewer than 2 chips or examples, for values that are not finite, and for a level outside (0, 1).
+    Raises UserError for fewer than 2 chips or examples, for values that are not finite, and for a level outside (0, 1).
 
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)

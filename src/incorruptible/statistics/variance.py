@@ -27,7 +27,7 @@ def components(values: ArrayLike) -> Components:
     mean squares of `crossed`. Each is unbiased, so the first two may come out *negative* where the truth is near 0:
     average over repetitions before you clip. The interaction contains the noise of a single cell.
 
-    Raises Mistake for fewer than 2 chips or examples, and for values that are not finite.
+    Raises UserError for fewer than 2 chips or examples, and for values that are not finite.
 
     >>> rng = np.random.default_rng(0)
     >>> y = rng.normal(0, 1, (50, 1)) + rng.normal(0, 2, (1, 400)) + rng.normal(0, 3, (50, 400))

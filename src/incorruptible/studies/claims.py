@@ -8,14 +8,14 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ..corruptions import parse_sweep
-from ..errors import Mistake, unknown
+from ..errors import UserError, unknown
 from .folder import matches
 from .rules import CATALOGUE as RULES
 from .rules import Rule
 
 __all__ = ["Claim", "as_list", "check_strengths", "read_claims"]
 
-Fault = Callable[[Sequence[str | int], object], None]  # notes what is wrong at a place
+NoteFault = Callable[[Sequence[str | int], object], None]  # notes what is wrong at a place
 Built = Callable[..., Any]  # makes a rule from plain data, or notes why not
 
 
@@ -37,7 +37,7 @@ class Claim:
 
 
 def read_claims(
-    entries: Any, names: Sequence[str], corruptions: Sequence[str], fault: Fault, built: Built
+    entries: Any, names: Sequence[str], corruptions: Sequence[str], fault: NoteFault, built: Built
 ) -> tuple[Claim, ...]:
     """The claims that `entries` declare about arms of these names under these corruptions; what is wrong goes to `fault`."""
     found: dict[str, Claim] = {}
@@ -75,11 +75,13 @@ def read_claims(
     return tuple(found.values())
 
 
-def check_strengths(entries: Any, claims: Sequence[Claim], looks: Sequence[tuple[str, str, str]], fault: Fault) -> None:
+def check_strengths(
+    entries: Any, claims: Sequence[Claim], looks: Sequence[tuple[str, str, str]], fault: NoteFault
+) -> None:
     """Whether what claims are about is tested at all, in every one of `looks` (`Test.looks`) that they are about."""
     try:
         sweeps = [(name, parse_sweep(sweep).strengths) for sweep, _, name in looks]
-    except Mistake:
+    except UserError:
         return  # noted already
     for place, entry in enumerate(entries if sweeps and claims else []):
         claim = next((one for one in claims if one.name == entry.get("name")), None)

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from ..corruptions import parse_sweep
-from ..evaluation import Chips, measure_all
+from ..evaluation import Sampling, measure_all
 from ..runs import first
 from ..tasks import Task, batches
-from ..training import Fit
+from ..training import Trainer
 from ..training.recipe import Recipe
 from .plan import Tasks
 from .spec import Study
@@ -39,10 +39,10 @@ def estimate(study: Study, tasks: Tasks, device: str = "cpu") -> Estimate:
     looks: dict[tuple[str, str, bool], float] = {}
     chips: dict[tuple[str, tuple[str, ...], tuple[str, ...]], float] = {}
     found = Estimate()
-    for design in study.designs:
+    for design in study.arms:
         recipe = design.recipe
         task = tasks(recipe.task)
-        ways = (recipe.accumulate, recipe.precision, recipe.channels_last, recipe.compiled, recipe.noise)
+        ways = (recipe.accumulate, recipe.autocast, recipe.channels_last, recipe.compiled, recipe.noise)
         kind = (recipe.task, recipe.objective, recipe.batch, *ways)
         if kind not in steps:
             steps[kind] = _step(task, recipe, device)
@@ -54,7 +54,7 @@ def estimate(study: Study, tasks: Tasks, device: str = "cpu") -> Estimate:
         if probe.draws:
             look = (recipe.task, recipe.objective, probe.tolerance)
             if look not in looks:
-                looks[look] = _timed(Fit(task, recipe, device).at_peak)
+                looks[look] = _timed(Trainer(task, recipe, device).at_peak)
             count = 1 + (recipe.epochs // probe.every if probe.every else 0) + len(probe.early)
             seconds += looks[look] * count
         found[design.name] = seconds + chips[held]
@@ -62,7 +62,7 @@ def estimate(study: Study, tasks: Tasks, device: str = "cpu") -> Estimate:
 
 
 def _step(task: Task, recipe: Recipe, device: str) -> float:
-    fit = Fit(task, replace(recipe, probe=replace(recipe.probe, draws=0)), device)
+    fit = Trainer(task, replace(recipe, probe=replace(recipe.probe, draws=0)), device)
     some = list(islice(batches(task.train, recipe.batch), STEPS + 2))
     for batch in some[:2]:
         fit.step(batch)
@@ -75,12 +75,12 @@ def _measured(study: Study, task: Task, recipe: Recipe, device: str) -> float:
     seconds, arrays = 0.0, recipe.arrays(model)
     for plan in study.plans().values():
         sweep = parse_sweep(plan.sweep)
-        one = Chips(sweep.corruption, (max(sweep.strengths),), 1, 0, "estimate")
+        one = Sampling(sweep.corruption, (max(sweep.strengths),), 1, 0, "estimate")
         data = batches(first(task.part(plan.part), plan), task.batch, device=torch.device(device))
         asked = {"score": task.score, "loss": task.loss}
         look = partial(measure_all, model, asked, data, one, arrays=arrays)
         look()  # the first one also pays for what is loaded late
-        seconds += _timed(look) * sum(plan.draws if s else 1 for s in sweep.strengths)
+        seconds += _timed(look) * sum(plan.chips if s else 1 for s in sweep.strengths)
     return seconds
 
 

@@ -17,9 +17,9 @@ from ..statistics import Difference, Interval, crossed
 __all__ = [
     "MARGIN",
     "Arm",
+    "EvidenceRow",
     "Judgement",
     "Lacking",
-    "Row",
     "Served",
     "Verdict",
     "best",
@@ -36,8 +36,6 @@ __all__ = [
 # ---- What a study found, as arrays, and the words that rest on it
 
 MARGIN = 0.003  # of scores that are fractions: 0.3 points
-
-Array = NDArray[np.float64]
 
 
 class Lacking(Exception):
@@ -63,16 +61,16 @@ class Arm:
     schedule: str  # constant, linear, ...
     peak: float
     strengths: tuple[float, ...]
-    test: Array
-    test_loss: Array
-    validation: Array
-    chips: Array
-    train_loss: Array | None = None
-    train: Array | None = None
+    test: NDArray[np.float64]
+    test_loss: NDArray[np.float64]
+    validation: NDArray[np.float64]
+    chips: NDArray[np.float64]
+    train_loss: NDArray[np.float64] | None = None
+    train: NDArray[np.float64] | None = None
     metrics: tuple[Sequence[Mapping[str, Any]], ...] = ()
     at_peak: tuple[Mapping[str, Any] | None, ...] = ()
-    train_score: Array | None = None
-    train_bounded: Array | None = None
+    train_score: NDArray[np.float64] | None = None
+    train_bounded: NDArray[np.float64] | None = None
     displacement: tuple[Displacement, ...] = ()
     seen: int = 0
     role: str = "candidate"  # or control, clipped, double, ...
@@ -80,9 +78,9 @@ class Arm:
     unit: str = "points"
     task: str = ""
     held: str = ""  # which arrays are in hardware besides or without the usual ones
-    equivalent: Array | None = None
+    equivalent: NDArray[np.float64] | None = None
 
-    def accuracy(self, strength: float) -> Array:
+    def accuracy(self, strength: float) -> NDArray[np.float64]:
         """[S] Test score at that test strength."""
         return np.asarray(self.test[:, self.index(strength)].mean(-1))
 
@@ -92,7 +90,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Row:
+class EvidenceRow:
     """One comparison: where, between what, by how much, and the word for it."""
 
     question: str
@@ -128,7 +126,7 @@ class Judgement:
     """What a rule found: one word, and the rows that it rests on."""
 
     word: str
-    rows: tuple[Row, ...]
+    rows: tuple[EvidenceRow, ...]
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ class Verdict:
     claim: str
     text: str
     word: str
-    rows: tuple[Row, ...]
+    rows: tuple[EvidenceRow, ...]
 
     def plain(self) -> dict[str, Any]:
         """As the summary keeps it."""
@@ -198,7 +196,7 @@ def numbers(interval: Interval) -> str:
 class Served(NamedTuple):
     """The score on each test example [S, n] of the checkpoint that each seed chose, and how many seeds chose which."""
 
-    test: Array
+    test: NDArray[np.float64]
     picks: str
 
 

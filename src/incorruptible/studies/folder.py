@@ -11,17 +11,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import Mistake
+from ..errors import UserError
 from ..files import records
 
-__all__ = ["ENDS", "End", "Folder", "Job", "at_checkpoint", "find", "matches", "named"]
+__all__ = ["ENDS", "End", "Folder", "StudyJob", "at_checkpoint", "find", "matches", "named"]
 
 End = Literal["finished", "diverged", "failed"]
 ENDS: tuple[End, ...] = ("finished", "diverged", "failed")
 
 
 @dataclass(frozen=True)
-class Job:
+class StudyJob:
     """One unit of work: an arm's seed, trained in the run's folder and measured. `name` names its outcome."""
 
     arm: int
@@ -39,9 +39,9 @@ class Folder:
     plan: dict[str, Any]
 
     @cached_property
-    def jobs(self) -> tuple[Job, ...]:
+    def jobs(self) -> tuple[StudyJob, ...]:
         """Everything that is to be done, the longest first."""
-        return tuple(Job(*one) for one in self.plan["jobs"])
+        return tuple(StudyJob(*one) for one in self.plan["jobs"])
 
     @property
     def arms(self) -> list[dict[str, Any]]:
@@ -49,11 +49,11 @@ class Folder:
         found: list[dict[str, Any]] = self.plan["definition"]["arms"]
         return found
 
-    def label(self, job: Job) -> str:
+    def label(self, job: StudyJob) -> str:
         """Arm and seed, for people."""
         return f"{self.arms[job.arm]['name']}, seed {job.seed}"
 
-    def trained(self, job: Job) -> Path:
+    def trained(self, job: StudyJob) -> Path:
         """Where its run is."""
         return self.home / "trained" / job.run
 
@@ -67,22 +67,22 @@ class Folder:
                     found[job] = end
         return {job.name: found[job.name] for job in self.jobs if job.name in found}
 
-    def outcome(self, job: Job, end: End) -> dict[str, Any]:
-        """What came of it. Raises `Mistake` for a record that is torn or altered."""
+    def outcome(self, job: StudyJob, end: End) -> dict[str, Any]:
+        """What came of it. Raises `UserError` for a record that is torn or altered."""
         return records.read(self._outcome(job, end))
 
-    def write(self, job: Job, end: End, found: dict[str, Any]) -> None:
+    def write(self, job: StudyJob, end: End, found: dict[str, Any]) -> None:
         """Note how a job ended; whatever was noted before is replaced."""
         records.write(self._outcome(job, end), {"arm": self.arms[job.arm]["name"], "seed": job.seed, **found})
         for other in ENDS:
             if other != end:
                 self._outcome(job, other).unlink(missing_ok=True)
 
-    def forget(self, job: Job, end: End) -> None:
+    def forget(self, job: StudyJob, end: End) -> None:
         """Have it done again."""
         self._outcome(job, end).unlink(missing_ok=True)
 
-    def altered(self) -> Iterator[tuple[Job, End, str]]:
+    def altered(self) -> Iterator[tuple[StudyJob, End, str]]:
         """Every job with a file that is torn, altered or gone, and which; reads all files that finished jobs left."""
         ends = self.ends()
         for job in self.jobs:
@@ -90,7 +90,7 @@ class Folder:
                 continue
             try:
                 files = self.outcome(job, end).get("files", {})
-            except Mistake:
+            except UserError:
                 yield job, end, str(self._outcome(job, end))
                 continue
             for name, digest in files.items():
@@ -99,7 +99,7 @@ class Folder:
                     yield job, end, str(file)
                     break
 
-    def _outcome(self, job: Job, end: End) -> Path:
+    def _outcome(self, job: StudyJob, end: End) -> Path:
         return self.path / "outcomes" / f"{job.name}.{end}.json"
 
 
@@ -116,25 +116,29 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 def named(text: str) -> str:
     """The name of the study that `text`, a shipped name or the path of a TOML file, stands for; the file is not read.
 
-    Raises `Mistake` for one that could be no folder's.
+    Raises `UserError` for one that could be no folder's.
     """
     file = text.endswith(".toml")
     name = Path(text).stem if file else text
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
         if not file:
-            raise Mistake(f"No study {text!r} here: the name of a shipped one, or the path of a .toml file, is needed.")
-        raise Mistake(f"{text}: the file's name is the study's, and of letters, digits, dots, dashes and underscores.")
+            raise UserError(
+                f"No study {text!r} here: the name of a shipped one, or the path of a .toml file, is needed."
+            )
+        raise UserError(
+            f"{text}: the file's name is the study's, and of letters, digits, dots, dashes and underscores."
+        )
     return name
 
 
 def find(home: Path, name: str, text: str) -> Folder:
-    """The folder of a study that was begun. Raises `Mistake` where it was not."""
+    """The folder of a study that was begun. Raises `UserError` where it was not."""
     path = home / "studies" / name
     if not (path / "study.json").is_file():
         begun = sorted(one for one in _names(home / "studies") if (home / "studies" / one / "study.json").is_file())
         there = f" Begun there: {', '.join(begun)}." if begun else ""
         begin = shlex.join(["incorruptible", "study", text, "--home", str(home)])
-        raise Mistake(f"no study {name!r} was begun in {home}.{there} To begin: {begin}.")
+        raise UserError(f"no study {name!r} was begun in {home}.{there} To begin: {begin}.")
     return Folder(home, path, records.read(path / "study.json"))
 
 

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import getnode, uuid4
 
-from ..errors import Mistake
+from ..errors import UserError
 
 __all__ = ["Holder", "Lease", "Leases"]
 
@@ -145,7 +145,7 @@ class Leases:
 
     def __init__(self, folder: Path, *, ttl: float = 60.0, beat: float = 5.0) -> None:
         if not 0 < 3 * beat <= ttl:
-            raise Mistake(f"ttl {ttl:g} s, beat {beat:g} s: a lease must outlive three beats.")
+            raise UserError(f"ttl {ttl:g} s, beat {beat:g} s: a lease must outlive three beats.")
         self.folder = folder
         self.ttl = ttl
         self.beat = beat

@@ -12,13 +12,13 @@ import torch
 
 from .. import objectives, tasks
 from ..corruptions import parse_sweep, traits
-from ..errors import Mistake
+from ..errors import UserError
 from ..files import records
 from ..runs import identity
 from ..tasks import Task
 from ..training.recipe import Recipe
 from ..version import __version__
-from .folder import Folder, Job
+from .folder import Folder, StudyJob
 from .spec import Study
 
 __all__ = ["Tasks", "begin"]
@@ -49,7 +49,7 @@ def begin(
     """The study's folder, with its plan written where it is new or another; runs that are done stay, and are shared.
 
     `threads` and `device` are part of every run's identity: without them those that the study was begun with (1 and "cpu" at
-    first). Raises `Mistake` where it was begun with others, or under another version of torch or of this package, unless
+    first). Raises `UserError` where it was begun with others, or under another version of torch or of this package, unless
     `force`.
     """
     path = home / "studies" / study.name
@@ -62,7 +62,7 @@ def begin(
     }
     for key, value in frame.items():
         if old.get(key, value) != value and not force:
-            raise Mistake(
+            raise UserError(
                 f"{path} was begun with {key} {old[key]}, and this is {value}; bits depend on it. Go on with {old[key]}, choose "
                 "another --home, or train everything again with --force."
             )
@@ -76,10 +76,10 @@ def begin(
 
 
 def _plan(study: Study, frame: dict[str, Any], overrides: dict[str, Any], tasks: Tasks) -> dict[str, Any]:
-    jobs: list[tuple[float, Job]] = []
+    jobs: list[tuple[float, StudyJob]] = []
     plans = study.plans()
-    loaded = {name: tasks(name) for name in dict.fromkeys(design.recipe.task for design in study.designs)}
-    for place, design in enumerate(study.designs):
+    loaded = {name: tasks(name) for name in dict.fromkeys(design.recipe.task for design in study.arms)}
+    for place, design in enumerate(study.arms):
         task = loaded[design.recipe.task]
         measures: list[dict[str, Any]] = [
             {**plan.plain(), "data": task.fingerprints[plan.part]} for plan in plans.values()
@@ -90,9 +90,9 @@ def _plan(study: Study, frame: dict[str, Any], overrides: dict[str, Any], tasks:
             recipe = replace(design.recipe, seed=seed)
             run = records.identity(identity(recipe, task, frame["device"], frame["threads"]))
             name = records.identity({"run": run, "measures": measures})
-            jobs.append((_cost(recipe), Job(place, seed, run, name)))
+            jobs.append((_cost(recipe), StudyJob(place, seed, run, name)))
     jobs.sort(key=lambda one: -one[0])  # long ones first, so that no worker is left with one at the end; stable
-    score = loaded[study.designs[0].recipe.task].score
+    score = loaded[study.arms[0].recipe.task].score
     noises = []
     for text, _, name in study.test.looks():
         sweep = parse_sweep(text)
@@ -134,7 +134,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         return records.read(path / "study.json")
     except records.Newer:
         raise
-    except Mistake:
+    except UserError:
         return None  # there is none, or it is torn: written anew
 
 

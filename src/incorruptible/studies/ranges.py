@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..statistics import Interval, crossed, curves, t_interval
-from .evidence import Arm, Array
+from .evidence import Arm
 
 __all__ = ["Tabulated", "Whole", "area", "best", "tabulated", "whole"]
 
 
 class Whole(NamedTuple):
-    """One arm over the strengths from `low` to `high`, by the definitions of `incorruptible.curves`.
+    """One arm over the strengths from `low` to `high`, by the definitions of `incorruptible.statistics.curves`.
 
     `area` is the mean score of a strength that is uniform over the range, with its 95% interval over crossed seeds and
     examples. `worst` and `tolerance` are of each seed's curve, averaged over chips and examples, with Student's interval
@@ -105,10 +106,10 @@ def whole(arm: Arm, noise: str, loss: float = curves.LOSS) -> Whole | None:
     return Whole(arm.name, noise, at[0], at[-1], mean, worst, tolerance, beyond, loss, len(each))
 
 
-def area(arm: Arm, strengths: Sequence[float] = ()) -> Array:
+def area(arm: Arm, strengths: Sequence[float] = ()) -> NDArray[np.float64]:
     """[S, n] The area of each test example's curve over `strengths`, or over all that were tested.
 
-    Area is linear, so the mean over examples is the area of the mean curve. Raises `Mistake` for fewer than 2 strengths.
+    Area is linear, so the mean over examples is the area of the mean curve. Raises `UserError` for fewer than 2 strengths.
     """
     at, places = _rising(arm, strengths)
     return curves.area(np.moveaxis(arm.test[:, places], 1, 2), at)

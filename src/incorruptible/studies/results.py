@@ -9,23 +9,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import Mistake, unknown
+from ..errors import UserError, unknown
 from ..files import records
 from ..pacbayes.gaussian import Displacement
 from ..schedules import parse as parse_strength
 from ..schedules import peak
-from ..specs.grammar import placeless
+from ..specs.grammar import strip_paths
 from ..statistics import Difference, Interval, agree, crossed, verdict
 from . import ranges
-from .evidence import Arm, Judgement, Lacking, Row, Verdict, difference
-from .folder import ENDS, End, Folder, Job, at_checkpoint, matches
+from .evidence import Arm, EvidenceRow, Judgement, Lacking, Verdict, difference
+from .folder import ENDS, End, Folder, StudyJob, at_checkpoint, matches
 from .ranges import Whole
 from .rules import CATALOGUE as RULES
 
 __all__ = [
     "COLUMNS",
-    "Cell",
-    "Found",
+    "ArmCell",
+    "ArmResult",
     "arms",
     "compare",
     "conclude",
@@ -43,7 +43,7 @@ COLUMNS = (
 )
 
 
-class Cell(NamedTuple):
+class ArmCell(NamedTuple):
     """One arm at one test strength: the mean score over seeds, chips and examples with its 95% interval over crossed seeds and
     examples, its spread over chips (averaged over seeds), the share of chips that reach the required score, seeds, chips."""
 
@@ -58,16 +58,16 @@ class Cell(NamedTuple):
     chips: int
 
 
-class Found(NamedTuple):
+class ArmResult(NamedTuple):
     """One arm under one noise: its cells, strength by strength, and the whole range where there is one."""
 
     arm: str
     noise: str
-    cells: list[Cell]
+    cells: list[ArmCell]
     whole: Whole | None
 
 
-def findings(folder: Folder, first: Sequence[Arm] | None = None) -> Iterator[Found]:
+def findings(folder: Folder, first: Sequence[Arm] | None = None) -> Iterator[ArmResult]:
     """Every arm with at least two finished seeds, under every noise. `first` are those under the first noise, where the caller
     has read them already."""
     required = folder.plan["definition"]["test"]["required"]
@@ -83,11 +83,11 @@ def findings(folder: Folder, first: Sequence[Arm] | None = None) -> Iterator[Fou
                 validation = float(arm.validation[:, k].mean())
                 seeds, chips = len(arm.chips), arm.chips.shape[2]
                 found = arm.name, noise["corruption"], strength, mean(arm, strength), float(each[k])
-                cells.append(Cell(*found, validation, reached, seeds, chips))
-            yield Found(arm.name, noise["corruption"], cells, ranges.whole(arm, noise["corruption"]))
+                cells.append(ArmCell(*found, validation, reached, seeds, chips))
+            yield ArmResult(arm.name, noise["corruption"], cells, ranges.whole(arm, noise["corruption"]))
 
 
-def rows(folder: Folder, first: Sequence[Arm] | None = None) -> Iterator[Cell]:
+def rows(folder: Folder, first: Sequence[Arm] | None = None) -> Iterator[ArmCell]:
     """The cells of `findings`, one after the other."""
     return (cell for found in findings(folder, first) for cell in found.cells)
 
@@ -110,7 +110,7 @@ def arms(folder: Folder, noise: int = 0, *, whole: bool = True, table: bool = Fa
     """The arms under the study's noise of that number, in the file's order: with all seeds finished where `whole`, else with
     at least two. `table` reads only what the table needs.
 
-    Raises `Mistake` for a file that is torn or altered; the study makes it anew.
+    Raises `UserError` for a file that is torn or altered; the study makes it anew.
     """
     ends = folder.ends()
     found = []
@@ -123,7 +123,9 @@ def arms(folder: Folder, noise: int = 0, *, whole: bool = True, table: bool = Fa
     return found
 
 
-def _arm(folder: Folder, design: dict[str, Any], jobs: Sequence[Job], noise: int, table: bool, at: float | None) -> Arm:
+def _arm(
+    folder: Folder, design: dict[str, Any], jobs: Sequence[StudyJob], noise: int, table: bool, at: float | None
+) -> Arm:
     outcomes = [folder.outcome(job, "finished") for job in jobs]
 
     def read(part: str) -> list[dict[str, Any]]:
@@ -164,7 +166,7 @@ def _arm(folder: Folder, design: dict[str, Any], jobs: Sequence[Job], noise: int
         role=design["role"] if at is None else "checkpoint",
         sign=_sign(folder),
         unit="points" if folder.plan["score"]["unit"] == "fraction" else folder.plan["score"]["unit"],
-        task=placeless(design["recipe"]["task"]),
+        task=strip_paths(design["recipe"]["task"]),
         held="; ".join(
             f"{what} {' '.join(patterns)}"
             for key, what in (("also", "in arrays too:"), ("protect", "digital:"))
@@ -199,7 +201,7 @@ def conclude(folder: Folder, found: Sequence[Arm]) -> list[Verdict]:
     verdicts = []
     for claim in folder.plan["definition"]["claims"]:
         rule = RULES[claim["rule"]](**{key: _tuples(value) for key, value in claim["fields"].items()})
-        rows: list[Row] = []
+        rows: list[EvidenceRow] = []
         words = []
         for place, noise in enumerate(folder.plan["noises"]):
             if not matches(noise["corruption"], claim.get("on", ())) and (place or claim.get("on")):
@@ -208,24 +210,26 @@ def conclude(folder: Folder, found: Sequence[Arm]) -> list[Verdict]:
                 under[place] = arms(folder, place)
             try:
                 judged = rule(under[place], [s for s in noise["strengths"] if s > 0])
-            except (Lacking, Mistake) as problem:
-                judged = Judgement("undecided", (Row(claim["rule"], "-", "-", "-", None, "undecided", f"{problem}"),))
+            except (Lacking, UserError) as problem:
+                judged = Judgement(
+                    "undecided", (EvidenceRow(claim["rule"], "-", "-", "-", None, "undecided", f"{problem}"),)
+                )
             words.append(judged.word)
             rows += [_under(row, noise["corruption"]) if claim.get("on") else row for row in judged.rows]
         if lacking and rows:
             note = "left out, for not all seeds are finished: " + ", ".join(lacking)
-            rows.append(Row(claim["rule"], "-", "-", "-", None, "", note))
+            rows.append(EvidenceRow(claim["rule"], "-", "-", "-", None, "", note))
         verdicts.append(Verdict(claim["name"], claim["text"], agree(words), tuple(rows)))
     return verdicts
 
 
-def _under(row: Row, corruption: str) -> Row:
+def _under(row: EvidenceRow, corruption: str) -> EvidenceRow:
     return replace(row, question=f"{row.question}, {corruption}")
 
 
 def compare(found: Sequence[Arm], left: str, right: str) -> list[tuple[Arm, Arm, float, Difference, str]]:
     """Paired differences of every arm that `left` matches to every one that `right` does, at every test strength, and a word
-    for each after Holm's correction over all of them. Raises `Mistake` where nothing matches."""
+    for each after Holm's correction over all of them. Raises `UserError` where nothing matches."""
     sides = []
     for pattern in (left, right):
         side = [arm for arm in found if arm.name == pattern or fnmatchcase(arm.name, pattern)]
@@ -234,7 +238,7 @@ def compare(found: Sequence[Arm], left: str, right: str) -> list[tuple[Arm, Arm,
         sides.append(side)
     triples = [(a, b, s) for a in sides[0] for b in sides[1] if a is not b for s in a.strengths]
     if not triples:
-        raise Mistake(f"{left!r} and {right!r} are one and the same arm.")
+        raise UserError(f"{left!r} and {right!r} are one and the same arm.")
     differences = [difference(a, b, s) for a, b, s in triples]
     return [(*triple, gap, word) for triple, gap, word in zip(triples, differences, verdict(differences), strict=True)]
 
@@ -287,7 +291,7 @@ def summary(folder: Folder) -> dict[str, Any]:
 def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe without its seed, and without the folders in which files and images of the user's own lie."""
     found = {key: value for key, value in recipe.items() if key != "seed"}
-    found["task"] = placeless(found["task"])
+    found["task"] = strip_paths(found["task"])
     if found["start"]:
         found["start"] = found["start"].replace("\\", "/").rpartition("/")[2]
     return found

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import Mistake, unknown
+from ..errors import UserError, unknown
 from ..files import records
 from .folder import Folder, named
 from .launch import CATALOGUE, cores, share
@@ -42,16 +42,16 @@ def run(
     again, `force` begins again under other threads, device or versions. `progress(done, runs, about)` and `tell(line)` are told
     how it goes.
 
-    Raises `Mistake` for what is wrong with the study or the request, and `Stopped` where it cannot go on.
+    Raises `UserError` for what is wrong with the study or the request, and `Stopped` where it cannot go on.
     """
     if engine not in CATALOGUE:
         raise unknown("engine", engine, CATALOGUE)
     if engine == "local" and (gpus or address):
-        raise Mistake("--gpus and --address are for --engine ray.")
+        raise UserError("--gpus and --address are for --engine ray.")
     if seeds is not None and seeds < 2:
-        raise Mistake(f"seeds {seeds}: at least 2 are needed, for intervals.")
+        raise UserError(f"seeds {seeds}: at least 2 are needed, for intervals.")
     if epochs is not None and epochs < 1:
-        raise Mistake(f"epochs {epochs}: at least 1 is needed.")
+        raise UserError(f"epochs {epochs}: at least 1 is needed.")
     workers = cores() if workers is None else workers
     planned = _Planned(home, named(study), workers, retry, tell)
     frame = planned.frame
@@ -79,7 +79,7 @@ def run(
             progress=progress,
             tell=tell,
         )
-    except Mistake:  # it says everything; what else a worker said goes
+    except UserError:  # it says everything; what else a worker said goes
         for log in (planned.path / "logs").glob(f"{os.getpid()}-*.log"):
             log.unlink(missing_ok=True)
         raise
@@ -109,7 +109,7 @@ class _Planned:
             known = Folder(home, self.path, records.read(self.note))
         except records.Newer:
             raise
-        except Mistake:
+        except UserError:
             tell(f"{self.note} is torn or altered: it is made again.")
             return
         self._mend(known)

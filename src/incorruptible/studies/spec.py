@@ -17,17 +17,19 @@ from pydantic import TypeAdapter, ValidationError
 
 from .. import tasks
 from ..corruptions import parse_sweep
-from ..errors import Mistake, Mistakes, unknown
-from ..runs import Plan
+from ..errors import UserError, UserErrors, unknown
+from ..files.records import KEPT as RENAMED
+from ..files.records import recorded
+from ..runs import MeasurePlan
 from ..specs.grammar import written
 from ..tasks import Task
 from ..tasks.data import named_randomness
 from ..training.recipe import Recipe, checked
 from .claims import Claim, as_list, check_strengths, read_claims
 from .folder import at_checkpoint, named
-from .toml_positions import places, spoken
+from .toml_positions import KeyPath, spoken, toml_positions
 
-__all__ = ["Claim", "Design", "Study", "load", "shipped"]
+__all__ = ["ArmSpec", "Claim", "Study", "load", "shipped"]
 
 _TOP = ("title", "question", "seeds", "recipe", "arms", "test", "selection", "claims", "shown")
 _ARM = ("name", "method", "role", "each", "probe")
@@ -36,7 +38,7 @@ _LISTS = ("checkpoints", "also", "protect")  # of a recipe: lists themselves
 
 
 @dataclass(frozen=True)
-class Design:
+class ArmSpec:
     """One arm: its name, how it is trained (but for the seed), the method that it belongs to and its role among those."""
 
     name: str
@@ -47,14 +49,14 @@ class Design:
 
 @dataclass(frozen=True)
 class Test:
-    """What trained networks are tested on: sweeps of corruptions, the first being the one that claims are about, over `draws`
+    """What trained networks are tested on: sweeps of corruptions, the first being the one that claims are about, over `chips`
     chips, on the test data and, for gaps, on the training data too; `required` is the score that a chip must reach. Where
     `batchnorm` has several policies, each makes noises of its own, those under the first coming first. Of the training data,
     and of no other, the first `examples` are looked at (0: all). `bounds` asks for what PAC-Bayes bounds are computed from: a
     bounded loss, and how far training moved each filter."""
 
     corruptions: tuple[str, ...]
-    draws: int = 20
+    chips: int = 20
     seed: int = 0
     parts: tuple[str, ...] = ("test",)
     batchnorm: tuple[str, ...] = ("as-is",)
@@ -72,16 +74,20 @@ class Test:
 
     def plain(self) -> dict[str, Any]:
         """As plain data; one policy as a text, and what came later left out at its default."""
-        found = asdict(self) | ({"batchnorm": self.batchnorm[0]} if len(self.batchnorm) == 1 else {})
+        found = recorded(asdict(self)) | ({"batchnorm": self.batchnorm[0]} if len(self.batchnorm) == 1 else {})
         return {key: value for key, value in found.items() if key != "examples" or value}
 
 
 @dataclass(frozen=True)
 class Selection:
-    """How strengths and schedules are chosen: by the mean score on validation data over `draws` chips that the test never sees."""
+    """How strengths and schedules are chosen: by the mean score on validation data over `chips` chips that the test never sees."""
 
-    draws: int = 10
+    chips: int = 10
     seed: int = 0
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data."""
+        return recorded(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ class Study:
     name: str
     title: str
     question: str
-    designs: tuple[Design, ...]
+    arms: tuple[ArmSpec, ...]
     seeds: tuple[int, ...]
     test: Test
     selection: Selection
@@ -99,15 +105,17 @@ class Study:
     shown: tuple[str, ...]
     source: str
 
-    def plans(self) -> dict[str, Plan]:
+    def plans(self) -> dict[str, MeasurePlan]:
         """What each run is measured on, by a name for each: "0 test", "0 train", "0 validation", "1 test", ..."""
         found = {}
         for place, (sweep, policy, _) in enumerate(self.test.looks()):
             for part in self.test.parts:
                 examples = self.test.examples if part == "train" else 0
-                found[f"{place} {part}"] = Plan(sweep, part, "test", self.test.draws, self.test.seed, policy, examples)
-            found[f"{place} validation"] = Plan(
-                sweep, "validation", "validation", self.selection.draws, self.selection.seed, policy
+                found[f"{place} {part}"] = MeasurePlan(
+                    sweep, part, "test", self.test.chips, self.test.seed, policy, examples
+                )
+            found[f"{place} validation"] = MeasurePlan(
+                sweep, "validation", "validation", self.selection.chips, self.selection.seed, policy
             )
         return found
 
@@ -120,10 +128,10 @@ class Study:
             "source": self.source,
             "seeds": list(self.seeds),
             "arms": [
-                {"name": d.name, "method": d.method, "role": d.role, "recipe": d.recipe.plain()} for d in self.designs
+                {"name": d.name, "method": d.method, "role": d.role, "recipe": d.recipe.plain()} for d in self.arms
             ],
             "test": self.test.plain(),
-            "selection": asdict(self.selection),
+            "selection": self.selection.plain(),
             "claims": [claim.plain() for claim in self.claims],
             "shown": list(self.shown),
         }
@@ -140,7 +148,7 @@ def load(text: str, *, seeds: int | None = None, epochs: int | None = None, data
     """The study of that name, or in that TOML file.
 
     `seeds` replaces the file's seeds by 0, 1, ..., `epochs` those of its base recipe (arms that train longer or shorter keep
-    their proportion). `data` is what `images` tasks that name no data of their own are about. Raises `Mistakes`
+    their proportion). `data` is what `images` tasks that name no data of their own are about. Raises `UserErrors`
     with every fault of the file at once, each with its line.
     """
     if text.endswith(".toml"):
@@ -148,14 +156,14 @@ def load(text: str, *, seeds: int | None = None, epochs: int | None = None, data
         try:
             source, where, folder = path.read_text(encoding="utf-8"), path.name, path.resolve().parent
         except FileNotFoundError:
-            raise Mistake(f"{text}: no such file.") from None
+            raise UserError(f"{text}: no such file.") from None
         except (OSError, UnicodeDecodeError) as problem:
-            raise Mistake(f"{text} cannot be read as text: {type(problem).__name__}.") from None
+            raise UserError(f"{text} cannot be read as text: {type(problem).__name__}.") from None
     else:
         known = shipped()
         if text not in known:
             near = f" For a file of your own: {text}.toml." if Path(f"{text}.toml").is_file() else ""
-            raise Mistake(
+            raise UserError(
                 f"{unknown('study', text, known)}{near or ' For a study of your own, give the path of its .toml file.'}"
             )
         source, where, folder = known[text], f"{text}.toml", Path.cwd()
@@ -173,19 +181,44 @@ class _Reader:
         try:
             self.data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as problem:
-            raise Mistake(f"{where} is no TOML: {problem}.") from None
-        self.places = places(text)
+            raise UserError(f"{where} is no TOML: {problem}.") from None
+        self.places = toml_positions(text)
+        self.typed: dict[KeyPath, KeyPath] = {}
+        self._rename_entries()
+
+    def _rename_entries(self) -> None:
+        """Have entries of the data that were renamed under the names that they have now; faults name them as they were typed."""
+        for table in self._renamed_tables():
+            for new, old in RENAMED.items():
+                if old not in table:
+                    continue
+                if new in table:
+                    self.fault((), f"{old}: its name is {new} now, and {new} stands beside it; give one")
+                table[new] = table.pop(old)
+        names = {old: new for new, old in RENAMED.items()}
+        self.typed = {(*path[:-1], names[path[-1]]): path for path in self.places if path[-1] in names}
+
+    def _renamed_tables(self) -> Iterator[dict[str, Any]]:
+        """Every table that may have an entry that was renamed; what is no table is told of elsewhere."""
+        arms = self.data.get("arms", [])
+        every = [self.data.get(name) for name in ("recipe", "test", "selection")]
+        for table in [*every, *(arms if isinstance(arms, list) else [])]:
+            if isinstance(table, dict):
+                yield table
+                if isinstance(table.get("each"), dict):
+                    yield table["each"]
 
     def fault(self, path: Sequence[str | int], message: object) -> None:
         """Note what is wrong at that place; the same thing once."""
-        where = spoken(tuple(path), self.places) if path else ""
+        typed = next((one for end in range(len(path), 0, -1) if (one := self.typed.get(tuple(path[:end])))), ())
+        where = spoken((*typed, *path[len(typed) :]), self.places) if path else ""
         line = int(match[1]) if (match := re.match(r"line (\d+)", where)) else 0
         self.faults[line, ": ".join(part for part in (where, str(message).rstrip(".")) if part)] = None
 
     def study(self, seeds: int | None, epochs: int | None) -> Study:
         data = self.data
         if self.images is not None and not any(tasks.needing_data(str(one.get("task"))) for one in self._tables()):
-            raise Mistake(f"--data {self.images}: no arm of {self.where} is about images that want for data.")
+            raise UserError(f"--data {self.images}: no arm of {self.where} is about images that want for data.")
         for key in data:
             if key not in _TOP:
                 self.fault((key,), unknown("entry of a study", key, _TOP))
@@ -209,7 +242,7 @@ class _Reader:
                 self.fault(("shown",), unknown("arm", one, names))
         self._tasks(designs)
         if self.faults or test is None or selection is None:
-            raise Mistakes(self.where, [message for _, message in sorted(self.faults)])
+            raise UserErrors(self.where, [message for _, message in sorted(self.faults)])
         digest = sha256(self.text.encode()).hexdigest()[:16]
         return Study(
             self.name, title or question, question, tuple(designs), chosen, test, selection, claims, shown, digest
@@ -224,7 +257,7 @@ class _Reader:
     def _seeds(self, value: Any, override: int | None) -> tuple[int, ...]:
         if override is not None:
             if override < 2:
-                raise Mistake(f"seeds {override}: at least 2 are needed, for intervals.")
+                raise UserError(f"seeds {override}: at least 2 are needed, for intervals.")
             return tuple(range(override))
         found = list(range(value)) if _whole(value) else value
         if not isinstance(found, list) or not all(_whole(one) and one >= 0 for one in found):
@@ -261,7 +294,7 @@ class _Reader:
         except ValidationError as problem:
             for error in problem.errors():
                 said = {"missing": "is missing", "missing_argument": "is missing"}.get(error["type"])
-                if isinstance(own := error.get("ctx", {}).get("error"), Mistake):
+                if isinstance(own := error.get("ctx", {}).get("error"), UserError):
                     said = str(own)
                 self.fault((*path, *error["loc"]), said or f"{error['msg']} ({error['input']!r} came)")
             return None
@@ -273,7 +306,7 @@ class _Reader:
             try:
                 good.append(str(parse_sweep(sweep)))
                 alone.append(_alone(sweep))
-            except Mistake as problem:
+            except UserError as problem:
                 self.fault(("test", "corruptions"), problem)
         if not test.corruptions or len(set(alone)) < len(alone):
             self.fault(("test", "corruptions"), "at least one is needed, and each once, with all of its strengths")
@@ -304,9 +337,9 @@ class _Reader:
             self.fault(
                 ("test", "bounds"), f"they are for gaussian-filter-max, and the first of corruptions is {good[0]}"
             )
-        for table, table_key in ((test.draws, "test"), (self.data.get("selection", {}).get("draws", 2), "selection")):
+        for table, table_key in ((test.chips, "test"), (self.data.get("selection", {}).get("chips", 2), "selection")):
             if _whole(table) and table < 2:
-                self.fault((table_key, "draws"), f"{table}: at least 2 chips are needed")
+                self.fault((table_key, "chips"), f"{table}: at least 2 chips are needed")
         return replace(test, corruptions=tuple(good))
 
     def _tables(self) -> list[dict[str, Any]]:
@@ -315,7 +348,7 @@ class _Reader:
         found = [self.data.get("recipe", {}), *(arms if isinstance(arms, list) else [])]
         return [one for one in found if isinstance(one, dict)]
 
-    def _designs(self, epochs: int | None) -> list[Design]:
+    def _designs(self, epochs: int | None) -> list[ArmSpec]:
         base = self.data.get("recipe", {})
         entries = self.data.get("arms", [])
         if not isinstance(base, dict):
@@ -329,7 +362,7 @@ class _Reader:
         if "seed" in base:
             self.fault(("recipe", "seed"), "seeds stand at the top of the file: seeds = 8")
         usual = base.get("epochs", Recipe.epochs)
-        found: dict[str, Design] = {}
+        found: dict[str, ArmSpec] = {}
         for place, entry in enumerate(entries):
             path = ("arms", place)
             if not isinstance(entry.get("name"), str) or not entry["name"].strip():
@@ -379,6 +412,7 @@ class _Reader:
                 **{k: v for k, v in values.items() if k in entry},
             }
             say = {k: v for k, v in {**filled, **values}.items() if k != "name"}
+            say |= {old: say[new] for new, old in RENAMED.items() if new in say}
             one: dict[str, Any] = {}
             for key, value in filled.items():
                 try:
@@ -395,7 +429,7 @@ class _Reader:
 
     def _design(
         self, base: dict[str, Any], entry: dict[str, Any], path: tuple[str | int, ...], epochs: int | None, usual: Any
-    ) -> Design | None:
+    ) -> ArmSpec | None:
         known = list(dict.fromkeys([*(one.name for one in fields(Recipe) if one.name != "seed"), *_ARM]))
         given = {key: value for key, value in entry.items() if key not in ("name", "method", "role")}
         strange = [key for key in given if key not in known]
@@ -432,7 +466,7 @@ class _Reader:
                 self.fault((*path, key), f"{value!r} came where a text is needed")
         if bad or recipe is None:
             return None
-        return Design(entry["name"], method, role, recipe)
+        return ArmSpec(entry["name"], method, role, recipe)
 
     def _task_path(self, task: Any) -> Any:
         """A task in a file beside the study is found from there; `images` without data of their own get those of the call."""
@@ -444,7 +478,7 @@ class _Reader:
                 return str(self.folder / task)
         return task
 
-    def _tasks(self, designs: Sequence[Design]) -> None:
+    def _tasks(self, designs: Sequence[ArmSpec]) -> None:
         """Whether each task is there, and has the data that a study needs; and the parameters that patterns name."""
         for name in dict.fromkeys(design.recipe.task for design in designs):
             try:
@@ -452,7 +486,7 @@ class _Reader:
                 for part in ("train", "validation"):
                     task.part(part)
                 self._held(task, [one.recipe for one in designs if one.recipe.task == name and one.recipe.held()])
-            except Mistake as problem:
+            except UserError as problem:
                 arm = next((i for i, e in enumerate(self.data["arms"]) if self._task_path(e.get("task")) == name), None)
                 self.fault(("recipe", "task") if arm is None else ("arms", arm, "task"), problem)
 
@@ -463,7 +497,7 @@ class _Reader:
                 try:
                     with named_randomness("definition"):
                         Recipe(task.name, **{key: patterns}).arrays((task.blank or task.model)())
-                except Mistake as problem:
+                except UserError as problem:
                     arms = enumerate(self._tables()[1:])
                     arm = next((place for place, one in arms if as_list(one.get(key, [])) == list(patterns)), None)
                     self.fault(("recipe", key) if arm is None else ("arms", arm, key), problem)
@@ -485,7 +519,7 @@ def _alone(sweep: str) -> str:
     """The corruption of a sweep, without its strengths; nothing where that cannot be read."""
     try:
         return str(parse_sweep(sweep).corruption)
-    except Mistake:
+    except UserError:
         return ""
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from .folder import ENDS, Folder
 from .leases import Leases
 
-__all__ = ["Board", "Line", "look"]
+__all__ = ["ArmStatus", "StudyStatus", "status_of"]
 
 
 @dataclass
-class Line:
+class ArmStatus:
     """An arm: how many of its seeds are where."""
 
     arm: str
@@ -26,11 +26,11 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Board:
+class StudyStatus:
     """Arms, who is at what, and what went wrong, each message once with the runs that it stopped."""
 
     study: str
-    lines: tuple[Line, ...]
+    lines: tuple[ArmStatus, ...]
     workers: tuple[dict[str, Any], ...]
     troubles: dict[str, tuple[str, ...]]
 
@@ -50,12 +50,12 @@ class Board:
         return self.totals["running"] + self.totals["waiting"] == 0
 
 
-def look(folder: Folder) -> Board:
-    """The board as it is now."""
+def status_of(folder: Folder) -> StudyStatus:
+    """Where the study stands now."""
     with Leases(folder.home / "leases") as leases:
         holders = {holder.name: holder for holder in leases.holders() if holder.alive is not False}
     ends = folder.ends()
-    lines = [Line(arm["name"], len(folder.plan["definition"]["seeds"])) for arm in folder.arms]
+    lines = [ArmStatus(arm["name"], len(folder.plan["definition"]["seeds"])) for arm in folder.arms]
     workers: list[dict[str, Any]] = []
     troubles: dict[str, list[str]] = {}
     for job in folder.jobs:
@@ -68,6 +68,6 @@ def look(folder: Folder) -> Board:
             holder = holders[job.run]
             lines[job.arm].counts["running"] += 1
             workers.append({"worker": f"{holder.host}:{holder.pid}", "run": folder.label(job), **holder.facts})
-    return Board(
+    return StudyStatus(
         folder.plan["definition"]["name"], tuple(lines), tuple(workers), {k: tuple(v) for k, v in troubles.items()}
     )

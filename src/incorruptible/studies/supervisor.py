@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from ..errors import Mistake, Mistakes
-from .folder import End, Folder, Job
+from ..errors import UserError, UserErrors
+from .folder import End, Folder, StudyJob
 from .launch import Engine, Worker
 
 __all__ = ["DISK_FULL", "LEFT", "Stopped", "mend", "supervise"]
@@ -58,7 +58,7 @@ def supervise(
     `find()` is the study's folder as it stands, at `path`, or None while no worker has planned it: until then no more than
     `first` are started. A worker that dies is replaced, up to 6 times `workers` in a row without anything getting done;
     failures are told once, those of jobs in `told` not again. An interrupt asks the workers to leave and waits until they
-    have. Raises `Stopped` for a full disk, for workers that keep dying, and where all have left on request; `Mistake` for one
+    have. Raises `Stopped` for a full disk, for workers that keep dying, and where all have left on request; `UserError` for one
     that a worker found.
     """
     crew = _Crew(path, engine, command, workers, tell)
@@ -155,10 +155,10 @@ def _pace(done: int, left: int, seconds: float) -> str:
     return f"runs; about {left * seconds / done / 60:.1f} min left" if done >= 3 and left else "runs"
 
 
-def _report(folder: Folder, job: Job, end: End, tell: Callable[[str], None]) -> None:
+def _report(folder: Folder, job: StudyJob, end: End, tell: Callable[[str], None]) -> None:
     try:
         message = folder.outcome(job, end)["message"]
-    except Mistake as problem:
+    except UserError as problem:
         message = str(problem)
     tell(f"{folder.label(job)} {end}: {message}")
 
@@ -173,10 +173,10 @@ def _said(log: Path) -> list[str]:
     return [line.removeprefix(SPOKEN).strip() for line in lines[max(0, first) :]] or ["nothing"]
 
 
-def _mistake(log: Path) -> Mistake:
+def _mistake(log: Path) -> UserError:
     """What a worker found wrong, in its own words."""
     head, *rest = _said(log)
-    return Mistakes(head.rpartition(" has ")[0], rest) if rest else Mistake(head)
+    return UserErrors(head.rpartition(" has ")[0], rest) if rest else UserError(head)
 
 
 def _cause(code: int) -> str:

@@ -14,12 +14,10 @@ from ..pacbayes import complexity, curvature, kl_inverse, monte_carlo, paid_dive
 from ..statistics import Difference, Interval
 from .evidence import Arm, Lacking
 
-__all__ = ["DELTA", "DELTA_DRAWS", "Bounds", "Optima", "best_strength", "bounds", "kappa", "preferred", "sizes"]
+__all__ = ["DELTA", "DELTA_DRAWS", "Optima", "RiskBounds", "best_strength", "bounds", "kappa", "preferred", "sizes"]
 
 DELTA, DELTA_DRAWS = 0.025, 0.01  # of the bound, and of the mean over chips in it
 GROUPS = 20  # of test images, for the jackknife
-
-Array = NDArray[np.float64]
 
 
 def sizes(arms: Sequence[Arm]) -> dict[int, list[Arm]]:
@@ -38,17 +36,17 @@ def sizes(arms: Sequence[Arm]) -> dict[int, list[Arm]]:
     return dict(sorted(found.items()))
 
 
-class Bounds(NamedTuple):
+class RiskBounds(NamedTuple):
     """For S seeds and K strengths: the noisy error rate [S, K] on the n training examples that the start has not seen, the
     paid divergence [S, K] in nats, and the limit [S, K] for the noisy risk at each strength."""
 
-    risk: Array
-    divergence: Array
-    limit: Array
+    risk: NDArray[np.float64]
+    divergence: NDArray[np.float64]
+    limit: NDArray[np.float64]
     n: int
 
 
-def bounds(arm: Arm) -> Bounds:
+def bounds(arm: Arm) -> RiskBounds:
     """PAC-Bayes-kl bounds for each network of the arm under noise of each strength, with the Monte-Carlo correction.
 
     Each network's limits hold for all strengths at once with probability 1 - DELTA - DELTA_DRAWS: both are divided by the number
@@ -61,10 +59,10 @@ def bounds(arm: Arm) -> Bounds:
     nats = np.array([[paid_divergence(one, s)[0] for s in arm.strengths] for one in arm.displacement])
     count = max(1, sum(s > 0 for s in arm.strengths))
     seen = monte_carlo(np.clip(risk, 0.0, 1.0), draws, DELTA_DRAWS / count)
-    return Bounds(risk, nats, kl_inverse(seen, complexity(nats, n, DELTA / count)), n)
+    return RiskBounds(risk, nats, kl_inverse(seen, complexity(nats, n, DELTA / count)), n)
 
 
-def preferred(arm: Arm, span: tuple[float, float]) -> Array:
+def preferred(arm: Arm, span: tuple[float, float]) -> NDArray[np.float64]:
     """[S] sigma* = (A/(nT))^(1/4) of each network, T from the bounded loss on the n held training examples at the two strengths
     of `span`; nan where that does not grow."""
     assert arm.train_bounded is not None
@@ -74,7 +72,7 @@ def preferred(arm: Arm, span: tuple[float, float]) -> Array:
     return preferred_strength(distance, arm.train_bounded.shape[2] - arm.seen, trace)
 
 
-def best_strength(scores: Sequence[float] | Array, strengths: Sequence[float]) -> float:
+def best_strength(scores: Sequence[float] | NDArray[np.float64], strengths: Sequence[float]) -> float:
     """Where the score is best: the top of a parabola in log strength through the best place and up to two neighbours on each
     side, by least squares; within the strengths given. Where the points bend upwards, the best place itself."""
     values, logs = np.asarray(scores, dtype=float), np.log(strengths)
@@ -95,9 +93,9 @@ class Optima:
     without each seed, `seeds` [S, Z], and without each of some groups of images, `images` [G, Z]. `edged` says that one of all these
     is the weakest or the strongest arm: then the true optimum may lie beyond, and neither estimate nor interval knows how far."""
 
-    logs: Array
-    seeds: Array
-    images: Array
+    logs: NDArray[np.float64]
+    seeds: NDArray[np.float64]
+    images: NDArray[np.float64]
     edged: bool = False
 
     @classmethod
@@ -112,7 +110,7 @@ class Optima:
             edged |= bool(np.isclose(every, min(peaks)).any() or np.isclose(every, max(peaks)).any())
         return cls(whole, seeds, images, edged)
 
-    def combined(self, weights: Sequence[float] | Array, less: float = 0.0) -> Difference:
+    def combined(self, weights: Sequence[float] | NDArray[np.float64], less: float = 0.0) -> Difference:
         """weights . logs - less, with an interval for new seeds and new images.
 
         The variance is the sum of two jackknives', over seeds and over groups of images, which counts what is left between
@@ -156,7 +154,7 @@ def _replicates(arms: Sequence[Arm], strength: float) -> tuple[float, list[float
     return best_strength(values.mean((1, 2)), peaks), seeds, images
 
 
-def _jackknife(values: Array) -> float:
+def _jackknife(values: NDArray[np.float64]) -> float:
     return float((len(values) - 1) / len(values) * ((values - values.mean()) ** 2).sum())
 
 

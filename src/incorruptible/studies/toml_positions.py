@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["places", "spoken"]
+__all__ = ["KeyPath", "spoken", "toml_positions"]
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""^\s*((?:"[^"]*"|'[^']*'|[\w-]+)(?:\s*\.\s*(?:"[^"]*"|'[^']*'|[\w-]+))*)\s*=""")
 _STRING = re.compile(r'"""(?:.|\n)*?"""|\'\'\'(?:.|\n)*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*')
 
 
-def places(text: str) -> dict[Path, int]:
+def toml_positions(text: str) -> dict[KeyPath, int]:
     """The line, from 1, of every table and key: `("arms", 2, "strength")` is the key in the third [[arms]].
 
     Keys inside inline tables have the line of the table.
 
-    >>> places('title = "a"\\n[[arms]]\\nname = "b"\\n')
+    >>> toml_positions('title = "a"\\n[[arms]]\\nname = "b"\\n')
     {('title',): 1, ('arms', 0): 2, ('arms', 0, 'name'): 3}
     """
-    found: dict[Path, int] = {}
-    counts: dict[Path, int] = {}
-    table: Path = ()
+    found: dict[KeyPath, int] = {}
+    counts: dict[KeyPath, int] = {}
+    table: KeyPath = ()
     depth = 0
     blank = _STRING.sub(lambda match: re.sub(r"[^\n]", "_", match[0]), text)  # brackets and keys in strings are none
     for number, (raw, line) in enumerate(zip(text.split("\n"), blank.split("\n"), strict=True), 1):
@@ -36,7 +36,7 @@ def places(text: str) -> dict[Path, int]:
             continue
         key = _KEY.match(raw) if depth == 0 else None
         if key and line[key.end() - 1] == "=":
-            path: Path = table
+            path: KeyPath = table
             for part in _parts(key[1]):
                 path = (*path, part)
                 found.setdefault(path, number)
@@ -44,7 +44,7 @@ def places(text: str) -> dict[Path, int]:
     return found
 
 
-def spoken(path: Path, found: dict[Path, int]) -> str:
+def spoken(path: KeyPath, found: dict[KeyPath, int]) -> str:
     """A place in words, with the line of the nearest key or table that has one.
 
     >>> spoken(("arms", 0, "name", "x"), {("arms", 0, "name"): 3})
@@ -61,13 +61,13 @@ def spoken(path: Path, found: dict[Path, int]) -> str:
     return ", ".join([*([f"line {line}"] if line else []), *grouped])
 
 
-def _parts(key: str) -> Path:
+def _parts(key: str) -> KeyPath:
     return tuple(part.strip().strip("\"'") for part in re.findall(r'"[^"]*"|\'[^\']*\'|[\w-]+', key))
 
 
-def _inside(path: Path, counts: dict[Path, int]) -> Path:
+def _inside(path: KeyPath, counts: dict[KeyPath, int]) -> KeyPath:
     """`path` with the index of the array's last table where a part of it, but the last, is an array of tables."""
-    full: Path = ()
+    full: KeyPath = ()
     for place, part in enumerate(path):
         full = (*full, part)
         if place < len(path) - 1 and full in counts:

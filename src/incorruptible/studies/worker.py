@@ -12,11 +12,11 @@ from itertools import product
 from types import FrameType
 from typing import Any
 
-from ..errors import Mistake, disk_failed
+from ..errors import UserError, disk_failed
 from ..files import records
-from ..runs import Left, Plan, Run, displaced, measured, measures, train
+from ..runs import Left, MeasurePlan, Run, displaced, measured, measures, train
 from ..training.recipe import parse
-from .folder import Folder, Job, at_checkpoint
+from .folder import Folder, StudyJob, at_checkpoint
 from .leases import Lease, Leases
 from .plan import Tasks
 
@@ -31,7 +31,7 @@ class Leaving(BaseException):
     """The time to come to the end of an epoch is over; what was saved last stands."""
 
 
-class Changed(Mistake):
+class Changed(UserError):
     """A task of the user's own is no longer what the study was begun with."""
 
 
@@ -100,7 +100,7 @@ def work(
 
 def _next(
     folder: Folder,
-    todo: list[Job],
+    todo: list[StudyJob],
     leases: Leases,
     tasks: Tasks,
     device: str,
@@ -138,7 +138,7 @@ def _next(
     return False
 
 
-def _do(folder: Folder, job: Job, lease: Lease, tasks: Tasks, device: str, leave: Callable[[], bool]) -> None:
+def _do(folder: Folder, job: StudyJob, lease: Lease, tasks: Tasks, device: str, leave: Callable[[], bool]) -> None:
     began = time.monotonic()
     recipe = replace(parse(folder.arms[job.arm]["recipe"]), seed=job.seed)
     threads = folder.plan["frame"]["threads"]
@@ -160,7 +160,7 @@ def _do(folder: Folder, job: Job, lease: Lease, tasks: Tasks, device: str, leave
     arrays: dict[str, list[str]] = {}
     bounds = folder.plan.get("bounds", False)
     for (key, plan), at in product(folder.plan["plans"].items(), (None, *recipe.checkpoints)):
-        one = Plan(**plan)
+        one = MeasurePlan.of(plan)
         lease.note(measuring=one.part)
         measured(run, one, task, at=at, threads=threads, device=device, leave=leave, bounded=bounds)
         file = measures(run, one, task, at, bounds)[1]
@@ -183,6 +183,6 @@ def _files(folder: Folder, run: Run) -> dict[str, str]:
     return {str(file.relative_to(folder.home)): records.checksum(file) for file in files}
 
 
-def _failed(folder: Folder, job: Job, problem: Exception) -> None:
+def _failed(folder: Folder, job: StudyJob, problem: Exception) -> None:
     message = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
     folder.write(job, "failed", {"message": message, "traceback": traceback.format_exc()})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import Mistake
-from ..specs.grammar import build, placeless, split
+from ..errors import UserError
+from ..specs.grammar import build, split, strip_paths
 from .bytes import Bytes
 from .data import batches
 from .digits import Digits
@@ -40,7 +40,7 @@ def load(text: str) -> Task:
     if split(text).name not in CATALOGUE and is_user_task(text):
         return load_user_task(text)
     if text.endswith(".py"):
-        raise Mistake(f"{text!r}: which task in it? Write {text}:NAME.")
+        raise UserError(f"{text!r}: which task in it? Write {text}:NAME.")
     task: Task = _built(text).task()
     return task
 
@@ -66,10 +66,10 @@ def portable(text: str) -> str:
     ('images:network=resnet18', 'task', 'digits')
     """
     own = split(text).name not in CATALOGUE and is_user_task(text)
-    return text.rpartition(":")[2] if own else placeless(text)
+    return text.rpartition(":")[2] if own else strip_paths(text)
 
 
 def _built(text: str) -> Any:
     if needing_data(text):
-        raise Mistake(f"{text} needs to know which: --data hf:uoft-cs/cifar100, parquet:PATH or folder:PATH.")
+        raise UserError(f"{text} needs to know which: --data hf:uoft-cs/cifar100, parquet:PATH or folder:PATH.")
     return build("task", text, CATALOGUE, str)

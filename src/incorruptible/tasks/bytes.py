@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import Mistake, unknown
+from ..errors import UserError, unknown
 from ..specs.grammar import write
 from .data.sources import origin, sources, windows
 from .networks import SEQUENCES as NETWORKS
@@ -40,15 +40,15 @@ class Bytes:
         if self.network not in NETWORKS:
             raise unknown("network", self.network, NETWORKS)
         if self.train < 1:
-            raise Mistake(f"bytes: train={self.train}: at least 1 window is needed; 2048 are usual.")
+            raise UserError(f"bytes: train={self.train}: at least 1 window is needed; 2048 are usual.")
         if not 2 <= self.length <= LONGEST:
-            raise Mistake(f"bytes: length={self.length}: 2 to {LONGEST} bytes are possible; 64 are usual.")
+            raise UserError(f"bytes: length={self.length}: 2 to {LONGEST} bytes are possible; 64 are usual.")
 
     def __str__(self) -> str:
         return write("bytes", self)
 
     def task(self) -> Task:
-        """Model and data, ready to use. Raises `Mistake` where the standard library has fewer windows, or no sources."""
+        """Model and data, ready to use. Raises `UserError` where the standard library has fewer windows, or no sources."""
         found = sources()
         train = self._part(found["train"], "train", self.train)
         validation, test = (self._part(found[part], part, size) for part, size in SIZES.items())
@@ -69,7 +69,7 @@ class Bytes:
         """Bytes [size, length] and those that follow them [size, length]."""
         text, starts = windows(files, self.length, part)
         if size > len(starts):
-            raise Mistake(
+            raise UserError(
                 f"bytes: {size} {part} windows of {self.length} bytes are needed, and this Python's library has {len(starts)}."
             )
         rows = text[starts[:size, None] + np.arange(self.length + 1)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..errors import Mistake, unknown
+from ..errors import UserError, unknown
 from ..specs.grammar import write
 from .data import digits
 from .data.digits import SPLITS
@@ -45,12 +45,12 @@ class Digits:
                 raise unknown(what, name, choices)
         most = SPLITS[self.split][0]
         if self.train and not FEWEST <= self.train <= most:
-            raise Mistake(f"digits: train={self.train}: {FEWEST} to {most} images are there in split={self.split}.")
+            raise UserError(f"digits: train={self.train}: {FEWEST} to {most} images are there in split={self.split}.")
         if self.prior:
             if self.network == "conv":
-                raise Mistake("digits: prior=... needs network=mlp: running statistics of BatchNorm have no prior.")
+                raise UserError("digits: prior=... needs network=mlp: running statistics of BatchNorm have no prior.")
             if not 0 < self.prior < 1 or min(self.seen, self.size - self.seen) < FEWEST:
-                raise Mistake(
+                raise UserError(
                     f"digits: prior={self.prior:g}: a share is needed that leaves {FEWEST} of {self.size} images on each side, "
                     "as 0.5 does."
                 )

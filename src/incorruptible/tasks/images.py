@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import Mistake
-from ..specs.grammar import placeless, split, write
+from ..errors import UserError
+from ..specs.grammar import split, strip_paths, write
 from .data import Augmentation, Images
 from .data.decoded import decoded
 from .data.order import stratified
@@ -58,7 +58,7 @@ class ImageTask:
             image_network(self.network)
         for name in ("train", "validation", "test", "size"):
             if getattr(self, name) < 0:
-                raise Mistake(f"images: {name}={getattr(self, name)}: a number that is not negative is needed.")
+                raise UserError(f"images: {name}={getattr(self, name)}: a number that is not negative is needed.")
         Augmentation(self.crop, self.flip, self.cutout)
 
     def __str__(self) -> str:
@@ -70,19 +70,21 @@ class ImageTask:
         return replace(self, data=absolute_data(self.data), network=network)
 
     def task(self) -> Task:
-        """Model and data, ready to use. Raises `Mistake` for data that are not there or are too few."""
+        """Model and data, ready to use. Raises `UserError` for data that are not there or are too few."""
         found = decoded(self.data, self.image, self.label, self.size)
         pixels, labels = found.parts["train"]
         order = stratified(labels, "images", "train")
         kept = None
         if "validation" not in found.parts:
             if self.validation >= len(order) - FEWEST:
-                raise Mistake(
+                raise UserError(
                     f"images: validation={self.validation}: the training part has {len(order):,} images; keep fewer."
                 )
             kept, order = order[len(order) - self.validation :], order[: len(order) - self.validation]
         if self.train > len(order):
-            raise Mistake(f"images: train={self.train}: {len(order):,} images are there besides those for validation.")
+            raise UserError(
+                f"images: train={self.train}: {len(order):,} images are there besides those for validation."
+            )
         chosen = order[: self.train or len(order)]
         train = pixels[chosen]
         mean, std = _normal(train)
@@ -110,7 +112,7 @@ class ImageTask:
             train=Images(train, labels[chosen], mean, std, augmentation),
             validation=part(found.parts["train" if kept is not None else "validation"], validation),
             reference=_entropy(labels[chosen]),
-            name=placeless(str(self)),
+            name=strip_paths(str(self)),
             blank=partial(_channels_last, network.blank, shape),
             origin="; ".join(filter(None, (classes, network.origin))),
             batch=BATCH,
@@ -120,7 +122,7 @@ class ImageTask:
         """Which images of a part to test on; None for all."""
         size = len(part[1])
         if count > size:
-            raise Mistake(f"images: {name}={count}: {size:,} images are there.")
+            raise UserError(f"images: {name}={count}: {size:,} images are there.")
         return stratified(part[1], "images", name)[:count] if 0 < count < size else None
 
 
@@ -168,6 +170,6 @@ def with_data(text: str, data: str) -> str:
     """
     spec = split(text)
     if spec.name != "images":
-        raise Mistake(f"{text} brings its own data; --data is for the task images (images:network=resnet8).")
+        raise UserError(f"{text} brings its own data; --data is for the task images (images:network=resnet8).")
     _, _, rest = text.partition(f"({spec.inner})") if spec.inner is not None else text.partition("images")
     return f"images({absolute_data(data)}){rest}"

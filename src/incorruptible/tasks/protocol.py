@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..errors import Mistake
+from ..errors import UserError
 from .data import Images, fingerprint
 from .scores import accuracy, cross_entropy
 
@@ -47,17 +47,17 @@ class Task:
     def __post_init__(self) -> None:
         if isinstance(self.model, nn.Module) or not callable(self.model):
             kind = type(self.model).__name__
-            raise Mistake(
+            raise UserError(
                 f"Task(model=...) came as {kind}; give what makes it: model=lambda: {kind}(...), or the class itself."
             )
 
     def part(self, name: str) -> Any:
-        """The data of that name; a `Mistake` where the task has none, or no image in them."""
+        """The data of that name; a `UserError` where the task has none, or no image in them."""
         data = getattr(self, name)
         if data is None:
-            raise Mistake(f"{self.name or 'the task'} has no {name} data: give the Task {name}=(inputs, labels).")
+            raise UserError(f"{self.name or 'the task'} has no {name} data: give the Task {name}=(inputs, labels).")
         if isinstance(data, Images) and not len(data):
-            raise Mistake(f"{self.name or 'the task'} keeps no images for {name}.")
+            raise UserError(f"{self.name or 'the task'} keeps no images for {name}.")
         return data
 
     @cached_property

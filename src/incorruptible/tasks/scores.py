@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import Mistake
+from ..errors import UserError
 
 __all__ = [
     "Score",
@@ -60,13 +60,13 @@ def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         batch, Mapping
     ):  # transformers' language models shift labels themselves: not to be scored as they are
         if "labels" not in batch:
-            raise Mistake(f"a batch holds {sorted(batch)}, but no 'labels'.")
+            raise UserError(f"a batch holds {sorted(batch)}, but no 'labels'.")
         inputs = {name: value for name, value in batch.items() if name != "labels"}
         output, labels = model(**inputs), batch["labels"]
     else:
         if not isinstance(batch, list | tuple) or len(batch) != 2:
             came = f"{len(batch)} members" if isinstance(batch, list | tuple) else type(batch).__name__
-            raise Mistake(
+            raise UserError(
                 f"a batch came as {came}; (inputs, labels) or a dictionary with 'labels' is needed, or a score of your own."
             )
         inputs, labels = batch
@@ -76,7 +76,7 @@ def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         return output, labels
     if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != len(labels):
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise Mistake(
+        raise UserError(
             f"the model answered {shape} to a batch of {len(labels)}; logits [b, classes] are needed, or a score of your own "
             "(scores.per_token makes one for language models of transformers)."
         )
@@ -138,14 +138,14 @@ def per_token(score: Score, *, causal: bool) -> Score:
 
     With `causal`, as for GPT-2, position i answers for label i + 1; without, as for BERT's masked tokens, for label i. Labels
     of -100 do not count. Weighted by how many labels count in each example, the mean of `per_token(cross_entropy, ...)` over a
-    batch is `model(**batch).loss`. Raises `Mistake` for an example none of whose labels counts.
+    batch is `model(**batch).loss`. Raises `UserError` for an example none of whose labels counts.
     """
 
     def grade(logits: Tensor, labels: Tensor) -> Tensor:
         counted = labels != IGNORED
         numbers = counted.sum(1)
         if not numbers.all():
-            raise Mistake(f"an example has no token to predict: all its labels are {IGNORED}.")
+            raise UserError(f"an example has no token to predict: all its labels are {IGNORED}.")
         each = score.grade(logits[counted], labels[counted])
         return each.new_zeros(labels.shape).masked_scatter(counted, each).sum(1) / numbers
 
@@ -155,11 +155,11 @@ def per_token(score: Score, *, causal: bool) -> Score:
 def _tokens(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
     """Logits [b, t, classes] and labels [b, t], as they stand."""
     if not isinstance(batch, Mapping) or "labels" not in batch:
-        raise Mistake("a score per token needs a dictionary with 'labels'; (inputs, labels) needs none of its kind.")
+        raise UserError("a score per token needs a dictionary with 'labels'; (inputs, labels) needs none of its kind.")
     labels = batch["labels"]
     logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
     if logits.dim() != 3 or logits.shape[:2] != labels.shape:
-        raise Mistake(
+        raise UserError(
             f"the model answered {tuple(logits.shape)} to labels {tuple(labels.shape)}; logits [b, t, classes] are needed."
         )
     return logits, labels

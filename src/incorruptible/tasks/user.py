@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from ..errors import Mistake, unknown
+from ..errors import UserError, unknown
 from .protocol import Task
 
 __all__ = ["absolute", "is_user_task", "load_user_task"]
@@ -27,7 +27,7 @@ def is_user_task(text: str) -> bool:
 def load_user_task(text: str) -> Task:
     """The task that `text` names: a `Task`, or a function without arguments that returns one.
 
-    Raises `Mistake` for a file or module that is not there or cannot be run, a name that it lacks, and for anything else
+    Raises `UserError` for a file or module that is not there or cannot be run, a name that it lacks, and for anything else
     that stands under the name.
     """
     match = _OWN.fullmatch(text)
@@ -46,14 +46,14 @@ def load_user_task(text: str) -> Task:
     if callable(task) and not isinstance(task, Task):
         try:
             task = task()
-        except Mistake:
+        except UserError:
             raise
         except Exception as problem:
-            raise Mistake(
+            raise UserError(
                 f"{text}: calling {name}() raised {type(problem).__name__}: {_first_line(problem)}"
             ) from problem
     if not isinstance(task, Task):
-        raise Mistake(
+        raise UserError(
             f"{text} is {type(task).__name__}; an incorruptible.Task, or a function without arguments that returns one, is needed."
         )
     return replace(task, name=task.name or text, source=_source(module))
@@ -82,7 +82,7 @@ def _source(module: ModuleType) -> str:
 
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise Mistake(f"{path}: no such file; a task is written FILE.py:NAME or package.module:NAME.")
+        raise UserError(f"{path}: no such file; a task is written FILE.py:NAME or package.module:NAME.")
     name = f"incorruptible_task_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -93,10 +93,10 @@ def _from_file(path: Path) -> ModuleType:
     try:
         # not by the loader: it may run what Python compiled earlier within the same second, and the source is hashed
         exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), module.__dict__)
-    except Mistake:
+    except UserError:
         raise
     except (Exception, SystemExit) as problem:
-        raise Mistake(f"{path} cannot be run: {type(problem).__name__}: {_first_line(problem)}") from problem
+        raise UserError(f"{path} cannot be run: {type(problem).__name__}: {_first_line(problem)}") from problem
     return module
 
 
@@ -106,7 +106,7 @@ def _from_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as problem:
-        raise Mistake(f"{name} cannot be imported: {type(problem).__name__}: {_first_line(problem)}") from problem
+        raise UserError(f"{name} cannot be imported: {type(problem).__name__}: {_first_line(problem)}") from problem
 
 
 def _first_line(problem: BaseException) -> str:

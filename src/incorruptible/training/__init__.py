@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from .distributed import ALONE, Group, joined, launched, promised
+from typing import TYPE_CHECKING, Any
+
+from ..renamed import missing
+from .distributed import ALONE, RankGroup, joined, launched, promised
 from .hardener import NOISES, Hardener
-from .trainer import Fit
+from .trainer import Trainer
 from .weights import clip_weights, load_weights, save_weights
 
 __all__ = [
     "ALONE",
     "NOISES",
-    "Fit",
-    "Group",
     "Hardener",
+    "RankGroup",
+    "Trainer",
     "clip_weights",
     "joined",
     "launched",
@@ -20,3 +23,9 @@ __all__ = [
     "promised",
     "save_weights",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing(__name__, name)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import Mistake
+from ..errors import UserError
 
-__all__ = ["ALONE", "PATIENCE", "Group", "averaged", "joined", "launched", "promised", "synced"]
+__all__ = ["ALONE", "PATIENCE", "RankGroup", "averaged", "joined", "launched", "promised", "synced"]
 
 
 # ---- Gradients that DistributedDataParallel did not see, averaged over its ranks as it would have done
@@ -30,7 +30,7 @@ def averaged(ranks: DistributedDataParallel) -> None:
     """Every `.grad` becomes its mean over the ranks; where no rank has one it stays None, and a rank without one counts as 0.
 
     One collective call for each dtype and device, whatever a rank has or lacks, so that none waits for another. A hook that was
-    registered for DDP's own communication is not asked. Raises `Mistake` for sparse gradients.
+    registered for DDP's own communication is not asked. Raises `UserError` for sparse gradients.
     """
     named = [
         (name, parameter)
@@ -47,7 +47,7 @@ def averaged(ranks: DistributedDataParallel) -> None:
             for name, parameter in members:
                 grad = parameter.grad
                 if grad is not None and grad.is_sparse:
-                    raise Mistake(
+                    raise UserError(
                         f"{name}: its gradient is sparse, which is not averaged over ranks: use sparse=False."
                     )
                 parts.append(torch.zeros_like(parameter).flatten() if grad is None else grad.flatten())
@@ -76,7 +76,7 @@ _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")  # what torchrun
 
 
 @dataclass(frozen=True)
-class Group:
+class RankGroup:
     """This process among `size` that train one network, and the device that it works on.
 
     What it is asked must be asked by all at the same place; alone it answers at once.
@@ -115,7 +115,7 @@ class Group:
         return values
 
 
-ALONE = Group()
+ALONE = RankGroup()
 
 
 def launched() -> bool:
@@ -124,7 +124,7 @@ def launched() -> bool:
 
 
 def promised(ranks: int, typed: str = "incorruptible train TASK") -> int:
-    """This process's rank, where as many were started as `ranks` says. Raises `Mistake` with the line to type where not."""
+    """This process's rank, where as many were started as `ranks` says. Raises `UserError` with the line to type where not."""
     started = int(os.environ["WORLD_SIZE"]) if launched() else 1
     if started == ranks:
         return int(os.environ["RANK"]) if launched() else 0
@@ -132,30 +132,30 @@ def promised(ranks: int, typed: str = "incorruptible train TASK") -> int:
     here = int(os.environ.get("LOCAL_WORLD_SIZE", started)) if ranks == 1 else ranks
     line = f"torchrun --nproc-per-node {here} -m {typed}"
     more = "" if "--ranks" in typed else f" --ranks {started if ranks == 1 else ranks}"
-    raise Mistake(f"{came}, and --ranks promises {ranks}: {line}{more}")
+    raise UserError(f"{came}, and --ranks promises {ranks}: {line}{more}")
 
 
 @contextmanager
-def joined(ranks: int, device: str | torch.device) -> Iterator[Group]:
+def joined(ranks: int, device: str | torch.device) -> Iterator[RankGroup]:
     """The group of this process for the length of a training: nccl between GPUs, one for each process, gloo between processors.
 
-    A group that the caller has started is used, and left as it is. Raises `Mistake` where `ranks` are not there.
+    A group that the caller has started is used, and left as it is. Raises `UserError` where `ranks` are not there.
     """
     device = torch.device(device)
     if ranks == 1:
-        yield Group(device=device)
+        yield RankGroup(device=device)
         return
     own = not (distributed.is_available() and distributed.is_initialized())
     if own:
         promised(ranks)
     elif distributed.get_world_size() != ranks:
-        raise Mistake(f"ranks={ranks}, and the process group that is there has {distributed.get_world_size()}.")
+        raise UserError(f"ranks={ranks}, and the process group that is there has {distributed.get_world_size()}.")
     device = _place(device, int(os.environ.get("LOCAL_RANK", 0)))
     if own:
         gpu = device.type == "cuda"
         distributed.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE, device_id=device if gpu else None)
     try:
-        yield Group(distributed.get_rank(), ranks, device)
+        yield RankGroup(distributed.get_rank(), ranks, device)
     except BaseException:
         if own and device.type != "cuda":  # nccl would wait here for those who still work; the process's end is its own
             distributed.destroy_process_group()
@@ -168,15 +168,15 @@ def joined(ranks: int, device: str | torch.device) -> Iterator[Group]:
 def _place(device: torch.device, local: int) -> torch.device:
     """The device of the process that is the `local`-th on its machine."""
     if device.type not in ("cpu", "cuda"):
-        raise Mistake(f"device {str(device)!r}: several ranks work on cpu or cuda.")
+        raise UserError(f"device {str(device)!r}: several ranks work on cpu or cuda.")
     if not distributed.is_available():
-        raise Mistake("this torch has no torch.distributed: train with --ranks 1.")
+        raise UserError("this torch has no torch.distributed: train with --ranks 1.")
     if device.type == "cpu":
         return device
     if device.index is not None:
-        raise Mistake(f"device {str(device)!r}: each rank takes a GPU of its own: --device cuda.")
+        raise UserError(f"device {str(device)!r}: each rank takes a GPU of its own: --device cuda.")
     count = torch.cuda.device_count()
     if local >= count:
-        raise Mistake(f"rank {local} of this machine has no GPU, there are {count}: start {count or 'none'} here.")
+        raise UserError(f"rank {local} of this machine has no GPU, there are {count}: start {count or 'none'} here.")
     torch.cuda.set_device(local)
     return torch.device("cuda", local)

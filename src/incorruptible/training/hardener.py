@@ -12,14 +12,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import Mistake, unknown
-from ..objectives.base import Found, Grads, Objective, Point, Walk, checked_reach, most_of, policy_of, walk
+from ..errors import UserError, unknown
+from ..objectives.base import (
+    Grads,
+    Objective,
+    ObjectiveSteps,
+    Point,
+    PointResult,
+    checked_reach,
+    max_strength_of,
+    policy_of,
+    run_objective,
+)
 from ..randomness.bank import BankedDraw, bank_for
 from ..randomness.streams import Draw
 from ..schedules import Controller, Schedule, Seen, State, checked
 from ..weights.arrays import Array, refuse_sharded, select, unwrapped
 from ..weights.batchnorm import Statistics
-from ..weights.swap import Spare, replaced
+from ..weights.swap import BufferPool, replaced
 from .distributed import averaged, synced
 
 __all__ = ["NOISES", "Hardener"]
@@ -65,13 +75,13 @@ class Hardener:
     each call; `guard=False` avoids that. An exception leaves model and gradients as they were.
 
     `noise` is where normal numbers come from: "exact" draws each of them, on the CPU those that `measure` would draw; "banked" reads
-    them from a bank (`banked.Bank`), whose mean and covariance over draws are the same, which costs a fraction where layers are linear
-    and batches small. Objectives that draw nothing train alike under both.
+    them from a bank (`randomness.bank.Bank`), whose mean and covariance over draws are the same, which costs a fraction where
+    layers are linear and batches small. Objectives that draw nothing train alike under both.
 
     What is put aside lies in memory that is kept from call to call: one copy of the arrays, and one of each `.grad` that is not
     None when a call begins.
 
-    Raises `Mistake` for a model without arrays or in shards, steps or accumulate below 1, a policy that the objective cannot
+    Raises `UserError` for a model without arrays or in shards, steps or accumulate below 1, a policy that the objective cannot
     keep, and a strength that goes beyond what it takes (a rate above 1).
     """
 
@@ -92,12 +102,12 @@ class Hardener:
         noise: str = "exact",
     ) -> None:
         if steps < 1 or accumulate < 1:
-            raise Mistake(f"steps={steps} and accumulate={accumulate}: both are at least 1.")
+            raise UserError(f"steps={steps} and accumulate={accumulate}: both are at least 1.")
         if not callable(objective):
-            raise Mistake(f"objective={objective!r} is none: RWP(Gaussian('filter-max')) or SAM(), for example.")
+            raise UserError(f"objective={objective!r} is none: RWP(Gaussian('filter-max')) or SAM(), for example.")
         self.controller = None if callable(strength) else strength
         if isinstance(strength, type) or (self.controller is not None and not hasattr(strength, "next")):
-            raise Mistake(f"strength={strength!r} is no schedule: Constant({strength!r}) makes one of a number.")
+            raise UserError(f"strength={strength!r} is no schedule: Constant({strength!r}) makes one of a number.")
         checked_reach(objective, strength)
         refuse_sharded(unwrapped(model))
         self.model, self.objective, self.schedule = model, objective, strength
@@ -108,7 +118,7 @@ class Hardener:
             raise unknown("noise", noise, NOISES)
         self.noise = noise
         self._bank = bank_for([tuple(one.value.shape) for one in self.arrays], seed) if noise == "banked" else None
-        self._spare = Spare()
+        self._pool = BufferPool()
         self.calls = 0
         self.skipped = 0
         self._control: State = {} if self.controller is None else self.controller.start()
@@ -135,9 +145,9 @@ class Hardener:
     def strength(self) -> float:
         """The strength of the next call."""
         asked = self.schedule(self.progress) if callable(self.schedule) else self._control["strength"]
-        found, most = checked(asked, f"strength at progress {self.progress:.3f}"), most_of(self.objective)
+        found, most = checked(asked, f"strength at progress {self.progress:.3f}"), max_strength_of(self.objective)
         if found > most:
-            raise Mistake(
+            raise UserError(
                 f"strength at progress {self.progress:.3f} {found:g}: {self.objective} takes at most {most:g}."
             )
         return found
@@ -149,7 +159,7 @@ class Hardener:
         """
         call = _Call(self)
         with call:
-            added = walk(self._path(), lambda point: self._look(point, closure, call))
+            added = run_objective(self._path(), lambda point: self._look(point, closure, call))
             if added is not None:
                 self._add(added, call)
         self._advance(call)
@@ -162,11 +172,13 @@ class Hardener:
             with robust.perturbed() as look:
                 look(loss_of(model)).backward()
 
-        `look` passes the loss through, noting it for the guard. Raises `Mistake` for an objective of several passes, and
+        `look` passes the loss through, noting it for the guard. Raises `UserError` for an objective of several passes, and
         when `look` was never called.
         """
         if self.objective.passes != 1:
-            raise Mistake(f"{self.objective} takes {self.objective.passes} passes: give backward() a closure instead.")
+            raise UserError(
+                f"{self.objective} takes {self.objective.passes} passes: give backward() a closure instead."
+            )
         call = _Call(self)
 
         def look(loss: Tensor) -> Tensor:
@@ -177,14 +189,16 @@ class Hardener:
             path = self._path()
             point = next(path)
             if not point.counts:
-                raise Mistake(f"{self.objective} looks at its gradient: give backward() a closure instead.")
+                raise UserError(f"{self.objective} looks at its gradient: give backward() a closure instead.")
             call.enter(point)
-            with replaced(self.arrays, point.values, self._spare), point.entered(self.model):
+            with replaced(self.arrays, point.values, self._pool), point.entered(self.model):
                 yield look
             call.leave(point)
             path.close()
             if not call.losses:
-                raise Mistake("look(loss) was never called inside perturbed(): with ... as look: look(loss).backward()")
+                raise UserError(
+                    "look(loss) was never called inside perturbed(): with ... as look: look(loss).backward()"
+                )
         self._advance(call)
 
     def finish_step(self, weight: float | None = None) -> None:
@@ -213,22 +227,22 @@ class Hardener:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`. Raises `Mistake` if it was saved under another seed, number of steps, accumulation or noise."""
+        """Go on from `state`. Raises `UserError` if it was saved under another seed, number of steps, accumulation or noise."""
         if state.get("format", 1) > 1:
-            raise Mistake(f"this state has format {state['format']}, and this version reads 1: update incorruptible.")
+            raise UserError(f"this state has format {state['format']}, and this version reads 1: update incorruptible.")
         control = () if self.controller is None else ("control", "controller", "seen")
         lacking = [name for name in ("calls", "skipped", *control, *self._identity()) if name not in state]
         if lacking:
-            raise Mistake(f"this is no state of a Hardener: it lacks {', '.join(lacking)}.")
+            raise UserError(f"this is no state of a Hardener: it lacks {', '.join(lacking)}.")
         if self.controller is None and "control" in state:
-            raise Mistake("this state was saved under a controller, and the Hardener has a schedule.")
+            raise UserError("this state was saved under a controller, and the Hardener has a schedule.")
         state = {"noise": "exact", **state}  # states without it were saved before there was another
         same: dict[str, Any] = {**self._identity(), "noise": self.noise}
         if self.controller is not None:
             same["controller"] = str(self.controller)
         for name, value in same.items():
             if state[name] != value:
-                raise Mistake(f"this state was saved with {name}={state[name]}, and the Hardener has {name}={value}.")
+                raise UserError(f"this state was saved with {name}={state[name]}, and the Hardener has {name}={value}.")
         self.calls, self.skipped = state["calls"], state["skipped"]
         if self.controller is not None:
             self._control = dict(state["control"])
@@ -260,7 +274,7 @@ class Hardener:
         seen = Seen(loss, clean if self._visited else None)
         self._control = self.controller.next(self.progress, seen, self._control)
 
-    def _path(self) -> Walk:
+    def _path(self) -> ObjectiveSteps:
         micro = self.calls % self.accumulate
         rank, ranks = 0, 1
         if self._ranks is not None:
@@ -273,13 +287,13 @@ class Hardener:
             draw = BankedDraw(self.seed, "train", index, bank=self._bank)
         return self.objective(self.arrays, self.strength, draw)
 
-    def _look(self, point: Point, closure: Callable[[], Tensor], call: _Call) -> Found:
+    def _look(self, point: Point, closure: Callable[[], Tensor], call: _Call) -> PointResult:
         call.enter(point)
-        with replaced(self.arrays, point.values, self._spare), point.entered(self.model), self._unsynced(point, call):
+        with replaced(self.arrays, point.values, self._pool), point.entered(self.model), self._unsynced(point, call):
             loss = closure()
             if not isinstance(loss, Tensor) or loss.dim() != 0:
                 came = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-                raise Mistake(f"the closure returned {came}; a scalar tensor, the loss, is needed.")
+                raise UserError(f"the closure returned {came}; a scalar tensor, the loss, is needed.")
             call.note(loss, point.share, clean=point.clean)
             grads: Grads = {}
             if point.counts:
@@ -288,7 +302,7 @@ class Hardener:
                 grads = self._aside(loss, call, point.keep)
         call.leave(point)
         found = loss.detach()
-        return Found(found if self.accumulate == 1 else found * self.accumulate, grads)
+        return PointResult(found if self.accumulate == 1 else found * self.accumulate, grads)
 
     def _aside(self, loss: Tensor, call: _Call, all_: bool) -> Grads:
         """The gradient of `loss`, of all parameters or of the arrays, with `.grad` as before afterwards.
@@ -308,7 +322,7 @@ class Hardener:
             for parameter, before in own:
                 parameter.grad = before
         if not grads:
-            raise Mistake(
+            raise UserError(
                 f"{self.objective} climbs along the gradient, and no array requires one: unfreeze some, or use rwp."
             )
         size = self._size()
@@ -353,13 +367,13 @@ class _Call:
         self.before = self.kept = robust._statistics.take()
         self.standing = True  # whether the buffers hold `kept`
         self.grads = [
-            (parameter, parameter.grad, None if parameter.grad is None else robust._spare.copy(parameter.grad))
+            (parameter, parameter.grad, None if parameter.grad is None else robust._pool.copy(parameter.grad))
             for parameter in robust.model.parameters()
         ]
         present = {id(parameter) for parameter, _, _ in self.grads}
         for array in robust.arrays:
             if id(array.parameter) not in present:
-                raise Mistake(
+                raise UserError(
                     f"{array.name} is no parameter of the model any more: make the Hardener after the model is complete."
                 )
 
@@ -419,7 +433,7 @@ class _Call:
             self.robust._statistics.put(self.kept)
         for _, _, copy in self.grads:
             if copy is not None:
-                self.robust._spare.back(copy)
+                self.robust._pool.back(copy)
 
     def _undo(self) -> None:
         self.robust._statistics.put(self.before)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import Mistake
+from ..errors import UserError
 from ..tasks.scores import each_tensor
-from .distributed import Group
+from .distributed import RankGroup
 
 __all__ = ["Precision", "called", "part"]
 
@@ -25,13 +25,13 @@ class Precision:
     """fp32, or the loss under autocast to "bf16" or "fp16"; weights, their perturbation and gradients stay in fp32.
 
     Under fp16 the loss is scaled before backward, and a step whose gradients overflow is left out and counted in `skipped`.
-    Raises `Mistake` for a device that has no autocast.
+    Raises `UserError` for a device that has no autocast.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
         self.kind = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
         if self.kind is not None and not torch.amp.is_autocast_available(device.type):
-            raise Mistake(f"precision {name!r}: torch has no autocast for {device.type}; use fp32.")
+            raise UserError(f"autocast {name!r}: torch has no autocast for {device.type}; use fp32.")
         self.device = device
         self.scaler = torch.amp.GradScaler(device.type) if name == "fp16" else None
         self.skipped = 0
@@ -87,10 +87,10 @@ class Precision:
             self.skipped = state["overflows"]
 
 
-def called(model: nn.Module, compiled: bool, device: torch.device, group: Group) -> nn.Module:
+def called(model: nn.Module, compiled: bool, device: torch.device, group: RankGroup) -> nn.Module:
     """What the loss calls in place of `model`, with its very parameters: compiled, distributed over the ranks, or itself.
 
-    Raises `Mistake` where there is nothing to compile with.
+    Raises `UserError` where there is nothing to compile with.
     """
     network: Any = model
     if compiled:
@@ -105,11 +105,13 @@ def _check_compiler(device: torch.device) -> None:
     """torch.compile would say it in pages, at the first step."""
     if device.type == "cuda":
         if find_spec("triton") is None:
-            raise Mistake("compiled: torch.compile needs Triton on a GPU: pip install triton, or leave --compile out.")
+            raise UserError(
+                "compiled: torch.compile needs Triton on a GPU: pip install triton, or leave --compile out."
+            )
         return
     name = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     if shutil.which(name) is None:
-        raise Mistake(
+        raise UserError(
             f"compiled: torch.compile needs a C++ compiler, and there is no {name!r}: install it, set CXX, or leave --compile out."
         )
 
@@ -117,7 +119,7 @@ def _check_compiler(device: torch.device) -> None:
 def part(batch: Any, index: int, count: int) -> tuple[Any, float]:
     """The `index`-th of `count` parts of a batch, in the order of its examples and as equal as can be, and its share of them.
 
-    A batch of fewer examples than parts gives those that come short its last example, with share 0. Raises `Mistake` for a
+    A batch of fewer examples than parts gives those that come short its last example, with share 0. Raises `UserError` for a
     batch that holds anything but tensors of one length.
 
     >>> part([torch.arange(5)], 0, 2), part([torch.arange(5)], 1, 2)
@@ -127,7 +129,7 @@ def part(batch: Any, index: int, count: int) -> tuple[Any, float]:
         return batch, 1.0
     lengths = set(_lengths(batch, count))
     if len(lengths) != 1:
-        raise Mistake(f"a batch holds tensors of {sorted(lengths)} examples: that cannot be cut into {count} parts.")
+        raise UserError(f"a batch holds tensors of {sorted(lengths)} examples: that cannot be cut into {count} parts.")
     (n,) = lengths
     start, stop = index * n // count, (index + 1) * n // count
     if start == stop:
@@ -146,6 +148,6 @@ def _lengths(batch: Any, count: int) -> Iterator[int]:
             yield from _lengths(value, count)
     else:
         what = "a number" if isinstance(batch, Tensor) else type(batch).__name__
-        raise Mistake(
+        raise UserError(
             f"a batch holds {what}, which cannot be cut into {count} parts: give tensors that count examples in their first dimension."
         )

@@ -11,14 +11,15 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn
 
 from .. import objectives, schedules, tasks
-from ..errors import Mistake, unknown
+from ..errors import UserError, renamed_arguments, unknown
+from ..files.records import current, recorded
 from ..objectives.base import checked_reach, policy_of
 from ..weights.arrays import Array, select
 
 __all__ = ["Faults", "Probe", "Recipe", "checked", "parse"]
 
 
-class Faults(Mistake):
+class Faults(UserError):
     """What is wrong with a recipe's values: the entry, and the sentence."""
 
     def __init__(self, faults: Iterable[tuple[str, str]]) -> None:
@@ -61,7 +62,7 @@ class Recipe:
     chooses, and what is not; training perturbs these arrays, and the run is measured on them.
 
     Each batch is cut into `accumulate` parts, each with a draw of its own, whose mean gradient makes one step; `ranks`
-    processes (torchrun) share each batch likewise, `accumulate` parts each. `precision` is the arithmetic of forward and
+    processes (torchrun) share each batch likewise, `accumulate` parts each. `autocast` is the arithmetic of forward and
     backward passes ("bf16", "fp16": autocast; the weights that are perturbed stay fp32), `channels_last` the memory layout of
     images, and `compiled` passes the network through `torch.compile`. `noise` is where training's normal numbers come from: each one
     drawn ("exact"), or read from a bank ("banked"), which is faster on small linear networks; it never touches a measurement, and
@@ -84,7 +85,7 @@ class Recipe:
     start: str | None = None
     checkpoints: tuple[float, ...] = ()
     accumulate: int = 1
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    autocast: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = False
     compiled: bool = False
     ranks: int = 1
@@ -123,14 +124,14 @@ class Recipe:
             raise Faults(faults.items())
 
     def resolved(self) -> Recipe:
-        """The same recipe with every text in its canonical form. Raises `Mistake` for a text that says nothing."""
+        """The same recipe with every text in its canonical form. Raises `UserError` for a text that says nothing."""
         found, faults = _canonical(self)
         if found is None:
-            raise Mistake("; ".join(message for _, message in faults))
+            raise UserError("; ".join(message for _, message in faults))
         return found
 
     def arrays(self, model: nn.Module) -> list[Array]:
-        """The arrays of `model` that lie in hardware. Raises `Mistake` for a pattern that matches no parameter."""
+        """The arrays of `model` that lie in hardware. Raises `UserError` for a pattern that matches no parameter."""
         return select(model, self.also, self.protect)
 
     def held(self) -> dict[str, list[str]]:
@@ -138,23 +139,30 @@ class Recipe:
         return {name: list(patterns) for name in ("also", "protect") if (patterns := getattr(self, name))}
 
     def plain(self) -> dict[str, Any]:
-        """The recipe as nested dictionaries, lists, texts and numbers."""
-        return asdict(self)
+        """The recipe as nested dictionaries, lists, texts and numbers, under the names that records keep."""
+        return recorded(asdict(self))
 
 
+Recipe.__init__ = renamed_arguments(precision="autocast")(Recipe.__init__)  # type: ignore[method-assign]
 Recipe.__pydantic_config__ = Probe.__pydantic_config__ = ConfigDict(extra="forbid", strict=False)  # type: ignore[attr-defined]
 
 
 def parse(data: dict[str, Any]) -> Recipe:
-    """A recipe from plain data, as of a TOML file, in canonical form. Raises one `Mistake` that names every fault."""
+    """A recipe from plain data, as of a TOML file, in canonical form. Raises one `UserError` that names every fault."""
     recipe, faults = checked(data)
     if recipe is None:
-        raise Mistake("; ".join(message if key in message else f"{key}: {message}" for key, message in faults))
+        raise UserError("; ".join(message if key in message else f"{key}: {message}" for key, message in faults))
     return recipe
 
 
 def checked(data: dict[str, Any]) -> tuple[Recipe | None, list[tuple[str, str]]]:
-    """The recipe in canonical form, or None and every fault: the entry, with dots inside a table, and what is wrong."""
+    """The recipe in canonical form, or None and every fault: the entry, with dots inside a table, and what is wrong.
+
+    An entry that was renamed is read under its former name too, that of records.
+    """
+    if "precision" in data and "autocast" in data:
+        return None, [("precision", "precision: its name is autocast now, and autocast stands there too; give one")]
+    data = current(data)
     if isinstance(data.get("strength"), int | float):
         data = {**data, "strength": str(data["strength"])}  # strength = 0.3 says enough
     try:
@@ -174,19 +182,19 @@ def _canonical(recipe: Recipe) -> tuple[Recipe | None, list[tuple[str, str]]]:
     ):
         try:
             found[key] = make(getattr(recipe, key))
-        except Mistake as problem:
+        except UserError as problem:
             faults.append((key, str(problem)))
     if "objective" in found:
         try:
             policy_of(found["objective"], recipe.batchnorm)
-        except Mistake as problem:
+        except UserError as problem:
             faults.append(("batchnorm", str(problem)))
     if recipe.compiled and isinstance(local := found.get("objective"), objectives.LocalRWP):
         faults.append(("compiled", f"compiled: {local.uncompiled()}"))
     if "objective" in found and "strength" in found:
         try:
             checked_reach(found["objective"], found["strength"])
-        except Mistake as problem:
+        except UserError as problem:
             faults.append(("strength", str(problem)))
     if faults:
         return None, faults

@@ -13,29 +13,29 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
 
 from .. import objectives, schedules
-from ..errors import Mistake
+from ..errors import UserError
 from ..landscape import health, tolerated
 from ..randomness.streams import key
 from ..tasks import Task, batches
 from ..tasks.data import Batches, named_randomness
 from ..tasks.scores import channels_last, moved
-from .distributed import ALONE, Group
+from .distributed import ALONE, RankGroup
 from .hardener import Hardener
 from .precision import Precision, called, part
 from .recipe import Recipe
 from .weights import clip_weights, load_weights
 
-__all__ = ["Fit"]
+__all__ = ["Trainer"]
 
 
-class Fit:
+class Trainer:
     """One training: `epoch()` does the next epoch, `state()` is what a stopped one needs to go on with the same bits.
 
     Weights are initialised, examples shuffled and noise drawn from the recipe's seed, each under its own name, so two
     arms of equal seed start from equal weights and see equal batches. torch's global generators are left alone. `keep` is
     called with the model at each of the recipe's checkpoints. Each batch is cut into `accumulate` parts for each rank of
     `group`; one part draws noise (and dropout) of its own, so that two ranks do what one process does with two parts.
-    Raises `Mistake` for a task without training data, for weights that do not fit, for a pattern that
+    Raises `UserError` for a task without training data, for weights that do not fit, for a pattern that
     matches no parameter, and for a group that is not the recipe's.
     """
 
@@ -45,11 +45,11 @@ class Fit:
         recipe: Recipe,
         device: str | torch.device = "cpu",
         keep: Callable[[nn.Module, float], None] = lambda model, place: None,
-        group: Group = ALONE,
+        group: RankGroup = ALONE,
     ) -> None:
         self.task, self.recipe, self.device, self.keep, self.group = task, recipe, torch.device(device), keep, group
         if recipe.ranks != group.size:
-            raise Mistake(
+            raise UserError(
                 f"the recipe says ranks={recipe.ranks}, and {group.size} is here; one process does the same with "
                 f"ranks=1 and accumulate={recipe.ranks * recipe.accumulate}."
             )
@@ -57,7 +57,7 @@ class Fit:
         with named_randomness(recipe.seed, "weights"):
             self.model = task.model()
         if not isinstance(self.model, nn.Module):
-            raise Mistake(f"{task.name}: model() gave {type(self.model).__name__}; a torch.nn.Module is needed.")
+            raise UserError(f"{task.name}: model() gave {type(self.model).__name__}; a torch.nn.Module is needed.")
         if recipe.start is not None:
             load_weights(self.model, Path(recipe.start))
         self.model.to(self.device).train()
@@ -65,7 +65,7 @@ class Fit:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         train = batches(data, recipe.batch)
         if not hasattr(train, "__len__"):
-            raise Mistake(
+            raise UserError(
                 f"{task.name}: the training data have no length; the strength must know how many steps there will be."
             )
         self.steps = len(train) * recipe.epochs  # type: ignore[arg-type]
@@ -84,7 +84,7 @@ class Fit:
             if recipe.decay == "cosine"
             else LambdaLR(self.optimizer, lambda step: 1.0)
         )
-        self.precision = Precision(recipe.precision, self.device)
+        self.precision = Precision(recipe.autocast, self.device)
         self.network = called(self.model, recipe.compiled, self.device, group)
         self.robust = Hardener(
             self.network,

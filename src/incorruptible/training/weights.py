@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_model
 from torch import nn
 
-from ..errors import Mistake
+from ..errors import UserError
 from ..files.records import write_atomically
 from ..weights.arrays import Array
 
@@ -30,10 +30,10 @@ def save_weights(model: nn.Module, path: Path) -> None:
 def load_weights(model: nn.Module, path: Path) -> None:
     """Load `.safetensors`, or `.pt`/`.pth`/`.bin` with `weights_only=True`, into `model`, strictly.
 
-    Raises `Mistake` for a file that is not there or cannot be read, and where names or shapes differ.
+    Raises `UserError` for a file that is not there or cannot be read, and where names or shapes differ.
     """
     if not path.is_file():
-        raise Mistake(f"{path}: no such file of weights.")
+        raise UserError(f"{path}: no such file of weights.")
     state = _read(path)
     own = model.state_dict()
     tied = _tied(model)
@@ -47,7 +47,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     for what, names in (("lacks", missing), ("has, and the model lacks,", extra), ("has other shapes:", wrong)):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise Mistake(f"{path} {what} {', '.join(names[:3])}{more}: these are the weights of another model.")
+            raise UserError(f"{path} {what} {', '.join(names[:3])}{more}: these are the weights of another model.")
     model.load_state_dict(state, strict=False)
 
 
@@ -65,16 +65,16 @@ def _read(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as problem:
         reason = next(iter(str(problem).splitlines()), type(problem).__name__)
-        raise Mistake(f"{path} cannot be read as weights ({reason}): it is truncated or of another kind.") from None
+        raise UserError(f"{path} cannot be read as weights ({reason}): it is truncated or of another kind.") from None
     except Exception as problem:  # pickle raises what it likes
-        raise Mistake(
+        raise UserError(
             f"{path} cannot be read safely ({type(problem).__name__}); save a state_dict, best as safetensors."
         ) from None
     for name in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(name), dict):
             state = state[name]
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise Mistake(f"{path} holds no state_dict: names with tensors are needed.")
+        raise UserError(f"{path} holds no state_dict: names with tensors are needed.")
     return state
 
 
@@ -90,19 +90,19 @@ def clip_weights(arrays: Sequence[Array], alpha: float | None = None, *, at: flo
 
     alpha is 1 at least, for max|W| >= std(W) nearly always, so that a smaller one would shrink the whole layer at every step until
     nothing is left; aihwkit's examples take 2.5 (LAYER_GAUSSIAN). `at` is the w_max of Stutz et al., MLSys 2021 (arXiv 2006.13977),
-    0.1 to 0.3 there; they bound biases and norms as well: `select(model, also=("*",))`. Raises `Mistake` for neither, both,
+    0.1 to 0.3 there; they bound biases and norms as well: `select(model, also=("*",))`. Raises `UserError` for neither, both,
     or values out of range.
 
     By hand: weights -1, 0, 0, 1, 5 have mean 1 and std sqrt(22 / 4) = 2.345; alpha 2 clamps 5 to 4.690.
     """
     if (alpha is None) == (at is None):
-        raise Mistake("clip_weights takes one bound: alpha=2.5, in standard deviations of a layer, or at=0.1.")
+        raise UserError("clip_weights takes one bound: alpha=2.5, in standard deviations of a layer, or at=0.1.")
     if alpha is not None and not 1 <= alpha < math.inf:
-        raise Mistake(
+        raise UserError(
             f"clip_weights: alpha {alpha!r}: standard deviations of a layer, 1 at least, are needed (2.5, say)."
         )
     if at is not None and not 0 < at < math.inf:
-        raise Mistake(f"clip_weights: at {at!r}: a finite number above 0 is needed (0.1, say).")
+        raise UserError(f"clip_weights: at {at!r}: a finite number above 0 is needed (0.1, say).")
     with torch.no_grad():
         for array in arrays:
             value = array.value

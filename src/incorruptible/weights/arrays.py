@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ..errors import Mistake, unknown
+from ..errors import UserError, renamed_arguments, unknown
 
-__all__ = ["Array", "Found", "refuse_sharded", "select", "survey", "unwrapped"]
+__all__ = ["Array", "SurveyedParameter", "refuse_sharded", "select", "survey", "unwrapped"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class Array:
         return 1 if self.axis is None else int(self.value.shape[self.axis]) * self.groups
 
 
-class Found(NamedTuple):
+class SurveyedParameter(NamedTuple):
     """A parameter of a model: in an array, or not, and why not."""
 
     name: str
@@ -153,18 +153,18 @@ def _refuse_parametrised(name: str, module: nn.Module) -> None:
             line = f'torch.nn.utils.remove_weight_norm({where}, "{weight}")'
         else:
             continue
-        raise Mistake(
+        raise UserError(
             f"{name or 'model'}.{weight} is computed from other parameters and cannot be held in an array; first: {line}"
         )
 
 
 def refuse_sharded(model: nn.Module) -> None:
-    """Raises `Mistake` for a model whose weights FSDP (1 or 2) has cut into shards."""
+    """Raises `UserError` for a model whose weights FSDP (1 or 2) has cut into shards."""
     # known by name: importing torch.distributed.fsdp takes as long as everything else here
     kinds = {kind.__name__ for module in model.modules() for kind in type(module).__mro__}
     kinds |= {type(parameter).__name__ for parameter in model.parameters()}
     if kinds & {"FullyShardedDataParallel", "FSDPModule", "DTensor"}:
-        raise Mistake(
+        raise UserError(
             "under FSDP each rank holds shards of the weights, and a filter's scale needs whole ones: train with "
             "DistributedDataParallel(model), and measure an unsharded model with the full state_dict in it."
         )
@@ -179,18 +179,18 @@ def _reason(module: nn.Module, parameter: Tensor) -> str:
     return f"no rule for {kind}: name it in also=(...) to include it"
 
 
-def survey(model: nn.Module, also: Iterable[str] = (), without: Iterable[str] = ()) -> list[Found]:
+def survey(model: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = ()) -> list[SurveyedParameter]:
     """Every parameter of `model`, with the array that it becomes or the reason why it does not.
 
-    `also` and `without` are patterns (as of a shell) over parameter names: `also=("*.bias",)`, `without=("head.*",)`.
+    `also` and `protect` are patterns (as of a shell) over parameter names: `also=("*.bias",)`, `protect=("head.*",)`.
     A tied tensor appears once, under its first name, and is selected if any of its owners is. Whether a parameter
-    requires a gradient does not matter: frozen weights sit on the chip too. Raises `Mistake` for parametrised weights, for
+    requires a gradient does not matter: frozen weights sit on the chip too. Raises `UserError` for parametrised weights, for
     sharded ones (FSDP), for lazy ones that no batch has shaped yet, and for a pattern that matches nothing.
     """
     model = unwrapped(model)
     refuse_sharded(model)
-    also, without = tuple(also), tuple(without)
-    found: dict[int, Found] = {}
+    also, protect = tuple(also), tuple(protect)
+    found: dict[int, SurveyedParameter] = {}
     names: dict[str, int] = {}
     for prefix, module in model.named_modules():
         _refuse_parametrised(prefix, module)
@@ -200,7 +200,7 @@ def survey(model: nn.Module, also: Iterable[str] = (), without: Iterable[str] = 
                 continue
             name = f"{prefix}.{own}" if prefix else own
             if isinstance(parameter, nn.parameter.UninitializedParameter):
-                raise Mistake(f"{name} has no shape yet: run one batch through the model first.")
+                raise UserError(f"{name} has no shape yet: run one batch through the model first.")
             names[name] = id(parameter)
             before = found.get(id(parameter))
             first = before.name if before else name
@@ -209,41 +209,44 @@ def survey(model: nn.Module, also: Iterable[str] = (), without: Iterable[str] = 
             if place is None and asked:
                 place = _Place(0 if parameter.dim() > 1 else None)
             if not parameter.is_floating_point():
-                entry = Found(first, type(module).__name__, parameter, None, f"holds {parameter.dtype}, not floats")
+                entry = SurveyedParameter(
+                    first, type(module).__name__, parameter, None, f"holds {parameter.dtype}, not floats"
+                )
             elif parameter.numel() == 0:
-                entry = Found(first, type(module).__name__, parameter, None, "empty")
+                entry = SurveyedParameter(first, type(module).__name__, parameter, None, "empty")
             elif place is None:
-                entry = Found(first, type(module).__name__, parameter, None, _reason(module, parameter))
+                entry = SurveyedParameter(first, type(module).__name__, parameter, None, _reason(module, parameter))
             else:
-                entry = Found(first, type(module).__name__, parameter, Array(first, parameter, *place), "")
+                entry = SurveyedParameter(first, type(module).__name__, parameter, Array(first, parameter, *place), "")
             if before is None or (before.array is None and entry.array is not None):
                 found[id(parameter)] = entry
-    for patterns, what in ((also, "also"), (without, "without")):
+    for patterns, what in ((also, "also"), (protect, "protect")):
         for pattern in patterns:
             hits = {names[name] for name in names if fnmatchcase(name, pattern)}
             if not hits:
                 raise unknown("parameter", pattern, names)
-            if what == "without":
+            if what == "protect":
                 for one in hits:
                     found[one] = found[one]._replace(array=None, reason=f"left out by {pattern!r}")
     return list(found.values())
 
 
-def select(model: nn.Module, also: Iterable[str] = (), without: Iterable[str] = ()) -> list[Array]:
-    """The arrays of `model`; see `survey` for the patterns. Raises `Mistake` if there is none.
+@renamed_arguments(without="protect")
+def select(model: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = ()) -> list[Array]:
+    """The arrays of `model`; see `survey` for the patterns. Raises `UserError` if there is none.
 
-    >>> [array.name for array in select(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), without=("2.*",))]
+    >>> [array.name for array in select(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), protect=("2.*",))]
     ['0.weight']
     """
-    found = survey(model, also, without)
+    found = survey(model, also, protect)
     arrays = [one.array for one in found if one.array is not None]
     if not arrays and any(one.reason.startswith("left out by") for one in found):
-        raise Mistake(
-            f"every weight of {type(unwrapped(model)).__name__} is left out by {', '.join(map(repr, without))}."
+        raise UserError(
+            f"every weight of {type(unwrapped(model)).__name__} is left out by {', '.join(map(repr, protect))}."
         )
     if not arrays:
         kinds = ", ".join(sorted({one.module for one in found})) or "no parameters at all"
-        raise Mistake(
+        raise UserError(
             f"{type(unwrapped(model)).__name__} has no weight to perturb: it holds {kinds}; name some with also=(...)."
         )
     return arrays

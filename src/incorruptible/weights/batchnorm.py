@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ..errors import Mistake
+from ..errors import UserError
 
 __all__ = ["Statistics", "evaluating", "fold_batchnorm", "recalibrate_batchnorm"]
 
@@ -61,14 +61,14 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
     chip where gamma is positive, in distribution where it is negative; under absolute, sqrtmax and layer scales it does
     not, so the two policies differ there. Modules that are called more than once or whose weights are read elsewhere,
     parametrised layers, and BatchNorms behind something else stay. A Linear's output is taken to be [b, features]. Raises
-    `Mistake` where torch.fx cannot trace the model or nothing folds.
+    `UserError` where torch.fx cannot trace the model or nothing folds.
     """
     model = copy.deepcopy(model).eval()
     try:
         graph = fx.symbolic_trace(model).graph
     except Exception as problem:
         reason = str(problem).strip().split("\n")[0]
-        raise Mistake(
+        raise UserError(
             f"torch.fx cannot trace {type(model).__name__} ({reason}); measure it as-is or recalibrated."
         ) from problem
     modules = dict(model.named_modules())
@@ -92,7 +92,7 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
         setattr(model.get_submodule(parent), last, nn.Identity())
         folded += 1
     if not folded:
-        raise Mistake(
+        raise UserError(
             f"{type(model).__name__} has no BatchNorm that directly follows a convolution or Linear: nothing to fold."
         )
     return model
@@ -123,13 +123,13 @@ def recalibrate_batchnorm(model: nn.Module, batches: Iterable[Any], forward: Cal
     """Compute the running statistics anew, as the plain average over `batches`, for the weights that are in place.
 
     `forward(model, batch)` runs the model. Only BatchNorm modules are in training mode meanwhile; torch's
-    `swa_utils.update_bn` would switch dropout on as well. No labels are needed. Raises `Mistake` without BatchNorm and
+    `swa_utils.update_bn` would switch dropout on as well. No labels are needed. Raises `UserError` without BatchNorm and
     without a batch; after any error the statistics are what they were.
     """
     statistics = Statistics(model)
     norms, taken, came = statistics.modules, statistics.take(), False
     if not norms:
-        raise Mistake(f"{type(model).__name__} has no BatchNorm with running statistics to recalibrate.")
+        raise UserError(f"{type(model).__name__} has no BatchNorm with running statistics to recalibrate.")
     momenta = [norm.momentum for norm in norms]
     with evaluating(model), torch.no_grad():
         try:
@@ -140,7 +140,7 @@ def recalibrate_batchnorm(model: nn.Module, batches: Iterable[Any], forward: Cal
                 forward(model, batch)
                 came = True
             if not came:
-                raise Mistake("no batch came to compute the running statistics from.")
+                raise UserError("no batch came to compute the running statistics from.")
         except BaseException:
             statistics.put(taken)
             raise

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import Mistake
+from ..errors import UserError, renamed_arguments
 from .arrays import Array
 
-__all__ = ["Spare", "replaced"]
+__all__ = ["BufferPool", "replaced"]
 
 _EXCHANGE = "_swap_data_ptr_"  # since torch 2.12
 _EXCHANGES = hasattr(torch.UntypedStorage, _EXCHANGE) and hasattr(torch._C, "_storage_Use_Count")
@@ -29,7 +29,7 @@ def _alone() -> int:
 _ALONE = _alone()
 
 
-class Spare:
+class BufferPool:
     """Memory for what is kept aside, used again from one time to the next.
 
     `lend` gives a tensor of the shape, type, device and layout of `like`, but without gaps, whose content is left over from
@@ -40,8 +40,8 @@ class Spare:
         self._free: defaultdict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
         self._dense: dict[tuple[Any, ...], tuple[Any, ...]] = {}  # what is lent for weights with gaps has none
 
-    def __reduce__(self) -> tuple[type[Spare], tuple[()]]:
-        return Spare, ()  # copied or pickled, it is empty: what lies here is of no use elsewhere
+    def __reduce__(self) -> tuple[type[BufferPool], tuple[()]]:
+        return BufferPool, ()  # copied or pickled, it is empty: what lies here is of no use elsewhere
 
     def lend(self, like: Tensor) -> Tensor:
         """A tensor like `like`."""
@@ -69,9 +69,10 @@ def _kind(tensor: Tensor) -> tuple[Any, ...]:
     return tensor.shape, tensor.stride(), tensor.dtype, tensor.device
 
 
+@renamed_arguments(spare="pool")
 @contextmanager
 def replaced(
-    arrays: Sequence[Array], values: Callable[[Array], Tensor] | None, spare: Spare | None = None
+    arrays: Sequence[Array], values: Callable[[Array], Tensor] | None, pool: BufferPool | None = None
 ) -> Iterator[None]:
     """Other values in place for a while; on leaving, also by an error, the weights are back bit for bit.
 
@@ -83,10 +84,10 @@ def replaced(
     Values that have a method `into(array, out)` write themselves, into memory that they are given, without a further tensor of
     the array's size.
 
-    `spare` keeps the memory for the next time. With it nothing is copied where torch lets two storages change their memory
-    (2.12 and later, on the CPU, a tensor that fills a storage of its own): values are written into spare memory, which the
+    `pool` keeps the memory for the next time. With it nothing is copied where torch lets two storages change their memory
+    (2.12 and later, on the CPU, a tensor that fills a storage of its own): values are written into pool memory, which the
     array's storage holds for the length of the block. All that looks at that storage sees them, but for what keeps a bare
-    address, as numpy and other processes do. Taken before, it sees the clean weights throughout; taken inside, the spare memory,
+    address, as numpy and other processes do. Taken before, it sees the clean weights throughout; taken inside, the pool memory,
     which then lives as long as the weights do.
     """
     if values is None:
@@ -97,16 +98,16 @@ def replaced(
         with torch.no_grad():
             for array in arrays:
                 place = array.value
-                if spare is None:
-                    held.append(_Copied(place, Spare()))
+                if pool is None:
+                    held.append(_Copied(place, BufferPool()))
                     _write(values, array, place)
                 elif _exchangeable(place):
-                    both = _Exchanged(place, spare)
+                    both = _Exchanged(place, pool)
                     held.append(both)
                     _write(values, array, both.other)
                     both.exchange()
                 else:
-                    held.append(_Copied(place, spare))
+                    held.append(_Copied(place, pool))
                     _write(values, array, place)
         _forget_casts()
         yield
@@ -119,9 +120,9 @@ def replaced(
 class _Copied:
     """Clean weights that were copied aside, while others are written over them."""
 
-    def __init__(self, place: Tensor, spare: Spare) -> None:
-        self.place, self.spare = place, spare
-        self.other = spare.copy(place)
+    def __init__(self, place: Tensor, pool: BufferPool) -> None:
+        self.place, self.pool = place, pool
+        self.other = pool.copy(place)
 
     def back(self) -> None:
         """The clean weights; asked again, again."""
@@ -131,9 +132,9 @@ class _Copied:
 class _Exchanged:
     """Clean weights whose storage holds other memory, from `exchange` to `back`."""
 
-    def __init__(self, place: Tensor, spare: Spare) -> None:
-        self.place, self.spare = place, spare
-        self.other = spare.lend(place)
+    def __init__(self, place: Tensor, pool: BufferPool) -> None:
+        self.place, self.pool = place, pool
+        self.other = pool.lend(place)
         self._clean = place.data_ptr()
 
     def exchange(self) -> None:
@@ -170,13 +171,13 @@ def _put_back(held: list[_Copied | _Exchanged]) -> None:
                 waiting.pop()
             tried = waiting[-1] if waiting else None
     for one in held:
-        one.spare.back(one.other)
+        one.pool.back(one.other)
     if failed is not None:
         raise failed
 
 
 def _exchangeable(tensor: Tensor) -> bool:
-    # a tensor that is all of its storage, in a layout that `Spare` keeps. A graph that CUDA has captured holds addresses, so
+    # a tensor that is all of its storage, in a layout that `BufferPool` keeps. A graph that CUDA has captured holds addresses, so
     # elsewhere weights are copied.
     return (
         _EXCHANGES
@@ -197,7 +198,7 @@ def _write(values: Callable[[Array], Tensor], array: Array, out: Tensor) -> None
         return
     new = values(array)
     if new.shape != out.shape:
-        raise Mistake(f"{array.name}: values of shape {tuple(new.shape)} came for {tuple(out.shape)}.")
+        raise UserError(f"{array.name}: values of shape {tuple(new.shape)} came for {tuple(out.shape)}.")
     out.copy_(new)
 
 

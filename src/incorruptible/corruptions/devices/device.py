@@ -6,7 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ...errors import Mistake, unknown
+from ...errors import UserError, unknown
 from ...specs.durations import Seconds, seconds
 from ...specs.grammar import write
 from ..faults.protocol import Fault
@@ -36,7 +36,7 @@ class Device(Composed, Crossbar):
         self.check_time()
         low, high = self.valid
         if self.lowest < low * (1 - 1e-9) or self.g_max > high * (1 + 1e-9):
-            raise Mistake(
+            raise UserError(
                 f"{self.name}: {self.lowest:.4g} to {self.g_max:.4g} uS is outside {low:g} to {high:g} uS, the range that was "
                 "measured: set g_max and g_min (or on_off)."
             )
@@ -61,7 +61,7 @@ class Device(Composed, Crossbar):
         """What goes wrong with the conductances, in order."""
 
     def check_time(self) -> None:
-        """Raise `Mistake` for a time at which the device was not measured."""
+        """Raise `UserError` for a time at which the device was not measured."""
 
     def stored(self) -> Stored:
         return Stored(self, self.faults(), self.compensation)

@@ -11,14 +11,14 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
-from ...errors import Mistake
+from ...errors import UserError
 from ...randomness.streams import Noise
 from ...specs.durations import Seconds, seconds
 from ...specs.grammar import write, written
 from ..cells import content_of, read, sha_of
 from ..faults import Fault
 from ..faults.protocol import Raw, rectified
-from ..fitting import Curve, Fit, Fitted
+from ..fitting import CellFit, Curve, Fitted
 from ..storages import Held
 from .device import Device
 
@@ -39,7 +39,7 @@ class MeasuredProgramming:
     formula: ClassVar[str] = "g + s (shift(g) + spread(g) z), cut at 0 uS, both as fitted to the cells"
     ages: ClassVar[bool] = False
     rereads: ClassVar[bool] = False
-    most: ClassVar[float] = math.inf
+    max_strength: ClassVar[float] = math.inf
 
     def __str__(self) -> str:
         return "measured-programming"
@@ -76,7 +76,7 @@ class MeasuredAgeing:
     formula: ClassVar[str] = "the same with shift and spread at its time"
     ages: ClassVar[bool] = True
     rereads: ClassVar[bool] = False
-    most: ClassVar[float] = math.inf
+    max_strength: ClassVar[float] = math.inf
 
     def __str__(self) -> str:
         return "measured-ageing"
@@ -127,11 +127,11 @@ def _between(curve: Curve, g: Tensor) -> tuple[Tensor, Tensor]:
 class Measured(Device):
     """Cells as they are in `file`, a CSV with the columns target and measured (uS), and time where there are several.
 
-    The error at a target is Gaussian, cut at 0 uS, with the mean and the standard deviation that `fitting.Fit` finds; between times
+    The error at a target is Gaussian, cut at 0 uS, with the mean and the standard deviation that `CellFit` finds; between times
     both are linear in log time. `g_min` and `g_max` are the range of targets unless said otherwise, `time` the first that was
     measured. `sha` is that of the file's content: what is written down names it, so that a file that has changed is refused.
 
-    Raises `Mistake` for a bad file (`cells.read`), and for conductances and times beyond those that were measured.
+    Raises `UserError` for a bad file (`cells.read`), and for conductances and times beyond those that were measured.
     """
 
     g_max: float = cast("float", None)  # these three: as measured
@@ -146,11 +146,11 @@ class Measured(Device):
 
     def __post_init__(self) -> None:
         if not self.file or set(self.file) & set(":()|"):
-            raise Mistake(f"measured: file {self.file!r}: a path without ':', '|' and parentheses is needed.")
+            raise UserError(f"measured: file {self.file!r}: a path without ':', '|' and parentheses is needed.")
         content = content_of(self.file)
         now = sha_of(content)
         if self.sha not in ("", now):
-            raise Mistake(
+            raise UserError(
                 f"{self.file} has changed: its sha is {now} and not {self.sha}; without :sha={self.sha} it is taken as it is now."
             )
         fitted = _fitted(content, self.file)
@@ -162,7 +162,7 @@ class Measured(Device):
                 object.__setattr__(self, name, value)
         super().__post_init__()
         if self.lowest < fitted.low * (1 - 1e-9) or self.g_max > fitted.high * (1 + 1e-9):
-            raise Mistake(
+            raise UserError(
                 f"measured: {self.lowest:.4g} to {self.g_max:.4g} uS is outside {fitted.low:.4g} to {fitted.high:.4g} uS, "
                 f"the targets in {self.file}: set g_max and g_min (or on_off)."
             )
@@ -187,9 +187,11 @@ class Measured(Device):
         if known[0] <= self.time <= known[-1]:
             return
         if self.fitted.times == (None,):
-            raise Mistake(f"measured: time={self.time}: {self.file} has no column time; cells must be read at several.")
+            raise UserError(
+                f"measured: time={self.time}: {self.file} has no column time; cells must be read at several."
+            )
         span = f"at {known[0]} only" if len(known) == 1 else f"from {known[0]} to {known[-1]}"
-        raise Mistake(f"measured: time={self.time}: the cells in {self.file} were read {span}; choose a time within.")
+        raise UserError(f"measured: time={self.time}: the cells in {self.file} were read {span}; choose a time within.")
 
     def faults(self) -> tuple[Fault, ...]:
         programming = MeasuredProgramming(self.fitted, self.file)
@@ -198,11 +200,11 @@ class Measured(Device):
         return programming, MeasuredAgeing(self.fitted, self.time, self.file)
 
 
-def fits(device: Measured) -> list[Fit]:
+def fits(device: Measured) -> list[CellFit]:
     """The fit at each measured time, with its cells and intervals, from the file, which must not have changed."""
     content = content_of(device.file)
     if sha_of(content) != device.sha:
-        raise Mistake(f"{device.file} has changed since it was read.")
+        raise UserError(f"{device.file} has changed since it was read.")
     return _fits(content, device.file)
 
 
@@ -212,11 +214,11 @@ def _fitted(content: bytes, file: str) -> Fitted:
     return Fitted(tuple(cells.time for cells in found), tuple(fit.curve for fit in _fits(content, file)))
 
 
-def _fits(content: bytes, file: str) -> list[Fit]:
+def _fits(content: bytes, file: str) -> list[CellFit]:
     found = []
     for cells in read(content, file):
         try:
-            found.append(Fit(cells))
-        except Mistake as problem:
-            raise Mistake(f"{file}: {problem}") from None
+            found.append(CellFit(cells))
+        except UserError as problem:
+            raise UserError(f"{file}: {problem}") from None
     return found

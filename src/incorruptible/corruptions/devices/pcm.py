@@ -35,7 +35,7 @@ HERMES_SOURCE = (
 )
 
 
-class _Branch(NamedTuple):
+class _HermesBranch(NamedTuple):
     """a ln r + b within low and high for r < edge, else a polynomial of r, lowest power first."""
 
     edge: float
@@ -50,34 +50,34 @@ class _Branch(NamedTuple):
         return torch.where(r < self.edge, below, _polynomial(r, self.above))
 
 
-class _Fits(NamedTuple):
+class _HermesFits(NamedTuple):
     """Of one kind of cell: the largest conductance in uS, which is r = 1; t_0 in s; the error of programming in uS; nu; q."""
 
     top: float
     t_0: float
     programming: tuple[float, ...]
-    mu: _Branch
-    sigma: _Branch
-    q: _Branch
+    mu: _HermesBranch
+    sigma: _HermesBranch
+    q: _HermesBranch
 
 
-_MU = _Branch(0.0945, (-0.0387, -0.0182), 0.0720, 0.13, (0.0736, -0.0126, -0.0436))
+_MU = _HermesBranch(0.0945, (-0.0387, -0.0182), 0.0720, 0.13, (0.0736, -0.0126, -0.0436))
 HERMES = {  # by whether a cell is a pair of devices that hold the same
-    True: _Fits(
+    True: _HermesFits(
         20.7,
         300.0,
         (0.16603222, 4.71806468, -8.48101252, 4.68961419),
         _MU,
-        _Branch(0.3055, (-0.0117, -0.0057), 0.0091, 0.04, (0.0073, 0.0093, -0.0118)),
-        _Branch(0.16, (-0.0117, -0.0069), 0.015, 0.04, (0.0123, 0.0211, -0.0280, 0.0069)),
+        _HermesBranch(0.3055, (-0.0117, -0.0057), 0.0091, 0.04, (0.0073, 0.0093, -0.0118)),
+        _HermesBranch(0.16, (-0.0117, -0.0069), 0.015, 0.04, (0.0123, 0.0211, -0.0280, 0.0069)),
     ),
-    False: _Fits(
+    False: _HermesFits(
         10.35,
         200.0,
         (0.15781817, 2.32443916, -2.16310839, 0.68841818),
         _MU,
-        _Branch(0.3039, (-0.0120, -0.0023), 0.0124, 0.04, (0.0104, 0.0116, -0.0165)),
-        _Branch(0.1591, (-0.0078, 0.0038), 0.0179, 0.04, (0.0088, 0.0768, -0.1352, 0.0664)),
+        _HermesBranch(0.3039, (-0.0120, -0.0023), 0.0124, 0.04, (0.0104, 0.0116, -0.0165)),
+        _HermesBranch(0.1591, (-0.0078, 0.0038), 0.0179, 0.04, (0.0088, 0.0768, -0.1352, 0.0664)),
     ),
 }
 

@@ -9,12 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...errors import Mistake, unknown
+from ...errors import UserError, unknown
 from ...randomness.streams import Noise
 from ...specs.durations import Seconds, seconds
 from ...specs.grammar import write
 from ..faults import Fault
-from ..faults.conductance import Programming, Step, added
+from ..faults.conductance import ConductanceFault, Programming, added
 from ..faults.protocol import Raw, rectified
 from ..storages import Held
 from .device import Device
@@ -42,7 +42,7 @@ T_READ = 1e-6  # s
 
 
 @dataclass(frozen=True)
-class _Range(Step):
+class _CMOFault(ConductanceFault):
     """A step measured from 9 to 88.2 uS."""
 
     source: ClassVar[str] = CMO_SOURCE
@@ -53,7 +53,7 @@ class _Range(Step):
 
 
 @dataclass(frozen=True)
-class _Later(_Range):
+class _CMOLaterFault(_CMOFault):
     """A step of the time after programming, from 1 s on; nothing happens at time 0."""
 
     time: Seconds = field(default=Seconds(0), metadata={"parse": seconds})
@@ -64,11 +64,13 @@ class _Later(_Range):
         object.__setattr__(self, "time", seconds(self.time))
         if 0 < self.time < 1:
             name = str(self).split(":")[0]
-            raise Mistake(f"{name}: time={self.time}: nothing is known between 0s and 1s; set time=0s, or 1s or more.")
+            raise UserError(
+                f"{name}: time={self.time}: nothing is known between 0s and 1s; set time=0s, or 1s or more."
+            )
 
 
 @dataclass(frozen=True)
-class CMOProgramming(_Range, Programming):
+class CMOProgramming(_CMOFault, Programming):
     """g + s (c_0 + c_1 g) z, cut at 0, where programming stops within `acceptance` % of the target: 0.2 or 2.
 
     By hand, at 88.2 uS: 1.007 uS for 2 %, 0.0951 uS for 0.2 %.
@@ -78,7 +80,7 @@ class CMOProgramming(_Range, Programming):
 
     def __post_init__(self) -> None:
         if self.acceptance not in CMO:
-            raise Mistake(f"cmo-programming: acceptance={self.acceptance:g}: 0.2 or 2 (percent) was measured.")
+            raise UserError(f"cmo-programming: acceptance={self.acceptance:g}: 0.2 or 2 (percent) was measured.")
 
     def __str__(self) -> str:
         return write("cmo-programming", self)
@@ -93,7 +95,7 @@ class CMOProgramming(_Range, Programming):
 
 
 @dataclass(frozen=True)
-class CMORelaxation(_Later):
+class CMORelaxation(_CMOLaterFault):
     """g + s (-0.0890 ln t + (0.0420 ln t + 0.4118) z) uS, cut at 0; z for each cell and for ever, t the seconds since programming.
 
     By hand, after a day: ln t = 11.367, the mean falls by 1.012 uS and the spread is 0.889 uS.
@@ -123,7 +125,7 @@ class CMORelaxation(_Later):
 
 
 @dataclass(frozen=True)
-class CMORead(_Later):
+class CMORead(_CMOLaterFault):
     """g + s 0.0277316483 log10(g) sqrt(ln((t + 1 us) / 2 us)) z uS, cut to the cell's range; a new z in each read.
 
     g in the logarithm is the target, in uS; aihwkit takes the conductance that was relaxed. By hand, 88.2 uS after a day: 0.267 uS.
@@ -186,13 +188,13 @@ TOP = {"quartic": 40.0, "cubic": 39.26}  # uS, up to which each was fitted
 
 
 def wan(name: str, fit: str, time: float) -> tuple[float, tuple[float, ...]]:
-    """G_0 in uS and the coefficients of a fit at a time; a `Mistake` of `name` where that was not measured."""
+    """G_0 in uS and the coefficients of a fit at a time; a `UserError` of `name` where that was not measured."""
     if fit not in WAN:
         raise unknown(f"fit of {name}", fit, WAN)
     unit, by_time = WAN[fit]
     if time not in by_time:
         times = " or ".join(f"time={Seconds(one)}" for one in by_time)
-        raise Mistake(f"{name}: {Seconds(time)} after programming was not measured for fit={fit}: set {times}.")
+        raise UserError(f"{name}: {Seconds(time)} after programming was not measured for fit={fit}: set {times}.")
     return unit, by_time[time]
 
 
@@ -285,7 +287,7 @@ class RRAMMilo(Device):
 
     def check_time(self) -> None:
         if self.time:
-            raise Mistake(f"{self.name}: {self.time} after programming was not measured: set time=0s.")
+            raise UserError(f"{self.name}: {self.time} after programming was not measured: set time=0s.")
 
     def faults(self) -> tuple[Fault, ...]:
         return (MiloProgramming(),)
@@ -338,9 +340,9 @@ class RRAMCMO(Device):
 
     def check_time(self) -> None:
         if 0 < self.time < 1:
-            raise Mistake(f"{self.name}: {self.time} after programming was not measured: set time=0s, or 1s or more.")
+            raise UserError(f"{self.name}: {self.time} after programming was not measured: set time=0s, or 1s or more.")
         if self.acceptance not in CMO:
-            raise Mistake(f"{self.name}: acceptance={self.acceptance:g}: 0.2 or 2 (percent) was measured.")
+            raise UserError(f"{self.name}: acceptance={self.acceptance:g}: 0.2 or 2 (percent) was measured.")
 
     def faults(self) -> tuple[Fault, ...]:
         return CMOProgramming(self.acceptance), CMORelaxation(self.time), CMORead(self.time)

@@ -9,12 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...errors import Mistake
+from ...errors import UserError
 from ...randomness.streams import Noise
 from ...specs.durations import Seconds, seconds
 from ...specs.grammar import write
 from ..faults import Fault
-from ..faults.conductance import Programming, Step, added
+from ..faults.conductance import ConductanceFault, Programming, added
 from ..faults.protocol import Raw
 from ..storages import Held
 from .device import Device
@@ -111,7 +111,7 @@ def top(time: float) -> float:
 
 
 @dataclass(frozen=True)
-class _Current(Step):
+class _Current(ConductanceFault):
     """A step that speaks of I [nA] = g [uS] v_read [V] 1000."""
 
     v_read: float = 0.1
@@ -121,7 +121,7 @@ class _Current(Step):
     def __post_init__(self) -> None:
         name = str(self).split(":")[0]
         if not 0 < self.v_read < math.inf:
-            raise Mistake(f"{name}: v_read={self.v_read:g}: a voltage above 0 V is needed, as in v_read=0.1.")
+            raise UserError(f"{name}: v_read={self.v_read:g}: a voltage above 0 V is needed, as in v_read=0.1.")
 
     @property
     def per_siemens(self) -> float:
@@ -171,7 +171,7 @@ class SONOSDrift(_Current):
         object.__setattr__(self, "time", seconds(self.time))
         super().__post_init__()
         if self.time > 5 * DAY:
-            raise Mistake(
+            raise UserError(
                 f"sonos-drift: time={self.time}: 5d is the longest that was measured; set a time from 0s to 5d."
             )
 
@@ -273,7 +273,7 @@ class SONOS(Device):
 
     def check_time(self) -> None:
         if self.time > 5 * DAY:
-            raise Mistake(f"{self.name}: {self.time} after programming was not measured: set a time from 0s to 5d.")
+            raise UserError(f"{self.name}: {self.time} after programming was not measured: set a time from 0s to 5d.")
 
     def faults(self) -> tuple[Fault, ...]:
         steps = SONOSProgramming(self.v_read), SONOSDrift(self.v_read, self.time)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .bitflips import BitFlips
 from .dead import LINES, Dead
-from .drop import Drop, struck
+from .drop import Drop, bernoulli_mask
 from .fixed import Fixed
 from .protocol import Fault, Raw, Split, needs, nothing, rectified, replaced_by
 from .stuck import AT, Stuck
@@ -20,9 +20,9 @@ __all__ = [
     "Raw",
     "Split",
     "Stuck",
+    "bernoulli_mask",
     "needs",
     "nothing",
     "rectified",
     "replaced_by",
-    "struck",
 ]

@@ -9,11 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...errors import Mistake
+from ...errors import UserError
 from ...randomness.streams import Noise
 from ...specs.grammar import write
 from ..storages import Held, Storage
-from .drop import struck
+from .drop import bernoulli_mask
 from .protocol import Raw, needs
 
 __all__ = ["BitFlips", "flipped"]
@@ -37,11 +37,11 @@ class BitFlips:
     source: ClassVar[str] = "low-voltage memories, Stutz et al., MLSys 2021 (arXiv 2006.13977)"
     ages: ClassVar[bool] = False
     rereads: ClassVar[bool] = False
-    most: ClassVar[float] = 1.0
+    max_strength: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
         if not (self.protected >= 0 and self.protected == int(self.protected)):
-            raise Mistake(f"bit-flips: protected={self.protected}: a count of bits, 0 or more, is needed.")
+            raise UserError(f"bit-flips: protected={self.protected}: a count of bits, 0 or more, is needed.")
 
     def __str__(self) -> str:
         return write("bit-flips", self)
@@ -54,14 +54,14 @@ class BitFlips:
         needs("bits", self, storage)
         bits = getattr(storage, "bits", 0)
         if self.protected >= bits:
-            raise Mistake(
+            raise UserError(
                 f"bit-flips: protected={self.protected} of the {bits} bits of {storage} leaves none to flip: at most {bits - 1}."
             )
 
     def __call__(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:
         flips = torch.zeros_like(value)
         for bit in range(_width(held) - self.protected):
-            flips |= struck(noise, value, strength, f"bit {bit}").to(value.dtype) << bit
+            flips |= bernoulli_mask(noise, value, strength, f"bit {bit}").to(value.dtype) << bit
         return value ^ flips
 
     def moments(self, before: Raw, held: Held, strength: float) -> Raw | None:

@@ -10,21 +10,21 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...errors import Mistake
+from ...errors import UserError
 from ...randomness.streams import Noise
 from ...specs.durations import Seconds, seconds
 from ..storages import Held, Storage
 from .protocol import Raw, needs, rectified
 
-__all__ = ["Ageing", "Drift", "Programming", "Read", "Step", "added"]
+__all__ = ["Ageing", "ConductanceFault", "Drift", "Programming", "Read", "added"]
 
 
 @dataclass(frozen=True)
-class Step(ABC):
+class ConductanceFault(ABC):
     """What all steps share."""
 
     unit: ClassVar[str] = "multiple of the error as measured (1 = nominal)"
-    most: ClassVar[float] = math.inf
+    max_strength: ClassVar[float] = math.inf
     ages: ClassVar[bool] = False
     rereads: ClassVar[bool] = False
 
@@ -43,15 +43,15 @@ class Step(ABC):
         return self.after(value, held, strength, noise)
 
     def suits(self, storage: Storage) -> None:
-        """Raise `Mistake` for a storage of no conductances."""
+        """Raise `UserError` for a storage of no conductances."""
         needs("conductances", self, storage)
 
     def check(self, held: Held) -> None:
-        """Raise `Mistake` outside the range that was measured."""
+        """Raise `UserError` outside the range that was measured."""
         name = str(self).split(":")[0]
         (low, high), lowest, highest = self.valid, float(held.low), float(held.high)
         if lowest < low * (1 - 1e-9) or highest > high * (1 + 1e-9):
-            raise Mistake(
+            raise UserError(
                 f"{name}: {lowest:.4g} to {highest:.4g} uS is outside {low:g} to {high:g} uS, the range that was "
                 "measured: set the crossbar's g_max and g_min (or on_off)."
             )
@@ -62,7 +62,7 @@ class Step(ABC):
 
 
 @dataclass(frozen=True)
-class Programming(Step):
+class Programming(ConductanceFault):
     """g + s sigma(g) z, cut at 0, with z ~ N(0, 1) for each cell and for ever. A subclass writes `sigma`."""
 
     @abstractmethod
@@ -80,7 +80,7 @@ class Programming(Step):
 
 
 @dataclass(frozen=True)
-class Ageing(Step):
+class Ageing(ConductanceFault):
     """What happens after programming; `time` counts from time 0, which lies `t_0` seconds after it."""
 
     time: Seconds = field(default=Seconds(0), metadata={"parse": seconds})

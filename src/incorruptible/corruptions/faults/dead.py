@@ -13,7 +13,7 @@ from ...randomness.streams import Noise
 from ...specs.grammar import write
 from ...weights.arrays import Array
 from ..storages import Held
-from .drop import struck
+from .drop import bernoulli_mask
 from .protocol import Raw, Split, nothing
 
 __all__ = ["LINES", "Dead"]
@@ -37,7 +37,7 @@ class Dead:
     source: ClassVar[str] = "shorts between bit lines, Chen et al., IEEE Trans. Computers 2015, doi 10.1109/TC.2014.12"
     ages: ClassVar[bool] = False
     rereads: ClassVar[bool] = False
-    most: ClassVar[float] = 1.0
+    max_strength: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
         if self.line not in LINES:
@@ -52,7 +52,7 @@ class Dead:
 
     def __call__(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:
         like = rows(held.array) if self.line == "row" else columns(held.array)
-        lost = spread(struck(noise, like, strength, self.line), held.array)
+        lost = spread(bernoulli_mask(noise, like, strength, self.line), held.array)
         return torch.where(lost, held.cell(held.zero), value)
 
     def moments(self, before: Raw, held: Held, strength: float) -> Split:

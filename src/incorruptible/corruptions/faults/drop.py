@@ -12,7 +12,7 @@ from ...randomness.streams import Noise
 from ..storages import Held
 from .protocol import Raw, Split, nothing
 
-__all__ = ["Drop", "struck"]
+__all__ = ["Drop", "bernoulli_mask"]
 
 # ---- Who is struck: each one on its own with probability `rate`, and the struck of one rate among those of every
 # higher one
@@ -20,7 +20,7 @@ __all__ = ["Drop", "struck"]
 _STEPS = 2**24  # the uniform numbers of float32 are multiples of 1 / _STEPS
 
 
-def struck(noise: Noise, like: Tensor, rate: float, tag: str = "") -> Tensor:
+def bernoulli_mask(noise: Noise, like: Tensor, rate: float, tag: str = "") -> Tensor:
     """Booleans of the shape of `like`, true with probability `rate` to within 2^-48.
 
     A bit error rate of 1e-7 is less than two steps of a uniform number in float32: those on the step that the rate cuts
@@ -52,13 +52,13 @@ class Drop:
     source: ClassVar[str] = "DropConnect, Wan et al., ICML 2013"
     ages: ClassVar[bool] = False
     rereads: ClassVar[bool] = False
-    most: ClassVar[float] = 1.0
+    max_strength: ClassVar[float] = 1.0
 
     def __str__(self) -> str:
         return "drop"
 
     def __call__(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:
-        lost = struck(noise, held.array.value, strength)
+        lost = bernoulli_mask(noise, held.array.value, strength)
         return torch.where(lost, held.cell(held.zero), value)
 
     def moments(self, before: Raw, held: Held, strength: float) -> Split:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ...errors import Mistake
+from ...errors import UserError
 from ...randomness.streams import Noise
 from ...schedules import checked
 from ...specs.grammar import write
@@ -25,12 +25,12 @@ class Fixed:
 
     def __post_init__(self) -> None:
         checked(self.strength, f"fixed({self.fault}): strength")
-        if self.strength > self.fault.most:
-            raise Mistake(
-                f"fixed({self.fault}): strength {self.strength:g}: at most {self.fault.most:g} ({self.fault.unit})."
+        if self.strength > self.fault.max_strength:
+            raise UserError(
+                f"fixed({self.fault}): strength {self.strength:g}: at most {self.fault.max_strength:g} ({self.fault.unit})."
             )
         if isinstance(self.fault, Fixed):
-            raise Mistake("fixed(fixed(...)): it is fixed already.")
+            raise UserError("fixed(fixed(...)): it is fixed already.")
 
     def __str__(self) -> str:
         return write("fixed", self, inner=str(self.fault)).replace(":strength=", ":")
@@ -56,7 +56,7 @@ class Fixed:
         return self.fault.rereads
 
     @property
-    def most(self) -> float:
+    def max_strength(self) -> float:
         return float("inf")
 
     def __call__(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:

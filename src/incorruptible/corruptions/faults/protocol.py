@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ...errors import Mistake
+from ...errors import UserError
 from ...randomness.streams import Noise
 from ..protocol import Described
 from ..storages import Held, Storage
@@ -33,8 +33,8 @@ class Fault(Described, Protocol):
     """A step on the way from what was stored to what is read. Strength 0 leaves the cells as they are, bit for bit.
 
     `ages` says that it happens after programming, so that the reference of a drift compensation is without it;
-    `rereads` that it is new in each read of a chip; `most` is the largest strength there is. One that can act on some
-    storages only has a method `suits(storage)`, which raises `Mistake` for the others.
+    `rereads` that it is new in each read of a chip; `max_strength` is the largest strength there is. One that can act on some
+    storages only has a method `suits(storage)`, which raises `UserError` for the others.
     """
 
     @property
@@ -48,7 +48,7 @@ class Fault(Described, Protocol):
         ...
 
     @property
-    def most(self) -> float:
+    def max_strength(self) -> float:
         """The largest strength."""
         ...
 
@@ -71,9 +71,9 @@ _EXAMPLES = {
 
 
 def needs(cells: str, fault: object, storage: Storage) -> None:
-    """Raise `Mistake` unless the cells of `storage` are of that kind."""
+    """Raise `UserError` unless the cells of `storage` are of that kind."""
     if storage.cells != cells:
-        raise Mistake(
+        raise UserError(
             f"{fault} acts on {cells}, and {storage} holds {storage.cells}: write {_EXAMPLES[cells].format(fault=fault)}."
         )
 

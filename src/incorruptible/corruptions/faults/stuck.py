@@ -13,7 +13,7 @@ from ...randomness.streams import Noise
 from ...specs.grammar import write
 from ..storages import Held
 from .bitflips import flipped
-from .drop import struck
+from .drop import bernoulli_mask
 from .protocol import Raw, Split, replaced_by
 
 __all__ = ["AT", "Stuck"]
@@ -37,7 +37,7 @@ class Stuck:
     source: ClassVar[str] = "stuck-at faults, Chen et al., IEEE Trans. Computers 2015, doi 10.1109/TC.2014.12"
     ages: ClassVar[bool] = False
     rereads: ClassVar[bool] = False
-    most: ClassVar[float] = 1.0
+    max_strength: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
         if self.at not in AT:
@@ -52,7 +52,7 @@ class Stuck:
         return f"each cell is stuck at {where} with probability s"
 
     def __call__(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:
-        lost = struck(noise, value, strength)
+        lost = bernoulli_mask(noise, value, strength)
         other = _random(value, held, noise) if self.at == "random" else _certain(self.at, held)
         return torch.where(lost, other.to(value.dtype), value)
 

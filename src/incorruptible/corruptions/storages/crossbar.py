@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ...errors import Mistake, unknown
+from ...errors import UserError, unknown
 from ...specs.grammar import write
 from ...weights.arrays import Array
 from .protocol import Held
@@ -51,7 +51,7 @@ class Crossbar:
     them. With `slices` > 1 the share of the range is a number of that many digits in base `levels`, one cell for each.
     `devices` hold the same conductance side by side and are averaged.
 
-    Raises `Mistake` for an empty range, for slices without levels, and for counts that cannot be.
+    Raises `UserError` for an empty range, for slices without levels, and for counts that cannot be.
     Source: mappings as in CrossSim 3.2 (BALANCED, OFFSET, BITSLICED) and aihwkit (SinglePair, NPair).
     """
 
@@ -73,22 +73,24 @@ class Crossbar:
         if self.per not in PER:
             raise unknown(f"per of {name}", self.per, PER)
         if self.on_off is not None and self.g_min != type(self).g_min:
-            raise Mistake(f"{name}: g_min={self.g_min:g} and on_off={self.on_off:g} say the same thing; give one.")
+            raise UserError(f"{name}: g_min={self.g_min:g} and on_off={self.on_off:g} say the same thing; give one.")
         if self.on_off is not None and not self.on_off > 1:
-            raise Mistake(f"{name}: on_off={self.on_off:g}: the ratio G_max / G_min is above 1.")
+            raise UserError(f"{name}: on_off={self.on_off:g}: the ratio G_max / G_min is above 1.")
         if not 0 <= self.lowest < self.g_max < float("inf"):
-            raise Mistake(
+            raise UserError(
                 f"{name}: from g_min={self.lowest:g} to g_max={self.g_max:g} uS: 0 <= g_min < g_max is needed."
             )
         if self.levels < 0 or self.levels == 1 or self.slices < 1 or self.devices < 1:
-            raise Mistake(
+            raise UserError(
                 f"{name}: levels={self.levels}, slices={self.slices}, devices={self.devices}: levels is 0 (any conductance) or at "
                 "least 2, the others at least 1."
             )
         if self.slices > 1 and not self.levels:
-            raise Mistake(f"{name}: slices={self.slices} needs levels, the base of its digits: levels=4.")
+            raise UserError(f"{name}: slices={self.slices} needs levels, the base of its digits: levels=4.")
         if self.levels and self.levels**self.slices > 2**24:
-            raise Mistake(f"{name}: levels={self.levels} and slices={self.slices} make more steps than float32 counts.")
+            raise UserError(
+                f"{name}: levels={self.levels} and slices={self.slices} make more steps than float32 counts."
+            )
 
     def __str__(self) -> str:
         return write("crossbar", self)

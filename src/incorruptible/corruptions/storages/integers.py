@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ...errors import Mistake, unknown
+from ...errors import UserError, unknown
 from ...specs.grammar import write
 from ...weights.arrays import Array
 from .crossbar import PER
@@ -50,7 +50,7 @@ class Integers:
     of Stutz et al.'s robust quantisation) or "sign-magnitude". A pattern that no weight uses, -Q - 1 where symmetric, can
     still come about by faults, and is read as what the code says.
 
-    Raises `Mistake` for other bits, codes and `per`.
+    Raises `UserError` for other bits, codes and `per`.
     Source: Jacob et al., CVPR 2018 (arXiv 1712.05877), eq. 1; as in torch.fake_quantize_per_tensor_affine.
     """
 
@@ -65,7 +65,7 @@ class Integers:
     def __post_init__(self) -> None:
         name = str(self).split(":")[0]
         if not (2 <= self.bits <= 16 and self.bits == int(self.bits)):
-            raise Mistake(f"{name}: bits={self.bits}: a whole number from 2 to 16 is needed.")
+            raise UserError(f"{name}: bits={self.bits}: a whole number from 2 to 16 is needed.")
         if self.per not in PER:
             raise unknown(f"per of {name}", self.per, PER)
         if self.code not in CODES:

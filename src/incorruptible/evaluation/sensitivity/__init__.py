@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...corruptions import Corruption, Moments, checked_strengths, traits
-from ...errors import Mistake, unknown
+from ...errors import UserError, renamed_arguments, unknown
 from ...randomness.streams import Noise
 from ...tasks.scores import Score
 from ...weights.arrays import Array, select, survey
 from .. import Scores, measure
-from .results import Effect, Group, Sensitivity
+from .results import Effect, GroupScores, Sensitivity
 
-__all__ = ["Block", "Effect", "Group", "Sensitivity", "blocks", "named_by", "sensitivity"]
+__all__ = ["Effect", "GroupScores", "LayerGroup", "Sensitivity", "blocks", "named_by", "sensitivity"]
 
 
 # ---- Which arrays are corrupted or kept together: single ones, those of a module, those that patterns name
 
 
-class Block(NamedTuple):
+class LayerGroup(NamedTuple):
     """Arrays under one name."""
 
     name: str
@@ -35,15 +35,15 @@ class Block(NamedTuple):
         return sum(array.value.numel() for array in self.arrays)
 
 
-def blocks(arrays: Sequence[Array], by: str = "layer") -> tuple[str, list[Block]]:
+def blocks(arrays: Sequence[Array], by: str = "layer") -> tuple[str, list[LayerGroup]]:
     """The arrays, each alone or in blocks, in the order of the network; and `by` with the depth that was taken.
 
     "layer" is one array. "block:N" puts together what has the same module at depth N, where "encoder.0.attn.in_proj_weight"
     lies in `encoder` at depth 1 and in `encoder.0` at depth 2; modules above that depth are blocks of their own. "block" takes
-    the first depth at which there is more than one. Raises `Mistake` for another word, and for a depth that does not exist.
+    the first depth at which there is more than one. Raises `UserError` for another word, and for a depth that does not exist.
     """
     if by == "layer":
-        return by, [Block(array.name, (array,)) for array in arrays]
+        return by, [LayerGroup(array.name, (array,)) for array in arrays]
     word, _, depth = by.partition(":")
     deepest = max(1, max(len(_module(array)) for array in arrays))
     if word != "block" or not (depth.isdecimal() or by == "block"):
@@ -51,36 +51,36 @@ def blocks(arrays: Sequence[Array], by: str = "layer") -> tuple[str, list[Block]
     if depth:
         if not 1 <= int(depth) <= deepest:
             choices = ", ".join(f"block:{n + 1}" for n in range(deepest))
-            raise Mistake(f"by {by!r}: no weight lies at depth {int(depth)}; choose one of: {choices}.")
+            raise UserError(f"by {by!r}: no weight lies at depth {int(depth)}; choose one of: {choices}.")
         return f"block:{int(depth)}", _at(arrays, int(depth))
     found = next((n for n in range(1, deepest + 1) if len(_at(arrays, n)) > 1), deepest)
     return f"block:{found}", _at(arrays, found)
 
 
-def named_by(model: nn.Module, arrays: Sequence[Array], patterns: str) -> Block:
+def named_by(model: nn.Module, arrays: Sequence[Array], patterns: str) -> LayerGroup:
     """Those of `arrays` that patterns (as of a shell, commas between them) over parameter names keep digital.
 
-    The same as `select(without=...)` leaves out. Raises `Mistake` for a pattern that matches no parameter, and where none of
+    The same as `select(protect=...)` leaves out. Raises `UserError` for a pattern that matches no parameter, and where none of
     what they match is in an array.
     """
     names = {array.name for array in arrays}
     each = [one.strip() for one in patterns.split(",")]
-    left = {one.name for one in survey(model, also=names, without=each) if one.array is not None}
+    left = {one.name for one in survey(model, also=names, protect=each) if one.array is not None}
     found = tuple(array for array in arrays if array.name not in left)
     if not found:
-        raise Mistake(f"{patterns!r} names only what is digital already; the arrays are: {', '.join(sorted(names))}.")
-    return Block(repr(patterns), found)
+        raise UserError(f"{patterns!r} names only what is digital already; the arrays are: {', '.join(sorted(names))}.")
+    return LayerGroup(repr(patterns), found)
 
 
 def _module(array: Array) -> list[str]:
     return array.name.split(".")[:-1]
 
 
-def _at(arrays: Sequence[Array], depth: int) -> list[Block]:
+def _at(arrays: Sequence[Array], depth: int) -> list[LayerGroup]:
     found: dict[str, list[Array]] = {}
     for array in arrays:
         found.setdefault(".".join(_module(array)[:depth]), []).append(array)
-    return [Block(name or "(the model's own)", tuple(members)) for name, members in found.items()]
+    return [LayerGroup(name or "(the model's own)", tuple(members)) for name, members in found.items()]
 
 
 # ---- Which layers hurt when they are corrupted, and what it buys to keep one digital
@@ -88,6 +88,7 @@ def _at(arrays: Sequence[Array], depth: int) -> list[Block]:
 Names = frozenset[str]
 
 
+@renamed_arguments(draws="chips", protect="what_if_digital")
 def sensitivity(
     model: nn.Module,
     score: Score,
@@ -95,10 +96,10 @@ def sensitivity(
     corruption: Corruption,
     strength: float,
     *,
-    draws: int,
+    chips: int,
     seed: int,
     by: str = "layer",
-    protect: Sequence[str] = (),
+    what_if_digital: Sequence[str] = (),
     purpose: str = "validation",
     arrays: Sequence[Array] | None = None,
     batchnorm: str = "as-is",
@@ -108,40 +109,40 @@ def sensitivity(
     """The score of `model` with each layer corrupted alone, with all but it, and with all of them, on the same chips.
 
     `by` is "layer" (one array), "block:N" (the arrays of a module at depth N) or "block" (the first depth with more than one
-    block). Each of `protect`, shell patterns over parameter names with commas between them, adds what it buys to keep those
+    block). Each of `what_if_digital`, shell patterns over parameter names with commas between them, adds what it buys to keep those
     arrays digital. The chip of a layer does not depend on what else is corrupted, so that all differences are paired: the loss
-    of a layer corrupted alone is exactly `clean - measure(..., arrays=[layer])`. Takes (2 layers + patterns + 1) `draws` passes
+    of a layer corrupted alone is exactly `clean - measure(..., arrays=[layer])`. Takes (2 layers + patterns + 1) `chips` passes
     over `data`. What to protect is a choice, so `data` should be validation data, and the test score be measured afterwards.
 
-    Everything else as for `measure`. Raises `Mistake` for a score without a direction or values that are not finite, fewer
-    than 2 draws, several strengths, strength 0 (unless a fault is pinned), a depth that does not exist, and a pattern that
+    Everything else as for `measure`. Raises `UserError` for a score without a direction or values that are not finite, fewer
+    than 2 chips, several strengths, strength 0 (unless a fault is pinned), a depth that does not exist, and a pattern that
     matches nothing.
     """
     if getattr(score, "higher_is_better", None) is None:
-        raise Mistake("the score has no direction, so nothing is lost or gained: wrap it in a Score.")
-    if draws < 2:
-        raise Mistake(f"draws={draws}: at least 2 chips are needed to tell a loss from chance.")
+        raise UserError("the score has no direction, so nothing is lost or gained: wrap it in a Score.")
+    if chips < 2:
+        raise UserError(f"chips={chips}: at least 2 chips are needed to tell a loss from chance.")
     strength = _one(strength, corruption)
     arrays = list(select(model) if arrays is None else arrays)
     by, parts = blocks(arrays, by)
-    asked = [named_by(model, arrays, patterns) for patterns in protect]
+    asked = [named_by(model, arrays, patterns) for patterns in what_if_digital]
     every = frozenset(array.name for array in arrays)
     # What is asked for twice is measured once: of two layers, all but the first is the second alone
     sets = list(dict.fromkeys([every, *_alone(parts), *(every - names for names in _alone([*parts, *asked]))]))
     sets = [names for names in sets if names]
     common: dict[str, Any] = {"seed": seed, "purpose": purpose, "batchnorm": batchnorm, "calibration": calibration}
-    clean = measure(model, score, data, _Digital(), [0.0], draws=1, arrays=arrays, **common)
+    clean = measure(model, score, data, _Digital(), [0.0], chips=1, arrays=arrays, **common)
     found: dict[Names, Scores] = {}
     remembering: Any = _Remembering(corruption)
     for place, names in enumerate(sets):
         chosen = [array for array in arrays if array.name in names]
-        tell = _shifted(progress, place * draws, len(sets) * draws)
+        tell = _shifted(progress, place * chips, len(sets) * chips)
         found[names] = measure(
-            model, score, data, remembering, [strength], draws=draws, arrays=chosen, progress=tell, **common
+            model, score, data, remembering, [strength], chips=chips, arrays=chosen, progress=tell, **common
         )
         _refuse_infinite(found[names], names)
     values = {names: scores.values[0] for names, scores in found.items()}
-    values[frozenset()] = np.full(draws, clean.values[0, 0])
+    values[frozenset()] = np.full(chips, clean.values[0, 0])
     return Sensitivity(
         by,
         float(clean.values[0, 0]),
@@ -189,26 +190,28 @@ class _Remembering:
 def _one(strength: float, corruption: Corruption) -> float:
     strengths = checked_strengths(strength, corruption)
     if len(strengths) != 1:
-        raise Mistake(f"{len(strengths)} strengths came; a map is made at one.")
+        raise UserError(f"{len(strengths)} strengths came; a map is made at one.")
     if strengths[0] == 0 and not traits(corruption).pinned:
         said = "all chips are alike, and a map is made of how they differ; give more than 0, or measure it."
         if not traits(corruption).conditions:  # at rest on no storage
             said = "nothing is corrupted and there is nothing to see; give more than 0."
-        raise Mistake(f"{corruption} at strength 0: {said}")
+        raise UserError(f"{corruption} at strength 0: {said}")
     return strengths[0]
 
 
-def _alone(parts: Sequence[Block]) -> list[Names]:
+def _alone(parts: Sequence[LayerGroup]) -> list[Names]:
     return [frozenset(array.name for array in block.arrays) for block in parts]
 
 
 def _group(
-    block: Block, every: Names, arrays: Sequence[Array], values: dict[Names, NDArray[np.float64]], alone: bool
-) -> Group:
+    block: LayerGroup, every: Names, arrays: Sequence[Array], values: dict[Names, NDArray[np.float64]], alone: bool
+) -> GroupScores:
     names = frozenset(array.name for array in block.arrays)
     share = block.weights / sum(array.value.numel() for array in arrays)
     ordered = tuple(array.name for array in block.arrays)
-    return Group(block.name, ordered, block.weights, share, values[names] if alone else None, values[every - names])
+    return GroupScores(
+        block.name, ordered, block.weights, share, values[names] if alone else None, values[every - names]
+    )
 
 
 def _shifted(progress: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
@@ -218,7 +221,7 @@ def _shifted(progress: Callable[[int, int], None] | None, before: int, total: in
 def _refuse_infinite(scores: Scores, names: Names) -> None:
     wrong = int((~np.isfinite(scores.values)).sum())
     if wrong:
-        raise Mistake(
-            f"{scores.name} is not finite on {wrong} of {scores.draws} chips with {', '.join(sorted(names)[:3])} corrupted; "
+        raise UserError(
+            f"{scores.name} is not finite on {wrong} of {scores.chips} chips with {', '.join(sorted(names)[:3])} corrupted; "
             "take a weaker strength, or a score that is bounded, such as accuracy."
         )

@@ -12,28 +12,27 @@ from numpy.typing import NDArray
 from ...statistics import Difference, Interval, holm, paired
 from .. import Scores
 
-__all__ = ["Effect", "Group", "Sensitivity", "table"]
+__all__ = ["Effect", "GroupScores", "Sensitivity", "table"]
 
 # ---- What was lost where one part of a network was corrupted, and gained where one was kept digital
 
-Chips = NDArray[np.float64]
 LEVEL = 0.95
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
+class GroupScores:
     """Arrays that were corrupted or kept together: a layer, a block, or what a pattern names.
 
-    `share` is of all weights that can be corrupted. `alone` [draw] is the score of each chip with this group corrupted and all
-    others digital, None for a pattern; `kept` [draw] with this group digital and all others corrupted.
+    `share` is of all weights that can be corrupted. `alone` [chip] is the score of each chip with this group corrupted and all
+    others digital, None for a pattern; `kept` [chip] with this group digital and all others corrupted.
     """
 
     name: str
     arrays: tuple[str, ...]
     weights: int
     share: float
-    alone: Chips | None
-    kept: Chips
+    alone: NDArray[np.float64] | None
+    kept: NDArray[np.float64]
 
 
 class Effect(NamedTuple):
@@ -43,7 +42,7 @@ class Effect(NamedTuple):
     `tail` and `worst` are gains of the score that 95% of the chips reach and of the worst chip (nan for a loss).
     """
 
-    group: Group
+    group: GroupScores
     difference: Difference
     adjusted: float
     tail: float
@@ -77,19 +76,19 @@ class Effect(NamedTuple):
 class Sensitivity:
     """What `sensitivity` found.
 
-    `groups` are the layers or blocks, in the order of the network, and `patterns` what `protect` asked for. `clean` is the score
-    with every array digital, `together` with every array corrupted, as `measure` gives it; its chips are those of every group.
+    `groups` are the layers or blocks, in the order of the network, and `patterns` what `what_if_digital` asked for. `clean` is the
+    score with every array digital, `together` with every array corrupted, as `measure` gives it; its chips are those of every group.
     """
 
     by: str
     clean: float
     together: Scores
-    groups: tuple[Group, ...]
-    patterns: tuple[Group, ...]
+    groups: tuple[GroupScores, ...]
+    patterns: tuple[GroupScores, ...]
 
     @property
-    def joint(self) -> Chips:
-        """[draw] The score of each chip with every array corrupted."""
+    def joint(self) -> NDArray[np.float64]:
+        """[chip] The score of each chip with every array corrupted."""
         return np.asarray(self.together.values[0])
 
     @property
@@ -113,7 +112,7 @@ class Sensitivity:
         """For each layer or block, then each pattern: gained over the joint corruption where it alone is kept digital."""
         return self._effects()[1]
 
-    def _lost(self, values: Chips) -> Difference:
+    def _lost(self, values: NDArray[np.float64]) -> Difference:
         return paired(np.full_like(values, self._sign * self.clean), self._sign * values, LEVEL)
 
     def _effects(self) -> tuple[list[Effect], list[Effect]]:
@@ -132,7 +131,7 @@ class Sensitivity:
         ]
         return losses, gains
 
-    def _tail(self, values: Chips) -> Chips:
+    def _tail(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """The 5% quantile and the worst chip, of the score turned so that more is better."""
         return np.array([np.quantile(self._sign * values, 0.05), (self._sign * values).min()])
 

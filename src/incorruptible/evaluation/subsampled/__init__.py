@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from ...corruptions import Corruption
-from ...errors import Mistake
+from ...errors import UserError, renamed_arguments
 from ...tasks.data import Batches, batches
 from ...weights.arrays import Array
-from ..chips import Chips
+from ..chips import Sampling
 from ..scoring import ScoreFunction, count_of, counted, refuse_iterators
-from .design import BATCH, Site, gathered
+from .design import BATCH, MeanEstimator, gathered
 from .results import Means
 
 __all__ = ["measure_mean"]
@@ -23,6 +23,7 @@ __all__ = ["measure_mean"]
 FINEST = 1e-12  # a half-width below which rounding is all there is
 
 
+@renamed_arguments(most="max_chips")
 def measure_mean(
     model: nn.Module,
     score: ScoreFunction,
@@ -32,7 +33,7 @@ def measure_mean(
     *,
     half_width: float,
     confidence: float = 0.95,
-    most: int = 20_000,
+    max_chips: int = 20_000,
     seed: int,
     purpose: str = "test",
     read: tuple[Corruption, float] | None = None,
@@ -58,13 +59,16 @@ def measure_mean(
     it covers 95% approximately, where that of `measure_until` holds without exception and takes many more chips.
 
     `antithetic` makes chip 2k + 1 the mirror image of chip 2k: True always, False never, None (not for whole chips) for a
-    first quarter, and on where that helps. `most` bounds the chips that are averaged; the result says whether they did. Subsets need
-    data that can be indexed: a tuple of tensors, `Images`, or batches (inputs, labels) in a list or an unshuffled DataLoader,
-    which are laid out in memory once; otherwise chips are whole. Everything else is as in `measure`. Raises `Mistake`, besides,
-    for a half-width below 1e-12, no examples, a confidence outside (0, 1), fewer than 16 `most`, and more `images` than there are.
+    first quarter, and on where that helps. `max_chips` bounds the chips that are averaged; the result says whether they did.
+    Subsets need data that can be indexed: a tuple of tensors, `Images`, or batches (inputs, labels) in a list or an unshuffled
+    DataLoader, which are laid out in memory once; otherwise chips are whole. Everything else is as in `measure`. Raises
+    `UserError`, besides, for a half-width below 1e-12, no examples, a confidence outside (0, 1), fewer than 16 `max_chips`, and
+    more `images` than there are.
     """
-    _refuse(half_width, confidence, most)
-    asked = Chips(corruption, strengths, most, seed, purpose, 1, read, batchnorm, calibration, autocast, channels_last)
+    _refuse(half_width, confidence, max_chips)
+    asked = Sampling(
+        corruption, strengths, max_chips, seed, purpose, 1, read, batchnorm, calibration, autocast, channels_last
+    )
     refuse_iterators(data, asked)
     with torch.random.fork_rng(devices=[]):  # a DataLoader draws from the global generator at every turn
         data = batches(data, BATCH)
@@ -73,30 +77,34 @@ def measure_mean(
         total = count_of(data) if rows is None else rows.examples
         _refuse_images(images, total, why)
         model, arrays = asked.fitted(model, arrays)
-        chips = replace(asked, batchnorm="as-is" if batchnorm == "folded" else batchnorm)
-        site = Site(model, score, data, rows, total, chips, arrays, half_width, confidence, images, antithetic)
+        sampling = replace(asked, batchnorm="as-is" if batchnorm == "folded" else batchnorm)
+        estimator = MeanEstimator(
+            model, score, data, rows, total, sampling, arrays, half_width, confidence, images, antithetic
+        )
         found = [
-            site.average(strength, why, counted(progress, chips, place))
-            for place, strength in enumerate(chips.strengths)
+            estimator.average(strength, why, counted(progress, sampling, place))
+            for place, strength in enumerate(sampling.strengths)
         ]
     return Means.of(tuple(found), asked, score, total, half_width, confidence)
 
 
-def _refuse(half_width: float, confidence: float, most: int) -> None:
-    """A `Mistake` for what no measurement can come to."""
+def _refuse(half_width: float, confidence: float, max_chips: int) -> None:
+    """A `UserError` for what no measurement can come to."""
     if not FINEST <= half_width < float("inf"):
-        raise Mistake(
+        raise UserError(
             f"half_width is {half_width:g}; it is positive, {FINEST:g} or more, in the unit of the score, for example 0.0025."
         )
     if not 0 < confidence < 1:
-        raise Mistake(f"confidence is {confidence:g}; it lies between 0 and 1, for example 0.95.")
-    if most < 16:
-        raise Mistake(f"most is {most}; at least 16 chips are needed to tell how much they differ.")
+        raise UserError(f"confidence is {confidence:g}; it lies between 0 and 1, for example 0.95.")
+    if max_chips < 16:
+        raise UserError(f"max_chips is {max_chips}; at least 16 chips are needed to tell how much they differ.")
 
 
 def _refuse_images(images: int | None, total: int, why: str) -> None:
-    """A `Mistake` for images of a chip that are not there, or, `why`, cannot be picked out."""
+    """A `UserError` for images of a chip that are not there, or, `why`, cannot be picked out."""
     if not total:
-        raise Mistake("data is empty: no example came.")
+        raise UserError("data is empty: no example came.")
     if images is not None and not (1 <= images < total and not why) and images != total:
-        raise Mistake(f"images={images}: " + (why or f"1 to {total} are there") + f"; images={total} are whole chips.")
+        raise UserError(
+            f"images={images}: " + (why or f"1 to {total} are there") + f"; images={total} are whole chips."
+        )

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ...errors import Mistake
+from ...errors import UserError
 from ...tasks.scores import Score, accuracy, bits_per_byte, bounded_loss, cross_entropy, moved, predict
 from ...weights.arrays import Array, unwrapped
-from ..chips import Chips, Socket, cleaned
-from ..scoring import Examples, ScoreFunction, checked, read
+from ..chips import ProgrammedModel, Sampling, cleaned
+from ..scoring import Examples, ScoreFunction, checked, score_chip
 
-__all__ = ["at_once", "products", "read_parts", "read_stacked", "stackable", "worth"]
+__all__ = ["at_once", "products", "score_parts", "score_stacked", "stackable", "worth"]
 
-# ---- When chips are read side by side: a rule from counted work alone, so that the same call takes the same way
+# ---- When chips are scored side by side: a rule from counted work alone, so that the same call takes the same way
 # everywhere
 
 FEWEST = 16  # chips that are worth a stack: of four it costs more than it saves
@@ -28,24 +28,24 @@ STACK = 1 << 24  # numbers, 64 MiB in float32
 WEIGHTS = 1 << 19  # in one chip's arrays: beyond, reading them costs as much as multiplying them
 WORK = {"cpu": 1 << 21, "cuda": 1 << 25}  # products of two numbers for one chip, all of its images, and one layer
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
-_KINDS = (*_LAYERS, nn.modules.batchnorm._BatchNorm)  # other layers with weights are read in place
+_KINDS = (*_LAYERS, nn.modules.batchnorm._BatchNorm)  # networks with other layers that have weights are scored in place
 
 
 def stackable(
-    model: nn.Module, score: ScoreFunction, parts: Sequence[Any], chips: Chips, arrays: Sequence[Array]
+    model: nn.Module, score: ScoreFunction, parts: Sequence[Any], sampling: Sampling, arrays: Sequence[Array]
 ) -> bool:
-    """Whether chips can be read side by side at all: a `Score` of logits, pairs of tensors, layers that torch maps well.
+    """Whether chips can be scored side by side at all: a `Score` of logits, pairs of tensors, layers that torch maps well.
 
-    In place are read: functions of one's own; BatchNorm recalibrated; autocast and channels-last; a model that is wrapped
+    In place are scored: functions of one's own; BatchNorm recalibrated; autocast and channels-last; a model that is wrapped
     or has hooks; layers other than Linear, convolutions, BatchNorm and what stands between them.
     """
     own = dict(model.named_parameters())
     return (
         isinstance(score, Score)
         and score.answer is predict
-        and chips.calibration is None
-        and chips.autocast is None
-        and not chips.channels_last
+        and sampling.calibration is None
+        and sampling.autocast is None
+        and not sampling.channels_last
         and unwrapped(model) is model
         and all(own.get(array.name) is array.parameter for array in arrays)
         and len({parameter.device for parameter in own.values()}) == 1
@@ -55,7 +55,7 @@ def stackable(
 
 
 def worth(model: nn.Module, part: Any, arrays: Sequence[Array], count: int) -> bool:
-    """Whether `count` chips, each on a batch of the size of `part`, are read faster side by side.
+    """Whether `count` chips, each on a batch of the size of `part`, are scored faster side by side.
 
     docs/fast-measuring.md has what was measured, on a processor; what holds for CUDA was not.
     """
@@ -109,16 +109,16 @@ def _alike(part: Sequence[Tensor], first: Sequence[Tensor]) -> bool:
     return all(one.shape == other.shape and one.dtype == other.dtype for one, other in zip(part, first, strict=True))
 
 
-# ---- Chips side by side: their weights in one stack, and one pass for all of them
+# ---- Sampling side by side: their weights in one stack, and one pass for all of them
 
 _EXAMPLE_BY_EXAMPLE = tuple(score.grade for score in (accuracy, bits_per_byte, bounded_loss, cross_entropy))
 
 
-def read_stacked(
+def score_stacked(
     model: nn.Module,
     score: Score,
     parts: Sequence[Any],
-    chips: Chips,
+    sampling: Sampling,
     arrays: Sequence[Array],
     strength: float,
     numbers: Sequence[int],
@@ -142,7 +142,7 @@ def read_stacked(
         with torch.no_grad():
             for place, chip in enumerate(some):
                 for array in clean:
-                    stacks[array.name][place].copy_(chips.values(array, strength, chip, 0))
+                    stacks[array.name][place].copy_(sampling.values(array, strength, chip, 0))
         weights = {name: stack[: len(some)] for name, stack in stacks.items()}
         found.append(_graded(model, score, weights, moved(parts[start : start + at_once], device), same))
     return np.concatenate(found)
@@ -171,11 +171,11 @@ def _graded(model: nn.Module, score: Score, weights: dict[str, Tensor], parts: S
 # ---- Many chips, each of which looks at a few examples
 
 
-def read_parts(
+def score_parts(
     model: nn.Module,
     score: ScoreFunction,
     parts: Sequence[Any],
-    chips: Chips,
+    sampling: Sampling,
     arrays: Sequence[Array],
     strength: float,
     numbers: Sequence[int],
@@ -183,19 +183,20 @@ def read_parts(
     """What the score gives on chip `numbers[k]` for every example of the batch `parts[k]`: [chip, example].
 
     Every part has equally many examples; the same batch may stand for several chips. The model is in eval mode already.
-    Small networks on few examples are read side by side, all others one after another: `stackable` and `worth` decide. Raises
-    `Mistake` where parts differ in size.
+    Small networks on few examples are scored side by side, all others one after another: `stackable` and `worth` decide. Raises
+    `UserError` where parts differ in size.
     """
-    if stackable(model, score, parts, chips, arrays) and worth(model, parts[0], arrays, len(numbers)):
+    if stackable(model, score, parts, sampling, arrays) and worth(model, parts[0], arrays, len(numbers)):
         assert isinstance(score, Score)
         try:
-            return read_stacked(model, score, parts, chips, arrays, strength, numbers, at_once(arrays))
+            return score_stacked(model, score, parts, sampling, arrays, strength, numbers, at_once(arrays))
         except (RuntimeError, UserWarning):
             pass  # a pass that branches on values, or draws, cannot be mapped; what is truly wrong is raised again below
-    with Socket(model, arrays, chips) as socket:
+    with ProgrammedModel(model, arrays, sampling) as programmed:
         found = [
-            read(socket, {"": score}, [part], strength, number)[""] for number, part in zip(numbers, parts, strict=True)
+            score_chip(programmed, {"": score}, [part], strength, number)[""]
+            for number, part in zip(numbers, parts, strict=True)
         ]
     if len({len(one) for one in found}) > 1:
-        raise Mistake(f"parts of {sorted({len(one) for one in found})} examples came; give each chip equally many.")
+        raise UserError(f"parts of {sorted({len(one) for one in found})} examples came; give each chip equally many.")
     return np.stack(found)

@@ -17,17 +17,29 @@ from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 from torch.utils.flop_counter import FlopCounterMode
 
 from ...randomness.streams import key
-from ...statistics import CHIPS, Costs, Design, Gathered, Interval, Plan, Stratum, choose, gather, plan, worth_another
+from ...statistics import (
+    CHIPS,
+    Costs,
+    Gathered,
+    Interval,
+    Stratum,
+    SubsampleDesign,
+    SubsamplePlan,
+    choose,
+    gather,
+    plan,
+    worth_another,
+)
 from ...tasks.data import Batches
 from ...tasks.scores import moved
 from ...weights.arrays import Array, unwrapped
 from ...weights.batchnorm import Statistics, evaluating
-from ..chips import Chips, Socket, cleaned
-from ..scoring import Examples, ScoreFunction, count_of, keeping, read, read_chip, scored
-from .batched import read_parts
+from ..chips import ProgrammedModel, Sampling, cleaned
+from ..scoring import Examples, ScoreFunction, count_of, keeping, score_chip, score_one_chip, scored
+from .batched import score_parts
 from .results import Average
 
-__all__ = ["BATCH", "KEPT", "Site", "WholeChips", "costs_of", "drawn", "gathered"]
+__all__ = ["BATCH", "KEPT", "FullPassChips", "MeanEstimator", "costs_of", "drawn", "gathered"]
 
 # ---- What making a chip and reading an image cost: counted, not timed, so that it is the same on every machine
 
@@ -62,7 +74,7 @@ def costs_of(
     score: ScoreFunction,
     batch: Any,
     size: int,
-    chips: Chips,
+    sampling: Sampling,
     arrays: Sequence[Array],
     strength: float,
 ) -> Costs:
@@ -79,10 +91,10 @@ def costs_of(
     clean = cleaned(arrays)
     with torch.no_grad(), _Counted() as making:
         for array in clean:
-            chips.values(array, strength, 0, 0)
+            sampling.values(array, strength, 0, 0)
     chip = OPERATION * (making.operations + reading.operations) + NUMBER * making.numbers + RANDOM * making.random
-    if chips.calibration is not None:
-        chip += count_of(chips.calibration) * image
+    if sampling.calibration is not None:
+        chip += count_of(sampling.calibration) * image
     return Costs(chip, image)
 
 
@@ -127,27 +139,26 @@ def _alike(first: list[Any], part: list[Any]) -> bool:
     )
 
 
-# ---- Whole chips, as many as are asked for, each of them read once: those of `measure`
+# ---- Whole chips, as many as are asked for, each of them scored once: those of `measure`
 
-Values = NDArray[np.float64]
 KEPT = 128  # chips, the most by which a design is chosen
 
 
-class WholeChips:
-    """The chips of `measure` at one strength: the mean scores of all that were read, and every score of the first KEPT plain ones."""
+class FullPassChips:
+    """The chips of `measure` at one strength: the means of all that were scored, and every score of the first KEPT plain ones."""
 
     def __init__(
         self,
         model: nn.Module,
         score: ScoreFunction,
         data: Iterable[Any],
-        chips: Chips,
+        sampling: Sampling,
         arrays: Sequence[Array],
         strength: float,
         told: Callable[[int], None] | None,
     ) -> None:
         self.model, self.score, self.data, self.arrays, self.told = model, score, data, arrays, told
-        self.chips, self.strength, self.means = chips, strength, dict[tuple[int, bool], float]()
+        self.sampling, self.strength, self.means = sampling, strength, dict[tuple[int, bool], float]()
         self.kept: dict[int, Examples] = {}
 
     @property
@@ -155,27 +166,31 @@ class WholeChips:
         """How many there are, a mirrored one in place of a plain one not counted twice."""
         return len({chip for chip, _ in self.means})
 
-    def read(self, start: int, stop: int, pairs: bool) -> Values:
+    def values(self, start: int, stop: int, pairs: bool) -> NDArray[np.float64]:
         """The mean score of each of the chips start to stop - 1 [chip]; with `pairs` every odd one mirrors the one before."""
         wanted = [(chip, pairs and chip % 2 == 1) for chip in range(start, stop)]
         lacking = [one for one in wanted if one not in self.means]
         if lacking:
-            self._read(lacking, replace(self.chips, pairs=pairs))
+            self._score(lacking, replace(self.sampling, pairs=pairs))
         return np.array([self.means[one] for one in wanted])
 
-    def _read(self, lacking: Sequence[tuple[int, bool]], chips: Chips) -> None:
-        with evaluating(self.model), keeping(Statistics(self.model)), Socket(self.model, self.arrays, chips) as socket:
+    def _score(self, lacking: Sequence[tuple[int, bool]], sampling: Sampling) -> None:
+        with (
+            evaluating(self.model),
+            keeping(Statistics(self.model)),
+            ProgrammedModel(self.model, self.arrays, sampling) as programmed,
+        ):
             for chip, mirrored in lacking:
-                found = read(socket, {"": self.score}, self.data, self.strength, chip)[""]
+                found = score_chip(programmed, {"": self.score}, self.data, self.strength, chip)[""]
                 self.means[chip, mirrored] = float(found.mean(dtype=np.float64))
                 if chip < KEPT and not mirrored:
                     self.kept[chip] = found
                 if self.told is not None:
                     self.told(self.seen)
 
-    def examples(self, count: int) -> Values:
+    def examples(self, count: int) -> NDArray[np.float64]:
         """The scores of the first so many, at most KEPT [chip, example]."""
-        self.read(0, count, False)
+        self.values(0, count, False)
         return np.stack([self.kept[chip] for chip in range(count)]).astype(np.float64)
 
 
@@ -187,10 +202,8 @@ SMALLEST = 8  # images of a chip that are ever chosen: of so few examples chips 
 LEFT = 16  # chips that few images need in order to take over
 PAIRED = 16  # whole chips in pairs before the first interval: begun after 6, with skewed chips, it covered .82 to .89, not .92 to .95
 
-Table = NDArray[np.float64]
 
-
-class Site:
+class MeanEstimator:
     """One network on its data: what is common to all strengths, and the clean scores as far as they were needed."""
 
     def __init__(
@@ -200,7 +213,7 @@ class Site:
         data: Iterable[Any],
         rows: Batches | None,
         total: int,
-        chips: Chips,
+        sampling: Sampling,
         arrays: Sequence[Array],
         half: float,
         confidence: float,
@@ -208,7 +221,7 @@ class Site:
         antithetic: bool | None,
     ) -> None:
         self.model, self.score, self.data, self.rows, self.total = model, score, data, rows, total
-        self.chips, self.arrays, self.device = chips, arrays, arrays[0].value.device
+        self.sampling, self.arrays, self.device = sampling, arrays, arrays[0].value.device
         self.half, self.confidence, self.images, self.antithetic = half, confidence, images, antithetic
         self.clean = np.full(total, np.nan)
         self.statistics = Statistics(model)
@@ -216,22 +229,22 @@ class Site:
 
     def average(self, strength: float, why: str, told: Callable[[int], None] | None) -> Average:
         """The mean at one strength."""
-        whole = WholeChips(self.model, self.score, self.data, self.chips, self.arrays, strength, told)
-        if not self.chips.differ(strength):
-            return Average.alike(strength, float(whole.read(0, 1, False)[0]), self.total)
+        whole = FullPassChips(self.model, self.score, self.data, self.sampling, self.arrays, strength, told)
+        if not self.sampling.differ(strength):
+            return Average.alike(strength, float(whole.values(0, 1, False)[0]), self.total)
         if self.rows is None or self.images == self.total:
             return self._by_whole_chips(strength, whole, None, why or "asked for")
         if self.images is None and self.total <= SMALLEST:
             return self._by_whole_chips(strength, whole, None, "few images are all there are")
         with evaluating(self.model), keeping(self.statistics):
-            order = drawn(self.total, self.chips.seed, self.chips.purpose, "examples", "first look")
+            order = drawn(self.total, self.sampling.seed, self.sampling.purpose, "examples", "first look")
             first = self.rows.at(order[:64])
-            costs = costs_of(self.model, self.score, first, min(64, self.total), self.chips, self.arrays, strength)
+            costs = costs_of(self.model, self.score, first, min(64, self.total), self.sampling, self.arrays, strength)
             span = self._span(order)
             asked = self.total, costs, self.half, self.confidence, span
             found = plan(partial(self._look, strength, order, whole), *asked, self.images)
             for checked in (16, 32, 64, KEPT):
-                if found.design.images < self.total or self.antithetic or checked + LEFT > self.chips.draws:
+                if found.design.images < self.total or self.antithetic or checked + LEFT > self.sampling.chips:
                     break
                 if not worth_another(found, self.total, costs):
                     break
@@ -247,20 +260,22 @@ class Site:
         seen = self._clean_at(order[:64])
         return 1.0 if seen.min() >= 0 and seen.max() <= 1 else 0.0
 
-    def _clean_at(self, places: Tensor) -> Table:
+    def _clean_at(self, places: Tensor) -> NDArray[np.float64]:
         """The clean scores there, each computed once."""
         assert self.rows is not None
         lacking = places[np.isnan(self.clean[places.numpy()])]
         if len(lacking):
             self.statistics.put(self.before)
             some = (self.rows.at(part) for part in torch.split(lacking, BATCH))
-            self.clean[lacking.numpy()] = scored(self.model, {"": self.score}, some, self.device, self.chips)[""]
+            self.clean[lacking.numpy()] = scored(self.model, {"": self.score}, some, self.device, self.sampling)[""]
         return np.asarray(self.clean[places.numpy()])
 
-    def _all_clean(self) -> Table:
+    def _all_clean(self) -> NDArray[np.float64]:
         return self._clean_at(torch.arange(self.total))
 
-    def _look(self, strength: float, order: Tensor, whole: WholeChips, start: int, stop: int) -> tuple[Table, Table]:
+    def _look(
+        self, strength: float, order: Tensor, whole: FullPassChips, start: int, stop: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The scores of the first look's chips [chip, image], and the clean ones [image]."""
         assert self.rows is not None
         if (start, stop) == (0, self.total):  # whole chips, which may be needed again
@@ -268,21 +283,26 @@ class Site:
         clean = self._clean_at(order[start:stop])
         some = [self.rows.at(part) for part in torch.split(order[start:stop], BATCH)]
         seen = [
-            read_parts(self.model, self.score, [part] * CHIPS, self.chips, self.arrays, strength, range(CHIPS))
+            score_parts(self.model, self.score, [part] * CHIPS, self.sampling, self.arrays, strength, range(CHIPS))
             for part in some
         ]
         return np.concatenate(seen, axis=1).astype(np.float64), clean
 
     def _by_parts(
-        self, strength: float, found: Plan, whole: WholeChips, span: float, told: Callable[[int], None] | None
+        self,
+        strength: float,
+        found: SubsamplePlan,
+        whole: FullPassChips,
+        span: float,
+        told: Callable[[int], None] | None,
     ) -> Average:
         design, within = found.design, list[float]()
         everything = self._all_clean() if design.beta else np.zeros(self.total)
         base, started = design.beta * float(everything.mean()), max(CHIPS, whole.seen)
-        # those that were read to the end, where whole chips seemed cheaper at first, estimate the same mean
-        before = whole.read(0, whole.seen if whole.seen > CHIPS else 0, False)
+        # those that were scored on all images, where whole chips seemed cheaper at first, estimate the same mean
+        before = whole.values(0, whole.seen if whole.seen > CHIPS else 0, False)
 
-        def read(start: int, stop: int, pairs: bool) -> Table:
+        def sampled(start: int, stop: int, pairs: bool) -> NDArray[np.float64]:
             values = np.empty(stop - start)
             for chip in range(start, stop, self._at_once(design)):
                 numbers = range(chip, min(stop, chip + self._at_once(design)))
@@ -296,14 +316,14 @@ class Site:
 
         quarter = max(16, int(design.chips) // 4)
         come = gather(
-            read,
+            sampled,
             self.half,
-            most=self.chips.draws,
+            max_chips=self.sampling.chips,
             confidence=self.confidence,
             first=quarter,
             step=8,
             grain=span / design.images,
-            pilot=0 if self.antithetic is False else min(quarter + quarter % 2, self.chips.draws // 2 * 2),
+            pilot=0 if self.antithetic is False else min(quarter + quarter % 2, self.sampling.chips // 2 * 2),
             always=self.antithetic is True,
             before=[Stratum(before - base, 1, span / self.total)] if len(before) else [],
         )
@@ -313,7 +333,7 @@ class Site:
         come = come._replace(values=np.concatenate([before, come.values + base]), interval=Interval(low, mean, high))
         return Average.of(strength, self.half, design, come, sd, found, len(before))
 
-    def _at_once(self, design: Design) -> int:
+    def _at_once(self, design: SubsampleDesign) -> int:
         """How many chips' inputs are laid out at once."""
         assert self.rows is not None
         one = sum(tensor[0].numel() * tensor.element_size() for tensor in self.rows.at(slice(0, 1)))
@@ -321,23 +341,23 @@ class Site:
 
     def _parts(
         self, strength: float, images: int, numbers: Sequence[int], pairs: bool
-    ) -> tuple[Table, NDArray[np.int64]]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The scores of these chips [chip, image], and which images each of them looked at."""
         assert self.rows is not None
-        name = self.chips.seed, self.chips.purpose, "examples"
+        name = self.sampling.seed, self.sampling.purpose, "examples"
         places = [drawn(self.total, *name, number)[:images] for number in numbers]
-        chips = replace(self.chips, pairs=pairs)
+        sampling = replace(self.sampling, pairs=pairs)
         if images <= BATCH:
             parts = [self.rows.at(place) for place in places]
-            each = read_parts(self.model, self.score, parts, chips, self.arrays, strength, numbers)
+            each = score_parts(self.model, self.score, parts, sampling, self.arrays, strength, numbers)
         else:
             each = np.stack(
                 [
-                    read_chip(
+                    score_one_chip(
                         self.model,
                         {"": self.score},
                         (self.rows.at(part) for part in torch.split(place, BATCH)),
-                        chips,
+                        sampling,
                         self.arrays,
                         strength,
                         number,
@@ -347,15 +367,15 @@ class Site:
             )
         return each.astype(np.float64), np.stack([place.numpy() for place in places])
 
-    def _gather_whole(self, whole: WholeChips, most: int) -> Gathered:
+    def _gather_whole(self, whole: FullPassChips, max_chips: int) -> Gathered:
         pairs = self.antithetic is True
-        known = whole.read(0, max(PAIRED if pairs else 5, whole.seen), pairs)
+        known = whole.values(0, max(PAIRED if pairs else 5, whole.seen), pairs)
         first = whole.examples(1)
         span = 1.0 if first.min() >= 0 and first.max() <= 1 else 0.0
         return gather(
-            whole.read,
+            whole.values,
             self.half,
-            most=most,
+            max_chips=max_chips,
             confidence=self.confidence,
             grain=span / self.total,
             pilot=len(known) if pairs else 0,
@@ -363,8 +383,8 @@ class Site:
             known=known,
         )
 
-    def _by_whole_chips(self, strength: float, whole: WholeChips, found: Plan | None, why: str) -> Average:
-        come = self._gather_whole(whole, self.chips.draws)
+    def _by_whole_chips(self, strength: float, whole: FullPassChips, found: SubsamplePlan | None, why: str) -> Average:
+        come = self._gather_whole(whole, self.sampling.chips)
         count = len(come.values)
-        design = Design(self.total, 0.0, count, float("nan")) if found is None else found.design
+        design = SubsampleDesign(self.total, 0.0, count, float("nan")) if found is None else found.design
         return Average.of(strength, self.half, design, come, float(come.values.std(ddof=1)), found, count, why)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...corruptions import traits
-from ...statistics import Components, Design, Gathered, Interval, Plan
-from ..chips import Chips
+from ...statistics import Components, Gathered, Interval, SubsampleDesign, SubsamplePlan
+from ..chips import Sampling
 from ..results import arithmetic
 from ..scoring import ScoreFunction
 
@@ -44,11 +44,11 @@ class Average:
     seen: int = 0
     looked: int = 0
     components: Components | None = None
-    designs: tuple[Design, ...] = ()
+    designs: tuple[SubsampleDesign, ...] = ()
 
     @classmethod
     def alike(cls, strength: float, value: float, total: int) -> Average:
-        """Where all chips are the same, and one was read."""
+        """Where all chips are the same, and one was scored."""
         same = "all chips are the same"
         return cls(strength, Interval(value, value, value), True, total, 0, 1, 1, 0, 0, same, same, np.array([value]))
 
@@ -57,10 +57,10 @@ class Average:
         cls,
         strength: float,
         half: float,
-        design: Design,
+        design: SubsampleDesign,
         come: Gathered,
         sd: float,
-        found: Plan | None,
+        found: SubsamplePlan | None,
         whole: int,
         why: str = "",
     ) -> Average:
@@ -129,7 +129,7 @@ class Means:
     batchnorm: str
     half_width: float
     confidence: float
-    most: int
+    max_chips: int
     read: str | None = None
     autocast: str | None = None
     channels_last: bool = False
@@ -139,30 +139,30 @@ class Means:
     def of(
         cls,
         averages: tuple[Average, ...],
-        chips: Chips,
+        sampling: Sampling,
         score: ScoreFunction,
         total: int,
         half_width: float,
         confidence: float,
     ) -> Means:
-        """What was found of `chips`, at most `chips.draws`, on `total` examples."""
+        """What was found of `chips`, at most `sampling.chips`, on `total` examples."""
         return cls(
             averages=averages,
-            corruption=str(chips.corruption),
-            corruption_unit=chips.corruption.unit,
-            conditions=traits(chips.corruption).conditions,
+            corruption=str(sampling.corruption),
+            corruption_unit=sampling.corruption.unit,
+            conditions=traits(sampling.corruption).conditions,
             name=str(getattr(score, "name", None) or getattr(score, "__name__", "score")),
             unit=getattr(score, "unit", "mean over examples"),
             n_examples=total,
-            seed=chips.seed,
-            purpose=chips.purpose,
-            batchnorm=chips.batchnorm,
-            autocast=chips.autocast,
-            channels_last=chips.channels_last,
-            read=None if chips.read is None else f"{chips.read[0]}:{chips.read[1]:g}",
+            seed=sampling.seed,
+            purpose=sampling.purpose,
+            batchnorm=sampling.batchnorm,
+            autocast=sampling.autocast,
+            channels_last=sampling.channels_last,
+            read=None if sampling.read is None else f"{sampling.read[0]}:{sampling.read[1]:g}",
             half_width=half_width,
             confidence=confidence,
-            most=chips.draws,
+            max_chips=sampling.chips,
         )
 
     @property
@@ -200,7 +200,7 @@ class Means:
             "half_width": self.half_width,
             "confidence": self.confidence,
             "interval": "Student's, corrected for stopping",
-            "most": self.most,
+            "most": self.max_chips,
             "examples": self.n_examples,
             "seed": self.seed,
             "purpose": self.purpose,
@@ -217,7 +217,7 @@ class Means:
         reads = f"; read with {self.read}" if self.read else ""
         lines = [
             f"{self.name} ({self.unit}) under {self.corruption} [{self.corruption_unit}]; the mean over chips within "
-            f"{self.half_width:g}, at most {self.most} chips; {self.n_examples} examples, seed {self.seed} ({self.purpose}), "
+            f"{self.half_width:g}, at most {self.max_chips} chips; {self.n_examples} examples, seed {self.seed} ({self.purpose}), "
             f"BatchNorm {self.batchnorm}{arithmetic(self.autocast, self.channels_last)}{reads}",
             *([self.conditions] if self.conditions else []),
             "  ".join(f"{title:>{width}}" for title, width in zip(titles, _WIDTHS, strict=True)),

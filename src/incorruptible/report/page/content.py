@@ -8,9 +8,9 @@ from typing import Any
 
 from ...plots import Chart
 
-__all__ = ["Cell", "Finding", "Page", "Section", "Table"]
+__all__ = ["Finding", "Page", "Section", "Table", "TableCell"]
 
-Cell = str | float | None
+TableCell = str | float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Table:
 
     title: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[TableCell]]
     note: str = ""
     by_strength: bool = False
 

@@ -11,7 +11,7 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
-from ...errors import Mistake
+from ...errors import UserError
 from ...files.records import write_text
 from ...plots.web import DARK, figure
 from .content import Page
@@ -24,9 +24,9 @@ __all__ = ["check", "html", "write"]
 
 
 def check() -> None:
-    """Raise `Mistake` where plotly, which draws the charts, is not installed."""
+    """Raise `UserError` where plotly, which draws the charts, is not installed."""
     if find_spec("plotly") is None:
-        raise Mistake("the report needs plotly: pip install 'incorruptible[report]'")
+        raise UserError("the report needs plotly: pip install 'incorruptible[report]'")
 
 
 def write(page: Page, path: Path) -> None:
@@ -37,7 +37,7 @@ def write(page: Page, path: Path) -> None:
 def html(page: Page) -> str:
     """The page as one HTML document that loads nothing; equal pages are equal bytes.
 
-    Raises `Mistake` where plotly is missing, and ValueError for two charts of one name or a chart whose selector has
+    Raises `UserError` where plotly is missing, and ValueError for two charts of one name or a chart whose selector has
     strengths that are not the page's.
     """
     check()

@@ -16,7 +16,6 @@ __all__ = ["chip", "evidence"]
 WORDS = ("supported", "contradicted", "equivalent", "conditional", "undecided")
 WIDTH, HEIGHT, EDGE = 200, 22, 16  # of a drawing, and what of it stays free at either side
 COLUMNS = ("at", "left − right", "difference (interval)", "drawn", "p", "n", "word")
-Row = Mapping[str, Any]
 Span = tuple[float, float]
 
 
@@ -46,7 +45,7 @@ def evidence(finding: Finding) -> Markup:
     )
 
 
-def _group(question: str, rows: Sequence[Row], spans: Mapping[str, Span | None]) -> Markup:
+def _group(question: str, rows: Sequence[Mapping[str, Any]], spans: Mapping[str, Span | None]) -> Markup:
     """Rows of one question, under the scale that they are drawn to."""
     unit = next((_unit(row) for row in rows if _known(row)), "")
     span = spans.get(unit)
@@ -60,7 +59,7 @@ def _group(question: str, rows: Sequence[Row], spans: Mapping[str, Span | None])
     return join(head, *(_row(row, spans[_unit(row)]) for row in rows))
 
 
-def _row(row: Row, span: Span | None) -> Markup:
+def _row(row: Mapping[str, Any], span: Span | None) -> Markup:
     cells = [
         element("th", str(row["at"]), scope="row"),
         element("td", f"{row['left']} − {row['right']}", class_="compared"),
@@ -82,7 +81,7 @@ def _row(row: Row, span: Span | None) -> Markup:
     return join(drawn, element("tr", note, class_="note"))
 
 
-def _text(row: Row) -> str:
+def _text(row: Mapping[str, Any]) -> str:
     if not _known(row):
         return "no finite interval"
     spec = "+.2f" if row["unit"] == "fraction" else "+.3f"
@@ -90,22 +89,22 @@ def _text(row: Row) -> str:
     return f"{middle} ({low} to {high}) {_unit(row)}"
 
 
-def _unit(row: Row) -> str:
+def _unit(row: Mapping[str, Any]) -> str:
     return "points" if row["unit"] == "fraction" else str(row["unit"])
 
 
-def _values(row: Row) -> tuple[float, float, float]:
+def _values(row: Mapping[str, Any]) -> tuple[float, float, float]:
     factor = 100 if row["unit"] == "fraction" else 1
     return factor * row["low"], factor * row["difference"], factor * row["high"]
 
 
-def _known(row: Row) -> bool:
+def _known(row: Mapping[str, Any]) -> bool:
     """Whether something was compared, and the interval has two ends."""
     found = [row.get(key) for key in ("low", "difference", "high")]
     return all(value is not None and math.isfinite(value) for value in found)
 
 
-def _span(rows: Sequence[Row]) -> Span | None:
+def _span(rows: Sequence[Mapping[str, Any]]) -> Span | None:
     """From the lowest end of an interval to the highest, and always over 0."""
     ends = [end for row in rows if _known(row) for end in _values(row)]
     return (min(0.0, *ends), max(0.0, *ends)) if any(ends) else None

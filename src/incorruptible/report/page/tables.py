@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 
-from .content import Cell, Table
+from .content import Table, TableCell
 from .markup import Markup, element, join, paragraphs
 
 __all__ = ["scrolled", "signed", "table"]
@@ -41,7 +41,7 @@ def scrolled(inside: Markup, name: str) -> Markup:
     return element("div", inside, class_="scroll", role="region", tabindex="0", aria_label=f"Table: {name}")
 
 
-def _places(column: Sequence[Cell]) -> int:
+def _places(column: Sequence[TableCell]) -> int:
     """As many as give the largest number of the column four digits; none if all are whole."""
     numbers = [abs(cell) for cell in column if not isinstance(cell, str | None) and math.isfinite(cell)]
     largest = max(numbers, default=0.0)
@@ -50,7 +50,9 @@ def _places(column: Sequence[Cell]) -> int:
     return max(0, 3 - math.floor(math.log10(largest)))
 
 
-def _cell(kind: str, cell: Cell, places: int = 0, at: str | None = None, name: str = "", **attributes: str) -> Markup:
+def _cell(
+    kind: str, cell: TableCell, places: int = 0, at: str | None = None, name: str = "", **attributes: str
+) -> Markup:
     number = not isinstance(cell, str | None)
     if isinstance(cell, str):
         text = cell

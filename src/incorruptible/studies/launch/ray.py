@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...errors import Mistake
+from ...errors import UserError
 from .process import launch
 from .protocol import Worker
 
@@ -36,11 +36,11 @@ class Ray:
 
     def __init__(self, threads: int, gpus: float = 0, address: str | None = None) -> None:
         if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
-            raise Mistake(f"gpus {gpus:g}: a part of one, such as .25, or a whole number would do.")
+            raise UserError(f"gpus {gpus:g}: a part of one, such as .25, or a whole number would do.")
         try:
             self._ray: Any = importlib.import_module("ray")
         except ImportError:
-            raise Mistake("the ray engine needs Ray: pip install 'incorruptible[ray]'") from None
+            raise UserError("the ray engine needs Ray: pip install 'incorruptible[ray]'") from None
         self.threads = threads
         self._started: list[_Actor] = []
         self._folder: str | None = None
@@ -61,7 +61,7 @@ class Ray:
             signal.signal(signal.SIGTERM, before)  # Ray put its own in its place
         if address is None and gpus > self._ray.cluster_resources().get("GPU", 0):
             self.close()
-            raise Mistake(f"gpus {gpus:g}: Ray sees fewer on this machine.")
+            raise UserError(f"gpus {gpus:g}: Ray sees fewer on this machine.")
         self._remote = self._ray.remote(
             num_cpus=threads if address else 0, num_gpus=gpus, max_restarts=0, max_task_retries=0, max_concurrency=2
         )(_Remote)
@@ -152,9 +152,9 @@ def _probe(address: str) -> None:
     except subprocess.TimeoutExpired as error:
         said, cause = error.stderr or b"", f"nothing within {error.timeout:g} s"
     if b"InvalidAuthToken" in said:
-        raise Mistake(
+        raise UserError(
             f"The Ray cluster at {address!r} wants its token: set RAY_AUTH_MODE=token, see 'ray get-auth-token'."
         )
-    raise Mistake(
+    raise UserError(
         f"No Ray cluster at {address!r} ({cause}): give the address that 'ray start --head' told, or none for this machine."
     )

@@ -9,7 +9,7 @@ from typing import Literal
 
 from ...statistics import agree, crossed, verdict
 from .. import ranges
-from ..evidence import MARGIN, Arm, Judgement, Lacking, Row, best
+from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, Lacking, best
 
 __all__ = ["Ahead", "matching"]
 
@@ -53,7 +53,7 @@ class Ahead:
         words = verdict(differences)
         unit = sides[0][0].unit if self.statistic == "score" else "nats"
         rows = [
-            Row(f"ahead in {self.statistic}", f"{s:g}", left_name, right_name, gap, word, unit=unit)
+            EvidenceRow(f"ahead in {self.statistic}", f"{s:g}", left_name, right_name, gap, word, unit=unit)
             for (s, left_name, right_name), gap, word in zip(pairs, differences, words, strict=True)
         ]
         return Judgement(agree(words), tuple(rows))
@@ -66,7 +66,9 @@ class Ahead:
         among = [f"{arm.name} of {len(side)}" for arm, side in ((one, left), (other, right)) if len(side) > 1]
         note = f"best by area on validation: {', '.join(among)}" if among else ""
         low, high = min(self.strengths or one.strengths), max(self.strengths or one.strengths)
-        row = Row("ahead in area", f"{low:g} to {high:g}", one.name, other.name, difference, word, note, one.unit)
+        row = EvidenceRow(
+            "ahead in area", f"{low:g} to {high:g}", one.name, other.name, difference, word, note, one.unit
+        )
         return Judgement(word, (row,))
 
 

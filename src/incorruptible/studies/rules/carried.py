@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...statistics import agree, crossed, curves
-from ..evidence import MARGIN, Arm, Judgement, Lacking, Row, matching, served
+from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, Lacking, matching, served
 from ..ranges import area
 from .shortfall import non_inferior
 
@@ -54,5 +54,5 @@ class Carried:
             note = f"best by area on validation, over all {len(self.groups)}, of {len(shared)}"
             at = f"{other.strengths[0]:g} to {other.strengths[-1]:g}"
             word = non_inferior(gap.interval, self.margin)
-            rows.append(Row(f"{title}, area", at, run, other.name, gap, word, note, other.unit))
+            rows.append(EvidenceRow(f"{title}, area", at, run, other.name, gap, word, note, other.unit))
         return Judgement(agree([row.word for row in rows]), tuple(rows))

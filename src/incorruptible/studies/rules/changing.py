@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...statistics import agree, paired, verdict
-from ..evidence import Arm, Judgement, Row, constants, difference, named, refuse_other_units
+from ..evidence import Arm, EvidenceRow, Judgement, constants, difference, named, refuse_other_units
 from .vanishing import FAILED
 
 __all__ = ["Changing"]
@@ -44,23 +44,23 @@ class Changing:
             found = verdict(differences)
             words.append(agree(found))
             rows += [
-                Row(f"c, {title}", f"{s:g}", rising.name, falling.name, gap, word, unit=rising.unit)
+                EvidenceRow(f"c, {title}", f"{s:g}", rising.name, falling.name, gap, word, unit=rising.unit)
                 for s, gap, word in zip(strengths, differences, found, strict=True)
             ]
         return Judgement(agree(words), tuple(rows))
 
-    def _optimisation(self, arms: Sequence[Arm], plain: Arm, method: str, title: str) -> Row:
+    def _optimisation(self, arms: Sequence[Arm], plain: Arm, method: str, title: str) -> EvidenceRow:
         question = f"a, {title}"
         lost = {a.name: float((plain.accuracy(0) - a.accuracy(0)).mean()) for a in constants(arms, method)}
         failing = [a for a in constants(arms, method) if lost[a.name] > FAILED]
         if not failing:
-            return Row(question, "-", "warm-up-hold", "constant", None, "undecided", "no constant arm fails")
+            return EvidenceRow(question, "-", "warm-up-hold", "constant", None, "undecided", "no constant arm fails")
         constant = failing[0]
         want = (method, "warmup-hold", constant.peak, "candidate")
         warm = [a for a in arms if (a.kind, a.schedule, a.peak, a.role) == want]
         if not warm:
             note = "no warm-up-hold arm at this strength"
-            return Row(question, f"{constant.peak:g}", "-", constant.name, None, "undecided", note)
+            return EvidenceRow(question, f"{constant.peak:g}", "-", constant.name, None, "undecided", note)
         losses = [
             np.array([at["probe_perturbed_loss"] for at in arm.at_peak if at is not None])
             for arm in (constant, warm[0])
@@ -71,4 +71,4 @@ class Changing:
             f"constant {losses[0].mean():.3f}, warm-up-hold {losses[1].mean():.3f}"
         )
         (word,) = verdict([gap])
-        return Row(question, f"{constant.peak:g}", constant.name, warm[0].name, gap, word, note, unit="nats")
+        return EvidenceRow(question, f"{constant.peak:g}", constant.name, warm[0].name, gap, word, note, unit="nats")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...statistics import agree, holm
-from ..evidence import Arm, Judgement, Lacking, Row, numbers
+from ..evidence import Arm, EvidenceRow, Judgement, Lacking, numbers
 from ..theory import Optima, sizes
 
 __all__ = ["Exponent"]
@@ -50,5 +50,7 @@ class Exponent:
             best = ", ".join(f"{np.exp(log):.3f} at {n}" for n, log in zip(groups, found[s].logs, strict=True))
             note = f"exponent {numbers(slope.interval)}; best training strength {best}"
             note += "; at the edge of the arms' strengths, so the best may lie beyond" if edged else ""
-            rows.append(Row("exponent", f"{s:g}", "measured", f"{self.predicted:g}", gap, word, note, unit="exponent"))
+            rows.append(
+                EvidenceRow("exponent", f"{s:g}", "measured", f"{self.predicted:g}", gap, word, note, unit="exponent")
+            )
         return Judgement(agree([row.word for row in rows]), tuple(rows))

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from ...statistics import Difference, agree, crossed, verdict
-from ..evidence import Arm, Judgement, Row
+from ..evidence import Arm, EvidenceRow, Judgement
 from ..theory import sizes
 
 __all__ = ["Grows"]
@@ -42,5 +42,7 @@ class Grows:
             surely = [next(words) for _ in own].count("contradicted")
             note = f"of {len(own)} arms the risk of {falls} falls, of {surely} surely"
             word = "contradicted" if surely else word
-            rows.append(Row(f"{size} training examples", f"{high:g}", f"{high:g}", f"{low:g}", rise, word, note))
+            rows.append(
+                EvidenceRow(f"{size} training examples", f"{high:g}", f"{high:g}", f"{low:g}", rise, word, note)
+            )
         return Judgement(agree([row.word for row in rows]), tuple(rows))

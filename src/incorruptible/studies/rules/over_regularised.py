@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...statistics import agree, crossed_sum, paired, verdict
-from ..evidence import MARGIN, Arm, Judgement, Lacking, Row, best, constants, difference, numbers, said
+from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, Lacking, best, constants, difference, numbers, said
 
 __all__ = ["OverRegularised"]
 
@@ -54,5 +54,5 @@ class OverRegularised:
             if word == "supported" and not (shrinks and not_higher):
                 word, note = "undecided", f"ahead, but not by regularisation alone: {note}"
             left = f"{over.name} (kappa {over.peak / s:.3g})"
-            rows.append(Row("over-regularised", f"{s:g}", left, equal.name, found, word, note, over.unit))
+            rows.append(EvidenceRow("over-regularised", f"{s:g}", left, equal.name, found, word, note, over.unit))
         return Judgement(agree([row.word for row in rows]), tuple(rows))

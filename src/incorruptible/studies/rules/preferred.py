@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...statistics import agree, verdict
-from ..evidence import MARGIN, Arm, Judgement, Lacking, Row, best, difference
+from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, Lacking, best, difference
 from ..theory import best_strength, kappa, preferred, sizes
 
 __all__ = ["Prediction", "Preferred"]
@@ -86,14 +86,16 @@ class Preferred:
                     f"predicted {found.strength[size, s]:.3f}: sigma* {found.sigma[size]:.3f}, kappa {found.kappa:.3g}"
                 )
                 rows.append(
-                    Row(f"as good {question}, {size} examples", f"{s:g}", ours.name, other.name, gap, word, note)
+                    EvidenceRow(
+                        f"as good {question}, {size} examples", f"{s:g}", ours.name, other.name, gap, word, note
+                    )
                 )
                 if question == "as validation's choice":
                     words.append("supported" if word == "equivalent" else word)
         for size in groups:
             if not np.isfinite(found.sigma[size]):
                 note = f"no prediction for {size} training examples: the loss of some network does not curve upwards"
-                rows.append(Row("left out", "-", "-", "-", None, "", note))
+                rows.append(EvidenceRow("left out", "-", "-", "-", None, "", note))
         return Judgement(agree(words), tuple(rows))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...statistics import Interval, agree, crossed
-from ..evidence import Arm, Judgement, Row, best, matching, served
+from ..evidence import Arm, EvidenceRow, Judgement, best, matching, served
 
 __all__ = ["Shortfall", "non_inferior"]
 
@@ -44,7 +44,7 @@ class Shortfall:
                 ]
                 note = f"{said}; best of {len(tuned)}" + (f"; checkpoint: {ours.picks}" if ours.picks else "")
                 word = non_inferior(gap.interval, self.target)
-                rows.append(Row(title, f"{s:g}", run, theirs.name, gap, word, note, theirs.unit))
+                rows.append(EvidenceRow(title, f"{s:g}", run, theirs.name, gap, word, note, theirs.unit))
         return Judgement(agree([row.word for row in rows]), tuple(rows))
 
 

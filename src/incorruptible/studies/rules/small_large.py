@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...statistics import agree, verdict
-from ..evidence import MARGIN, Arm, Judgement, Row, best, difference
+from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, best, difference
 
 __all__ = ["SmallLarge"]
 
@@ -33,7 +33,7 @@ class SmallLarge:
         return []
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
-        rows: list[Row] = []
+        rows: list[EvidenceRow] = []
         words = []
         budgets = {
             "equal epochs": [a for a in arms if a.kind == self.theirs and a.role == "candidate"],
@@ -51,7 +51,7 @@ class SmallLarge:
                 found = verdict(differences)
                 for (s, left, right), gap, word in zip(pairs, differences, found, strict=True):
                     ahead = {"supported": "ahead", "contradicted": "behind"}.get(word, word)
-                    rows.append(Row(question, f"{s:g}", left.name, right.name, gap, ahead, unit=left.unit))
+                    rows.append(EvidenceRow(question, f"{s:g}", left.name, right.name, gap, ahead, unit=left.unit))
                 by = dict(zip(tests, found, strict=True))
                 flipped = {"supported": "contradicted", "contradicted": "supported"}
                 words.append(agree([by[s] for s in self.small] + [flipped.get(by[s], by[s]) for s in self.large]))
@@ -59,5 +59,5 @@ class SmallLarge:
                     f"small {', '.join(f'{s:g}' for s in self.small)}; large {', '.join(f'{s:g}' for s in self.large)}"
                 )
                 counts = f"{len(ours)} arms", f"{len(theirs)} arms"
-                rows.append(Row(question, "all", *counts, None, words[-1], sizes))
+                rows.append(EvidenceRow(question, "all", *counts, None, words[-1], sizes))
         return Judgement(agree(words), tuple(rows))

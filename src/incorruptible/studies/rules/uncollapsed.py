@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...statistics import agree, crossed
-from ..evidence import Arm, Judgement, Lacking, Row, best, matching
+from ..evidence import Arm, EvidenceRow, Judgement, Lacking, best, matching
 from .shortfall import non_inferior
 
 __all__ = ["Uncollapsed"]
@@ -41,5 +41,5 @@ class Uncollapsed:
                 reached = [max(one["strength"] for one in seed if "strength" in one) for seed in run.metrics]
                 note = f"largest strength {min(reached):.3g} to {max(reached):.3g}" if reached else ""
                 word = non_inferior(gap.interval, self.margin)
-                rows.append(Row(title, "0", run.name, theirs.name, gap, word, note, theirs.unit))
+                rows.append(EvidenceRow(title, "0", run.name, theirs.name, gap, word, note, theirs.unit))
         return Judgement(agree([row.word for row in rows]), tuple(rows))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...diagnostics import mechanism
 from ...diagnostics.mechanism import FAILED, probes
 from ...statistics import agree
-from ..evidence import Arm, Judgement, Lacking, Row, difference, named, numbers, refuse_other_units
+from ..evidence import Arm, EvidenceRow, Judgement, Lacking, difference, named, numbers, refuse_other_units
 
 __all__ = ["FAILED", "Vanishing", "before_stall", "probes"]
 
@@ -54,10 +54,10 @@ class Vanishing:
                 f"draws{rise}; clipping {'restores' if restored else 'does not restore'} it"
             )
             word = WORDS.get(found.word, "undecided")
-            rows.append(Row(title, f"{arm.peak:g}", clipped.name, arm.name, gain, word, note))
+            rows.append(EvidenceRow(title, f"{arm.peak:g}", clipped.name, arm.name, gain, word, note))
         return Judgement(agree([row.word for row in rows]), tuple(rows))
 
 
 def before_stall(arm: Arm) -> tuple[int, int | None]:
-    """Index and step of the arm's last probe before its stall; see `mechanism.before_stall`."""
+    """Index and step of the arm's last probe before its stall; see `diagnostics.mechanism.before_stall`."""
     return mechanism.before_stall(arm.metrics)

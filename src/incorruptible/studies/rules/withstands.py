@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...errors import Mistake
+from ...errors import UserError
 from ...statistics import agree, verdict
-from ..evidence import MARGIN, Arm, Judgement, Lacking, Row, best, difference
+from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, Lacking, best, difference
 from .ahead import matching
 
 __all__ = ["Withstands"]
@@ -34,9 +34,11 @@ class Withstands:
     def __post_init__(self) -> None:
         titles = [one[0] if one else "" for one in self.against]
         if not self.hardened or not self.networks:
-            raise Mistake("hardened and networks: at least one each is needed, even if it is the empty beginning")
+            raise UserError("hardened and networks: at least one each is needed, even if it is the empty beginning")
         if not titles or not all(len(one) > 1 for one in self.against) or len(set(titles)) < len(titles):
-            raise Mistake('against: lists of a title, each its own, and names are needed: [["plain training", "sgd"]]')
+            raise UserError(
+                'against: lists of a title, each its own, and names are needed: [["plain training", "sgd"]]'
+            )
 
     def needs(self) -> list[str]:
         """Names of arms without which nothing can be said."""
@@ -44,7 +46,7 @@ class Withstands:
         return [network + name for network in self.networks for name in names]
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
-        rows: list[Row] = []
+        rows: list[EvidenceRow] = []
         deciding: list[str] = []
         for network in self.networks:
             ours = matching(arms, [network + name for name in self.hardened])
@@ -54,14 +56,16 @@ class Withstands:
                 except Lacking as problem:
                     if not place:
                         raise
-                    rows.append(Row(f"{network}{title}", "-", "-", "-", None, "undecided", str(problem)))
+                    rows.append(EvidenceRow(f"{network}{title}", "-", "-", "-", None, "undecided", str(problem)))
                     continue
                 own = self._rows(f"{network}{title}", ours, theirs, self.strengths or tuple(tests) or (0.0,))
                 deciding += [] if place else [row.word for row in own]
                 rows += own
         return Judgement(agree(deciding), tuple(rows))
 
-    def _rows(self, title: str, ours: Sequence[Arm], theirs: Sequence[Arm], strengths: Sequence[float]) -> list[Row]:
+    def _rows(
+        self, title: str, ours: Sequence[Arm], theirs: Sequence[Arm], strengths: Sequence[float]
+    ) -> list[EvidenceRow]:
         pairs = [(s, best(ours, s), best(theirs, s)) for s in strengths]
         gaps = [difference(left, right, s, self.margin) for s, left, right in pairs]
         rows = []
@@ -69,5 +73,5 @@ class Withstands:
             note = f"best of {len(ours)} against best of {len(theirs)}"
             if left.equivalent is not None:
                 note += f"; as large as gaussian-filter-max {left.equivalent[:, left.index(s)].mean():.3g}"
-            rows.append(Row(title, f"{s:g}", left.name, right.name, gap, word, note, left.unit))
+            rows.append(EvidenceRow(title, f"{s:g}", left.name, right.name, gap, word, note, left.unit))
         return rows

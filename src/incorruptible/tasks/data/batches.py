@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
-from ...errors import Mistake
+from ...errors import UserError
 from ...randomness.streams import key
 
 __all__ = ["Batches", "batches", "fingerprint", "named_randomness", "shuffles"]
@@ -81,7 +81,7 @@ def batches(
 ) -> Iterable[Any]:
     """A tuple of tensors or arrays cut into batches, in `order` if one is named; what makes its own batches as it is.
 
-    Data with a method `batches` are asked for them, on `device` and, in training, `augmented`. Raises `Mistake` for a data set
+    Data with a method `batches` are asked for them, on `device` and, in training, `augmented`. Raises `UserError` for a data set
     that gives single examples, and for tensors of different lengths.
     """
     if isinstance(data, Batched):
@@ -89,12 +89,12 @@ def batches(
     if isinstance(data, tuple) and data and all(isinstance(part, Tensor | np.ndarray) for part in data):
         tensors = [torch.as_tensor(part) for part in data]
         if len({len(tensor) for tensor in tensors}) > 1:
-            raise Mistake(
+            raise UserError(
                 f"data of {[len(tensor) for tensor in tensors]} examples: inputs and labels must be equally many."
             )
         return Batches(tensors, size, order)
     if isinstance(data, Dataset) or not isinstance(data, Iterable):
-        raise Mistake(
+        raise UserError(
             f"data came as {type(data).__name__}; give a tuple of tensors (inputs, labels), or batches: "
             "torch.utils.data.DataLoader(data, batch_size=64)."
         )

@@ -20,7 +20,7 @@ import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor
 
-from ...errors import Mistake
+from ...errors import UserError
 from ...files import records
 from .pictures import EXTRA, Part, Pictures, pictures
 
@@ -54,7 +54,7 @@ def decoded(source: str, image: str = "", label: str = "", size: int = 0) -> Dec
     """The images of `source`, as `pictures` opens it, in their own size or scaled to `size` x `size`.
 
     Decoded the first time, and found again by the files' names, sizes and times of change. Grey images have one channel, all others
-    three. Raises `Mistake` for images of different sizes where no `size` is given, and for what is no image.
+    three. Raises `UserError` for images of different sizes where no `size` is given, and for what is no image.
     """
     opened = pictures(source, image, label)
     place = folder() / "images" / _key(source, opened, image, label, size)
@@ -71,8 +71,8 @@ def decoded(source: str, image: str = "", label: str = "", size: int = 0) -> Dec
     return Decoded(tuple(about["classes"]), parts)
 
 
-def _torn(place: Path, problem: Exception) -> Mistake:
-    return Mistake(f"{place} is torn ({type(problem).__name__}): delete it, and it is made again.")
+def _torn(place: Path, problem: Exception) -> UserError:
+    return UserError(f"{place} is torn ({type(problem).__name__}): delete it, and it is made again.")
 
 
 def _key(source: str, opened: Pictures, image: str, label: str, size: int) -> str:
@@ -94,7 +94,7 @@ def _decode(source: str, opened: Pictures, place: Path, size: int) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     except OSError as problem:
-        raise Mistake(
+        raise UserError(
             f"{place.parent} cannot be written ({problem.strerror}); name another folder: INCORRUPTIBLE_CACHE=PATH."
         ) from None
     try:
@@ -118,7 +118,7 @@ def _write(source: str, opened: Pictures, work: Path, size: int, coloured: bool 
     most = -1
     for name, part in opened.parts.items():
         if part.size == 0:
-            raise Mistake(f"{source}: the part {name} holds no image.")
+            raise UserError(f"{source}: the part {name} holds no image.")
         pixels: Any = None
         labels = np.empty(part.size, np.int64)
         for row, (one, number) in enumerate(_each(part, size)):
@@ -131,13 +131,13 @@ def _write(source: str, opened: Pictures, work: Path, size: int, coloured: bool 
                 pixels = _opened(work / f"{name}.pixels.npy", (part.size, *shape))
             pixels[row], labels[row] = one, number
         if labels.min() < 0:
-            raise Mistake(f"{source}: some images of the part {name} have no label ({labels.min()}).")
+            raise UserError(f"{source}: some images of the part {name} have no label ({labels.min()}).")
         most = max(most, int(labels.max()))
         pixels.flush()
         np.save(work / f"{name}.labels.npy", labels)
     classes = list(opened.classes) or [str(number) for number in range(most + 1)]
     if most >= len(classes):
-        raise Mistake(f"{source}: a label is {most}, and there are only {len(classes)} classes.")
+        raise UserError(f"{source}: a label is {most}, and there are only {len(classes)} classes.")
     return classes
 
 
@@ -154,7 +154,7 @@ def _same(shape: tuple[int, int, int] | None, one: np.ndarray, source: str) -> t
     found = (one.shape[0], one.shape[1], one.shape[2])
     if shape is not None and found != shape:
         sizes = " and ".join(f"{w} x {h} pixels" for _, h, w in (shape, found))
-        raise Mistake(f"{source}: images differ, {sizes}; scale all of them: images:size=32.")
+        raise UserError(f"{source}: images differ, {sizes}; scale all of them: images:size=32.")
     return found
 
 
@@ -182,11 +182,11 @@ def _image(library: Any, encoded: bytes | Path, size: int) -> np.ndarray:
     try:
         with library.open(encoded if isinstance(encoded, Path) else BytesIO(encoded)) as opened:
             if opened.mode.startswith(("I", "F")):
-                raise Mistake(f"an image has {opened.mode} pixels; 8 bits for each channel are needed.")
+                raise UserError(f"an image has {opened.mode} pixels; 8 bits for each channel are needed.")
             image = opened.convert("L" if opened.mode in ("1", "L") else "RGB")
     except OSError as problem:
         where = encoded if isinstance(encoded, Path) else "an image"
-        raise Mistake(f"{where} cannot be decoded: {type(problem).__name__}.") from None
+        raise UserError(f"{where} cannot be decoded: {type(problem).__name__}.") from None
     if size:
         image = image.resize((size, size), library.Resampling.BICUBIC)
     array = np.asarray(image)
@@ -197,5 +197,5 @@ def _library() -> Any:
     try:
         from PIL import Image
     except ImportError:
-        raise Mistake(f"images need Pillow: {EXTRA}") from None
+        raise UserError(f"images need Pillow: {EXTRA}") from None
     return Image

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...errors import Mistake
+from ...errors import UserError
 from ...randomness.streams import key
 from .batches import Batches
 
@@ -32,7 +32,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         for name in ("crop", "cutout"):
             if getattr(self, name) < 0:
-                raise Mistake(f"{name}={getattr(self, name)}: a number of pixels that is not negative is needed.")
+                raise UserError(f"{name}={getattr(self, name)}: a number of pixels that is not negative is needed.")
 
     def drawn(self, count: int, height: int, width: int, order: tuple[str | int, ...]) -> Tensor:
         """Whole numbers [count, 5], for each image: rows and columns moved by, mirrored or not, centre of the square."""

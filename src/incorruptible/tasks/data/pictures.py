@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from ...errors import Mistake, unknown
+from ...errors import UserError, unknown
 
 __all__ = ["PARTS", "SOURCES", "Part", "Pictures", "pictures"]
 
@@ -45,18 +45,18 @@ class Pictures:
 def pictures(source: str, image: str = "", label: str = "") -> Pictures:
     """Open `parquet:PATH`, `folder:PATH` or `hf:OWNER/NAME`; `image` and `label` name columns where that is not plain.
 
-    Raises `Mistake` for another kind of source, for one that is not there or does not answer within 5 seconds, and for one without
+    Raises `UserError` for another kind of source, for one that is not there or does not answer within 5 seconds, and for one without
     training and test images.
     """
     kind, colon, where = source.partition(":")
     if not colon or kind not in SOURCES:
-        raise Mistake(
+        raise UserError(
             f"data {source!r}: hf:OWNER/NAME (hf:uoft-cs/cifar100), parquet:PATH or folder:PATH would do."
             if not colon or not where
             else str(unknown("kind of data", kind, SOURCES))
         )
     if not where:
-        raise Mistake(f"data {source!r}: what? {kind}:{'OWNER/NAME' if kind == 'hf' else 'PATH'} is needed.")
+        raise UserError(f"data {source!r}: what? {kind}:{'OWNER/NAME' if kind == 'hf' else 'PATH'} is needed.")
     return SOURCES[kind](where, image, label)
 
 
@@ -65,10 +65,10 @@ def _parquet(where: str, image: str, label: str) -> Pictures:
     path = Path(where).expanduser()
     if not path.is_dir():
         what = "is a file; give the folder that holds train and test files" if path.is_file() else "no such folder"
-        raise Mistake(f"parquet:{where}: {what}.")
+        raise UserError(f"parquet:{where}: {what}.")
     files = _below(path, {".parquet"})
     if not files:
-        raise Mistake(f"parquet:{where}: no .parquet file is in that folder.")
+        raise UserError(f"parquet:{where}: no .parquet file is in that folder.")
     return _tables({file.relative_to(path).as_posix(): file for file in files}, f"parquet:{where}", image, label)
 
 
@@ -78,7 +78,7 @@ def _hub(where: str, image: str, label: str) -> Pictures:
     name, _, revision = where.partition("@")
     owner, *rest = name.split("/")
     if not 1 <= len(rest) <= 2:
-        raise Mistake(f"hf:{where}: OWNER/NAME is needed, or OWNER/NAME/CONFIG; @REVISION may follow.")
+        raise UserError(f"hf:{where}: OWNER/NAME is needed, or OWNER/NAME/CONFIG; @REVISION may follow.")
     repository, configuration = f"{owner}/{rest[0]}", "".join(rest[1:])
     common = {"repo_id": repository, "repo_type": "dataset", "revision": revision or None}
     wanted: list[str] = []
@@ -87,16 +87,16 @@ def _hub(where: str, image: str, label: str) -> Pictures:
         names = _listed(hub, repository, revision or None)
         wanted = [one for one in names if one.endswith(".parquet") and _of(one, configuration)]
         if not wanted:
-            raise Mistake(
+            raise UserError(
                 f"hf:{where}: there are no parquet files{f' in {configuration}' if configuration else ''}; see whether "
                 f"hf:{repository}@refs/convert/parquet has them, or download the data and use folder:PATH."
             )
         _one_configuration(wanted, where, repository)
         found = {one: Path(hub.hf_hub_download(filename=one, etag_timeout=PATIENCE, **common)) for one in wanted}
-    except Mistake:
+    except UserError:
         raise
     except (hub.errors.RepositoryNotFoundError, hub.errors.RevisionNotFoundError):
-        raise Mistake(
+        raise UserError(
             f"hf:{where}: the hub has no such data set or revision, or it is private (hf auth login)."
         ) from None
     except (
@@ -104,7 +104,7 @@ def _hub(where: str, image: str, label: str) -> Pictures:
     ) as problem:  # the hub's client raises what its transport does, and that changes from version to version
         found = _kept(hub, common, configuration)
         if not found or not set(wanted) <= set(found) or not _whole(found):  # else a part of the data, in silence
-            raise Mistake(
+            raise UserError(
                 f"hf:{where}: the hub does not answer ({type(problem).__name__}); download the data set elsewhere "
                 f"(hf download {repository} --repo-type dataset --local-dir PATH), and use --data parquet:PATH."
             ) from None
@@ -112,11 +112,11 @@ def _hub(where: str, image: str, label: str) -> Pictures:
 
 
 def _one_configuration(names: Sequence[str], where: str, repository: str) -> None:
-    """A `Mistake` where the files lie in several folders that name no part: each is a data set of its own."""
+    """A `UserError` where the files lie in several folders that name no part: each is a data set of its own."""
     folders = {name.partition("/")[0] for name in names if "/" in name}
     several = sorted(one for one in folders if one != "data" and not _PART.search(one.lower()))
     if len(several) > 1:
-        raise Mistake(
+        raise UserError(
             f"hf:{where}: it has several configurations, {', '.join(several)}; choose one: hf:{repository}/{several[0]}."
         )
 
@@ -180,7 +180,7 @@ def _tables(files: dict[str, Path], source: str, image: str, label: str) -> Pict
         opened = [_opened(tables, file) for file in own]
         for file, one in zip(own, opened, strict=True):
             if lacking := [column for column in (pixels, classes_of) if column not in one.schema_arrow.names]:
-                raise Mistake(f"{file}: it has no column {lacking[0]!r}.")
+                raise UserError(f"{file}: it has no column {lacking[0]!r}.")
         parts[name] = Part(sum(one.metadata.num_rows for one in opened), _rows(tables, own, pixels, classes_of))
     classes = _class_names(first.schema_arrow, classes_of)
     return Pictures([file for own in grouped.values() for file in own], classes, parts)
@@ -190,7 +190,7 @@ def _opened(tables: Any, file: Path) -> Any:
     try:
         return tables.ParquetFile(file)
     except Exception as problem:
-        raise Mistake(f"{file} cannot be read as parquet: {type(problem).__name__}.") from None
+        raise UserError(f"{file} cannot be read as parquet: {type(problem).__name__}.") from None
 
 
 def _rows(tables: Any, files: Sequence[Path], image: str, label: str) -> Callable[[], Iterator[tuple[bytes, int]]]:
@@ -200,7 +200,7 @@ def _rows(tables: Any, files: Sequence[Path], image: str, label: str) -> Callabl
                 for one, number in zip(batch[image].to_pylist(), batch[label].to_pylist(), strict=True):
                     encoded = one["bytes"] if isinstance(one, dict) else one
                     if encoded is None or number is None:
-                        raise Mistake(f"{file}: a row has no image in it, or no label.")
+                        raise UserError(f"{file}: a row has no image in it, or no label.")
                     yield encoded, number
 
     return rows
@@ -222,14 +222,14 @@ def _columns(schema: Any, source: str, image: str, label: str) -> tuple[str, str
         ("label", label, "whole numbers", told, usual[:1] if len(whole) > 1 else whole),
     ):
         if given and given not in types:
-            raise Mistake(f"{source}: {unknown('column', given, types)}")
+            raise UserError(f"{source}: {unknown('column', given, types)}")
         if given and given not in fit:
             there = ", ".join(fit) or "none is there"
-            raise Mistake(
+            raise UserError(
                 f"{source}: {what}={given}: that column holds {types[given]}; one of {kind} is needed ({there})."
             )
         if not given and len(guessed) != 1:
-            raise Mistake(
+            raise UserError(
                 f"{source}: which column holds the {what}s? Add {what}=COLUMN; there are: {', '.join(types)}."
             )
         chosen.append(given or guessed[0])
@@ -248,21 +248,21 @@ def _class_names(schema: Any, label: str) -> list[str]:
 def _folder(where: str, image: str, label: str) -> Pictures:
     """PATH/train/CLASS/*.png and PATH/test/CLASS/*.png, as torchvision's ImageFolder and the hub's imagefolder have them."""
     if image or label:
-        raise Mistake(f"folder:{where}: columns are of parquet files; a folder's labels are its subfolders' names.")
+        raise UserError(f"folder:{where}: columns are of parquet files; a folder's labels are its subfolders' names.")
     path = Path(where).expanduser()
     if not path.is_dir():
-        raise Mistake(f"folder:{where}: no such folder.")
+        raise UserError(f"folder:{where}: no such folder.")
     grouped = _grouped({one.name: one for one in _folders(path)}, f"folder:{where}")
     classes = sorted({one.name for root in grouped["train"] for one in _folders(root)})
     if not classes:
-        raise Mistake(f"folder:{where}: no class has a folder of its own in train; PATH/train/CLASS/*.png is needed.")
+        raise UserError(f"folder:{where}: no class has a folder of its own in train; PATH/train/CLASS/*.png is needed.")
     files, parts = [], {}
     for name, roots in grouped.items():
         own: list[tuple[Path, int]] = []
         for root in roots:
             for one in _folders(root):
                 if one.name not in classes:
-                    raise Mistake(f"{one}: no such class is in train, which has: {', '.join(classes[:12])}.")
+                    raise UserError(f"{one}: no such class is in train, which has: {', '.join(classes[:12])}.")
             for number, each in enumerate(classes):
                 own += [(file, number) for file in _below(root / each, _FORMATS)]
         files += [file for file, _ in own]
@@ -282,7 +282,7 @@ def _below(path: Path, endings: set[str]) -> list[Path]:
 
 
 def _grouped(files: dict[str, Path], source: str) -> dict[str, list[Path]]:
-    """Files by part, told by the last word in a file's path that names one; `Mistake` without training and test data."""
+    """Files by part, told by the last word in a file's path that names one; `UserError` without training and test data."""
     found: dict[str, list[Path]] = {}
     for name, file in files.items():
         words = _PART.findall(name.lower())
@@ -293,7 +293,7 @@ def _grouped(files: dict[str, Path], source: str) -> dict[str, list[Path]]:
     lacking = [name for name in ("train", "test") if name not in found]
     if lacking:
         shown = ", ".join(list(files)[:6]) or "nothing"
-        raise Mistake(f"{source}: no {' and no '.join(lacking)} part is there; it holds {shown}.")
+        raise UserError(f"{source}: no {' and no '.join(lacking)} part is there; it holds {shown}.")
     return {name: found[name] for name in PARTS if name in found}
 
 
@@ -306,7 +306,7 @@ def _imported(module: str, what: str) -> Any:
             import_module("huggingface_hub.errors")
         return found
     except ImportError:
-        raise Mistake(f"{what} need {module.partition('.')[0]}: {EXTRA}") from None
+        raise UserError(f"{what} need {module.partition('.')[0]}: {EXTRA}") from None
 
 
 SOURCES: dict[str, Callable[[str, str, str], Pictures]] = {"hf": _hub, "parquet": _parquet, "folder": _folder}

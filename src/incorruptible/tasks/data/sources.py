@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...errors import Mistake
+from ...errors import UserError
 from ...randomness.streams import key
 
 __all__ = ["PARTS", "folder", "origin", "sources", "windows"]
@@ -40,7 +40,7 @@ def sources(root: Path | None = None) -> dict[str, dict[str, bytes]]:
     """For each part the files of the standard library by name, sorted: 8 of 10 for training, 1 for validation, 1 for test.
 
     A file's part follows from a hash of its name below `root` alone. Left out are tests, and modules that some
-    distributions do without (`tkinter`, `idlelib`, ...) or that describe one machine. Raises `Mistake` where no file is.
+    distributions do without (`tkinter`, `idlelib`, ...) or that describe one machine. Raises `UserError` where no file is.
     """
     root = folder() if root is None else root
     found: dict[str, dict[str, bytes]] = {part: {} for part in PARTS}
@@ -50,7 +50,7 @@ def sources(root: Path | None = None) -> dict[str, dict[str, bytes]]:
             continue
         found[_part(name.as_posix())][name.as_posix()] = path.read_bytes()
     if not any(found.values()):
-        raise Mistake(f"{root} holds no .py files: this Python carries no sources of its standard library.")
+        raise UserError(f"{root} holds no .py files: this Python carries no sources of its standard library.")
     return found
 
 

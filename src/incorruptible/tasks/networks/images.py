@@ -11,7 +11,7 @@ from typing import Protocol
 
 from torch import nn
 
-from ...errors import Mistake, unknown
+from ...errors import UserError, unknown
 from .local import local_model
 
 __all__ = ["ImageNetwork", "chosen"]
@@ -45,7 +45,7 @@ class _Catalogued:
         if "widths" in takes:
             return self.make(channels * height * width, 128, 128, classes)
         if "size" in takes and height != width:
-            raise Mistake(f"images of {height}x{width}: {self.make.__name__} takes square ones only.")
+            raise UserError(f"images of {height}x{width}: {self.make.__name__} takes square ones only.")
         shape = {"channels": channels, "classes": classes, "size": height}
         return self.make(**{name: value for name, value in shape.items() if name in takes})
 
@@ -56,13 +56,13 @@ class _Catalogued:
 def chosen(text: str, catalogue: Mapping[str, Callable[..., nn.Module]]) -> ImageNetwork:
     """The network of the catalogue that `text` names, or `local_model(text, "images")` of a folder or `.json` file.
 
-    Raises `Mistake` for a text that is neither; a catalogued name goes before a folder of that name.
+    Raises `UserError` for a text that is neither; a catalogued name goes before a folder of that name.
     """
     if text in catalogue:
         return _Catalogued(catalogue[text])
     path = Path(text).expanduser()
     if not (os.sep in text or path.is_dir() or path.suffix == ".json"):
-        raise Mistake(
+        raise UserError(
             f"{unknown('network', text, catalogue)} Or name a folder that holds a config.json of transformers."
         )
     return local_model(path, "images")

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...errors import Mistake, unknown
+from ...errors import UserError, unknown
 from ...files.records import checksum
 
 __all__ = ["KINDS", "LocalModel", "local_model"]
@@ -48,7 +48,7 @@ class LocalModel:
 
         What is not given is as the config has it. Fresh weights come from torch's global generator: all of them without a
         folder's, the head's (whatever lies outside `model.base_model`) and a pooler's where the folder has none or one for
-        another number of classes. Raises `Mistake` where anything else of the model would not come from the folder, and for
+        another number of classes. Raises `UserError` where anything else of the model would not come from the folder, and for
         what transformers cannot make.
         """
         config = self._config(channels, classes, size)
@@ -96,14 +96,14 @@ class LocalModel:
 
     @property
     def _weights(self) -> list[Path]:
-        """The files of the folder's weights; a `Mistake` where they are of a kind that is not read."""
+        """The files of the folder's weights; a `UserError` where they are of a kind that is not read."""
         if not isinstance(self.source, Path) or not self.source.is_dir():
             return []
         if any((self.source / name).is_file() for name in _WEIGHTS):
             return sorted(self.source.glob("model*.safetensors*"))
         others = sorted(file.name for file in self.source.iterdir() if file.suffix in _OTHERS)
         if others:
-            raise Mistake(
+            raise UserError(
                 f"{self.source} holds {', '.join(others)} and no model.safetensors: have transformers write that "
                 f"(model.save_pretrained), or name {self.source / 'config.json'} for fresh weights."
             )
@@ -124,12 +124,12 @@ class LocalModel:
         if hasattr(config, "num_channels"):
             config.num_channels = config.num_channels if channels is None else channels
         elif channels not in (None, 3):
-            raise Mistake(f"{config.model_type} has no num_channels: images of {channels} channels do not fit it.")
+            raise UserError(f"{config.model_type} has no num_channels: images of {channels} channels do not fit it.")
         if size is not None and hasattr(config, "image_size"):
             patch = getattr(config, "patch_size", 1)
             least = size if isinstance(size, int) else min(size)
             if isinstance(patch, int) and least < patch:
-                raise Mistake(
+                raise UserError(
                     f"{config.model_type}: patches of {patch}x{patch} are larger than images of {least} pixels."
                 )
             config.image_size = size
@@ -143,7 +143,7 @@ class LocalModel:
             return getattr(transformers, KINDS[self.kind])
         name = next(iter(config.architectures or ()), "")
         if not hasattr(transformers, name):
-            raise Mistake(
+            raise UserError(
                 f"the config of {config.model_type} names {name or 'no architecture'}, and transformers has none of that name: "
                 f"give kind, one of {', '.join(KINDS)}."
             )
@@ -157,7 +157,7 @@ class LocalModel:
         return model.float().train()
 
     def _refuse(self, model: Any, told: dict[str, Any]) -> None:
-        """A `Mistake` where transformers left more than a head or a pooler at fresh weights: it would do so silently."""
+        """A `UserError` where transformers left more than a head or a pooler at fresh weights: it would do so silently."""
         wrong = {str(name): f"has {tuple(came)} for {tuple(own)}" for name, came, own in told["mismatched_keys"]}
         wrong |= {str(name): "is not there" for name in told["missing_keys"]}
         trunk = "" if model.base_model is model else f"{model.base_model_prefix}."
@@ -167,7 +167,7 @@ class LocalModel:
         if inner:
             first = min(inner)
             more = f" (and {len(inner) - 1} more)" if len(inner) > 1 else ""
-            raise Mistake(
+            raise UserError(
                 f"{self.source}: the weight {first} {inner[first]}{more}, which is no head to be made anew: give data of the "
                 f"shape that it was trained on, or name {_file(self.source)} for fresh weights."
             )
@@ -178,17 +178,19 @@ def local_model(source: str | Path | Any, kind: str | None = None) -> LocalModel
 
     A folder's `model.safetensors` are the weights; a config alone means fresh ones. transformers is told to fetch
     nothing, and to run no code of the folder's. `kind` is "images", "causal", "masked" or "sequences"; without it, the
-    first of the config's `architectures` is made. Raises `Mistake` for what is not there, and where transformers is not installed.
+    first of the config's `architectures` is made. Raises `UserError` for what is not there, and where transformers is not installed.
     """
     if util.find_spec("transformers") is None:
-        raise Mistake("models of transformers need it: pip install 'incorruptible[models]'")
+        raise UserError("models of transformers need it: pip install 'incorruptible[models]'")
     if kind is not None and kind not in KINDS:
         raise unknown("kind of model", kind, KINDS)
     if isinstance(source, str | Path):
         source = Path(source).expanduser()
         _read(_file(source))
     elif not hasattr(source, "to_dict") or not hasattr(source, "model_type"):
-        raise Mistake(f"a {type(source).__name__} came: a folder with config.json, such a file or a config is needed.")
+        raise UserError(
+            f"a {type(source).__name__} came: a folder with config.json, such a file or a config is needed."
+        )
     return LocalModel(source, kind)
 
 
@@ -200,28 +202,28 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         plain = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise Mistake(f"{file}: no such file; model.save_pretrained(folder) writes one.") from None
+        raise UserError(f"{file}: no such file; model.save_pretrained(folder) writes one.") from None
     except (OSError, ValueError) as problem:
-        raise Mistake(f"{file} cannot be read as JSON: {type(problem).__name__}.") from None
+        raise UserError(f"{file} cannot be read as JSON: {type(problem).__name__}.") from None
     if not isinstance(plain, dict) or "model_type" not in plain:
-        raise Mistake(f"{file} is no config of transformers: it names no model_type.")
+        raise UserError(f"{file} is no config of transformers: it names no model_type.")
     return plain
 
 
 @contextmanager
 def _quietly(what: str) -> Iterator[None]:
-    """transformers without progress bars and reports, which are then as they were; what it raises as a `Mistake`."""
+    """transformers without progress bars and reports, which are then as they were; what it raises as a `UserError`."""
     logging: Any = import_module("transformers.utils.logging")
     bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
         yield
-    except Mistake:
+    except UserError:
         raise
     except Exception as problem:  # a config can be wrong in as many ways as there are models
         line = next(iter(str(problem).strip().splitlines()), "")
-        raise Mistake(f"{what}: {type(problem).__name__}: {line}") from problem
+        raise UserError(f"{what}: {type(problem).__name__}: {line}") from problem
     finally:
         logging.set_verbosity(verbosity)
         if bars:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ...errors import Mistake
+from ...errors import UserError
 from .initial import he_normal
 
 __all__ = ["Inverted", "mobilenet_v2"]
@@ -45,10 +45,10 @@ def mobilenet_v2(channels: int = 3, classes: int = 10, width: float = 1.0) -> nn
 
     As arXiv 1801.04381, table 2, with strides 1 in the stem and where 24 channels begin, so that 4x4 pixels are left of
     32x32, and no dropout. `width` multiplies all channels (the last 1280 only above 1), rounded to multiples of 8. Raises
-    `Mistake` unless it is positive.
+    `UserError` unless it is positive.
     """
     if not width > 0:
-        raise Mistake(f"width={width:g}: a positive multiple of the paper's channels is needed, such as 1 or 0.5.")
+        raise UserError(f"width={width:g}: a positive multiple of the paper's channels is needed, such as 1 or 0.5.")
     fan_in, last = _rounded(32 * width), _rounded(1280 * max(1.0, width))
     layers = _layer(channels, fan_in, 3)
     for expansion, wide, depth, stride in STAGES:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...errors import Mistake
+from ...errors import UserError
 from .initial import he_normal
 
 __all__ = ["Basic", "Bottleneck", "cifar_resnet", "resnet8", "resnet18", "resnet20", "resnet50", "resnet56"]
@@ -102,11 +102,11 @@ def _resnet(
 def cifar_resnet(depth: int, channels: int = 3, classes: int = 10, width: int = 16) -> nn.Sequential:
     """CIFAR's ResNet of `depth` = 6 n + 2 layers: three stages of n `Basic` blocks, `width`, 2 and 4 times as wide.
 
-    Shortcuts are option A, without parameters, as in He et al. 2016, arXiv 1512.03385, section 4.2. Raises `Mistake` for
+    Shortcuts are option A, without parameters, as in He et al. 2016, arXiv 1512.03385, section 4.2. Raises `UserError` for
     another depth.
     """
     if depth < 8 or depth % 6 != 2:
-        raise Mistake(f"depth={depth}: CIFAR's ResNets have 6 n + 2 layers, such as 8, 20 or 56.")
+        raise UserError(f"depth={depth}: CIFAR's ResNets have 6 n + 2 layers, such as 8, 20 or 56.")
     return _resnet(Basic, [(depth - 2) // 6] * 3, width, channels, classes, padded=True)
 
 

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ...errors import Mistake
+from ...errors import UserError
 
-__all__ = ["Attention", "Block", "Transformer", "deep_transformer", "transformer"]
+__all__ = ["Attention", "Transformer", "TransformerBlock", "deep_transformer", "transformer"]
 
 
 class Attention(nn.Module):
@@ -38,7 +38,7 @@ class Attention(nn.Module):
         return taken
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention and a perceptron of four times the width (GELU), each on a normalised input and added to the stream."""
 
     def __init__(self, width: int, heads: int, length: int) -> None:
@@ -67,13 +67,13 @@ class Transformer(nn.Module):
         self.symbols, self.positions = nn.Embedding(symbols, width), nn.Embedding(length, width)
         for embedding in (self.symbols, self.positions):
             nn.init.normal_(embedding.weight, std=0.1)
-        self.blocks = nn.Sequential(*(Block(width, heads, length) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(TransformerBlock(width, heads, length) for _ in range(blocks)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, symbols, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of the next symbol after each position. Raises `Mistake` for sequences that are too long."""
+        """Logits of the next symbol after each position. Raises `UserError` for sequences that are too long."""
         if x.shape[1] > self.length:
-            raise Mistake(f"sequences of {x.shape[1]} symbols: this transformer has positions for {self.length}.")
+            raise UserError(f"sequences of {x.shape[1]} symbols: this transformer has positions for {self.length}.")
         stream = self.symbols(x) + self.positions.weight[: x.shape[1]]
         logits: Tensor = self.head(self.norm(self.blocks(stream)))
         return logits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ...errors import Mistake
+from ...errors import UserError
 
 __all__ = ["VisionTransformer", "vit"]
 
@@ -62,10 +62,10 @@ def vit(
 
     Norms come first, as in arXiv 2010.11929, section 3.1; width and heads are DeiT-Ti's (arXiv 2012.12877, table 1) at half its depth,
     and the mean over patches stands for the class token. Positions are an Embedding, which stays digital unless asked for
-    (`also=("position.*",)`). Raises `Mistake` where patches do not fill the image or heads the width.
+    (`also=("position.*",)`). Raises `UserError` where patches do not fill the image or heads the width.
     """
     if min(patch, depth, heads) < 1 or size < patch or size % patch or width % heads:
-        raise Mistake(
+        raise UserError(
             f"vit: size={size} is to be a multiple of patch={patch}, width={width} one of heads={heads}, and depth={depth} at least 1."
         )
     return VisionTransformer(channels, classes, size, patch, width, depth, heads)

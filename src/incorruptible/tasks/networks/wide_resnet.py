@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ...errors import Mistake
+from ...errors import UserError
 from .initial import he_normal
 
 __all__ = ["PreActivation", "wide_resnet", "wrn_16_4", "wrn_28_10"]
@@ -33,10 +33,10 @@ class PreActivation(nn.Module):
 def wide_resnet(depth: int, widen: int, channels: int = 3, classes: int = 10) -> nn.Sequential:
     """WRN-`depth`-`widen`: three stages of (depth - 4) / 6 blocks, 16, 32 and 64 times `widen` wide; no dropout.
 
-    Zagoruyko and Komodakis 2016, arXiv 1605.07146, table 1. Raises `Mistake` for another depth and for `widen` below 1.
+    Zagoruyko and Komodakis 2016, arXiv 1605.07146, table 1. Raises `UserError` for another depth and for `widen` below 1.
     """
     if depth < 10 or depth % 6 != 4 or widen < 1:
-        raise Mistake(f"WRN-{depth}-{widen}: the depth is 6 n + 4, such as 16 or 28, and the widening at least 1.")
+        raise UserError(f"WRN-{depth}-{widen}: the depth is 6 n + 4, such as 16 or 28, and the widening at least 1.")
     layers: list[nn.Module] = [nn.Conv2d(channels, 16, 3, padding=1, bias=False)]
     fan_in = 16
     for number in range(3):

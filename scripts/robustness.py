@@ -1,6 +1,6 @@
 """The tables of docs/hardware-study.md, from a finished study `hardware`.
 
-python scripts/withstanding.py [--home runs]
+python scripts/robustness.py [--home runs]
 """
 
 from __future__ import annotations

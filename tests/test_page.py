@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from browser import chromium
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.plots import Bars, Heat, Line, Lines
 from incorruptible.report.page import Finding, Page, Section, Table, check, html, write
 
@@ -322,9 +322,9 @@ def test_an_empty_page_is_a_page() -> None:
 
 def test_without_plotly_there_is_no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     check()
-    monkeypatch.setattr("incorruptible.pages.document.find_spec", lambda name: None)
+    monkeypatch.setattr("incorruptible.report.page.document.find_spec", lambda name: None)
     for ask in (check, lambda: html(Page("t", "q"))):
-        with pytest.raises(Mistake, match=r"the report needs plotly: pip install 'incorruptible\[report\]'"):
+        with pytest.raises(UserError, match=r"the report needs plotly: pip install 'incorruptible\[report\]'"):
             ask()
 
 

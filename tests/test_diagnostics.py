@@ -21,7 +21,7 @@ from incorruptible.diagnostics.mechanism import probes
 from incorruptible.diagnostics.survey import found_before, keep, of_run, of_weights
 from incorruptible.diagnostics.text import arm_sentence, failing_sentence, overrun_sentence, tables
 from incorruptible.diagnostics.tracking import Settings, Watched, scale_in, watch
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.files import records
 from incorruptible.objectives import parse
 from incorruptible.report.landscapes import landscapes
@@ -172,7 +172,7 @@ def test_a_score_of_which_points_mean_nothing_is_refused() -> None:
     task = tasks.load("digits")
     assert judged_by(task) == "validation"
     assert judged_by(replace(task, validation=None)) == "test"
-    with pytest.raises(Mistake, match="--no-fail"):
+    with pytest.raises(UserError, match="--no-fail"):
         judged_by(replace(task, score=cross_entropy))
 
 

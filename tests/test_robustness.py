@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from incorruptible.corruptions import parse_sweep
-from incorruptible.errors import Mistakes
+from incorruptible.errors import UserErrors
 from incorruptible.files import records
 from incorruptible.plots import Lines
-from incorruptible.report.robustness import withstanding
+from incorruptible.report.robustness import robustness_charts
 from incorruptible.statistics import agree, crossed
 from incorruptible.studies import results
 from incorruptible.studies.evidence import Arm
@@ -106,7 +106,7 @@ def test_a_claim_says_what_it_is_about(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes(claim: str, sweeps: list[str], says: str, tmp_path: Path) -> None:
-    with pytest.raises(Mistakes) as caught:
+    with pytest.raises(UserErrors) as caught:
         load(str(declared(tmp_path, claim, sweeps)))
     assert len(caught.value.lines) == 1 and says in caught.value.lines[0]
 
@@ -183,7 +183,7 @@ def test_arms_that_did_not_come_to_an_end_are_told(
     assert all(row.left == "rwp 0.3" for row in compared) and (known or verdict.word == "undecided")
     assert [f"no arm {name!r} is finished" in row.note for row in said] == [True, True, False]
     assert said[-1].note == f"left out, for not all seeds are finished: {name}"
-    charts = withstanding(folder)
+    charts = robustness_charts(folder)
     assert charts and {line.label for chart in charts for panel in panels(chart).values() for line in panel} == (
         {"hardened", "plain training"} if known else {"hardened", "weak noise"}
     )
@@ -223,7 +223,7 @@ def made_up(
         given = {"strengths": strengths, "test": test, "validation": test.mean(2)}
         return [replace(arm(name, name.rpartition(": ")[2]), **given) for name in arms]
 
-    monkeypatch.setattr(sys.modules[withstanding.__module__], "arms_under", under)
+    monkeypatch.setattr(sys.modules[robustness_charts.__module__], "arms_under", under)
     score = {"name": "accuracy", "unit": "fraction"}
     return SimpleNamespace(plan={"definition": {"claims": claims}, "noises": noises, "score": score})
 
@@ -241,7 +241,7 @@ def test_times_are_on_one_axis_also_where_the_name_leaves_them_out(monkeypatch: 
     """rram-wan is at 1 s unless it says otherwise; rram-milo has no time."""
     sweeps = ["rram-wan:1,3:time=1s", "rram-wan:1,3:time=1d", "rram-wan:2:time=1d:compensation=global", "rram-milo:1,3"]
     folder = made_up(monkeypatch, [claim("rram*", "rwp", [PLAIN])], sweeps, NAMES)
-    time, rate = withstanding(folder)
+    time, rate = robustness_charts(folder)
     assert (time.name, rate.name) == ("withstanding-time", "withstanding-rate")
     assert list(panels(time)) == ["rram-wan, at\u00a01", "rram-wan, compensation=global, at\u00a02"]
     assert list(panels(rate)) == ["rram-milo"]
@@ -258,7 +258,9 @@ def test_each_group_is_drawn_once_under_a_title_of_its_own(monkeypatch: pytest.M
         claim("int-flips*", "rwp", [PLAIN]),
         claim("int-flips", "own", [["the best Gaussian", "rwp"], ["lacking", "sam"]]),
     ]
-    (chart,) = withstanding(made_up(monkeypatch, claims, ["int-flips:0.1", "int-flips:0.1:bits=4", "stuck:0.1"], NAMES))
+    (chart,) = robustness_charts(
+        made_up(monkeypatch, claims, ["int-flips:0.1", "int-flips:0.1:bits=4", "stuck:0.1"], NAMES)
+    )
     assert {title: [line.label for line in lines] for title, lines in panels(chart).items()} == {
         "int-flips": ["hardened", "plain training", "own"],
         "int-flips, bits=4": ["hardened", "plain training"],
@@ -269,7 +271,7 @@ def test_each_network_has_charts_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     networks = ["digits: ", "digits:network=conv: "]
     arms = [network + name for network in networks for name in NAMES]
     folder = made_up(monkeypatch, [claim("int-flips", "rwp", [PLAIN], networks)], ["int-flips:0.1"], arms)
-    charts = withstanding(folder)
+    charts = robustness_charts(folder)
     assert [chart.name for chart in charts] == ["withstanding-rate-digits", "withstanding-rate-digits-network-conv"]
     assert [chart.title.rpartition(", ")[2] for chart in charts] == [
         "over its strengths: digits",
@@ -280,4 +282,4 @@ def test_each_network_has_charts_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_rounding_alone_has_no_axis_to_be_drawn_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert withstanding(made_up(monkeypatch, [claim("*", "rwp", [PLAIN])], ["quantised:0:bits=3"], NAMES)) == []
+    assert robustness_charts(made_up(monkeypatch, [claim("*", "rwp", [PLAIN])], ["quantised:0:bits=3"], NAMES)) == []

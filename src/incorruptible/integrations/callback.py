@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..errors import Mistake, unknown
+from ..errors import UserError, unknown
 from ..objectives.base import Objective, checked_reach
 from ..schedules import Controller, Schedule
 from ..training import NOISES, Hardener
 from ..weights.arrays import Array
 
-__all__ = ["Hosted", "base", "put_aside", "sharded"]
+__all__ = ["CallbackBase", "base", "put_aside", "sharded"]
 
 
 def base(name: str, *modules: str) -> Any:
@@ -28,9 +28,9 @@ def base(name: str, *modules: str) -> Any:
     return None
 
 
-def sharded(what: str, instead: str) -> Mistake:
+def sharded(what: str, instead: str) -> UserError:
     """The answer to a trainer whose processes hold pieces of weights."""
-    return Mistake(
+    return UserError(
         f"{what} holds pieces of the weights in each process, and hardening needs them whole; it works with {instead}."
     )
 
@@ -50,12 +50,12 @@ def put_aside(host: Any, name: str, instead: Any) -> Callable[[], None]:
     return back
 
 
-class Hosted:
+class CallbackBase:
     """The part of a callback that is the same everywhere; `robust` is the `Hardener` while a training runs, and afterwards.
 
     `objective`, `strength`, `seed`, `batchnorm` and `noise` are as for `Hardener`. `steps`, of the optimiser, is known to the trainer
     unless its data have no length. `arrays` are those of `select(model)` unless given, as a list or as what makes it from the
-    model. Raises `Mistake` for a strength beyond what the objective takes, for another noise, and without the package.
+    model. Raises `UserError` for a strength beyond what the objective takes, for another noise, and without the package.
     """
 
     package = ""  # what to install
@@ -73,10 +73,10 @@ class Hosted:
         noise: str = "exact",
     ) -> None:
         if self.foreign is None:
-            raise Mistake(f"{self.package} is not installed: pip install {self.package!r}")
+            raise UserError(f"{self.package} is not installed: pip install {self.package!r}")
         super().__init__()
         if not callable(objective) or isinstance(objective, type):
-            raise Mistake(f"objective={objective!r} is none: RWP(Gaussian('filter-max')) or SAM(), for example.")
+            raise UserError(f"objective={objective!r} is none: RWP(Gaussian('filter-max')) or SAM(), for example.")
         checked_reach(objective, strength)
         if noise not in NOISES:
             raise unknown("noise", noise, NOISES)
@@ -95,11 +95,12 @@ class Hosted:
         guard: bool,
         state: dict[str, Any] | None,
     ) -> Hardener:
-        """The `Hardener` of a training that begins, or from `state` goes on. Raises `Mistake` where the steps are not known."""
+        """The `Hardener` of a training that begins, or from `state` goes on. Raises `UserError` where the steps are not known."""
         steps = steps if self.steps is None else self.steps
         if not 0 < steps < float("inf"):
-            raise Mistake(
-                f"the trainer says that it will take {steps} steps, and the strength must know how many: Hardening(..., steps=1000)."
+            raise UserError(
+                f"the trainer says that it will take {steps} steps, and the strength must know how many: "
+                f"{type(self).__name__}(..., steps=1000)."
             )
         robust = Hardener(
             model,

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from incorruptible import RWP, Constant, Draw, Gaussian, Hardener, Mistake, select
+from incorruptible import RWP, Constant, Draw, Gaussian, Hardener, UserError, select
 from incorruptible.corruptions import Corrupted
 from incorruptible.objectives import parse
 from incorruptible.weights import swap
 from incorruptible.weights.arrays import Array
-from incorruptible.weights.swap import Spare, replaced
+from incorruptible.weights.swap import BufferPool, replaced
 
 exchanges = pytest.mark.skipif(not swap._EXCHANGES, reason="this torch cannot exchange the memory of storages")
 
@@ -45,7 +45,7 @@ def test_every_alias_sees_the_values_and_a_bare_address_the_clean_weights() -> N
     (array, *_), weight = select(model), model[0].weight
     view, transposed, address = weight.data.view(-1), weight.data.T, weight.data.numpy()
     before, place, expected = weight.detach().clone(), weight.data_ptr(), chip()(array)
-    with replaced([array], chip(), Spare()):
+    with replaced([array], chip(), BufferPool()):
         assert torch.equal(weight, expected) and torch.equal(array.value, expected)
         assert torch.equal(view, expected.view(-1)) and torch.equal(transposed, expected.T)
         assert weight.data_ptr() != place and torch.equal(torch.from_numpy(address.copy()), before)
@@ -95,10 +95,10 @@ def test_with_spare_memory_the_values_are_those_without(
     before, layout = bits(model.parameters()), [(p.stride(), p.data_ptr()) for p in model.parameters()]
     with replaced(arrays, values):
         expected = bits(model.parameters())
-    spare = Spare()
+    pool = BufferPool()
     for _ in range(2):
         try:
-            with replaced(arrays, values, spare):
+            with replaced(arrays, values, pool):
                 assert same(bits(model.parameters()), expected)
                 assert [p.stride() for p in model.parameters()] == [stride for stride, _ in layout]
                 if raises:
@@ -107,11 +107,11 @@ def test_with_spare_memory_the_values_are_those_without(
             pass
         assert same(bits(model.parameters()), before)
         assert [(p.stride(), p.data_ptr()) for p in model.parameters()] == layout
-    assert sum(len(free) for free in spare._free.values()) == len(arrays)
+    assert sum(len(free) for free in pool._free.values()) == len(arrays)
 
 
 def test_values_that_fail_half_way_leave_weights_and_spare_memory() -> None:
-    model, spare = network(), Spare()
+    model, pool = network(), BufferPool()
     arrays = select(model)
     before = bits(model.parameters())
 
@@ -120,12 +120,12 @@ def test_values_that_fail_half_way_leave_weights_and_spare_memory() -> None:
 
     for _ in range(3):
         with (
-            pytest.raises(Mistake, match=r"2.weight: values of shape \(2, 1\) came for"),
-            replaced(arrays, values, spare),
+            pytest.raises(UserError, match=r"2.weight: values of shape \(2, 1\) came for"),
+            replaced(arrays, values, pool),
         ):
             pytest.fail("the block must not run")
         assert same(bits(model.parameters()), before)
-    assert sum(len(free) for free in spare._free.values()) == 2
+    assert sum(len(free) for free in pool._free.values()) == 2
 
 
 @exchanges
@@ -168,54 +168,54 @@ def test_where_weights_are_exchanged_none_is_copied() -> None:
             seen.append(str(func))
             return func(*args, **(kwargs or {}))
 
-    model, spare = network(), Spare()
-    with replaced(select(model), chip(), spare):
+    model, pool = network(), BufferPool()
+    with replaced(select(model), chip(), pool):
         pass
-    with Watch(), replaced(select(model), chip(), spare):
+    with Watch(), replaced(select(model), chip(), pool):
         pass
     assert not [one for one in seen if "copy" in one or "clone" in one or "empty" in one]
 
 
 def test_memory_is_lent_again_and_never_twice_at_once() -> None:
-    spare, like = Spare(), torch.randn(4, 5)
-    first = spare.copy(like)
-    second = spare.copy(like)
+    pool, like = BufferPool(), torch.randn(4, 5)
+    first = pool.copy(like)
+    second = pool.copy(like)
     assert first.data_ptr() != second.data_ptr() and torch.equal(first, like)
-    spare.back(first)
-    assert spare.lend(like) is first
-    spare.back(second)
-    assert spare.lend(like.T) is not second  # another layout
+    pool.back(first)
+    assert pool.lend(like) is first
+    pool.back(second)
+    assert pool.lend(like.T) is not second  # another layout
     sparse = torch.eye(3).to_sparse()
-    assert torch.equal(spare.copy(sparse).to_dense(), torch.eye(3))
-    spare.back(sparse)
+    assert torch.equal(pool.copy(sparse).to_dense(), torch.eye(3))
+    pool.back(sparse)
 
 
 @pytest.mark.parametrize("layout", ["gaps", "expanded", "columns"])
 def test_memory_for_weights_with_gaps_is_lent_again(layout: str) -> None:
     wide = torch.randn(6, 10)
     like = {"gaps": wide[:, ::2], "expanded": wide[:, :1].expand(6, 5), "columns": wide.T}[layout]
-    spare = Spare()
-    first = spare.copy(like)
-    spare.back(first)
-    assert spare.copy(like) is first and torch.equal(first, like)
+    pool = BufferPool()
+    first = pool.copy(like)
+    pool.back(first)
+    assert pool.copy(like) is first and torch.equal(first, like)
     model = nn.Linear(20, 30)
     model.weight = nn.Parameter(torch.randn(30, 40)[:, ::2])
     robust = Hardener(model, RWP(Gaussian("filter-max")), Constant(0.1), steps=9, seed=0)
     kept = []
     for _ in range(4):
         robust.backward(lambda: model(torch.ones(3, 20)).square().mean())
-        kept.append(sum(len(free) for free in robust._spare._free.values()))
+        kept.append(sum(len(free) for free in robust._pool._free.values()))
     assert kept[1] == kept[3] == 3  # the clean weight, and what was in `.grad` of weight and bias
 
 
 def test_swaps_within_swaps_come_back() -> None:
-    model, spare = network(), Spare()
+    model, pool = network(), BufferPool()
     arrays = select(model)
     before = [array.value.clone() for array in arrays]
     for _ in range(3):
-        with replaced(arrays, chip(), spare), replaced(arrays, chip(), spare):
+        with replaced(arrays, chip(), pool), replaced(arrays, chip(), pool):
             pass
-        with pytest.raises(ZeroDivisionError), replaced(arrays, chip(), spare):
+        with pytest.raises(ZeroDivisionError), replaced(arrays, chip(), pool):
             _ = 1 / 0
     assert all(torch.equal(a.value, b) for a, b in zip(arrays, before, strict=True))
 
@@ -225,7 +225,7 @@ def test_swaps_within_swaps_come_back() -> None:
     "look", [lambda weight: weight.detach().numpy(), lambda weight: torch.from_dlpack(weight.detach())]
 )
 def test_an_address_that_was_taken_inside_stays_good(look: Callable[[Tensor], Any]) -> None:
-    """It is of the spare memory, which lives as long as the weights then, and is let go with them."""
+    """It is of the pool memory, which lives as long as the weights then, and is let go with them."""
     model = nn.Linear(300, 200)
     robust = Hardener(model, RWP(Gaussian("filter-max")), Constant(0.1), steps=9, seed=0)
     seen: list[Any] = []
@@ -263,14 +263,14 @@ def test_weights_come_back_whenever_ctrl_c_comes(function: str) -> None:
         before, stop = bits(model.parameters()), 0
         while True:
             stop += 1
-            came = interrupted(model, function, stop, None if copied else Spare())
+            came = interrupted(model, function, stop, None if copied else BufferPool())
             assert same(bits(model.parameters()), before), (function, stop)
             if not came:
                 break
         assert stop > 1 or copied == function.startswith("_Exchanged")
 
 
-def interrupted(model: nn.Module, name: str, stop: int, spare: Spare | None) -> bool:
+def interrupted(model: nn.Module, name: str, stop: int, pool: BufferPool | None) -> bool:
     """Whether Ctrl-C came, at the `stop`-th line of that function that is passed."""
     code = attrgetter(name)(swap).__code__
     passed = 0
@@ -288,7 +288,7 @@ def interrupted(model: nn.Module, name: str, stop: int, spare: Spare | None) -> 
     before = sys.gettrace()
     try:
         sys.settrace(trace)
-        with replaced(select(model), chip(), spare):
+        with replaced(select(model), chip(), pool):
             pass
     except KeyboardInterrupt:
         return True
@@ -300,10 +300,10 @@ def interrupted(model: nn.Module, name: str, stop: int, spare: Spare | None) -> 
 @exchanges
 @pytest.mark.parametrize("factor", [0, 2])
 def test_a_storage_that_changed_its_size_inside_holds_the_clean_weights(factor: int) -> None:
-    model, spare = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 3)), Spare()
+    model, pool = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 3)), BufferPool()
     before = bits(model.parameters())
     for _ in range(2):
-        with replaced(select(model), chip(), spare):
+        with replaced(select(model), chip(), pool):
             storage = model[1].weight.untyped_storage()
             storage.resize_(factor * storage.nbytes())
         assert same(bits(model.parameters()), before)

@@ -411,8 +411,8 @@ def test_a_table_on_a_page_keeps_its_order_and_its_gaps() -> None:
 def test_nothing_heavy_is_imported_before_it_draws() -> None:
     """A chart as a dict needs numpy alone."""
     code = (
-        "import sys; from incorruptible.drawing import Line, Lines; from incorruptible.drawing.web import figure;"
-        "figure(Lines('', '', {'': [Line([1], [2], 'a')]}, 'x', 'y')); import incorruptible.pages;"
+        "import sys; from incorruptible.plots import Line, Lines; from incorruptible.plots.web import figure;"
+        "figure(Lines('', '', {'': [Line([1], [2], 'a')]}, 'x', 'y')); import incorruptible.report.page;"
         "print(sorted({'torch', 'matplotlib', 'plotly', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.studies import launch as engines
 from incorruptible.studies.launch import CATALOGUE, Engine, Local, Worker
 from incorruptible.studies.launch.ray import Ray
@@ -252,12 +252,12 @@ class TestRay:
 
     def test_without_it_the_pip_line_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "ray", None)
-        with pytest.raises(Mistake, match=r"pip install 'incorruptible\[ray\]'"):
+        with pytest.raises(UserError, match=r"pip install 'incorruptible\[ray\]'"):
             Ray(threads=1)
 
     @pytest.mark.parametrize("gpus", [-1, 1.5])
     def test_parts_of_gpus_are_parts_of_one(self, gpus: float) -> None:
-        with pytest.raises(Mistake, match=f"gpus {gpus:g}: a part of one"):
+        with pytest.raises(UserError, match=f"gpus {gpus:g}: a part of one"):
             Ray(threads=1, gpus=gpus)
 
     @pytest.mark.slow
@@ -265,7 +265,7 @@ class TestRay:
         pytest.importorskip("ray")
         code = f"from {HOME} import CATALOGUE\nCATALOGUE['ray'](threads=1, gpus=99)"
         done = subprocess.run(python(code), capture_output=True, text=True)
-        assert done.stderr.rstrip().endswith("Mistake: gpus 99: Ray sees fewer on this machine.")
+        assert done.stderr.rstrip().endswith("UserError: gpus 99: Ray sees fewer on this machine.")
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ class TestRay:
     ) -> None:
         pytest.importorskip("ray")
         monkeypatch.setattr(engines.ray, "_PATIENCE", 6.0)
-        with pytest.raises(Mistake, match=f"No Ray cluster at '{address}' .*{cause}.*ray start --head"):
+        with pytest.raises(UserError, match=f"No Ray cluster at '{address}' .*{cause}.*ray start --head"):
             Ray(threads=1, address=address)
 
     def test_a_cluster_that_wants_its_token_is_told_apart(
@@ -290,7 +290,7 @@ class TestRay:
         asker.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(asker))
         monkeypatch.setattr(engines.ray, "_PATIENCE", 0.5)
-        with pytest.raises(Mistake, match="'h:1' wants its token: set RAY_AUTH_MODE=token"):
+        with pytest.raises(UserError, match="'h:1' wants its token: set RAY_AUTH_MODE=token"):
             Ray(threads=1, address="h:1")
 
     @pytest.mark.slow

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from incorruptible.corruptions import CATALOGUE, EXAMPLES, Gaussian, parse
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.evaluation.audit import Audit, audit
 from incorruptible.randomness.streams import Draw
 from incorruptible.tasks.networks import small_conv
@@ -66,7 +66,7 @@ def test_what_it_calls_touched_moves_and_nothing_else(name: str, choice: dict[st
         for parameter in model.parameters():
             if parameter.is_floating_point():
                 parameter.add_(0.01)  # zeros would stay under relative errors
-    strength = 1.0 if getattr(parse(text), "most", 2.0) == 1 else 0.1  # a rate that strikes every weight
+    strength = 1.0 if getattr(parse(text), "max_strength", 2.0) == 1 else 0.1  # a rate that strikes every weight
     found = audit(model, parse(text), strength, **choice)
     inner = model.module if isinstance(model, nn.DataParallel) else model
     before = {one: parameter.clone() for one, parameter in inner.named_parameters()}
@@ -119,7 +119,7 @@ REASONS = {
 
 
 def test_what_is_skipped_has_its_reason() -> None:
-    rows = {row.name: row for row in audit(networks()["mixed"], Gaussian("absolute"), 0.1, without=("*_hh",)).rows}
+    rows = {row.name: row for row in audit(networks()["mixed"], Gaussian("absolute"), 0.1, protect=("*_hh",)).rows}
     assert {name: rows[name].reason for name in REASONS} == REASONS
     assert {name for name, row in rows.items() if not row.reason} == {
         "table.weight",
@@ -165,7 +165,7 @@ def test_zeros_have_no_relative_error() -> None:
     ],
 )
 def test_mistakes(model: nn.Module, strength: float, message: str) -> None:
-    with pytest.raises(Mistake, match=message):
+    with pytest.raises(UserError, match=message):
         audit(model, Gaussian("filter-max"), strength)
 
 

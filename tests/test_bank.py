@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from incorruptible import RWP, SAM, Constant, Draw, Gaussian, Hardener, Mistake, MixedRWP, Recipe, select, train
+from incorruptible import RWP, SAM, Constant, Draw, Gaussian, Hardener, MixedRWP, Recipe, UserError, select, train
 from incorruptible.corruptions import Corrupted, parse
 from incorruptible.objectives import CATALOGUE
 from incorruptible.objectives import parse as objective_of
@@ -228,9 +228,9 @@ def test_a_bank_takes_less_than_a_tenth_of_the_weights(shapes: list[tuple[int, .
 
 
 def test_mistakes() -> None:
-    with pytest.raises(Mistake, match="an even number of at least 2"):
+    with pytest.raises(UserError, match="an even number of at least 2"):
         Bank(7, 0)
-    with pytest.raises(Mistake, match=r"No noise .bankd. here\. Did you mean .banked."):
+    with pytest.raises(UserError, match=r"No noise .bankd. here\. Did you mean .banked."):
         Hardener(nn.Linear(2, 2), RWP(Gaussian("filter-max")), Constant(0.1), steps=1, seed=0, noise="bankd")
 
 
@@ -258,7 +258,7 @@ def test_written_into_given_memory_the_values_are_the_same(text: str, layout: st
 def test_values_of_another_shape_are_refused() -> None:
     array = Array("w", nn.Parameter(torch.ones(2, 3)))
     chip = Corrupted(lambda array, strength, noise: torch.ones(3), 1.0, Draw(0, "test", 0))  # type: ignore[arg-type]
-    with pytest.raises(Mistake, match=r"w: values of shape \(3,\) came for \(2, 3\)"), replaced([array], chip):
+    with pytest.raises(UserError, match=r"w: values of shape \(3,\) came for \(2, 3\)"), replaced([array], chip):
         pass
     assert torch.equal(array.value, torch.ones(2, 3))
 
@@ -319,11 +319,11 @@ def test_a_state_says_its_noise() -> None:
     assert {noise: state["noise"] for noise, state in states.items()} == {"exact": "exact", "banked": "banked"}
     for noise, other in (("exact", "banked"), ("banked", "exact")):
         made[noise].load_state_dict(states[noise])
-        with pytest.raises(Mistake, match=f"saved with noise={other}, and the Hardener has noise={noise}"):
+        with pytest.raises(UserError, match=f"saved with noise={other}, and the Hardener has noise={noise}"):
             made[noise].load_state_dict(states[other])
     old = {name: value for name, value in states["exact"].items() if name != "noise"}
     made["exact"].load_state_dict(old)
-    with pytest.raises(Mistake, match="saved with noise=exact"):
+    with pytest.raises(UserError, match="saved with noise=exact"):
         made["banked"].load_state_dict(old)
 
 

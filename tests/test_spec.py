@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from cifar import CIFAR
-from incorruptible.errors import Mistake, Mistakes
+from incorruptible.errors import UserError, UserErrors
 from incorruptible.files import records
 from incorruptible.schedules import parse, peak
 from incorruptible.studies.spec import Study, load, shipped
-from incorruptible.studies.toml_positions import places, spoken
+from incorruptible.studies.toml_positions import spoken, toml_positions
 from typing_commands import Type, typing
 
 BAD = Path(__file__).with_name("studies") / "bad"
@@ -59,10 +59,10 @@ MISTAKES: dict[str, list[tuple[str, str]]] = {
         ("line 13, test, parts: No part to test on 'trian' here.", "Did you mean 'train'?"),
         ("line 14, test, batchnorm: No policy 'foldd' here.", "Did you mean 'folded'?"),
         (
-            "line 15, test, chips: No entry of [test] 'chips' here.",
-            "Choose one of: batchnorm, bounds, corruptions, draws, examples, parts",
+            "line 15, test, chip: No entry of [test] 'chip' here.",
+            "Choose one of: batchnorm, bounds, chips, corruptions, examples, parts",
         ),
-        ("line 18, selection, draw: No entry of [selection] 'draw' here.", "Did you mean 'draws'?"),
+        ("line 18, selection, draw: No entry of [selection] 'draw' here.", "Choose one of: chips, seed"),
         ("line 25, arms 2, objectve: No entry of an arm 'objectve' here.", "Did you mean 'objective'?"),
         ("line 30, arms 3, objective: No objective 'san' here.", "Did you mean 'sam'?"),
         ("line 31, arms 3, strength: No schedule 'linera' here.", "Did you mean 'linear'?"),
@@ -142,7 +142,7 @@ def declared(folder: Path, rest: str, top: str = "", recipe: str = "", test: str
 
 
 def names(study: Study) -> list[str]:
-    return [design.name for design in study.designs]
+    return [design.name for design in study.arms]
 
 
 # bad files
@@ -209,7 +209,7 @@ def test_seeds_on_the_command_line_are_at_least_two(seeds: int, answer: str, typ
 
 def test_mistakes_in_a_grid_are_told_once(tmp_path: Path) -> None:
     rest = '[[arms]]\nname = "{strength}"\nobjective = "san"\nstrength = [0.1, 0.2, 0.3]\nlr = "x"\n'
-    with pytest.raises(Mistakes) as caught:
+    with pytest.raises(UserErrors) as caught:
         load(str(declared(tmp_path, rest)))
     assert [line.partition(":")[0] for line in caught.value.lines] == [
         "line 12, arms 1, objective",
@@ -219,7 +219,7 @@ def test_mistakes_in_a_grid_are_told_once(tmp_path: Path) -> None:
 
 def test_a_mistake_in_the_base_is_not_laid_to_an_arm(tmp_path: Path) -> None:
     rest = '[recipe.probe]\ndraws = -1\n[[arms]]\nname = "a"\nprobe = { every = 2 }\n[[arms]]\nname = "b"\n'
-    with pytest.raises(Mistakes) as caught:
+    with pytest.raises(UserErrors) as caught:
         load(str(declared(tmp_path, rest)))
     (line,) = caught.value.lines
     assert line.startswith("line 11, recipe, probe.draws: ")
@@ -235,21 +235,21 @@ def test_what_is_shipped_can_be_read(name: str) -> None:
         pytest.skip(f"no train.parquet in {CIFAR}: set CIFAR10 to its folder")
     study = load(name, data=f"parquet:{CIFAR}" if images else None)
     assert study.name == name and study.question and len(study.seeds) >= 2 and study.claims
-    assert len(set(names(study))) == len(study.designs)
+    assert len(set(names(study))) == len(study.arms)
 
 
 def test_the_digits_are_the_study_of_the_claims() -> None:
     study = load("digits")
     assert [claim.name for claim in study.claims] == ["C1", "C2", "C3", "C4"] and study.seeds == tuple(range(8))
-    assert len(study.designs) == 43 and all(design.recipe.task == "digits" for design in study.designs)
+    assert len(study.arms) == 43 and all(design.recipe.task == "digits" for design in study.arms)
     assert {"sgd", "rwp 0.1", "sam 1", "sam-metric 8, clipped", "rwp 0.4, twice the epochs"} <= set(names(study))
     assert study.plans()["0 validation"].purpose != study.plans()["0 test"].purpose
 
 
 def test_the_study_of_ranges_compares_areas() -> None:
     study = load("range")
-    ranges = [design for design in study.designs if design.method.startswith("range")]
-    assert len(study.designs) == 18 and len(ranges) == 8 and study.seeds == tuple(range(8))
+    ranges = [design for design in study.arms if design.method.startswith("range")]
+    assert len(study.arms) == 18 and len(ranges) == 8 and study.seeds == tuple(range(8))
     assert {design.recipe.objective for design in ranges} == {
         "rwp(mixture(gaussian-filter-max))",
         "rwp(mixture(gaussian-filter-max):low=0.5)",
@@ -263,7 +263,7 @@ def test_an_area_of_a_single_tested_strength_is_refused(tmp_path: Path) -> None:
     text = file.read_text()
     file.write_text(text.replace('gaussian-filter-max:0,0.1"', 'gaussian-filter-max:0.1"'))
     assert file.read_text() != text
-    with pytest.raises(Mistakes, match="statistic: an area needs at least 2 different strengths"):
+    with pytest.raises(UserErrors, match="statistic: an area needs at least 2 different strengths"):
         load(str(file))
 
 
@@ -274,10 +274,10 @@ def test_lists_span_a_grid(tmp_path: Path) -> None:
     )
     study = load(str(declared(tmp_path, rest)))
     assert names(study) == ["noise 0.1, 0.05", "noise 0.1, 0.1", "noise 1, 0.05", "noise 1, 0.1"]
-    assert [(peak(parse(d.recipe.strength)), d.recipe.lr) for d in study.designs] == [
+    assert [(peak(parse(d.recipe.strength)), d.recipe.lr) for d in study.arms] == [
         (s, lr) for s in (0.1, 1.0) for lr in (0.05, 0.1)
     ]
-    assert {(d.method, d.role) for d in study.designs} == {("noise", "candidate")}
+    assert {(d.method, d.role) for d in study.arms} == {("noise", "candidate")}
 
 
 def test_each_spans_a_grid_of_what_is_no_key_of_a_recipe(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_each_spans_a_grid_of_what_is_no_key_of_a_recipe(tmp_path: Path) -> None
         '[[arms]]\nname = "conv {epochs}"\ntask = "digits:network={net}"\neach = { net = ["conv"], epochs = [1, 2] }\n'
     )
     study = load(str(declared(tmp_path, rest)))
-    first, second = study.designs[:4], study.designs[4:]
+    first, second = study.arms[:4], study.arms[4:]
     assert [d.name for d in first] == ["linear to 0.1", "linear to 2", "quadratic to 0.1", "quadratic to 2"]
     assert [d.recipe.strength for d in first] == [
         str(parse(f"{how}:0:{top}")) for how in ("linear", "quadratic") for top in (0.1, 2)
@@ -311,7 +311,7 @@ def test_names_get_what_they_do_not_say(tmp_path: Path) -> None:
 def test_an_arm_says_how_it_differs_from_the_base(tmp_path: Path) -> None:
     recipe = "epochs = 3\nlr = 0.2\nprobe = { every = 0, draws = 7 }"
     rest = '[[arms]]\nname = "a"\n[[arms]]\nname = "b"\nlr = 0.1\nprobe = { every = 5 }\n'
-    a, b = load(str(declared(tmp_path, rest, recipe=recipe))).designs
+    a, b = load(str(declared(tmp_path, rest, recipe=recipe))).arms
     assert (a.recipe.epochs, a.recipe.lr, a.recipe.probe.every, a.recipe.probe.draws) == (3, 0.2, 0, 7)
     assert (b.recipe.epochs, b.recipe.lr, b.recipe.probe.every, b.recipe.probe.draws) == (3, 0.1, 5, 7)
     assert (a.method, b.method) == ("plain", "plain")
@@ -330,13 +330,13 @@ def test_seeds(top: str, seeds: tuple[int, ...], tmp_path: Path) -> None:
 def test_epochs_keep_their_proportions(epochs: int | None, found: list[int], tmp_path: Path) -> None:
     rest = '[[arms]]\nname = "a"\n[[arms]]\nname = "b"\nepochs = 8\n[[arms]]\nname = "c"\nepochs = 1\n'
     study = load(str(declared(tmp_path, rest, recipe="epochs = 4")), epochs=epochs)
-    assert [design.recipe.epochs for design in study.designs] == found
+    assert [design.recipe.epochs for design in study.arms] == found
 
 
 def test_a_study_has_a_plan_for_each_noise_and_part(tmp_path: Path) -> None:
     test = 'parts = ["test", "train"]\ndraws = 5\nbatchnorm = "folded"\n[selection]\ndraws = 3\nseed = 1\n'
     plans = load(str(declared(tmp_path, '[[arms]]\nname = "a"\n', test=test))).plans()
-    assert {key: (p.part, p.purpose, p.draws, p.seed, p.batchnorm) for key, p in plans.items()} == {
+    assert {key: (p.part, p.purpose, p.chips, p.seed, p.batchnorm) for key, p in plans.items()} == {
         "0 test": ("test", "test", 5, 0, "folded"),
         "0 train": ("train", "test", 5, 0, "folded"),
         "0 validation": ("validation", "validation", 3, 1, "folded"),
@@ -364,7 +364,7 @@ claims = [{{name = "A", text = "it is", rule = "ahead", left = "a", right = "b",
 """
     (tmp_path / "mine.toml").write_text(text)
     if tested:
-        with pytest.raises(Mistake, match=f"{strength} is not tested; {tested}"):
+        with pytest.raises(UserError, match=f"{strength} is not tested; {tested}"):
             load(str(tmp_path / "mine.toml"))
     else:
         assert load(str(tmp_path / "mine.toml")).claims[0].on == (on,)
@@ -392,12 +392,12 @@ def test_a_task_beside_the_study_is_found_from_anywhere(typed: Type, tmp_path: P
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "definition_own.py").write_text(OWN)
     file = declared(tmp_path / "there", '[[arms]]\nname = "a"\n', recipe='task = "definition_own.py:task"')
-    (design,) = load(str(file)).designs
+    (design,) = load(str(file)).arms
     assert design.recipe.task == f"{tmp_path / 'there' / 'definition_own.py'}:task"
     said = typed("study", Path("there") / "mine.toml", "--dry-run", "--json", "--workers", 1)
     assert said.code == 0 and json.loads(said.out)["runs"] == 8
     file.write_text(file.read_text().replace(":task", ":lacking"))
-    with pytest.raises(Mistakes, match=r"line 4, recipe, task: .*train"):
+    with pytest.raises(UserErrors, match=r"line 4, recipe, task: .*train"):
         load(str(file))
 
 
@@ -406,8 +406,8 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(typed: Type, tmp_p
     said = typed(*words)
     *arms, last = said.out.splitlines()
     study = load(str(SMALL), seeds=3, epochs=1)
-    assert said.code == 0 and len(arms) == len(study.designs)
-    for line, design in zip(arms, study.designs, strict=True):
+    assert said.code == 0 and len(arms) == len(study.arms)
+    for line, design in zip(arms, study.arms, strict=True):
         assert line.startswith(design.name) and " 3 x " in line
         assert line.endswith(f"{design.recipe.objective} at {design.recipe.strength}, {design.recipe.epochs} epochs")
     assert last.startswith("30 runs: 10 arms x 3 seeds; about ") and " with 2 workers here" in last
@@ -446,7 +446,7 @@ def test_places_of_tables_keys_and_arrays() -> None:
         "[[arms.more]]\n"  # 21
         "y = 1\n"  # 22
     )
-    found = places(text)
+    found = toml_positions(text)
     assert {
         ("top",): 1,
         ("recipe",): 2,
@@ -469,7 +469,7 @@ def test_places_of_tables_keys_and_arrays() -> None:
 
 
 def test_a_place_in_words() -> None:
-    found = places("[recipe]\n[[arms]]\nprobe = { every = 1 }\n")
+    found = toml_positions("[recipe]\n[[arms]]\nprobe = { every = 1 }\n")
     assert spoken(("arms", 0, "probe", "every"), found) == "line 3, arms 1, probe.every"
     assert spoken(("arms", 0, "lr"), found) == "line 2, arms 1, lr"
     assert spoken(("recipe",), found) == "line 1, recipe"
@@ -479,7 +479,7 @@ def test_a_place_in_words() -> None:
 def test_windows_line_ends(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_bytes(b'question = "Is it?"\r\n[test]\r\ncorruptions = "uniform-absolute:0,1"\r\ndraw = 3\r\n')
-    with pytest.raises(Mistake, match="line 4, test, draw: "):
+    with pytest.raises(UserError, match="line 4, test, draw: "):
         load(str(path))
 
 

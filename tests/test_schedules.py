@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from incorruptible.errors import Mistake
+from incorruptible.errors import UserError
 from incorruptible.schedules import (
     CATALOGUE,
     Constant,
@@ -136,6 +136,6 @@ BAD: list[tuple[Callable[[], Any], str]] = [
 
 @pytest.mark.parametrize(("make", "message"), BAD, ids=[message for _, message in BAD])
 def test_bad_values_are_answered_in_one_line(make: Callable[[], Any], message: str) -> None:
-    with pytest.raises(Mistake, match=re.escape(message)) as caught:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
         make()
     assert "\n" not in str(caught.value)
