@@ -302,7 +302,7 @@ def test_whole_chips_in_pairs_cover(model: nn.Module, data: Data) -> None:
 
 @pytest.mark.parametrize("score", [inc.accuracy, inc.cross_entropy])
 def test_an_order_of_the_data_changes_nothing(score: inc.Score, model: nn.Module, data: Data) -> None:
-    """Sampling' scores are held against clean ones of the same examples."""
+    """Chips' scores are held against clean ones of the same examples."""
     asked: dict[str, Any] = {"half_width": 0.05, "seed": 0}
     plain, ordered = (
         inc.measure_mean(model, score, Batches(data, 64, order), NOISE, [STRENGTH], **asked).plain()

@@ -357,9 +357,9 @@ def measured(
 ) -> dict[str, NDArray[Any]]:
     """Score and cross-entropy of `run`, at its end or at a checkpoint, under `plan`; measured once and kept in its folder.
 
-    "score" and "loss" are [strength, draw]; "score by example" and "loss by example" are [strength, example], the means over
-    draws; "equivalent" [strength] is the gaussian-filter-max strength that is as large on its weights; with `bounded` also
-    "bounded" and "bounded by example", of 1 - the softmax probability of the label. Sampling hold the arrays that the recipe says.
+    "score" and "loss" are [strength, chip]; "score by example" and "loss by example" are [strength, example], the means over
+    chips; "equivalent" [strength] is the gaussian-filter-max strength that is as large on its weights; with `bounded` also
+    "bounded" and "bounded by example", of 1 - the softmax probability of the label. Chips hold the arrays that the recipe says.
     A torn or altered record, and one of other data, is measured again. What a stopped measurement had found, up to
     `CHECKPOINT_EVERY` seconds before, is kept; where `leave()` says so, it is saved and `Left` is raised.
     """

@@ -146,7 +146,7 @@ def certify(
 ) -> ChipYield:
     """Certify that at least `min_yield` of all chips reach `accuracy`, up to the largest of the strengths that passes.
 
-    Sampling are drawn one by one; K of N that reach it bound the yield from below, exactly (`lower_bound`), and strengths are
+    Chips are drawn one by one; K of N that reach it bound the yield from below, exactly (`lower_bound`), and strengths are
     tested in increasing order (`fixed_sequence`). N is `chips`; by default the fewest that do where two fail
     (`chips_for`). The chips are those of `purpose`, which `measure` never draws: what was tuned on its chips may be certified.
 

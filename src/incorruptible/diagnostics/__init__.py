@@ -1,1 +1,1 @@
-"""Courses: what the landscape's instrument sees along a training, and at which strength, when and why trainings fail."""
+"""A run watched over its training: what the gradient does, and at which strength, when and why trainings fail."""

@@ -1,4 +1,4 @@
-"""How well a network does on many chips: paired draws, and never a mean without its n."""
+"""How well a network does on many chips: paired chips, and never a mean without its n."""
 
 from __future__ import annotations
 

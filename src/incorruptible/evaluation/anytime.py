@@ -157,7 +157,7 @@ def measure_until(
     The interval is not symmetric: the estimate may lie nearer to one end, and now and then just outside.
 
     The interval is a betting confidence sequence, so that stopping as soon as it is short enough costs it nothing; Student's
-    would miss more often than it says. Each strength has a confidence of its own. Draw k is the chip that `measure` draws.
+    would miss more often than it says. Each strength has a confidence of its own. Chip k is the one that `measure` takes.
     Where `max_chips` chips do not do, the result says so. For .0025 some 1,000 chips are needed, hardly fewer where chips agree:
     nothing rules out a rare chip that fails altogether. Everything else is as in `measure`. Raises `UserError`, besides, for a
     half_width outside (0, .5) and for a score that does not lie in [0, 1] by its nature.

@@ -28,8 +28,8 @@ _MEANINGS = {
 class Overall:
     """What each chip's curve comes to over the strengths from `low` to `high`.
 
-    `chips` maps "area", "worst" and "tolerance" to one number for each chip [draw], as `incorruptible.statistics.curves` defines them:
-    draw k is the same chip at every strength, so its curve is one chip's own. `beyond` [draw] marks chips that never lose
+    `chips` maps "area", "worst" and "tolerance" to one number for each chip [chip], as `incorruptible.statistics.curves` defines them:
+    chip k is the same at every strength, so its curve is one chip's own. `beyond` [chip] marks chips that never lose
     `loss`; their tolerance is counted as `high`, so that the mean is a bound from below. `lacking` says why one is not there.
     """
 
@@ -48,7 +48,7 @@ class Overall:
         higher_is_better: bool | None,
         loss: float = curves.LOSS,
     ) -> Overall | None:
-        """From values [strength, draw], strengths in any order; None for a single strength, which is no range.
+        """From values [strength, chip], strengths in any order; None for a single strength, which is no range.
 
         Raises `UserError` for a loss that is not positive.
         """

@@ -100,7 +100,7 @@ def health(
 
 
 class _Visit:
-    """One walk of an objective: its loss and flat gradient on the whole batch, climbing along that of a mini-batch."""
+    """One run of an objective: its loss and flat gradient on the whole batch, climbing along that of a mini-batch."""
 
     def __init__(
         self,

@@ -52,7 +52,7 @@ def perturbed(
     batch: Any,
     draw: Draw,
 ) -> float:
-    """The mean loss on `batch` where one walk of the objective leads, its points weighted by their shares.
+    """The mean loss on `batch` where one run of the objective leads, its points weighted by their shares.
 
     Climbing objectives climb along the gradient of `batch` itself.
     """

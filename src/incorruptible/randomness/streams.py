@@ -1,7 +1,7 @@
 """Randomness by name: the same (seed, purpose, draw, array) gives the same numbers, whatever else is drawn.
 
 A *draw* is one chip: every array's noise is keyed by the array's own name, so protecting one layer leaves every other
-layer's chip as it was, and draw k is the same chip at every strength and in every model that shares the names.
+layer's chip as it was, and chip k is the same at every strength and in every model that shares the names.
 """
 
 from __future__ import annotations

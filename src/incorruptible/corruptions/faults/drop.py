@@ -14,7 +14,7 @@ from .protocol import Raw, Split, nothing
 
 __all__ = ["Drop", "bernoulli_mask"]
 
-# ---- Who is struck: each one on its own with probability `rate`, and the struck of one rate among those of every
+# ---- A mask: true for each one on its own with probability `rate`, and what is true at one rate is true at every
 # higher one
 
 _STEPS = 2**24  # the uniform numbers of float32 are multiples of 1 / _STEPS

@@ -109,7 +109,7 @@ def _alike(part: Sequence[Tensor], first: Sequence[Tensor]) -> bool:
     return all(one.shape == other.shape and one.dtype == other.dtype for one, other in zip(part, first, strict=True))
 
 
-# ---- Sampling side by side: their weights in one stack, and one pass for all of them
+# ---- Chips side by side: their weights in one stack, and one pass for all of them
 
 _EXAMPLE_BY_EXAMPLE = tuple(score.grade for score in (accuracy, bits_per_byte, bounded_loss, cross_entropy))
 
