@@ -147,7 +147,7 @@ def twins(strengths: Sequence[float] = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5), pairs: 
     task = tasks.load("digits")
     for noise in (0.0, 0.2):
         model = _trained(task, lr=0.1, batch=50, steps=400, noise=noise)
-        chips = inc.Chips(inc.Gaussian("filter-max"), strengths, 2 * pairs, 0, pairs=True)
+        chips = inc.Sampling(inc.Gaussian("filter-max"), strengths, 2 * pairs, 0, pairs=True)
         found = inc.measure_all(model, {"": inc.accuracy}, task.test, chips)[""]
         for strength, values in zip(strengths, found.values, strict=True):
             together = float(np.corrcoef(values[::2], values[1::2])[0, 1])

@@ -59,7 +59,7 @@ def row(name: str, images: int, sizes: list[int], rounds: int, corruption: inc.C
     count = max((size for size in sizes if size * each <= MOST), default=0)
     if not count:
         return None
-    chips, numbers = inc.Chips(corruption, [0.1], count, 0), range(count)
+    chips, numbers = inc.Sampling(corruption, [0.1], count, 0), range(count)
     parts = parts[:count]
 
     def in_place() -> None:

@@ -276,9 +276,9 @@ def patterned() -> nn.Module:
     return nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2), nn.Linear(2, 2), scalar)
 
 
-@pytest.mark.parametrize(("also", "without", "names"), PATTERNS)
-def test_patterns(also: tuple[str, ...], without: tuple[str, ...], names: list[str]) -> None:
-    arrays = select(patterned(), also=also, protect=without)
+@pytest.mark.parametrize(("also", "protect", "names"), PATTERNS)
+def test_patterns(also: tuple[str, ...], protect: tuple[str, ...], names: list[str]) -> None:
+    arrays = select(patterned(), also=also, protect=protect)
     assert sorted(array.name for array in arrays) == names
     for array in arrays:  # a vector or a scalar is one filter
         if array.value.dim() < 2:
@@ -287,7 +287,7 @@ def test_patterns(also: tuple[str, ...], without: tuple[str, ...], names: list[s
             assert float(array.norm()) == pytest.approx(float(array.value.norm()))
 
 
-@pytest.mark.parametrize("what", ["also", "without"])
+@pytest.mark.parametrize("what", ["also", "protect"])
 def test_a_pattern_that_matches_nothing_is_a_mistake_with_a_hint(what: str) -> None:
     patterns: Any = {what: ("0.wieght",)}
     with pytest.raises(UserError, match=r"No parameter '0.wieght' here. Did you mean '0.weight'\?"):

@@ -48,10 +48,10 @@ EACH = pytest.mark.parametrize("name", networks())
 CHOICES: list[tuple[str, dict[str, Any]]] = [
     ("mixed", {}),
     ("mixed", {"also": ("*.bias", "free")}),
-    ("mixed", {"without": ("cell.*", "head.*")}),
+    ("mixed", {"protect": ("cell.*", "head.*")}),
     ("conv", {}),
     ("conv", {"also": ("1.*",)}),
-    ("conv", {"without": ("0.*",)}),
+    ("conv", {"protect": ("0.*",)}),
     ("wrapped", {}),
 ]
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from incorruptible.errors import UserError
+from incorruptible.files import records
 from incorruptible.objectives import parse as parse_objective
 from incorruptible.runs import Left, identity, train
 from incorruptible.schedules import Auto, Constant, Seen, State, parse, peak
@@ -303,12 +304,15 @@ def test_runs_without_later_entries_keep_their_names() -> None:
     assert set(named) == {*QUICK.plain()} - later
     for entry, value in {
         "accumulate": 2,
-        "precision": "bf16",
+        "autocast": "bf16",
         "channels_last": True,
         "ranks": 2,
         "noise": "banked",
     }.items():
-        assert identity(replace(noisy, **{entry: value}).resolved(), task)["recipe"] == {**named, entry: value}
+        assert identity(replace(noisy, **{entry: value}).resolved(), task)["recipe"] == {
+            **named,
+            records.KEPT.get(entry, entry): value,
+        }
 
 
 @pytest.mark.parametrize("places", [[0.5, 0.5], [0.6, 0.5], [0.0], [1.0]])

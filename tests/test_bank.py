@@ -306,7 +306,7 @@ def test_a_copy_of_a_hardener_goes_on_alike(copied: Callable[[Hardener], Hardene
     grads(robust)
     other = copied(robust)
     assert other.arrays[0].parameter is next(other.model.parameters()) is not robust.arrays[0].parameter
-    assert not other._spare._free  # what is kept for the next step is not worth copying
+    assert not other._pool._free  # what is kept for the next step is not worth copying
     assert all(torch.equal(a, b) for a, b in zip(grads(robust), grads(other), strict=True))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import incorruptible as inc
 from incorruptible.errors import UserError
 from incorruptible.evaluation import measure
-from incorruptible.report import page
+from incorruptible.report import study_page
 from incorruptible.runs import Run, identity, train
 from incorruptible.studies.evidence import best
 from incorruptible.studies.folder import Folder
@@ -304,7 +304,7 @@ def _every_unit_is_right(folder: Folder) -> None:
     (last,) = (row for row in verdicts["attention"].rows if row.at == "0.2")
     pair = [mean(arm, 0.2).estimate for arm in arms(folder) if arm.name in (last.left, last.right)]
     assert last.difference is not None and last.difference.interval.estimate == pytest.approx(pair[0] - pair[1])
-    said = page(folder, "incorruptible report bytes")
+    said = study_page(folder, "incorruptible report bytes")
     assert "equivalent (within 0.003 or 0.02 bits per byte)" in " ".join(said.summary)
     arm, *cells, seeds = said.tables[0].rows[0]
     assert (arm, seeds) == ("plain", "2") and all(re.fullmatch(r"\d\.\d{3} ± \d\.\d{3}", str(cell)) for cell in cells)

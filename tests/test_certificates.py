@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import incorruptible as inc
 from alarms import REPETITIONS, breaks
-from incorruptible.certificates import TestedStrength, certify, certify_fresh, chips_for, fixed_sequence
+from incorruptible.certificates import StrengthVerdict, certify, certify_fresh, chips_for, fixed_sequence
 from incorruptible.errors import UserError
 from incorruptible.statistics import lower_bound, quantile_rank
 
@@ -96,9 +96,9 @@ def test_false_certified_strengths_are_rare() -> None:
 def test_testing_stops_at_the_first_failure_and_in_order() -> None:
     tested = []
 
-    def test(strength: float) -> TestedStrength:
+    def test(strength: float) -> StrengthVerdict:
         tested.append(strength)
-        return TestedStrength(strength, 1, 1, 0.5, strength != 0.2)
+        return StrengthVerdict(strength, 1, 1, 0.5, strength != 0.2)
 
     steps = fixed_sequence([0.3, 0.1, 0.2], test)
     assert tested == [0.1, 0.2] == [step.strength for step in steps]

@@ -213,7 +213,7 @@ def test_training_and_measuring_the_run(type_: Type, here: Path, monkeypatch: py
     tuned = json.loads(type_(*words[:-1], "4", "--from", str(folder / "weights.safetensors"), "--json").out)
     assert Path(tuned["folder"]) != folder and tuned["recipe"]["start"] == str(folder / "weights.safetensors")
     before = contents(here / "H")
-    monkeypatch.delattr(runs, "Fit")  # the same training again would need it
+    monkeypatch.delattr(runs, "Trainer")  # the same training again would need it
     again = type_(*words, "--json")
     assert again.code == 0 and json.loads(again.out)["weights"] and contents(here / "H") == before
 
@@ -351,7 +351,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "nothing to fold": ([*MEASURE, SWEEP, "--batchnorm", "folded"], ["nothing to fold"]),
     "no task file": (["measure", "none.py:task", "--corruption", SWEEP], ["none.py: no such file"]),
     "no such name": (["measure", "own.py:tsak", "--corruption", SWEEP], ["Did you mean 'task'?"]),
-    "unknown option": ([*MEASURE, SWEEP, "--drawz", "3"], ["--drawz", "--chips"]),
+    "unknown option": ([*MEASURE, SWEEP, "--chipz", "3"], ["--chipz", "--chips"]),
     "unknown verb": (["mesure"], ["'mesure'", "measure"]),
     "missing option": (["measure", "own.py:task"], ["--corruption"]),
     "unknown device": ([*MEASURE, SWEEP, "--device", "gpu"], ["No device 'gpu'", "cpu, cuda"]),

@@ -75,7 +75,7 @@ def obvious(
 
 
 @pytest.mark.parametrize("text", CORRUPTIONS)
-def test_a_chip_in_the_socket_holds_the_bits_of_one_swapped_in(text: str) -> None:
+def test_a_programmed_model_holds_the_bits_of_one_swapped_in(text: str) -> None:
     model, corruption = made(small_conv), parse(text)
     arrays, before = select(model), bits(model)
     for read in (None, (FILTER_MAX, 0.01)):
@@ -89,8 +89,8 @@ def test_a_chip_in_the_socket_holds_the_bits_of_one_swapped_in(text: str) -> Non
                 own = select(twin)
                 drawn, fresh = Draw(7, "test", chip), Draw(7, "test, read", chip)
                 added = None if read is None else lambda a, f=fresh: FILTER_MAX(a, 0.01, f.of(a.name))
-                programmed = replaced(own, lambda array, s=strength, d=drawn: corruption(array, s, d.of(array.name)))
-                with programmed, replaced(own, added):
+                swapped = replaced(own, lambda array, s=strength, d=drawn: corruption(array, s, d.of(array.name)))
+                with swapped, replaced(own, added):
                     assert all(torch.equal(one, array.value) for one, array in zip(seen, own, strict=True))
     assert unchanged(model, before)
 

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from incorruptible.corruptions import Gaussian
 from incorruptible.errors import UserError
 from incorruptible.objectives import RWP, SAM, parse
-from incorruptible.objectives.base import Grads, Path, Point
+from incorruptible.objectives.base import Grads, Point, PointSteps
 from incorruptible.randomness.streams import Draw
 from incorruptible.schedules import Auto, Constant, Linear, Quadratic
 from incorruptible.tasks.data import Batches, digits
@@ -372,7 +372,7 @@ class Spy:
     source: ClassVar[str] = "here"
     seen: Grads = field(default_factory=dict)
 
-    def __call__(self, arrays: Any, strength: float, draw: Draw) -> Path:
+    def __call__(self, arrays: Any, strength: float, draw: Draw) -> PointSteps:
         self.seen.update((yield Point(None, share=0)).grads)
         yield Point(None)
 

@@ -336,9 +336,9 @@ def test_scores_per_token_share_one_forward_pass() -> None:
     model, passes = made("gpt2"), []
     model.register_forward_pre_hook(lambda *_: passes.append(1))
     scores = {name: per_token(score, causal=True) for name, score in (("a", accuracy), ("c", cross_entropy))}
-    found = inc.measure_all(model, scores, [batch("gpt2")], inc.Chips(NOISE, [0.1], 2, 0))
+    found = inc.measure_all(model, scores, [batch("gpt2")], inc.Sampling(NOISE, [0.1], 2, 0))
     assert len(passes) == 2 and [one.unit for one in found.values()] == ["fraction", "nats"]
-    inc.measure_all(model, {**scores, "u": MODELS["bert"].score}, [batch("gpt2")], inc.Chips(NOISE, [0.1], 2, 0))
+    inc.measure_all(model, {**scores, "u": MODELS["bert"].score}, [batch("gpt2")], inc.Sampling(NOISE, [0.1], 2, 0))
     assert len(passes) == 2 + 2 * 3  # they ask the model for different things
 
 

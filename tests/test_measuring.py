@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from incorruptible.corruptions import Gaussian, parse
 from incorruptible.errors import UserError
 from incorruptible.evaluation import Sampling, Scores, measure, measure_all
-from incorruptible.evaluation.workers import turns
+from incorruptible.evaluation.workers import work_items
 from incorruptible.randomness.streams import Draw
 from incorruptible.tasks.data import Batches
 from incorruptible.tasks.scores import accuracy, cross_entropy
@@ -79,7 +79,7 @@ def chips(model: nn.Module, data: Any, strengths: list[float], **given: Any) -> 
     corruption = settings.pop("corruption", FILTER_MAX)
     measure(model, recorder(kept), data[:1], corruption, strengths, **settings)
     named = {name: settings[name] for name in ("chips", "seed", "purpose", "reads", "read") if name in settings}
-    keys = [key for turn in turns(Sampling(corruption, strengths, **named), {}) for key in turn]  # chip by chip
+    keys = [key for item in work_items(Sampling(corruption, strengths, **named), {}) for key in item]  # chip by chip
     return [chip for _, chip in sorted(zip(keys, kept, strict=True), key=lambda one: one[0])]
 
 

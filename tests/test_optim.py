@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import incorruptible as inc
 from incorruptible.errors import UserError
 from incorruptible.objectives import ASAM
-from incorruptible.objectives import SAMOptimizer as Objective
+from incorruptible.objectives import SAM as Objective
 from incorruptible.objectives.base import Objective as AnyObjective
 from incorruptible.optim import SAMOptimizer
 from incorruptible.schedules import Constant

@@ -89,7 +89,7 @@ def test_what_a_run_leaves_behind(tmp_path: Path) -> None:
 def test_a_second_call_finds_the_run(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = train(recipe, tmp_path)
     times = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}
-    monkeypatch.delattr(runs, "Fit")
+    monkeypatch.delattr(runs, "Trainer")
     again = train(replace(recipe, strength="constant:0"), tmp_path)
     assert again.folder == first.folder and again.record == first.record
     assert {path: path.stat().st_mtime_ns for path in first.folder.iterdir()} == times
@@ -288,7 +288,7 @@ def test_a_run_is_measured_once_and_never_trained_for_it(
     ):
         measured(run, plan)
         assert len(calls) == 2 + others
-    monkeypatch.delattr(runs, "Fit")
+    monkeypatch.delattr(runs, "Trainer")
     assert train(recipe, tmp_path).weights.stat().st_mtime_ns == before
 
 

@@ -266,8 +266,8 @@ def test_a_pattern_keeps_what_measure_protects() -> None:
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
-    "no such parameter": ({"protect": ["3.*"]}, "No parameter '3.\\*' here.*0.weight"),
-    "digital already": ({"protect": ["*.bias"]}, "'\\*.bias' names only what is digital already.*0.weight"),
+    "no such parameter": ({"what_if_digital": ["3.*"]}, "No parameter '3.\\*' here.*0.weight"),
+    "digital already": ({"what_if_digital": ["*.bias"]}, "'\\*.bias' names only what is digital already.*0.weight"),
     "two strengths": ({"strength": (0.1, 0.2)}, "2 strengths came; a map is made at one"),
     "strength 0": ({"strength": 0.0}, "gaussian-filter-max at strength 0: nothing is corrupted.*more than 0"),
     "negative": ({"strength": -0.1}, "strength -0.1: a finite number that is not negative"),

@@ -445,6 +445,6 @@ def test_a_run_is_a_run(tmp_path: Path) -> None:
     """What decides speed decides the folder too, for it decides bits."""
     folders = {
         train(replace(MLP, epochs=1, **more), tmp_path).folder
-        for more in ({}, {"accumulate": 2}, {"precision": "bf16"}, {"channels_last": True})
+        for more in ({}, {"accumulate": 2}, {"autocast": "bf16"}, {"channels_last": True})
     }
     assert len(folders) == 4 and all(isinstance(inc.open_run(folder), Run) for folder in folders)

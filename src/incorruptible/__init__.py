@@ -64,11 +64,11 @@ if TYPE_CHECKING:
 # where each name lives; imported when it is first asked for, so that `import incorruptible` does not import torch
 _HOMES = {
     "ASAM": "objectives",
+    "AnytimeMeans": "evaluation",
     "Array": "weights.arrays",
     "Audit": "evaluation.audit",
     "Auto": "schedules",
     "ChipYield": "certificates",
-    "Sampling": "evaluation",
     "Constant": "schedules",
     "Controller": "schedules",
     "Corruption": "corruptions",
@@ -91,7 +91,6 @@ _HOMES = {
     "Objective": "objectives.base",
     "Plain": "objectives",
     "Point": "objectives.base",
-    "AnytimeMeans": "evaluation",
     "Probe": "training.recipe",
     "Quadratic": "schedules",
     "RWP": "objectives",
@@ -101,6 +100,7 @@ _HOMES = {
     "Reversed": "schedules",
     "Run": "runs",
     "SAM": "objectives",
+    "Sampling": "evaluation",
     "Schedule": "schedules",
     "Score": "tasks.scores",
     "Scores": "evaluation",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .assumptions import Assumptions
-from .certificate import Certificate, TestedStrength, fixed_sequence
+from .certificate import Certificate, StrengthVerdict, fixed_sequence
 from .chip_yield import ChipYield, certify, chips_for
 from .fresh_noise import FreshAccuracy, certify_fresh
 
@@ -12,7 +12,7 @@ __all__ = [
     "Certificate",
     "ChipYield",
     "FreshAccuracy",
-    "TestedStrength",
+    "StrengthVerdict",
     "certify",
     "certify_fresh",
     "chips_for",

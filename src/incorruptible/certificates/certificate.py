@@ -9,13 +9,13 @@ from typing import Any, ClassVar, NamedTuple
 
 from .assumptions import Assumptions
 
-__all__ = ["Certificate", "TestedStrength", "fixed_sequence"]
+__all__ = ["Certificate", "StrengthVerdict", "fixed_sequence"]
 
 
 # ---- The order in which strengths are tested, so that no correction for their number is needed
 
 
-class TestedStrength(NamedTuple):
+class StrengthVerdict(NamedTuple):
     """One strength under test: `hits` of `n` trials, the exact lower bound of their chance, and whether it is enough.
 
     `holds`: the accuracy that the required share of all chips reaches, by the same chips and the same confidence; nan where
@@ -30,14 +30,14 @@ class TestedStrength(NamedTuple):
     holds: float = float("nan")
 
 
-def fixed_sequence(strengths: Sequence[float], test: Callable[[float], TestedStrength]) -> tuple[TestedStrength, ...]:
+def fixed_sequence(strengths: Sequence[float], test: Callable[[float], StrengthVerdict]) -> tuple[StrengthVerdict, ...]:
     """Test strengths in increasing order, each at the full confidence, up to the first that fails.
 
     A false promise needs the first strength whose promise is false to pass its test, which has chance at most 1 - confidence;
     so all that pass hold together at that confidence, without a correction for their number, and also where the same chips
     serve for all (fixed-sequence testing: Maurer, Hothorn & Lehmacher 1995). The strengths must be chosen beforehand.
     """
-    steps: list[TestedStrength] = []
+    steps: list[StrengthVerdict] = []
     for strength in sorted(strengths):
         steps.append(test(strength))
         if not steps[-1].granted:
@@ -57,10 +57,10 @@ class Certificate(ABC):
     assumptions: Assumptions
     accuracy: float
     confidence: float
-    steps: tuple[TestedStrength, ...]
+    steps: tuple[StrengthVerdict, ...]
 
     @property
-    def passed(self) -> tuple[TestedStrength, ...]:
+    def passed(self) -> tuple[StrengthVerdict, ...]:
         """The strengths that passed."""
         return tuple(step for step in self.steps if step.granted)
 
@@ -87,7 +87,7 @@ class Certificate(ABC):
         """What must be true for it to be."""
 
     @abstractmethod
-    def cells(self, step: TestedStrength) -> dict[str, str]:
+    def cells(self, step: StrengthVerdict) -> dict[str, str]:
         """One line of the table, under its titles."""
 
     def foot(self) -> str:

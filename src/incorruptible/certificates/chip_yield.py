@@ -19,7 +19,7 @@ from ..statistics.given import fraction, inside
 from ..tasks.data import batches
 from ..weights.arrays import Array, select
 from .assumptions import OF_THE_POPULATION, assumptions_of, refuse_unfit
-from .certificate import Certificate, TestedStrength, fixed_sequence
+from .certificate import Certificate, StrengthVerdict, fixed_sequence
 
 __all__ = ["ChipYield", "certify", "chips_for"]
 
@@ -70,7 +70,7 @@ class ChipYield(Certificate):
     def assumed(self) -> str:
         return self.assumptions.sentence(*([OF_THE_POPULATION] if self.slack else []))
 
-    def cells(self, step: TestedStrength) -> dict[str, str]:
+    def cells(self, step: StrengthVerdict) -> dict[str, str]:
         cells = {
             "strength": f"{step.strength:g}",
             "chips": f"{step.n}",
@@ -95,7 +95,7 @@ class ChipYield(Certificate):
     def _examples(self) -> str:
         return f"{self.assumptions.examples} examples"
 
-    def _bound(self, step: TestedStrength) -> str:
+    def _bound(self, step: StrengthVerdict) -> str:
         if self.slack is None:
             return f"it, so that the yield is at least {step.bound:.4f} (exact, Clopper-Pearson)"
         threshold, sure = self.slack.threshold, self.confidence + self.slack.risk
@@ -171,7 +171,7 @@ def certify(
     examples = count_of(data)
     slack = slack_for(examples, accuracy, cost, risk) if population else None
 
-    def test(strength: float) -> TestedStrength:
+    def test(strength: float) -> StrengthVerdict:
         before = sorted(sampling.strengths).index(strength) * n
         scores = measure(
             model,
@@ -196,7 +196,7 @@ def certify(
     )
 
 
-def _step(scores: Scores, accuracy: float, share: float, confidence: float, slack: Slack | None) -> TestedStrength:
+def _step(scores: Scores, accuracy: float, share: float, confidence: float, slack: Slack | None) -> StrengthVerdict:
     """How many of these chips are good enough, and what that says of all."""
     if scores.examples is not None and not np.isin(scores.examples, (0, 1)).all():
         raise UserError(
@@ -209,7 +209,7 @@ def _step(scores: Scores, accuracy: float, share: float, confidence: float, slac
     hits = int((good >= threshold - 1e-9).sum())  # less than one example, more than rounding
     bound = max(0.0, lower_bound(hits, n, confidence + risk) - cost)
     holds = float("nan") if slack else _reached(good, share, confidence)
-    return TestedStrength(scores.strengths[0], hits, n, bound, bound >= share, holds)
+    return StrengthVerdict(scores.strengths[0], hits, n, bound, bound >= share, holds)
 
 
 def _reached(values: NDArray[np.float64], share: float, confidence: float) -> float:

@@ -20,7 +20,7 @@ from ..tasks.data import batches, shuffles
 from ..weights.arrays import Array, select
 from ..weights.batchnorm import Statistics, evaluating
 from .assumptions import OF_THE_POPULATION, assumptions_of, refuse_unfit
-from .certificate import Certificate, TestedStrength, fixed_sequence
+from .certificate import Certificate, StrengthVerdict, fixed_sequence
 
 __all__ = ["FreshAccuracy", "certify_fresh"]
 
@@ -50,7 +50,7 @@ class FreshAccuracy(Certificate):
     def assumed(self) -> str:
         return self.assumptions.sentence(OF_THE_POPULATION)
 
-    def cells(self, step: TestedStrength) -> dict[str, str]:
+    def cells(self, step: StrengthVerdict) -> dict[str, str]:
         return {
             "strength": f"{step.strength:g}",
             "examples": f"{step.n}",
@@ -106,7 +106,7 @@ def certify_fresh(
         )
     seen = 0
 
-    def test(strength: float) -> TestedStrength:
+    def test(strength: float) -> StrengthVerdict:
         nonlocal seen
         right = []
         for index, one in enumerate(_singles(data)):
@@ -121,7 +121,7 @@ def certify_fresh(
                 "fresh noise needs answers that are right or wrong, 0 or 1 for each example, and others came."
             )
         bound = lower_bound(int(sum(right)), n, confidence)
-        return TestedStrength(strength, int(sum(right)), n, bound, bound >= accuracy)
+        return StrengthVerdict(strength, int(sum(right)), n, bound, bound >= accuracy)
 
     with evaluating(fitted), keeping(Statistics(fitted)), ProgrammedModel(fitted, own, sampling) as programmed:
         steps = fixed_sequence(sampling.strengths, test)

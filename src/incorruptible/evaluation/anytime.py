@@ -166,7 +166,7 @@ def measure_until(
         raise UserError(
             f"half_width is {half_width:g}; it is a half-width between 0 and 0.5, as a fraction, for example 0.0025."
         )
-    refuse_unbounded(score, "precision")
+    refuse_unbounded(score, "a half-width")
     sampling = Sampling(
         corruption, strengths, max_chips, seed, purpose, reads, read, batchnorm, calibration, autocast, channels_last
     )

@@ -17,11 +17,11 @@ from .charts import charts, shortfalls
 from .exporting import export as write_folder
 from .landscapes import landscapes
 from .page import Finding, Page, Section, Table, check, write
-from .provenance import provenance, recipe_text
+from .provenance import how_made, recipe_text
 from .robustness import robustness_charts
 from .theory import ABOUT, theory_charts
 
-__all__ = ["check", "export", "figures", "page", "report", "summarise"]
+__all__ = ["check", "export", "figures", "report", "study_page", "summarise"]
 
 SECTIONS = {
     "What noise does": ("accuracy", "crossover", "chips"),
@@ -47,11 +47,11 @@ def report(folder: Folder, target: Path, command: str) -> Path:
     """Write the study's page, one HTML file that needs nothing else. Raises `UserError` where no arm is whole, or where plotly
     is missing."""
     check()
-    write(page(folder, command), target)
+    write(study_page(folder, command), target)
     return target
 
 
-def page(folder: Folder, command: str) -> Page:
+def study_page(folder: Folder, command: str) -> Page:
     """All that the report says."""
     found = _whole(folder)
     definition, noise = folder.plan["definition"], folder.plan["noises"][0]
@@ -66,7 +66,7 @@ def page(folder: Folder, command: str) -> Page:
         sections=[_section(title, names, drawn) for title, names in SECTIONS.items() if _pick(names, drawn)],
         tables=_tables(folder),
         recipes=[(arm["name"], recipe_text(arm)) for arm in definition["arms"]],
-        facts=provenance(folder),
+        facts=how_made(folder),
         command=command,
         strengths=strengths,
         strength_unit=f"{noise['unit']}, {noise['corruption']}",
@@ -170,7 +170,7 @@ def _tables(folder: Folder) -> list[Table]:
 
 def export(folder: Folder, target: Path) -> list[Path]:
     """Write a folder with the page as text, tables, figures and all numbers; see `exporting.export`."""
-    made = page(folder, "")
+    made = study_page(folder, "")
     return write_folder(folder, target, made, _summary_of(folder))
 
 
@@ -184,4 +184,4 @@ def summarise(folder: Folder, target: Path, command: str) -> dict[str, Any]:
 def _summary_of(folder: Folder) -> dict[str, Any]:
     found = summary(folder)
     claims = found.pop("claims")
-    return {**claims, **found, "made": dict(provenance(folder))}
+    return {**claims, **found, "made": dict(how_made(folder))}

@@ -8,10 +8,10 @@ from typing import Any
 from ..files import records
 from ..studies.folder import Folder
 
-__all__ = ["provenance", "recipe_text"]
+__all__ = ["how_made", "recipe_text"]
 
 
-def provenance(folder: Folder) -> list[tuple[str, str]]:
+def how_made(folder: Folder) -> list[tuple[str, str]]:
     """Seeds, runs, versions, commits, machines and time, as its runs recorded them; where they differ, with how many each."""
     definition, frame = folder.plan["definition"], folder.plan["frame"]
     ends = folder.ends()
