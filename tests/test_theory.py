@@ -16,7 +16,7 @@ from incorruptible import tasks
 from incorruptible.errors import UserError
 from incorruptible.pacbayes import Displacement, complexity, divergence, kl_inverse, monte_carlo
 from incorruptible.plots import save
-from incorruptible.report import page
+from incorruptible.report import study_page
 from incorruptible.report.theory import theory_charts
 from incorruptible.runs import MeasurePlan, displaced, measured, measures, train
 from incorruptible.studies.evidence import Arm, Lacking
@@ -399,7 +399,7 @@ def test_a_tiny_study_comes_through(tiny: Path) -> None:
 
 
 def test_the_page_has_its_section_and_says_what_is_assumed(tiny: Path) -> None:
-    made = page(find(tiny, "tiny", "tiny"), "incorruptible report")
+    made = study_page(find(tiny, "tiny", "tiny"), "incorruptible report")
     (section,) = [one for one in made.sections if one.title == "What the theory says"]
     assert [chart.name for chart in section.charts] == [
         "theory-bound",

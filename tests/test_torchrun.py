@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -196,9 +197,7 @@ def test_ranks_are_parts(name: str, several: list[dict[str, Any]], folder: Path,
     """Whatever the objective, parts of parts, dropout, a loader's own batches, a controller."""
     recipe = SEVERAL_RECIPES[name]
     task = recipe.task.replace(str(OWN_FILE), str(folder / "own.py"))
-    one = Recipe(
-        **{**recipe.plain(), "task": task, "ranks": 1, "accumulate": 2 * recipe.accumulate, "probe": recipe.probe}
-    )
+    one = replace(recipe, task=task, ranks=1, accumulate=2 * recipe.accumulate)
     assert several[0][name] == several[1][name]
     assert far(Path(several[0][name]), train(one, tmp_path).folder) < 1e-6
 
@@ -208,9 +207,7 @@ def test_running_statistics_are_those_of_the_first(several: list[dict[str, Any]]
     """They move once a step, by the first rank's half alone: the mean of 250 images, not of 500."""
     state = load_file(Path(several[0]["norm"]) / "weights.safetensors")
     assert int(state["1.num_batches_tracked"]) == 15
-    recipe = Recipe(
-        **{**SEVERAL_RECIPES["norm"].plain(), "ranks": 1, "accumulate": 2, "probe": SEVERAL_RECIPES["norm"].probe}
-    )
+    recipe = replace(SEVERAL_RECIPES["norm"], ranks=1, accumulate=2)
     from incorruptible.tasks import load
     from incorruptible.training import Trainer
 
