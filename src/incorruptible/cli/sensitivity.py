@@ -14,12 +14,14 @@ from .targets import (
     AlsoOption,
     DebugOption,
     DeviceOption,
+    ExamplesOption,
     ForceOption,
     JsonOption,
     SeedOption,
     WeightsOption,
     check_part,
     device_of,
+    first_of,
     held_in,
     target_of,
 )
@@ -49,6 +51,7 @@ def sensitivity(
         str, typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data.")
     ] = "as-is",
     also: AlsoOption = None,
+    examples: ExamplesOption = None,
     batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 1024,
     figure: Annotated[Path | None, typer.Option("--figure", help="Draw losses and gains here (.png and .svg).")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the result here (.json).")] = None,
@@ -74,7 +77,7 @@ def sensitivity(
         held = held_in(target, also, None)
         task, model = target_of(target, weights, seed)
     model.to(device_of(device))
-    data = batches(_part(task, part), batch)
+    data = first_of(batches(_part(task, part), batch), examples)
     with progress("sensitivity") as tell, redirect_stdout(sys.stderr):
         found = map_of(
             model,

@@ -6,7 +6,7 @@ module type; norms, biases and embeddings stay digital unless they are asked for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 
 from ..errors import UserError, renamed_arguments, unknown
 
-__all__ = ["Array", "SurveyedParameter", "refuse_sharded", "select", "survey", "unwrapped"]
+__all__ = ["Array", "SurveyedParameter", "refuse_not_finite", "refuse_sharded", "select", "survey", "unwrapped"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,9 +140,20 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
-def _refuse_parametrised(name: str, module: nn.Module) -> None:
+def _refuse_parametrised(name: str, module: nn.Module, protect: Sequence[str]) -> list[str]:
+    """Raise `UserError` for a weight that is computed from others, unless it is to stay digital; returns the names of those."""
+    aside: list[str] = []
     where = f'model.get_submodule("{name}")' if name else "model"  # model.0 would be no Python
     for weight in _places(module):
+        full = f"{name}.{weight}" if name else weight
+        if any(fnmatchcase(full, pattern) for pattern in protect):
+            aside.append(full)
+            continue
+        if hasattr(module, "weight_fake_quant"):
+            raise UserError(
+                f"{full} goes through a fake quantiser before it is used, and errors would go in before it: convert the model "
+                f"first, or keep this weight digital: protect=({full!r},)."
+            )
         if parametrize.is_parametrized(module, weight):
             line = f'torch.nn.utils.parametrize.remove_parametrizations({where}, "{weight}")'
         elif f"{weight}_orig" in module._parameters and f"{weight}_mask" in module._buffers:
@@ -155,7 +166,9 @@ def _refuse_parametrised(name: str, module: nn.Module) -> None:
             continue
         raise UserError(
             f"{name or 'model'}.{weight} is computed from other parameters and cannot be held in an array; first: {line}"
+            f"; or keep it digital: protect=({full!r},)."
         )
+    return aside
 
 
 def refuse_sharded(model: nn.Module) -> None:
@@ -168,6 +181,21 @@ def refuse_sharded(model: nn.Module) -> None:
             "under FSDP each rank holds shards of the weights, and a filter's scale needs whole ones: train with "
             "DistributedDataParallel(model), and measure an unsharded model with the full state_dict in it."
         )
+
+
+def refuse_not_finite(model: nn.Module) -> None:
+    """Raise `UserError` for a parameter or a buffer of `model` that holds numbers which are not finite."""
+    network = unwrapped(model)
+    for kind, tensors in (("parameter", network.named_parameters()), ("buffer", network.named_buffers())):
+        for name, tensor in tensors:
+            if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.is_meta:
+                continue
+            # a sum of finite numbers may overflow: then, and only then, all are looked at
+            if not bool(tensor.detach().sum().isfinite()) and (count := int((~tensor.detach().isfinite()).sum())):
+                raise UserError(
+                    f"the {kind} {name} holds {count} of {tensor.numel()} numbers that are not finite: what such a network "
+                    "answers has no meaning, with or without errors; load other weights."
+                )
 
 
 def _reason(module: nn.Module, parameter: Tensor) -> str:
@@ -184,7 +212,8 @@ def survey(model: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = 
 
     `also` and `protect` are patterns (as of a shell) over parameter names: `also=("*.bias",)`, `protect=("head.*",)`.
     A tied tensor appears once, under its first name, and is selected if any of its owners is. Whether a parameter
-    requires a gradient does not matter: frozen weights sit on the chip too. Raises `UserError` for parametrised weights, for
+    requires a gradient does not matter: frozen weights sit on the chip too. A weight that is computed from others (parametrised,
+    behind a fake quantiser) may be named in `protect`, and stays digital. Raises `UserError` for other ones of that kind, for
     sharded ones (FSDP), for lazy ones that no batch has shaped yet, and for a pattern that matches nothing.
     """
     model = unwrapped(model)
@@ -192,8 +221,9 @@ def survey(model: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = 
     also, protect = tuple(also), tuple(protect)
     found: dict[int, SurveyedParameter] = {}
     names: dict[str, int] = {}
+    aside: list[str] = []
     for prefix, module in model.named_modules():
-        _refuse_parametrised(prefix, module)
+        aside += _refuse_parametrised(prefix, module, protect)
         places = _places(module)
         for own, parameter in module._parameters.items():
             if parameter is None:
@@ -223,7 +253,7 @@ def survey(model: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = 
     for patterns, what in ((also, "also"), (protect, "protect")):
         for pattern in patterns:
             hits = {names[name] for name in names if fnmatchcase(name, pattern)}
-            if not hits:
+            if not hits and not any(fnmatchcase(name, pattern) for name in aside):
                 raise unknown("parameter", pattern, names)
             if what == "protect":
                 for one in hits:
