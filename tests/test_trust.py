@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, distributed, nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SubsetRandomSampler, TensorDataset
 
 import incorruptible as inc
@@ -20,6 +22,7 @@ from incorruptible.errors import UserError
 from incorruptible.evaluation import scoring
 from incorruptible.objectives.sam import Ascent, metric_of
 from incorruptible.optim import SAMOptimizer
+from incorruptible.randomness.streams import Draw
 from incorruptible.tasks.scores import (
     binary_accuracy,
     binary_cross_entropy,
@@ -29,6 +32,7 @@ from incorruptible.tasks.scores import (
     per_token,
 )
 from incorruptible.weights.arrays import Array
+from incorruptible.weights.swap import replaced
 from typing_commands import Type, typing
 
 NOISE = inc.Gaussian("filter-max")
@@ -838,3 +842,201 @@ def test_the_trainings_that_are_proposed_go_on_from_the_weights(type_: Type, tmp
     inc.save_weights(network(), tmp_path / "w.safetensors")
     said = type_("device", "pcm-joshi", "--for", "mine.py:task", "--weights", "w.safetensors", "--json")
     assert all("--from w.safetensors" in line for line in json.loads(said.out)["next"])
+
+
+# ---- Weights under other names, texts for paths, weights that are not there
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_weights_under_a_prefix_are_found(prefix: str, suffix: str, tmp_path: Path) -> None:
+    one, other, file = network(), network(), tmp_path / f"w.{suffix}"
+    with torch.no_grad():
+        for parameter in one.parameters():
+            parameter.add_(1)
+    state = {prefix + name: tensor for name, tensor in one.state_dict().items()}
+    save_file(state, file) if suffix == "safetensors" else torch.save(state, file)
+    with pytest.warns(inc.errors.Remark, match=rf"begins with '{prefix}'.*loaded without it"):
+        inc.load_weights(other, str(file))
+    assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
+
+
+def test_another_networks_weights_stay_another_networks(tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    save_file({f"module.{name}": torch.zeros(2) for name in network().state_dict()}, file)
+    with pytest.raises(UserError, match="these are the weights of another model"):
+        inc.load_weights(network(), file)
+    mixed = {
+        ("module." if index else "") + name: value for index, (name, value) in enumerate(network().state_dict().items())
+    }
+    save_file(mixed, file)
+    with pytest.raises(UserError, match="lacks"):
+        inc.load_weights(network(), file)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
+def test_wrapped_networks_are_saved_and_loaded_without_their_prefix(tmp_path: Path) -> None:
+    plain = network()
+    for wrapped in (torch.compile(plain), nn.DataParallel(plain)):
+        inc.save_weights(wrapped, str(tmp_path / "w.safetensors"))
+        assert set(load_file(tmp_path / "w.safetensors")) == set(plain.state_dict())
+        inc.load_weights(wrapped, tmp_path / "w.safetensors")
+
+
+def test_the_command_line_says_that_a_prefix_went(type_: Type, tmp_path: Path) -> None:
+    save_file({f"module.{name}": tensor for name, tensor in network().state_dict().items()}, tmp_path / "w.safetensors")
+    said = type_("measure", "mine.py:task", "--weights", "w.safetensors", *NOISY, "--chips", "2")
+    assert said.code == 0, said.err
+    assert "begins with 'module.'" in said.err
+
+
+def test_weights_that_are_elsewhere_are_named() -> None:
+    with torch.device("meta"):
+        model = network()
+    for ask in (inc.select, lambda model: inc.audit(model, NOISE, 0.1)):
+        with pytest.raises(UserError, match="weight is on the meta device, without values"):
+            ask(model)
+
+
+def test_texts_do_for_paths(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        inc.open_run(str(tmp_path / "nothing"))
+
+
+# ---- Weights that are not listed: experts, packed weights, tensors that stand for others
+
+
+class Experts(nn.Module):
+    """Three experts of 6 inputs and 4 outputs, [E, out, in], and back again, [E, in, out]; all see every example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        scale = torch.tensor([1.0, 10.0, 100.0]).reshape(3, 1, 1)
+        self.up = nn.Parameter(scale * torch.randn(3, 4, 6, generator=generator))
+        self.down = nn.Parameter(scale * torch.randn(3, 4, 2, generator=generator))
+        self.gate = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.einsum("eoi,bi->beo", self.up, x).relu()
+        return torch.einsum("eio,bei,be->bo", self.down, hidden, self.gate(x).softmax(-1))
+
+
+def test_experts_have_filters_of_their_own() -> None:
+    model = Experts()
+    up, down = inc.select(model, also=("up:expert-out-in", "down:expert-in-out"), protect=("gate.*",))
+    assert (up.filters, down.filters) == (12, 6)
+    assert torch.equal(up.peak().expand(3, 4, 1), model.up.detach().abs().amax(2, keepdim=True))
+    assert torch.equal(down.peak().expand(3, 1, 2), model.down.detach().abs().amax(1, keepdim=True))
+    assert [array.pattern for array in (up, down)] == ["up:expert-out-in", "down:expert-in-out"]
+    # the noise of an expert is set by its own filters: with weights 10 times as large it is 10 times as large
+    found = inc.measure(model, inc.accuracy, data(), NOISE, [0.1], chips=2, seed=0, arrays=[up, down])
+    assert found.chips == 2
+    rows = torch.stack([NOISE(up, 0.1, Draw(0, "expert", chip).of("up")) - up.value for chip in range(200)])
+    sizes = rows.std(0) / up.peak()
+    assert torch.allclose(sizes, torch.full_like(sizes, 0.1), rtol=0.25)
+
+
+def test_sensitivity_keeps_experts_digital() -> None:
+    model = Experts()
+    arrays = inc.select(model, also=("up:expert-out-in", "down:expert-in-out"))
+    x, y = data()
+    found = inc.sensitivity(
+        model, inc.accuracy, (x, y), NOISE, 0.1, chips=2, seed=0, arrays=arrays, what_if_digital=["up,gate.*"]
+    )
+    assert [len(group.arrays) for group in found.patterns] == [2]
+
+
+@pytest.mark.parametrize(
+    ("also", "says"),
+    [
+        (
+            "*.up",
+            "holds experts, and where their outputs lie cannot be seen: name it with its layout, experts.up:expert",
+        ),
+        ("*.up:expert-in", "expert-out-in"),
+        ("*.gate.bias:expert-in-out", "three dimensions are needed, and its shape is 3"),
+    ],
+)
+def test_experts_without_a_layout(also: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        inc.select(nn.ModuleDict({"experts": Experts()}), also=(also,))
+
+
+def quantised() -> nn.Module:
+    model = nn.Sequential(nn.Linear(6, 50), nn.ReLU(), nn.Sequential(nn.Linear(50, 2)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.ao.quantization.quantize_dynamic(model, {"0": torch.ao.quantization.default_dynamic_qconfig})
+
+
+def test_the_audit_knows_packed_weights_and_experts() -> None:
+    found = inc.audit(quantised(), NOISE, 0.1)
+    assert [row.shape for row in found.skipped if "packed" in row.reason] == [(50, 6)]
+    assert found.share() == 100 / (100 + 2 + 300) and "0.weight" in str(found) and "packed" in str(found)
+    rows = {row.name: row for row in inc.audit(Experts(), NOISE, 0.1).rows}
+    assert rows["up"].reason.endswith("a tensor of experts with its layout, as in 'NAME:expert-out-in'")
+
+
+def test_an_audit_gives_every_array_the_same_errors_as_all_at_once() -> None:
+    model = network()
+    rows = inc.audit(model, NOISE, 0.1, seed=5).touched
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    draw = Draw(5, "audit", 0)
+    with replaced(inc.select(model), lambda array: NOISE(array, 0.1, draw.of(array.name))):
+        for row in rows:
+            weight = model.get_parameter(row.name).detach().double()
+            error = (
+                (weight - dict(zip(dict(model.named_parameters()), before, strict=True))[row.name])
+                .square()
+                .mean()
+                .sqrt()
+            )
+            assert row.relative_to_max == pytest.approx(float(error) / row.max, rel=1e-9)
+
+
+class Wrapped(Tensor):
+    """A tensor that stands for another one, as torchao's quantised ones do."""
+
+    @staticmethod
+    def __new__(cls, held: Tensor) -> Wrapped:
+        return Tensor._make_wrapper_subclass(cls, held.shape, dtype=held.dtype)
+
+    def __init__(self, held: Tensor) -> None:
+        self.held = held
+
+    def __tensor_flatten__(self) -> tuple[list[str], None]:
+        return ["held"], None
+
+    @classmethod
+    def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.ops.aten.detach.default:
+            return Wrapped(args[0].held)
+        raise NotImplementedError(function)
+
+
+def test_a_tensor_that_stands_for_others_is_named() -> None:
+    model = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 2))
+    model[0].weight = nn.Parameter(Wrapped(torch.ones(4, 6)), requires_grad=False)
+    with pytest.raises(UserError, match=r"0.weight is a Wrapped, which keeps its weights in other tensors"):
+        inc.select(model)
+    assert [array.name for array in inc.select(model, protect=("0.weight",))] == ["1.weight"]
+
+
+def test_the_share_of_the_weights_is_said(type_: Type) -> None:
+    assert "% of the network's weights" not in type_("measure", "mine.py:task", *NOISY, "--chips", "2").err
+    said = type_("measure", "mine.py:task", *NOISY, "--chips", "2", "--protect", "0.weight")
+    assert "of the network's weights are in arrays; incorruptible audit lists the others." in said.err
+
+
+def test_a_static_graph_takes_one_pass(tmp_path: Path) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'ranks'}", rank=0, world_size=1)
+    try:
+        static = nn.parallel.DistributedDataParallel(network(), static_graph=True)
+        with pytest.raises(UserError, match=r"makes 2 passes a step, and DistributedDataParallel\(static_graph=True\)"):
+            inc.Hardener(static, inc.SAM(), inc.Constant(0.1), steps=4, seed=0)
+        robust = inc.Hardener(static, inc.RWP(NOISE), inc.Constant(0.1), steps=4, seed=0)
+        x, y = data()
+        assert bool(robust.backward(lambda: nn.functional.cross_entropy(static(x), y)).isfinite())
+    finally:
+        distributed.destroy_process_group()

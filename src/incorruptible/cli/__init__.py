@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, TextIO
 
 import typer
 
-from ..errors import UserError, UserErrors, disk_failed
+from ..errors import Remark, UserError, UserErrors, disk_failed
 from ..renamed import respelled
 from .audit import audit
 from .bridge import bridge
@@ -65,6 +66,8 @@ def run() -> None:
     for line in dict.fromkeys(renamed):
         say(f"incorruptible: {line}; the old name works for one release.")
     debug = "--debug" in sys.argv
+    warnings.showwarning = _shown
+    warnings.filterwarnings("always", category=Remark)  # where warnings are errors, too
     try:
         code = typer.main.get_command(app).main(standalone_mode=False)
         if code == 130:  # newer versions of typer return Ctrl-C instead of raising it
@@ -103,6 +106,21 @@ def run() -> None:
             sys.exit(74)  # EX_IOERR of sysexits.h
         say(f"incorruptible: {type(problem).__name__}: {' '.join(str(problem).split())} (--debug shows where)")
         sys.exit(70)  # EX_SOFTWARE of sysexits.h
+
+
+def _shown(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A remark of this package as one line; other warnings as Python prints them."""
+    if issubclass(category, Remark):
+        say(f"incorruptible: {message}")
+    else:
+        say(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _version(wanted: bool) -> None:

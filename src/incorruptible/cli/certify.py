@@ -26,6 +26,7 @@ from .targets import (
     first_of,
     held_in,
     target_of,
+    tell_share,
 )
 from .terminal import check_output, give, progress, say
 
@@ -101,6 +102,7 @@ def certify(
         _tell_chips(asked["min_yield"], asked["confidence"], population)
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
+    tell_share(asked["arrays"], model)
     plain = {"target": target, "part": part, **held.plain(), **found.plain()}
     said = f"{textwrap.fill(found.sentence(), 110, break_on_hyphens=False)}\n\n{found.table()}"
     give(plain, held.before(said), out, json_)

@@ -25,6 +25,7 @@ from .targets import (
     first_of,
     held_in,
     target_of,
+    tell_share,
 )
 from .terminal import check_output, give, progress, say
 
@@ -76,7 +77,7 @@ def measure(
     batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 1024,
     autocast: Annotated[
         str | None,
-        typer.Option("--autocast", help="bf16: forward passes in 16 bits, for speed; no property of the chip."),
+        typer.Option("--autocast", help="bf16: forward passes in 16 bits, for speed; no property of the chip [fp32]."),
     ] = None,
     channels_last: Annotated[
         bool, typer.Option("--channels-last", help="Lay images and kernels out with their channels side by side.")
@@ -123,7 +124,7 @@ def measure(
         "arrays": select(model, held.also, held.protect),
         "batchnorm": batchnorm,
         "calibration": batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
-        "autocast": autocast,
+        "autocast": None if autocast == "fp32" else autocast,
         "channels_last": channels_last,
         **({} if workers is None else {"workers": workers}),
     }
@@ -140,6 +141,7 @@ def measure(
                 found.append(_found(what, chips, half_width, level, common))
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
+    tell_share(common["arrays"], model)
     wholes = []
     for sweep in asked:
         own, found = found[: len(sweep.each)], found[len(sweep.each) :]

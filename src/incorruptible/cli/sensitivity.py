@@ -24,6 +24,7 @@ from .targets import (
     first_of,
     held_in,
     target_of,
+    tell_share,
 )
 from .terminal import check_output, give, progress, say
 
@@ -78,6 +79,7 @@ def sensitivity(
         task, model = target_of(target, weights, seed)
     model.to(device_of(device))
     data = first_of(batches(_part(task, part), batch), examples)
+    arrays = select(model, held.also, held.protect)
     with progress("sensitivity") as tell, redirect_stdout(sys.stderr):
         found = map_of(
             model,
@@ -91,13 +93,14 @@ def sensitivity(
             by=by,
             what_if_digital=what_if_digital or (),
             purpose=part,
-            arrays=select(model, held.also, held.protect),
+            arrays=arrays,
             batchnorm=batchnorm,
             calibration=batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
             progress=lambda done, total: tell(done, total, "chips"),
         )
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
+    tell_share(arrays, model)
     if part == "test":
         say("incorruptible: what to protect is a choice; chosen on test data, its test score would flatter it.")
     if figure is not None:

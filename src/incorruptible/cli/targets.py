@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from ..errors import UserError, unknown
+from .terminal import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor, nn
 
     from ..tasks import Task
+    from ..weights.arrays import Array
 
 __all__ = [
     "AlsoOption",
@@ -34,6 +38,7 @@ __all__ = [
     "held_in",
     "is_run",
     "target_of",
+    "tell_share",
 ]
 
 # ---- Options that several verbs share
@@ -145,6 +150,14 @@ def target_of(target: str, weights: Path | None, seed: int, untrained: bool = Fa
     if weights is not None:
         load_weights(model, weights)
     return task, model
+
+
+def tell_share(arrays: Sequence[Array], model: nn.Module) -> None:
+    """A line on stderr that says how much of a network is in arrays, where that is below 95%."""
+    from ..weights.arrays import share_in
+
+    if (share := share_in(arrays, model)) < 0.95:
+        say(f"incorruptible: {share:.1%} of the network's weights are in arrays; incorruptible audit lists the others.")
 
 
 def _cut(tensor: Tensor, size: int, few: int) -> Tensor:

@@ -91,9 +91,10 @@ def _few(model: nn.Module, batch: Any, look: Callable[..., list[Tensor]]) -> tup
 def _answers(
     model: nn.Module, score: ScoreFunction, sampling: Sampling, device: torch.device, batch: Any, fits: bool = False
 ) -> list[Tensor]:
-    """What the network answers, as tensors (`fits`: its labels were looked at): what the score grades, or what the model gave to a
-    function of one's own, if it was
-    called."""
+    """What the network answers, as tensors: what the score grades, or what the model gave to a function of one's own that called it.
+
+    Unless it `fits` already, the score grades the answer once, and refuses labels that it cannot judge.
+    """
     heard: list[Tensor] = []
     with sampling.casting(device):
         if isinstance(score, Score):

@@ -142,6 +142,11 @@ class Hardener:
         self._statistics = Statistics(model)
         inner = getattr(model, "_orig_mod", model)  # torch.compile's wrapper hides the other
         self._ranks = inner if isinstance(inner, DistributedDataParallel) else None
+        if self._ranks is not None and self._ranks.static_graph and objective.passes > 1:
+            raise UserError(
+                f"{objective} makes {objective.passes} passes a step, and DistributedDataParallel(static_graph=True) counts on one: "
+                "leave static_graph out."
+            )
 
     @property
     def step(self) -> int:
