@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from ..corruptions import Corruption
 from ..errors import UserError
 from ..evaluation import Sampling
-from ..evaluation.checks import check_network
 from ..evaluation.chips import ProgrammedModel
-from ..evaluation.scoring import NOT_FINITE, ScoreFunction, count_of, keeping, refuse_iterators, score_chip, size_of
+from ..evaluation.scoring import ScoreFunction, count_of, keeping, refuse_iterators, score_chip, size_of
 from ..statistics import fewest, lower_bound
 from ..statistics.given import inside
 from ..tasks.data import batches, shuffles
@@ -109,11 +108,9 @@ def certify_fresh(
 
     def test(strength: float) -> StrengthVerdict:
         nonlocal seen
-        right, wrong = [], 0
+        right = []
         for index, one in enumerate(_singles(data)):
-            found = score_chip(programmed, {"": score}, [one], strength, index)
-            right.append(float(found[""][0]))
-            wrong += NOT_FINITE in found
+            right.append(float(score_chip(programmed, {"": score}, [one], strength, index)[""][0]))
             seen += 1
             if progress is not None:
                 progress(seen, n * len(sampling.strengths))
@@ -124,10 +121,9 @@ def certify_fresh(
                 "fresh noise needs answers that are right or wrong, 0 or 1 for each example, and others came."
             )
         bound = lower_bound(int(sum(right)), n, confidence)
-        return StrengthVerdict(strength, int(sum(right)), n, bound, bound >= accuracy, not_finite=wrong)
+        return StrengthVerdict(strength, int(sum(right)), n, bound, bound >= accuracy)
 
     with evaluating(fitted), keeping(Statistics(fitted)), ProgrammedModel(fitted, own, sampling) as programmed:
-        check_network(fitted, {"": score}, data, sampling, own)
         steps = fixed_sequence(sampling.strengths, test)
     return FreshAccuracy(assumptions_of(model, sampling, own, score, steps[0].n), accuracy, confidence, steps)
 
