@@ -45,7 +45,7 @@ def crosssim(
     adc_bits: Annotated[int, typer.Option("--adc-bits", help="Bits of the ADCs; 0: ideal.", min=0)] = 0,
     dac_bits: Annotated[int, typer.Option("--dac-bits", help="Bits of the DACs; 0: ideal.", min=0)] = 0,
     wire: Annotated[float, typer.Option("--wire", help="Ohm between two cells of a row and of a column.")] = 0.0,
-    chips: Annotated[int, typer.Option("--chips", min=1)] = 10,
+    chips: Annotated[int, typer.Option("--chips", help="How many.", min=1)] = 10,
     examples: Annotated[
         int | None, typer.Option("--examples", help="The first so many only: CrossSim is slow.", min=1)
     ] = None,

@@ -44,7 +44,9 @@ def certify(
         str | None,
         typer.Option("--min-yield", help="Share of all chips that must reach it [0.9].", metavar="FRACTION"),
     ] = None,
-    chips: Annotated[int | None, typer.Option("--chips", help="[the fewest that do where 2 fail]", min=1)] = None,
+    chips: Annotated[
+        int | None, typer.Option("--chips", help="How many [the fewest that do where 2 fail].", min=1)
+    ] = None,
     population: Annotated[
         bool, typer.Option("--population", help="Promise it of the population that the examples come from.")
     ] = False,

@@ -40,7 +40,7 @@ def measure(
     weights: WeightsOption = None,
     chips: Annotated[
         int | None,
-        typer.Option("--chips", help="[25; at most 10000 with --half-width, 20000 with --subsample too].", min=1),
+        typer.Option("--chips", help="How many [25; at most 10000 with --half-width, 20000 with --subsample].", min=1),
     ] = None,
     half_width: Annotated[
         float | None,

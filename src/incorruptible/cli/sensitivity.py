@@ -43,7 +43,7 @@ def sensitivity(
             "--what-if-digital", help="What does it buy to keep these digital (patterns, with commas)? May come again."
         ),
     ] = None,
-    chips: Annotated[int, typer.Option("--chips")] = 25,
+    chips: Annotated[int, typer.Option("--chips", help="How many.")] = 25,
     part: Annotated[str, typer.Option("--part", help="Data: validation, test or train.")] = "validation",
     batchnorm: Annotated[
         str, typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data.")

@@ -43,17 +43,22 @@ def machine() -> str:
 
 @lru_cache(maxsize=1)  # three processes each time
 def commit() -> str:
-    """The commit of the checkout that this package runs from, with a + where files were changed since; "" elsewhere."""
-    here = Path(__file__).resolve().parent
+    """The commit of the checkout that this package runs from, with a + where files of the package were changed since; "" elsewhere."""
+    here = Path(__file__).resolve()
+    package = here.parents[1]
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(package), *words], capture_output=True, text=True, timeout=20, check=True
+        )
         return done.stdout.strip()
 
     try:
-        if not git("ls-files", Path(__file__).name):
+        if not git("ls-files", "--", str(here)):
             return ""  # in a virtual environment that happens to lie inside some other checkout
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", str(here)) else "")
+        return git("rev-parse", "--short=12", "HEAD") + (
+            "+" if git("status", "--porcelain", "--", str(package)) else ""
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
 
