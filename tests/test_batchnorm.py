@@ -300,9 +300,12 @@ def test_statistics_come_back_into_the_same_storage() -> None:
     places = [buffer.data_ptr() for buffer in model.buffers()]
     model.train()(torch.randn(4, 1, 8, 8))
     moved = statistics.take()
-    assert len(taken) == len(moved) == 9 and not any(map(torch.equal, taken, moved))
+    assert len(taken) == len(moved) == 9
+    assert not any(torch.equal(before, after) for (_, before), (_, after) in zip(taken, moved, strict=True))
+    assert statistics.moved(taken)
     statistics.put(taken)
-    assert all(map(torch.equal, taken, model.buffers()))
+    assert not statistics.moved(taken)
+    assert all(torch.equal(before, buffer) for (_, before), buffer in zip(taken, model.buffers(), strict=True))
     assert [buffer.data_ptr() for buffer in model.buffers()] == places
 
 

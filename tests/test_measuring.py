@@ -80,7 +80,8 @@ def chips(model: nn.Module, data: Any, strengths: list[float], **given: Any) -> 
     measure(model, recorder(kept), data[:1], corruption, strengths, **settings)
     named = {name: settings[name] for name in ("chips", "seed", "purpose", "reads", "read") if name in settings}
     keys = [key for item in work_items(Sampling(corruption, strengths, **named), {}) for key in item]  # chip by chip
-    return [chip for _, chip in sorted(zip(keys, kept, strict=True), key=lambda one: one[0])]
+    # what comes first is the look at whether the score follows the weights, clean and changed
+    return [chip for _, chip in sorted(zip(keys, kept[2:], strict=True), key=lambda one: one[0])]
 
 
 @pytest.mark.parametrize("score", [accuracy, cross_entropy])
@@ -152,7 +153,7 @@ def test_chips_of_another_seed_or_purpose_are_others(data: Any) -> None:
 def test_at_strength_0_all_chips_are_one(data: Any) -> None:
     kept: Kept = []
     found = measure(made(dense), recorder(kept), data, FILTER_MAX, (0, 0.1), chips=5, seed=0)
-    assert len(kept) == len(data) * (1 + 5)
+    assert len(kept) == 2 + len(data) * (1 + 5)  # two looks, one clean chip, five
     model = made(dense)
     found = measure(model, accuracy, data, FILTER_MAX, (0, 0.1), chips=5, seed=0)
     with torch.no_grad():

@@ -120,8 +120,9 @@ class Run:
         return model
 
 
-def open_run(folder: Path) -> Run:
+def open_run(folder: str | Path) -> Run:
     """The run in `folder`. Raises `UserError` if there is none, or it is not finished, or it was altered."""
+    folder = Path(folder)
     if folder.is_file():
         raise UserError(f"{folder} is a file, no run's folder; for weights, give their task: TASK --weights {folder}.")
     if not folder.is_dir():
@@ -135,7 +136,7 @@ def open_run(folder: Path) -> Run:
 
 def train(
     recipe: Recipe,
-    home: Path,
+    home: str | Path,
     *,
     device: str = "cpu",
     threads: int = 1,
@@ -158,7 +159,7 @@ def train(
     recipe = recipe.resolved()
     task = task or load(recipe.task)
     named = identity(recipe, task, device, threads)
-    folder = home / records.identity(named)
+    folder = Path(home) / records.identity(named)
     recipe = replace(recipe, task=absolute(recipe.task))  # found again from any folder
     with _threads(threads), joined(recipe.ranks, device) as group:
         finished = _finished(folder)

@@ -19,7 +19,7 @@ class StrengthVerdict(NamedTuple):
     """One strength under test: `hits` of `n` trials, the exact lower bound of their chance, and whether it is enough.
 
     `holds`: the accuracy that the required share of all chips reaches, by the same chips and the same confidence; nan where
-    nothing of the kind is known.
+    nothing of the kind is known. `not_finite` counts the answers that were not finite, and are wrong.
     """
 
     strength: float
@@ -28,6 +28,12 @@ class StrengthVerdict(NamedTuple):
     bound: float
     granted: bool
     holds: float = float("nan")
+    not_finite: int = 0
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data; `not_finite` where it is not 0."""
+        found = self._asdict()
+        return found if self.not_finite else {key: value for key, value in found.items() if key != "not_finite"}
 
 
 def fixed_sequence(strengths: Sequence[float], test: Callable[[float], StrengthVerdict]) -> tuple[StrengthVerdict, ...]:
@@ -105,7 +111,12 @@ class Certificate(ABC):
             line = "  ".join(f"{cell:>{len(title)}}" for title, cell in self.cells(step).items())
             lines.append(f"{line}  {'certified' if step.granted else 'refused'}")
         skipped = ", ".join(f"{strength:g}" for strength in self.assumptions.strengths[len(self.steps) :])
-        more = [f"not tested, after a failure: {skipped}" if skipped else "", self.foot()]
+        wrong = ", ".join(f"{step.not_finite} at {step.strength:g}" for step in self.steps if step.not_finite)
+        more = [
+            f"answers that were not finite, and are wrong: {wrong}" if wrong else "",
+            f"not tested, after a failure: {skipped}" if skipped else "",
+            self.foot(),
+        ]
         return "\n".join([*lines, *(line for line in more if line)])
 
     def plain(self) -> dict[str, Any]:
@@ -117,7 +128,7 @@ class Certificate(ABC):
             "sentence": self.sentence(),
             "accuracy": self.accuracy,
             "confidence": self.confidence,
-            "steps": [step._asdict() for step in self.steps],
+            "steps": [step.plain() for step in self.steps],
             "ground": self.assumptions.plain(),
         }
 

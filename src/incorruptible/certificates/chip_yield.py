@@ -209,7 +209,8 @@ def _step(scores: Scores, accuracy: float, share: float, confidence: float, slac
     hits = int((good >= threshold - 1e-9).sum())  # less than one example, more than rounding
     bound = max(0.0, lower_bound(hits, n, confidence + risk) - cost)
     holds = float("nan") if slack else _reached(good, share, confidence)
-    return StrengthVerdict(scores.strengths[0], hits, n, bound, bound >= share, holds)
+    wrong = 0 if scores.not_finite is None else int(scores.not_finite.sum())
+    return StrengthVerdict(scores.strengths[0], hits, n, bound, bound >= share, holds, wrong)
 
 
 def _reached(values: NDArray[np.float64], share: float, confidence: float) -> float:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from ..corruptions import Corruption
 from ..errors import UserError
 from ..evaluation import Sampling
+from ..evaluation.checks import check_network
 from ..evaluation.chips import ProgrammedModel
-from ..evaluation.scoring import ScoreFunction, count_of, keeping, refuse_iterators, score_chip, size_of
+from ..evaluation.scoring import NOT_FINITE, ScoreFunction, count_of, keeping, refuse_iterators, score_chip, size_of
 from ..statistics import fewest, lower_bound
 from ..statistics.given import inside
 from ..tasks.data import batches, shuffles
@@ -108,9 +109,11 @@ def certify_fresh(
 
     def test(strength: float) -> StrengthVerdict:
         nonlocal seen
-        right = []
+        right, wrong = [], 0
         for index, one in enumerate(_singles(data)):
-            right.append(float(score_chip(programmed, {"": score}, [one], strength, index)[""][0]))
+            found = score_chip(programmed, {"": score}, [one], strength, index)
+            right.append(float(found[""][0]))
+            wrong += NOT_FINITE in found
             seen += 1
             if progress is not None:
                 progress(seen, n * len(sampling.strengths))
@@ -121,9 +124,10 @@ def certify_fresh(
                 "fresh noise needs answers that are right or wrong, 0 or 1 for each example, and others came."
             )
         bound = lower_bound(int(sum(right)), n, confidence)
-        return StrengthVerdict(strength, int(sum(right)), n, bound, bound >= accuracy)
+        return StrengthVerdict(strength, int(sum(right)), n, bound, bound >= accuracy, not_finite=wrong)
 
     with evaluating(fitted), keeping(Statistics(fitted)), ProgrammedModel(fitted, own, sampling) as programmed:
+        check_network(fitted, {"": score}, data, sampling, own)
         steps = fixed_sequence(sampling.strengths, test)
     return FreshAccuracy(assumptions_of(model, sampling, own, score, steps[0].n), accuracy, confidence, steps)
 

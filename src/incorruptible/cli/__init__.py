@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, TextIO
 
 import typer
 
-from ..errors import UserError, UserErrors, disk_failed
+from ..errors import Remark, UserError, UserErrors, disk_failed
 from ..renamed import respelled
 from .audit import audit
 from .bridge import bridge
@@ -23,7 +24,7 @@ from .sensitivity import sensitivity
 from .status import status
 from .study import study
 from .targets import DebugOption
-from .terminal import put, say, unread
+from .terminal import Once, put, say, unread
 from .train import train
 from .worker import worker
 
@@ -37,33 +38,36 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command()(demo)
-app.command()(study)
-app.command()(worker)
-app.command()(status)
-app.command()(results)
-app.command()(compare)
-app.command()(figures)
-app.command()(report)
-app.command()(export)
-app.command()(train)
-app.command()(measure)
-app.command()(certify)
-app.command()(audit)
-app.command()(sensitivity)
-app.command()(device)
-app.command()(landscape)
+app.command(cls=Once)(demo)
+app.command(cls=Once)(study)
+app.command(cls=Once)(worker)
+app.command(cls=Once)(status)
+app.command(cls=Once)(results)
+app.command(cls=Once)(compare)
+app.command(cls=Once)(figures)
+app.command(cls=Once)(report)
+app.command(cls=Once)(export)
+app.command(cls=Once)(train)
+app.command(cls=Once)(measure)
+app.command(cls=Once)(certify)
+app.command(cls=Once)(audit)
+app.command(cls=Once)(sensitivity)
+app.command(cls=Once)(device)
+app.command(cls=Once)(landscape)
 app.add_typer(bridge, name="bridge")
-app.command("list")(list_)
+app.command("list", cls=Once)(list_)
 
 
 def run() -> None:
-    """Entry point: a user's mistake is one line and exit code 2, Ctrl-C 130, a defect of this package 1."""
+    """Entry point: a user's mistake is one line and exit code 2, Ctrl-C 130, a full disk 74, a defect of this package or of the
+    user's code 70; 1 is an answer: a certificate refused, a training that diverged, a study with failed runs."""
     words, renamed = respelled(sys.argv[1:])
     sys.argv[1:] = words
     for line in dict.fromkeys(renamed):
         say(f"incorruptible: {line}; the old name works for one release.")
     debug = "--debug" in sys.argv
+    warnings.showwarning = _shown
+    warnings.filterwarnings("always", category=Remark)  # where warnings are errors, too
     try:
         code = typer.main.get_command(app).main(standalone_mode=False)
         if code == 130:  # newer versions of typer return Ctrl-C instead of raising it
@@ -101,7 +105,22 @@ def run() -> None:
             )
             sys.exit(74)  # EX_IOERR of sysexits.h
         say(f"incorruptible: {type(problem).__name__}: {' '.join(str(problem).split())} (--debug shows where)")
-        sys.exit(1)
+        sys.exit(70)  # EX_SOFTWARE of sysexits.h
+
+
+def _shown(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A remark of this package as one line; other warnings as Python prints them."""
+    if issubclass(category, Remark):
+        say(f"incorruptible: {message}")
+    else:
+        say(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _version(wanted: bool) -> None:

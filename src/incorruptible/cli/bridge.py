@@ -19,9 +19,10 @@ from .targets import (
     SeedOption,
     WeightsOption,
     check_part,
+    first_of,
     target_of,
 )
-from .terminal import check_output, give, progress, put, put_json, say
+from .terminal import Once, check_output, give, progress, put, put_json, say
 
 if TYPE_CHECKING:
     from ..evaluation import Scores
@@ -32,7 +33,7 @@ bridge = typer.Typer(help="Simulate a network in CrossSim, or hand it to aihwkit
 Target = Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")]
 
 
-@bridge.command("crosssim")
+@bridge.command("crosssim", cls=Once)
 def crosssim(
     target: Target,
     device: Annotated[str, typer.Option("--device", help="CrossSim's device: PCMJoshi, RRAMMilo, RRAMWan, SONOS, ...")],
@@ -81,7 +82,7 @@ def crosssim(
     )
     with redirect_stdout(sys.stderr):  # what the user's own code, and CrossSim, print is no data
         task, model = target_of(target, weights, seed)
-        data = _first(batches(task.part(part), batch), examples)
+        data = first_of(batches(task.part(part), batch), examples)
         calibration = batches(task.part("train"), batch) if adc_bits or dac_bits else None
         common: dict[str, Any] = {"chips": chips, "seed": seed, "purpose": part}
         simulated, native = _both(model, task.score, data, params, protect or [], calibration, common)
@@ -120,7 +121,7 @@ def _both(
     return simulated, measure(model, score, data, weights, [0, 1], arrays=arrays, **common)
 
 
-@bridge.command("aihwkit-lightning")
+@bridge.command("aihwkit-lightning", cls=Once)
 def aihwkit_lightning(
     target: Target,
     out: Annotated[Path, typer.Option("--out", help="Where the whole network goes, by torch.save (.pt).")],
@@ -179,24 +180,6 @@ def _say_whose_weights(target: str, weights: Path | None) -> None:
 
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
-
-
-def _first(data: Any, count: int | None) -> Any:
-    """The batches of the first so many examples, in a list."""
-    if count is None:
-        return data
-    from ..evaluation.scoring import size_of
-
-    kept: list[Any] = []
-    for one in data:
-        size = size_of(one)
-        if not isinstance(one, list | tuple) or size is None:
-            raise UserError("--examples needs batches that are lists of tensors.")
-        kept.append([member[: min(size, count)] for member in one])
-        count -= size
-        if count <= 0:
-            break
-    return kept
 
 
 def _difference(values: Any) -> dict[str, float]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import fields
+from dataclasses import MISSING, fields, is_dataclass
 from inspect import getdoc, getmodule
 from typing import Annotated, Any
 
 import typer
 
 from ..errors import unknown
+from ..specs.grammar import written
 from .targets import DebugOption, JsonOption
 from .terminal import put, put_json
 
@@ -28,7 +29,10 @@ MADE_OF_OTHERS = {  # corruptions that are made of others, or of a file: name, u
 
 def list_(
     what: Annotated[
-        str | None, typer.Argument(help="corruptions, objectives, schedules, tasks, networks, studies or rules [all].")
+        str | None,
+        typer.Argument(
+            help="corruptions, objectives, schedules, tasks, networks, studies or rules; or one member by its name [all]."
+        ),
     ] = None,
     json_: JsonOption = False,
     debug: DebugOption = False,
@@ -36,7 +40,8 @@ def list_(
     """List the catalogues, with units and one line for each member."""
     every = catalogues()
     if what is not None and what not in every:
-        raise unknown("catalogue", what, every)
+        _list_one(what, every, json_)
+        return
     chosen = {name: rows for name, rows in every.items() if what in (None, name)}
     if json_:
         put_json(chosen)
@@ -46,6 +51,50 @@ def list_(
         widths = [max(len(row[key]) for row in rows) for key in ("name", "unit")]
         for row in rows:
             put(f"  {row['name']:<{widths[0]}}  {row['unit']:<{widths[1]}}  {row['summary']}".rstrip())
+
+
+def _list_one(name: str, every: dict[str, list[dict[str, str]]], json_: bool) -> None:
+    """One member: what it is, its unit and source, and its fields with their defaults."""
+    from .. import objectives, schedules, tasks
+    from ..corruptions import CATALOGUE, EXAMPLES, Device, parse
+    from ..tasks import networks
+
+    families: dict[str, dict[str, Any]] = {
+        "corruption": CATALOGUE,
+        "objective": objectives.CATALOGUE,
+        "schedule": schedules.CATALOGUE,
+        "task": tasks.CATALOGUE,
+        "network": networks.CATALOGUE,
+    }
+    kind = next((kind for kind, family in families.items() if name in family), None)
+    if kind is None:
+        members = [member for family in families.values() for member in family]
+        raise unknown("catalogue, and no member of one,", name, [*every, *members])
+    maker: Any = families[kind][name]
+    cls = getattr(maker, "func", maker)
+    found: dict[str, Any] = {"name": name, "kind": kind}
+    if kind == "corruption" and name not in ("measured", *EXAMPLES):
+        one = parse(name)
+        found |= {"unit": one.unit, "formula": one.formula, "source": one.source}
+        if isinstance(one, Device):
+            found |= {"range": "{:g} to {:g} uS".format(*one.valid), "as it stands": one.conditions}
+    elif kind == "objective":
+        found |= {"unit": cls.unit, "source": cls.source}
+    own = (
+        [field for field in fields(cls) if field.init and not field.metadata.get("named")] if is_dataclass(cls) else []
+    )
+    found["fields"] = {field.name: "needed" if field.default is MISSING else written(field.default) for field in own}
+    found["about"] = getdoc(cls) or ""
+    if json_:
+        put_json(found)
+        return
+    for key, value in found.items():
+        if key == "fields" and value:
+            put("fields: " + ", ".join(f"{field}={default}" for field, default in value.items()))
+        elif key == "about":
+            put(f"\n{value}")
+        elif value:
+            put(f"{key}: {value}")
 
 
 def catalogues() -> dict[str, list[dict[str, str]]]:

@@ -15,6 +15,7 @@ from .targets import (
     AlsoOption,
     DebugOption,
     DeviceOption,
+    ExamplesOption,
     ForceOption,
     JsonOption,
     ProtectOption,
@@ -22,8 +23,10 @@ from .targets import (
     WeightsOption,
     check_part,
     device_of,
+    first_of,
     held_in,
     target_of,
+    tell_share,
 )
 from .terminal import check_output, give, progress, say
 
@@ -60,6 +63,7 @@ def certify(
     ] = "as-is",
     also: AlsoOption = None,
     protect: ProtectOption = None,
+    examples: ExamplesOption = None,
     batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 1024,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the certificate here (.json).")] = None,
     seed: SeedOption = 0,
@@ -93,11 +97,14 @@ def certify(
     }
     with progress("certify") as tell, redirect_stdout(sys.stderr):
         asked["progress"] = lambda done, total: tell(done, total, "chips")
-        found = _certified(fresh, (model, task.score, batches(task.part(part), batch), *sweep), asked)
+        found = _certified(
+            fresh, (model, task.score, first_of(batches(task.part(part), batch), examples), *sweep), asked
+        )
     if chips is None and not fresh:
         _tell_chips(asked["min_yield"], asked["confidence"], population)
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
+    tell_share(asked["arrays"], model)
     plain = {"target": target, "part": part, **held.plain(), **found.plain()}
     said = f"{textwrap.fill(found.sentence(), 110, break_on_hyphens=False)}\n\n{found.table()}"
     give(plain, held.before(said), out, json_)

@@ -83,7 +83,7 @@ def device(
     if figure is not None and figure != fit_figure:
         _draw(found, figure)
     if task is not None:
-        plain["next"] = _next(found, task)
+        plain["next"] = _next(found, task, weights)
     give(plain, text, out, json_)
     for line in plain.get("next", ()) if not json_ else ():
         say(f"next: {line}")
@@ -130,7 +130,7 @@ def _model(
     return task, list(select(model, held.also, held.protect))
 
 
-def _next(found: Translation, task: str) -> list[str]:
+def _next(found: Translation, task: str, weights: Path | None) -> list[str]:
     """Trainings against it: with plain noise that is as strong, and with the thing itself.
 
     Noise above 1, larger than the largest weight of a filter, is no training's: a flipped exponent bit is as strong as 1e36.
@@ -139,9 +139,12 @@ def _next(found: Translation, task: str) -> list[str]:
 
     assert found.whole is not None
     plain = found.whole.strength if found.whole.strength <= 1 else 0.0
+    start = [] if weights is None else ["--from", str(weights)]
     ways = [("gaussian-filter-max", plain), (found.corruption, found.strength)]
     return [
-        shlex.join(["incorruptible", "train", task, "--objective", f"rwp({name})", "--strength", f"{strength:.3g}"])
+        shlex.join(
+            ["incorruptible", "train", task, "--objective", f"rwp({name})", "--strength", f"{strength:.3g}", *start]
+        )
         for name, strength in ways
         if strength > 0
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -14,6 +14,7 @@ from .targets import (
     AlsoOption,
     DebugOption,
     DeviceOption,
+    ExamplesOption,
     ForceOption,
     JsonOption,
     ProtectOption,
@@ -21,8 +22,10 @@ from .targets import (
     WeightsOption,
     check_part,
     device_of,
+    first_of,
     held_in,
     target_of,
+    tell_share,
 )
 from .terminal import check_output, give, progress, say
 
@@ -36,7 +39,9 @@ __all__ = ["measure"]
 
 def measure(
     target: Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")],
-    corruption: Annotated[str, typer.Option("--corruption", help="With strengths: gaussian-filter-max:0,.1,.2.")],
+    corruption: Annotated[
+        list[str], typer.Option("--corruption", help="With strengths: gaussian-filter-max:0,.1,.2; may come again.")
+    ],
     weights: WeightsOption = None,
     chips: Annotated[
         int | None,
@@ -68,10 +73,11 @@ def measure(
     ] = "as-is",
     also: AlsoOption = None,
     protect: ProtectOption = None,
+    examples: ExamplesOption = None,
     batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 1024,
     autocast: Annotated[
         str | None,
-        typer.Option("--autocast", help="bf16: forward passes in 16 bits, for speed; no property of the chip."),
+        typer.Option("--autocast", help="bf16: forward passes in 16 bits, for speed; no property of the chip [fp32]."),
     ] = None,
     channels_last: Annotated[
         bool, typer.Option("--channels-last", help="Lay images and kernels out with their channels side by side.")
@@ -94,23 +100,22 @@ def measure(
     check_output(figure, ("", ".png", ".svg"), force)
     check_part(part)
     _check_asked(half_width, subsample, images, confidence, reads, workers)
-    from ..corruptions import parse_sweep
     from ..evaluation import OverTime
-    from ..specs.grammar import split
     from ..tasks import batches, is_user_task
     from ..weights.arrays import select
 
-    sweep = parse_sweep(corruption)
-    if time is not None and "time" in split(corruption).fields:
-        raise UserError(f"{corruption!r} has a time, and --time {time} came too; give one.")
-    times, each = _at_times(sweep.corruption, time)
-    if len(each) > 1 and half_width is not None:
+    asked = [_asked(text, time) for text in corruption]
+    if len(set(corruption)) < len(corruption):
+        raise UserError(f"--corruption {next(one for one in corruption if corruption.count(one) > 1)} came twice.")
+    if len(asked) > 1 and figure is not None:
+        raise UserError("--figure draws one corruption, and several came: draw each in a call of its own.")
+    if len(asked[0].each) > 1 and half_width is not None:
         raise UserError(f"--time {time}: --half-width stops at one time; give one, or --chips.")
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
         held = held_in(target, also, protect)
         task, model = target_of(target, weights, seed)
     model.to(device_of(device))
-    data = batches(task.part(part), batch)
+    data = first_of(batches(task.part(part), batch), examples)
     common: dict[str, Any] = {
         "seed": seed,
         "purpose": part,
@@ -119,27 +124,53 @@ def measure(
         "arrays": select(model, held.also, held.protect),
         "batchnorm": batchnorm,
         "calibration": batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
-        "autocast": autocast,
+        "autocast": None if autocast == "fp32" else autocast,
         "channels_last": channels_last,
         **({} if workers is None else {"workers": workers}),
     }
     level = 0.95 if confidence is None else confidence
+    calls = [(one, sweep.strengths) for sweep in asked for one in sweep.each]
     found: list[Any] = []
     with progress("measure") as tell, redirect_stdout(sys.stderr):
-        for place, one in enumerate(each):
-            common["progress"] = lambda done, total, p=place: tell(p * total + done, len(each) * total, "chips")
-            asked = model, task.score, data, one, sweep.strengths
+        for place, call in enumerate(calls):
+            common["progress"] = lambda done, total, p=place: tell(p * total + done, len(calls) * total, "chips")
+            what = model, task.score, data, *call
             if half_width is not None and subsample:
-                found.append(_mean(asked, chips, half_width, level, images, common))
+                found.append(_mean(what, chips, half_width, level, images, common))
             else:
-                found.append(_found(asked, chips, half_width, level, common))
+                found.append(_found(what, chips, half_width, level, common))
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
-    whole = found[0] if len(found) == 1 else OverTime(tuple(times), tuple(found))
+    tell_share(common["arrays"], model)
+    wholes = []
+    for sweep in asked:
+        own, found = found[: len(sweep.each)], found[len(sweep.each) :]
+        wholes.append(own[0] if len(own) == 1 else OverTime(sweep.times, tuple(own)))
     if figure is not None:
-        _draw(whole, figure)
-    plain = {"target": target, "part": part, **held.plain(), **whole.plain()}
-    give(plain, held.before(str(whole)), out, json_)
+        _draw(wholes[0], figure)
+    results = [whole.plain() for whole in wholes]
+    plain = {"target": target, "part": part, **held.plain()}
+    plain |= results[0] if len(results) == 1 else {"results": results}
+    give(plain, held.before("\n\n".join(map(str, wholes))), out, json_)
+
+
+class _Request(NamedTuple):
+    """One --corruption: its strengths, and itself at each time of --time, or once."""
+
+    strengths: tuple[float, ...]
+    times: tuple[Seconds, ...]
+    each: list[Corruption]
+
+
+def _asked(text: str, time: str | None) -> _Request:
+    from ..corruptions import parse_sweep
+    from ..specs.grammar import split
+
+    sweep = parse_sweep(text)
+    if time is not None and "time" in split(text).fields:
+        raise UserError(f"{text!r} has a time, and --time {time} came too; give one.")
+    times, each = _at_times(sweep.corruption, time)
+    return _Request(sweep.strengths, tuple(times), each)
 
 
 def _check_asked(
@@ -183,11 +214,10 @@ def _found(
     asked: tuple[Any, ...], chips: int | None, half_width: float | None, confidence: float, common: dict[str, Any]
 ) -> Scores | AnytimeMeans:
     from ..evaluation import measure, measure_until
-    from ..tasks.data import shuffles
 
     if half_width is None:
-        # examples that come in another order each time cannot be told apart
-        return measure(*asked, chips=chips or 25, keep_examples=not shuffles(asked[2]), **common)
+        # None: where examples come in another order each time, they cannot be told apart
+        return measure(*asked, chips=chips or 25, keep_examples=None, **common)
     return measure_until(*asked, half_width=half_width, max_chips=chips or 10_000, confidence=confidence, **common)
 
 

@@ -14,14 +14,17 @@ from .targets import (
     AlsoOption,
     DebugOption,
     DeviceOption,
+    ExamplesOption,
     ForceOption,
     JsonOption,
     SeedOption,
     WeightsOption,
     check_part,
     device_of,
+    first_of,
     held_in,
     target_of,
+    tell_share,
 )
 from .terminal import check_output, give, progress, say
 
@@ -49,6 +52,7 @@ def sensitivity(
         str, typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data.")
     ] = "as-is",
     also: AlsoOption = None,
+    examples: ExamplesOption = None,
     batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 1024,
     figure: Annotated[Path | None, typer.Option("--figure", help="Draw losses and gains here (.png and .svg).")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the result here (.json).")] = None,
@@ -74,7 +78,8 @@ def sensitivity(
         held = held_in(target, also, None)
         task, model = target_of(target, weights, seed)
     model.to(device_of(device))
-    data = batches(_part(task, part), batch)
+    data = first_of(batches(_part(task, part), batch), examples)
+    arrays = select(model, held.also, held.protect)
     with progress("sensitivity") as tell, redirect_stdout(sys.stderr):
         found = map_of(
             model,
@@ -88,13 +93,14 @@ def sensitivity(
             by=by,
             what_if_digital=what_if_digital or (),
             purpose=part,
-            arrays=select(model, held.also, held.protect),
+            arrays=arrays,
             batchnorm=batchnorm,
             calibration=batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
             progress=lambda done, total: tell(done, total, "chips"),
         )
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
+    tell_share(arrays, model)
     if part == "test":
         say("incorruptible: what to protect is a choice; chosen on test data, its test score would flatter it.")
     if figure is not None:

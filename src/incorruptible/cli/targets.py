@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from ..errors import UserError, unknown
+from .terminal import say
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
 
     from ..tasks import Task
+    from ..weights.arrays import Array
 
 __all__ = [
     "AlsoOption",
     "DebugOption",
     "DeviceOption",
+    "ExamplesOption",
     "ForceOption",
     "HeldArrays",
     "HomeOption",
@@ -28,9 +34,11 @@ __all__ = [
     "WeightsOption",
     "check_part",
     "device_of",
+    "first_of",
     "held_in",
     "is_run",
     "target_of",
+    "tell_share",
 ]
 
 # ---- Options that several verbs share
@@ -45,6 +53,7 @@ WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="Weights for the task's model: .safetensors or a state_dict.")
 ]
 AlsoOption = Annotated[list[str] | None, typer.Option("--also", help="Parameters to perturb as well (pattern).")]
+ExamplesOption = Annotated[int | None, typer.Option("--examples", help="The first so many examples only [all].", min=1)]
 ProtectOption = Annotated[list[str] | None, typer.Option("--protect", help="Parameters to keep digital (pattern).")]
 
 
@@ -122,6 +131,7 @@ def target_of(target: str, weights: Path | None, seed: int, untrained: bool = Fa
     from ..runs import open_run
     from ..training import load_weights
 
+    _refuse_files(target)
     if is_run(target):
         done = open_run(Path(target))
         task = done.task()
@@ -140,3 +150,53 @@ def target_of(target: str, weights: Path | None, seed: int, untrained: bool = Fa
     if weights is not None:
         load_weights(model, weights)
     return task, model
+
+
+def tell_share(arrays: Sequence[Array], model: nn.Module) -> None:
+    """A line on stderr that says how much of a network is in arrays, where that is below 95%."""
+    from ..weights.arrays import share_in
+
+    if (share := share_in(arrays, model)) < 0.95:
+        say(f"incorruptible: {share:.1%} of the network's weights are in arrays; incorruptible audit lists the others.")
+
+
+def _cut(tensor: Tensor, size: int, few: int) -> Tensor:
+    """The first rows of a tensor that holds a row for each example; another as it is."""
+    return tensor[:few] if tensor.dim() and len(tensor) == size else tensor
+
+
+def first_of(data: Any, count: int | None) -> Any:
+    """The batches of the first `count` examples, in a list; all of them without a count."""
+    if count is None:
+        return data
+    from ..evaluation.scoring import size_of
+    from ..tasks.scores import each_tensor
+
+    kept: list[Any] = []
+    for one in data:
+        size = size_of(one)
+        if size is None:
+            raise UserError("--examples needs batches that hold tensors.")
+        few = min(size, count)
+        kept.append(each_tensor(one, partial(_cut, size=size, few=few)))
+        count -= few
+        if count <= 0:
+            break
+    return kept
+
+
+_WEIGHTS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
+
+
+def _refuse_files(target: str) -> None:
+    """Raise `UserError` for a target that is a file of weights or another format: what a target is, and what to type."""
+    suffix = Path(target).suffix
+    if suffix in _WEIGHTS:
+        raise UserError(
+            f"{target} holds weights alone; name the task that makes their network: FILE.py:NAME --weights {target}."
+        )
+    if suffix in (".onnx", ".tflite", ".pb", ".h5", ".keras"):
+        raise UserError(
+            f"{target} is no network of PyTorch: name a task that makes one, FILE.py:NAME, and its --weights (.safetensors or a "
+            "state_dict)."
+        )

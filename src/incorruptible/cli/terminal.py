@@ -7,17 +7,32 @@ import os
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from typer.core import TyperCommand
+
 from ..errors import UserError
 
-__all__ = ["check_output", "command", "give", "one_voice", "progress", "put", "put_json", "say", "unread"]
+__all__ = ["Once", "check_output", "command", "give", "one_voice", "progress", "put", "put_json", "say", "unread"]
 
 
 # ---- Data on stdout, everything else on stderr
+
+
+class Once(TyperCommand):
+    """A verb whose options are given once, but for those that may come again: the last one would replace the others."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As for any command. Raises `UserError` for an option that came twice."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter, count in Counter(order).items():
+            if count > 1 and not getattr(parameter, "multiple", True) and not getattr(parameter, "is_flag", False):
+                raise UserError(f"{parameter.opts[-1]} came {count} times; give it once.")
+        return super().parse_args(ctx, args)
 
 
 def say(text: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
-from .targets import AlsoOption, DebugOption, DeviceOption, HomeOption, JsonOption, ProtectOption, device_of
+from .targets import AlsoOption, DebugOption, DeviceOption, HomeOption, JsonOption, ProtectOption, device_of, tell_share
 from .terminal import command, one_voice, progress, put, put_json, say
 
 if TYPE_CHECKING:
@@ -145,6 +145,9 @@ def _train(wanted: Recipe, home: Path, device: str, threads: int, json_: bool) -
                 epoch, total, f"loss {metrics['loss']:.3f}, strength {metrics['strength']:g}"
             ),
         )
+    if first and wanted.objective != "plain":
+        model = done.model()
+        tell_share(wanted.arrays(model), model)
     last = done.record["metrics"][-1]
     diverged = last["loss"] is None
     if first and json_:
@@ -155,7 +158,8 @@ def _train(wanted: Recipe, home: Path, device: str, threads: int, json_: bool) -
             f"last epoch: loss {_number(last['loss'])} at strength {last['strength']:g}; steps skipped: {done.record['skipped']}"
         )
         put(f"run: {done.folder}")
-        say(f"next: {_next(done.folder, device)}")
+        if not diverged:
+            say(f"next: {_next(done.folder, device)}")
     if first and diverged:
         say("incorruptible: training diverged: the loss is not finite; try a smaller --strength or --lr, or --clip 1.")
     if diverged:

@@ -52,6 +52,7 @@ __all__ = [
     "Sweep",
     "Traits",
     "Uniform",
+    "as_corruption",
     "at_time",
     "checked_strengths",
     "equivalent",
@@ -146,6 +147,21 @@ def _fault(text: str) -> Fault:
     return found
 
 
+def as_corruption(thing: Corruption | str) -> Corruption:
+    """A corruption as it is, or the one that a text writes down. Raises `UserError` for anything else.
+
+    >>> as_corruption("gaussian-filter-max")
+    Gaussian(scale='filter-max')
+    """
+    if isinstance(thing, str):
+        return parse(thing)
+    if isinstance(thing, type):
+        raise UserError(f"{thing.__name__} is a class, and one of its kind is needed: {thing.__name__}(...).")
+    if not callable(thing):
+        raise UserError(f"corruption={thing!r} is none: Gaussian('filter-max'), or its text 'gaussian-filter-max', is.")
+    return thing
+
+
 class Sweep(NamedTuple):
     """A corruption with the strengths to try it at."""
 
@@ -164,12 +180,17 @@ def _parts(text: str) -> list[str]:
 
 
 def parse_sweep(text: str) -> Sweep:
-    """A corruption and its strengths: `gaussian-filter-max:0,.1,.2`.
+    """A corruption and its strengths: `gaussian-filter-max:0,.1,.2`. A device without strengths stands at 1, its error as it was
+    measured, and so does rounding, which has none.
 
     >>> str(parse_sweep("lognormal:0,.1:unbiased=true"))
     'lognormal:0,0.1:unbiased=true'
     """
     values = split(text).values
+    if not values:
+        alone = parse(text)
+        if isinstance(alone, Device | Quantised):
+            return Sweep(alone, (1.0,))
     if len(values) != 1:
         came = "none came" if not values else f"{len(values)} groups came"
         raise UserError(f"{text!r}: {came} of the strengths that must follow the name: {_parts(text)[0]}:0,.1,.2.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..errors import unknown
+from ..errors import UserError, unknown
 from ..randomness.streams import Noise, add_normal
 from ..weights.arrays import Array
 from .protocol import Moments
@@ -44,6 +44,10 @@ UNITS: dict[str, str] = {
 
 def scale_of(name: str) -> Callable[[Array], Tensor]:
     """The scale of that name, or a `UserError` that lists them."""
+    if not isinstance(name, str):
+        raise UserError(
+            f"{name!r} is no scale; the strength is no field of an error: measure(..., strengths=[{name!r}])."
+        )
     if name not in SCALES:
         raise unknown("scale", name, SCALES)
     return SCALES[name]

@@ -66,6 +66,11 @@ class Mixture:
         return traits(self.of).pinned
 
     @property
+    def ruins(self) -> bool:
+        """Whether a single event may ruin a whole chip, as for `of`."""
+        return traits(self.of).ruins
+
+    @property
     def max_strength(self) -> float:
         """The largest strength."""
         return traits(self.of).max_strength / max(self.high, 1e-300)

@@ -103,20 +103,22 @@ class Traits(NamedTuple):
     """What a corruption may say besides: attributes of these names, with what holds where it says nothing.
 
     `conditions` is what a result must state (range, mapping, time, compensation); `rereads` that each read of a chip has noise
-    of its own; `pinned` that something goes wrong at strength 0 too; `max_strength` the largest strength there is.
+    of its own; `pinned` that something goes wrong at strength 0 too; `max_strength` the largest strength there is;
+    `ruins` that a single event may ruin a whole chip, however seldom: then chips that agree say little of those to come.
     """
 
     conditions: str = ""
     rereads: bool = False
     pinned: bool = False
     max_strength: float = math.inf
+    ruins: bool = False
 
 
 def traits(corruption: object) -> Traits:
     """The traits of a corruption, one's own classes included.
 
     >>> traits(object())
-    Traits(conditions='', rereads=False, pinned=False, max_strength=inf)
+    Traits(conditions='', rereads=False, pinned=False, max_strength=inf, ruins=False)
     """
     if hasattr(corruption, "most"):
         raise UserError(f"{type(corruption).__name__}.most was renamed to {type(corruption).__name__}.max_strength.")

@@ -101,6 +101,11 @@ class Stored:
         return any(fault.rereads for fault in self.faults)
 
     @property
+    def ruins(self) -> bool:
+        """Whether a single event may ruin a whole chip, as one flipped bit can."""
+        return any(getattr(fault.fault if isinstance(fault, Fixed) else fault, "ruins", False) for fault in self.faults)
+
+    @property
     def max_strength(self) -> float:
         """The largest strength."""
         return min((fault.max_strength for fault in self.faults), default=float("inf"))
@@ -250,6 +255,11 @@ class Composed(ABC):
     def rereads(self) -> bool:
         """Whether each read of a chip has noise of its own."""
         return self.stored().rereads
+
+    @property
+    def ruins(self) -> bool:
+        """Whether a single event may ruin a whole chip, as one flipped bit can."""
+        return self.stored().ruins
 
     @property
     def max_strength(self) -> float:

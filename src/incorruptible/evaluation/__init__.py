@@ -13,13 +13,14 @@ from torch import nn
 from ..corruptions import Corruption, equivalent, traits
 from ..errors import UserError, renamed_arguments
 from ..renamed import missing
-from ..tasks.data import batches, shuffles
+from ..tasks.data import Batches, batches, shuffles
 from ..weights.arrays import Array
 from ..weights.batchnorm import Statistics, evaluating
 from .anytime import AnytimeMeans, measure_until
+from .checks import check_network
 from .chips import Sampling
 from .results import OverTime, Scores
-from .scoring import Examples, ScoreFunction, keeping, refuse_iterators
+from .scoring import NOT_FINITE, ORDER, Examples, ScoreFunction, keeping, refuse_iterators
 from .subsampled import measure_mean
 from .subsampled.results import Average, Means
 from .workers import Key, ScoringJob, elsewhere, here, work_items
@@ -38,6 +39,10 @@ __all__ = [
 ]
 
 Kept = MutableMapping[Key, dict[str, Examples]]
+SHUFFLED = (
+    "data came in another order each time (are they shuffled?): scores of single examples need the same order at every chip; "
+    "shuffle=False gives it."
+)
 
 
 @renamed_arguments(draws="chips")
@@ -58,7 +63,7 @@ def measure(
     calibration: Iterable[Any] | None = None,
     autocast: str | None = None,
     channels_last: bool = False,
-    keep_examples: bool = False,
+    keep_examples: bool | None = False,
     progress: Callable[[int, int], None] | None = None,
     workers: int = 0,
 ) -> Scores:
@@ -80,9 +85,16 @@ def measure(
     processes of one thread each, forked from this one (models on the CPU, systems that fork): the same numbers as in one
     process of one thread.
 
+    `keep_examples` keeps the score of each example, for intervals over examples too: True refuses data that do not come in one
+    order, None keeps them where the data do, which is looked at while they pass.
+
+    Answers that are not finite are wrong answers, and `Scores.not_finite` counts them. A network that is not finite without any
+    error is refused, and so is one none of whose answers changes when every weight in its arrays does.
+
     Restores weights, statistics, modes, layout and torch's global random state, also after an error; while a score, `progress`
     or the data run, a chip is in place. Raises `UserError` for data that is empty or cannot be iterated twice, a score of the
-    wrong shape, chips or reads below 1, a negative strength, and a policy, an autocast or workers that do not fit.
+    wrong shape or that does not fit the answers, chips or reads below 1, a negative strength, and a policy, an autocast or
+    workers that do not fit.
     """
     sampling = Sampling(
         corruption, strengths, chips, seed, purpose, reads, read, batchnorm, calibration, autocast, channels_last
@@ -107,7 +119,7 @@ def measure_all(
     sampling: Sampling,
     *,
     arrays: Sequence[Array] | None = None,
-    keep_examples: bool = False,
+    keep_examples: bool | None = False,
     progress: Callable[[int, int], None] | None = None,
     kept: Kept | None = None,
     workers: int = 0,
@@ -121,16 +133,18 @@ def measure_all(
     if workers < 0:
         raise UserError(f"workers is {workers}; it is how many processes share the chips, 0 or 1 for this one alone.")
     if keep_examples and shuffles(data):
-        raise UserError(
-            "data are shuffled: scores of single examples need the same order each time; shuffle=False gives it."
-        )
+        raise UserError(SHUFFLED)
     data = batches(data, 1024)
     model, arrays = sampling.fitted(model, arrays)
     equals = tuple(equivalent(sampling.corruption, strength, arrays).strength for strength in sampling.strengths)
     largest = [array.peak() for array in arrays]
     peaks = min(float(one.min()) for one in largest), max(float(one.max()) for one in largest)
     told, known = progress or (lambda done, total: None), {} if kept is None else kept
-    found = _examples(model, scores, data, sampling, arrays, told, known, workers)
+    found = _examples(model, scores, data, sampling, arrays, told, known, workers, keep_examples is not False)
+    if ORDER in found and len(np.unique(found[ORDER])) > 1:
+        if keep_examples:
+            raise UserError(SHUFFLED)
+        keep_examples = False
     results = {}
     for name, score in scores.items():
         examples = found[name]
@@ -154,7 +168,8 @@ def measure_all(
             conditions=traits(sampling.corruption).conditions,
             read=None if sampling.read is None else f"{sampling.read[0]}:{sampling.read[1]:g}",
             reads=each if sampling.reads > 1 else None,
-            examples=examples.mean(2) if keep_examples else None,
+            examples=None if keep_examples is False else examples.mean(2),
+            not_finite=found[NOT_FINITE].sum((2, 3)).astype(np.int64) if NOT_FINITE in found else None,
         )
     return results
 
@@ -168,16 +183,26 @@ def _examples(
     progress: Callable[[int, int], None],
     kept: Kept,
     workers: int,
+    ordered: bool,
 ) -> dict[str, Examples]:
-    """[strength, chip, read, example] for each score."""
-    job, left = ScoringJob(model, scores, data, sampling, arrays), work_items(sampling, kept)
+    """[strength, chip, read, example] for each score, and likewise `NOT_FINITE` and `ORDER`, where there is something to say."""
+    ordered = ordered and not isinstance(data, Batches | list | tuple)  # those have one order
+    job, left = ScoringJob(model, scores, data, sampling, arrays, ordered), work_items(sampling, kept)
     done = sampling.total - sum(map(len, left))
     if done:
         progress(done, sampling.total)
     readings = here(job, left) if workers < 2 else elsewhere(job, left, workers)
     aside = torch.random.fork_rng(devices=[])  # a DataLoader draws from the global generator at every turn
     with aside, evaluating(model), keeping(Statistics(model)), closing(readings):
+        if left:
+            check_network(model, scores, data, sampling, arrays)
         for key, found in readings:
+            if NOT_FINITE in found and not sampling.differ(sampling.strengths[key[0]]):
+                count = int(found[NOT_FINITE].sum())
+                raise UserError(
+                    f"the network's answers to {count} of {len(found[NOT_FINITE])} examples are not finite before any error is "
+                    "put in: what it is worth on chips has no meaning."
+                )
             kept[key] = found
             done += 1
             progress(done, sampling.total)
@@ -188,11 +213,19 @@ def _examples(
         read += once * (sampling.chips // distinct)
     shape = (len(sampling.strengths), sampling.chips, sampling.reads, -1)
     try:
-        return {name: np.array([one[name] for one in read], dtype=np.float32).reshape(shape) for name in scores}
+        found = {name: np.array([one[name] for one in read], dtype=np.float32).reshape(shape) for name in scores}
     except ValueError:
         raise UserError(
             "data gave another number of examples the second time; it must be the same each time."
         ) from None
+    for name in (NOT_FINITE, ORDER):  # of what was kept by an earlier version there is none
+        if any(name in one for one in read):
+            size = next(iter(found.values())).shape[-1]
+            nothing = (
+                np.zeros(size, np.float32) if name == NOT_FINITE else next(one[name] for one in read if name in one)
+            )
+            found[name] = np.array([one.get(name, nothing) for one in read], dtype=np.float32).reshape(shape)
+    return found
 
 
 if not TYPE_CHECKING:

@@ -17,9 +17,10 @@ from ..statistics import Betting, Interval
 from ..tasks.data import batches
 from ..weights.arrays import Array
 from ..weights.batchnorm import Statistics, evaluating
+from .checks import check_network
 from .chips import ProgrammedModel, Sampling
 from .results import arithmetic
-from .scoring import ScoreFunction, counted, keeping, refuse_iterators, refuse_unbounded, score_chip
+from .scoring import NOT_FINITE, ScoreFunction, counted, keeping, refuse_iterators, refuse_unbounded, score_chip
 
 __all__ = ["AnytimeMeans", "measure_until"]
 
@@ -29,7 +30,8 @@ class AnytimeMeans:
     """What `measure_until` found: for each strength as many chips as it took.
 
     `values` holds, for each strength, the mean score of each chip [chip]; `intervals` the anytime-valid interval of the
-    mean over all chips, on these examples.
+    mean over all chips, on these examples. `not_finite` counts, for each strength, the answers that were not finite, which are
+    wrong ones.
     """
 
     values: tuple[NDArray[np.float64], ...]
@@ -49,6 +51,7 @@ class AnytimeMeans:
     conditions: str = ""
     autocast: str | None = None
     channels_last: bool = False
+    not_finite: tuple[int, ...] = ()
 
     @property
     def reached(self) -> tuple[bool, ...]:
@@ -68,9 +71,15 @@ class AnytimeMeans:
                 "sd": float(values.std(ddof=1)) if len(values) > 1 else float("nan"),
                 "lowest": float(values.min()),
                 "reached": reached,
+                **({"not_finite": count} if any(self.not_finite) else {}),
             }
-            for strength, interval, values, reached in zip(
-                self.strengths, self.intervals, self.values, self.reached, strict=True
+            for strength, interval, values, reached, count in zip(
+                self.strengths,
+                self.intervals,
+                self.values,
+                self.reached,
+                self.not_finite or [0] * len(self.strengths),
+                strict=True,
             )
         ]
 
@@ -97,13 +106,14 @@ class AnytimeMeans:
         }
 
     def __str__(self) -> str:
-        titles = ("strength", "chips", "mean", "interval", "half", "sd", "lowest")
+        titles = ("strength", "chips", "mean", "interval", "half", "sd", "lowest", "not finite")
+        shown = zip(titles if any(self.not_finite) else titles[:-1], _WIDTHS, strict=False)
         lines = [
             f"{self.name} ({self.unit}) under {self.corruption} [{self.corruption_unit}]; chips until the half-width is "
             f"{self.half_width:g}, at most {self.max_chips}; {self.n_examples} examples, seed {self.seed} ({self.purpose}), "
             f"BatchNorm {self.batchnorm}{arithmetic(self.autocast, self.channels_last)}",
             *([self.conditions] if self.conditions else []),
-            "  ".join(f"{title:>{width}}" for title, width in zip(titles, _WIDTHS, strict=True)),
+            "  ".join(f"{title:>{width}}" for title, width in shown),
         ]
         for row in self.rows():
             alike = row["chips"] == 1 and row["half"] == 0
@@ -115,19 +125,22 @@ class AnytimeMeans:
                 f"{row['half']:.4f}",
                 f"{row['sd']:.4f}" if row["sd"] == row["sd"] else "-",
                 f"{row['lowest']:.4f}",
+                *([f"{row['not_finite']}"] if "not_finite" in row else []),
             )
-            line = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
+            line = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=False))
             lines.append(line if row["reached"] else f"{line}  not reached")
         lines.append(
             f"interval: of the mean over chips, on these examples, at confidence {self.confidence:g} for each strength; "
             "valid whenever one stops (betting confidence sequence)"
         )
+        if any(self.not_finite):
+            lines.append("not finite: answers, of all chips and examples, that were not finite, and are wrong")
         return "\n".join(lines)
 
     __repr__ = __str__
 
 
-_WIDTHS = (8, 6, 7, 17, 7, 7, 7)
+_WIDTHS = (8, 6, 7, 17, 7, 7, 7, 10)
 
 
 @renamed_arguments(precision="half_width", most="max_chips")
@@ -175,12 +188,14 @@ def measure_until(
     model, arrays = sampling.fitted(model, arrays)
     found, aside = [], torch.random.fork_rng(devices=[])  # a DataLoader draws from the global generator at every turn
     with aside, evaluating(model), keeping(Statistics(model)), ProgrammedModel(model, arrays, sampling) as programmed:
+        check_network(model, {"": score}, data, sampling, arrays)
         for place, strength in enumerate(sampling.strengths):
             told = counted(progress, sampling, place)
             found.append(_until(programmed, score, data, strength, half_width, confidence, told))
     return AnytimeMeans(
-        values=tuple(values for values, _, _ in found),
-        intervals=tuple(interval for _, interval, _ in found),
+        values=tuple(values for values, _, _, _ in found),
+        intervals=tuple(interval for _, interval, _, _ in found),
+        not_finite=tuple(count for _, _, _, count in found),
         strengths=tuple(sampling.strengths),
         corruption=str(corruption),
         corruption_unit=corruption.unit,
@@ -207,16 +222,15 @@ def _until(
     half_width: float,
     confidence: float,
     told: Callable[[int], None] | None,
-) -> tuple[NDArray[np.float64], Interval, int]:
-    """The chips that it took at one strength, their interval, and the number of examples."""
-    betting, values, sampling = Betting(confidence), list[float](), programmed.sampling
+) -> tuple[NDArray[np.float64], Interval, int, int]:
+    """The chips that it took at one strength, their interval, the number of examples, and how many answers were not finite."""
+    betting, values, sampling, wrong = Betting(confidence), list[float](), programmed.sampling, 0
     while True:
-        each = np.array(
-            [
-                score_chip(programmed, {"": score}, data, strength, len(values), again)[""]
-                for again in range(sampling.reads)
-            ]
-        )
+        reads = [
+            score_chip(programmed, {"": score}, data, strength, len(values), again) for again in range(sampling.reads)
+        ]
+        each = np.array([one[""] for one in reads])
+        wrong += sum(int(one[NOT_FINITE].sum()) for one in reads if NOT_FINITE in one)
         if not (each.min() >= 0 and each.max() <= 1):
             raise UserError(
                 f"half_width needs a score between 0 and 1; {each.min():g} to {each.max():g} came for examples."
@@ -228,4 +242,4 @@ def _until(
         if not sampling.differ(strength):  # all chips are this one
             interval = Interval(values[0], values[0], values[0])
         if interval.half <= half_width or len(values) == sampling.chips:
-            return np.array(values), interval, each.shape[1]
+            return np.array(values), interval, each.shape[1], wrong

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..corruptions import Corruption, traits
 from ..errors import UserError, renamed_arguments
 from ..randomness.streams import Draw
 from ..schedules import checked
-from ..weights.arrays import survey
+from ..weights.arrays import Array, SurveyedParameter, packed_weights, survey
 from ..weights.swap import replaced
 
 __all__ = ["Audit", "Touched", "audit"]
@@ -21,14 +21,15 @@ __all__ = ["Audit", "Touched", "audit"]
 @dataclass(frozen=True)
 class Touched:
     """One parameter. `relative_to_max` and `relative_to_rms` are the root mean square error of one chip, measured on the
-    weights that were in place, over max|W| and over the weights' own root mean square; None where it is skipped."""
+    weights that were in place, over max|W| and over the weights' own root mean square; None where it is skipped. `max` and `rms`
+    are None for the packed weight of a quantised layer, whose values are not floats."""
 
     name: str
     module: str
     shape: tuple[int, ...]
     filters: int | None
-    max: float
-    rms: float
+    max: float | None
+    rms: float | None
     relative_to_max: float | None
     relative_to_rms: float | None
     reason: str
@@ -36,7 +37,7 @@ class Touched:
 
 @dataclass(frozen=True)
 class Audit:
-    """One row for each parameter, in the model's order."""
+    """One row for each parameter, in the model's order, and then one for each packed weight of a quantised layer."""
 
     rows: tuple[Touched, ...]
     corruption: str
@@ -102,29 +103,38 @@ def audit(
     arrays = [one.array for one in found if one.array is not None]
     if not arrays:
         raise UserError(f"{type(model).__name__} has no weight to perturb; name some with also=(...).")
-    clean = {one.name: one.parameter.detach().clone() for one in found}
     draw = Draw(seed, "audit", 0)
-    with replaced(arrays, lambda array: corruption(array, strength, draw.of(array.name))):
-        errors = {one.name: (one.parameter.detach().double() - clean[one.name].double()) for one in found}
-    rows = []
-    for one in found:
-        w, e = clean[one.name].double(), _rms(errors[one.name])
-        peak, rms = (float(w.abs().max()), _rms(w)) if w.numel() else (0.0, 0.0)
-        in_array = one.array is not None
-        rows.append(
-            Touched(
-                one.name,
-                one.module,
-                tuple(w.shape),
-                one.array.filters if one.array is not None else None,
-                peak,
-                rms,
-                (e / peak if peak else 0.0) if in_array else None,
-                (e / rms if rms else 0.0) if in_array else None,
-                one.reason,
-            )
+    rows = [_row(one, lambda array: corruption(array, strength, draw.of(array.name))) for one in found]
+    rows += [
+        Touched(
+            one.name,
+            one.module,
+            one.shape,
+            None,
+            None,
+            None,
+            None,
+            None,
+            "packed in a quantised layer; errors go into floats",
         )
+        for one in packed_weights(model)
+    ]
     return Audit(tuple(rows), str(corruption), strength, traits(corruption).conditions)
+
+
+def _row(one: SurveyedParameter, put: Callable[[Array], Tensor]) -> Touched:
+    """One parameter under the errors of one chip; no other one is copied meanwhile."""
+    clean = one.parameter.detach().double()  # a copy, unless the weights have 64 bits themselves
+    shape, rms = tuple(clean.shape), _rms(clean)
+    peak = float(clean.abs().max()) if clean.numel() else 0.0
+    if one.array is None:
+        return Touched(one.name, one.module, shape, None, peak, rms, None, None, one.reason)
+    if clean.dtype == one.parameter.dtype:
+        clean = clean.clone()
+    with replaced([one.array], put):
+        error = _rms(clean.sub_(one.parameter.detach()))
+    by_max, by_rms = (error / size if size else 0.0 for size in (peak, rms))
+    return Touched(one.name, one.module, shape, one.array.filters, peak, rms, by_max, by_rms, "")
 
 
 def _short(size: float | None) -> str:

@@ -12,12 +12,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ..corruptions import Corruption, checked_strengths, traits
+from ..corruptions import Corruption, as_corruption, checked_strengths, traits
 from ..corruptions.protocol import write_into
 from ..errors import UserError, renamed_arguments, unknown
 from ..randomness.streams import Draw, Noise
 from ..weights.arrays import Array, select
-from ..weights.batchnorm import fold_batchnorm
+from ..weights.batchnorm import Statistics, fold_batchnorm
 
 __all__ = ["CAPACITY", "Clean", "NoiseCache", "ProgrammedModel", "Sampling", "cleaned"]
 
@@ -48,10 +48,7 @@ class Sampling:
     pairs: bool = False
 
     def __post_init__(self) -> None:
-        if not callable(self.corruption):
-            raise UserError(
-                f"corruption={self.corruption!r} is none: parse({str(self.corruption)!r}) makes one of a text."
-            )
+        object.__setattr__(self, "corruption", as_corruption(self.corruption))
         object.__setattr__(self, "strengths", checked_strengths(self.strengths, self.corruption))
         if self.chips < 1 or self.reads < 1:
             raise UserError(f"chips={self.chips} and reads={self.reads}: both are at least 1.")
@@ -279,6 +276,8 @@ class ProgrammedModel:
         torch.empty(31 << 20, dtype=torch.uint8)
         with torch.no_grad():
             self.clean = cleaned(self.arrays)
+        self._statistics = Statistics(self.model)
+        self._buffers = self._statistics.take()
         self._open.callback(self._restore)
         if self.sampling.channels_last:
             self._open.enter_context(_channels_last(self.model))
@@ -290,7 +289,8 @@ class ProgrammedModel:
         self._open.close()
 
     def put(self, strength: float, chip: int, again: int = 0) -> None:
-        """That chip at that strength, in its `again`-th read."""
+        """That chip at that strength, in its `again`-th read; what the passes of other chips moved is where it was."""
+        self._statistics.put(self._buffers)
         if self.noise is not None:
             self.noise.turn(chip)
         with torch.no_grad():
@@ -302,6 +302,7 @@ class ProgrammedModel:
         return noise if self.noise is None else self.noise.of(noise)
 
     def _restore(self) -> None:
+        self._statistics.put(self._buffers)
         with torch.no_grad():
             for clean, array in zip(self.clean, self.arrays, strict=True):
                 array.value.copy_(clean.value)

@@ -121,7 +121,9 @@ class Scores:
     were several; `examples` [strength, chip, example], on request, the score of each example. `equivalent` [strength] is the
     strength of gaussian-filter-max that is as large for these weights, `conditions` what a device's result must say (range, mapping,
     time, compensation), and `peaks` the smallest and largest max|W_f|:
-    under an absolute or sqrtmax scale a network gains by growing its weights, and these tell.
+    under an absolute or sqrtmax scale a network gains by growing its weights, and these tell. `not_finite` [strength, chip]
+    counts the answers, over all reads and examples, that were not finite; None where all were. Where answers are judged they
+    are wrong ones; the mean of a loss over them is not finite either.
     """
 
     values: NDArray[np.float64]
@@ -143,6 +145,7 @@ class Scores:
     examples: NDArray[np.float32] | None = None
     autocast: str | None = None
     channels_last: bool = False
+    not_finite: NDArray[np.int64] | None = None
 
     @property
     def chips(self) -> int:
@@ -164,7 +167,13 @@ class Scores:
         """For each strength, Student's interval of the mean over all chips, on these examples; nan for one chip."""
         if self.chips < 2 or not np.isfinite(self.values).all():
             return [Interval(float("nan"), float(mean), float("nan")) for mean in self.mean()]
-        return [t_interval(row, level) for row in self.values]
+        return [self._possible(t_interval(row, level)) for row in self.values]
+
+    def _possible(self, interval: Interval) -> Interval:
+        """The part of an interval of a mean in which the mean can lie: a fraction is no less than 0 and no more than 1."""
+        if self.unit != "fraction" or not 0 <= interval.estimate <= 1:
+            return interval
+        return Interval(max(0.0, interval.low), interval.estimate, min(1.0, interval.high))
 
     def levels(self, level: float = 0.95) -> list[TwoLevel] | None:
         """For each strength, the mean for new chips *and* new examples, with its components of variance.
@@ -173,11 +182,16 @@ class Scores:
         """
         if self.examples is None or min(self.examples.shape[1:]) < 2 or not np.isfinite(self.examples).all():
             return None
-        return [two_level(table, level) for table in self.examples]
+        found = [two_level(table, level) for table in self.examples]
+        return [one._replace(interval=self._possible(one.interval)) for one in found]
 
     def quantile(self, share: float) -> NDArray[np.float64]:
         """[strength] The score that a `share` of these chips does not exceed."""
         return np.asarray(np.quantile(self.values, share, axis=1))
+
+    def tail(self) -> NDArray[np.float64]:
+        """[strength] What 95% of these chips are at least as good as: the 5% quantile, or where lower is better the 95% one."""
+        return self.quantile(0.95 if self.higher_is_better is False else 0.05)
 
     def worst(self) -> NDArray[np.float64]:
         """[strength] The worst chip, in the score's own direction; nan where a function of one's own does not say which."""
@@ -199,12 +213,12 @@ class Scores:
             self.equivalent or [float("nan")] * len(self.strengths),
             self.interval(level),
             self.spread(),
-            self.quantile(0.05),
+            self.tail(),
             self.quantile(0.5),
             self.worst(),
             strict=True,
         )
-        return [
+        rows = [
             {
                 "strength": strength,
                 "equivalent": equal,
@@ -218,6 +232,9 @@ class Scores:
             }
             for strength, equal, interval, spread, q05, median, worst in columns
         ]
+        if self.not_finite is not None:
+            rows = [{**row, "not_finite": int(count)} for row, count in zip(rows, self.not_finite.sum(1), strict=True)]
+        return rows
 
     def plain(self) -> dict[str, Any]:
         """Everything that is printed, and the score of every chip, as plain data."""
@@ -276,11 +293,10 @@ class Scores:
         return f"{first}\n{self.conditions}" if self.conditions else first
 
     def __str__(self) -> str:
-        titles = ("strength", "filter-max", "mean", "95% interval", "sd", "5%", "median", "worst")
-        lines = [self.header(), "  ".join(f"{t:>{w}}" for t, w in zip(titles, _WIDTHS, strict=True)), *self.lines()]
-        lines.append(
-            "interval: Student's, of the mean over chips, on these examples; 5%, median, worst: of these chips"
-        )
+        titles = ("strength", "filter-max", "mean", "95% interval", "sd", "5%", "median", "worst", "not finite")
+        shown = zip(titles if self.not_finite is not None else titles[:-1], _WIDTHS, strict=False)
+        lines = [self.header(), "  ".join(f"{title:>{width}}" for title, width in shown), *self.lines()]
+        lines += self.notes()
         low, high = self.peaks
         lines.append(
             f"filter-max: the gaussian-filter-max strength of equal size; max|W_f| from {low:.3g} to {high:.3g}"
@@ -288,6 +304,26 @@ class Scores:
         lines += self._level_lines()
         overall = self.overall()
         return "\n".join(lines if overall is None else [*lines, "", str(overall)])
+
+    def notes(self) -> list[str]:
+        """What the columns of the table mean, and what they cannot see."""
+        worse = " (95% quantile: lower is better)" if self.higher_is_better is False else ""
+        said = [
+            f"interval: Student's, of the mean over chips, on these examples; 5%{worse}, median, worst: of these chips"
+        ]
+        alike = self.chips > 1 and not self.corruption_unit.startswith("none")
+        if alike and any(row["sd"] == 0 and row["strength"] > 0 for row in self.rows()):
+            said.append(
+                f"all the same: where {self.chips} chips are alike, up to {min(1.0, 3 / self.chips):.3g} of all chips may be "
+                "otherwise (95%), and Student's interval does not see them"
+            )
+        if self.not_finite is not None:
+            reads = 1 if self.reads is None else self.reads.shape[2]
+            total = self.chips * reads * self.n_examples
+            said.append(
+                f"not finite: so many of {total} answers at each strength; an answer that is not finite is wrong"
+            )
+        return said
 
     def lines(self) -> list[str]:
         """One line of the table for each strength."""
@@ -300,8 +336,9 @@ class Scores:
                 _interval(row, missing),
                 f"{row['sd']:.4f}" if row["sd"] == row["sd"] else "-",
                 *(f"{row[key]:.4f}" if row[key] == row[key] else "-" for key in ("q05", "median", "worst")),
+                *([f"{row['not_finite']}"] if "not_finite" in row else []),
             )
-            lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)))
+            lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=False)))
         return lines
 
     def _level_lines(self) -> list[str]:
@@ -340,13 +377,13 @@ def _interval(row: dict[str, float], missing: str) -> str:
     return f"{row['low']:.4f} to {row['high']:.4f}" if row["low"] == row["low"] else missing
 
 
-_WIDTHS = (8, 10, 7, 17, 7, 7, 7, 7)
+_WIDTHS = (8, 10, 7, 17, 7, 7, 7, 7, 10)
 
 
 # ---- The same chips at several times since they were programmed
 
-_TITLES = ("time", "strength", "filter-max", "mean", "95% interval", "sd", "5%", "median", "worst")
-_OVER_TIME_WIDTHS = (8, 8, 10, 7, 17, 7, 7, 7, 7)
+_TITLES = ("time", "strength", "filter-max", "mean", "95% interval", "sd", "5%", "median", "worst", "not finite")
+_OVER_TIME_WIDTHS = (8, 8, 10, 7, 17, 7, 7, 7, 7, 10)
 
 
 @dataclass(frozen=True, eq=False)
@@ -372,16 +409,17 @@ class OverTime:
 
     def __str__(self) -> str:
         head = self.scores[-1].header().replace(self.scores[-1].conditions, self.conditions)
+        shown = _TITLES if any(one.not_finite is not None for one in self.scores) else _TITLES[:-1]
         lines = [
             head.replace(f":time={self.times[-1]}", ""),
-            "  ".join(f"{t:>{w}}" for t, w in zip(_TITLES, _OVER_TIME_WIDTHS, strict=True)),
+            "  ".join(f"{title:>{width}}" for title, width in zip(shown, _OVER_TIME_WIDTHS, strict=False)),
         ]
         for time, one in zip(self.times, self.scores, strict=True):
             lines += [f"{time!s:>8}  {line}" for line in one.lines()]
         return "\n".join(
             [
                 *lines,
-                "interval: Student's, of the mean over chips, on these examples; 5%, median, worst: of these chips",
+                *dict.fromkeys(note for one in self.scores for note in one.notes()),
             ]
         )
 

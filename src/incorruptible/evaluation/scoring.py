@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -13,12 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..tasks.scores import Score, channels_last, moved
+from ..tasks.scores import Score, channels_last, each_tensor, moved
 from ..weights.arrays import Array
 from ..weights.batchnorm import Statistics, recalibrate_batchnorm
 from .chips import ProgrammedModel, Sampling
 
 __all__ = [
+    "NOT_FINITE",
+    "ORDER",
     "Examples",
     "ScoreFunction",
     "checked",
@@ -35,6 +38,10 @@ __all__ = [
 
 ScoreFunction = Score | Callable[[nn.Module, Any], Tensor]
 Examples = NDArray[np.float32]
+
+# Beside the scores, under these names: 1 for each example [example] to which the answer was not finite, where there is one; and,
+# on request, a number [1] that tells one order of the examples from another.
+NOT_FINITE, ORDER = "not finite", "order"
 
 
 def score_one_chip(
@@ -59,14 +66,15 @@ def score_chip(
     strength: float,
     chip: int,
     again: int = 0,
+    ordered: bool = False,
 ) -> dict[str, Examples]:
-    """As `score_one_chip`, of one chip among many that come one after another."""
+    """As `score_one_chip`, of one chip among many that come one after another; `ordered` asks for the order of the examples too."""
     programmed.put(strength, chip, again)
     model, sampling, device = programmed.model, programmed.sampling, programmed.arrays[0].value.device
     if sampling.calibration is not None:
         with sampling.casting(device):
             recalibrate_batchnorm(model, _arranged(sampling.calibration, sampling, device), _forward)
-    return scored(model, scores, data, device, sampling)
+    return scored(model, scores, data, device, sampling, ordered)
 
 
 def refuse_iterators(data: Iterable[Any], sampling: Sampling) -> None:
@@ -123,29 +131,58 @@ def scored(
     data: Iterable[Any],
     device: torch.device,
     sampling: Sampling | None = None,
+    ordered: bool = False,
 ) -> dict[str, Examples]:
     """What each score gives for every example [example], with the weights that are in place.
 
-    `chips` may ask for autocast, under which what a `Score` makes of an answer is computed in 32 bits at least, and for
-    channels-last.
+    `sampling` may ask for autocast, under which what a `Score` makes of an answer is computed in 32 bits at least, and for
+    channels-last. Where answers were not finite, they are marked under `NOT_FINITE`; `ordered` asks for `ORDER`.
     """
     casting = None if sampling is None or sampling.autocast is None else partial(sampling.casting, device)
-    parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in scores}
+    parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in (*scores, NOT_FINITE)}
     asks = [score.answer if isinstance(score, Score) else None for score in scores.values()]
     shared = asks[0] if len(set(asks)) == 1 else None  # one forward pass for all
+    order = 0
     with torch.inference_mode():
         for batch in _arranged(data, sampling, device):
             answer = None if shared is None else _answer(shared, model, batch, casting)
+            wrong: Examples = np.zeros((), np.float32)
             for name, score in scores.items():
                 if isinstance(score, Score):
-                    values = score.grade(*(answer or _answer(score.answer, model, batch, casting)))
+                    own = answer or _answer(score.answer, model, batch, casting)
+                    values = checked(score.grade(*own), batch)
+                    wrong = np.maximum(wrong, 1 - checked(score.finite(*own), batch))
                 else:
                     with nullcontext() if casting is None else casting():
-                        values = score(model, batch)
-                parts[name].append(checked(values, batch))
+                        values = checked(score(model, batch), batch)
+                wrong = np.maximum(wrong, (~np.isfinite(values)).astype(np.float32))
+                parts[name].append(values)
+            parts[NOT_FINITE].append(wrong)
+            if ordered:
+                order = _order(batch, order)
     if not any(map(len, next(iter(parts.values())))):
         raise UserError("data is empty: no example came.")
-    return {name: np.concatenate(values) for name, values in parts.items()}
+    found = {name: np.concatenate(values) for name, values in parts.items()}
+    if not found[NOT_FINITE].any():
+        del found[NOT_FINITE]
+    if ordered:
+        found[ORDER] = np.array([order], dtype=np.float32)
+    return found
+
+
+def _order(batch: Any, before: int) -> int:
+    """A number below 2^24 for the examples so far in their order: of eight numbers of each tensor of each example."""
+
+    def feed(tensor: Tensor) -> Tensor:
+        nonlocal before
+        if tensor.dim() and tensor.numel():
+            flat = tensor.reshape(len(tensor), -1)
+            some = flat[:, :: max(1, flat.shape[1] // 8)].to(torch.float32).cpu().contiguous()
+            before = zlib.crc32(some.numpy().tobytes(), before)
+        return tensor
+
+    each_tensor(batch, feed)
+    return before & 0xFFFFFF
 
 
 def _answer(

@@ -26,13 +26,14 @@ ScoredChip = tuple[Key, dict[str, Examples]]
 
 @dataclass(frozen=True, eq=False)
 class ScoringJob:
-    """What it takes to score a chip; the model is in eval mode."""
+    """What it takes to score a chip; the model is in eval mode. `ordered` asks for the order of the examples as well."""
 
     model: nn.Module
     scores: Mapping[str, ScoreFunction]
     data: Iterable[Any]
     sampling: Sampling
     arrays: Sequence[Array]
+    ordered: bool = False
 
 
 def work_items(sampling: Sampling, kept: Mapping[Key, Any]) -> list[list[Key]]:
@@ -55,7 +56,9 @@ def here(job: ScoringJob, work_items: Iterable[Sequence[Key]]) -> Generator[Scor
     with ProgrammedModel(job.model, job.arrays, sampling, cache_noise=again) as programmed:
         for item in work_items:
             for place, chip, number in item:
-                found = score_chip(programmed, job.scores, job.data, sampling.strengths[place], chip, number)
+                found = score_chip(
+                    programmed, job.scores, job.data, sampling.strengths[place], chip, number, job.ordered
+                )
                 yield (place, chip, number), found
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..corruptions import Corrupted, Gaussian
+from ..corruptions import Corrupted, Gaussian, as_corruption
 from ..errors import UserError
 from ..randomness.streams import Draw
 from ..weights.arrays import Array
@@ -52,6 +52,7 @@ class LocalRWP:
     source: ClassVar[str] = "Kingma, Salimans and Welling 2015, arXiv 1506.02557"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "corruption", as_corruption(self.corruption))
         if not isinstance(self.corruption, Gaussian):
             raise UserError(
                 f"local-rwp({self.corruption}): Gaussian error with a scale for each filter is needed, gaussian-filter-max, "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..corruptions import Corrupted, Corruption
+from ..corruptions import Corrupted, Corruption, as_corruption
 from ..errors import UserError
 from ..randomness.streams import Draw
 from ..specs.grammar import write
@@ -33,6 +33,7 @@ class MixedRWP:
     source: ClassVar[str] = "m-RWP, arXiv 2404.00357"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "corruption", as_corruption(self.corruption))
         if not 0 < self.share < 1:
             raise UserError(
                 f"mixed-rwp: share {self.share!r}: a number between 0 and 1 is needed (1 is rwp, 0 is plain)."

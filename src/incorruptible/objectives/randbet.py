@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..corruptions import Corrupted, Corruption
+from ..corruptions import Corrupted, Corruption, as_corruption
 from ..errors import UserError
 from ..randomness.streams import Draw
 from ..specs.grammar import write
@@ -49,6 +49,7 @@ class RandBET:
     source: ClassVar[str] = "Stutz et al., MLSys 2021, arXiv 2006.13977"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "corruption", as_corruption(self.corruption))
         if not (isinstance(self.population, int) and self.population >= 1):
             raise UserError(
                 f"randbet: population {self.population!r}: a whole number, 1 at least, is needed (plain is 0)."

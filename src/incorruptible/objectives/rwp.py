@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..corruptions import Corrupted, Corruption
+from ..corruptions import Corrupted, Corruption, as_corruption
 from ..randomness.streams import Draw
 from ..weights.arrays import Array
 from .base import Point, PointSteps, max_strength_of
@@ -33,6 +33,9 @@ class RWP:
     clean: ClassVar[bool] = False
     unit: ClassVar[str] = "the corruption's"
     source: ClassVar[str] = "arXiv 2602.07320; hardware-aware training since Joshi et al. 2020"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "corruption", as_corruption(self.corruption))
 
     def __str__(self) -> str:
         return f"rwp({self.corruption})"

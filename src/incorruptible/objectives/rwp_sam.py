@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..corruptions import Corrupted, Corruption
+from ..corruptions import Corrupted, Corruption, as_corruption
 from ..errors import UserError
 from ..randomness.streams import Draw
 from ..specs.grammar import write
@@ -36,6 +36,7 @@ class RWPSAM:
     source: ClassVar[str] = "this package; SAM is arXiv 2010.01412"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "corruption", as_corruption(self.corruption))
         metric_of(self.metric)
         if not 0 <= self.ratio < float("inf"):
             raise UserError(f"rwp-sam: ratio {self.ratio!r}: a finite number that is not negative is needed.")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..corruptions import Corrupted
 from ..corruptions.gaussian import SCALES, scale_of
-from ..errors import unknown
+from ..errors import UserError, unknown
 from ..randomness.streams import Draw, cuts, each_part
 from ..specs.grammar import write
 from ..weights.arrays import Array
@@ -21,10 +21,15 @@ __all__ = ["SAM", "Ascent", "metric_of"]
 
 EUCLIDEAN = "euclidean"
 _PART = 1 << 16  # numbers of a step at a time: what a core's cache holds
+_SMALL, _LARGE = 1e-12, 1e18  # norms between which their squares in float32 neither vanish nor overflow
 
 
 def metric_of(name: str) -> Callable[[Array], Tensor] | None:
     """The metric of that name: a scale, or None for euclidean. Raises `UserError` for another."""
+    if not isinstance(name, str):
+        raise UserError(
+            f"metric={name!r} is none; rho is the strength, and no field: Hardener(model, SAM(), Constant(0.05), ...)."
+        )
     if name == EUCLIDEAN:
         return None
     if name not in SCALES:
@@ -37,6 +42,9 @@ class Ascent:
 
     It maximises <g, e> under ||e / m||_2 <= rho, over all arrays together. Arrays without a gradient stay. `start` gives the
     weights that e is added to, the clean ones unless another is named; m is that of the weights in place when this is made.
+
+    e does not depend on the length of g, and is right for every one: where the sum of squares in float32 would vanish (|g| of
+    1e-23) or overflow (1e19), the gradient is first divided by its largest entry.
     """
 
     def __init__(
@@ -48,9 +56,13 @@ class Ascent:
         start: Corrupted | None = None,
     ) -> None:
         scales = {array.name: metric(array) if metric else None for array in arrays if array.name in grads}
-        self._scaled = {name: (grads[name] if m is None else grads[name] * m, m) for name, m in scales.items()}
-        norms = torch.stack([torch.linalg.vector_norm(g.float()) for g, _ in self._scaled.values()])
-        self._norm = torch.linalg.vector_norm(norms).clamp_min(torch.finfo(torch.float32).tiny)
+        own = {name: grads[name] for name in scales}
+        if any(g.device.type != "cpu" for g in own.values()):  # where nobody waits to look at the norm
+            own = _at_unit_size(own)
+        self._scaled, norm = _measured(own, scales)
+        if norm.device.type == "cpu" and not _SMALL < float(norm) < _LARGE:
+            self._scaled, norm = _measured(_at_unit_size(own), scales)
+        self._norm = norm.clamp_min(torch.finfo(torch.float32).tiny)
         self._strength, self._start = strength, start
 
     def __call__(self, array: Array) -> Tensor:
@@ -88,6 +100,25 @@ class Ascent:
             step *= m
         step *= self._strength
         torch.add(start, step if kind == g.dtype else step.to(g.dtype), out=out)
+
+
+def _measured(grads: Grads, scales: dict[str, Tensor | None]) -> tuple[dict[str, tuple[Tensor, Tensor | None]], Tensor]:
+    """m g and m of each array, and ||m g|| over all of them."""
+    scaled = {name: (g if (m := scales[name]) is None else g * m, m) for name, g in grads.items()}
+    norms = torch.stack([torch.linalg.vector_norm(g.float()) for g, _ in scaled.values()])
+    return scaled, torch.linalg.vector_norm(norms)
+
+
+def _at_unit_size(grads: Grads) -> Grads:
+    """The gradients over the power of two of their largest entry, which divides without rounding; all zeros stay."""
+
+    def wide(g: Tensor) -> Tensor:
+        return g.float() if g.device.type == "mps" else g.double()  # Apple's GPUs have no float64
+
+    peak = torch.stack([wide(g.abs().amax()) for g in grads.values() if g.numel()]).amax()
+    exponent = torch.where(peak > 0, torch.frexp(peak).exponent, 0)
+    sizes = {name: torch.promote_types(g.dtype, torch.float32) for name, g in grads.items()}
+    return {name: torch.ldexp(wide(g), -exponent).to(sizes[name]) for name, g in grads.items()}
 
 
 @dataclass(frozen=True)

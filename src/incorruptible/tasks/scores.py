@@ -16,11 +16,15 @@ from ..errors import UserError
 __all__ = [
     "Score",
     "accuracy",
+    "binary_accuracy",
+    "binary_cross_entropy",
     "bits_per_byte",
     "bounded_loss",
     "channels_last",
+    "classes_of",
     "cross_entropy",
     "each_tensor",
+    "finite_rows",
     "moved",
     "per_token",
     "predict",
@@ -83,11 +87,18 @@ def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
     return output, labels
 
 
+def finite_rows(outputs: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Whether all numbers that the model answered to an example are finite: [b] for outputs [b, ...]."""
+    return outputs.isfinite().flatten(1).all(1) if outputs.dim() > 1 else outputs.isfinite()
+
+
 @dataclass(frozen=True)
 class Score:
     """A function (model, batch) -> [b], one number for each of b examples, with its name, unit and direction.
 
     `grade(logits, labels)` does it from what `answer(model, batch)` gives, so that several scores can share a forward pass.
+    `finite(logits, labels)` says of each example whether the answer to it is finite [b]: one that is not is counted, and a
+    `grade` that judges answers calls it wrong.
     """
 
     name: str
@@ -95,8 +106,11 @@ class Score:
     higher_is_better: bool
     grade: Callable[[Tensor, Tensor], Tensor]
     answer: Callable[[nn.Module, Any], tuple[Tensor, Tensor]] = predict
+    finite: Callable[[Tensor, Tensor], Tensor] = finite_rows
 
     def __call__(self, model: nn.Module, batch: Any) -> Tensor:
+        if isinstance(model, Tensor):
+            raise UserError(f"{self.name} takes (model, batch); of logits and labels: score.grade(logits, labels).")
         return self.grade(*self.answer(model, batch))
 
 
@@ -111,11 +125,44 @@ def _by_position(grade: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor,
     return graded
 
 
+def classes_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """The labels [b] as whole numbers that are classes of `logits` [b, classes].
+
+    Raises `UserError` where they cannot be: a single logit for each example, numbers that are not whole, and labels outside the
+    classes. Without the first check the argmax would always be class 0, and a label that is shifted by one always wrong.
+    """
+    classes = logits.shape[1]
+    if classes == 1:
+        raise UserError(
+            "the model answers one logit for each example, whose argmax is always class 0: give score=scores.binary_accuracy, "
+            "which judges by the logit's sign, or a score of your own."
+        )
+    if labels.is_floating_point():
+        whole = labels.long()
+        if not bool((whole == labels).all()):
+            raise UserError(
+                "labels are real numbers, and classes are needed: for regression a score of your own is missing: "
+                "inc.Score(name, unit, higher_is_better, grade), given as Task(score=...) or to measure."
+            )
+        labels = whole
+    if labels.numel():
+        low, high = (int(end) for end in torch.stack(labels.aminmax()).tolist())
+        if low < 0 or high >= classes:
+            raise UserError(
+                f"labels run from {low} to {high}, and the model has {classes} classes, which are counted from 0 to {classes - 1}."
+            )
+    return labels
+
+
 def _right(logits: Tensor, labels: Tensor) -> Tensor:
-    return (logits.argmax(1) == labels).float()
+    # the argmax of NaN is class 0: an answer that is not finite is a wrong one
+    return ((logits.argmax(1) == classes_of(logits, labels)) & finite_rows(logits)).float()
 
 
 def _surprise(logits: Tensor, labels: Tensor) -> Tensor:
+    # in training, where a GPU would have to wait for it, nobody looks at the labels: torch has an error of its own
+    if logits.shape[1] == 1 or not torch.is_grad_enabled():
+        labels = classes_of(logits, labels)
     return F.cross_entropy(logits, labels, reduction="none")
 
 
@@ -124,10 +171,41 @@ def _bits(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _doubt(logits: Tensor, labels: Tensor) -> Tensor:
-    return 1 - logits.softmax(1).gather(1, labels[:, None])[:, 0]
+    doubt = 1 - logits.softmax(1).gather(1, classes_of(logits, labels)[:, None])[:, 0]
+    return torch.where(finite_rows(logits), doubt, 1.0)
+
+
+def _answer_by_one(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+    """The logit of each example [b], from an output [b] or [b, 1], and its label [b]."""
+    if not isinstance(batch, list | tuple) or len(batch) != 2:
+        raise UserError("a score of one logit for each example needs batches (inputs, labels).")
+    output = getattr(output := model(batch[0]), "logits", output)
+    labels = batch[1].flatten()
+    if not isinstance(output, Tensor) or output.numel() != len(labels) or len(output) != len(labels):
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise UserError(
+            f"the model answered {shape} to a batch of {len(labels)}; one logit for each example is needed."
+        )
+    return output.flatten(), labels
+
+
+def _binary(labels: Tensor) -> Tensor:
+    if not bool(((labels == 0) | (labels == 1)).all()):
+        raise UserError(f"labels run from {labels.min():g} to {labels.max():g}; 0 and 1 are needed.")
+    return labels
+
+
+def _right_side(logits: Tensor, labels: Tensor) -> Tensor:
+    return (((logits > 0) == (_binary(labels) == 1)) & logits.isfinite()).float()
+
+
+def _binary_surprise(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, _binary(labels).to(logits.dtype), reduction="none")
 
 
 accuracy = Score("accuracy", "fraction", True, _by_position(_right))
+binary_accuracy = Score("accuracy", "fraction", True, _right_side, _answer_by_one)
+binary_cross_entropy = Score("cross-entropy", "nats", False, _binary_surprise, _answer_by_one)
 bits_per_byte = Score("code length", "bits per byte", False, _by_position(_bits))
 bounded_loss = Score("bounded loss", "1 - softmax probability of the label", False, _by_position(_doubt))
 cross_entropy = Score("cross-entropy", "nats", False, _by_position(_surprise))
@@ -149,7 +227,11 @@ def per_token(score: Score, *, causal: bool) -> Score:
         each = score.grade(logits[counted], labels[counted])
         return each.new_zeros(labels.shape).masked_scatter(counted, each).sum(1) / numbers
 
-    return replace(score, grade=grade, answer=_next_tokens if causal else _tokens)
+    def finite(logits: Tensor, labels: Tensor) -> Tensor:
+        """Of the tokens that count alone: what a model says of padding may be anything."""
+        return (logits.isfinite().all(-1) | (labels == IGNORED)).all(1)
+
+    return replace(score, grade=grade, answer=_next_tokens if causal else _tokens, finite=finite)
 
 
 def _tokens(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:

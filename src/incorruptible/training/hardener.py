@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
+from operator import index
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import UserError, unknown
+from ..objectives import parse as parse_objective
 from ..objectives.base import (
     Grads,
     Objective,
@@ -27,6 +30,7 @@ from ..objectives.base import (
 from ..randomness.bank import BankedDraw, bank_for
 from ..randomness.streams import Draw
 from ..schedules import Controller, Schedule, Seen, State, checked
+from ..schedules import parse as parse_schedule
 from ..weights.arrays import Array, refuse_sharded, select, unwrapped
 from ..weights.batchnorm import Statistics
 from ..weights.swap import BufferPool, replaced
@@ -101,10 +105,16 @@ class Hardener:
         guard: bool | None = None,
         noise: str = "exact",
     ) -> None:
+        steps, accumulate = _whole("steps", steps), _whole("accumulate", accumulate)
         if steps < 1 or accumulate < 1:
             raise UserError(f"steps={steps} and accumulate={accumulate}: both are at least 1.")
-        if not callable(objective):
-            raise UserError(f"objective={objective!r} is none: RWP(Gaussian('filter-max')) or SAM(), for example.")
+        if isinstance(objective, str):
+            objective = parse_objective(objective)
+        if isinstance(objective, type) or not callable(objective):
+            came = objective.__name__ if isinstance(objective, type) else repr(objective)
+            raise UserError(f"objective={came} is none: RWP(Gaussian('filter-max')) or SAM(), for example.")
+        if isinstance(strength, str):
+            strength = parse_schedule(strength)
         self.controller = None if callable(strength) else strength
         if isinstance(strength, type) or (self.controller is not None and not hasattr(strength, "next")):
             raise UserError(f"strength={strength!r} is no schedule: Constant({strength!r}) makes one of a number.")
@@ -121,6 +131,8 @@ class Hardener:
         self._pool = BufferPool()
         self.calls = 0
         self.skipped = 0
+        self._recomputes: bool | None = None  # whether a backward pass moves buffers, as with activation checkpointing
+        self._warned = False
         self._control: State = {} if self.controller is None else self.controller.start()
         self._seen: Tensor | None = None  # the losses of this step's micro-batches so far: perturbed, clean
         self._visited = False  # whether the last call looked at the clean weights
@@ -130,6 +142,11 @@ class Hardener:
         self._statistics = Statistics(model)
         inner = getattr(model, "_orig_mod", model)  # torch.compile's wrapper hides the other
         self._ranks = inner if isinstance(inner, DistributedDataParallel) else None
+        if self._ranks is not None and self._ranks.static_graph and objective.passes > 1:
+            raise UserError(
+                f"{objective} makes {objective.passes} passes a step, and DistributedDataParallel(static_graph=True) counts on one: "
+                "leave static_graph out."
+            )
 
     @property
     def step(self) -> int:
@@ -157,6 +174,12 @@ class Hardener:
 
         `closure` computes the loss (a scalar) of the current batch; it is called once for each pass of the objective.
         """
+        if isinstance(closure, Tensor):
+            raise UserError(
+                "backward takes the loss as a function, to compute it at other weights: robust.backward(lambda: loss_of(model(x), y))."
+            )
+        if not callable(closure):
+            raise UserError(f"backward takes a function that computes the loss, and {type(closure).__name__} came.")
         call = _Call(self)
         with call:
             added = run_objective(self._path(), lambda point: self._look(point, closure, call))
@@ -191,8 +214,10 @@ class Hardener:
             if not point.counts:
                 raise UserError(f"{self.objective} looks at its gradient: give backward() a closure instead.")
             call.enter(point)
+            versions = self._versions()
             with replaced(self.arrays, point.values, self._pool), point.entered(self.model):
                 yield look
+                self._refuse_steps_inside(versions)
             call.leave(point)
             path.close()
             if not call.losses:
@@ -253,6 +278,13 @@ class Hardener:
 
     def _advance(self, call: _Call) -> None:
         """Count the call; after the last one of an optimiser step the controller hears what was seen."""
+        if self.step >= self.steps and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"this call belongs to step {self.step + 1}, and the Hardener was made for steps={self.steps}: the strength stays "
+                f"at {self.strength:g} from here on. steps counts optimiser steps: len(loader) * epochs.",
+                stacklevel=3,
+            )
         self.calls += 1
         if self.controller is None:
             return
@@ -289,6 +321,7 @@ class Hardener:
 
     def _look(self, point: Point, closure: Callable[[], Tensor], call: _Call) -> PointResult:
         call.enter(point)
+        versions, grads_before = self._versions(), self._gradients()
         with replaced(self.arrays, point.values, self._pool), point.entered(self.model), self._unsynced(point, call):
             loss = closure()
             if not isinstance(loss, Tensor) or loss.dim() != 0:
@@ -296,13 +329,60 @@ class Hardener:
                 raise UserError(f"the closure returned {came}; a scalar tensor, the loss, is needed.")
             call.note(loss, point.share, clean=point.clean)
             grads: Grads = {}
+            if not loss.requires_grad:
+                raise UserError(
+                    "the loss has no graph: it was detached, computed without gradients, or the closure called backward by itself; "
+                    "the closure returns the loss, and robust.backward does the rest."
+                )
+            with self._moved_once(), _once():
+                if point.counts:
+                    self._backward(loss if point.share == 1 else loss * point.share)
+                else:
+                    grads = self._aside(loss, call, point.keep)
+            self._refuse_steps_inside(versions)
             if point.counts:
-                self._backward(loss if point.share == 1 else loss * point.share)
-            else:
-                grads = self._aside(loss, call, point.keep)
+                self._refuse_without_gradient(grads_before)
         call.leave(point)
         found = loss.detach()
         return PointResult(found if self.accumulate == 1 else found * self.accumulate, grads)
+
+    @contextmanager
+    def _moved_once(self) -> Iterator[None]:
+        """A backward pass; where it repeats forward passes (activation checkpointing), buffers stay as the first ones left them."""
+        if self._recomputes is False:
+            yield
+            return
+        after = self._statistics.take()
+        yield
+        if self._recomputes is None:
+            self._recomputes = self._statistics.moved(after)
+        if self._recomputes:
+            self._statistics.put(after)
+
+    def _versions(self) -> list[int]:
+        return [array.parameter._version for array in self.arrays]
+
+    def _refuse_steps_inside(self, before: list[int]) -> None:
+        """Raise `UserError` where somebody wrote to the weights inside a call, where others stand in their place."""
+        if self._versions() != before:
+            raise UserError(
+                "the weights were changed inside robust.backward, while the perturbed ones stood in their place: call "
+                "optimizer.step() behind robust.backward(closure), not in the closure, and use no optimiser that steps in the "
+                "backward pass."
+            )
+
+    def _gradients(self) -> list[tuple[int, int]]:
+        """What tells each array's `.grad` from what it becomes when something is added to it."""
+        each = [array.parameter.grad for array in self.arrays if array.parameter.requires_grad]
+        return [(id(grad), -1 if grad is None else grad._version) for grad in each]
+
+    def _refuse_without_gradient(self, before: list[tuple[int, int]]) -> None:
+        """Raise `UserError` where the loss does not depend on the arrays: the closure may compute it from another model."""
+        if before and self._ranks is None and self._gradients() == before:
+            raise UserError(
+                "no weight in an array got a gradient: the closure's loss does not come from this model (a copy of it?), or its "
+                "backward pass is not that of loss.backward()."
+            )
 
     def _aside(self, loss: Tensor, call: _Call, all_: bool) -> Grads:
         """The gradient of `loss`, of all parameters or of the arrays, with `.grad` as before afterwards.
@@ -352,6 +432,28 @@ class Hardener:
         if self._ranks is None or (point.counts and call.passes == self.objective.passes):
             return nullcontext()
         return self._ranks.no_sync()
+
+
+@contextmanager
+def _once() -> Iterator[None]:
+    """A backward pass; one through a graph that is gone is answered in the user's words."""
+    try:
+        yield
+    except RuntimeError as problem:
+        if "backward through the graph a second time" not in str(problem):
+            raise
+        raise UserError(
+            "the closure called backward by itself (or keeps a graph from call to call): it returns the loss, and "
+            "robust.backward does the rest."
+        ) from problem
+
+
+def _whole(name: str, value: Any) -> int:
+    """A whole number. Raises `UserError` for another."""
+    try:
+        return index(value)
+    except TypeError:
+        raise UserError(f"{name}={value!r}: a whole number is needed, for example len(loader) * epochs.") from None
 
 
 class _Call:

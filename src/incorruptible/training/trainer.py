@@ -19,6 +19,7 @@ from ..randomness.streams import key
 from ..tasks import Task, batches
 from ..tasks.data import Batches, named_randomness
 from ..tasks.scores import channels_last, moved
+from ..weights.arrays import refuse_not_finite
 from .distributed import ALONE, RankGroup
 from .hardener import Hardener
 from .precision import Precision, called, part
@@ -60,6 +61,7 @@ class Trainer:
             raise UserError(f"{task.name}: model() gave {type(self.model).__name__}; a torch.nn.Module is needed.")
         if recipe.start is not None:
             load_weights(self.model, Path(recipe.start))
+            refuse_not_finite(self.model)
         self.model.to(self.device).train()
         if recipe.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_model
 from torch import nn
 
-from ..errors import UserError
+from ..errors import Remark, UserError
 from ..files.records import write_atomically
-from ..weights.arrays import Array
+from ..weights.arrays import Array, unwrapped
 
 __all__ = ["clip_weights", "load_weights", "save_weights"]
 
@@ -22,20 +23,35 @@ __all__ = ["clip_weights", "load_weights", "save_weights"]
 # ---- Weights in files: safetensors, or a checkpoint of torch's, which is read without running code
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write the weights as safetensors (tied tensors once), whole or not at all."""
-    write_atomically(path, lambda temporary: save_model(model, str(temporary), metadata={"format": "1"}))
+# What others put in front of every name, with who they are
+_PREFIXES = {
+    "module.": "DistributedDataParallel",
+    "_orig_mod.": "torch.compile",
+    "model.": "a module around the network",
+}
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def save_weights(model: nn.Module, path: str | Path) -> None:
+    """Write the weights as safetensors (tied tensors once), whole or not at all.
+
+    Of a model inside torch.compile or DistributedDataParallel the inner one's are written, whose names carry no prefix.
+    """
+    network = unwrapped(model)
+    write_atomically(Path(path), lambda temporary: save_model(network, str(temporary), metadata={"format": "1"}))
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
     """Load `.safetensors`, or `.pt`/`.pth`/`.bin` with `weights_only=True`, into `model`, strictly.
 
+    Where every name in the file begins with `module.`, `_orig_mod.` or `model.`, as data-parallel, compiled and enclosed networks
+    are saved, and the model's names do not, the weights are loaded without that prefix, and a warning (`Remark`) says so.
     Raises `UserError` for a file that is not there or cannot be read, and where names or shapes differ.
     """
+    path, model = Path(path), unwrapped(model)
     if not path.is_file():
         raise UserError(f"{path}: no such file of weights.")
-    state = _read(path)
     own = model.state_dict()
+    state, prefix = _without_prefix(_read(path), own)
     tied = _tied(model)
     missing = [name for name in own if name not in state and not any(other in state for other in tied.get(name, ()))]
     extra = [name for name in state if name not in own]
@@ -49,6 +65,24 @@ def load_weights(model: nn.Module, path: Path) -> None:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise UserError(f"{path} {what} {', '.join(names[:3])}{more}: these are the weights of another model.")
     model.load_state_dict(state, strict=False)
+    if prefix:
+        makers = " and ".join(maker for part, maker in _PREFIXES.items() if part in prefix)
+        warnings.warn(
+            f"every name in {path} begins with {prefix!r} ({makers} puts it there): the weights were loaded without it.",
+            Remark,
+            stacklevel=2,
+        )
+
+
+def _without_prefix(state: dict[str, Any], own: Iterable[str]) -> tuple[dict[str, Any], str]:
+    """The weights under the model's own names, and what stood before all of them: nothing, where names are the model's already."""
+    own, gone = set(own), ""
+    while own and state and own.isdisjoint(state):
+        found = next((one for one in _PREFIXES if all(name.startswith(one) for name in state)), None)
+        if found is None:
+            break
+        state, gone = {name.removeprefix(found): tensor for name, tensor in state.items()}, gone + found
+    return state, gone
 
 
 def _tied(model: nn.Module) -> dict[str, list[str]]:

@@ -6,7 +6,8 @@ module type; norms, biases and embeddings stay digital unless they are asked for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -17,7 +18,18 @@ from torch.nn.utils import parametrize
 
 from ..errors import UserError, renamed_arguments, unknown
 
-__all__ = ["Array", "SurveyedParameter", "refuse_sharded", "select", "survey", "unwrapped"]
+__all__ = [
+    "Array",
+    "PackedWeight",
+    "SurveyedParameter",
+    "packed_weights",
+    "refuse_not_finite",
+    "refuse_sharded",
+    "select",
+    "share_in",
+    "survey",
+    "unwrapped",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +76,17 @@ class Array:
     def filters(self) -> int:
         """How many filters there are."""
         return 1 if self.axis is None else int(self.value.shape[self.axis]) * self.groups
+
+    @property
+    def pattern(self) -> str:
+        """What names it in `also`: its name, and the layout of a tensor of experts."""
+        layouts = [layout for layout, axis in LAYOUTS.items() if axis == self.axis]
+        experts = self.groups > 1 and self.value.dim() == 3 and self.groups == self.value.shape[0]
+        return f"{self.name}:{layouts[0]}" if experts and layouts else self.name
+
+
+# How a tensor of experts lies, as it is written after a name in `also`: a block for each expert, whose filters have their own scale
+LAYOUTS = {"expert-out-in": 1, "expert-in-out": 2}
 
 
 class SurveyedParameter(NamedTuple):
@@ -140,9 +163,20 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
-def _refuse_parametrised(name: str, module: nn.Module) -> None:
+def _refuse_parametrised(name: str, module: nn.Module, protect: Sequence[str]) -> list[str]:
+    """Raise `UserError` for a weight that is computed from others, unless it is to stay digital; returns the names of those."""
+    aside: list[str] = []
     where = f'model.get_submodule("{name}")' if name else "model"  # model.0 would be no Python
     for weight in _places(module):
+        full = f"{name}.{weight}" if name else weight
+        if any(fnmatchcase(full, pattern) for pattern in protect):
+            aside.append(full)
+            continue
+        if hasattr(module, "weight_fake_quant"):
+            raise UserError(
+                f"{full} goes through a fake quantiser before it is used, and errors would go in before it: convert the model "
+                f"first, or keep this weight digital: protect=({full!r},)."
+            )
         if parametrize.is_parametrized(module, weight):
             line = f'torch.nn.utils.parametrize.remove_parametrizations({where}, "{weight}")'
         elif f"{weight}_orig" in module._parameters and f"{weight}_mask" in module._buffers:
@@ -155,6 +189,17 @@ def _refuse_parametrised(name: str, module: nn.Module) -> None:
             continue
         raise UserError(
             f"{name or 'model'}.{weight} is computed from other parameters and cannot be held in an array; first: {line}"
+            f"; or keep it digital: protect=({full!r},)."
+        )
+    return aside
+
+
+def _refuse_wrapped(name: str, parameter: Tensor) -> None:
+    """Raises `UserError` for a tensor that stands for others (torchao's quantised ones): no value can be put in its place."""
+    if hasattr(parameter, "__tensor_flatten__"):
+        raise UserError(
+            f"{name} is a {type(parameter.data).__name__}, which keeps its weights in other tensors, and errors cannot be put into "
+            f"it: take the model as it was before it was quantised, or keep this weight digital: protect=({name!r},)."
         )
 
 
@@ -170,30 +215,80 @@ def refuse_sharded(model: nn.Module) -> None:
         )
 
 
+def refuse_not_finite(model: nn.Module) -> None:
+    """Raise `UserError` for a parameter or a buffer of `model` that holds numbers which are not finite."""
+    network = unwrapped(model)
+    for kind, tensors in (("parameter", network.named_parameters()), ("buffer", network.named_buffers())):
+        for name, tensor in tensors:
+            if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.is_meta:
+                continue
+            # a sum of finite numbers may overflow: then, and only then, all are looked at
+            if not bool(tensor.detach().sum().isfinite()) and (count := int((~tensor.detach().isfinite()).sum())):
+                raise UserError(
+                    f"the {kind} {name} holds {count} of {tensor.numel()} numbers that are not finite: what such a network "
+                    "answers has no meaning, with or without errors; load other weights."
+                )
+
+
 def _reason(module: nn.Module, parameter: Tensor) -> str:
     kind = type(module).__name__
     if isinstance(module, _KNOWN_DIGITAL):
         return f"{kind} stays digital"
     if parameter.dim() <= 1:
         return f"a bias, scale or vector of {kind}"
+    if parameter.dim() == 3:
+        return f"no rule for {kind}: name it in also=(...), a tensor of experts with its layout, as in 'NAME:expert-out-in'"
     return f"no rule for {kind}: name it in also=(...) to include it"
+
+
+def _asked(also: Iterable[str]) -> list[tuple[str, str]]:
+    """Each pattern without its layout, and the layout, which may be empty."""
+    asked = []
+    for written in also:
+        pattern, _, layout = written.partition(":")
+        if ":" in written and layout not in LAYOUTS:
+            raise unknown("layout", layout, LAYOUTS)
+        asked.append((pattern, layout))
+    return asked
+
+
+def _of_experts(name: str, module: nn.Module, parameter: Tensor, layout: str) -> _Place:
+    """Where the filters of a tensor lie that has no rule, by its layout. Raises `UserError` where experts came without one."""
+    if layout and parameter.dim() != 3:
+        shape = "x".join(map(str, parameter.shape))
+        raise UserError(
+            f"{name}:{layout}: three dimensions are needed, and its shape is {shape}; name it without a layout."
+        )
+    if layout:
+        return _Place(LAYOUTS[layout], int(parameter.shape[0]))
+    kinds = f"{type(module).__name__} {name}".lower()
+    if parameter.dim() == 3 and ("expert" in kinds or "moe" in kinds):
+        raise UserError(
+            f"{name} holds experts, and where their outputs lie cannot be seen: name it with its layout, "
+            f"{name}:expert-out-in or {name}:expert-in-out (the last two dimensions, as the forward pass multiplies them)."
+        )
+    return _Place(0 if parameter.dim() > 1 else None)
 
 
 def survey(model: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = ()) -> list[SurveyedParameter]:
     """Every parameter of `model`, with the array that it becomes or the reason why it does not.
 
-    `also` and `protect` are patterns (as of a shell) over parameter names: `also=("*.bias",)`, `protect=("head.*",)`.
+    `also` and `protect` are patterns (as of a shell) over parameter names: `also=("*.bias",)`, `protect=("head.*",)`. Tensors of
+    experts, [E, out, in] or [E, in, out], are named with their layout, `also=("*.down_proj:expert-out-in",)`, and each expert's
+    filters have their own scale.
     A tied tensor appears once, under its first name, and is selected if any of its owners is. Whether a parameter
-    requires a gradient does not matter: frozen weights sit on the chip too. Raises `UserError` for parametrised weights, for
+    requires a gradient does not matter: frozen weights sit on the chip too. A weight that is computed from others (parametrised,
+    behind a fake quantiser) may be named in `protect`, and stays digital. Raises `UserError` for other ones of that kind, for
     sharded ones (FSDP), for lazy ones that no batch has shaped yet, and for a pattern that matches nothing.
     """
     model = unwrapped(model)
     refuse_sharded(model)
-    also, protect = tuple(also), tuple(protect)
+    named, protect = _asked(also), tuple(protect)
     found: dict[int, SurveyedParameter] = {}
     names: dict[str, int] = {}
+    aside: list[str] = []
     for prefix, module in model.named_modules():
-        _refuse_parametrised(prefix, module)
+        aside += _refuse_parametrised(prefix, module, protect)
         places = _places(module)
         for own, parameter in module._parameters.items():
             if parameter is None:
@@ -201,13 +296,20 @@ def survey(model: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = 
             name = f"{prefix}.{own}" if prefix else own
             if isinstance(parameter, nn.parameter.UninitializedParameter):
                 raise UserError(f"{name} has no shape yet: run one batch through the model first.")
+            if parameter.is_meta:
+                raise UserError(
+                    f"{name} is on the meta device, without values: it is offloaded, or no weights were loaded yet; load the whole "
+                    "model into memory first (without device_map, or with model.to_empty and the weights)."
+                )
             names[name] = id(parameter)
             before = found.get(id(parameter))
             first = before.name if before else name
             place = places.get(own)
-            asked = any(fnmatchcase(name, pattern) for pattern in also)
-            if place is None and asked:
-                place = _Place(0 if parameter.dim() > 1 else None)
+            asked = next((layout for pattern, layout in named if fnmatchcase(name, pattern)), None)
+            if place is None and asked is not None:
+                place = _of_experts(name, module, parameter, asked)
+            if place is not None and not any(fnmatchcase(name, pattern) for pattern in protect):
+                _refuse_wrapped(name, parameter)
             if not parameter.is_floating_point():
                 entry = SurveyedParameter(
                     first, type(module).__name__, parameter, None, f"holds {parameter.dtype}, not floats"
@@ -220,15 +322,50 @@ def survey(model: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = 
                 entry = SurveyedParameter(first, type(module).__name__, parameter, Array(first, parameter, *place), "")
             if before is None or (before.array is None and entry.array is not None):
                 found[id(parameter)] = entry
-    for patterns, what in ((also, "also"), (protect, "protect")):
+    for patterns, what in (([pattern for pattern, _ in named], "also"), (protect, "protect")):
         for pattern in patterns:
             hits = {names[name] for name in names if fnmatchcase(name, pattern)}
-            if not hits:
+            if not hits and not any(fnmatchcase(name, pattern) for name in aside):
                 raise unknown("parameter", pattern, names)
             if what == "protect":
                 for one in hits:
                     found[one] = found[one]._replace(array=None, reason=f"left out by {pattern!r}")
     return list(found.values())
+
+
+class PackedWeight(NamedTuple):
+    """A weight of a quantised layer, which keeps it packed and not as a parameter: no error can be put into it."""
+
+    name: str
+    module: str
+    shape: tuple[int, ...]
+
+
+def packed_weights(model: nn.Module) -> list[PackedWeight]:
+    """The weights that torch's quantised layers (`torch.ao.nn.quantized`, dynamic or static) keep beside the parameters."""
+    found = []
+    for prefix, module in unwrapped(model).named_modules():
+        if ".nn.quantized" not in type(module).__module__:
+            continue
+        weight = getattr(module, "weight", None)
+        each = getattr(module, "get_weight", None)
+        held = {"weight": weight()} if callable(weight) else each() if callable(each) else {}
+        for own, tensor in held.items():
+            found.append(PackedWeight(f"{prefix}.{own}" if prefix else own, type(module).__name__, tuple(tensor.shape)))
+    return found
+
+
+def share_in(arrays: Sequence[Array], model: nn.Module) -> float:
+    """The share of all weights of `model` (its parameters, tied ones once, and packed weights) that is in `arrays`.
+
+    Vectors (biases, the scales of norms) are no weights here, unless they are in an array.
+    """
+    held = {id(array.parameter): array.parameter.numel() for array in arrays}
+    whole = {
+        id(parameter): parameter.numel() for parameter in unwrapped(model).parameters() if parameter.dim() > 1
+    } | held
+    beside = sum(math.prod(one.shape) for one in packed_weights(model))
+    return sum(held.values()) / max(1, sum(whole.values()) + beside)
 
 
 @renamed_arguments(without="protect")

@@ -1,4 +1,4 @@
-"""BatchNorm's running statistics: kept from moving, folded away, or computed anew for a perturbed network."""
+"""Running statistics and other buffers: kept from moving; those of BatchNorm folded away, or computed anew for other weights."""
 
 from __future__ import annotations
 
@@ -21,23 +21,50 @@ _FOLDABLE = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | _TRANSPOSED
 
 
 class Statistics:
-    """The running statistics of a model: `take` notes them, `put` writes what was taken back."""
+    """What a forward pass may move besides weights: running statistics of BatchNorm and of norms of one's own, the ranges that
+    observers of fake quantisation have seen, vectors of spectral norms, counters. `take` notes it, `put` writes it back.
+
+    Everything that is a buffer counts, but for masks (buffers of booleans), which are large and stand still.
+    """
 
     def __init__(self, model: nn.Module) -> None:
-        self.modules = [m for m in model.modules() if isinstance(m, _NORMS) and m.running_mean is not None]
+        modules = list(model.modules())
+        self.modules = [m for m in modules if isinstance(m, _NORMS) and m.running_mean is not None]
+        self._places = [
+            (module._buffers, name)
+            for module in modules
+            for name, buffer in module._buffers.items()
+            if buffer is not None and buffer.dtype != torch.bool
+        ]
 
-    def _buffers(self) -> list[Tensor]:
-        return [buffer for module in self.modules for buffer in module.buffers(recurse=False)]
+    def take(self) -> list[tuple[Tensor | None, Tensor | None]]:
+        """Every buffer, and a copy of what it holds."""
+        found = [buffers.get(name) for buffers, name in self._places]
+        return [(one, None if one is None else one.detach().clone()) for one in found]
 
-    def take(self) -> list[Tensor]:
-        """A copy of every running mean, variance and counter."""
-        return [buffer.clone() for buffer in self._buffers()]
-
-    def put(self, taken: list[Tensor]) -> None:
-        """Write `taken` back into the same storage."""
+    def put(self, taken: list[tuple[Tensor | None, Tensor | None]]) -> None:
+        """Put the buffers that were taken in place, with what they held, in the same storage."""
         with torch.no_grad():
-            for buffer, before in zip(self._buffers(), taken, strict=True):
-                buffer.copy_(before)
+            for (buffers, name), (buffer, held) in zip(self._places, taken, strict=True):
+                if buffers.get(name) is not buffer:  # a pass may assign another tensor
+                    buffers[name] = buffer
+                if buffer is not None and held is not None:
+                    if (
+                        buffer.is_inference()
+                    ):  # made by a pass in inference mode, outside of which it cannot be written to
+                        buffers[name] = held
+                        continue
+                    if buffer.shape != held.shape:  # observers begin with no channels, and grow
+                        buffer.resize_(held.shape)
+                    buffer.copy_(held)
+
+    def moved(self, taken: list[tuple[Tensor | None, Tensor | None]]) -> bool:
+        """Whether anything is other than it was taken."""
+        now = [buffers.get(name) for buffers, name in self._places]
+        return any(
+            one is not buffer or (one is not None and held is not None and not torch.equal(one, held))
+            for one, (buffer, held) in zip(now, taken, strict=True)
+        )
 
 
 @contextmanager

@@ -38,6 +38,7 @@ class BitFlips:
     ages: ClassVar[bool] = False
     rereads: ClassVar[bool] = False
     max_strength: ClassVar[float] = 1.0
+    ruins: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not (self.protected >= 0 and self.protected == int(self.protected)):

@@ -38,6 +38,7 @@ class Stuck:
     ages: ClassVar[bool] = False
     rereads: ClassVar[bool] = False
     max_strength: ClassVar[float] = 1.0
+    ruins: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.at not in AT:

@@ -65,7 +65,8 @@ def named_by(model: nn.Module, arrays: Sequence[Array], patterns: str) -> LayerG
     """
     names = {array.name for array in arrays}
     each = [one.strip() for one in patterns.split(",")]
-    left = {one.name for one in survey(model, also=names, protect=each) if one.array is not None}
+    also = [array.pattern for array in arrays]
+    left = {one.name for one in survey(model, also=also, protect=each) if one.array is not None}
     found = tuple(array for array in arrays if array.name not in left)
     if not found:
         raise UserError(f"{patterns!r} names only what is digital already; the arrays are: {', '.join(sorted(names))}.")

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...corruptions import Corruption
+from ...corruptions import Corruption, traits
 from ...errors import UserError, renamed_arguments
 from ...tasks.data import Batches, batches
 from ...weights.arrays import Array
+from ...weights.batchnorm import Statistics, evaluating
+from ..checks import check_network
 from ..chips import Sampling
-from ..scoring import ScoreFunction, count_of, counted, refuse_iterators
+from ..scoring import ScoreFunction, count_of, counted, keeping, refuse_iterators
 from .design import BATCH, MeanEstimator, gathered
 from .results import Means
 
@@ -58,6 +60,9 @@ def measure_mean(
     `measure`, which need no clean pass. The interval is Student's, made longer for having been watched (`statistics.gather`);
     it covers 95% approximately, where that of `measure_until` holds without exception and takes many more chips.
 
+    Corruptions that may ruin a whole chip (flipped bits, stuck cells, dead lines) are refused: a rare chip that fails altogether
+    moves the mean by more than chips that agree can show.
+
     `antithetic` makes chip 2k + 1 the mirror image of chip 2k: True always, False never, None (not for whole chips) for a
     first quarter, and on where that helps. `max_chips` bounds the chips that are averaged; the result says whether they did.
     Subsets need data that can be indexed: a tuple of tensors, `Images`, or batches (inputs, labels) in a list or an unshuffled
@@ -66,6 +71,12 @@ def measure_mean(
     more `images` than there are.
     """
     _refuse(half_width, confidence, max_chips)
+    if traits(corruption).ruins:
+        raise UserError(
+            f"{corruption} may ruin a whole chip and leave all others as they are, which the few chips that are looked at "
+            "first would not show: measure whole chips (chips=...), or by measure_until, whose interval holds whatever one chip "
+            "may do (--half-width without --subsample)."
+        )
     asked = Sampling(
         corruption, strengths, max_chips, seed, purpose, 1, read, batchnorm, calibration, autocast, channels_last
     )
@@ -78,6 +89,8 @@ def measure_mean(
         _refuse_images(images, total, why)
         model, arrays = asked.fitted(model, arrays)
         sampling = replace(asked, batchnorm="as-is" if batchnorm == "folded" else batchnorm)
+        with evaluating(model), keeping(Statistics(model)):
+            check_network(model, {"": score}, data, sampling, arrays)
         estimator = MeanEstimator(
             model, score, data, rows, total, sampling, arrays, half_width, confidence, images, antithetic
         )

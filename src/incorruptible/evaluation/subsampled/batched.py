@@ -15,7 +15,7 @@ from ...errors import UserError
 from ...tasks.scores import Score, accuracy, bits_per_byte, bounded_loss, cross_entropy, moved, predict
 from ...weights.arrays import Array, unwrapped
 from ..chips import ProgrammedModel, Sampling, cleaned
-from ..scoring import Examples, ScoreFunction, checked, score_chip
+from ..scoring import NOT_FINITE, Examples, ScoreFunction, checked, score_chip
 
 __all__ = ["at_once", "products", "score_parts", "score_stacked", "stackable", "worth"]
 
@@ -123,6 +123,7 @@ def score_stacked(
     strength: float,
     numbers: Sequence[int],
     at_once: int,
+    seen: Stacks | None = None,
 ) -> Examples:
     """What the score gives on chip `numbers[k]` for every example of the pair `parts[k]`: [chip, example].
 
@@ -145,11 +146,16 @@ def score_stacked(
                     stacks[array.name][place].copy_(sampling.values(array, strength, chip, 0))
         weights = {name: stack[: len(some)] for name, stack in stacks.items()}
         found.append(_graded(model, score, weights, moved(parts[start : start + at_once], device), same))
-    return np.concatenate(found)
+    if seen is not None:
+        seen.not_finite += sum(count for _, count in found)
+    return np.concatenate([one for one, _ in found])
 
 
-def _graded(model: nn.Module, score: Score, weights: dict[str, Tensor], parts: Sequence[Any], same: bool) -> Examples:
-    """[chip, example] of the chips whose weights [chip, ...] these are, each on its own part or all on one."""
+def _graded(
+    model: nn.Module, score: Score, weights: dict[str, Tensor], parts: Sequence[Any], same: bool
+) -> tuple[Examples, int]:
+    """[chip, example] of the chips whose weights [chip, ...] these are, each on its own part or all on one; and how many answers
+    were not finite."""
 
     def answer(weights: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         def called(inputs: Tensor) -> Any:
@@ -162,13 +168,63 @@ def _graded(model: nn.Module, score: Score, weights: dict[str, Tensor], parts: S
         both = parts[0] if same else [torch.stack([own[place] for own in parts]) for place in (0, 1)]
         logits, labels = vmap(answer, in_dims=(0, *(2 * [None if same else 0])))(weights, *both)
         if score.grade in _EXAMPLE_BY_EXAMPLE:
-            marks = score.grade(logits.flatten(0, 1), labels.flatten(0, 1)).view(labels.shape[:2])
-            return marks.float().cpu().numpy()
-        each = zip(logits, labels, parts, strict=True)
-        return np.stack([checked(score.grade(own, truth), part) for own, truth, part in each])
+            flat = logits.flatten(0, 1), labels.flatten(0, 1)
+            marks = score.grade(*flat).view(labels.shape[:2])
+            return marks.float().cpu().numpy(), int((~score.finite(*flat)).sum())
+        each = list(zip(logits, labels, parts, strict=True))
+        wrong = sum(int((~score.finite(own, truth)).sum()) for own, truth, _ in each)
+        return np.stack([checked(score.grade(own, truth), part) for own, truth, part in each]), wrong
 
 
 # ---- Many chips, each of which looks at a few examples
+
+
+class Stacks:
+    """Whether stacked chips of one network answer as the same chips in place; looked at once, for the first chip.
+
+    `not_finite` counts the answers that were not finite so far, in place and in stacks.
+    """
+
+    def __init__(self) -> None:
+        self.agree: bool | None = None
+        self.not_finite = 0
+
+    def trusted(
+        self,
+        model: nn.Module,
+        score: Score,
+        part: Any,
+        sampling: Sampling,
+        arrays: Sequence[Array],
+        strength: float,
+        number: int,
+    ) -> bool:
+        """Whether they do; a network that computes from a view of its weights, say, sees the chip in place alone."""
+        if self.agree is None:
+            with ProgrammedModel(model, arrays, sampling) as programmed, torch.inference_mode():
+                programmed.put(strength, number)
+                one = moved(part, arrays[0].value.device)
+                logits = score.answer(model, one)[0].double()
+            stacked = _logits(model, score, one, sampling, arrays, strength, number).double()
+            room = 1e-3 * float(logits.abs().nan_to_num(0.0, 0.0, 0.0).amax()) + 1e-6
+            self.agree = torch.allclose(logits, stacked, rtol=1e-3, atol=room, equal_nan=True)
+        return self.agree
+
+
+def _logits(
+    model: nn.Module,
+    score: Score,
+    part: Any,
+    sampling: Sampling,
+    arrays: Sequence[Array],
+    strength: float,
+    number: int,
+) -> Tensor:
+    """What the network answers to one pair with the weights of one chip handed to it."""
+    with torch.inference_mode():
+        weights = {clean.name: sampling.values(clean, strength, number, 0) for clean in cleaned(arrays)}
+        answer = score.answer(lambda inputs: functional_call(model, weights, (inputs,)), part)  # type: ignore[arg-type]
+        return answer[0]
 
 
 def score_parts(
@@ -179,24 +235,30 @@ def score_parts(
     arrays: Sequence[Array],
     strength: float,
     numbers: Sequence[int],
+    stacks: Stacks | None = None,
 ) -> Examples:
     """What the score gives on chip `numbers[k]` for every example of the batch `parts[k]`: [chip, example].
 
     Every part has equally many examples; the same batch may stand for several chips. The model is in eval mode already.
-    Small networks on few examples are scored side by side, all others one after another: `stackable` and `worth` decide. Raises
-    `UserError` where parts differ in size.
+    Small networks on few examples are scored side by side, all others one after another: `stackable` and `worth` decide, and the
+    first chip, which is scored both ways and must agree (`stacks` remembers it). Raises `UserError` where parts differ in size.
     """
+    stacks = stacks or Stacks()
     if stackable(model, score, parts, sampling, arrays) and worth(model, parts[0], arrays, len(numbers)):
         assert isinstance(score, Score)
         try:
-            return score_stacked(model, score, parts, sampling, arrays, strength, numbers, at_once(arrays))
+            if stacks.trusted(model, score, parts[0], sampling, arrays, strength, numbers[0]):
+                many = at_once(arrays)
+                return score_stacked(model, score, parts, sampling, arrays, strength, numbers, many, stacks)
         except (RuntimeError, UserWarning):
             pass  # a pass that branches on values, or draws, cannot be mapped; what is truly wrong is raised again below
     with ProgrammedModel(model, arrays, sampling) as programmed:
-        found = [
-            score_chip(programmed, {"": score}, [part], strength, number)[""]
+        each = [
+            score_chip(programmed, {"": score}, [part], strength, number)
             for number, part in zip(numbers, parts, strict=True)
         ]
-    if len({len(one) for one in found}) > 1:
-        raise UserError(f"parts of {sorted({len(one) for one in found})} examples came; give each chip equally many.")
-    return np.stack(found)
+    stacks.not_finite += sum(int(one[NOT_FINITE].sum()) for one in each if NOT_FINITE in one)
+    scores = [one[""] for one in each]
+    if len({len(one) for one in scores}) > 1:
+        raise UserError(f"parts of {sorted({len(one) for one in scores})} examples came; give each chip equally many.")
+    return np.stack(scores)

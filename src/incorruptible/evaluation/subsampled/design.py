@@ -31,12 +31,12 @@ from ...statistics import (
     worth_another,
 )
 from ...tasks.data import Batches
-from ...tasks.scores import moved
+from ...tasks.scores import Score, moved
 from ...weights.arrays import Array, unwrapped
 from ...weights.batchnorm import Statistics, evaluating
 from ..chips import ProgrammedModel, Sampling, cleaned
-from ..scoring import Examples, ScoreFunction, count_of, keeping, score_chip, score_one_chip, scored
-from .batched import score_parts
+from ..scoring import NOT_FINITE, Examples, ScoreFunction, count_of, keeping, score_chip, score_one_chip, scored
+from .batched import Stacks, score_parts
 from .results import Average
 
 __all__ = ["BATCH", "KEPT", "FullPassChips", "MeanEstimator", "costs_of", "drawn", "gathered"]
@@ -86,7 +86,12 @@ def costs_of(
     """
     device = arrays[0].value.device
     with torch.inference_mode(), FlopCounterMode(display=False) as flops, _Counted() as reading:
-        score(unwrapped(model), moved(batch, device))
+        if isinstance(score, Score):
+            score.answer(unwrapped(model), moved(batch, device))
+        else:
+            score(unwrapped(model), moved(batch, device))
+    if isinstance(score, Score):  # grading counts as three small operations, whatever a score looks at besides
+        reading.operations, reading.numbers = reading.operations + 3, reading.numbers + 3 * size
     image = (NUMBER * reading.numbers + FLOP * flops.get_total_flops()) / size
     clean = cleaned(arrays)
     with torch.no_grad(), _Counted() as making:
@@ -160,6 +165,7 @@ class FullPassChips:
         self.model, self.score, self.data, self.arrays, self.told = model, score, data, arrays, told
         self.sampling, self.strength, self.means = sampling, strength, dict[tuple[int, bool], float]()
         self.kept: dict[int, Examples] = {}
+        self.not_finite = 0  # answers so far
 
     @property
     def seen(self) -> int:
@@ -181,7 +187,9 @@ class FullPassChips:
             ProgrammedModel(self.model, self.arrays, sampling) as programmed,
         ):
             for chip, mirrored in lacking:
-                found = score_chip(programmed, {"": self.score}, self.data, self.strength, chip)[""]
+                each = score_chip(programmed, {"": self.score}, self.data, self.strength, chip)
+                found = each[""]
+                self.not_finite += int(each[NOT_FINITE].sum()) if NOT_FINITE in each else 0
                 self.means[chip, mirrored] = float(found.mean(dtype=np.float64))
                 if chip < KEPT and not mirrored:
                     self.kept[chip] = found
@@ -224,12 +232,18 @@ class MeanEstimator:
         self.sampling, self.arrays, self.device = sampling, arrays, arrays[0].value.device
         self.half, self.confidence, self.images, self.antithetic = half, confidence, images, antithetic
         self.clean = np.full(total, np.nan)
+        self.stacks = Stacks()
         self.statistics = Statistics(model)
         self.before = self.statistics.take()  # a recalibrated chip leaves its own
 
     def average(self, strength: float, why: str, told: Callable[[int], None] | None) -> Average:
         """The mean at one strength."""
         whole = FullPassChips(self.model, self.score, self.data, self.sampling, self.arrays, strength, told)
+        self.stacks.not_finite = 0
+        found = self._average(strength, why, whole, told)
+        return replace(found, not_finite=whole.not_finite + self.stacks.not_finite)
+
+    def _average(self, strength: float, why: str, whole: FullPassChips, told: Callable[[int], None] | None) -> Average:
         if not self.sampling.differ(strength):
             return Average.alike(strength, float(whole.values(0, 1, False)[0]), self.total)
         if self.rows is None or self.images == self.total:
@@ -283,7 +297,9 @@ class MeanEstimator:
         clean = self._clean_at(order[start:stop])
         some = [self.rows.at(part) for part in torch.split(order[start:stop], BATCH)]
         seen = [
-            score_parts(self.model, self.score, [part] * CHIPS, self.sampling, self.arrays, strength, range(CHIPS))
+            score_parts(
+                self.model, self.score, [part] * CHIPS, self.sampling, self.arrays, strength, range(CHIPS), self.stacks
+            )
             for part in some
         ]
         return np.concatenate(seen, axis=1).astype(np.float64), clean
@@ -349,7 +365,7 @@ class MeanEstimator:
         sampling = replace(self.sampling, pairs=pairs)
         if images <= BATCH:
             parts = [self.rows.at(place) for place in places]
-            each = score_parts(self.model, self.score, parts, sampling, self.arrays, strength, numbers)
+            each = score_parts(self.model, self.score, parts, sampling, self.arrays, strength, numbers, self.stacks)
         else:
             each = np.stack(
                 [

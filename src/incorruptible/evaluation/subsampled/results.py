@@ -26,7 +26,8 @@ class Average:
     `values` [chip] are what was averaged, each an estimate of the mean: the mean score of a whole chip, or beta mean(C) + D_c as
     `measure_mean` defines them. `sd` is the standard deviation between whole chips, `sd_from` says what it comes from.
     `components` come from `seen` images on `looked` chips: the first look's, all images where whole chips handed over, 0 where
-    nobody looked; `designs` are what was chosen among, each with its predicted chips and cost in ns.
+    nobody looked; `designs` are what was chosen among, each with its predicted chips and cost in ns. `not_finite` counts the
+    answers that were not finite, which are wrong ones.
     """
 
     strength: float
@@ -45,6 +46,7 @@ class Average:
     looked: int = 0
     components: Components | None = None
     designs: tuple[SubsampleDesign, ...] = ()
+    not_finite: int = 0
 
     @classmethod
     def alike(cls, strength: float, value: float, total: int) -> Average:
@@ -106,6 +108,7 @@ class Average:
             "first_look_chips": self.looked,
             "why": self.why,
             "reached": self.reached,
+            **({"not_finite": self.not_finite} if self.not_finite else {}),
         }
 
     def plain(self) -> dict[str, Any]:
@@ -237,6 +240,11 @@ class Means:
             line = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
             lines.append(line if row["reached"] else f"{line}  not reached")
         lines += [f"strength {one.strength:g}: {one.why}" for one in self.averages if one.sd_from == "whole chips"]
+        lines += [
+            f"strength {one.strength:g}: {one.not_finite} answers were not finite, and are wrong"
+            for one in self.averages
+            if one.not_finite
+        ]
         lines.append(
             f"interval: of the mean over chips, on these examples, at confidence {self.confidence:g} for each strength (Student's, "
             "corrected for stopping); images: of each chip; sd: between whole chips"
