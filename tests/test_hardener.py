@@ -143,9 +143,15 @@ def test_counters() -> None:
     model = net()
     robust = Hardener(model, parse(RWP_), lambda p: asked.append(p) or p, steps=3, seed=0, accumulate=2)
     seen = []
-    for _ in range(8):
+    for call in range(8):
         seen.append((robust.step, robust.progress, robust.strength))
-        robust.backward(closure(model))
+        beyond = (
+            pytest.warns(UserWarning, match="step 4, and the Hardener was made for steps=3")
+            if call == 6
+            else nullcontext()
+        )
+        with beyond:
+            robust.backward(closure(model))
     assert [step for step, _, _ in seen] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert [strength for _, _, strength in seen] == [progress for _, progress, _ in seen]
     assert asked == [p for _, p, _ in seen for _ in range(2)]  # once here, once by the call, with the same answer

@@ -34,7 +34,7 @@ def hooks(model: nn.Module) -> int:
 
 def looked(model: nn.Module, objective: Objective, x: Tensor, n: int, strength: float = 0.3, **more: Any) -> Tensor:
     """[n, b, out] What `model` puts out in n calls."""
-    robust, seen = hardener(model, objective, strength, **more), []
+    robust, seen = hardener(model, objective, strength, **{"steps": n, **more}), []
     for _ in range(n):
         with robust.perturbed() as look:
             seen.append(model(x))

@@ -466,7 +466,7 @@ def test_rwp_is_unbiased_on_a_quadratic(scale: str) -> None:
     a = root @ root.T + torch.eye(d)
     model = nn.Linear(3, 2, bias=False)
     model.weight.data.copy_(torch.tensor([[1.0, -2.0, 0.5], [0.1, 0.3, -0.2]]))
-    robust = hardener(model, RWP(Gaussian(scale)), s, seed=3)
+    robust = hardener(model, RWP(Gaussian(scale)), s, seed=3, steps=n)
     w = model.weight.detach().flatten().clone()
 
     def loss() -> Tensor:

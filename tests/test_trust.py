@@ -6,6 +6,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -476,6 +477,70 @@ def test_the_tail_is_the_bad_one_where_lower_is_better() -> None:
     assert row["median"] < row["q05"] <= row["worst"] and "95% quantile: lower is better" in str(found)
     right = measured(network(), strengths=[0.5], chips=21).rows()[0]
     assert right["worst"] <= right["q05"] <= right["median"]
+
+
+DISTANCE = inc.Score("squared error", "V^2", False, lambda outputs, labels: (outputs[:, 0] - labels).square())
+
+
+def linear(weight: float = 1.0) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    """A network of one weight, right without errors, whose squared error on a chip is its error's square; and its data."""
+    model = nn.Linear(1, 1, bias=False)
+    model.weight.data.fill_(weight)
+    return model, (torch.ones(8, 1), torch.full((8,), weight))
+
+
+def test_a_score_of_any_kind_is_certified_at_a_threshold() -> None:
+    """The error is normal with std .1, so 95% of chips have a square of at most 1.96^2 of its variance, and 5% of .0039 of it."""
+    model, given = linear()
+    ask = partial(inc.certify, model, DISTANCE, given, inc.Gaussian("absolute"), [0.1], seed=0, chips=200)
+    good = ask(threshold=(1.96 * 0.1) ** 2, min_yield=0.85)
+    assert good.granted and 180 <= good.steps[0].hits <= 199 and good.steps[0].bound < 0.95
+    assert "have a squared error of 0.038416 V^2 or less" in good.sentence()
+    assert good.plain()["threshold"] == pytest.approx(0.038416) and "accuracy" not in good.plain()
+    assert good.plain()["ground"]["higher_is_better"] is False and good.plain()["ground"]["score_unit"] == "V^2"
+    # what 85% of all chips stay below, by the same chips: between the quantiles .85 and .95 of the law
+    assert 0.1**2 * 1.44**2 < good.steps[0].holds < 0.1**2 * 2.1**2
+    bad = ask(threshold=0.0001, min_yield=0.85)  # 68% of these chips are worse by far
+    assert not bad.granted and bad.steps[0].hits < 100
+    assert bad.steps[0].holds == good.steps[0].holds  # the chips are the same
+
+
+def test_a_threshold_works_upwards_too_and_a_chip_that_is_not_finite_is_not_good() -> None:
+    model, given = linear()
+    likeness = inc.Score("likeness", "dB", True, lambda outputs, labels: -(outputs[:, 0] - labels).square())
+    ask = partial(inc.certify, model, likeness, given, inc.Gaussian("absolute"), [0.1], seed=0, chips=60)
+    up = ask(threshold=-0.04)
+    down = inc.certify(model, DISTANCE, given, inc.Gaussian("absolute"), [0.1], seed=0, chips=60, threshold=0.04)
+    assert up.steps[0][1:5] == down.steps[0][1:5] and up.steps[0].holds == -down.steps[0].holds
+    assert "likeness of -0.04 dB or more" in up.sentence()
+    ruined = inc.certify(Ruin(), cross_entropy, data(), NOISE, [0.1], seed=0, chips=30, threshold=1e30)
+    assert not ruined.granted and ruined.steps[0].hits == 0 and ruined.steps[0].not_finite == 30 * (N - 5)
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({}, "either accuracy=0.95"),
+        ({"accuracy": 0.9, "threshold": 0.1}, "and not both"),
+        ({"threshold": math.nan}, "threshold is nan"),
+        ({"threshold": 0.1, "population": True}, "takes accuracy="),
+        ({"accuracy": 0.9}, "of which less is better: certify"),
+    ],
+)
+def test_what_a_threshold_does_not_go_with(asked: dict[str, Any], says: str) -> None:
+    model, given = linear()
+    with pytest.raises(UserError, match=says):
+        inc.certify(model, DISTANCE, given, NOISE, [0.1], seed=0, **asked)
+    with pytest.raises(UserError, match="more or less of '<lambda>' is better"):
+        inc.certify(model, lambda net, batch: net(batch[0])[:, 0], given, NOISE, [0.1], seed=0, threshold=1.0)
+
+
+def test_a_device_with_read_noise_says_that_each_chip_was_read_once() -> None:
+    once = "each chip was read once"
+    noisy = inc.certify(network(), inc.accuracy, data(), parse("pcm-joshi"), [1.0], accuracy=0.5, seed=0, chips=30)
+    assert once in noisy.sentence() and noisy.plain()["ground"]["read_once"] is True
+    still = certified(network())
+    assert once not in still.sentence() and "read_once" not in still.plain()["ground"]
 
 
 def test_chips_that_are_alike_do_not_speak_for_all() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .renamed import ENTRIES, missing
 
-__all__ = ["Remark", "UserError", "UserErrors", "disk_failed", "renamed_arguments", "unknown"]
+__all__ = ["NotFinite", "Remark", "UserError", "UserErrors", "disk_failed", "renamed_arguments", "unknown"]
 
 
 MANY = 40  # names that one line can hold
@@ -27,6 +27,10 @@ class UserError(ValueError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled whole, as a worker process sends it: a subclass may be made of other things than its text."""
         return _remade, (type(self), self.args, self.__dict__)
+
+
+class NotFinite(UserError):
+    """A network whose weights or answers are not finite before any error is put in: a training that diverged, mostly."""
 
 
 class Remark(UserWarning):

@@ -355,6 +355,7 @@ def measured(
     device: str = "cpu",
     leave: Callable[[], bool] = lambda: False,
     bounded: bool = False,
+    checks: bool = True,
 ) -> dict[str, NDArray[Any]]:
     """Score and cross-entropy of `run`, at its end or at a checkpoint, under `plan`; measured once and kept in its folder.
 
@@ -362,7 +363,8 @@ def measured(
     chips; "equivalent" [strength] is the gaussian-filter-max strength that is as large on its weights; with `bounded` also
     "bounded" and "bounded by example", of 1 - the softmax probability of the label. Chips hold the arrays that the recipe says.
     A torn or altered record, and one of other data, is measured again. What a stopped measurement had found, up to
-    `CHECKPOINT_EVERY` seconds before, is kept; where `leave()` says so, it is saved and `Left` is raised.
+    `CHECKPOINT_EVERY` seconds before, is kept; where `leave()` says so, it is saved and `Left` is raised. Raises `NotFinite` for a network
+    that is not finite without errors, unless `checks` is False: see `measure_all`.
     """
     task = task or run.task()
     note, file = measures(run, plan, task, at, bounded)
@@ -391,7 +393,16 @@ def measured(
         asked: dict[str, Any] = {"score": task.score, "loss": task.loss}
         if bounded:
             asked["bounded"] = bounded_loss
-        found = measure_all(model, asked, data, chips, arrays=run.recipe.arrays(model), keep_examples=True, kept=kept)
+        found = measure_all(
+            model,
+            asked,
+            data,
+            chips,
+            arrays=run.recipe.arrays(model),
+            keep_examples=True,
+            kept=kept,
+            checks=checks,
+        )
     arrays: dict[str, NDArray[Any]] = {}
     for what, scores in found.items():
         assert scores.examples is not None

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from ..corruptions import traits
 from ..errors import UserError
 from ..evaluation.chips import Sampling
-from ..evaluation.scoring import ScoreFunction, refuse_unbounded
+from ..evaluation.scoring import ScoreFunction
 from ..tasks.scores import Score
 from ..weights.arrays import Array, unwrapped
 
-__all__ = ["OF_THE_POPULATION", "Assumptions", "assumptions_of", "refuse_unfit"]
+__all__ = ["OF_THE_POPULATION", "Assumptions", "assumptions_of", "refuse_undirected", "refuse_unfit"]
 
 OF_THE_POPULATION = (
     "the test examples are independent draws from the population and neither trained nor tuned nor chose the network"
@@ -30,7 +30,8 @@ class Assumptions:
 
     `strengths` are all that were to be tested; `network` is a hash of its parameters and buffers; `arrays` names the
     parameters that go wrong, and `weights` counts their numbers; everything else in the network is taken to be exact.
-    `conditions` is what a device's result must say: range, mapping, time, drift compensation.
+    `conditions` is what a device's result must say: range, mapping, time, drift compensation. `score_unit` and
+    `higher_is_better` belong to the score. `read_once` says that reads of one chip differ, and that each chip was read once.
     """
 
     corruption: str
@@ -45,6 +46,9 @@ class Assumptions:
     seed: int
     purpose: str
     conditions: str = ""
+    score_unit: str = "fraction"
+    higher_is_better: bool = True
+    read_once: bool = False
 
     def error(self, strength: float) -> str:
         """What goes wrong, as it stands in a sentence."""
@@ -61,6 +65,11 @@ class Assumptions:
             f"each chip's errors are drawn independently from {self.corruption}"
             + (f" ({self.conditions})" if self.conditions else ""),
             f"network, accuracy and strengths were fixed without these chips (seed {self.seed}, {self.purpose!r})",
+            *(
+                ["each chip was read once, so that its read noise is one draw of all that it will show"]
+                if self.read_once
+                else []
+            ),
             *more,
             f"BatchNorm {self.batchnorm}",
             "parameters outside these arrays, activations and arithmetic are exact",
@@ -68,8 +77,9 @@ class Assumptions:
         return f"It assumes: {'; '.join(said)}."
 
     def plain(self) -> dict[str, Any]:
-        """The same as plain data."""
-        return asdict(self)
+        """The same as plain data; what is said only of some scores and devices stands where it applies."""
+        usual = {"score_unit": "fraction", "higher_is_better": True, "read_once": False}
+        return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
 
 
 def assumptions_of(
@@ -89,6 +99,9 @@ def assumptions_of(
         seed=sampling.seed,
         purpose=sampling.purpose,
         conditions=traits(sampling.corruption).conditions,
+        score_unit=str(getattr(score, "unit", "fraction")),
+        higher_is_better=getattr(score, "higher_is_better", True) is not False,
+        read_once=traits(sampling.corruption).rereads,
     )
 
 
@@ -102,13 +115,22 @@ def _hash(model: nn.Module) -> str:
 
 
 def refuse_unfit(score: ScoreFunction) -> None:
-    """A `UserError` for a score that is no fraction of which more is better."""
+    """Raises `UserError` for a score that is not a fraction of which more is better."""
+    refuse_undirected(score)
+    assert isinstance(score, Score)
+    if score.unit != "fraction" or not score.higher_is_better:
+        more, end = ("more", "smallest") if score.higher_is_better else ("less", "largest")
+        raise UserError(
+            f"accuracy speaks of a fraction of which more is better, and {score.name} is in {score.unit}, of which {more} is "
+            f"better: certify(..., threshold=X), --threshold X, takes the {end} {score.name} that a good chip may have."
+        )
+
+
+def refuse_undirected(score: ScoreFunction) -> None:
+    """Raises `UserError` for a score that does not say whether more or less of it is better."""
     if not isinstance(score, Score):
         name = getattr(score, "__name__", "score")
         raise UserError(
-            f"a certificate needs to know that more of {name!r} is better: "
-            f"inc.Score({name!r}, 'fraction', True, grade) with grade(logits, labels) says so."
+            f"a certificate needs to know whether more or less of {name!r} is better: "
+            f"inc.Score({name!r}, 'fraction', True, grade) with grade(logits, labels) says that more is, and False that less is."
         )
-    refuse_unbounded(score, "a certificate")
-    if not score.higher_is_better:
-        raise UserError(f"a certificate needs a score of which more is better, such as accuracy; less {score.name} is.")

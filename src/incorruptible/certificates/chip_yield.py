@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ from ..statistics import Slack, fewest, lower_bound, quantile_rank, slack_for
 from ..statistics.given import fraction, inside
 from ..tasks.data import batches
 from ..weights.arrays import Array, select
-from .assumptions import OF_THE_POPULATION, assumptions_of, refuse_unfit
+from .assumptions import OF_THE_POPULATION, assumptions_of, refuse_undirected, refuse_unfit
 from .certificate import Certificate, StrengthVerdict, fixed_sequence
 
 __all__ = ["ChipYield", "certify", "chips_for"]
@@ -36,13 +37,19 @@ _COST, _RISK = (
 class ChipYield(Certificate):
     """A promise about all chips: at least `min_yield` of them reach `accuracy`, up to the strength that is certified.
 
-    With `slack` it is about the population that the examples come from; else about these examples.
+    For another score than an accuracy, `accuracy` holds the threshold in the score's unit, which a good chip's score is not on the
+    wrong side of. With `slack` it is about the population that the examples come from; else about these examples.
     """
 
     kind: ClassVar[str] = "chip yield"
 
     min_yield: float = 0.9
     slack: Slack | None = None
+
+    @property
+    def is_accuracy(self) -> bool:
+        """Whether the score is a fraction of which more is better, and no other with a threshold in its own unit."""
+        return self.assumptions.score_unit == "fraction" and self.assumptions.higher_is_better
 
     def claim(self) -> str:
         step = self.passed[-1] if self.passed else self.steps[0]
@@ -51,15 +58,15 @@ class ChipYield(Certificate):
             "the population that the test examples come from" if self.slack else f"this test set ({self._examples()})"
         )
         said = (
-            f"{begin} {self.confidence:g}{',' if self.granted else ' that'} at least {self.min_yield:g} of all chips reach "
-            f"an {self.assumptions.score} of {self.accuracy:g} or more on {whom} under {self.assumptions.error(step.strength)}: "
+            f"{begin} {self.confidence:g}{',' if self.granted else ' that'} at least {self.min_yield:g} of all chips "
+            f"{self._good_chips()} on {whom} under {self.assumptions.error(step.strength)}: "
             f"{step.hits} of {step.n} chips reached {self._bound(step)}."
         )
         if self.granted or step.holds != step.holds:
             return said
         return (
             f"{said} What the same chips do show, with the same confidence: "
-            f"at least {self.min_yield:g} of all chips reach {step.holds:.4f}."
+            f"at least {self.min_yield:g} of all chips reach {self._level(step.holds)}."
         )
 
     def covers(self) -> str:
@@ -78,7 +85,7 @@ class ChipYield(Certificate):
             "yield at least": f"{step.bound:.4f}",
         }
         if self.slack is None:
-            cells[self._reach()] = f"{step.holds:.4f}"
+            cells[self._reach()] = self._level(step.holds)
         return cells
 
     def foot(self) -> str:
@@ -90,7 +97,21 @@ class ChipYield(Certificate):
         return f"{self.min_yield:g} of them reach"
 
     def plain(self) -> dict[str, Any]:
-        return {**super().plain(), "yield": self.min_yield, "population": self.slack._asdict() if self.slack else None}
+        found = super().plain()
+        if not self.is_accuracy:
+            found["threshold"] = found.pop("accuracy")
+        return {**found, "yield": self.min_yield, "population": self.slack._asdict() if self.slack else None}
+
+    def _good_chips(self) -> str:
+        """What a good chip does, as it stands in a sentence."""
+        score, more = self.assumptions.score, self.assumptions.higher_is_better
+        if self.is_accuracy:
+            return f"reach an {score} of {self.accuracy:g} or more"
+        unit = "" if self.assumptions.score_unit == "fraction" else f" {self.assumptions.score_unit}"
+        return f"have a {score} of {self.accuracy:g}{unit} or {'more' if more else 'less'}"
+
+    def _level(self, value: float) -> str:
+        return f"{value:.4f}" if self.is_accuracy else f"{value:.4g}"
 
     def _examples(self) -> str:
         return f"{self.assumptions.examples} examples"
@@ -132,7 +153,8 @@ def certify(
     corruption: Corruption,
     strengths: Sequence[float],
     *,
-    accuracy: float,
+    accuracy: float | None = None,
+    threshold: float | None = None,
     min_yield: float = 0.9,
     confidence: float = 0.95,
     chips: int | None = None,
@@ -150,13 +172,16 @@ def certify(
     tested in increasing order (`fixed_sequence`). N is `chips`; by default the fewest that do where two fail
     (`chips_for`). The chips are those of `purpose`, which `measure` never draws: what was tuned on its chips may be certified.
 
+    Either `accuracy` is given, for a score that is a fraction of which more is better, or `threshold`, in the score's unit, for
+    any `Score`: a chip is good where its mean score is `threshold` or better, above it where more is better and below it where
+    less is (a mean squared error of at most .02, say). A chip whose mean is not finite is not good.
+
     With `population` the promise is about the population that the examples come from: chips must reach a threshold above
     `accuracy`, and the yield pays a small cost (`slack_for`); 1/20 of 1 - min_yield, and 1/5 of 1 - confidence. Everything else as
-    in `measure`. Raises `UserError` for fractions that are none, for fewer chips than could ever do, for a score that is
-    not known to be a fraction of which more is better, and with `population` for one that is not 0 or 1 for each example.
+    in `measure`. Raises `UserError` for fractions that are none, for fewer chips than could ever do, for a score that does
+    not fit, and with `population` for one that is not 0 or 1 for each example.
     """
-    fraction("accuracy", accuracy, 0.95)
-    refuse_unfit(score)
+    level = _asked_level(score, accuracy, threshold, population)
     asked, sure, cost, risk = _split(min_yield, confidence, population)
     n = fewest(asked, sure, _FAILURES) if chips is None else chips
     if n < fewest(asked, sure):
@@ -169,7 +194,7 @@ def certify(
     refuse_iterators(data, sampling)
     data = batches(data, 1024)
     examples = count_of(data)
-    slack = slack_for(examples, accuracy, cost, risk) if population else None
+    slack = slack_for(examples, level, cost, risk) if population else None
 
     def test(strength: float) -> StrengthVerdict:
         before = sorted(sampling.strengths).index(strength) * n
@@ -188,32 +213,62 @@ def certify(
             keep_examples=population,
             progress=None if progress is None else lambda done, _: progress(before + done, len(sampling.strengths) * n),
         )
-        return _step(scores, accuracy, min_yield, confidence, slack)
+        return _step(scores, level, threshold is not None, min_yield, confidence, slack)
 
     steps = fixed_sequence(sampling.strengths, test)
     return ChipYield(
-        assumptions_of(model, sampling, arrays, score, examples), accuracy, confidence, steps, min_yield, slack
+        assumptions_of(model, sampling, arrays, score, examples), level, confidence, steps, min_yield, slack
     )
 
 
-def _step(scores: Scores, accuracy: float, share: float, confidence: float, slack: Slack | None) -> StrengthVerdict:
-    """How many of these chips are good enough, and what that says of all."""
+def _asked_level(score: ScoreFunction, accuracy: float | None, threshold: float | None, population: bool) -> float:
+    """What a chip must reach. Raises `UserError` unless exactly one of the two is given, and for a score that does not fit it."""
+    if (accuracy is None) == (threshold is None):
+        raise UserError(
+            "certify takes either accuracy=0.95 (--accuracy 0.95), a fraction that chips must reach, or threshold=X "
+            "(--threshold X), in the unit of the score; and not both."
+        )
+    if accuracy is not None:
+        fraction("accuracy", accuracy, 0.95)
+        refuse_unfit(score)
+        return accuracy
+    assert threshold is not None
+    refuse_undirected(score)
+    if not math.isfinite(threshold):
+        raise UserError(f"threshold is {threshold:g}; a finite number in the unit of the score is needed.")
+    if population:
+        raise UserError(
+            "a promise about the population needs answers that are right or wrong, so it takes accuracy=... and no threshold=..."
+        )
+    return float(threshold)
+
+
+def _step(
+    scores: Scores, level: float, any_score: bool, share: float, confidence: float, slack: Slack | None
+) -> StrengthVerdict:
+    """How many of these chips are good enough, and what that says of all; `any_score` where it need not be a fraction."""
     if scores.examples is not None and not np.isin(scores.examples, (0, 1)).all():
         raise UserError(
             "a promise about the population needs answers that are right or wrong, 0 or 1, and others came."
         )
     good, n = scores.values[0], scores.chips
-    if not ((good >= 0) & (good <= 1)).all():
+    if not any_score and not ((good >= 0) & (good <= 1)).all():
         raise UserError(f"a yield needs a score between 0 and 1, and {good.min():g} to {good.max():g} came for chips.")
-    threshold, cost, risk = (accuracy, 0.0, 0.0) if slack is None else slack[1:]
-    hits = int((good >= threshold - 1e-9).sum())  # less than one example, more than rounding
+    threshold, cost, risk = (level, 0.0, 0.0) if slack is None else slack[1:]
+    sign = -1.0 if scores.higher_is_better is False else 1.0
+    # less than one example of an accuracy, more than rounding
+    hits = int((sign * good >= sign * threshold - 1e-9 * max(1.0, abs(threshold) if any_score else 1.0)).sum())
     bound = max(0.0, lower_bound(hits, n, confidence + risk) - cost)
-    holds = float("nan") if slack else _reached(good, share, confidence)
+    holds = float("nan") if slack else sign * _reached(sign * good, share, confidence)
     wrong = 0 if scores.not_finite is None else int(scores.not_finite.sum())
     return StrengthVerdict(scores.strengths[0], hits, n, bound, bound >= share, holds, wrong)
 
 
 def _reached(values: NDArray[np.float64], share: float, confidence: float) -> float:
-    """What at least `share` of all chips reach, by an order statistic of these; nan where there are too few."""
+    """What at least `share` of all chips reach, by an order statistic of these; nan where there are too few.
+
+    More is better here. A chip whose value is not finite reaches nothing.
+    """
     rank = quantile_rank(len(values), 1 - share, confidence)
-    return float(np.sort(values)[rank - 1]) if rank else float("nan")
+    reached = np.where(np.isnan(values), -np.inf, values)
+    return float(np.sort(reached)[rank - 1]) if rank else float("nan")

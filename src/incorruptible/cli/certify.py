@@ -39,7 +39,13 @@ __all__ = ["certify"]
 def certify(
     target: Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")],
     corruption: Annotated[str, typer.Option("--corruption", help="With strengths: gaussian-filter-max:.1,.2.")],
-    accuracy: Annotated[str, typer.Option("--accuracy", help="What chips must reach: 0.95.", metavar="FRACTION")],
+    accuracy: Annotated[
+        str | None, typer.Option("--accuracy", help="What chips must reach: 0.95.", metavar="FRACTION")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", help="Instead, in the unit of the task's score: what a good chip has at worst."),
+    ] = None,
     confidence: Annotated[
         str, typer.Option("--confidence", help="How sure the promise is.", metavar="FRACTION")
     ] = "0.95",
@@ -79,7 +85,7 @@ def certify(
         raise UserError(
             "--part train: a promise about the population needs examples that did not train the network; use --part test."
         )
-    asked = _asked(fresh, accuracy, confidence, min_yield, chips, population)
+    asked = _asked(fresh, accuracy, threshold, confidence, min_yield, chips, population)
     from ..corruptions import parse_sweep
     from ..tasks import batches, is_user_task
     from ..weights.arrays import select
@@ -113,13 +119,27 @@ def certify(
 
 
 def _asked(
-    fresh: bool, accuracy: str, confidence: str, min_yield: str | None, chips: int | None, population: bool
+    fresh: bool,
+    accuracy: str | None,
+    threshold: float | None,
+    confidence: str,
+    min_yield: str | None,
+    chips: int | None,
+    population: bool,
 ) -> dict[str, Any]:
     """The numbers of the promise, checked as far as they can be without a network."""
-    asked: dict[str, Any] = {
-        "accuracy": _number("--accuracy", accuracy),
-        "confidence": _number("--confidence", confidence),
-    }
+    if (accuracy is None) == (threshold is None):
+        raise UserError(
+            "certify needs one of --accuracy 0.95, a fraction that chips must reach, and --threshold X, in the unit of the "
+            "task's score; and not both."
+        )
+    asked: dict[str, Any] = {"confidence": _number("--confidence", confidence)}
+    if accuracy is not None:
+        asked["accuracy"] = _number("--accuracy", accuracy)
+    elif fresh or population:
+        raise UserError("--fresh and --population count answers that are right: give --accuracy, and no --threshold.")
+    else:
+        asked["threshold"] = threshold
     if not fresh:
         return asked | {
             "min_yield": _number("--min-yield", min_yield or "0.9"),

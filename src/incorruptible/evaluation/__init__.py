@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..corruptions import Corruption, equivalent, traits
-from ..errors import UserError, renamed_arguments
+from ..errors import NotFinite, UserError, renamed_arguments
 from ..renamed import missing
 from ..tasks.data import Batches, batches, shuffles
 from ..weights.arrays import Array
@@ -123,9 +123,12 @@ def measure_all(
     progress: Callable[[int, int], None] | None = None,
     kept: Kept | None = None,
     workers: int = 0,
+    checks: bool = True,
 ) -> dict[str, Scores]:
     """Several scores on the same chips at once; scores of the model's answer share one forward pass. Else as `measure`.
 
+    Without `checks` a network is measured that would be refused as not finite or as deaf to its weights: diagnoses look at
+    trainings that failed, and there an answer that is not finite counts as a wrong one without errors too.
     `chips` say `autocast` and `channels_last`. `kept` maps (strength, chip, read), by number, to what each score gave there
     [example]: what it holds is not measured again, and what is measured is put into it.
     """
@@ -140,7 +143,7 @@ def measure_all(
     largest = [array.peak() for array in arrays]
     peaks = min(float(one.min()) for one in largest), max(float(one.max()) for one in largest)
     told, known = progress or (lambda done, total: None), {} if kept is None else kept
-    found = _examples(model, scores, data, sampling, arrays, told, known, workers, keep_examples is not False)
+    found = _examples(model, scores, data, sampling, arrays, told, known, workers, keep_examples is not False, checks)
     if ORDER in found and len(np.unique(found[ORDER])) > 1:
         if keep_examples:
             raise UserError(SHUFFLED)
@@ -184,6 +187,7 @@ def _examples(
     kept: Kept,
     workers: int,
     ordered: bool,
+    checks: bool,
 ) -> dict[str, Examples]:
     """[strength, chip, read, example] for each score, and likewise `NOT_FINITE` and `ORDER`, where there is something to say."""
     ordered = ordered and not isinstance(data, Batches | list | tuple)  # those have one order
@@ -194,12 +198,12 @@ def _examples(
     readings = here(job, left) if workers < 2 else elsewhere(job, left, workers)
     aside = torch.random.fork_rng(devices=[])  # a DataLoader draws from the global generator at every turn
     with aside, evaluating(model), keeping(Statistics(model)), closing(readings):
-        if left:
+        if left and checks:
             check_network(model, scores, data, sampling, arrays)
         for key, found in readings:
-            if NOT_FINITE in found and not sampling.differ(sampling.strengths[key[0]]):
+            if checks and NOT_FINITE in found and not sampling.differ(sampling.strengths[key[0]]):
                 count = int(found[NOT_FINITE].sum())
-                raise UserError(
+                raise NotFinite(
                     f"the network's answers to {count} of {len(found[NOT_FINITE])} examples are not finite before any error is "
                     "put in: what it is worth on chips has no meaning."
                 )

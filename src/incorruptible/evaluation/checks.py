@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..errors import NotFinite, UserError
 from ..tasks.scores import Score, channels_last, each_tensor, moved
 from ..weights.arrays import Array, refuse_not_finite, unwrapped
 from ..weights.batchnorm import Statistics
@@ -52,7 +52,7 @@ def check_network(
     with keeping(Statistics(model)), torch.inference_mode():
         few, clean = _few(model, batch, look)
         if not all(bool(one.isfinite().all()) for one in clean if one.is_floating_point()):
-            raise UserError(
+            raise NotFinite(
                 "the network's answers are not finite before any error is put in: what it is worth on chips has no meaning; "
                 "look at its weights, its inputs and its arithmetic (autocast?)."
             )

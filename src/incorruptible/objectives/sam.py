@@ -21,7 +21,6 @@ __all__ = ["SAM", "Ascent", "metric_of"]
 
 EUCLIDEAN = "euclidean"
 _PART = 1 << 16  # numbers of a step at a time: what a core's cache holds
-_SMALL, _LARGE = 1e-12, 1e18  # norms between which their squares in float32 neither vanish nor overflow
 
 
 def metric_of(name: str) -> Callable[[Array], Tensor] | None:
@@ -43,8 +42,9 @@ class Ascent:
     It maximises <g, e> under ||e / m||_2 <= rho, over all arrays together. Arrays without a gradient stay. `start` gives the
     weights that e is added to, the clean ones unless another is named; m is that of the weights in place when this is made.
 
-    e does not depend on the length of g, and is right for every one: where the sum of squares in float32 would vanish (|g| of
-    1e-23) or overflow (1e19), the gradient is first divided by its largest entry.
+    e does not depend on the length of g. The sum of squares in float32 would vanish for entries of 1e-23 and overflow for
+    entries of 1e19, so the gradient is first multiplied by a power of two that brings its largest entry to between 1/2 and 1.
+    Such a factor rounds nothing. It stays on the device: no step waits for a number to be read.
     """
 
     def __init__(
@@ -55,14 +55,15 @@ class Ascent:
         metric: Callable[[Array], Tensor] | None,
         start: Corrupted | None = None,
     ) -> None:
-        scales = {array.name: metric(array) if metric else None for array in arrays if array.name in grads}
-        own = {name: grads[name] for name in scales}
-        if any(g.device.type != "cpu" for g in own.values()):  # where nobody waits to look at the norm
-            own = _at_unit_size(own)
-        self._scaled, norm = _measured(own, scales)
-        if norm.device.type == "cpu" and not _SMALL < float(norm) < _LARGE:
-            self._scaled, norm = _measured(_at_unit_size(own), scales)
-        self._norm = norm.clamp_min(torch.finfo(torch.float32).tiny)
+        metrics = {array.name: metric(array) if metric else None for array in arrays if array.name in grads}
+        self._unit = _unit([grads[name] for name in metrics])
+        self._scaled = {
+            name: (grads[name] if m is None else grads[name] * self._unit * m, m) for name, m in metrics.items()
+        }
+        norms = [
+            torch.linalg.vector_norm((g * self._unit if m is None else g).float()) for g, m in self._scaled.values()
+        ]
+        self._norm = torch.linalg.vector_norm(torch.stack(norms)).clamp_min(torch.finfo(torch.float32).tiny)
         self._strength, self._start = strength, start
 
     def __call__(self, array: Array) -> Tensor:
@@ -95,30 +96,23 @@ class Ascent:
         kind = torch.promote_types(g.dtype, torch.float32)
         apart = out.dtype == kind and out.data_ptr() != start.data_ptr()
         # to unit length first: strength / norm overflows where the gradient (nearly) vanishes, and 0 * inf is nan
-        step = torch.div(g if g.dtype == kind else g.to(kind), self._norm, out=out if apart else None)
-        if m is not None:
-            step *= m
+        g_wide, space = g if g.dtype == kind else g.to(kind), out if apart else None
+        if m is None:
+            step = torch.mul(g_wide, self._unit, out=space).div_(self._norm)
+        else:
+            step = torch.div(g_wide, self._norm, out=space).mul_(m)
         step *= self._strength
         torch.add(start, step if kind == g.dtype else step.to(g.dtype), out=out)
 
 
-def _measured(grads: Grads, scales: dict[str, Tensor | None]) -> tuple[dict[str, tuple[Tensor, Tensor | None]], Tensor]:
-    """m g and m of each array, and ||m g|| over all of them."""
-    scaled = {name: (g if (m := scales[name]) is None else g * m, m) for name, g in grads.items()}
-    norms = torch.stack([torch.linalg.vector_norm(g.float()) for g, _ in scaled.values()])
-    return scaled, torch.linalg.vector_norm(norms)
-
-
-def _at_unit_size(grads: Grads) -> Grads:
-    """The gradients over the power of two of their largest entry, which divides without rounding; all zeros stay."""
-
-    def wide(g: Tensor) -> Tensor:
-        return g.float() if g.device.type == "mps" else g.double()  # Apple's GPUs have no float64
-
-    peak = torch.stack([wide(g.abs().amax()) for g in grads.values() if g.numel()]).amax()
-    exponent = torch.where(peak > 0, torch.frexp(peak).exponent, 0)
-    sizes = {name: torch.promote_types(g.dtype, torch.float32) for name, g in grads.items()}
-    return {name: torch.ldexp(wide(g), -exponent).to(sizes[name]) for name, g in grads.items()}
+def _unit(grads: Sequence[Tensor]) -> Tensor:
+    """The power of two, of shape [], that brings the largest entry of all gradients to between 1/2 and 1; 1 if all are 0."""
+    peaks = torch.stack([torch.linalg.vector_norm(g, torch.inf) for g in grads if g.numel()])
+    peak = peaks.amax().to(torch.promote_types(peaks.dtype, torch.float32))
+    factor = torch.frexp(peak).mantissa / peak  # exactly the inverse of the power of two that frexp splits off
+    limits = torch.finfo(peak.dtype)
+    usual = (peak > 0) & torch.isfinite(peak)
+    return torch.where(usual, factor.clamp(limits.tiny, 1 / limits.tiny), 1.0)
 
 
 @dataclass(frozen=True)

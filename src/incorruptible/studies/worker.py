@@ -12,7 +12,7 @@ from itertools import product
 from types import FrameType
 from typing import Any
 
-from ..errors import UserError, disk_failed
+from ..errors import NotFinite, UserError, disk_failed
 from ..files import records
 from ..runs import Left, MeasurePlan, Run, displaced, measured, measures, train
 from ..training.recipe import parse
@@ -153,8 +153,7 @@ def _do(folder: Folder, job: StudyJob, lease: Lease, tasks: Tasks, device: str, 
     if run.folder.name != job.run:
         raise Changed(f"{recipe.task} has changed since this worker began: give the same command again.")
     if run.record["metrics"][-1]["loss"] is None:
-        found = {"run": job.run, "files": _files(folder, run), "seconds": {"train": trained - began}}
-        folder.write(job, "diverged", {"message": "its loss is not finite", **found})
+        _diverged(folder, job, run, "its loss is not finite", trained - began)
         return
     lease.progressed()
     arrays: dict[str, list[str]] = {}
@@ -162,7 +161,11 @@ def _do(folder: Folder, job: StudyJob, lease: Lease, tasks: Tasks, device: str, 
     for (key, plan), at in product(folder.plan["plans"].items(), (None, *recipe.checkpoints)):
         one = MeasurePlan.of(plan)
         lease.note(measuring=one.part)
-        measured(run, one, task, at=at, threads=threads, device=device, leave=leave, bounded=bounds)
+        try:
+            measured(run, one, task, at=at, threads=threads, device=device, leave=leave, bounded=bounds)
+        except NotFinite as problem:  # the last epoch's loss was finite, and the network that it left is not
+            _diverged(folder, job, run, str(problem), trained - began)
+            return
         file = measures(run, one, task, at, bounds)[1]
         arrays[at_checkpoint(key, at)] = [str(file.relative_to(folder.home)), records.checksum(file)]
         lease.progressed()
@@ -176,6 +179,12 @@ def _do(folder: Folder, job: StudyJob, lease: Lease, tasks: Tasks, device: str, 
         "seconds": {"train": trained - began, "measure": time.monotonic() - trained},
     }
     folder.write(job, "finished", found)
+
+
+def _diverged(folder: Folder, job: StudyJob, run: Run, message: str, seconds: float) -> None:
+    """Record that the training of `job`, which took `seconds`, left a network that is not finite."""
+    found = {"run": job.run, "files": _files(folder, run), "seconds": {"train": seconds}}
+    folder.write(job, "diverged", {"message": message, **found})
 
 
 def _files(folder: Folder, run: Run) -> dict[str, str]:

@@ -282,7 +282,7 @@ class Hardener:
             self._warned = True
             warnings.warn(
                 f"this call belongs to step {self.step + 1}, and the Hardener was made for steps={self.steps}: the strength stays "
-                f"at {self.strength:g} from here on. steps counts optimiser steps: len(loader) * epochs.",
+                "what it is from here on. steps counts optimiser steps: len(loader) * epochs.",
                 stacklevel=3,
             )
         self.calls += 1

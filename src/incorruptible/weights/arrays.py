@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ..errors import UserError, renamed_arguments, unknown
+from ..errors import NotFinite, UserError, renamed_arguments, unknown
 
 __all__ = [
     "Array",
@@ -188,8 +188,8 @@ def _refuse_parametrised(name: str, module: nn.Module, protect: Sequence[str]) -
         else:
             continue
         raise UserError(
-            f"{name or 'model'}.{weight} is computed from other parameters and cannot be held in an array; first: {line}"
-            f"; or keep it digital: protect=({full!r},)."
+            f"{name or 'model'}.{weight} is computed from other parameters and cannot be held in an array; keep it digital with "
+            f"protect=({full!r},), or compute it for good first: {line}"
         )
     return aside
 
@@ -224,7 +224,7 @@ def refuse_not_finite(model: nn.Module) -> None:
                 continue
             # a sum of finite numbers may overflow: then, and only then, all are looked at
             if not bool(tensor.detach().sum().isfinite()) and (count := int((~tensor.detach().isfinite()).sum())):
-                raise UserError(
+                raise NotFinite(
                     f"the {kind} {name} holds {count} of {tensor.numel()} numbers that are not finite: what such a network "
                     "answers has no meaning, with or without errors; load other weights."
                 )
@@ -236,7 +236,7 @@ def _reason(module: nn.Module, parameter: Tensor) -> str:
         return f"{kind} stays digital"
     if parameter.dim() <= 1:
         return f"a bias, scale or vector of {kind}"
-    if parameter.dim() == 3:
+    if parameter.dim() == 3 and len(parameter) > 1:  # not the positions of a transformer
         return f"no rule for {kind}: name it in also=(...), a tensor of experts with its layout, as in 'NAME:expert-out-in'"
     return f"no rule for {kind}: name it in also=(...) to include it"
 
