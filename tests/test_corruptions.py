@@ -405,7 +405,7 @@ BAD = [
     ("gausian-filter-max:0.1", "No corruption 'gausian-filter-max' here. Did you mean 'gaussian-filter-max'?"),
     ("gaussian-filtermax:0.1", "Did you mean 'gaussian-filter-max'?"),
     ("multiplicativ:0.1", "Did you mean 'multiplicative'?"),
-    ("gaussian", "none came of the strengths that must follow the name"),
+    ("gaussian", "'gaussian' needs its scale in the name"),
     ("gaussian:0.1", "'gaussian' needs its scale in the name"),
     ("rram:1", "'rram' is no corruption by itself: rram-cmo, rram-milo, rram-wan."),
     ("uniform:0.1", "uniform-absolute, uniform-filter-max, "),

@@ -98,13 +98,15 @@ def test_the_lines_to_type_next_are_trainings(type_: Type) -> None:
     found = json.loads(type_("device", "pcm-joshi", *FOR, "--json").out)
     plain, device = found["next"]
     assert plain.startswith("incorruptible train own.py:task --objective 'rwp(gaussian-filter-max)' --strength 0.")
-    assert device.endswith("--objective 'rwp(pcm-joshi)' --strength 1")
+    assert device.endswith("--objective 'rwp(pcm-joshi)' --strength 1 --from w.safetensors")
     for line in found["next"]:
         _, objective, rest = line.split("'")
-        assert str(objectives.parse(objective)) == objective and schedules.parse(rest.split()[-1])
+        asked, strength, *start = rest.split()
+        assert asked == "--strength" and start == ["--from", "w.safetensors"]
+        assert str(objectives.parse(objective)) == objective and schedules.parse(strength)
     # as large as 1e36, which is no training's
     (only,) = json.loads(type_("device", "float-flips:1e-4", *FOR, "--json").out)["next"]
-    assert only.endswith("--objective 'rwp(float-flips)' --strength 0.0001")
+    assert only.endswith("--objective 'rwp(float-flips)' --strength 0.0001 --from w.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -309,7 +309,9 @@ def test_parametrised_weights_are_refused(name: str) -> None:
     model = made(name)
     array = inc.select(model)[-1]
     parametrizations.weight_norm(model.get_submodule(array.name.rpartition(".")[0]))
-    with pytest.raises(UserError, match="is computed from other parameters and cannot be held in an array; .* first: "):
+    with pytest.raises(
+        UserError, match=r"is computed from other parameters and cannot be held in an array; .* first: "
+    ):
         inc.Hardener(model, inc.RWP(NOISE), inc.Constant(0.1), steps=1, seed=0)
 
 

@@ -348,7 +348,7 @@ def test_batchnorm(policy: str) -> None:
 
 
 def test_costs_are_counted() -> None:
-    """The MLP of the digits: 2 x 25,856 operations and 524 numbers for an image, and one random number for a weight."""
+    """The MLP of the digits: 2 x 25,856 operations and 525 numbers for an image, and one random number for a weight."""
     task = tasks.load("digits")
     model, arrays = task.model(), None
     arrays = select(model)
@@ -356,7 +356,7 @@ def test_costs_are_counted() -> None:
     batch = [part[:64] for part in task.test]  # type: ignore[union-attr]
     one, other = (costs_of(model.eval(), inc.accuracy, batch, 64, chips, arrays, 0.1) for _ in range(2))
     assert one == other
-    assert one.image == pytest.approx(2 * 25_856 / 50 + 0.3 * 524)
+    assert one.image == pytest.approx(2 * 25_856 / 50 + 0.3 * 525)
     assert 25_856 * 3 < one.chip < 25_856 * 6 + 60 * 2500 + 100_000
     recalibrated = Sampling(
         inc.Gaussian("filter-max"), [0.1], 2, 0, batchnorm="recalibrated", calibration=[torch.zeros(50, 1, 8, 8)]

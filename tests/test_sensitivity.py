@@ -265,6 +265,18 @@ def test_a_pattern_keeps_what_measure_protects() -> None:
     assert [array.name for array in named_by(model, with_bias, "*.bias").arrays] == ["0.bias"]
 
 
+def infinite_where_it_differs() -> Score:
+    """A score that is 0 while the first layer's weights are those that it saw first, and infinite with others."""
+    first: list[Tensor] = []
+
+    def answer(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        weight = next(model.parameters()).detach().clone()
+        first.append(weight)
+        return torch.full((len(batch[1]), 2), 0.0 if torch.equal(weight, first[0]) else float("inf")), batch[1]
+
+    return Score("inverse", "1", True, lambda logits, labels: logits[:, 0], answer)
+
+
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "no such parameter": ({"what_if_digital": ["3.*"]}, "No parameter '3.\\*' here.*0.weight"),
     "digital already": ({"what_if_digital": ["*.bias"]}, "'\\*.bias' names only what is digital already.*0.weight"),
@@ -279,7 +291,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "no direction": ({"score": lambda model, batch: batch[1].float()}, "no direction.*wrap it in a Score"),
     "iterator": ({"data": iter([])}, "iterated only once"),
     "infinite": (
-        {"score": Score("inverse", "1", True, lambda logits, labels: 1 / (0 * logits[:, 0]))},
+        {"score": infinite_where_it_differs()},
         "inverse is not finite on 3 of 3 chips with 0.weight.*such as accuracy",
     ),
 }
@@ -411,7 +423,8 @@ REFUSED = {
 
 @pytest.mark.parametrize(("words", "said"), REFUSED.values(), ids=REFUSED)
 def test_a_mistake_is_one_line_and_2(words: tuple[str, str], said: str, type_: Type) -> None:
-    answer = type_(*WORDS, *words)
+    asked = WORDS[:-2] if words[0] == "--corruption" else WORDS
+    answer = type_(*asked, *words)
     assert answer.code == 2 and answer.out == "" and answer.err.count("\n") == 1 and said in answer.err
 
 

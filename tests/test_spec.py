@@ -101,7 +101,7 @@ MISTAKES: dict[str, list[tuple[str, str]]] = {
         ("line 30, claims 2, small: 0.05 is not tested", "tested are 0.1, 0.2"),
     ],
     "sweeps": [
-        ("line 7, test, corruptions: 'uniform': none came of the strengths", "uniform:0,.1,.2"),
+        ("line 7, test, corruptions: 'uniform' needs its scale in the name", "uniform-filter-max"),
         ("line 7, test, corruptions: at least one is needed, and each once", ""),
         ("line 12, test, parts: \"test\" must be among them", ""),
     ],

@@ -363,8 +363,8 @@ def measured(
     chips; "equivalent" [strength] is the gaussian-filter-max strength that is as large on its weights; with `bounded` also
     "bounded" and "bounded by example", of 1 - the softmax probability of the label. Chips hold the arrays that the recipe says.
     A torn or altered record, and one of other data, is measured again. What a stopped measurement had found, up to
-    `CHECKPOINT_EVERY` seconds before, is kept; where `leave()` says so, it is saved and `Left` is raised. Raises `NotFinite` for a network
-    that is not finite without errors, unless `checks` is False: see `measure_all`.
+    `CHECKPOINT_EVERY` seconds before, is kept; where `leave()` says so, it is saved and `Left` is raised. Raises `NotFinite` for
+    a network that is not finite without errors, unless `checks` is False (see `measure_all`).
     """
     task = task or run.task()
     note, file = measures(run, plan, task, at, bounded)

@@ -205,7 +205,7 @@ def _examples(
                 count = int(found[NOT_FINITE].sum())
                 raise NotFinite(
                     f"the network's answers to {count} of {len(found[NOT_FINITE])} examples are not finite before any error is "
-                    "put in: what it is worth on chips has no meaning."
+                    "put in, or their score is not: what it is worth on chips has no meaning."
                 )
             kept[key] = found
             done += 1

@@ -19,7 +19,7 @@ from ..weights.arrays import Array, refuse_not_finite, unwrapped
 from ..weights.batchnorm import Statistics
 from ..weights.swap import replaced
 from .chips import Sampling
-from .scoring import ScoreFunction, keeping, size_of
+from .scoring import ScoreFunction, answered, keeping, size_of
 
 __all__ = ["check_network"]
 
@@ -96,12 +96,12 @@ def _answers(
     Unless it `fits` already, the score grades the answer once, and refuses labels that it cannot judge.
     """
     heard: list[Tensor] = []
+    if isinstance(score, Score):
+        answer = answered(score.answer, model, batch, sampling, device)
+        if not fits:
+            score.grade(*answer)  # refuses labels that do not fit
+        return [answer[0].clone()]
     with sampling.casting(device):
-        if isinstance(score, Score):
-            answer = score.answer(model, batch)
-            if not fits:
-                score.grade(*answer)  # refuses labels that do not fit
-            return [answer[0].clone()]
         handle = model.register_forward_hook(lambda module, inputs, output: heard.extend(_tensors(output)))
         try:
             score(model, batch)

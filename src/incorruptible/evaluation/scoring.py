@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ __all__ = [
     "ORDER",
     "Examples",
     "ScoreFunction",
+    "answered",
     "checked",
     "count_of",
     "counted",
@@ -138,22 +138,21 @@ def scored(
     `sampling` may ask for autocast, under which what a `Score` makes of an answer is computed in 32 bits at least, and for
     channels-last. Where answers were not finite, they are marked under `NOT_FINITE`; `ordered` asks for `ORDER`.
     """
-    casting = None if sampling is None or sampling.autocast is None else partial(sampling.casting, device)
     parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in (*scores, NOT_FINITE)}
     asks = [score.answer if isinstance(score, Score) else None for score in scores.values()]
     shared = asks[0] if len(set(asks)) == 1 else None  # one forward pass for all
     order = 0
     with torch.inference_mode():
         for batch in _arranged(data, sampling, device):
-            answer = None if shared is None else _answer(shared, model, batch, casting)
+            answer = None if shared is None else answered(shared, model, batch, sampling, device)
             wrong: Examples = np.zeros((), np.float32)
             for name, score in scores.items():
                 if isinstance(score, Score):
-                    own = answer or _answer(score.answer, model, batch, casting)
+                    own = answer or answered(score.answer, model, batch, sampling, device)
                     values = checked(score.grade(*own), batch)
                     wrong = np.maximum(wrong, 1 - checked(score.finite(*own), batch))
                 else:
-                    with nullcontext() if casting is None else casting():
+                    with nullcontext() if sampling is None else sampling.casting(device):
                         values = checked(score(model, batch), batch)
                 wrong = np.maximum(wrong, (~np.isfinite(values)).astype(np.float32))
                 parts[name].append(values)
@@ -185,15 +184,17 @@ def _order(batch: Any, before: int) -> int:
     return before & 0xFFFFFF
 
 
-def _answer(
+def answered(
     ask: Callable[[nn.Module, Any], tuple[Tensor, Tensor]],
     model: nn.Module,
     batch: Any,
-    casting: Callable[[], AbstractContextManager[Any]] | None,
+    sampling: Sampling | None,
+    device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    if casting is None:
+    """Logits and labels of a batch; where `sampling` asks for autocast, computed under it, and the logits in 32 bits at least."""
+    if sampling is None or sampling.autocast is None:
         return ask(model, batch)
-    with casting():
+    with sampling.casting(device):
         logits, labels = ask(model, batch)
     return logits.to(torch.promote_types(logits.dtype, torch.float32)), labels
 
