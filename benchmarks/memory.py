@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from .peers import ROOT
 from .rows import Row
@@ -38,9 +40,11 @@ def memory(networks: Sequence[str] = ("mlp", "resnet20")) -> tuple[list[Row], li
 
 
 def _peak(network: str, kind: str) -> dict[str, int]:
-    command = [sys.executable, "-m", "benchmarks.peak", network, kind]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command[1:])}: {done.stderr.strip()[-400:]}")
-    found: dict[str, int] = json.loads(done.stdout.strip().splitlines()[-1])
+    with TemporaryDirectory() as folder:
+        note = Path(folder) / "peak.json"  # what libraries print on stdout is no number
+        command = [sys.executable, "-m", "benchmarks.peak", network, kind, str(note)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command[1:])}: {done.stderr.strip()[-400:]}")
+        found: dict[str, int] = json.loads(note.read_text(encoding="utf-8"))
     return found

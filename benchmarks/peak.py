@@ -1,9 +1,9 @@
 """Peak memory of a training step, counted: every allocation and release of torch's allocator, and what numpy holds.
 
-    python -m benchmarks.peak NETWORK STEP
+    python -m benchmarks.peak NETWORK STEP [FILE]
 
-prints one JSON line: the largest number of bytes alive at once in one step, of those that were allocated since the model was
-there. A process of its own for each, so that what one step keeps is not there before another.
+prints as JSON, or writes into FILE: the largest number of bytes alive at once in one step, of those that were allocated since the
+model was there. A process of its own for each, so that what one step keeps is not there before another.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import sys
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,4 +75,8 @@ def step_peak(network: str, kind: str) -> dict[str, int]:
 
 if __name__ == "__main__":
     look_around()
-    sys.stdout.write(json.dumps(step_peak(*sys.argv[1:])) + "\n")
+    found = json.dumps(step_peak(*sys.argv[1:3])) + "\n"
+    if sys.argv[3:]:
+        Path(sys.argv[3]).write_text(found, encoding="utf-8")
+    else:
+        sys.stdout.write(found)

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -20,10 +21,11 @@ import pytest
 import torch
 
 from incorruptible import cli, runs
-from incorruptible.errors import UserError
+from incorruptible.errors import UserError, UserErrors
 from incorruptible.files import records
 from incorruptible.runs import Left, MeasurePlan, measured, measures, train
 from incorruptible.studies import supervisor
+from incorruptible.studies.ending import Ending, write_ending
 from incorruptible.studies.folder import Folder, find
 from incorruptible.studies.leases import Leases
 from incorruptible.studies.plan import Tasks, begin
@@ -446,17 +448,24 @@ def test_a_run_that_kills_its_workers_is_given_up(
 
 
 class Crew:
-    """An engine whose workers do what `plays` say, in this process: an exit code, or a call that gives one."""
+    """An engine whose workers do what `plays` say, in this process: an exit code, or a call that gives one.
+
+    A worker that no signal kills writes its reason where it is told to, and prints something else last, as libraries do.
+    """
 
     def __init__(self, *plays: int | Callable[[], int]) -> None:
         self.plays = list(plays)
+        self.fault = ""
 
     def start(self, command: Sequence[str], log: Path) -> Any:
         play = self.plays.pop(0)
         code = play if isinstance(play, int) else play()
         log.parent.mkdir(exist_ok=True)
-        log.write_text(f"incorruptible: said with {code}\n")
-        return type("Done", (), {"poll": lambda self: code, "leave": lambda self: None, "kill": lambda self: None})()
+        log.write_text(f"incorruptible: said with {code}\nincorruptible: wandb: Run history\n")
+        if code >= 0:
+            write_ending(Path(command[command.index("--ending") + 1]), Ending(code, f"said with {code}"))
+        done = {"poll": lambda self: code, "leave": lambda self: None, "kill": lambda self: None, "fault": self.fault}
+        return type("Done", (), done)()
 
     def close(self) -> None:
         pass
@@ -481,7 +490,7 @@ def test_a_study_outlasts_a_run_that_kills_its_workers(
         return 0 if work(folder, Tasks()) else 1
 
     told = supervised(folder, Crew(*[-9] * (5 * count), last, 0), count)
-    assert sum("a worker died (signal 9)" in line for line in told) == 5 * count
+    assert sum("a worker died (signal 9, before it could say why)" in line for line in told) == 5 * count
     assert sum("failed: its worker died 5 times" in line for line in told) == count
     assert list(folder.ends().values()).count("finished") == 6 - count
 
@@ -496,7 +505,98 @@ def test_why_a_study_stops(
     with pytest.raises(error) as raised:
         supervised(begun(file, tmp_path / "home"), Crew(*[play] * 6))
     assert getattr(raised.value, "code", None) == code
-    assert "asked to leave" in str(raised.value) if play == 75 else f"said with {play}" in str(raised.value)
+    said = str(raised.value)
+    assert "wandb" not in said
+    assert {75: "asked to leave", -11: "by signal 11, before it could say why"}.get(play, f"said with {play}") in said
+    assert list((tmp_path / "home" / "studies" / "tiny" / "logs").glob("*.json")) == []
+
+
+class Ended(Crew):
+    """Workers that all end with `code`, after they wrote `note`, if anything, where they are told to say why."""
+
+    def __init__(self, code: int, note: str | None, fault: str = "") -> None:
+        self.code, self.note, self.fault = code, note, fault
+
+    def start(self, command: Sequence[str], log: Path) -> Any:
+        worker = Crew.start(Crew(-abs(self.code) or -1), command, log)
+        if self.note is not None:
+            Path(command[command.index("--ending") + 1]).write_text(self.note)
+        worker.__class__.poll = lambda worker: self.code
+        worker.__class__.fault = self.fault
+        return worker
+
+
+@pytest.mark.parametrize(
+    ("engine", "error", "says"),
+    [
+        (Ended(74, None), Stopped, "the disk is full or broken. Nothing is lost: make room"),
+        (Ended(2, None), Stopped, "the last one by exit code 2, and it did not say why. It printed what is in"),
+        (Ended(70, '{"code": 70, "mess'), Stopped, "the last one by exit code 70, and it did not say why"),
+        (Ended(-9, None, "Ray: its node died"), Stopped, "the last one by Ray: its node died. It printed"),
+    ],
+    ids=["no room to say it", "nothing", "torn", "the engine knows"],
+)
+def test_a_worker_that_could_not_say_why(
+    engine: Ended, error: type[Exception], says: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it printed last is never taken for the reason."""
+    monkeypatch.setattr(supervisor, "LOOK", 0)
+    with pytest.raises(error) as raised:
+        supervised(begun(file, tmp_path / "home"), engine)
+    assert says in str(raised.value) and "wandb" not in str(raised.value)
+
+
+def test_a_reason_outlasts_a_crash_while_python_ends(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The note counts, not the exit code of a library that crashes last; a note that was there before does not."""
+    monkeypatch.setattr(supervisor, "LOOK", 0)
+    folder = begun(file, tmp_path / "home")
+    (folder.path / "logs").mkdir()
+    stale = folder.path / "logs" / f"{os.getpid()}-0.json"
+    write_ending(stale, Ending(2, "of a supervisor of long ago"))
+    with pytest.raises(Stopped, match="by signal 9"):
+        supervised(folder, Crew(*[-9] * 6))
+    crashing = Ended(-11, None)
+    write_ending(tmp_path / "note", Ending(2, where="s.toml", lines=("line 3: no", "line 4: no")))
+    crashing.note = (tmp_path / "note").read_text()
+    with pytest.raises(UserErrors, match=r"^s\.toml has 2 mistakes:\n  line 3: no\n  line 4: no$"):
+        supervised(folder, crashing)
+
+
+LATE = """
+import atexit, sys
+atexit.register(lambda: print("wandb: Run history:\\nincorruptible: wandb has a mistake:", file=sys.stderr))
+atexit.register(lambda: print("wandb: Synced 5 files", flush=True))
+"""
+
+
+@pytest.mark.parametrize(
+    ("task", "says"),
+    [
+        ("task = 3\n", "mine.py:task is int; an incorruptible.Task, or a function without arguments"),
+        ("raise KeyError('seven')\n", "mine.py cannot be run: KeyError: 'seven'"),
+    ],
+    ids=["no task", "raises"],
+)
+def test_a_mistake_is_told_whatever_libraries_print_when_python_ends(
+    task: str, says: str, file: Path, tmp_path: Path, study: Callable[..., tuple[int, str, str]]
+) -> None:
+    (tmp_path / "mine.py").write_text(LATE + task)
+    code, out, err = study(file, tmp_path / "home")
+    head, line = err.splitlines()
+    assert (code, out, head) == (2, "", "incorruptible: tiny.toml has a mistake:") and says in line
+    assert not (tmp_path / "home").exists()
+
+
+def test_every_mistake_of_a_file_is_told_whatever_libraries_print(
+    file: Path, tmp_path: Path, study: Callable[..., tuple[int, str, str]]
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE + LATE)
+    file.write_text(STUDY.replace("epochs = 6", "epocs = 6").replace("draws = 3", "drawz = 3"))
+    code, out, err = study(file, tmp_path / "home")
+    assert (code, out) == (2, "") and err.splitlines()[0] == "incorruptible: tiny.toml has 2 mistakes:"
+    assert "epocs" in err and "drawz" in err and "wandb" not in err
 
 
 def test_two_arms_of_one_recipe_come_to_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -727,20 +827,23 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # A process of its own, for what a child of this one needs at most is at least what this one has.
 SPENT = """
-import resource, subprocess, sys, time
+import json, pathlib, resource, subprocess, sys, time
 began = time.monotonic()
-code = subprocess.run(sys.argv[1:]).returncode
+code = subprocess.run(sys.argv[2:]).returncode
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, file=sys.stderr)
+found = time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+pathlib.Path(sys.argv[1]).write_text(json.dumps(found))
 sys.exit(code)
 """
 
 
 def spent(*words: Any) -> tuple[float, float, float, str]:
     """Seconds of a command, of the processor for it, its largest memory in MB, and its stdout."""
-    child = subprocess.run([sys.executable, "-c", SPENT, *PYTHON, *map(str, words)], capture_output=True, text=True)
-    assert child.returncode == 0, child.stderr
-    wall, processor, memory = map(float, child.stderr.splitlines()[-1].split())
+    with tempfile.NamedTemporaryFile() as note:
+        command = [sys.executable, "-c", SPENT, note.name, *PYTHON, *map(str, words)]
+        child = subprocess.run(command, capture_output=True, text=True)
+        assert child.returncode == 0, child.stderr
+        wall, processor, memory = json.loads(Path(note.name).read_text())
     return wall, processor, memory, child.stdout
 
 

@@ -53,7 +53,7 @@ class UserErrors(UserError):
     """
 
     def __init__(self, where: str, lines: Sequence[str]) -> None:
-        self.lines = tuple(lines)
+        self.where, self.lines = where, tuple(lines)
         count = "a mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
         super().__init__("\n  ".join([f"{where} has {count}:", *lines]))
 

@@ -8,7 +8,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from ..errors import Remark, UserError, UserErrors, disk_failed
+from ..errors import Remark
 from ..renamed import respelled
 from .audit import audit
 from .bridge import bridge
@@ -24,7 +24,7 @@ from .sensitivity import sensitivity
 from .status import status
 from .study import study
 from .targets import DebugOption
-from .terminal import Once, put, say, unread
+from .terminal import Once, answer, put, say, unread
 from .train import train
 from .worker import worker
 
@@ -74,38 +74,18 @@ def run() -> None:
             raise KeyboardInterrupt
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
-    except (KeyboardInterrupt, typer.Abort):
-        say("incorruptible: stopped; the same command goes on from here.")
-        sys.exit(130)
     except BrokenPipeError:
         unread()
-    except Exception as problem:
-        # typer's own errors come from click, or from its copy of click, depending on the version; both format themselves
-        usage = getattr(problem, "format_message", None)
-        if usage is not None and not usage().strip().startswith("Usage:"):
-            say(f"incorruptible: {' '.join(usage().split())} Try 'incorruptible --help'.")
-            sys.exit(2)
-        if usage is not None:
-            say(usage())
-            sys.exit(2)
-        if debug:
+    except (KeyboardInterrupt, Exception) as problem:
+        if (
+            debug
+            and not isinstance(problem, KeyboardInterrupt | typer.Abort)
+            and not hasattr(problem, "format_message")
+        ):
             raise
-        if isinstance(problem, NotADirectoryError | IsADirectoryError | FileExistsError | PermissionError):
-            say(f"incorruptible: {problem.filename}: {problem.strerror}.")
-            sys.exit(2)
-        if isinstance(problem, UserErrors):
-            say(f"incorruptible: {problem}")
-            sys.exit(2)
-        if isinstance(problem, UserError):
-            say(f"incorruptible: {' '.join(str(problem).split())}")
-            sys.exit(2)
-        if isinstance(problem, OSError) and disk_failed(problem):
-            say(
-                f"incorruptible: {problem.filename or 'a file'}: {problem.strerror}. Nothing is lost: make room, call again."
-            )
-            sys.exit(74)  # EX_IOERR of sysexits.h
-        say(f"incorruptible: {type(problem).__name__}: {' '.join(str(problem).split())} (--debug shows where)")
-        sys.exit(70)  # EX_SOFTWARE of sysexits.h
+        code, line = answer(problem)
+        say(line if line.lstrip().startswith("Usage:") else f"incorruptible: {line}")
+        sys.exit(code)
 
 
 def _shown(

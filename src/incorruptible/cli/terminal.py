@@ -13,11 +13,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+import typer
 from typer.core import TyperCommand
 
-from ..errors import UserError
+from ..errors import UserError, UserErrors, disk_failed
 
-__all__ = ["Once", "check_output", "command", "give", "one_voice", "progress", "put", "put_json", "say", "unread"]
+__all__ = [
+    "Once",
+    "answer",
+    "check_output",
+    "command",
+    "give",
+    "one_voice",
+    "progress",
+    "put",
+    "put_json",
+    "say",
+    "unread",
+]
 
 
 # ---- Data on stdout, everything else on stderr
@@ -59,6 +72,29 @@ def put_json(data: Any) -> None:
     from ..files.records import plain
 
     put(json.dumps(plain(data), indent=1, allow_nan=False))
+
+
+def answer(problem: BaseException) -> tuple[int, str]:
+    """The exit code and the line that answer an exception: 2 for a mistake of the user's, 74 for a full disk, 130 for Ctrl-C, and 70
+    for a defect of this package or of the user's code."""
+    # typer's own errors come from click, or from its copy of click, depending on the version; both format themselves
+    usage = getattr(problem, "format_message", None)
+    if usage is not None:
+        text = usage()
+        return 2, text if text.strip().startswith("Usage:") else f"{' '.join(text.split())} Try 'incorruptible --help'."
+    if isinstance(problem, KeyboardInterrupt | typer.Abort):
+        return 130, "stopped; the same command goes on from here."
+    if isinstance(problem, NotADirectoryError | IsADirectoryError | FileExistsError | PermissionError):
+        return 2, f"{problem.filename}: {problem.strerror}."
+    if isinstance(problem, UserErrors):
+        return 2, str(problem)
+    if isinstance(problem, UserError):
+        return 2, " ".join(str(problem).split())
+    if isinstance(problem, OSError) and disk_failed(problem):
+        # EX_IOERR of sysexits.h
+        return 74, f"{problem.filename or 'a file'}: {problem.strerror}. Nothing is lost: make room, call again."
+    # EX_SOFTWARE of sysexits.h
+    return 70, f"{type(problem).__name__}: {' '.join(str(problem).split())} (--debug shows where)"
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 
 from .study import StudyName
 from .targets import DebugOption, HomeOption, device_of
-from .terminal import say
+from .terminal import answer, say
 
 __all__ = ["worker"]
 
@@ -29,20 +30,60 @@ def worker(
     epochs: Annotated[int | None, typer.Option("--epochs", help="As for study [the study's; 0: the file's].")] = None,
     data: Annotated[str | None, typer.Option("--data", help="As for study [the study's].")] = None,
     force: Annotated[bool, typer.Option("--force", help="As for study.")] = False,
+    ending: Annotated[
+        Path | None, typer.Option("--ending", help="Where to write, as JSON, how it ended.", hidden=True)
+    ] = None,
     debug: DebugOption = False,
 ) -> None:
     """Claim runs of a study in a shared folder and do them, until all are done: in a second terminal, on another machine, as
     one line of a Slurm array. TERM, USR1 and USR2 have it checkpoint and leave (exit code 75)."""
+    from ..studies.launch import watch_parent
+    from ..studies.supervisor import LEFT
+
+    watch_parent()
+    with _noted(ending):
+        if not _work(name, home, threads, device, seeds, epochs, data, force):
+            say("incorruptible: left on request; what was done is kept.")
+            raise typer.Exit(LEFT)
+
+
+@contextmanager
+def _noted(ending: Path | None) -> Iterator[None]:
+    """Write how the block ended into the file `ending`, if one is named: for whoever started this process."""
+    from ..studies.ending import Ending, write_ending
+
+    found = Ending(0)
+    try:
+        yield
+    except typer.Exit as left:
+        found = Ending(left.exit_code)
+        raise
+    except BaseException as problem:
+        found = Ending.of(*answer(problem), problem)
+        raise
+    finally:
+        if ending is not None:
+            write_ending(ending, found)
+
+
+def _work(
+    name: str,
+    home: Path,
+    threads: int | None,
+    device: str | None,
+    seeds: int | None,
+    epochs: int | None,
+    data: str | None,
+    force: bool,
+) -> bool:
+    """Whether all is done; False where it was asked to leave before that."""
     from ..files.records import read
     from ..studies.folder import named
-    from ..studies.launch import watch_parent
     from ..studies.plan import Tasks, begin
     from ..studies.spec import load
-    from ..studies.supervisor import LEFT
     from ..studies.worker import Leaving, leaving, work
     from ..tasks import absolute_data
 
-    watch_parent()
     try:
         with leaving() as leave:
             note = home / "studies" / named(name) / "study.json"
@@ -63,9 +104,6 @@ def worker(
                     tasks=tasks,
                     force=force,
                 )
-                done = work(folder, tasks, device=device or folder.plan["frame"]["device"], leave=leave, tell=say)
+                return work(folder, tasks, device=device or folder.plan["frame"]["device"], leave=leave, tell=say)
     except Leaving:
-        done = False
-    if not done:
-        say("incorruptible: left on request; what was done is kept.")
-        raise typer.Exit(LEFT)
+        return False

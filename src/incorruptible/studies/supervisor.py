@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from ..errors import UserError, UserErrors
+from ..errors import UserError
+from .ending import Ending, read_ending
 from .folder import End, Folder, StudyJob
 from .launch import Engine, Worker
 
@@ -17,7 +18,6 @@ LEFT = 75  # exit code of a worker that was asked to leave: EX_TEMPFAIL of sysex
 DISK_FULL = 74  # EX_IOERR
 LOOK = 0.5  # seconds between two looks
 GLANCE = 0.1  # seconds, while the study is being planned
-SPOKEN = "incorruptible: "
 PATIENCE = 6  # times each worker may die while nothing gets done: once more than a run that kills its worker is tried
 
 
@@ -108,28 +108,44 @@ class _Crew:
         for place, worker in list(self.workers.items()):
             if (code := worker.poll()) is not None:
                 del self.workers[place]
-                self._ended(code, self._log(place))
+                self._ended(place, code, worker.fault)
         wanted = min(self.size - self.gone, jobs)
         if not self.workers and wanted <= 0:
             raise Stopped("all workers were asked to leave; the same command goes on from here.", LEFT)
         while len(self.workers) < wanted:
-            self.workers[self.number] = self.engine.start(self.command, self._log(self.number))
+            note = self._note(self.number)
+            note.unlink(missing_ok=True)  # of an earlier supervisor whose process had the same number
+            self.workers[self.number] = self.engine.start(
+                [*self.command, "--ending", str(note.absolute())], self._log(self.number)
+            )
             self.number += 1
 
-    def _ended(self, code: int, log: Path) -> None:
+    def _ended(self, place: int, code: int, fault: str) -> None:
+        """Go on after the end of one worker, or raise where the study cannot.
+
+        What the worker wrote counts, also where its process came to another end afterwards, as when a library crashes it while
+        Python ends.
+        """
+        log = self._log(place)
+        ending = self._take(place)
+        exit_code, code = code, code if ending is None else ending.code
         if code == LEFT:
             self.gone += 1
         elif code == 0:
-            log.unlink(missing_ok=True)
-        elif code == 2:
-            raise _mistake(log)
+            if exit_code == 0:
+                log.unlink(missing_ok=True)
+        elif code == 2 and ending is not None:
+            raise ending.mistake()
         elif code == DISK_FULL:
-            raise Stopped(_said(log)[-1], code)
+            raise Stopped(ending.message if ending else _disk(self.path), code)
         else:
+            cause = _cause(code, ending, fault)
             self.deaths += 1
-            self.tell(f"a worker died ({_cause(code)}); another takes its place.")
+            self.tell(f"a worker died ({cause}); another takes its place.")
             if self.deaths >= PATIENCE * self.size:
-                raise Stopped(f"{self.deaths} workers died in a row; the last one said: {_said(log)[-1]}")
+                raise Stopped(
+                    f"{self.deaths} workers died in a row, the last one by {cause}. It printed {_printed(log)}."
+                )
 
     def dismiss(self, patience: float = 20.0) -> None:
         """Workers that are done leave by themselves; others are asked, and then not asked any more."""
@@ -145,9 +161,22 @@ class _Crew:
                 worker.kill()
             elif (log := self._log(place)).is_file() and (worker.poll() == 0 or not log.stat().st_size):
                 log.unlink(missing_ok=True)  # it said nothing, or nothing that is still of use
+            self._note(place).unlink(missing_ok=True)
+
+    def _take(self, place: int) -> Ending | None:
+        """What that worker wrote about its end; the file goes."""
+        note = self._note(place)
+        found = read_ending(note)
+        note.unlink(missing_ok=True)
+        return found
 
     def _log(self, number: int) -> Path:
+        """What it prints, which is for people."""
         return self.path / "logs" / f"{os.getpid()}-{number}.log"
+
+    def _note(self, number: int) -> Path:
+        """What it writes about its end."""
+        return self._log(number).with_suffix(".json")
 
 
 def _pace(done: int, left: int, seconds: float) -> str:
@@ -163,21 +192,20 @@ def _report(folder: Folder, job: StudyJob, end: End, tell: Callable[[str], None]
     tell(f"{folder.label(job)} {end}: {message}")
 
 
-def _said(log: Path) -> list[str]:
-    """The last thing that a worker said: a line, and those that belong to it."""
-    try:
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    except OSError:
-        lines = []
-    first = max((i for i, line in enumerate(lines) if line.startswith(SPOKEN)), default=len(lines) - 1)
-    return [line.removeprefix(SPOKEN).strip() for line in lines[max(0, first) :]] or ["nothing"]
+def _cause(code: int, ending: Ending | None, fault: str) -> str:
+    """Why a worker died: what the worker wrote, what the engine says of it, or that a signal left it no time to say anything."""
+    if ending is not None:
+        return f"exit code {code}: {ending.message}"
+    if fault:
+        return fault
+    return f"signal {-code}, before it could say why" if code < 0 else f"exit code {code}, and it did not say why"
 
 
-def _mistake(log: Path) -> UserError:
-    """What a worker found wrong, in its own words."""
-    head, *rest = _said(log)
-    return UserErrors(head.rpartition(" has ")[0], rest) if rest else UserError(head)
+def _disk(path: Path) -> str:
+    """What is said where the worker itself had no room to say it."""
+    return f"a file below {path}: the disk is full or broken. Nothing is lost: make room, call again."
 
 
-def _cause(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
+def _printed(log: Path) -> str:
+    """Where to read what a worker printed."""
+    return f"what is in {log}" if log.is_file() and log.stat().st_size else "nothing"

@@ -35,6 +35,8 @@ class Local:
 
 
 class _Process:
+    fault = ""  # the exit code of a process of this machine says it all
+
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import os
 import secrets
@@ -107,6 +108,7 @@ class _Remote:
 class _Actor:
     def __init__(self, ray: Any, actor: Any, log: Path) -> None:
         self.code: int | None = None
+        self.fault = ""
         self._ray = ray
         self._actor = actor
         self._log = log
@@ -121,8 +123,9 @@ class _Actor:
                 self._ray.exceptions.RayError
             ) as error:  # the actor's process or its machine died, or it could not start
                 self.code = -signal.SIGKILL
+                self.fault = f"Ray: {' '.join(str(error).split())}"
                 with suppress(OSError), self._log.open("a") as file:
-                    print("Ray:", " ".join(str(error).split()), file=file)
+                    print(self.fault, file=file)
             self._actor = None  # which ends the actor, so that its cores are free
         return self.code
 
@@ -141,20 +144,45 @@ class _Actor:
             self._ray.kill(self._actor)  # it still waits for room
 
 
+# What a process of its own tries: it writes into a file what Ray raises, for Ray and others print on stderr as they like.
+_ATTEMPT = f"""
+import json, sys
+from pathlib import Path
+import ray
+try:
+    ray.init(sys.argv[1], **{_QUIET!r})
+except Exception as error:
+    Path(sys.argv[2]).write_text(json.dumps(str(error)))
+    raise
+"""
+
+
 def _probe(address: str) -> None:
     """See in another process whether a cluster answers, because `ray.init` cannot be told to give up."""
-    code = f"import ray, sys; ray.init(sys.argv[1], **{_QUIET!r})"
-    try:
-        done = subprocess.run([sys.executable, "-c", code, address], capture_output=True, timeout=_PATIENCE)
-        if done.returncode == 0:
-            return
-        said, cause = done.stderr, done.stderr.strip().rpartition(b"\n")[2].decode(errors="replace")
-    except subprocess.TimeoutExpired as error:
-        said, cause = error.stderr or b"", f"nothing within {error.timeout:g} s"
-    if b"InvalidAuthToken" in said:
+    with tempfile.TemporaryDirectory() as folder:
+        note = Path(folder) / "error.json"
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", _ATTEMPT, address, note], capture_output=True, timeout=_PATIENCE
+            )
+            if done.returncode == 0:
+                return
+            printed, cause = done.stderr, _raised(note) or f"exit code {done.returncode}"
+        except subprocess.TimeoutExpired as error:
+            printed, cause = error.stderr or b"", f"nothing within {error.timeout:g} s"
+    # Ray's part in C++ asks again and again for minutes, and only prints why. The word may stand anywhere.
+    if b"InvalidAuthToken" in printed:
         raise UserError(
             f"The Ray cluster at {address!r} wants its token: set RAY_AUTH_MODE=token, see 'ray get-auth-token'."
         )
     raise UserError(
         f"No Ray cluster at {address!r} ({cause}): give the address that 'ray start --head' told, or none for this machine."
     )
+
+
+def _raised(note: Path) -> str:
+    """What Ray raised, in one line; "" where it raised nothing."""
+    try:
+        return " ".join(str(json.loads(note.read_text())).split())
+    except (OSError, ValueError):
+        return ""
