@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,100 @@ def test_what_a_task_imports_is_part_of_its_source(tmp_path: Path) -> None:
     assert source() == before
     (tmp_path / "own_nets.py").write_text("import torch\nnet = lambda: torch.nn.Linear(2, 2, bias=False)\n")
     assert source() != before
+
+
+# What stands in one_task.py, and which of the files beside it count.
+FILES = {
+    "one_net.py": "import one_deep",
+    "one_deep.py": "",
+    "one_odd.py": "print 'of another Python'",
+    "one_script.py": "import one_task, one_plot",
+    "one_plot.py": "",
+    "one_lib/__init__.py": "from .inner import net\n__all__ = ['net', 'more']",
+    "one_lib/inner.py": "from . import shared\n\ndef net():\n    from .. import beyond\n",
+    "one_lib/shared.py": "",
+    "one_lib/more.py": "",
+    "one_lib/unused.py": "",
+    "one_spaces/part.py": "from .other import x",
+    "one_spaces/other.py": "x = 1",
+}
+LIB = ["one_lib/__init__.py", "one_lib/inner.py", "one_lib/shared.py"]
+IMPORTS = {
+    "none": ("import random, torch.nn", []),
+    "one, and its own": ("import one_net", ["one_net.py", "one_deep.py"]),
+    "in a function": ("def f():\n    import one_deep", ["one_deep.py"]),
+    "a package": ("from one_lib import net", LIB),
+    "everything of a package": ("from one_lib import *", [*LIB, "one_lib/more.py"]),
+    "a module of a package": ("import one_lib.more", [*LIB, "one_lib/more.py"]),
+    "a module from a package": ("from one_lib import more as m", [*LIB, "one_lib/more.py"]),
+    "a folder without __init__": ("from one_spaces import part", ["one_spaces/part.py", "one_spaces/other.py"]),
+    "by name": ("import importlib\nimportlib.import_module('one_deep')", ["one_deep.py"]),
+    "one or the other": ("try:\n    import absent\nexcept ImportError:\n    import one_deep", ["one_deep.py"]),
+    "of another Python": ("def f():\n    import one_odd", ["one_odd.py"]),
+    "for a type checker": ("import typing\nif typing.TYPE_CHECKING:\n    import one_net", []),
+    "as a script": ("if __name__ == '__main__':\n    import one_plot\nelse:\n    import one_deep", ["one_deep.py"]),
+    "in a circle": ("def f():\n    import one_script", ["one_script.py", "one_task.py", "one_plot.py"]),
+}
+
+
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """Modules that a test loads from its own folder are not there in the next test."""
+    before = set(sys.modules), list(sys.path)
+    yield
+    for name in set(sys.modules) - before[0]:
+        if "one_" in name:
+            del sys.modules[name]
+    sys.path[:] = before[1]
+
+
+@pytest.mark.parametrize("loaded", [False, True], ids=["fresh", "loaded by others"])
+@pytest.mark.parametrize("what", IMPORTS)
+def test_only_what_a_task_imports_counts(what: str, loaded: bool, tmp_path: Path, forgotten: None) -> None:
+    """Whatever other modules of its folder this process has loaded; and each file that counts, counts."""
+    text, expected = IMPORTS[what]
+    for name, source in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(source)
+    (tmp_path / "one_task.py").write_text(f"{OWN}\n{text}\n")
+    if loaded:
+        sys.path.insert(0, str(tmp_path))
+        for name in ("one_net", "one_script", "one_lib.unused"):
+            importlib.import_module(name)
+    named = f"{tmp_path / 'one_task.py'}:task"
+    before = load(named).source
+    parts = {name: (tmp_path / name).read_bytes() for name in sorted(expected, key=lambda name: module_of(name))}
+    content = b"".join(name.encode() + source for name, source in parts.items())
+    assert before == hashlib.sha256((tmp_path / "one_task.py").read_bytes() + content).hexdigest()[:16]
+    for name in FILES:
+        with (tmp_path / name).open("a") as file:
+            file.write("# more\n")
+        assert (load(named).source != before) == (name in expected), name
+        before = load(named).source
+
+
+def module_of(name: str) -> str:
+    return name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def test_packages_that_a_task_lies_in_count_where_they_lie_in_its_folder(tmp_path: Path, forgotten: None) -> None:
+    """And what is installed below the folder does not, for it has a version."""
+    (tmp_path / "one_package" / "inner").mkdir(parents=True)
+    files = ["one_package/__init__.py", "one_package/inner/__init__.py", "one_package/inner/net.py"]
+    for name in files:
+        (tmp_path / name).write_text("")
+    (tmp_path / "one_package" / "inner" / "tasks.py").write_text(f"from . import net\n{OWN}")
+    site = tmp_path / "one_package" / "inner" / "lib" / "site-packages"
+    site.mkdir(parents=True)
+    (site / "one_installed.py").write_text("")
+    sys.path[:0] = [str(tmp_path), str(site)]
+    before = load("one_package.inner.tasks:task").source
+    for name, counts in zip(files, (False, True, True), strict=True):
+        (tmp_path / name).write_text("import one_installed\n")
+        assert (load("one_package.inner.tasks:task").source != before) == counts
+        before = load("one_package.inner.tasks:task").source
+    (site / "one_installed.py").write_text("x = 1\n")
+    assert load("one_package.inner.tasks:task").source == before
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import UserError, unknown
+from .imports import imported
 from .protocol import Task
 
 __all__ = ["absolute", "is_user_task", "load_user_task"]
@@ -66,17 +67,13 @@ def absolute(text: str) -> str:
 
 
 def _source(module: ModuleType) -> str:
-    """A hash of the module's source and of every loaded module's that lies in its folder or below."""
+    """A hash of the module's source and of every source in its folder or below that it imports, itself or by others of them."""
     if not module.__file__:
         return "built-in"
-    folder, digest = Path(module.__file__).resolve().parent, hashlib.sha256(Path(module.__file__).read_bytes())
-    for name, other in sorted(sys.modules.items()):
-        file = getattr(other, "__file__", None)
-        if not file or not file.endswith(".py") or other is module or name == "__main__":
-            continue
-        path = Path(file).resolve()
-        if folder in path.parents and "site-packages" not in path.parts and path.is_file():
-            digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    path = Path(module.__file__).resolve()
+    digest = hashlib.sha256(path.read_bytes())
+    for _, file in sorted(imported(module, path.parent).items()):
+        digest.update(str(file.relative_to(path.parent)).encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
 
