@@ -144,7 +144,9 @@ def test_a_full_disk_is_told_before_anything_is_decoded(parquet: Path, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(OSError, match="No space left"):  # which the command line turns into a line of its own
+    with pytest.raises(
+        OSError, match=r"No space left on device: '.*\.npy'"
+    ):  # which the command line turns into a line of its own
         decoded(f"parquet:{parquet}")
     assert not list((cache() / "images").iterdir())
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from incorruptible.errors import UserError
+from incorruptible.errors import UserError, disk_failed
 from incorruptible.files import records
 
 DATA = {"name": "naïve", "rows": [{"s": 0.1, "n": 3}, {}], "none": None, "yes": True}
@@ -118,6 +120,41 @@ def test_a_write_that_fails_leaves_the_old_file(path: Path, monkeypatch: pytest.
     with pytest.raises(OSError, match="not today"):
         records.write(path, {"other": 1})
     assert records.read(path) == DATA and files(path) == ["one.json"]
+
+
+DISK = {
+    "full": (OSError(errno.ENOSPC, "No space left on device"), errno.ENOSPC),
+    "broken": (OSError(errno.EIO, "Input/output error"), errno.EIO),
+    "full, says torch": (RuntimeError("unexpected pos 64 vs 0: No space left on device"), errno.ENOSPC),
+}
+
+
+@pytest.mark.parametrize("which", DISK)
+@pytest.mark.parametrize("step", ["fill", "fsync"])
+def test_an_error_of_the_disk_names_the_file(
+    step: str, which: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writing to an open file does not say which; and a file that is named already keeps its name."""
+    problem, number = DISK[which]
+    problem = type(problem)(*problem.args)  # a fresh one, for the last one may have got a name
+
+    def fail(*_: object) -> None:
+        raise problem
+
+    if step == "fsync":
+        monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError) as raised:
+        records.write_atomically(path, fail if step == "fill" else Path.touch)
+    assert (raised.value.errno, raised.value.filename) == (number, str(path)) and disk_failed(raised.value)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_an_error_that_names_another_file_keeps_its_name(path: Path) -> None:
+    def fill(temporary: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/elsewhere")
+
+    with pytest.raises(OSError, match="/elsewhere"):
+        records.write_atomically(path, fill)
 
 
 def test_what_cannot_be_written_as_json_leaves_nothing(path: Path) -> None:

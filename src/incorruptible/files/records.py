@@ -9,7 +9,8 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "checksum",
     "current",
     "identity",
+    "naming",
     "plain",
     "read",
     "read_arrays",
@@ -101,6 +103,29 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An error of the disk inside names the file `path`: writing to an open file does not say which, and numpy, torch and
+    safetensors have errors of their own for a full disk. Raises `OSError`."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno is None and _full(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from problem
+        if problem.errno is not None and problem.filename is None:
+            problem.filename = str(path)
+        raise
+    except Exception as problem:
+        if "No space left" in str(problem) or _full(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from problem
+        raise
+
+
+def _full(path: Path) -> bool:
+    """Whether less than 64 KB are left where a file is to be written."""
+    return shutil.disk_usage(path.parent).free < 65536
+
+
 def write_atomically(path: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` write a temporary file beside `path`, then rename it: a reader sees the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,24 +133,17 @@ def write_atomically(path: Path, fill: Callable[[Path], None]) -> None:
     os.close(handle)
     temporary = Path(name)
     try:
-        fill(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp makes files that nobody else may read
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as problem:
-        if problem.errno is not None and problem.filename is None:
-            problem.filename = str(path)  # writing to an open file does not say which
-        raise
-    except Exception as problem:  # torch and safetensors have errors of their own for a full disk
-        if "No space left" in str(problem) or shutil.disk_usage(path.parent).free < 65536:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from problem
-        raise
+        with naming(path):
+            fill(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)  # mkstemp makes files that nobody else may read
+            temporary.replace(path)
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
     finally:
         temporary.unlink(missing_ok=True)
 

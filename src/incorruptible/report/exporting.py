@@ -37,12 +37,12 @@ def export(folder: Folder, target: Path, page: Page, found: dict[str, Any]) -> l
     records.write(target / "summary.json", {**found, "command": command})
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([COLUMNS, *listed(folder)])
-    (target / "results.csv").write_text(out.getvalue(), encoding="utf-8")
+    records.write_text(target / "results.csv", out.getvalue())
     commands = [
         command,
         shlex.join(["incorruptible", "export", _typed(folder), "--out", f"results/{folder.path.name}"]),
     ]
-    (target / "README.md").write_text(_readme(page, commands, charts), encoding="utf-8")
+    records.write_text(target / "README.md", _readme(page, commands, charts))
     return [*written, *(target / one for one in ("summary.json", "results.csv", "README.md"))]
 
 

@@ -17,6 +17,7 @@ from typing import Any, Self
 from uuid import getnode, uuid4
 
 from ..errors import UserError
+from ..files.records import naming
 
 __all__ = ["Holder", "Lease", "Leases"]
 
@@ -264,7 +265,8 @@ class Leases:
     def _temporary(self, lease: Lease) -> Iterator[Path]:
         temporary = self.folder / f".{lease.name}.{uuid4().hex}.tmp"
         try:
-            temporary.write_bytes(lease._content())
+            with naming(temporary):
+                temporary.write_bytes(lease._content())
             if not self._swept:
                 self._sweep(temporary.stat().st_mtime)
             yield temporary
@@ -296,7 +298,7 @@ def _created(temporary: Path, path: Path) -> bool:
         if error.errno not in _NO_LINKS:
             raise
         try:
-            with path.open("xb") as file:
+            with naming(path), path.open("xb") as file:
                 file.write(temporary.read_bytes())
         except FileExistsError:
             return False

@@ -134,7 +134,8 @@ def _write(source: str, opened: Pictures, work: Path, size: int, coloured: bool 
             raise UserError(f"{source}: some images of the part {name} have no label ({labels.min()}).")
         most = max(most, int(labels.max()))
         pixels.flush()
-        np.save(work / f"{name}.labels.npy", labels)
+        with records.naming(work / f"{name}.labels.npy"):
+            np.save(work / f"{name}.labels.npy", labels)
     classes = list(opened.classes) or [str(number) for number in range(most + 1)]
     if most >= len(classes):
         raise UserError(f"{source}: a label is {most}, and there are only {len(classes)} classes.")
@@ -143,10 +144,11 @@ def _write(source: str, opened: Pictures, work: Path, size: int, coloured: bool 
 
 def _opened(file: Path, shape: tuple[int, ...]) -> Any:
     """An array of bytes in `file`. Its room is taken now, for a disk that fills up under a mapped file ends the process."""
-    found = open_memmap(file, "w+", np.uint8, shape)
-    if hasattr(os, "posix_fallocate"):
-        with file.open("rb+") as opened:
-            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    with records.naming(file):
+        found = open_memmap(file, "w+", np.uint8, shape)
+        if hasattr(os, "posix_fallocate"):
+            with file.open("rb+") as opened:
+                os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
     return found
 
 
