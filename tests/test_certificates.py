@@ -8,7 +8,9 @@ Simulations fix their seeds and their n; a one-sided exact binomial test at .001
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,9 @@ from torch import Tensor, nn
 import incorruptible as inc
 from alarms import REPETITIONS, breaks
 from incorruptible.certificates import StrengthVerdict, certify, certify_fresh, chips_for, fixed_sequence
+from incorruptible.certificates.assumptions import assumptions_of
 from incorruptible.errors import UserError
+from incorruptible.evaluation import Sampling
 from incorruptible.statistics import lower_bound, quantile_rank
 
 NOISE = inc.Gaussian("absolute")
@@ -239,6 +243,57 @@ def test_the_network_has_a_name_of_its_own() -> None:
         for model in (one, one, other)
     ]
     assert names[0] == names[1] != names[2] and re.fullmatch("[0-9a-f]{12}", names[0])
+
+
+def normed(**changes: float) -> nn.Module:
+    """One layer and a BatchNorm, some of whose buffers are other than at first."""
+    model = nn.Sequential(OrderedDict(layer=nn.Linear(2, 2), norm=nn.BatchNorm1d(2))).eval()
+    for parameter in model.parameters():
+        nn.init.ones_(parameter)
+    for name, value in changes.items():
+        model.norm.get_buffer(name).fill_(value)
+    return model
+
+
+def named(name: str) -> nn.Module:
+    return nn.Sequential(OrderedDict({name: scale()}))
+
+
+def counting(kind: torch.dtype) -> nn.Module:
+    """A network with two zeros as its buffer, of four bytes each."""
+    model = scale()
+    model.register_buffer("count", torch.zeros(2, dtype=kind))
+    return model
+
+
+def shaped(rows: int, columns: int) -> nn.Module:
+    """Four ones, in a matrix of that many rows and columns."""
+    model = nn.Linear(columns, rows, bias=False)
+    nn.init.ones_(model.weight)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (normed(), normed(running_mean=1)),
+        (normed(), normed(running_var=2)),
+        (normed(), normed(num_batches_tracked=1)),
+        (named("first"), named("second")),
+        (shaped(2, 2), shaped(1, 4)),
+        (shaped(4, 1), shaped(1, 4)),
+        (counting(torch.int32), counting(torch.float32)),
+    ],
+    ids=["a mean", "a variance", "a counter", "a name", "a shape", "a transpose", "a dtype"],
+)
+def test_networks_that_compute_different_things_have_different_names(one: nn.Module, other: nn.Module) -> None:
+    """Its buffers, its names and its shapes are the network, as its numbers are."""
+    sampling = Sampling(NOISE, (0.1,), chips=1, seed=0)
+    names = [
+        assumptions_of(model, sampling, inc.select(model), inc.accuracy, 1).network
+        for model in (one, deepcopy(one), other)
+    ]
+    assert names[0] == names[1] != names[2]
 
 
 def test_bfloat16_networks_can_be_certified() -> None:

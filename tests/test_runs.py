@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -21,12 +23,13 @@ from incorruptible.corruptions import Gaussian
 from incorruptible.errors import UserError
 from incorruptible.evaluation import measure
 from incorruptible.files import records
-from incorruptible.runs import MeasurePlan, Run, measured, open_run, train
+from incorruptible.runs import MeasurePlan, Run, measured, measures, open_run, train
 from incorruptible.tasks import load
 from incorruptible.tasks.data import Batches
 from incorruptible.tasks.scores import accuracy
 from incorruptible.training import load_weights, save_weights
 from incorruptible.training.recipe import Probe, Recipe
+from typing_commands import typing
 
 QUIET = Probe(draws=0)
 RWP = "rwp(gaussian-filter-max)"
@@ -120,6 +123,35 @@ def test_what_decides_the_bits_decides_the_folder(own: Path, recipe: Recipe, tmp
         parts[part] = x, 1 - y
         torch.save(parts, own.with_name("data.pt"))
         other(recipe)
+
+
+def test_versions_and_the_device_decide_the_folder(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bits depend on them. Which of several equal GPUs it is does not count, nor does a name that nobody reads."""
+    task, recipe = load(recipe.task), recipe.resolved()
+
+    def name(device: str = "cpu") -> str:
+        return records.identity(runs.identity(recipe, task, device))
+
+    names = [name(), name("cuda")]
+    assert name("cuda:1") == name("cuda")
+    for where, version in ((torch, "9.9.9"), (runs, "8.8.8")):
+        monkeypatch.setattr(where, "__version__", version)
+        names.append(name())
+    assert len(set(names)) == 4
+    assert runs.identity(recipe, task)["torch"] == "9.9.9" and runs.identity(recipe, task)["incorruptible"] == "8.8.8"
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    said = typing(monkeypatch, capsys)("train", recipe.task, "--epochs", 1, "--home", tmp_path / "home")
+    (folder,) = (tmp_path / "home" / "trained").iterdir()
+    line = f"{folder / 'recipe.json'}: No space left on device. Nothing is lost: make room, call again."
+    assert said == (74, "", f"incorruptible: {line}\n") and list(folder.iterdir()) == []
 
 
 class Stop(Exception):
@@ -218,6 +250,42 @@ def test_a_damaged_run_is_trained_again(file: str, harm: str, recipe: Recipe, tm
     again.model()
 
 
+@pytest.mark.parametrize("harm", ["altered", "gone"])
+@pytest.mark.parametrize("at", [None, 0.3, 0.8])
+def test_a_run_is_whole_with_every_file_of_weights(at: float | None, harm: str, recipe: Recipe, tmp_path: Path) -> None:
+    recipe = replace(recipe, checkpoints=(0.3, 0.8))
+    run = train(recipe, tmp_path)
+    assert run.whole()
+    content = run.file(at).read_bytes()
+    run.file(at).write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    if harm == "gone":
+        run.file(at).unlink()
+    assert not run.whole()
+    assert train(recipe, tmp_path).whole() and run.file(at).read_bytes() == content
+
+
+@pytest.mark.parametrize("harm", ["altered", "gone", "none"])
+def test_a_kept_checkpoint_is_verified_before_a_training_goes_on(harm: str, recipe: Recipe, tmp_path: Path) -> None:
+    """Where it is not what was kept, the training begins anew; otherwise the record would vouch for what nobody trained."""
+    recipe, epochs = replace(recipe, epochs=3, checkpoints=(0.2,)), []
+
+    def stop(epoch: int, *rest: Any) -> None:
+        if epoch == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(recipe, tmp_path, checkpoint_every=0, progress=stop)
+    (kept,) = tmp_path.glob("*/weights-0.2.safetensors")
+    content = kept.read_bytes()
+    if harm == "altered":
+        kept.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    elif harm == "gone":
+        kept.unlink()
+    run = train(recipe, tmp_path, progress=lambda epoch, *rest: epochs.append(epoch))
+    assert epochs == ([3] if harm == "none" else [1, 2, 3])
+    assert run.whole() and kept.read_bytes() == content
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -301,6 +369,18 @@ def test_measures_belong_to_the_weights(recipe: Recipe, tmp_path: Path) -> None:
     again = measured(open_run(run.folder), SWEEP)
     np.testing.assert_array_equal(again["loss"], measured(other, SWEEP)["loss"])
     assert not np.array_equal(again["loss"], first["loss"])
+
+
+def test_measures_belong_to_the_data(recipe: Recipe, tmp_path: Path) -> None:
+    """Those of the part that is measured, whatever the other parts are."""
+    run, task = train(recipe, tmp_path), load(recipe.task)
+    x, y = task.test
+    moved, first = replace(task, test=(x, 1 - y)), measured(run, SWEEP, task)
+    assert not np.array_equal(measured(run, SWEEP, moved)["score"], first["score"])
+    assert np.array_equal(measured(run, SWEEP, task)["score"], first["score"])
+    seen = replace(SWEEP, part="validation")
+    assert measures(run, SWEEP, task) != measures(run, SWEEP, moved)
+    assert measures(run, seen, task) == measures(run, seen, moved)
 
 
 @pytest.mark.parametrize("suffix", ["json", "safetensors"])
@@ -449,6 +529,57 @@ def test_a_loader_of_ones_own_resumes_to_the_same_bits(kind: str, tmp_path: Path
     parts = train(recipe, tmp_path / "parts")
     assert parts.weights.read_bytes() == whole.weights.read_bytes()
     assert parts.record["metrics"] == whole.record["metrics"]
+
+
+# Three scripts that train one recipe: one that imports more than the task does, one that has the task's file loaded under its own
+# name before, and one that trains in a process that it starts, where the script is the module __mp_main__.
+SCRIPTS = {
+    "plotting.py": "import my_plot\nfrom training import run\nrun('plotting')\n",
+    "loaded.py": "import my_task\nfrom training import run\nprint(my_task.task)\nrun('loaded')\n",
+    "spawning.py": (
+        "import multiprocessing\nimport my_plot\nfrom training import run\n\ndef work(name):\n    run(name)\n\n"
+        "if __name__ == '__main__':\n"
+        "    child = multiprocessing.get_context('spawn').Process(target=work, args=('spawning',))\n"
+        "    child.start()\n    child.join()\n    raise SystemExit(child.exitcode)\n"
+    ),
+    "my_plot.py": "",
+    "my_net.py": "import torch\nnet = lambda: torch.nn.Linear(4, 4)\n",
+    "my_task.py": (
+        "import torch, incorruptible as inc\n"
+        "from my_net import net\n"
+        "x, y = torch.eye(4), torch.arange(4)\n"
+        "task = inc.Task(net, test=(x, y), train=(x, y))\n"
+    ),
+    "training.py": (
+        "from pathlib import Path\nimport incorruptible as inc\n"
+        "def run(name):\n"
+        "    made = inc.train(inc.Recipe('my_task.py:task', epochs=1), Path('home', 'trained'))\n"
+        "    Path('by-' + name).write_text(made.folder.name)\n"
+    ),
+}
+
+
+def test_a_recipe_has_one_run_whichever_script_trains_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in SCRIPTS.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("plotting", "loaded", "spawning"):
+        subprocess.run([sys.executable, f"{name}.py"], check=True, timeout=600)
+    type_ = typing(monkeypatch, capsys)
+    said = type_("train", "my_task.py:task", "--epochs", 1, "--home", "home", "--json")
+    assert said.code == 0
+    (folder,) = Path("home", "trained").iterdir()
+    assert {path.read_text() for path in tmp_path.glob("by-*")} == {folder.name} and len(
+        list(tmp_path.glob("by-*"))
+    ) == 3
+    assert Path(json.loads(said.out)["folder"]) == folder
+    assert type_("measure", folder, "--corruption", "gaussian-filter-max:.1", "--chips", 2).code == 0
+    Path("my_net.py").write_text(SCRIPTS["my_net.py"].replace("(4, 4)", "(4, 4, bias=False)"))
+    said = type_("measure", folder, "--corruption", "gaussian-filter-max:.1", "--chips", 2)
+    assert said.code == 2 and "has changed since" in said.err
 
 
 def test_a_task_that_changed_is_not_measured_as_the_one_that_was_trained(tmp_path: Path) -> None:

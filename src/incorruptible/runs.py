@@ -147,9 +147,9 @@ def train(
 ) -> Run:
     """Train by `recipe` in a folder of its own below `home`, unless that was done before.
 
-    The folder's name is the recipe's identity: a hash of the resolved recipe, the data, the source of a task of the
-    user's own, the weights that it starts from, threads, device and versions. A training that was killed goes on from its last
-    checkpoint (at most `checkpoint_every` seconds or one epoch old, whichever is more) and ends in the same bits.
+    The folder's name is the recipe's identity: a hash of the resolved recipe, the data, the source of a task of the user's own and of
+    what it imports from its folder, the weights that it starts from, threads, device and versions. A training that was killed goes on
+    from its last checkpoint (at most `checkpoint_every` seconds or one epoch old, whichever is more) and ends in the same bits.
     `progress(epoch, epochs, metrics)` is called after each epoch; where `leave()` then says so, the training is saved and `Left`
     is raised. `task` is the recipe's, where the caller has loaded it already.
 
