@@ -22,7 +22,7 @@ from incorruptible.integrations.accelerate import AcceleratedHardener, checked_a
 from incorruptible.objectives import parse
 from incorruptible.training import Hardener
 from test_objectives import bits, net
-from two_ranks import two_ranks
+from two_ranks import PATIENCE, saved_by_two_ranks
 
 accelerate = pytest.importorskip("accelerate")
 
@@ -228,7 +228,8 @@ def run(rank: int, folder: Path) -> None:
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1")
     os.environ.update(MASTER_PORT=(folder / "port").read_text(), ACCELERATE_USE_CPU="true")
     os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
-    host = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2)
+    patience = accelerate.InitProcessGroupKwargs(timeout=PATIENCE)
+    host = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2, kwargs_handlers=[patience])
     assert host.num_processes == 2
     found = {}
     for text in OBJECTIVES[1:3]:
@@ -245,7 +246,7 @@ def run(rank: int, folder: Path) -> None:
 def test_two_processes(tmp_path: Path) -> None:
     """Ranks end bit-equal; each draws its own noise, so that they are as one process with the micro-batches of both."""
     (tmp_path / "port").write_text(str(free_port()))
-    first, second = two_ranks(run, tmp_path)
+    first, second = saved_by_two_ranks(run, tmp_path)
     for text in OBJECTIVES[1:3]:
         assert bits(first[text]) == bits(second[text]) != bits(net().parameters())
         torch.testing.assert_close(first[text], [*one_process(text).parameters()], rtol=0, atol=1e-6)

@@ -21,7 +21,7 @@ from incorruptible.optim import SAMOptimizer
 from incorruptible.schedules import Auto, Controller, Linear, Schedule
 from incorruptible.training import Hardener
 from test_objectives import bits, grads, net
-from two_ranks import two_ranks
+from two_ranks import PATIENCE, saved_by_two_ranks
 
 RANDBET = "randbet(gaussian-filter-max):threshold=1.1"  # which the halves come below at different steps
 OBJECTIVES = [
@@ -159,7 +159,8 @@ def run(rank: int, folder: Path) -> None:
     """What one of the two processes does."""
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    meeting = f"file://{folder}/meeting"
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2, timeout=PATIENCE)
     found = {}
     for text in OBJECTIVES:
         found[text] = train(DistributedDataParallel(net()), text, [rank])
@@ -178,7 +179,7 @@ def run(rank: int, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    return two_ranks(run, tmp_path_factory.mktemp("ranks"))
+    return saved_by_two_ranks(run, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize(
