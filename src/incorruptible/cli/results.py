@@ -88,12 +88,13 @@ def compare(
     from ..errors import UserError
     from ..studies import results as found
     from ..studies.folder import find, named
+    from ..studies.outcomes import Outcomes
 
     folder = find(home, named(name), name)
     noises = folder.plan["noises"]
     if noise > len(noises):
         raise UserError(f"--noise {noise}: the study has {len(noises)}.")
-    compared = found.compare(found.arms(folder, noise - 1), *arms)
+    compared = found.compare(Outcomes(folder).whole(noise - 1), *arms)
     head = ["left", "right", "strength", "difference", "low", "high", "p", "word"]
     plain: list[list[Any]] = [
         [a.name, b.name, s, d.interval.estimate, d.interval.low, d.interval.high, d.p, word]

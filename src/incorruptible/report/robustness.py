@@ -12,7 +12,7 @@ from ..plots import Chart, Line, Lines
 from ..specs.durations import seconds
 from ..studies.evidence import Arm, Lacking, best
 from ..studies.folder import Folder, matches
-from ..studies.results import arms as arms_under
+from ..studies.outcomes import Outcomes
 from ..studies.results import mean
 from ..studies.rules.ahead import matching
 
@@ -30,12 +30,13 @@ def robustness_charts(folder: Folder) -> list[Chart]:
     networks = list(dict.fromkeys(network for claim in claims for network in claim["fields"]["networks"]))
     over_time: dict[str, _Panels] = {network: {} for network in networks}
     over_rate: dict[str, _Panels] = {network: {} for network in networks}
+    outcomes = Outcomes(folder)
     for place, noise in enumerate(folder.plan["noises"]):
         about = [one for one in claims if matches(noise["corruption"], one["on"])]
         tests = [s for s in noise["strengths"] if s > 0]
         if not about or not tests:
             continue
-        found = arms_under(folder, place, table=True)
+        found = outcomes.whole(place)  # validation of all arms, test scores of those that validation chooses
         family, time = _timed(noise)
         for network in networks:
             for title, own in _groups(about, network, found).items():
@@ -45,6 +46,8 @@ def robustness_charts(folder: Folder) -> list[Chart]:
                 else:
                     panel = over_rate[network].setdefault(family, {})
                     panel.setdefault(title, []).extend(_at(own, s, s) for s in tests)
+        for arm in found:
+            arm.drop()
     charts = []
     for network in networks:
         lone = "" if len(networks) == 1 else network.strip().rstrip(":")

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from .betting import Betting, confidence_sequence
 from .binomial import fewest, lower_bound, quantile_rank
-from .intervals import Difference, Interval, agree, crossed, crossed_sum, holm, paired, t_interval, verdict
+from .intervals import (
+    Difference,
+    Interval,
+    agree,
+    crossed,
+    crossed_each,
+    crossed_sum,
+    holm,
+    paired,
+    t_interval,
+    verdict,
+)
 from .population import Slack, misled, slack_for
 from .stopping import Gathered, Stratum, gather, mean_interval, needed
 from .subsampling import CHIPS, Costs, SubsampleDesign, SubsamplePlan, choose, plan, variance_of, worth_another
@@ -29,6 +40,7 @@ __all__ = [
     "components",
     "confidence_sequence",
     "crossed",
+    "crossed_each",
     "crossed_sum",
     "fewest",
     "gather",

@@ -25,8 +25,9 @@ def array_of(values: ArrayLike, name: str, *axes: str, least: int = 2) -> NDArra
         if size < least:
             raise UserError(f"{name} came with shape {raw.shape}, {takes}; it takes at least {least} along {axis}.")
     array = raw.astype(np.float64)
-    wrong = np.argwhere(~np.isfinite(array))
-    if len(wrong):
+    finite = np.isfinite(array)
+    if not finite.all():
+        wrong = np.argwhere(~finite)
         place = tuple(wrong[0].tolist())
         count = f"{len(wrong)} of {array.size} values are not finite"
         raise UserError(f"{name} holds {array[place]} at {list(place)}: {count}; give finite numbers.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator
@@ -60,16 +61,16 @@ class Folder:
     def ends(self) -> dict[str, End]:
         """How each job ended that has: by its name. One look into one folder, however many there are."""
         found: dict[str, End] = {}
-        for name in _names(self.path / "outcomes"):
+        known: dict[str, End] = {f"{end}.json": end for end in ENDS}
+        for name in _names(self._outcomes):
             job, _, rest = name.partition(".")
-            for end in ENDS:
-                if rest == f"{end}.json":
-                    found[job] = end
+            if rest in known:
+                found[job] = known[rest]
         return {job.name: found[job.name] for job in self.jobs if job.name in found}
 
     def outcome(self, job: StudyJob, end: End) -> dict[str, Any]:
         """What came of it. Raises `UserError` for a record that is torn or altered."""
-        return records.read(self._outcome(job, end))
+        return records.read(f"{self._outcomes}/{job.name}.{end}.json")  # of thousands, a Path takes a fifth of the time
 
     def write(self, job: StudyJob, end: End, found: dict[str, Any]) -> None:
         """Note how a job ended; whatever was noted before is replaced."""
@@ -100,7 +101,11 @@ class Folder:
                     break
 
     def _outcome(self, job: StudyJob, end: End) -> Path:
-        return self.path / "outcomes" / f"{job.name}.{end}.json"
+        return self._outcomes / f"{job.name}.{end}.json"
+
+    @cached_property
+    def _outcomes(self) -> Path:
+        return self.path / "outcomes"
 
 
 def at_checkpoint(name: str, at: float | None) -> str:
@@ -144,6 +149,6 @@ def find(home: Path, name: str, text: str) -> Folder:
 
 def _names(folder: Path) -> list[str]:
     try:
-        return [one.name for one in folder.iterdir()]
+        return os.listdir(folder)  # noqa: PTH208 - a Path for each of many thousands takes as long as reading half of them
     except FileNotFoundError:
         return []

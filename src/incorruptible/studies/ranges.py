@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..statistics import Interval, crossed, curves, t_interval
+from ..statistics import Interval, crossed_each, curves, t_interval
 from .evidence import Arm
 
 __all__ = ["Tabulated", "Whole", "area", "best", "tabulated", "whole"]
@@ -102,7 +102,7 @@ def whole(arm: Arm, noise: str, loss: float = curves.LOSS) -> Whole | None:
         found = curves.tolerance(each, at, loss, higher)
         tolerance, beyond = t_interval(found.strength), int(found.beyond.sum())
     worst = t_interval(curves.worst(each, at, higher))
-    mean = crossed(area(arm)).interval
+    (mean,) = crossed_each(area(arm)[None])
     return Whole(arm.name, noise, at[0], at[-1], mean, worst, tolerance, beyond, loss, len(each))
 
 
@@ -112,7 +112,8 @@ def area(arm: Arm, strengths: Sequence[float] = ()) -> NDArray[np.float64]:
     Area is linear, so the mean over examples is the area of the mean curve. Raises `UserError` for fewer than 2 strengths.
     """
     at, places = _rising(arm, strengths)
-    return curves.area(np.moveaxis(arm.test[:, places], 1, 2), at)
+    tested = arm.test if places == list(range(arm.test.shape[1])) else arm.test[:, places]  # without a copy, as a rule
+    return curves.area(np.moveaxis(tested, 1, 2), at)
 
 
 def best(arms: Sequence[Arm], strengths: Sequence[float] = ()) -> Arm:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -11,14 +12,12 @@ import numpy as np
 
 from ..errors import UserError, unknown
 from ..files import records
-from ..pacbayes.gaussian import Displacement
-from ..schedules import parse as parse_strength
-from ..schedules import peak
 from ..specs.grammar import strip_paths
-from ..statistics import Difference, Interval, agree, crossed, verdict
+from ..statistics import Difference, Interval, agree, crossed, crossed_each, verdict
 from . import ranges
 from .evidence import Arm, EvidenceRow, Judgement, Lacking, Verdict, difference
-from .folder import ENDS, End, Folder, StudyJob, at_checkpoint, matches
+from .folder import ENDS, End, Folder, at_checkpoint, matches
+from .outcomes import Outcomes
 from .ranges import Whole
 from .rules import CATALOGUE as RULES
 
@@ -67,29 +66,44 @@ class ArmResult(NamedTuple):
     whole: Whole | None
 
 
-def findings(folder: Folder, first: Sequence[Arm] | None = None) -> Iterator[ArmResult]:
-    """Every arm with at least two finished seeds, under every noise. `first` are those under the first noise, where the caller
-    has read them already."""
+def findings(folder: Folder, outcomes: Outcomes | None = None, *, check: Collection[int] = ()) -> Iterator[ArmResult]:
+    """Every arm with at least two finished seeds, under every noise. `outcomes` are the folder's where the caller has some; their
+    arms' arrays are dropped once an arm is done, so that a study of any size needs the memory of one arm. Under the noises of
+    the numbers `check`, files that a table does not need are checked as well.
+
+    Raises `UserError` for a file that is torn or altered; the study makes it anew.
+    """
+    outcomes = outcomes or Outcomes(folder)
     required = folder.plan["definition"]["test"]["required"]
-    sign = _sign(folder)
     for place, noise in enumerate(folder.plan["noises"]):
-        for arm in first if place == 0 and first is not None else arms(folder, place, whole=False, table=True):
-            each = arm.chips.std(2, ddof=1).mean(0)
-            cells = []
-            for k, strength in enumerate(arm.strengths):
-                reached = None
-                if required is not None:
-                    reached = float((sign * arm.chips[:, k] >= sign * required).mean())
-                validation = float(arm.validation[:, k].mean())
-                seeds, chips = len(arm.chips), arm.chips.shape[2]
-                found = arm.name, noise["corruption"], strength, mean(arm, strength), float(each[k])
-                cells.append(ArmCell(*found, validation, reached, seeds, chips))
-            yield ArmResult(arm.name, noise["corruption"], cells, ranges.whole(arm, noise["corruption"]))
+        for arm in outcomes.arms(place):
+            yield _result(arm, noise["corruption"], required)
+            if place in check:
+                arm.check()
+            arm.drop()
 
 
-def rows(folder: Folder, first: Sequence[Arm] | None = None) -> Iterator[ArmCell]:
+def _result(arm: Arm, noise: str, required: float | None) -> ArmResult:
+    chips = arm.chips
+    strengths, seeds = len(arm.strengths), len(chips)
+    reached: list[float | None] = [None] * strengths
+    if required is not None:
+        reached = (arm.sign * chips >= arm.sign * required).mean((0, 2)).tolist()
+    found = zip(
+        arm.strengths,
+        crossed_each(np.moveaxis(arm.test, 1, 0)),
+        chips.std(2, ddof=1).mean(0).tolist(),
+        np.ascontiguousarray(arm.validation.T).mean(1).tolist(),
+        reached,
+        strict=True,
+    )
+    cells = [ArmCell(arm.name, noise, *one, seeds, chips.shape[2]) for one in found]
+    return ArmResult(arm.name, noise, cells, ranges.whole(arm, noise))
+
+
+def rows(folder: Folder, outcomes: Outcomes | None = None) -> Iterator[ArmCell]:
     """The cells of `findings`, one after the other."""
-    return (cell for found in findings(folder, first) for cell in found.cells)
+    return (cell for found in findings(folder, outcomes) for cell in found.cells)
 
 
 def listed(folder: Folder) -> list[list[Any]]:
@@ -106,84 +120,24 @@ def mean(arm: Arm, strength: float) -> Interval:
     return crossed(arm.test[:, arm.index(strength)]).interval
 
 
-def arms(folder: Folder, noise: int = 0, *, whole: bool = True, table: bool = False) -> list[Arm]:
+def arms(folder: Folder, noise: int = 0, *, whole: bool = True) -> list[Arm]:
     """The arms under the study's noise of that number, in the file's order: with all seeds finished where `whole`, else with
-    at least two. `table` reads only what the table needs.
+    at least two. All their arrays are read.
 
     Raises `UserError` for a file that is torn or altered; the study makes it anew.
     """
-    ends = folder.ends()
+    outcomes = Outcomes(folder)
     found = []
-    for place, design in enumerate(folder.arms):
-        jobs = sorted((job for job in folder.jobs if job.arm == place), key=lambda job: job.seed)
-        done = [job for job in jobs if ends.get(job.name) == "finished"]
-        if len(done) >= (len(jobs) if whole else 2):
-            places = (None, *design["recipe"].get("checkpoints", ()))
-            found += [_arm(folder, design, done, noise, table, at) for at in places]
+    for arm in outcomes.whole(noise) if whole else outcomes.arms(noise):
+        found.append(arm.loaded())
+        arm.drop()
     return found
 
 
-def _arm(
-    folder: Folder, design: dict[str, Any], jobs: Sequence[StudyJob], noise: int, table: bool, at: float | None
-) -> Arm:
-    outcomes = [folder.outcome(job, "finished") for job in jobs]
-
-    def read(part: str) -> list[dict[str, Any]]:
-        plan = f"{noise} {part}"
-        return files(at_checkpoint(plan, at)) if plan in folder.plan["plans"] else []
-
-    def files(what: str) -> list[dict[str, Any]]:
-        found = [outcome["measures"][what] for outcome in outcomes]
-        return [records.read_arrays(folder.home / name, digest) for name, digest in found]
-
-    def stack(found: Sequence[dict[str, Any]], what: str) -> Any:
-        return np.array([one[what] for one in found], dtype=np.float64)
-
-    test, validation = read("test"), read("validation")
-    train = [] if table else read("train")
-    bounds = folder.plan.get("bounds", False) and not table and at is None  # training went on from a checkpoint
-    moved = files("displacement") if bounds else []
-    runs = [] if table or at is not None else [records.read(folder.trained(job) / "run.json") for job in jobs]
-    schedule = design["recipe"]["strength"]
-    return Arm(
-        name=at_checkpoint(design["name"], at),
-        kind=design["method"],
-        schedule=schedule.split(":")[0].split("(")[0],
-        peak=peak(parse_strength(schedule)),
-        strengths=tuple(folder.plan["noises"][noise]["strengths"]),
-        test=stack(test, "score by example"),
-        test_loss=np.empty(0) if table else stack(test, "loss by example"),
-        validation=stack(validation, "score").mean(2),
-        chips=stack(test, "score"),
-        train_loss=stack(train, "loss by example") if train else None,
-        train=stack(train, "score").mean(2) if train else None,
-        metrics=tuple(run["metrics"] for run in runs),
-        at_peak=tuple(run["at_peak"] for run in runs),
-        train_score=stack(train, "score by example") if bounds else None,
-        train_bounded=stack(train, "bounded by example") if bounds else None,
-        displacement=tuple(_displacement(one) for one in moved),
-        seen=int(moved[0]["seen"][0]) if moved else 0,
-        role=design["role"] if at is None else "checkpoint",
-        sign=_sign(folder),
-        unit="points" if folder.plan["score"]["unit"] == "fraction" else folder.plan["score"]["unit"],
-        task=strip_paths(design["recipe"]["task"]),
-        held="; ".join(
-            f"{what} {' '.join(patterns)}"
-            for key, what in (("also", "in arrays too:"), ("protect", "digital:"))
-            if (patterns := design["recipe"].get(key))
-        ),
-        equivalent=stack(test, "equivalent") if all("equivalent" in one for one in test) else None,
-    )
-
-
-def _displacement(arrays: dict[str, Any]) -> Displacement:
-    parts = {name: array for name, array in arrays.items() if name not in ("seen", "elsewhere")}
-    return Displacement(**parts, elsewhere=float(arrays["elsewhere"][0]))
-
-
-def missing(folder: Folder) -> dict[str, dict[str, int]]:
-    """For each arm that is not whole: how many of its seeds are waiting, failed or diverged."""
-    ends = folder.ends()
+def missing(folder: Folder, ends: Mapping[str, End] | None = None) -> dict[str, dict[str, int]]:
+    """For each arm that is not whole: how many of its seeds are waiting, failed or diverged. `ends` is how the folder's runs
+    ended, where the caller has looked."""
+    ends = folder.ends() if ends is None else ends
     found: dict[str, dict[str, int]] = {}
     for job in folder.jobs:
         end: End | str = ends.get(job.name, "waiting")
@@ -193,23 +147,25 @@ def missing(folder: Folder) -> dict[str, dict[str, int]]:
     return found
 
 
-def conclude(folder: Folder, found: Sequence[Arm]) -> list[Verdict]:
+def conclude(folder: Folder, found: Sequence[Arm], outcomes: Outcomes | None = None) -> list[Verdict]:
     """The verdict of each claim, on whole arms under the noises that it is about, which is the study's first unless it says so;
-    "undecided", and why, where an arm is lacking. `found` are the arms under the first."""
-    lacking = missing(folder)
+    "undecided", and why, where an arm is lacking. `found` are the arms under the first, `outcomes` the folder's where the caller
+    has some. Raises `UserError` for a file that is torn or altered."""
+    lacking = missing(folder, outcomes.ends if outcomes else None)
     under = {0: found}
     verdicts = []
     for claim in folder.plan["definition"]["claims"]:
         rule = RULES[claim["rule"]](**{key: _tuples(value) for key, value in claim["fields"].items()})
         rows: list[EvidenceRow] = []
         words = []
-        for place, noise in enumerate(folder.plan["noises"]):
-            if not matches(noise["corruption"], claim.get("on", ())) and (place or claim.get("on")):
-                continue
+        for place in _places(folder, claim):
+            noise = folder.plan["noises"][place]
             if place not in under:
-                under[place] = arms(folder, place)
+                under[place] = outcomes.whole(place) if outcomes else arms(folder, place)
             try:
                 judged = rule(under[place], [s for s in noise["strengths"] if s > 0])
+            except records.Unreadable:
+                raise  # a claim is not undecided because somebody damaged a file
             except (Lacking, UserError) as problem:
                 judged = Judgement(
                     "undecided", (EvidenceRow(claim["rule"], "-", "-", "-", None, "undecided", f"{problem}"),)
@@ -221,6 +177,14 @@ def conclude(folder: Folder, found: Sequence[Arm]) -> list[Verdict]:
             rows.append(EvidenceRow(claim["rule"], "-", "-", "-", None, "", note))
         verdicts.append(Verdict(claim["name"], claim["text"], agree(words), tuple(rows)))
     return verdicts
+
+
+def _places(folder: Folder, claim: Mapping[str, Any]) -> list[int]:
+    """The numbers of the noises that a claim is about."""
+    patterns = claim.get("on", ())
+    if not patterns:
+        return [0]
+    return [at for at, noise in enumerate(folder.plan["noises"]) if matches(noise["corruption"], patterns)]
 
 
 def _under(row: EvidenceRow, corruption: str) -> EvidenceRow:
@@ -244,13 +208,18 @@ def compare(found: Sequence[Arm], left: str, right: str) -> list[tuple[Arm, Arm,
 
 
 def summary(folder: Folder) -> dict[str, Any]:
-    """Everything that was found, as plain data: no path, host, time or duration in it."""
+    """Everything that was found, as plain data: no path, host, time or duration in it.
+
+    Raises `UserError` for a file that is torn or altered; the study makes it anew.
+    """
     definition = folder.plan["definition"]
-    ends = folder.ends()
+    outcomes = Outcomes(folder)
+    verdicts, problem = _verdicts(folder, outcomes)
     cells: dict[str, list[dict[str, Any]]] = {}
     spans: dict[str, list[dict[str, Any]]] = {}
-    first = arms(folder, whole=False) if definition["claims"] else None
-    for found in findings(folder, first):
+    for found in findings(
+        folder, outcomes, check={at for one in definition["claims"] for at in (0, *_places(folder, one))}
+    ):
         for cell in found.cells:
             low, estimate, high = cell.interval
             one = {"noise": cell.noise, "strength": cell.strength, "mean": estimate, "low": low, "high": high}
@@ -259,7 +228,9 @@ def summary(folder: Folder) -> dict[str, Any]:
             cells.setdefault(cell.arm, []).append(one)
         if found.whole is not None:
             spans.setdefault(found.arm, []).append(found.whole.plain())
-    complete = [arm for arm in first or () if len(arm.test) == len(definition["seeds"])]
+    if problem is not None:
+        raise problem
+    ended = Counter(outcomes.ends.get(job.name) for job in folder.jobs)
     return {
         "study": definition["name"],
         "title": definition["title"],
@@ -268,9 +239,8 @@ def summary(folder: Folder) -> dict[str, Any]:
         "required": definition["test"]["required"],
         "noises": folder.plan["noises"],
         "seeds": definition["seeds"],
-        "jobs": {end: sum(ends.get(job.name) == end for job in folder.jobs) for end in ENDS}
-        | {"all": len(folder.jobs)},
-        "claims": {one.claim: one.plain() for one in conclude(folder, complete)} if complete else {},
+        "jobs": {end: ended[end] for end in ENDS} | {"all": len(folder.jobs)},
+        "claims": {one.claim: one.plain() for one in verdicts},
         "arms": [
             {
                 **{key: arm[key] for key in ("name", "method", "role")},
@@ -288,6 +258,18 @@ def summary(folder: Folder) -> dict[str, Any]:
     }
 
 
+def _verdicts(folder: Folder, outcomes: Outcomes) -> tuple[list[Verdict], records.Unreadable | None]:
+    """The verdicts, and the first file that could not be read for them.
+
+    Claims come before the table, which drops the arrays that claims have read: so each file is opened once. A damaged file is
+    kept for later, for the table may meet another one first, and the first in the study's order is named."""
+    complete = outcomes.whole() if folder.plan["definition"]["claims"] else []
+    try:
+        return (conclude(folder, complete, outcomes) if complete else []), None
+    except records.Unreadable as problem:
+        return [], problem
+
+
 def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe without its seed, and without the folders in which files and images of the user's own lie."""
     found = {key: value for key, value in recipe.items() if key != "seed"}
@@ -299,7 +281,3 @@ def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(one) for one in value) if isinstance(value, list) else value
-
-
-def _sign(folder: Folder) -> int:
-    return -1 if folder.plan["score"]["higher_is_better"] is False else 1
