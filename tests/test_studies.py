@@ -29,7 +29,7 @@ from incorruptible.studies.ending import Ending, write_ending
 from incorruptible.studies.folder import Folder, find
 from incorruptible.studies.leases import Leases
 from incorruptible.studies.plan import Tasks, begin
-from incorruptible.studies.results import arms, rows, summary
+from incorruptible.studies.results import rows, summary
 from incorruptible.studies.spec import load
 from incorruptible.studies.supervisor import Stopped, mend, supervise
 from incorruptible.studies.worker import work
@@ -873,8 +873,3 @@ def test_looking_at_a_study_does_not_import_torch(verb: str, file: Path, tmp_pat
         "finally: assert 'torch' not in sys.modules and 'scipy.stats' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, verb, file, "--home", home, *more], check=True, capture_output=True)
-
-
-def test_the_table_is_the_same_from_arms_that_were_read_before(file: Path, tmp_path: Path) -> None:
-    folder = brought(file, tmp_path / "home")
-    assert list(rows(folder)) == list(rows(folder, arms(folder, whole=False)))
