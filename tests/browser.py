@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from waiting import HANG
+
 __all__ = ["chromium"]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -24,6 +26,6 @@ def chromium() -> Iterator[Any]:
         pytest.skip(f"needs a browser: {' or '.join(NAMES)}")
     options = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET)]
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=options)
+        browser = playwright.chromium.launch(executable_path=program, args=options, timeout=HANG * 1000)
         yield browser
         browser.close()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import incorruptible
+from waiting import HANG
 
 PACKAGE = Path(incorruptible.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -226,7 +227,7 @@ def test_the_door_is_light(line: str, allowed: set[str], tmp_path: Path) -> None
     note = tmp_path / "modules.json"  # into a file: what is imported may print as it likes
     listed = "import atexit, json, pathlib, sys\n"
     listed += f"atexit.register(lambda: pathlib.Path({str(note)!r}).write_text(json.dumps(sorted(sys.modules))))\n"
-    subprocess.run([sys.executable, "-c", f"{listed}{line}"], capture_output=True, check=True)
+    subprocess.run([sys.executable, "-c", f"{listed}{line}"], capture_output=True, check=True, timeout=HANG)
     modules = {name.split(".")[0] for name in json.loads(note.read_text())}
     assert "incorruptible" in modules
     assert modules & HEAVY <= allowed
@@ -280,7 +281,7 @@ def test_a_room_of_the_face_is_there_when_it_is_asked_for() -> None:
     line = (
         "import sys, incorruptible as inc; assert 'torch' not in sys.modules; print(inc.optim.SAMOptimizer.__module__)"
     )
-    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True, timeout=HANG)
     assert done.stdout == "incorruptible.optim\n"
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from waiting import HANG
+
 ROOT = Path(__file__).parents[1]
 LINE = re.compile(r"^(\w+): accuracy ([\d.]+) without noise, ([\d.]+) at 0.3", re.MULTILINE)
 
@@ -31,7 +33,7 @@ def test_integrations_harden(name: str, package: str, tmp_path: Path) -> None:
         [sys.executable, str(ROOT / "examples" / name)],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=HANG,
         cwd=tmp_path,
         env=environment,
     )

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,6 +19,7 @@ from incorruptible.errors import UserError
 from incorruptible.studies import launch as engines
 from incorruptible.studies.launch import CATALOGUE, Engine, Local, Worker
 from incorruptible.studies.launch.ray import Ray
+from waiting import HANG, until
 
 HOME = engines.__name__
 SHOW = "import os; print(*(os.environ.get(n) for n in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')))"
@@ -32,18 +32,9 @@ def leave(*_):
 signal.signal(signal.SIGTERM, leave)
 watch_parent()
 print(os.getpid(), flush=True)
-time.sleep(60)
+time.sleep(3600)
 """
 ENGINES = ["local", pytest.param("ray", marks=pytest.mark.slow)]
-
-
-def until(holds: Callable[[], Any], seconds: float = 300) -> Any:
-    """What `holds` gives once it gives something; it counts as hung long after a busy machine would have done it."""
-    end = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-    return found
 
 
 def python(code: str) -> list[str]:
@@ -156,7 +147,7 @@ from {HOME} import CATALOGUE
 engine = CATALOGUE[sys.argv[2]](threads=1)
 Path(sys.argv[1]).with_name("folder").write_text(str(getattr(engine, "_folder", "")))
 worker = engine.start([sys.executable, "-c", {STAY!r}], Path(sys.argv[1]))
-time.sleep(60)
+time.sleep(3600)
 """
 
 
@@ -187,7 +178,7 @@ def test_workers_end_by_themselves_when_their_supervisor_is_killed(name: str, tm
 def test_who_does_not_leave_with_its_parent_is_killed(tmp_path: Path) -> None:
     deaf = STAY.replace("sys.exit(75)", "pass").replace("watch_parent()", "process._GRACE = .1; watch_parent()", 1)
     deaf = deaf.replace("import watch_parent", "import process, watch_parent").replace(
-        "time.sleep(60)", "\nwhile 1: pass"
+        "time.sleep(3600)", "\nwhile 1: pass"
     )
     with supervised(tmp_path / "log", SUPERVISOR.replace(repr(STAY), repr(deaf))) as (supervisor, pid):
         time.sleep(0.3)
@@ -204,7 +195,7 @@ def test_ctrl_c_reaches_the_supervisor_and_not_its_workers(tmp_path: Path) -> No
     )
     with supervised(tmp_path / "log", hearing + SUPERVISOR) as (supervisor, pid):
         os.killpg(supervisor.pid, signal.SIGINT)
-        supervisor.wait(10)
+        supervisor.wait(HANG)
         assert exists(pid)
     until(lambda: not exists(pid))
     assert (tmp_path / "log").read_text() == f"{pid}\nleaves\n"
@@ -272,7 +263,7 @@ class TestRay:
     @pytest.mark.slow
     @pytest.mark.parametrize(
         ("address", "patience", "cause"),
-        [("127.0.0.1:9", 6.0, "nothing within 6 s"), ("nonsense", 300.0, "Invalid address format: nonsense")],
+        [("127.0.0.1:9", 6.0, "nothing within 6 s"), ("nonsense", HANG, "Invalid address format: nonsense")],
     )
     def test_an_address_that_does_not_answer_is_a_mistake(
         self, address: str, patience: float, cause: str, monkeypatch: pytest.MonkeyPatch
@@ -380,7 +371,7 @@ if __name__ == "__main__":
             text=True,
             cwd=tmp_path,
             env={**os.environ, "HOME": str(tmp_path), "TMPDIR": str(far)},
-            timeout=90,
+            timeout=HANG,
         )
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         assert not (tmp_path / ".ray").exists()

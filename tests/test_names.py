@@ -23,6 +23,7 @@ from incorruptible import corruptions, renamed
 from incorruptible.cli import app
 from incorruptible.errors import UserError, unknown
 from typing_commands import Type, typing
+from waiting import HANG
 
 PACKAGE = Path(inc.__file__).parent
 ROOT = Path(__file__).parents[1]
@@ -252,7 +253,7 @@ def test_the_answer_comes_without_torch() -> None:
         "import sys\ntry:\n    from incorruptible import Mistake\nexcept ImportError as told:\n"
         "    print(told, 'torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True, timeout=HANG)
     assert done.stdout == "incorruptible.Mistake was renamed to incorruptible.UserError False\n"
 
 

@@ -20,6 +20,7 @@ from browser import chromium
 from incorruptible.errors import UserError
 from incorruptible.plots import Bars, Heat, Line, Lines
 from incorruptible.report.page import Finding, Page, Section, Table, check, html, write
+from waiting import HANG, until
 
 STRENGTHS = ("0", "0.05", "0.1", "0.2", "0.3", "0.4")
 SHIFTS = {"": 0.0, ", linear": 0.1, ", warm-up-hold": 0.2, ", reversed": 0.3}
@@ -357,11 +358,7 @@ class Shown(NamedTuple):
 
     def until(self, truth: str) -> None:
         """Playwright's own waiting evaluates text, which the page's policy forbids."""
-        for _ in range(500):
-            if self.page.evaluate(truth):
-                return
-            self.page.wait_for_timeout(20)
-        raise TimeoutError(truth)
+        until(lambda: self.page.evaluate(truth) or self.page.wait_for_timeout(20))
 
     def traces(self, name: str) -> dict[str, set[bool]]:
         """Of each label, which of its traces plotly shows."""
@@ -376,6 +373,7 @@ class Shown(NamedTuple):
 
 def open_(browser: Any, path: Path, **options: Any) -> Shown:
     context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce", **options)
+    context.set_default_timeout(HANG * 1000)
     shown = Shown(context.new_page(), [], [])
 
     def ask(route: Any) -> None:
@@ -495,7 +493,7 @@ def test_hover_says_the_value_and_its_interval(shown: Shown) -> None:
     point.scroll_into_view_if_needed()
     box = point.bounding_box()
     shown.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    said = shown.page.locator("#figure-accuracy .hovertext").text_content(timeout=3000)
+    said = shown.page.locator("#figure-accuracy .hovertext").text_content()
     value = accuracy(ARMS["rwp 0.01"], 0.4)
     assert f"{value:.4g} ({value - 1:.4g} to {value + 1:.4g})" in said and f"{X}: 0.4" in said
     shown.page.mouse.move(0, 0)
@@ -619,7 +617,7 @@ def test_hostile_text_is_text(browser: Any, tmp_path: Path) -> None:
     point.scroll_into_view_if_needed()
     box = point.bounding_box()
     shown.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    assert EVIL.split()[0] in shown.page.locator(".hovertext").text_content(timeout=3000)
+    assert EVIL.split()[0] in shown.page.locator(".hovertext").text_content()
     assert shown.page.locator("h1").text_content() == EVIL
     assert shown.page.locator(".legend button").first.text_content() == EVIL
     assert shown.page.locator("img, .plot a").count() == 0

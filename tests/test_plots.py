@@ -18,6 +18,7 @@ import pytest
 from incorruptible.plots import Bars, Chart, Heat, Line, Lines, draw, effects, save
 from incorruptible.plots.charts import log_ticks
 from incorruptible.plots.web import DARK, figure
+from waiting import HANG
 
 TESTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 ARMS = ("sgd", "rwp 0.1", "rwp 0.3", "rwp 0.5, warm-up-hold", "sam 0.2", "sam 1, linear", "sam-metric 2")
@@ -415,5 +416,5 @@ def test_nothing_heavy_is_imported_before_it_draws() -> None:
         "figure(Lines('', '', {'': [Line([1], [2], 'a')]}, 'x', 'y')); import incorruptible.report.page;"
         "print(sorted({'torch', 'matplotlib', 'plotly', 'scipy'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=HANG)
     assert done.stdout.strip() == "[]"

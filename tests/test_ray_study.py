@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from incorruptible.studies.leases import Leases
+from waiting import HANG
 
 pytest.importorskip("ray")
 
@@ -46,7 +47,7 @@ def start(*words: str | Path) -> subprocess.Popen[str]:
 
 
 def finished(process: subprocess.Popen[str]) -> tuple[str, str]:
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=HANG)
     assert process.returncode == 0, err
     return out, err
 

@@ -33,6 +33,7 @@ from incorruptible.runs import measured, train
 from incorruptible.studies.folder import find
 from incorruptible.studies.spec import Study, load
 from incorruptible.training.recipe import parse as parse_recipe
+from waiting import HANG
 
 SMALL = Path(__file__).with_name("studies") / "small.toml"
 CLAIMS = ("over", "small", "vanishing", "changing", "ahead")
@@ -378,6 +379,7 @@ def test_a_browser_shows_the_page(browser: Any, made: Made, page: str, summary: 
     wrong: list[str] = []
     asked: list[str] = []
     shown = browser.new_page()
+    shown.set_default_timeout(HANG * 1000)
     shown.on("console", lambda message: wrong.append(message.text))
     shown.on("pageerror", lambda error: wrong.append(str(error)))
     shown.on("request", lambda request: asked.append(request.url))

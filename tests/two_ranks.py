@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
+from waiting import HANG
+
 __all__ = ["PATIENCE", "saved_by_two_ranks", "two_ranks"]
 
 # How long a rank waits for the other in one collective call: for where both wait for each other, and neither has crashed.
-PATIENCE = timedelta(minutes=5)
+PATIENCE = timedelta(seconds=HANG)
 
 
 def saved_by_two_ranks(run: Callable[[int, Path], None], folder: Path) -> list[dict[str, Any]]:
