@@ -36,6 +36,7 @@ from incorruptible.studies.worker import work
 from incorruptible.tasks import load as load_task
 from incorruptible.training.recipe import Probe, Recipe
 from study_of_many import study_of_many
+from waiting import HANG, until
 
 # What makes it slow or has it fail lies outside the source, which is part of a run's identity.
 MINE = """
@@ -57,6 +58,8 @@ def model():
 def loss(model, batch):
     if model.training:
         time.sleep(float(os.environ.get("SLOW", "0")))
+        while Path(__file__).with_name("wait").exists():
+            time.sleep(0.01)
     return cross_entropy(model, batch)
 
 def fragile(model, batch):
@@ -183,15 +186,6 @@ def workers(folder: Path) -> list[int]:
     return pids
 
 
-def until(condition: Callable[[], Any], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     """Every file, when it was written and its number; a plan is touched by whoever finds that it still holds."""
     return {
@@ -220,9 +214,9 @@ def test_a_study_that_is_killed_five_times_comes_to_the_same_bytes(
     command = [*PYTHON, "study", file, "--home", home, "--workers", "2", "--threads", "1"]
     for kind in ("supervisor", "all", "worker", "supervisor", "all"):
         supervisor = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until(lambda: workers(tmp_path) or supervisor.poll() is not None, 60)  # noqa: B023
+        until(lambda: workers(tmp_path) or supervisor.poll() is not None)  # noqa: B023
         time.sleep(source.uniform(1.5, 4.0))
-        until((home / "studies" / "tiny" / "study.json").is_file, 60)  # a busy machine is slow to begin
+        until((home / "studies" / "tiny" / "study.json").is_file)  # a busy machine is slow to begin
         hit += supervisor.poll() is None
         crew = workers(tmp_path)
         if kind != "worker":
@@ -233,7 +227,7 @@ def test_a_study_that_is_killed_five_times_comes_to_the_same_bytes(
             time.sleep(source.uniform(0.2, 1.5))
             supervisor.kill()
         supervisor.wait()
-        assert until(lambda: not workers(tmp_path), 15), "a worker outlived its supervisor"
+        until(lambda: not workers(tmp_path))  # none outlives its supervisor
         ended.append(len(find(home, "tiny", "tiny").ends()))
     assert hit >= 3, f"it was finished before it could be killed: {ended}"
     assert ended == sorted(ended), f"something finished was lost: {ended}"
@@ -247,23 +241,22 @@ def test_a_study_that_is_killed_five_times_comes_to_the_same_bytes(
 def test_a_worker_that_is_asked_to_leave_checkpoints_and_leaves(
     number: signal.Signals, file: Path, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SLOW", "0.4")
+    """It is asked in the middle of its first epoch, which it may then finish."""
     home = tmp_path / "home"
+    (tmp_path / "wait").touch()
     worker = subprocess.Popen(
         [*PYTHON, "worker", file, "--home", home], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert until(lambda: list(home.glob("trained/*/recipe.json")), 60)
-    time.sleep(0.3)
+    until(lambda: list(home.glob("trained/*/recipe.json")))
     assert any(name.endswith(".lease") for name in leases(home))
     worker.send_signal(number)
-    asked = time.monotonic()
-    out, err = worker.communicate(timeout=30)
-    assert worker.returncode == 75 and time.monotonic() - asked < 10
+    (tmp_path / "wait").unlink()
+    out, err = worker.communicate(timeout=HANG)
+    assert worker.returncode == 75
     assert out == "" and err.splitlines()[-1] == "incorruptible: left on request; what was done is kept."
     assert leases(home) == []
     folder = find(home, "tiny", "tiny")
     assert folder.ends() == {} and len(list(home.glob("trained/*/checkpoint.pt"))) == 1
-    monkeypatch.setenv("SLOW", "0")
     epochs: list[int] = []
     monkeypatch.setattr(
         runs.Trainer,
@@ -271,7 +264,7 @@ def test_a_worker_that_is_asked_to_leave_checkpoints_and_leaves(
         lambda fit, state, old=runs.Trainer.load: (epochs.append(state["done"]), old(fit, state))[1],
     )
     assert found(brought(file, home)) == expected
-    assert len(epochs) == 1 and 1 <= epochs[0] < 6  # it went on from there
+    assert epochs == [1]  # it went on from there
 
 
 @pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
@@ -281,19 +274,20 @@ def test_a_worker_does_not_wait_for_a_long_epoch(
     monkeypatch.setenv("SLOW", "3600")  # an epoch that nobody would wait for
     home = tmp_path / "home"
     worker = subprocess.Popen([*PYTHON, "worker", file, "--home", home], stderr=subprocess.PIPE, text=True)
-    assert until(lambda: list(home.glob("trained/*/recipe.json")), 300)
+    until(lambda: list(home.glob("trained/*/recipe.json")))
     for _ in range(times):
         worker.send_signal(signal.SIGTERM)
         time.sleep(0.2)
-    _, err = worker.communicate(timeout=300)
+    _, err = worker.communicate(timeout=HANG)
     assert worker.returncode == 75 and "left on request" in err.splitlines()[-1]
     assert leases(home) == [] and list(home.rglob("*.tmp")) == []
 
 
 @pytest.mark.slow
-def test_workers_share_a_study(file: Path, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLOW", "0.1")
+def test_workers_share_a_study(file: Path, expected: str, tmp_path: Path) -> None:
+    """None trains on before both have begun."""
     home = tmp_path / "home"
+    (tmp_path / "wait").touch()
     begun(file, home)
     both = [
         subprocess.Popen(
@@ -301,7 +295,9 @@ def test_workers_share_a_study(file: Path, expected: str, tmp_path: Path, monkey
         )
         for _ in range(2)
     ]
-    said = [worker.communicate(timeout=120)[1].splitlines() for worker in both]
+    until(lambda: len([name for name in leases(home) if name.endswith(".lease")]) == 2)
+    (tmp_path / "wait").unlink()
+    said = [worker.communicate(timeout=HANG)[1].splitlines() for worker in both]
     assert [worker.returncode for worker in both] == [0, 0]
     folder = find(home, "tiny", "tiny")
     assert sorted(said[0] + said[1]) == sorted(folder.label(job) for job in folder.jobs)  # each once
