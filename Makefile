@@ -8,7 +8,7 @@ BROWSER ?=
 # CrossSim and aihwkit-lightning for the benchmark: taken from .peers if they are there, or with PEERS=install brought first.
 PEERS ?=
 
-.PHONY: help setup demo test test-peers bench lint wheel clean
+.PHONY: help setup demo test test-all test-peers bench lint wheel clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
@@ -20,9 +20,15 @@ setup:  ## an environment for working on this package; prints its interpreter
 demo:  ## train, measure and report on embedded digits
 	@py="$$($(SETUP) --extras report)" && "$$py" -m incorruptible demo $(ARGS)
 
-# One thread for each of the two workers: threads that share a core cost a factor of ten.
-test:  ## the tests; BROWSER=install brings Chromium first, without which those of the report are skipped
-	@$(if $(filter install,$(BROWSER)),sh scripts/browser.sh;) $(WITH_TOOLS) && OMP_NUM_THREADS=1 "$$py" -m pytest -n 2 --dist load $(ARGS)
+# One thread for each of the two workers: threads that share a core cost a factor of ten. The choice between quick and long tests is made
+# here and not in pyproject.toml, so that whoever names a file or a test gets all of it.
+PYTEST = OMP_NUM_THREADS=1 "$$py" -m pytest -n 2 --dist load
+test:  ## the tests but for the long ones (marked slow); BROWSER=install brings Chromium first, without which those of the report are skipped
+	@$(if $(filter install,$(BROWSER)),sh scripts/browser.sh;) $(WITH_TOOLS) \
+		&& echo "Tests marked slow are left out: make test-all runs them too." && $(PYTEST) -m "not slow" $(ARGS)
+
+test-all: test  ## make test, and then the long tests
+	@$(WITH_TOOLS) && $(PYTEST) -m slow $(ARGS)
 
 test-peers:  ## the tests of the bridges, with CrossSim and aihwkit-lightning, which come into .peers
 	@$(WITH_TOOLS) && sh scripts/peers.sh "$$py" $(ARGS)

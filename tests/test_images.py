@@ -717,7 +717,7 @@ def test_every_command_on_a_run_of_images(
             "10",
         ],
         "sensitivity": ["--corruption", "gaussian-filter-max:.1", "--chips", "2"],
-        "landscape": [],
+        "landscape": ["--strengths", "0.1", "--no-fail", "--surface", "3", "--draws", "2", "--images", "30"],
     }
     done = type_(verb, str(folder), *more[verb])
     assert done.code == 0, done.err
