@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,12 +13,15 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from incorruptible.errors import UserError
+from incorruptible.corruptions import Gaussian
+from incorruptible.errors import Remark, UserError
+from incorruptible.evaluation import measure
 from incorruptible.files import records
 from incorruptible.objectives import parse as parse_objective
 from incorruptible.runs import Left, identity, train
 from incorruptible.schedules import Auto, Constant, Seen, State, parse, peak
-from incorruptible.tasks import load
+from incorruptible.tasks import batches, load
+from incorruptible.tasks.data import named_randomness
 from incorruptible.training import Hardener
 from incorruptible.training.recipe import Probe, Recipe
 from incorruptible.training.recipe import parse as parse_recipe
@@ -121,7 +126,8 @@ def test_refused(text: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "auto", [QUIET, Auto(reference=1.5), Auto(classes=3, cap=0.2, end=0.1), Auto(classes=2, budget=0.5, rate=8.0)]
+    "auto",
+    [QUIET, Auto(reference=1.5), Auto(classes=3, cap=0.2, end=0.1), Auto(classes=2, budget=0.5, rate=8.0, learn=False)],
 )
 def test_it_reads_what_it_writes(auto: Auto) -> None:
     assert parse(str(auto)) == auto
@@ -329,3 +335,177 @@ def test_gradients_flow_as_under_a_schedule_of_the_same_strength() -> None:
     ear.backward(closure(model))
     constant.backward(closure(other))
     assert bits(grads(model)) == bits(grads(other))
+
+
+# ---- where the loss that can be reached lies above the budget
+
+
+def world(auto: Auto, floor: float, slope: float = 1.0, steps: int = 400, shown: bool = False) -> list[State]:
+    """The states of a training whose loss is `slope` times the strength above what it falls to, `floor`."""
+    states = [auto.start()]
+    for step in range(1, steps + 1):
+        clean = floor + (2.3 - floor) * math.exp(-30 * step / steps)
+        seen = Seen(clean + slope * states[-1]["strength"], clean if shown else None)
+        states.append(auto.next(step / steps, seen, states[-1]))
+    return states
+
+
+def held(states: list[State]) -> list[float]:
+    """The strength of each state, but for single steps at the clean weights."""
+    return [state.get("held", state["strength"]) for state in states]
+
+
+@pytest.mark.parametrize("shown", [False, True])
+@pytest.mark.parametrize("floor", [1.1, 1.4, 1.8])
+def test_a_floor_above_the_budget_is_learnt(floor: float, shown: bool) -> None:
+    """The rise of the loss, here the strength itself, is what the budget is for."""
+    states = world(QUIET, floor, shown=shown)
+    unit = math.log(10)
+    assert states[-1]["floor"] == pytest.approx(floor, abs=0.01)
+    for place in (200, 240):  # half of training, and a little later
+        rise = 0.35 * (unit - floor) * (1 + math.cos(math.pi * place / 400)) / 2
+        assert held(states)[place] == pytest.approx(rise, rel=0.25)
+    assert held(states)[-1] < 0.2 * max(held(states))
+    without = held(world(replace(QUIET, learn=False), floor, shown=shown))
+    assert max(without[160:]) < 0.007
+    clean = [state["strength"] for state in states].count(0.0)
+    assert clean == (0 if shown else pytest.approx(0.9 * 400 / 8, abs=3))
+
+
+def test_a_floor_that_the_budget_comes_to_late_is_learnt_as_well() -> None:
+    """The loss is below the first budgets, and the strength falls in the middle of training."""
+    at_half = {learn: held(world(replace(QUIET, learn=learn), 0.7))[260] for learn in (False, True)}
+    assert at_half[False] < 0.01 < 0.05 < at_half[True]
+
+
+@pytest.mark.parametrize(
+    "losses", [[0.2] * 1000, [2.3] * 70 + [0.1] * 930, [2.3] * 50 + [0.4, 0.1] * 475, [0.0] * 1000]
+)
+def test_no_floor_is_learnt_where_the_budget_is_met(losses: list[float]) -> None:
+    assert course(QUIET, losses) == course(replace(QUIET, learn=False), losses)
+
+
+@pytest.mark.parametrize("loss", [2.25, 2.3, 5.0, math.nan])
+def test_no_floor_is_learnt_from_a_network_that_learns_nothing(loss: float) -> None:
+    states = course(QUIET, [loss] * 200)
+    assert states == course(replace(QUIET, learn=False), [loss] * 200)
+    assert states[-1]["strength"] == pytest.approx(0.005)
+
+
+def test_the_floor_never_rises() -> None:
+    """Noise that spoils the network does not pay for more noise."""
+    states = course(QUIET, [1.5] * 400 + [4.0] * 600)
+    floors = [state["floor"] for state in states if "floor" in state]
+    assert floors == sorted(floors, reverse=True) and floors[0] == pytest.approx(1.5)
+    assert held(states)[-1] == pytest.approx(0.005)
+    assert all(type(value) is float for state in states for value in state.values())
+    assert json.loads(json.dumps(states)) == states
+
+
+def test_cap_and_end_hold_above_a_floor() -> None:
+    states = held(world(replace(QUIET, cap=0.08, end=0.06), 1.4))
+    assert max(states) == 0.08 and states[-1] == pytest.approx(0.06)
+
+
+FAR = Auto(reference=10.0, budget=0.01)  # the loss of `net` is never below this budget, and well below its reference
+
+
+@pytest.mark.parametrize("stop", [9, 10, 47, 48])  # before the floor and after it, within a step and between two
+def test_a_run_stopped_above_its_floor_goes_on_with_the_same_bits(stop: int) -> None:
+    def work(robust: Hardener, optimizer: Any, calls: range) -> list[float]:
+        strengths = []
+        for call in calls:
+            strengths.append(robust.strength)
+            robust.backward(lambda: closure(robust.model)() / 2)
+            if call % 2:
+                optimizer.step()
+                optimizer.zero_grad()
+        return strengths
+
+    def begun() -> tuple[Hardener, Any]:
+        model = net()
+        robust = Hardener(model, parse_objective("rwp(gaussian-filter-max)"), FAR, steps=40, seed=0, accumulate=2)
+        return robust, torch.optim.SGD(model.parameters(), lr=0.1)
+
+    straight, optimizer = begun()
+    all_ = work(straight, optimizer, range(80))
+    assert all_[1::2] == all_[::2], "both parts of a step have one strength"
+    assert all_.count(0.0) > 2 and straight.held > 0.0
+    (first, half_way), (again, rest) = begun(), begun()
+    work(first, half_way, range(stop))
+    again.model.load_state_dict(first.model.state_dict())
+    for ours, theirs in zip(again.model.parameters(), first.model.parameters(), strict=True):
+        ours.grad = None if theirs.grad is None else theirs.grad.clone()
+    again.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert work(again, rest, range(stop, 80)) == all_[stop:]
+    assert bits(again.model.parameters()) == bits(straight.model.parameters())
+
+
+def test_a_floor_reads_the_loss_once_a_step() -> None:
+    """Nothing but the losses is read from the device, as without a floor."""
+
+    def reads(auto: Auto) -> int:
+        robust = Hardener(net(), parse_objective("rwp(gaussian-filter-max)"), auto, steps=30, seed=0)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            for _ in range(29):
+                robust.backward(closure(robust.model))
+        assert ("floor" in robust.state_dict()["control"]) == auto.learn
+        return sum(event.count for event in profile.key_averages() if event.key == "aten::_local_scalar_dense")
+
+    with pytest.warns(Remark, match="learn=true"):
+        without = reads(replace(FAR, learn=False))
+    assert reads(FAR) <= without  # at strength 0 nothing is drawn, so a step there may read less
+
+
+@pytest.mark.parametrize(
+    ("auto", "says"),
+    [
+        (Auto(reference=0.01), r"predictor that knows nothing \(0\.01\) or more\. Set reference= .* constant strength"),
+        (replace(FAR, learn=False), "Set learn=true, or a constant strength"),
+        (Auto(classes=3, budget=1.5), None),
+    ],
+)
+def test_half_of_training_without_strength_is_said_once(auto: Auto, says: str | None) -> None:
+    robust = Hardener(net(), parse_objective("rwp(gaussian-filter-max)"), auto, steps=21, seed=0)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        for _ in range(21):
+            robust.backward(closure(robust.model))
+    said = [str(one.message) for one in heard if one.category is Remark]
+    assert len(said) == (says is not None) == len(heard)
+    if says is not None:
+        assert re.search(says, said[0]) and "\n" not in said[0]
+
+
+def test_random_labels_do_not_switch_the_noise_off() -> None:
+    """Digits with 40% of their labels drawn at random, whose loss cannot come below 1.4 but by heart; the budget begins at .8."""
+    task = load("digits")
+    images, labels = task.train
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.rand(len(labels), generator=generator) < 0.4
+    labels = torch.where(drawn, torch.randint(10, labels.shape, generator=generator), labels)
+
+    def under_noise(auto: Auto) -> tuple[float, float]:
+        with named_randomness(0, "weights"):
+            model = task.model()
+        steps = 20 * len(batches((images, labels), 64))
+        robust = Hardener(model, parse_objective("rwp(gaussian-filter-max)"), auto, steps=steps, seed=0)
+        optimizer = torch.optim.SGD(model.parameters(), 0.2, 0.9)
+        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        strengths = []
+        for epoch in range(20):
+            for batch in batches((images, labels), 64, order=("order", epoch)):
+                strengths.append(robust.held)
+                optimizer.zero_grad()
+                robust.backward(lambda batch=batch: task.loss(model, batch).mean())
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                decay.step()
+        found = measure(model, task.score, task.test, Gaussian("filter-max"), [0.3], chips=5, seed=0)
+        return float(found.values.mean()), strengths[steps // 2]
+
+    with pytest.warns(Remark, match="learn=true"):
+        before, low = under_noise(replace(QUIET, learn=False))
+    after, high = under_noise(QUIET)
+    assert low < 0.006 < 0.15 < high
+    assert after > before + 0.1

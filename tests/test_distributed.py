@@ -33,6 +33,7 @@ OBJECTIVES = [
 ]
 RAMP = Linear(0.1, 0.3)
 AUTO = Auto(classes=3, budget=1.2)  # between the losses of the two halves, so that each rank alone would go elsewhere
+FLOOR = Auto(reference=10.0, budget=0.01)  # never met, so that a floor is learnt
 STEPS = 20  # of training
 
 
@@ -166,6 +167,7 @@ def run(rank: int, folder: Path) -> None:
         found[text] = train(DistributedDataParallel(net()), text, [rank])
         found[f"{text}, nan"] = train(DistributedDataParallel(net()), text, [rank], bad=5)
         found[f"{text}, auto"] = train(DistributedDataParallel(net()), text, [rank], strength=AUTO)
+    found["floor"] = train(DistributedDataParallel(net()), OBJECTIVES[0], [rank], strength=FLOOR)
     found["at once"], found["late"] = (
         accumulated(DistributedDataParallel(net()), rank, late) for late in (False, True)
     )
@@ -206,6 +208,14 @@ def test_a_controller_hears_all_ranks(ranks: list[dict[str, Any]], text: str) ->
     assert first == pytest.approx(one["strengths"], rel=1e-5)
     alone = train(net(), text, [0], strength=AUTO)
     assert first != pytest.approx(alone["strengths"], rel=1e-3)
+
+
+def test_ranks_learn_one_floor(ranks: list[dict[str, Any]]) -> None:
+    """They step at the clean weights together, and hold the same strength, which is that of one process with both halves."""
+    first, second = (found["floor"]["strengths"] for found in ranks)
+    assert first == second and first.count(0.0) >= 2
+    assert first == pytest.approx(train(net(), OBJECTIVES[0], [0, 1], strength=FLOOR)["strengths"], rel=1e-5)
+    assert bits(ranks[0]["floor"]["weights"]) == bits(ranks[1]["floor"]["weights"])
 
 
 def test_compiled_ranks_draw_their_own_noise(ranks: list[dict[str, Any]]) -> None:

@@ -75,7 +75,7 @@ class Watched(Trainer):
 
     def step(self, batch: Any) -> Tensor:
         """One step of the training, and a look where one is due."""
-        strength = self.robust.strength
+        strength = self.robust.held
         loss = super().step(batch)
         if self.robust.step in self.places:
             self.looks.append(

@@ -20,7 +20,9 @@ class Seen(NamedTuple):
 class Controller(Protocol):
     """Plain numbers in, plain numbers out: `state["strength"]` is the strength of the step that comes next.
 
-    A controller keeps nothing itself, so that its state is saved with a run and resumes to the same bits.
+    A controller keeps nothing itself, so that its state is saved with a run and resumes to the same bits. Where it makes single
+    steps at the clean weights, `state["held"]` is the strength that training is at. It may have a method `remark(before, after)`,
+    which gives a sentence that the user should read, or None, after each step.
     """
 
     def start(self) -> State:

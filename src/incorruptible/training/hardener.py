@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import UserError, unknown
+from ..errors import Remark, UserError, unknown
 from ..objectives import parse as parse_objective
 from ..objectives.base import (
     Grads,
@@ -51,7 +51,8 @@ class Hardener:
 
     `steps` counts optimiser steps of the whole training; the strength at step i is `strength(min(1, i / (steps - 1)))`, or
     what a controller such as `Auto` makes of the losses before it: no pass is added, but one number is read from the device
-    in each step, and under DDP averaged over the ranks. Its state is in `state_dict()`.
+    in each step, and under DDP averaged over the ranks. What a controller's `remark(before, after)` says about two states is
+    given as a warning (`Remark`), by the first rank. Its state is in `state_dict()`.
 
     `accumulate` is the number of backward calls (micro-batches) for each optimiser step; `finish_step` ends a short one. The
     losses are taken as they come, so divide them as without this class. Micro-batch m on rank r draws noise of its own, as
@@ -161,7 +162,14 @@ class Hardener:
     @property
     def strength(self) -> float:
         """The strength of the next call."""
-        asked = self.schedule(self.progress) if callable(self.schedule) else self._control["strength"]
+        return self._checked(self.schedule(self.progress) if callable(self.schedule) else self._control["strength"])
+
+    @property
+    def held(self) -> float:
+        """The strength that training is at: that of the next call, unless a controller makes a single step at the clean weights."""
+        return self._checked(self._control["held"]) if "held" in self._control else self.strength
+
+    def _checked(self, asked: Any) -> float:
         found, most = checked(asked, f"strength at progress {self.progress:.3f}"), max_strength_of(self.objective)
         if found > most:
             raise UserError(
@@ -304,7 +312,11 @@ class Hardener:
         loss, clean = (self._seen / weight).tolist()
         self._seen = None
         seen = Seen(loss, clean if self._visited else None)
-        self._control = self.controller.next(self.progress, seen, self._control)
+        before, self._control = self._control, self.controller.next(self.progress, seen, self._control)
+        remark = getattr(self.controller, "remark", None)
+        said = None if remark is None else remark(before, self._control)
+        if said and (self._ranks is None or torch.distributed.get_rank() == 0):
+            warnings.warn(said, Remark, stacklevel=4)
 
     def _path(self) -> ObjectiveSteps:
         micro = self.calls % self.accumulate

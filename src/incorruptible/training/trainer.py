@@ -107,7 +107,7 @@ class Trainer:
 
     def epoch(self) -> dict[str, Any]:
         """Train for one epoch; returns its metrics, which are also kept in `metrics`; "loss" is nan where every step was skipped."""
-        recipe, strength = self.recipe, self.robust.strength
+        recipe, strength = self.recipe, self.robust.held
         losses: list[Tensor] = []
         early = set(recipe.probe.early) if self.done == 0 and recipe.probe.draws else set()
         own = getattr(self.task.train, "generator", None)  # a DataLoader may shuffle by a generator of its own
@@ -116,7 +116,7 @@ class Trainer:
         with named_randomness(recipe.seed, "epoch", self.done, device=self.device):
             order = (recipe.seed, "order", self.done)
             for batch in batches(self.task.train, recipe.batch, order, self.device, augmented=True):
-                strength = self.robust.strength
+                strength = self.robust.held
                 losses.append(self.step(batch))
                 if self.robust.step in early and self.robust.step < self.steps // recipe.epochs:
                     self.metrics.append({"step": self.robust.step, **self._probe(strength)})
@@ -191,7 +191,7 @@ class Trainer:
         """The schedule's largest strength; where it is no function of progress, the largest at the end of an epoch so far."""
         if self.robust.controller is None:
             return schedules.peak(self.schedule)
-        return max((one["strength"] for one in self.metrics if "strength" in one), default=self.robust.strength)
+        return max((one["strength"] for one in self.metrics if "strength" in one), default=self.robust.held)
 
     def _fixed_probe(self, data: Any) -> tuple[Any, list[Any]]:
         probe = self.recipe.probe
@@ -215,7 +215,7 @@ class Trainer:
 
     def _looked(self, strength: float | None) -> dict[str, Any]:
         probe = self.recipe.probe
-        strength = self.robust.strength if strength is None else strength
+        strength = self.robust.held if strength is None else strength
         found: dict[str, Any] = {
             f"probe_{name}": value
             for name, value in health(
