@@ -7,8 +7,13 @@ that is known to break the promise, must be rejected by the same test.
 
 from __future__ import annotations
 
+import json
 import math
+import runpy
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +23,9 @@ from scipy import stats
 from alarms import REPETITIONS, breaks
 from incorruptible.errors import UserError
 from incorruptible.statistics import (
+    CLOSE,
+    WIDE,
+    Bets,
     Betting,
     components,
     confidence_sequence,
@@ -26,10 +34,14 @@ from incorruptible.statistics import (
     lower_bound,
     misled,
     quantile_rank,
+    share_interval,
     slack_for,
     t_interval,
     two_level,
 )
+from incorruptible.statistics.variance import mean_squares
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 # Exact binomial bounds.
 
@@ -170,21 +182,49 @@ def slow_bets(values: NDArray[np.float64], confidence: float, start: float) -> l
     return bets
 
 
-@pytest.mark.parametrize("seed", [5, 6])
-def test_betting_against_the_slow_twin(seed: int) -> None:
-    """Both gamblers against every mean of a grid: what either ever rules out is outside, and nothing else is."""
-    values = np.random.default_rng(seed).beta(9, 1, 30)
-    bets, grid = slow_bets(values, 0.9, 0.01), np.linspace(0.0025, 0.9975, 200)
-    up, down, out = np.ones(200), np.ones(200), np.zeros(200, bool)
-    betting = Betting(0.9)
-    for x, bet in zip(values, bets, strict=True):
-        up *= 1 + np.minimum(bet, 0.95 / grid) * (x - grid)
-        down *= 1 - np.minimum(bet, 0.95 / (1 - grid)) * (x - grid)
-        out |= (up >= 20) | (down >= 20)
+@pytest.mark.parametrize("bets", [(CLOSE,), (WIDE,), (CLOSE, WIDE)], ids=["close", "wide", "average"])
+def test_betting_against_the_slow_twin(bets: tuple[Bets, ...]) -> None:
+    """All gamblers against every mean of a grid: what the mean of their wealth ever rules out is outside, and nothing else is."""
+    values = np.random.default_rng(5).beta(9, 1, 30)
+    grid = np.linspace(0.0025, 0.9975, 200)
+    each = [(cap, slow_bets(values, 0.9, start)) for cap, start in bets]
+    up, down, out = np.ones((len(bets), 200)), np.ones((len(bets), 200)), np.zeros(200, bool)
+    betting = Betting(0.9, bets=bets)
+    for i, x in enumerate(values):
+        for k, (cap, stakes) in enumerate(each):
+            up[k] *= 1 + np.minimum(stakes[i], cap / grid) * (x - grid)
+            down[k] *= 1 - np.minimum(stakes[i], cap / (1 - grid)) * (x - grid)
+        out |= (up.mean(0) >= 20) | (down.mean(0) >= 20)
         low, _, high = betting.add(float(x))
         assert ((grid < low - 1e-5) | (grid > high + 1e-5) <= out).all()  # outside: ruled out
         assert (out <= (grid <= low + 1e-5) | (grid >= high - 1e-5)).all()  # ruled out: outside
     assert 0 < out.sum() < 200 and out[0] and out[-1]
+
+
+@pytest.mark.parametrize("draw", [lambda rng: rng.random(80) < 0.5, lambda rng: rng.beta(900, 100, 80)])
+def test_the_average_is_valid_because_it_is_no_better_than_both(draw: Callable[[np.random.Generator], Any]) -> None:
+    """An interval that held what either way alone holds would be too short; the average is a part of neither."""
+    values = np.asarray(draw(np.random.default_rng(1)), dtype=float)
+    close, wide, average = (
+        confidence_sequence(values, bets=bets)[:, -1] for bets in ((CLOSE,), (WIDE,), (CLOSE, WIDE))
+    )
+    best = max(close[0], wide[0]), min(close[1], wide[1])
+    worst = min(close[0], wide[0]), max(close[1], wide[1])
+    assert worst[0] <= average[0] <= best[0] and best[1] <= average[1] <= worst[1]
+
+
+@pytest.mark.parametrize(
+    ("law", "half", "dear"),
+    [("Bernoulli(.5)", 0.2, "close"), ("Bernoulli(.9)", 0.1, "close"), ("beta(900, 100), sd .0095", 0.03, "wide")],
+)
+def test_the_average_needs_little_more_than_the_better_way(law: str, half: float, dear: str) -> None:
+    """Means over seeds 0 to 9. `python scripts/chips_needed.py` has the whole grid, where the ratio is 1.3 at most."""
+    needed = runpy.run_path(str(SCRIPTS / "chips_needed.py"))["needed"]
+    close, wide, average = (
+        np.mean([needed(law, half, way, seed) for seed in range(10)]) for way in ("close", "wide", "average")
+    )
+    assert average <= 1.4 * min(close, wide)
+    assert {"close": close, "wide": wide}[dear] > 1.4 * min(close, wide)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +234,7 @@ def test_gaps_below_the_mean(mean: float, sd: float, n: int, gap: float) -> None
     """Reference figures of the one-sided bound at .05 with c = .75, which is one end of a two-sided one at .9."""
     gaps = []
     for seed in range(10):
-        betting = Betting(0.9, cap=0.75, start=0.25)
+        betting = Betting(0.9, bets=(Bets(0.75, 0.25),))
         for x in np.random.default_rng(seed).normal(mean, sd, n).clip(0, 1):
             low = betting.add(float(x)).low
         gaps.append(mean - low)
@@ -216,9 +256,10 @@ def ever_missed(draw: Callable[[np.random.Generator], NDArray[np.float64]], mean
     [
         (lambda rng: rng.beta(9, 1, 60), 0.9),
         (lambda rng: (rng.random(60) < 0.3).astype(float), 0.3),
+        (lambda rng: (rng.random(60) < 0.98).astype(float), 0.98),
         (lambda rng: rng.beta(900, 100, 60), 0.9),
     ],
-    ids=["wide", "zero or one", "close together"],
+    ids=["wide", "zero or one", "one bad chip in fifty", "close together"],
 )
 def test_stopping_when_one_likes_costs_nothing(
     draw: Callable[[np.random.Generator], NDArray[np.float64]], mean: float
@@ -287,6 +328,109 @@ def test_two_levels_without_any_variance() -> None:
     assert found.interval == (1, 1, 1) and found.components == (0, 0, 0)
 
 
+# Shares: two levels where few answers are wrong.
+
+
+def test_a_share_without_errors_has_the_exact_limit_of_the_examples() -> None:
+    low, mean, high = two_level(np.ones((5, 50)), share=True).interval
+    assert (mean, high) == (1, 1) and low == pytest.approx(0.025 ** (1 / 50))  # Clopper and Pearson: 50 hits of 50
+    low, mean, high = two_level(np.zeros((5, 50)), 0.9, share=True).interval
+    assert (low, mean) == (0, 0) and high == pytest.approx(1 - 0.05 ** (1 / 50))
+
+
+@pytest.mark.parametrize(("wrong", "examples"), [(1, 50), (3, 300), (20, 1000), (500, 1000)])
+def test_a_share_on_chips_that_agree_is_close_to_the_exact_binomial_interval(wrong: int, examples: int) -> None:
+    table = np.ones((7, examples))
+    table[:, :wrong] = 0
+    low, _, high = two_level(table, share=True).interval
+    exact = stats.binomtest(examples - wrong, examples).proportion_ci(0.95, method="exact")
+    assert exact.low - 0.2 * (exact.high - exact.low) < low <= exact.low + 1e-3
+    assert exact.high - 1e-3 <= high < exact.high + 0.2 * (exact.high - exact.low)
+
+
+def test_a_share_stays_between_0_and_1_and_is_never_certain() -> None:
+    rng = np.random.default_rng(8)
+    for shape in ((2, 2), (2, 40), (5, 3), (5, 50), (30, 30)):
+        for accuracy in (0.0, 0.02, 0.5, 0.98, 1.0):
+            table = (rng.random(shape) < accuracy).astype(float)
+            for one in (table, 0.7 * table, np.full(shape, 0.7)):
+                low, mean, high = two_level(one, share=True).interval
+                assert 0 <= low <= mean <= high <= 1 and high > low
+                low_wrong, _, high_wrong = two_level(1 - one, share=True).interval
+                assert (low_wrong, high_wrong) == pytest.approx((1 - high, 1 - low), abs=1e-9)
+
+
+def test_a_share_is_less_sure_where_chips_differ_and_the_rarer_the_more_so() -> None:
+    """By hand: q = .1, B = 6, n = 100, mean squares (4, 0, 0): c = t_4 sqrt(4 / 600), s^2 = 6 c^2 / t_4^2 (.8 / .09)^2."""
+    t = stats.t.ppf(0.975, 4)
+    c, skewed = t * math.sqrt(4 / 600), 6 * 4 / 600 * (0.8 / 0.09) ** 2
+    odds = math.log(0.1 / 0.9) + c * math.sqrt(1 + skewed) / 0.09
+    chips = 1 / (1 + math.exp(-odds)) - 0.1
+    with_another = (0.1 * 100 + 1) / 101
+    total = with_another * (1 - with_another) / (0.9 / 101**2) + 1
+    examples = stats.beta.ppf(0.975, with_another * total, (1 - with_another) * total) - 0.1
+    assert share_interval(0.1, (4, 0, 0), (6, 100)).high == pytest.approx(0.1 + math.hypot(chips, examples))
+    # and for the lower limit 1 - q = .9 is common, not rare: without the skewness
+    odds = math.log(0.1 / 0.9) - c / 0.09
+    chips = 0.1 - 1 / (1 + math.exp(-odds))
+    with_another = (0.9 * 100 + 1) / 101
+    total = with_another * (1 - with_another) / (0.1 / 101**2) + 1
+    examples = stats.beta.ppf(0.975, with_another * total, (1 - with_another) * total) - 0.9
+    assert share_interval(0.1, (4, 0, 0), (6, 100)).low == pytest.approx(max(0, 0.1 - math.hypot(chips, examples)))
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "chips", "examples", "split", "students"),
+    [
+        (0.98, 5, 50, (0.0, 1.0, 0.0), True),
+        (0.98, 5, 50, (0.01, 0.89, 0.1), True),
+        (0.99, 5, 300, (0.01, 0.89, 0.1), True),
+        (0.999, 25, 1000, (0.0, 0.7, 0.3), True),
+        (0.98, 5, 1000, (0.1, 0.6, 0.3), False),
+        (0.9, 5, 300, (0.1, 0.1, 0.8), False),
+        (0.5, 10, 300, (0.1, 0.6, 0.3), False),
+    ],
+)
+def test_a_share_covers_new_chips_and_new_examples(
+    accuracy: float, chips: int, examples: int, split: tuple[float, float, float], students: bool
+) -> None:
+    """400 tables each, seed 1: fails where an exact one-sided test at .001 rejects 6%; `students`: Student's interval does."""
+    row = runpy.run_path(str(SCRIPTS / "two_level_coverage.py"))["row"]
+    found = row(accuracy, chips, examples, split, 400, 1)
+    assert not breaks(round(400 * (found["above"] + found["below"])), 400, 0.06)
+    assert found["width_0"] == 0
+    assert breaks(round(400 * found["student_missed"]), 400, 0.06) == students
+
+
+def test_the_simulation_makes_the_tables_of_the_package() -> None:
+    script = runpy.run_path(str(SCRIPTS / "two_level_coverage.py"))
+    right = np.random.default_rng(9).random((3, 4, 30)) < 0.8
+    for table, mean, squares in zip(right, *script["_mean_squares"](right), strict=True):
+        assert mean == pytest.approx(table.mean()) and squares == pytest.approx(mean_squares(table.astype(float)))
+        found = two_level(table).interval
+        assert script["_students"](mean, squares, 4, 30) == pytest.approx((found.low, found.high))
+    drawn = list(script["tables"](np.random.default_rng(1), (4, 500), 0.8, (0.1, 0.6, 0.3), 300))
+    means = np.array([mean for mean, _ in drawn])
+    assert len(drawn) == 300 and abs(means.mean() - 0.8) < 4 * means.std() / 300**0.5
+
+
+def test_the_simulation_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main, out = runpy.run_path(str(SCRIPTS / "two_level_coverage.py"))["main"], tmp_path / "rows.jsonl"
+    words = ["--out", str(out), "--tables", "4", "--chips", "5", "--examples", "20", "--accuracies", ".9"]
+    monkeypatch.setattr(sys, "argv", ["two_level_coverage.py", *words])
+    main()
+    then, said = out.read_text().splitlines(), capsys.readouterr().out
+    assert len(then) == 8 and said.count("\n") == 10 and json.loads(then[0])["chips"] == 5
+    out.write_text("\n".join(then[:5]) + "\n")
+    main()
+    assert out.read_text().splitlines() == then and capsys.readouterr().out == said
+    monkeypatch.setattr(sys, "argv", ["two_level_coverage.py", *words[:3], "2"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -297,6 +441,10 @@ def test_two_levels_without_any_variance() -> None:
         (lambda: quantile_rank(0, 0.1), "at least one value"),
         (lambda: slack_for(100, 90, 0.01, 0.01), "for example 0.9"),
         (lambda: two_level([[1, 2, 3]]), "at least 2 along chips"),
+        (lambda: two_level([[0, 1], [1, 1.5]], share=True), "from 0 to 1.5; a share lies between 0 and 1"),
+        (lambda: share_interval(0.5, (0, 0, 0), (5, 5), 95), "for example 0.95"),
+        (lambda: Betting(bets=()), "at least one way"),
+        (lambda: Betting(bets=(Bets(95, 0.25),)), "for example 0.95"),
         (lambda: Betting(95), "for example 0.95"),
     ],
 )

@@ -23,6 +23,7 @@ from incorruptible.corruptions import parse
 from incorruptible.files import records
 from incorruptible.randomness.streams import Draw
 from incorruptible.runs import MeasurePlan, identity, measured, measures, open_run, train
+from incorruptible.statistics import CLOSE, WIDE, confidence_sequence
 from incorruptible.studies.folder import find
 from incorruptible.studies.plan import Tasks, begin
 from incorruptible.studies.spec import load, shipped
@@ -155,7 +156,27 @@ def test_a_command_answers_as_before(name: str, home: Path, type_: Type) -> None
         then.pop(envelope, None)
     said = type_(*COMMANDS[name].split(), "--json")
     assert said.code == 0
-    same(json.loads(said.out), then)
+    same(without_changed_methods(json.loads(said.out)), without_changed_methods(then))
+
+
+def without_changed_methods(found: dict[str, Any]) -> dict[str, Any]:
+    """All but the two intervals that are computed in another way since: the chips, and everything else, must be the same.
+
+    An accuracy for new chips and new examples had Student's interval, which is too short where few answers are wrong. The
+    sequence of `--half-width` bet in one way, and now in two, which takes another number of chips.
+    """
+    for one in [found, *found.get("times", [])]:
+        for row in one.get("new_chips_and_examples", []):
+            assert 0 <= row.pop("low") < row.pop("high") <= 1
+    if found.get("interval") == "anytime-valid":
+        bets = (CLOSE, WIDE) if found.pop("method", None) else (CLOSE,)
+        for row, values in zip(found["rows"], found["values"], strict=True):
+            low, high = confidence_sequence(values, bets=bets)[:, -1]
+            assert (row["low"], row["high"]) == pytest.approx((low, high), abs=2e-6)
+            assert row["mean"] == pytest.approx(np.mean(values)) and row["chips"] == len(values)
+            del values[30:]
+        found["rows"] = [{"strength": row["strength"]} for row in found["rows"]]
+    return found
 
 
 @pytest.mark.parametrize("name", EXPECTED["recipes"])

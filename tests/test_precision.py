@@ -115,12 +115,29 @@ def test_levels_are_those_of_the_kept_examples(model: nn.Module, data: tuple[Ten
     kept = inc.measure(model, inc.accuracy, data, NOISE, [0.0, 0.7], chips=6, seed=0, keep_examples=True)
     levels = kept.levels(0.9)
     assert kept.examples is not None and levels is not None
-    assert levels[1] == two_level(kept.examples[1], 0.9)
+    assert levels[1] == two_level(kept.examples[1], 0.9, share=True)
     assert levels[1].interval.half > t_interval(kept.values[1], 0.9).half  # other examples are luck, too
     assert levels[0].components == (0, 0, 0)  # right everywhere, on every chip
     rows = kept.plain()["new_chips_and_examples"]
     assert rows[1]["variances"]["chip"] == pytest.approx(two_level(kept.examples[1]).components.chip)
-    assert str(kept).count("between chips") == 1
+    assert str(kept).count("between chips") == 1 and "fewer than 5 chips" not in str(kept)
+
+
+def test_an_interval_for_new_chips_is_never_certain_and_says_where_it_promises_less(
+    model: nn.Module, data: tuple[Tensor, Tensor]
+) -> None:
+    few = inc.measure(model, inc.accuracy, data, NOISE, [0.0, 1e-3], chips=3, seed=0, keep_examples=True)
+    levels = few.levels()
+    assert levels is not None and few.values.min() == 1
+    assert [(one.interval.low, one.interval.high) for one in levels] == [(pytest.approx(0.025 ** (1 / 40)), 1)] * 2
+    assert "fewer than 5 chips: the interval for new chips may miss more" in str(few)
+    losses = inc.measure(model, inc.cross_entropy, data, NOISE, [0.7], chips=6, seed=0, keep_examples=True)
+    found = losses.levels()
+    assert found is not None and losses.examples is not None
+    assert found[0] == two_level(
+        losses.examples[0]
+    )  # a loss is no share: Student's, whose ends are as far from the mean
+    assert found[0].interval.high - found[0].interval.estimate == pytest.approx(found[0].interval.half)
 
 
 @pytest.mark.parametrize("options", [{"chips": 6}, {"chips": 1, "keep_examples": True}])

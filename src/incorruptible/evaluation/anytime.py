@@ -14,6 +14,7 @@ from torch import nn
 from ..corruptions import Corruption, traits
 from ..errors import UserError, renamed_arguments
 from ..statistics import Betting, Interval
+from ..statistics.betting import METHOD
 from ..tasks.data import batches
 from ..weights.arrays import Array
 from ..weights.batchnorm import Statistics, evaluating
@@ -94,6 +95,7 @@ class AnytimeMeans:
             "precision": self.half_width,
             "confidence": self.confidence,
             "interval": "anytime-valid",
+            "method": METHOD,
             "most": self.max_chips,
             "examples": self.n_examples,
             "seed": self.seed,
@@ -131,7 +133,7 @@ class AnytimeMeans:
             lines.append(line if row["reached"] else f"{line}  not reached")
         lines.append(
             f"interval: of the mean over chips, on these examples, at confidence {self.confidence:g} for each strength; "
-            "valid whenever one stops (betting confidence sequence)"
+            f"valid whenever one stops (confidence sequence, {METHOD})"
         )
         if any(self.not_finite):
             lines.append("not finite: answers, of all chips and examples, that were not finite, and are wrong")
@@ -171,7 +173,7 @@ def measure_until(
 
     The interval is a betting confidence sequence, so that stopping as soon as it is short enough costs it nothing; Student's
     would miss more often than it says. Each strength has a confidence of its own. Chip k is the one that `measure` takes.
-    Where `max_chips` chips do not do, the result says so. For .0025 some 1,000 chips are needed, hardly fewer where chips agree:
+    Where `max_chips` chips do not do, the result says so. For .0025 some 1,100 chips are needed, hardly fewer where chips agree:
     nothing rules out a rare chip that fails altogether. Everything else is as in `measure`. Raises `UserError`, besides, for a
     half_width outside (0, .5) and for a score that does not lie in [0, 1] by its nature.
     """

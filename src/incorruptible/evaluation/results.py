@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..specs.durations import Seconds
 from ..statistics import Interval, TwoLevel, curves, t_interval, two_level
 from ..statistics.curves import LOSS
+from ..statistics.two_level import ENOUGH
 
 __all__ = ["OverTime", "Overall", "Scores", "arithmetic"]
 
@@ -178,12 +179,13 @@ class Scores:
     def levels(self, level: float = 0.95) -> list[TwoLevel] | None:
         """For each strength, the mean for new chips *and* new examples, with its components of variance.
 
-        None where the scores of examples were not kept, or there is one chip or one example; `level` as in `interval`.
+        Scores that are fractions have the interval of a share, others Student's: `incorruptible.statistics.two_level`. None where
+        the scores of examples were not kept, or there is one chip or one example; `level` as in `interval`.
         """
         if self.examples is None or min(self.examples.shape[1:]) < 2 or not np.isfinite(self.examples).all():
             return None
-        found = [two_level(table, level) for table in self.examples]
-        return [one._replace(interval=self._possible(one.interval)) for one in found]
+        share = self.unit == "fraction" and self.examples.min() >= 0 and self.examples.max() <= 1
+        return [two_level(table, level, share=bool(share)) for table in self.examples]
 
     def quantile(self, share: float) -> NDArray[np.float64]:
         """[strength] The score that a `share` of these chips does not exceed."""
@@ -356,10 +358,12 @@ class Scores:
                 f"{low:.4f} to {high:.4f}",
             )
             lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
-        return [
-            *lines,
-            "standard deviations of one answer's three parts; 95% interval of the mean, also for other examples",
-        ]
+        lines.append(
+            "standard deviations of one answer's three parts; 95% interval of the mean, also for other examples"
+        )
+        if self.chips < ENOUGH:
+            lines.append(f"fewer than {ENOUGH} chips: the interval for new chips may miss more than 5% of the time")
+        return lines
 
     __repr__ = __str__
 

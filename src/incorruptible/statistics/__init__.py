@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .betting import Betting, confidence_sequence
+from .betting import CLOSE, WIDE, Bets, Betting, confidence_sequence
 from .binomial import fewest, lower_bound, quantile_rank
 from .intervals import (
     Difference,
@@ -19,11 +19,14 @@ from .intervals import (
 from .population import Slack, misled, slack_for
 from .stopping import Gathered, Stratum, gather, mean_interval, needed
 from .subsampling import CHIPS, Costs, SubsampleDesign, SubsamplePlan, choose, plan, variance_of, worth_another
-from .two_level import TwoLevel, two_level
+from .two_level import TwoLevel, share_interval, two_level
 from .variance import Components, components
 
 __all__ = [
     "CHIPS",
+    "CLOSE",
+    "WIDE",
+    "Bets",
     "Betting",
     "Components",
     "Costs",
@@ -52,6 +55,7 @@ __all__ = [
     "paired",
     "plan",
     "quantile_rank",
+    "share_interval",
     "slack_for",
     "t_interval",
     "two_level",
