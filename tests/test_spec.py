@@ -167,15 +167,18 @@ def test_a_bad_file_is_answered_with_every_mistake_and_its_line(name: str, typed
 
 @pytest.mark.parametrize("name", sorted(MISTAKES))
 def test_the_lines_are_those_of_the_mistakes(name: str) -> None:
-    """The key that a mistake is about stands on the line that it names, or heads its table."""
-    lines = (BAD / f"{name}.toml").read_text().splitlines()
-    for begin, _ in MISTAKES[name]:
-        place, _, rest = begin.partition(":")
-        if place.startswith("line "):
-            number, _, path = place.removeprefix("line ").partition(", ")
-            key = path.split(", ")[-1].split(".")[-1].split(" ")[0]
-            line = lines[int(number) - 1]
-            assert key in line or line.startswith("[["), (line, rest)
+    """The key that a mistake is about stands on the line that the reader names, or heads its table."""
+    written = (BAD / f"{name}.toml").read_text().splitlines()
+    with pytest.raises(UserErrors) as caught:
+        load(str(BAD / f"{name}.toml"))
+    placed = [line for line in caught.value.lines if line.startswith("line ")]
+    assert len(placed) == sum(begin.startswith("line ") for begin, _ in MISTAKES[name])
+    for said in placed:
+        place, _, rest = said.partition(":")
+        number, _, path = place.removeprefix("line ").partition(", ")
+        key = path.split(", ")[-1].split(".")[-1].split(" ")[0]
+        line = written[int(number) - 1]
+        assert key in line or line.startswith("[["), (line, rest)
 
 
 @pytest.mark.parametrize(
