@@ -84,20 +84,23 @@ def test_what_it_calls_touched_moves_and_nothing_else(name: str, choice: dict[st
     )
 
 
-def test_errors_and_sizes_are_those_of_the_weights() -> None:
-    model, draw = networks()["mixed"], Draw(3, "audit", 0)
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_errors_and_sizes_are_those_of_the_weights(kind: torch.dtype) -> None:
+    model, draw = networks()["mixed"].to(kind), Draw(3, "audit", 0)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
     found = audit(model, Gaussian("filter-max"), 0.2, seed=3)
     weights = dict(model.named_parameters())
     for row in found.touched:
         array = next(array for array in select(model) if array.name == row.name)
         clean = weights[row.name].detach()
-        error = Gaussian("filter-max")(array, 0.2, draw.of(row.name)) - clean
+        error = Gaussian("filter-max")(array, 0.2, draw.of(row.name)).double() - clean.double()
         size = math.sqrt(sum(float(e) ** 2 for e in error.flatten()) / error.numel())
         rms = math.sqrt(sum(float(w) ** 2 for w in clean.flatten()) / clean.numel())
         assert (row.max, row.rms) == pytest.approx((float(clean.abs().max()), rms))
         assert row.relative_to_max == pytest.approx(size / row.max, rel=1e-4)
         assert row.relative_to_rms == pytest.approx(size / rms, rel=1e-4)
         assert (row.shape, row.filters) == (tuple(clean.shape), array.filters)
+    assert all(map(torch.equal, model.parameters(), before))
 
 
 def test_layer_max_errors_are_the_strength_itself() -> None:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from incorruptible.corruptions import Gaussian, parse
 from incorruptible.errors import UserError, UserErrors
 from incorruptible.evaluation import Sampling, measure, measure_all, measure_mean, measure_until
-from incorruptible.evaluation.chips import NoiseCache, ProgrammedModel
+from incorruptible.evaluation.chips import NoiseCache, ProgrammedModel, cleaned
 from incorruptible.evaluation.scoring import score_one_chip
 from incorruptible.evaluation.subsampled import batched
 from incorruptible.evaluation.subsampled.batched import at_once, products, score_stacked, stackable, worth
@@ -131,6 +131,20 @@ def test_what_is_remembered_is_bounded_and_the_same() -> None:
         noise.normal(like).zero_()  # what is given may be written to
     assert sum(kept.numel() for kept in memory._kept.values()) == 20
     assert noise.chip("t") == plain.chip("t") and noise.reading.chip() == plain.reading.chip()
+    memory.turn(3)
+    assert len(memory._kept) == 1  # still the same chip
+    memory.turn(4)  # the numbers of the chip before are of no more use
+    memory.of(Draw(0, "test", 4).of("w")).normal(like)
+    assert sum(kept.numel() for kept in memory._kept.values()) == 20
+
+
+def test_what_is_known_of_clean_weights_may_be_written_to() -> None:
+    """A corruption may go on computing in a scale that it was given; the next one is given the same scale all the same."""
+    (array,) = cleaned(select(nn.Linear(5, 3)))
+    for ask in (array.peak, array.norm):
+        truth = ask().clone()
+        ask().zero_()
+        assert truth.all() and torch.equal(ask(), truth)
 
 
 # --- chips side by side
@@ -290,6 +304,17 @@ def test_under_ones_own_autocast_every_chip_is_seen() -> None:
         found = measure(model, cross_entropy, data, FILTER_MAX, [0.5], chips=3, seed=0)
     np.testing.assert_allclose(found.values, plain.values, atol=0.01)
     assert np.ptp(plain.values) > 0.05
+
+
+def test_under_ones_own_autocast_every_chip_is_recalibrated_by_itself() -> None:
+    """Statistics are computed without inference mode, where autocast keeps 16-bit copies of the weights of the chip before."""
+    model, data = made(small_conv), pairs(2, 40, (1, 8, 8))
+    asked: dict[str, Any] = {"batchnorm": "recalibrated", "calibration": data}
+    plain = measure(model, cross_entropy, data, FILTER_MAX, [3.0], chips=3, seed=0, **asked)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = measure(model, cross_entropy, data, FILTER_MAX, [3.0], chips=3, seed=0, **asked)
+    np.testing.assert_allclose(found.values, plain.values, atol=0.01)
+    assert np.ptp(plain.values) > 0.1  # and where copies stay, the second chip is off by 2.7
 
 
 def test_channels_last_for_a_while() -> None:

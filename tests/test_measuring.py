@@ -101,6 +101,10 @@ def test_the_slow_obvious_loop_finds_the_same(score: Any, data: Any) -> None:
                     hit = max(range(3), key=one.__getitem__) == label
                     marks.append(hit if score is accuracy else -np.log(one[label]))
             assert found.values[i, k] == pytest.approx(np.mean(marks), rel=1e-5)
+            if score is accuracy:  # a share of 30, in double precision
+                assert found.values[i, k] == sum(marks) / 30
+    largest = [float(row.abs().max()) for weight in model.parameters() if weight.dim() == 2 for row in weight.data]
+    assert found.peaks == (min(largest), max(largest))
 
 
 def test_equal_names_meet_equal_chips_in_every_model(data: Any) -> None:
@@ -237,9 +241,9 @@ def test_folded_measures_the_folded_model(images: Any) -> None:
 
 
 def test_recalibrated_computes_the_statistics_anew_on_every_chip(images: Any) -> None:
-    model = made(normed)
+    model, others = made(normed), [(2 * x + 1, y) for x, y in images]  # not those that are scored
     found = measure(
-        model, cross_entropy, images, FILTER_MAX, [0.3], chips=3, seed=0, batchnorm="recalibrated", calibration=images
+        model, cross_entropy, images, FILTER_MAX, [0.3], chips=3, seed=0, batchnorm="recalibrated", calibration=others
     )
     for k in range(3):
         chip = copy.deepcopy(model).eval()
@@ -247,7 +251,7 @@ def test_recalibrated_computes_the_statistics_anew_on_every_chip(images: Any) ->
             weight = chip.get_parameter(name)
             peak = weight.data.abs().flatten(1).amax(1).reshape(-1, *[1] * (weight.dim() - 1))
             weight.data += 0.3 * peak * Draw(0, "test", k).of(name).normal(weight)
-        seen = [chip[0](x).detach() for x, _ in images]
+        seen = [chip[0](x).detach() for x, _ in others]
         chip[1].running_mean = torch.stack([h.mean((0, 2)) for h in seen]).mean(0)
         chip[1].running_var = torch.stack([h.var((0, 2)) for h in seen]).mean(0)
         losses = torch.cat([nn.functional.cross_entropy(chip(x), y, reduction="none") for x, y in images])
@@ -307,6 +311,13 @@ def test_several_scores_meet_the_same_chips(data: Any) -> None:
         alone = measure(made(dense), score, data, FILTER_MAX, [0.2], chips=3, seed=0)
         np.testing.assert_array_equal(both[name].values, alone.values)
     assert both["l"].name == "cross-entropy" and not both["l"].higher_is_better
+    # a score that asks the network in a way of its own is not given the answers that were asked for the others
+    asked = replace(accuracy, answer=lambda model, batch: (-model(batch[0]), batch[1]))
+    found = measure_all(made(dense), {"a": accuracy, "o": asked}, data, Sampling(FILTER_MAX, [0.2], chips=3, seed=0))
+    alone = measure(made(dense), asked, data, FILTER_MAX, [0.2], chips=3, seed=0)
+    np.testing.assert_array_equal(found["o"].values, alone.values)
+    np.testing.assert_array_equal(found["a"].values, both["a"].values)
+    assert (alone.values != both["a"].values).all()
 
 
 def test_progress_reaches_its_total(data: Any) -> None:
@@ -322,6 +333,11 @@ def test_progress_reaches_its_total(data: Any) -> None:
         progress=lambda done, all_: seen.append((done, all_)),
     )
     assert seen == [(i, 4) for i in range(1, 5)]
+    seen.clear()
+    device = parse("pcm-joshi:time=1h")  # at strength 0 all chips are one, which is read twice, too
+    tell = lambda done, all_: seen.append((done, all_))  # noqa: E731
+    measure(made(dense), accuracy, data, device, [0, 1], chips=3, seed=0, reads=2, progress=tell)
+    assert seen == [(i, 8) for i in range(1, 9)]
 
 
 class Answering(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,9 @@ def test_the_chips_are_those_of_measure_and_no_more_than_needed(model: nn.Module
             assert halves[-1] <= 0.1 < min(halves[:-1])
     assert found.intervals[0] == (1, 1, 1) and len(found.values[0]) == 1  # without noise all chips are the same
     assert found.rows()[1]["chips"] == len(found.values[1]) and found.plain()["interval"] == "anytime-valid"
+    for row, values in zip(found.rows()[1:], found.values[1:], strict=True):
+        assert row["sd"] == pytest.approx(float(np.std(values, ddof=1))) and row["lowest"] == min(values)
+    assert math.isnan(found.rows()[0]["sd"])
 
 
 def test_what_is_not_reached_says_so(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,12 @@ from cifar import CIFAR
 from incorruptible.errors import UserError, UserErrors
 from incorruptible.files import records
 from incorruptible.schedules import parse, peak
+from incorruptible.studies import plan
+from incorruptible.studies.estimate import estimate
+from incorruptible.studies.plan import Tasks
 from incorruptible.studies.spec import Study, load, shipped
 from incorruptible.studies.toml_positions import spoken, toml_positions
+from incorruptible.tasks import batches
 from typing_commands import Type, typing
 
 BAD = Path(__file__).with_name("studies") / "bad"
@@ -419,6 +424,45 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(typed: Type, tmp_p
     assert all(seconds > 0 for seconds in found["arms"].values())
     assert found["seconds"] == pytest.approx(3 * sum(found["arms"].values()) / 2)
     assert not any(tmp_path.iterdir())
+
+
+def test_the_time_is_made_of_steps_looks_and_chips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where whatever is timed takes 12 s: the 6 of 8 steps that follow the first two, one look, or one chip of two scores."""
+
+    def timed(do: Callable[[], object]) -> float:
+        do()
+        return 12.0
+
+    monkeypatch.setattr("incorruptible.studies.estimate._timed", timed)
+    study = load(str(SMALL))
+    found = estimate(study, Tasks())
+    task = Tasks()("digits")
+    assert len(batches(task.train, 64)) == 8
+    # strength 0 needs one chip, the others 3; of two corruptions, on three parts
+    chips = 3 * 12 * ((1 + 3 + 3) + (1 + 3))
+    looks = dict.fromkeys(names(study), 12) | {
+        "rwp 1.5": 12 * (1 + 2 + 3),  # at its peak, after each epoch, and after three early steps
+        "rwp 1.5, linear": 12 * (1 + 2),
+        "rwp 1.5, reversed": 12 * (1 + 2),
+    }
+    epochs = {name: 4 if "twice" in name else 2 for name in names(study)}
+    assert found == {name: pytest.approx(12 / 6 * 8 * epochs[name] + looks[name] + chips) for name in names(study)}
+
+
+def test_the_longest_runs_come_first(tmp_path: Path) -> None:
+    """By hand: epochs x passes, and looks of 2 draws, of which 8 cost an epoch, three times that where tolerance is sought."""
+    study = load(str(SMALL))
+    folder = plan.begin(study, tmp_path, threads=1, device=None, overrides={}, tasks=Tasks())
+    order = list(dict.fromkeys(names(study)[job.arm] for job in folder.jobs))
+    costs = {
+        "rwp 0.1, twice the epochs": 4.0,
+        "sam 0.2": 4.0,
+        "rwp 1.5, linear": 3.5,
+        "rwp 1.5, reversed": 3.5,
+        "rwp 1.5": 3.25,
+    }
+    assert order == [*costs, *(name for name in names(study) if name not in costs)]
+    assert [job.seed for job in folder.jobs[:4]] == [0, 1, 0, 1]
 
 
 # where a key stands

@@ -32,7 +32,7 @@ from incorruptible.tasks.scores import (
     cross_entropy,
     per_token,
 )
-from incorruptible.weights.arrays import Array
+from incorruptible.weights.arrays import Array, share_in
 from incorruptible.weights.swap import replaced
 from typing_commands import Type, typing
 
@@ -380,6 +380,24 @@ def test_a_function_of_ones_own_is_heard_through_the_model() -> None:
     assert measured(network(), score).values.shape == (1, 3)
 
 
+class Aside(nn.Module):
+    """Answers with logits, and with something beside them that no weight has a part in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.inner(x), x.mean(1)
+
+
+def test_one_answer_that_changes_is_enough() -> None:
+    def score(model: nn.Module, batch: Any) -> Tensor:
+        return (model(batch[0])[0].argmax(1) == batch[1]).float()
+
+    assert measured(Aside(), score).values.shape == (1, 3)
+
+
 def test_a_function_that_asks_no_network_is_taken_at_its_word() -> None:
     found = measured(network(), lambda model, batch: model[0].weight[0, 0].expand(len(batch[0])))
     assert len(set(found.values[0].tolist())) == 3
@@ -458,6 +476,26 @@ def test_two_examples_in_each_others_places_are_another_order() -> None:
     first = scoring.scored(network(), {"": inc.accuracy}, [[x, y]], torch.device("cpu"), ordered=True)
     second = scoring.scored(network(), {"": inc.accuracy}, [[x[places], y[places]]], torch.device("cpu"), ordered=True)
     assert first[scoring.ORDER] != second[scoring.ORDER]
+
+
+def test_orders_differ_wherever_they_differ() -> None:
+    """In the first batch as in the last one, in the inputs as in the labels; 200 orders of 40 examples are 200."""
+    x, y = data()
+
+    def order(places: Tensor, *, labels: bool = True) -> float:
+        given = [[x[part], y[part] if labels else torch.zeros(len(part))] for part in places.split(8)]
+        score = inc.Score("zeros", "fraction", True, lambda logits, labels: torch.zeros(len(labels)))
+        return float(scoring.scored(network(), {"": score}, given, torch.device("cpu"), ordered=True)[scoring.ORDER][0])
+
+    plain = torch.arange(N)
+    seen = {order(plain)}
+    for first in (0, 16, N - 2):  # neighbours within a batch
+        places = plain.clone()
+        places[[first, first + 1]] = places[[first + 1, first]]
+        seen |= {order(places), order(places, labels=False)}
+    assert len(seen) == 1 + 3 * 2 and order(plain) == order(plain.clone())
+    source = torch.Generator().manual_seed(0)
+    assert len({order(torch.randperm(N, generator=source)) for _ in range(200)}) == 200
 
 
 # --- intervals and tails
@@ -1092,6 +1130,15 @@ def test_the_share_of_the_weights_is_said(type_: Type) -> None:
     assert "% of the network's weights" not in type_("measure", "mine.py:task", *NOISY, "--chips", "2").err
     said = type_("measure", "mine.py:task", *NOISY, "--chips", "2", "--protect", "0.weight")
     assert "of the network's weights are in arrays; incorruptible audit lists the others." in said.err
+
+
+def test_the_share_counts_packed_weights_and_tied_ones_once() -> None:
+    """By hand: 100 weights in an array beside 300 packed ones; biases do not count, and a tied weight counts once."""
+    model = quantised()
+    assert share_in(inc.select(model), model) == 100 / (100 + 300)
+    tied = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 5), nn.Linear(5, 3))
+    tied[1].weight = tied[0].weight
+    assert share_in(inc.select(tied, protect=("2.*",)), tied) == 20 / (20 + 15)
 
 
 def test_a_static_graph_takes_one_pass(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as distributed
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -25,7 +26,7 @@ from incorruptible.runs import Left, Run, train
 from incorruptible.schedules import Constant
 from incorruptible.tasks import Task, load
 from incorruptible.training import Hardener, RankGroup, Trainer
-from incorruptible.training.precision import part
+from incorruptible.training.precision import Precision, part
 from incorruptible.training.recipe import Probe, Recipe
 from incorruptible.weights.arrays import Array, select
 from incorruptible.weights.swap import replaced
@@ -224,6 +225,58 @@ def test_fp16_goes_on_with_its_scale(tmp_path: Path) -> None:
     assert state["scaler"]["_growth_tracker"] == 5 - state["overflows"]
     again = train(recipe, tmp_path / "left")
     assert again.weights.read_bytes() == whole.weights.read_bytes()
+    before, after = (Precision("fp16", torch.device("cpu")) for _ in range(2))
+    before.skipped = 3  # overflows, which are counted on
+    assert before.scaler is not None and after.scaler is not None
+    before.scaler.scale(torch.ones(()))
+    before.scaler.update(4.0)
+    after.load(before.state())
+    assert (after.skipped, after.scaler.get_scale()) == (3, 4.0)
+
+
+def test_the_optimiser_is_the_one_of_the_recipe() -> None:
+    """What the recipe says reaches torch; the cosine ends with the last step, and a constant rate stays."""
+    recipe = replace(MLP, lr=0.03, momentum=0.7, weight_decay=0.02, epochs=2)
+    task = load(recipe.task)
+    sgd = Trainer(task, recipe.resolved())
+    assert isinstance(sgd.optimizer, torch.optim.SGD) and isinstance(
+        sgd.decay, torch.optim.lr_scheduler.CosineAnnealingLR
+    )
+    (group,) = sgd.optimizer.param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.03, 0.7, 0.02)
+    assert sgd.decay.T_max == sgd.steps == sgd.robust.steps == 2 * -(-len(task.train[0]) // recipe.batch)
+    adamw = Trainer(task, replace(recipe, optimizer="adamw", decay="constant").resolved())
+    assert isinstance(adamw.optimizer, torch.optim.AdamW)
+    (group,) = adamw.optimizer.param_groups
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (0.03, (0.7, 0.999), 0.02)
+    batch = [part[: recipe.batch] for part in task.train]
+    rates = []
+    for fit in (sgd, adamw):
+        for _ in range(fit.steps // 2):
+            fit.step(batch)
+        rates.append(fit.optimizer.param_groups[0]["lr"])
+    assert rates == [pytest.approx(0.03 / 2), 0.03]  # half way
+
+
+def test_a_gradient_is_clipped_where_the_recipe_says() -> None:
+    """Of a first step without momentum and decay, whose length is the rate times the gradient's norm."""
+    recipe = replace(MLP, lr=1.0, momentum=0.0, weight_decay=0.0, objective="plain", strength="constant:0")
+    lengths = []
+    for clip in (None, 1e-3):
+        fit = Trainer(load(recipe.task), replace(recipe, clip=clip).resolved())
+        before = [parameter.detach().clone() for parameter in fit.model.parameters()]
+        fit.step([part[: recipe.batch] for part in fit.task.train])
+        moves = [p.detach() - old for p, old in zip(fit.model.parameters(), before, strict=True)]
+        lengths.append(float(torch.cat([move.flatten() for move in moves]).norm()))
+    assert lengths[0] > 0.1 and lengths[1] == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_means_of_sixteen_bits_are_taken_in_thirty_two() -> None:
+    """A loss of one's own that stays in bf16: a mean in bf16 knows 8 bits, so that 1 + 1 / 256 would be 1."""
+    each = torch.ones(256, dtype=torch.bfloat16)
+    each[0] = 2
+    found = Precision("bf16", torch.device("cpu")).mean(lambda: each)
+    assert found.dtype == torch.float32 and float(found) == 1 + 1 / 256
 
 
 def test_a_device_without_autocast_is_refused() -> None:
@@ -367,6 +420,23 @@ def test_ranks_are_promised(type_: Type, monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     assert type_("train", "digits")[:] == (2, "", "")  # the first of its machine says it
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("mine", "alike"), [(5, True), (4, False), (6, False), (0, False)])
+def test_two_ranks_agree_on_one_number_only(mine: int, alike: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other rank found 5, is asked to leave, and has losses of 3: as `all_reduce` would bring its numbers here."""
+
+    def all_reduce(values: Tensor, how: Any) -> None:
+        other = torch.tensor([5, -5] if len(values) == 2 else [1] if values.dtype == torch.int64 else [3.0])
+        values.copy_(torch.maximum(values, other) if how == distributed.ReduceOp.MAX else values + other)
+
+    monkeypatch.setattr(distributed, "all_reduce", all_reduce)
+    group = RankGroup(0, 2)
+    assert group.alike(mine) is alike and group.any(False) is True
+    own = torch.tensor([1.0])
+    assert group.mean(own).tolist() == [2.0] and own.tolist() == [1.0]
+    alone = RankGroup()
+    assert alone.alike(mine) is True and alone.any(False) is False and alone.mean(own) is own
 
 
 def test_a_fit_of_ranks_needs_its_group() -> None:
