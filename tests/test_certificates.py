@@ -18,6 +18,7 @@ import pytest
 import torch
 from scipy import stats
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import incorruptible as inc
 from alarms import REPETITIONS, breaks
@@ -311,6 +312,9 @@ def once() -> Iterator[Any]:
 
 
 HALF = inc.Score("half", "fraction", True, shades)
+WRONG = inc.Score(
+    "share of wrong answers", "fraction", False, lambda logits, labels: 1 - inc.accuracy.grade(logits, labels)
+)
 
 
 @pytest.mark.parametrize(
@@ -329,6 +333,26 @@ HALF = inc.Score("half", "fraction", True, shades)
         (
             lambda: certify(scale(), lambda model, batch: batch[0], ones(1), NOISE, [0.1], accuracy=0.9, seed=0),
             "inc.Score",
+        ),
+        (
+            lambda: certify(scale(), WRONG, ones(1), NOISE, [0.1], accuracy=0.9, seed=0),
+            "less share of wrong answers is",
+        ),
+        (
+            lambda: certify_fresh(scale(), WRONG, ones(99), NOISE, [0.1], accuracy=0.9, seed=0),
+            "score of which more is better",
+        ),
+        (
+            lambda: certify_fresh(
+                scale(),
+                inc.accuracy,
+                DataLoader(TensorDataset(*ones(99)), 9, shuffle=True),
+                NOISE,
+                [0.1],
+                accuracy=0.9,
+                seed=0,
+            ),
+            "shuffle=False",
         ),
         (
             lambda: certify(scale(), HALF, ones(99), NOISE, [0.1], accuracy=0.5, population=True, seed=0),

@@ -240,9 +240,9 @@ def test_what_cannot_be_mapped_is_read_in_place(make: Callable[[], nn.Module]) -
     np.testing.assert_allclose(found, np.stack(twin), atol=1e-6)
 
 
-def _hooked() -> nn.Module:
+def _hooked(before: bool = False) -> nn.Module:
     model = mlp(16, 24, 10)
-    model[1].register_forward_hook(lambda *_: None)
+    (model[1].register_forward_pre_hook if before else model[1].register_forward_hook)(lambda *_: None)
     return model
 
 
@@ -252,15 +252,28 @@ def _hooked() -> nn.Module:
         (lambda: mlp(16, 10), lambda model, batch: model(batch[0])[:, 0], {}),
         (lambda: mlp(16, 10), accuracy, {"autocast": "bf16"}),
         (lambda: mlp(16, 10), accuracy, {"channels_last": True}),
+        (lambda: mlp(16, 10), accuracy, {"batchnorm": "recalibrated", "calibration": pairs(1, 4, (16,))}),
+        (lambda: mlp(16, 10), replace(accuracy, answer=lambda model, batch: (model(batch[0]), batch[1])), {}),
         (_hooked, accuracy, {}),
+        (lambda: _hooked(before=True), accuracy, {}),
         (lambda: nn.DataParallel(mlp(16, 10)), accuracy, {}),
         (lambda: vit(size=8, width=12, heads=1, depth=1), accuracy, {}),
     ],
-    ids=["function", "autocast", "channels-last", "hooks", "wrapped", "attention"],
+    ids=[
+        *("function", "autocast", "channels-last", "recalibrated", "own answer", "hooks", "hooks before", "wrapped"),
+        "attention",
+    ],
 )
 def test_what_is_not_read_side_by_side(make: Callable[[], nn.Module], score: Any, changed: dict[str, Any]) -> None:
     model = made(make)
     assert not stackable(model, score, pairs(3, 4, (16,)), Sampling(FILTER_MAX, [0.1], 3, 0, **changed), select(model))
+
+
+def test_plain_chips_are_read_side_by_side_and_arrays_of_another_model_are_not() -> None:
+    model, plain = mlp(16, 10), Sampling(FILTER_MAX, [0.1], 3, 0)
+    assert stackable(model, accuracy, pairs(3, 4, (16,)), plain, select(model))
+    assert not stackable(model, accuracy, pairs(3, 4, (16,)), plain, select(copy.deepcopy(model)))
+    assert not stackable(model, accuracy, [*pairs(2, 4, (16,)), *pairs(1, 5, (16,))], plain, select(model))
 
 
 def test_pairs_alone_are_stacked_and_a_score_of_ones_own_is_asked_chip_by_chip() -> None:

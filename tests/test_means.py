@@ -24,7 +24,8 @@ from incorruptible.evaluation import Sampling
 from incorruptible.evaluation.chips import ProgrammedModel
 from incorruptible.evaluation.subsampled.batched import score_parts
 from incorruptible.evaluation.subsampled.design import costs_of, drawn, gathered
-from incorruptible.statistics import Components, Costs, SubsampleDesign, SubsamplePlan
+from incorruptible.evaluation.subsampled.results import Average
+from incorruptible.statistics import Components, Costs, Gathered, Interval, SubsampleDesign, SubsamplePlan
 from incorruptible.tasks.data import Batches
 from incorruptible.weights.arrays import select
 
@@ -324,6 +325,16 @@ def test_a_tiny_half_width_ends_with_the_most_chips(model: nn.Module, data: Data
     for half in (1e-9, 1e-12):
         means = found(model, data, half_width=half, max_chips=40)
         assert means.averages[0].chips == 40 and not means.averages[0].reached and "not reached" in str(means)
+
+
+@pytest.mark.parametrize(("half", "reached"), [(0.0199, False), (0.0201, True)])
+def test_reached_is_a_half_width_of_no_more(half: float, reached: bool) -> None:
+    come = Gathered(np.array([0.5, 0.6]), 0, Interval(0.53, 0.55, 0.57))
+    one = Average.of(0.1, half, SubsampleDesign(8, 0.0, 2, 1.0), come, 0.1, None, 0)
+    assert one.reached is reached and one.row()["half"] == pytest.approx(0.02) and one.row()["mean"] == 0.55
+    assert (one.chips, one.images, one.row()["lowest"]) == (2, 8, None)
+    whole = Average.of(0.1, half, SubsampleDesign(8, 0.0, 2, 1.0), come, 0.1, None, 2, "asked for")
+    assert whole.row()["lowest"] == 0.5 and whole.sd_from == "whole chips"
 
 
 def test_a_score_that_costs_nothing(model: nn.Module, data: Data) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from incorruptible.files import records
-from incorruptible.studies.evidence import MARGIN, Arm, Lacking, Verdict
+from incorruptible.studies.evidence import MARGIN, Arm, Lacking, Verdict, served
 from incorruptible.studies.rules import (
     CATALOGUE,
     Ahead,
@@ -674,6 +674,21 @@ def test_shortfall_chooses_checkpoints_on_validation_alone() -> None:
     (row,) = Shortfall(GROUP)([*split, *TUNED], [0.1]).rows
     assert "@0.5 by 5, the end by 3" in row.note
     assert row.difference is not None and row.difference.interval.estimate == pytest.approx(-0.4 * 3 / 8, abs=2e-3)
+
+
+def test_of_checkpoints_that_are_equally_good_the_latest_serves() -> None:
+    arms = one_run({"": 0.5, " @0.25": 0.9, " @0.5": 0.9})
+    arms[1].validation[:] = arms[2].validation
+    found = served(arms, "x: auto", 0.1)
+    assert found.picks == f"@0.5 by {SEEDS}"
+    assert np.array_equal(found.test, arms[2].test[:, arms[2].index(0.1)])
+    arms[0].validation[:] = arms[2].validation
+    assert served(arms, "x: auto", 0.1).picks == f"the end by {SEEDS}"
+    # where less is better the smallest of validation serves
+    less = [replace(one, sign=-1, validation=place + 0 * one.validation) for place, one in enumerate(arms)]
+    assert served(less, "x: auto", 0.1).picks == f"the end by {SEEDS}"
+    less[0].validation[:] = 9.0
+    assert served(less, "x: auto", 0.1).picks == f"@0.25 by {SEEDS}"
 
 
 def test_shortfall_where_nothing_can_be_said() -> None:
