@@ -94,6 +94,16 @@ def test_the_folded_copy_computes_what_the_model_does(net: Net, negative: bool) 
     assert [(a.name, a.value.shape) for a in select(folded)] == [(a.name, a.value.shape) for a in select(model)]
 
 
+@pytest.mark.parametrize("biased", [True, False])
+def test_what_is_frozen_stays_frozen_in_the_folded_copy(biased: bool) -> None:
+    """A bias that the folding makes is new, and learns."""
+    model = nn.Sequential(nn.Linear(4, 3, bias=biased), nn.BatchNorm1d(3), nn.Linear(3, 2), nn.BatchNorm1d(2))
+    model[0].requires_grad_(False)
+    folded = fold_batchnorm(model)
+    learns = {name: parameter.requires_grad for name, parameter in folded.named_parameters()}
+    assert learns == {"0.weight": False, "0.bias": not biased, "2.weight": True, "2.bias": True}
+
+
 @EACH
 @pytest.mark.parametrize("corruption", ["gaussian-filter-max", "gaussian-filter-norm", "multiplicative", "lognormal"])
 def test_noise_that_scales_with_the_filter_folds_along(net: Net, corruption: str) -> None:

@@ -26,7 +26,7 @@ from incorruptible.certificates import StrengthVerdict, certify, certify_fresh, 
 from incorruptible.certificates.assumptions import assumptions_of
 from incorruptible.errors import UserError
 from incorruptible.evaluation import Sampling
-from incorruptible.statistics import lower_bound, quantile_rank
+from incorruptible.statistics import fewest, lower_bound, quantile_rank
 
 NOISE = inc.Gaussian("absolute")
 
@@ -120,6 +120,14 @@ def test_what_is_counted() -> None:
         assert (step.hits, step.n) == (int(values.sum()), len(values))
         assert step.bound == lower_bound(step.hits, step.n) and step.granted == (step.bound >= 0.5)
         assert step.holds == np.sort(values)[quantile_rank(step.n, 0.5) - 1]
+
+
+def test_the_population_takes_its_part_of_yield_and_confidence() -> None:
+    """A twentieth of what may be missing from the yield, and a fifth of the chance of error: .905 at .96."""
+    assert chips_for(0.9, 0.95) == fewest(0.9, 0.95, 2) == 61
+    assert chips_for(0.9, 0.95, population=True) == fewest(0.905, 0.96, 2)
+    assert len({fewest(0.9, 0.95, 2), fewest(0.905, 0.95, 2), fewest(0.9, 0.96, 2), fewest(0.905, 0.96, 2)}) == 4
+    assert chips_for(0.8, 0.9, True, failures=0) == fewest(0.81, 0.92)
 
 
 def test_chips_of_measuring_are_never_certified_with() -> None:

@@ -22,7 +22,7 @@ from incorruptible.evaluation.chips import NoiseCache, ProgrammedModel, cleaned
 from incorruptible.evaluation.scoring import score_one_chip
 from incorruptible.evaluation.subsampled import batched
 from incorruptible.evaluation.subsampled.batched import at_once, products, score_stacked, stackable, worth
-from incorruptible.randomness.streams import Draw, Noise
+from incorruptible.randomness.streams import Draw, Noise, add_normal
 from incorruptible.tasks.networks import mlp, resnet8, small_conv, vit
 from incorruptible.tasks.scores import Score, accuracy, cross_entropy
 from incorruptible.training.recipe import Faults
@@ -130,6 +130,13 @@ def test_what_is_remembered_is_bounded_and_the_same() -> None:
         assert torch.equal(noise.normal(other), plain.normal(other))
         noise.normal(like).zero_()  # what is given may be written to
     assert sum(kept.numel() for kept in memory._kept.values()) == 20
+    for kind in (torch.float32, torch.float64):  # numbers that are remembered, and numbers that have no room
+        base, same = torch.ones(4, 5, dtype=kind), torch.ones(4, 5, dtype=kind)
+        for start, out in ((base, torch.empty_like(base)), (same, same)):
+            for _ in range(2):
+                start.fill_(1.0)
+                add_normal(noise, start, torch.full((1, 1), 2.0, dtype=kind), out)
+                assert torch.equal(out, 1 + 2 * plain.normal(base))
     assert noise.chip("t") == plain.chip("t") and noise.reading.chip() == plain.reading.chip()
     memory.turn(3)
     assert len(memory._kept) == 1  # still the same chip

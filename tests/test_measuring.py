@@ -384,6 +384,7 @@ def shaped(*shape: int) -> Callable[[nn.Module, Any], Tensor]:
         ({"score": lambda model, batch: 0.5}, "the score returned float"),
         ({"data": iter([])}, "can be iterated only once"),
         ({"data": (batch for batch in [])}, "data is a generator"),
+        ({"calibration": iter([]), "batchnorm": "recalibrated"}, "calibration is a list_iterator"),
         ({"data": []}, "data is empty"),
         ({"data": Shrinking()}, "another number of examples the second time"),
         ({"data": [{"pixels": torch.zeros(2, 6)}]}, "no 'labels'"),

@@ -178,6 +178,9 @@ def test_answers_that_are_not_finite_are_wrong_and_counted(score: inc.Score) -> 
         assert (worst >= 35 / 40).all()
     assert found.rows()[0]["not_finite"] == 105 and found.plain()["rows"][0]["not_finite"] == 105
     assert "not finite: so many of 120 answers" in str(found) and str(found).splitlines()[1].endswith("not finite")
+    twice = measured(Ruin(), score, data(0.1), reads=2, read=(NOISE, 0.1))
+    assert twice.not_finite is not None and twice.not_finite.tolist() == [[70, 70, 70]]
+    assert "not finite: so many of 240 answers" in str(twice)
 
 
 @pytest.mark.parametrize("score", [cross_entropy, bits_per_byte], ids=lambda score: score.name)
