@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from incorruptible.corruptions import Gaussian
-from incorruptible.landscape import Health, health, tolerated
-from incorruptible.objectives import RWP, SAM, parse
+from incorruptible.landscape import Health, along, health, tolerated
+from incorruptible.objectives import RWP, SAM, MixedRWP, Plain, parse
 from incorruptible.randomness.streams import Draw
-from incorruptible.weights.arrays import select
+from incorruptible.weights.arrays import Array, select
 from test_objectives import OBJECTIVES, SWAPPING, batch, bits, net
 
 ALARM = 0.001  # how often, over all seeds, a statistical test here would fail for no reason
@@ -151,6 +151,35 @@ def test_units_dead_under_perturbation_alone() -> None:
     arrays, loss = select(model), lambda model, x: -model(x).flatten()
     found = [health(model, arrays, SAM(), rho, loss, one, [one], draws=2, seed=0).dead for rho in (0.5, 2.0)]
     assert found == [0, 1]
+
+
+class Negative:
+    """Every weight with the other sign, at any strength above 0."""
+
+    unit = formula = source = "none"
+
+    def __call__(self, array: Array, strength: float, noise: object) -> Tensor:
+        return -array.value if strength else array.value.clone()
+
+
+def test_clean_points_that_count_hide_no_dead_unit() -> None:
+    """Mixed noise looks at the clean weights too, where the unit is alive: it is dead where one perturbs all the same."""
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.ReLU())
+    model[0].weight.data.fill_(1.0)
+    one = torch.tensor([[1.0], [2.0]])
+    options: dict[str, Any] = {"loss": lambda model, x: model(x).flatten(), "batch": one, "climbs": [one], "draws": 2}
+    for objective, dead in ((RWP(Negative()), 1), (MixedRWP(Negative()), 1), (Plain(), 0)):
+        assert health(model, select(model), objective, 0.5, seed=0, **options).dead == dead
+
+
+def test_an_objective_that_ends_early_has_the_loss_that_it_saw() -> None:
+    """RandBET above its threshold looks at the clean weights alone, which count a half there: the loss is theirs, whole."""
+    model, one = net(), batch()
+    clean = losses(model, one).mean().item()
+    found = along(model, select(model), parse(f"{BOUNDED}:threshold=1e-6"), [0.5], losses, one, draws=2, seed=0)
+    assert found.losses.tolist() == [[pytest.approx(clean), pytest.approx(clean)]]
+    seen = probe(model, f"{BOUNDED}:threshold=1e-6", 0.5)
+    assert seen.perturbed_loss == pytest.approx(clean) and seen.clean_loss == pytest.approx(clean)
 
 
 LINEAR = torch.tensor([[1.0, -2.0, 3.0]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,9 @@ from incorruptible.objectives import RWP
 from incorruptible.schedules import Constant
 from incorruptible.statistics import crossed, curves, t_interval
 from incorruptible.studies.evidence import Arm
+from incorruptible.studies.folder import Folder
 from incorruptible.studies.ranges import area, best, tabulated, whole
+from incorruptible.studies.results import findings, mean
 from incorruptible.tasks.scores import accuracy, cross_entropy
 from incorruptible.training import Hardener
 from incorruptible.weights.arrays import select
@@ -180,6 +183,27 @@ def test_an_arm_whose_lower_scores_are_better() -> None:
     usual = whole(arm("a", FALLING), "noise")
     assert found is not None and usual is not None and found.tolerance == pytest.approx(usual.tolerance)
     assert found.worst.estimate == pytest.approx(1 - usual.worst.estimate)
+
+
+@pytest.mark.parametrize(("higher", "reached"), [(True, 4 / 6), (False, 3 / 6), (None, 4 / 6)])
+def test_a_row_of_an_arm_by_hand(higher: bool | None, reached: float) -> None:
+    """Two seeds of three chips: which of them reach .5 depends on what is better; the spread is that of chips within a seed."""
+    chips = np.array([[[0.2, 0.5, 0.8]] * 4, [[0.4, 0.6, 0.8]] * 4])
+    one = replace(arm("a", FALLING, seeds=2), chips=chips, sign=-1 if higher is False else 1)
+    plan: dict[str, Any] = {
+        "definition": {"test": {"required": 0.5}},
+        "score": {"higher_is_better": higher},
+        "noises": [{"corruption": "noise"}],
+    }
+    (found,) = findings(Folder(Path(), Path(), plan), [one])
+    cell = found.cells[2]
+    assert (cell.arm, cell.noise, cell.strength, cell.seeds, cell.chips) == ("a", "noise", 0.2, 2, 3)
+    assert cell.reached == pytest.approx(reached)
+    assert cell.spread == pytest.approx((0.3 + 0.2) / 2)
+    assert cell.validation == pytest.approx(one.validation[:, 2].mean()) and cell.interval == mean(one, 0.2)
+    plan["definition"]["test"]["required"] = None
+    (found,) = findings(Folder(Path(), Path(), plan), [one])
+    assert found.cells[2].reached is None and found.whole == whole(one, "noise")
 
 
 def test_an_arm_without_a_range_or_without_strength_0() -> None:

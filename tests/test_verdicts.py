@@ -802,3 +802,15 @@ def test_each_rule_has_a_name_and_says_what_it_needs() -> None:
     assert Withstands(("rwp *",), AGAINST).needs() == ["rwp *", "sgd", "sam *"]
     assert Withstands(("r",), (("t", "s"),), networks=("a: ", "b: ")).needs() == ["a: r", "a: s", "b: r", "b: s"]
     assert Changing(METHODS, RAMPS[:1]).needs() == ["sgd", "rwp, rising", "rwp, falling"]
+
+
+def test_the_margins_that_nobody_has_to_say() -> None:
+    """Of scores that are fractions: 0.3 points decide, 2 points are a collapse, a half is the target and one the limit."""
+    assert MARGIN == 0.003
+    for rule in (Ahead(("a",), ("b",)), OverRegularised(), SmallLarge(SMALL, LARGE), Preferred(500), Carried(GROUP)):
+        assert rule.margin == MARGIN
+    assert Withstands(("rwp *",), AGAINST).margin == MARGIN
+    assert Uncollapsed(GROUP).margin == 0.02 and Uncollapsed(GROUP).runs == 1
+    assert (Shortfall(GROUP).target, Shortfall(GROUP).most) == (0.005, 0.01)
+    assert Exponent().predicted == -0.25 and Preferred(500).span == (0.0, 0.1)
+    assert Changing(METHODS, RAMPS[:1]).plain == "sgd" and Ahead(("a",), ("b",)).statistic == "score"
