@@ -8,7 +8,7 @@ BROWSER ?=
 # CrossSim and aihwkit-lightning for the benchmark: taken from .peers if they are there, or with PEERS=install brought first.
 PEERS ?=
 
-.PHONY: help setup demo test test-all test-peers bench lint wheel clean
+.PHONY: help setup demo test test-all test-peers mutate bench lint wheel clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
@@ -32,6 +32,9 @@ test-all: test  ## make test, and then the long tests
 
 test-peers:  ## the tests of the bridges, with CrossSim and aihwkit-lightning, which come into .peers
 	@$(WITH_TOOLS) && sh scripts/peers.sh "$$py" $(ARGS)
+
+mutate:  ## whether the tests see small faults, one at a time, about 20 min on an idle machine; ARGS="--only 'weights/*' --jobs 2"
+	@$(WITH_TOOLS) && OMP_NUM_THREADS=1 "$$py" scripts/mutate.py $(ARGS)
 
 bench:  ## what training and measuring cost, about 90 min on an idle machine; PEERS=install; ARGS="--only memory --check"
 	@py="$$($(SETUP))" && sh scripts/bring_peers.sh "$$py" $(if $(filter install,$(PEERS)),simulators) optimizers && "$$py" -m benchmarks $(ARGS)

@@ -212,6 +212,41 @@ def test_a_sentence_says_everything() -> None:
     assert "%" not in text
 
 
+def test_what_is_written_down_of_a_certificate() -> None:
+    found = promised(strengths=[0.2, 0.1], min_yield=0.8, confidence=0.9, seed=4, purpose="other")
+    plain = found.plain()
+    ground, steps = plain.pop("ground"), plain.pop("steps")
+    assert plain == {
+        "kind": "chip yield",
+        "granted": True,
+        "certified_strength": 0.2,
+        "sentence": found.sentence(),
+        "accuracy": 1.0,
+        "confidence": 0.9,
+        "yield": 0.8,
+        "population": None,
+    }
+    network = ground.pop("network")
+    assert len(network) == 12 and network in found.sentence()
+    assert ground == {
+        "corruption": "gaussian-absolute",
+        "unit": NOISE.unit,
+        "strengths": (0.1, 0.2),
+        "arrays": ("weight",),
+        "weights": 2,
+        "score": "accuracy",
+        "examples": 1,
+        "batchnorm": "as-is",
+        "seed": 4,
+        "purpose": "other",
+        "conditions": "",
+    }
+    n = chips_for(0.8, 0.9)
+    for step, strength in zip(steps, (0.1, 0.2), strict=True):
+        assert (step["strength"], step["hits"], step["n"], step["granted"]) == (strength, n, n, True)
+        assert step["bound"] == lower_bound(n, n, 0.9) and step["holds"] == 1.0
+
+
 def test_a_device_says_when_and_how_it_is_held() -> None:
     data = ones(10)
     found = certify(scale(), inc.accuracy, data, inc.parse("pcm-joshi"), [1.0], accuracy=0.9, seed=0)

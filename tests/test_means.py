@@ -337,6 +337,59 @@ def test_reached_is_a_half_width_of_no_more(half: float, reached: bool) -> None:
     assert whole.row()["lowest"] == 0.5 and whole.sd_from == "whole chips"
 
 
+def test_what_is_written_down_of_means(model: nn.Module, data: Data) -> None:
+    options: dict[str, Any] = {
+        "half_width": 0.05,
+        "confidence": 0.9,
+        "max_chips": 50,
+        "seed": 2,
+        "purpose": "validation",
+    }
+    means = found(model, data, read=(NOISE, 0.25), strengths=[STRENGTH], **options)
+    (one,) = means.averages
+    plain = means.plain()
+    (row,), values = plain.pop("rows"), plain.pop("values")
+    assert plain == {
+        "corruption": "gaussian-absolute",
+        "unit": NOISE.unit,
+        "conditions": "",
+        "score": "accuracy",
+        "score_unit": "fraction",
+        "half_width": 0.05,
+        "confidence": 0.9,
+        "most": 50,
+        "examples": TOTAL,
+        "seed": 2,
+        "interval": "Student's, corrected for stopping",
+        "purpose": "validation",
+        "batchnorm": "as-is",
+        "read": "gaussian-absolute:0.25",
+        "autocast": None,
+        "channels_last": False,
+    }
+    assert values == [one.values.tolist()] and one.components is not None
+    assert row.pop("components") == one.components._asdict() and len(row.pop("designs")) == len(one.designs) > 0
+    assert row == {
+        "strength": STRENGTH,
+        "mean": one.interval.estimate,
+        "low": one.interval.low,
+        "high": one.interval.high,
+        "half": (one.interval.high - one.interval.low) / 2,
+        "images": one.images,
+        "chips": len(one.values),
+        "whole": one.whole,
+        "paired": one.paired,
+        "beta": one.beta,
+        "sd": one.sd,
+        "sd_from": one.sd_from,
+        "lowest": one.values.min() if one.sd_from == "whole chips" else None,
+        "why": one.why,
+        "reached": one.reached,
+        "first_look": one.seen,
+        "first_look_chips": one.looked,
+    }
+
+
 def test_a_score_that_costs_nothing(model: nn.Module, data: Data) -> None:
     """No number is computed for an image: all images, since they are free."""
     one = inc.measure_mean(model, lambda _, batch: batch[0][:, 0], data, NOISE, [STRENGTH], half_width=0.1, seed=0)

@@ -284,6 +284,47 @@ def test_the_table_says_what_was_measured(scores: Scores) -> None:
     assert "10.0000" not in text and "0.1 " in text.splitlines()[2]  # the best chip is nobody's column
 
 
+def test_what_is_written_down(data: Any) -> None:
+    device = parse("pcm-joshi:time=1h")
+    options: dict[str, Any] = {"chips": 3, "seed": 5, "purpose": "validation", "reads": 2, "read": (ABSOLUTE, 0.25)}
+    found = measure(made(dense), cross_entropy, data, device, [1, 0], **options)
+    plain = found.plain()
+    rows, values = plain.pop("rows"), plain.pop("values")
+    assert plain.pop("over_range") == found.overall().plain()  # type: ignore[union-attr]
+    assert plain == {
+        "corruption": "pcm-joshi:time=1h",
+        "unit": device.unit,
+        "conditions": device.conditions,
+        "score": "cross-entropy",
+        "score_unit": "nats",
+        "higher_is_better": False,
+        "draws": 3,
+        "reads": 2,
+        "read": "gaussian-absolute:0.25",
+        "examples": 30,
+        "seed": 5,
+        "purpose": "validation",
+        "batchnorm": "as-is",
+        "autocast": None,
+        "channels_last": False,
+        "max_abs_weight_of_filters": list(found.peaks),
+    }
+    assert values is found.values and values.shape == (2, 3)
+    for place, row in enumerate(rows):
+        own, interval = found.values[place], found.interval()[place]
+        assert row == {
+            "strength": (1, 0)[place],
+            "equivalent": found.equivalent[place],
+            "mean": own.mean(),
+            "low": interval.low,
+            "high": interval.high,
+            "sd": pytest.approx(own.std(ddof=1)),
+            "q05": np.quantile(own, 0.95),
+            "median": np.median(own),
+            "worst": own.max(),
+        }
+
+
 def test_one_chip_has_no_interval(data: Any) -> None:
     found = measure(made(dense), accuracy, data, FILTER_MAX, [0.1], chips=1, seed=0)
     assert "needs 2 chips" in str(found) and "nan" not in str(found)

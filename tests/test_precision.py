@@ -56,6 +56,49 @@ def test_the_chips_are_those_of_measure_and_no_more_than_needed(model: nn.Module
     assert math.isnan(found.rows()[0]["sd"])
 
 
+def test_what_is_written_down_of_a_sequence(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
+    options: dict[str, Any] = {
+        "half_width": 0.15,
+        "max_chips": 60,
+        "confidence": 0.9,
+        "seed": 3,
+        "purpose": "validation",
+    }
+    found = inc.measure_until(model, inc.accuracy, data, NOISE, [0.7, 0.2], **options)
+    plain = found.plain()
+    rows, values = plain.pop("rows"), plain.pop("values")
+    assert plain == {
+        "corruption": "gaussian-absolute",
+        "unit": NOISE.unit,
+        "conditions": "",
+        "score": "accuracy",
+        "score_unit": "fraction",
+        "precision": 0.15,
+        "confidence": 0.9,
+        "interval": "anytime-valid",
+        "most": 60,
+        "examples": 40,
+        "seed": 3,
+        "purpose": "validation",
+        "batchnorm": "as-is",
+        "autocast": None,
+        "channels_last": False,
+    }
+    assert values == [one.tolist() for one in found.values] and len(values[0]) > len(values[1])
+    for row, strength, interval, one in zip(rows, (0.7, 0.2), found.intervals, found.values, strict=True):
+        assert row == {
+            "strength": strength,
+            "mean": interval.estimate,
+            "low": interval.low,
+            "high": interval.high,
+            "half": (interval.high - interval.low) / 2,
+            "chips": len(one),
+            "sd": one.std(ddof=1),
+            "lowest": one.min(),
+            "reached": True,
+        }
+
+
 def test_what_is_not_reached_says_so(model: nn.Module, data: tuple[Tensor, Tensor]) -> None:
     found = inc.measure_until(model, inc.accuracy, data, NOISE, [0.5], half_width=0.001, max_chips=4, seed=0)
     assert found.reached == (False,) and len(found.values[0]) == 4

@@ -192,6 +192,44 @@ def test_intervals_cover_and_false_alarms_are_rare() -> None:
     assert breaks(REPETITIONS // 5)
 
 
+def test_what_is_written_down_of_a_map(data: Data) -> None:
+    model = nn.Sequential(nn.Linear(6, 3), nn.ReLU(), nn.Linear(3, 3))
+    found = sensitivity(model, cross_entropy, data, Gaussian("filter-max"), 0.3, chips=4, seed=3, purpose="test")
+    plain = found.plain()
+    losses, gains, joint, interaction = (plain.pop(name) for name in ("losses", "gains", "joint", "interaction"))
+    assert plain == {
+        "corruption": "gaussian-filter-max",
+        "unit": Gaussian("filter-max").unit,
+        "score": "cross-entropy",
+        "score_unit": "nats",
+        "higher_is_better": False,
+        "draws": 4,
+        "examples": 40,
+        "seed": 3,
+        "purpose": "test",
+        "batchnorm": "as-is",
+        "strength": 0.3,
+        "by": "layer",
+        "weights": 27,
+        "level": 0.95,
+        "clean": found.clean,
+    }
+    assert joint["score"] == found.joint.mean() and np.array_equal(joint["values"], found.joint)
+    assert joint["mean"] == pytest.approx(found.joint.mean() - found.clean)  # more nats are a loss
+    assert interaction["mean"] == pytest.approx(joint["mean"] - sum(one["mean"] for one in losses))
+    for one, group, weights in zip(losses, found.groups, (18, 9), strict=True):
+        assert (one["name"], one["arrays"]) == (group.name, list(group.arrays))
+        assert (one["weights"], one["share"]) == (weights, weights / 27)
+        assert group.alone is not None and one["values"] is group.alone
+        assert one["mean"] == pytest.approx(group.alone.mean() - found.clean)
+        assert one["per_share"] == one["mean"] * 27 / weights and one["p_holm"] >= one["p"]
+    for one, group in zip(gains, found.groups, strict=True):
+        assert one["values"] is group.kept and one["mean"] == pytest.approx((found.joint - group.kept).mean())
+        tails = [np.quantile(values, 0.95) for values in (found.joint, group.kept)]
+        assert one["tail"] == pytest.approx(tails[0] - tails[1])
+        assert one["worst"] == pytest.approx(found.joint.max() - group.kept.max())
+
+
 def test_a_set_is_measured_once_and_progress_ends(data: Data) -> None:
     """Of two layers, all but the first is the second alone; and a pattern that names a layer is that layer kept."""
     told: list[tuple[int, int]] = []
