@@ -345,6 +345,50 @@ def test_damaged_files_are_named_and_made_again(
     assert code == 0 and str(home / "trained") not in err
 
 
+def _two_jobs(home: Path) -> Folder:
+    """A folder of two jobs, of two arms, as a plan says it."""
+    plan = {"definition": {"arms": [{"name": "a"}, {"name": "b"}]}, "jobs": [[0, 0, "r0", "j0"], [1, 5, "r1", "j1"]]}
+    return Folder(home, home / "studies" / "x", plan)
+
+
+def test_a_job_has_one_end(tmp_path: Path) -> None:
+    """The last that is written; files of nobody's job, or that are half written, are no ends."""
+    folder = _two_jobs(tmp_path)
+    first, second = folder.jobs
+    assert folder.ends() == {}
+    for end in ("failed", "diverged", "finished", "failed"):
+        folder.write(first, end, {"message": end})
+        assert folder.ends() == {"j0": end}
+        assert [file.name for file in (folder.path / "outcomes").iterdir()] == [f"j0.{end}.json"]
+    assert folder.outcome(first, "failed") == {"arm": "a", "seed": 0, "message": "failed"}
+    folder.write(second, "finished", {})
+    for stray in ("j9.finished.json", "j1.finished.json.tmp", "j1.begun.json"):
+        (folder.path / "outcomes" / stray).write_text("{}")
+    assert folder.ends() == {"j0": "failed", "j1": "finished"} and folder.label(second) == "b, seed 5"
+    folder.forget(second, "diverged")
+    assert folder.ends() == {"j0": "failed", "j1": "finished"}
+    folder.forget(second, "finished")
+    assert folder.ends() == {"j0": "failed"}
+
+
+def test_what_was_altered_is_named(tmp_path: Path) -> None:
+    folder = _two_jobs(tmp_path)
+    first, second = folder.jobs
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    files = {name: records.checksum(tmp_path / name) for name in ("one", "two")}
+    folder.write(first, "finished", {"files": files})
+    folder.write(second, "failed", {"message": "no files"})
+    assert list(folder.altered()) == []
+    (tmp_path / "two").write_text("owt")
+    assert list(folder.altered()) == [(first, "finished", str(tmp_path / "two"))]
+    (tmp_path / "one").unlink()
+    assert list(folder.altered()) == [(first, "finished", str(tmp_path / "one"))]  # each job once
+    note = folder.path / "outcomes" / "j1.failed.json"
+    note.write_text(note.read_text()[:-9])
+    assert list(folder.altered())[1:] == [(second, "failed", str(note))]
+
+
 def test_a_torn_study_is_told_and_made_again(
     file: Path, expected: str, tmp_path: Path, study: Callable[..., tuple[int, str, str]]
 ) -> None:
