@@ -333,6 +333,16 @@ def test_mistakes_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
         hardening()
 
 
+def test_a_state_that_was_loaded_takes_the_place_of_an_earlier_training() -> None:
+    """`fit` was called before with the same callback; what the checkpoint holds counts, until the next training begins."""
+    callback = hardening()
+    callback.robust = inc.Hardener(Module().model, callback.objective, RAMP, steps=9, seed=SEED)
+    earlier, loaded = callback.state_dict(), {"calls": 4}
+    assert earlier["calls"] == 0
+    callback.load_state_dict(loaded)
+    assert callback.state_dict() == loaded and callback.robust is None
+
+
 def test_it_can_be_sent_to_another_process() -> None:
     found = pickle.loads(pickle.dumps(hardening(strength=inc.Constant(0.1))))
     assert isinstance(found, LightningHardening) and str(found.objective) == OBJECTIVES[1]

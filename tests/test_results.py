@@ -175,7 +175,7 @@ def test_the_bytes_are_those_of_the_slow_way(what: str, name: str, rich: Folder,
     if name == "rich":
         for word in ("plain @0.5", "rwp 0.2") if what == "--csv" else ('"undecided"', '"diverged": 1', '"at": 0.5'):
             assert word in out
-        assert what == "--json" or "rwp 0.4" not in out and "rwp 0.3" not in out
+        assert what == "--json" or ("rwp 0.4" not in out and "rwp 0.3" not in out)
 
 
 def test_arms_are_those_of_the_slow_way(rich: Folder) -> None:

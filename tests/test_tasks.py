@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import random
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -19,6 +22,7 @@ from incorruptible import tasks
 from incorruptible.errors import UserError
 from incorruptible.tasks import Task, batches, load
 from incorruptible.tasks.data import Batches, digits, fingerprint
+from incorruptible.tasks.data.batches import named_randomness
 
 OWN = """
 import torch
@@ -186,6 +190,29 @@ def test_whatever_makes_its_own_batches_is_left_alone() -> None:
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.zeros(4, 2)), 2)
     assert tasks.batches(loader, 64) is loader
     assert isinstance(tasks.batches((torch.zeros(4),), 2), Batches)
+
+
+def _drawn() -> tuple[float, float, float]:
+    """A number from each generator that a task's code may use."""
+    return random.random(), float(np.random.random()), float(torch.rand(()))  # noqa: NPY002
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_name_decides_what_is_random_and_leaves_no_trace(fails: bool) -> None:
+    """All three generators are named by it, and go on afterwards as if nothing had been drawn, even after an error."""
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[index] # noqa: NPY002
+    seen = []
+    for name in (("a", 0), ("a", 0), ("a", 1), ("b", 0)):
+        with suppress(KeyError), named_randomness(*name):
+            seen.append(_drawn())
+            if fails:
+                raise KeyError
+    assert seen[0] == seen[1] and all(len({each[k] for each in seen}) == 3 for k in range(3))
+    assert random.getstate() == states[0] and torch.equal(torch.get_rng_state(), states[2])
+    assert np.random.get_state()[1].tolist() == states[1]  # type: ignore[index] # noqa: NPY002
 
 
 def test_a_fingerprint_is_of_what_the_data_hold() -> None:
