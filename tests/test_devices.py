@@ -34,7 +34,9 @@ from incorruptible.corruptions.devices.rram import (
 )
 from incorruptible.corruptions.devices.sonos import SONOSDrift, SONOSProgramming, SONOSRead
 from incorruptible.corruptions.devices.state_independent import ConstantProgramming, ConstantRead
+from incorruptible.corruptions.faults.conductance import Read
 from incorruptible.corruptions.storages import Crossbar, Held
+from incorruptible.corruptions.stored import Stored
 from incorruptible.errors import UserError
 from incorruptible.randomness.streams import Draw
 from incorruptible.specs.durations import Seconds
@@ -543,6 +545,27 @@ def test_reads_differ_and_what_is_programmed_stays(text: str, still: str) -> Non
     cells = z[middle]
     assert len(cells) == 12 and float(cells.abs().max()) < Z, cells
     assert parse(text).rereads and not parse(still).rereads  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("text", "t_0", "t_read"),
+    [
+        ("pcm-read", 20, 250e-9),
+        ("constant-read", 20, 250e-9),
+        ("hermes-read", 300, 512e-9),
+        ("hermes-read:pair=false", 200, 512e-9),
+    ],
+)
+@pytest.mark.parametrize("time", [1.0, 3600.0])
+def test_flicker_noise_grows_with_the_logarithm_of_time(text: str, t_0: float, t_read: float, time: float) -> None:
+    """q sqrt(ln((t + t_0 + t_read) / 2 t_read)): how long a read takes, and when the clock of drift begins."""
+    stored = parse(f"stored(crossbar:g_max=10|{text}:time={time:g}s)")
+    assert isinstance(stored, Stored)
+    (fault,) = stored.faults
+    assert isinstance(fault, Read)
+    held = stored.storage.encode(Array("w", torch.tensor([[1.0, -0.5, 0.25]])))
+    grown = (fault.sigma(held) / fault.q(held)).unique()
+    assert grown.tolist() == [pytest.approx(math.sqrt(math.log((time + t_0 + t_read) / (2 * t_read))), rel=1e-6)]
 
 
 @pytest.mark.parametrize("text", ["pcm-joshi", "pcm-hermes", "rram-cmo", "state-independent"])
