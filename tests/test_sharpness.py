@@ -6,6 +6,7 @@ import math
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -205,6 +206,16 @@ def dense_math(model: nn.Module, parameters: list[Tensor], one: Any) -> Tensor:
 def test_one_draw_knows_no_error() -> None:
     model, one = double()
     assert math.isnan(sharpness(model, None, losses, one, draws=1).error)
+
+
+def test_the_standard_error_is_that_of_the_draws() -> None:
+    """Each draw's z'Hz, from the means over the first 1, 2, ... of them: their standard deviation over the root of their number."""
+    model, one = double()
+    found = [sharpness(model, None, losses, one, draws=n, iterations=1) for n in range(1, 6)]
+    sums = np.array([n * each.trace for n, each in enumerate(found, 1)])
+    draws = np.diff(sums, prepend=0.0)
+    for n in range(2, 6):
+        assert found[n - 1].error == pytest.approx(float(np.std(draws[:n], ddof=1)) / math.sqrt(n))
 
 
 def test_same_seed_same_numbers() -> None:

@@ -75,6 +75,9 @@ def test_a_surface_is_spanned_by_two_directions() -> None:
     fit, *_ = np.linalg.lstsq(terms, found.losses.ravel(), rcond=None)
     assert terms @ fit == pytest.approx(found.losses.ravel(), rel=1e-4)
     assert fit[[0, 4, 5]] == pytest.approx([15, 15, 15], rel=1e-3)  # |d| = |e| = |w|, filter by filter
+    assert (
+        abs(fit[3]) < 0.99 * 30 and abs(fit[1] - fit[2]) > 0.1
+    )  # d'e, which is |w|^2 = 30 where both are one direction
 
 
 def test_biases_and_norms_stay() -> None:
