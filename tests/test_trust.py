@@ -886,7 +886,7 @@ class Crashing(nn.Linear):
 
 task = Task(model, test=(x, y), train=(x, y))
 nans = Task(broken, test=(x, (torch.arange(60) > 56).long()))
-single = Task(lambda: nn.Linear(6, 1), test=(x, (torch.arange(60) > 56).long()))
+single = Task(lambda: nn.Linear(6, 1), test=(x, (torch.arange(60) > 56).long()), train=(x, y))
 crash = Task(lambda: Crashing(6, 2), test=(x, y))
 """
 NOISY = ("--corruption", "gaussian-filter-max:.05")
@@ -1155,3 +1155,61 @@ def test_a_static_graph_takes_one_pass(tmp_path: Path) -> None:
         assert bool(robust.backward(lambda: nn.functional.cross_entropy(static(x), y)).isfinite())
     finally:
         distributed.destroy_process_group()
+
+
+# What is said before and beside an answer.
+
+
+@pytest.mark.parametrize("verb", ["measure", "certify", "sensitivity"])
+def test_what_very_many_chips_cost_is_said_before_they_begin(verb: str, type_: Type) -> None:
+    more = {"certify": ("--accuracy", ".5"), "sensitivity": ("--part", "train"), "measure": ()}[verb]
+    said = type_(verb, "mine.py:task", *NOISY, *more, "--chips", "100000000000")
+    assert said.code == 2 and said.out == "" and said.err.count("\n") == 1
+    assert "100,000,000,000 chips take about" in said.err or verb == "sensitivity"
+    assert "of memory, and this machine has" in said.err and "--half-width" in said.err
+
+
+def test_what_many_chips_cost_is_said_and_done(type_: Type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("incorruptible.cli.advice.MANY", 5)
+    plain = type_("measure", "mine.py:task", *NOISY, "--chips", "4")
+    assert plain.code == 0 and "take about" not in plain.err
+    said = type_("measure", "mine.py:task", *NOISY, "--chips", "5")
+    assert said.code == 0 and "5 chips take about" in said.err and "Ctrl-C stops" in said.err
+    # the chips that were drawn for the estimate are not those of the answer
+    monkeypatch.setattr("incorruptible.cli.advice.MANY", 20_000)
+    assert type_("measure", "mine.py:task", *NOISY, "--chips", "5").out == said.out
+
+
+@pytest.mark.parametrize("verb", ["measure", "certify"])
+@pytest.mark.parametrize(
+    ("text", "tip"),
+    [
+        ("pcm-joshi:1:time=1d", True),
+        ("pcm-joshi:1", False),
+        ("pcm-joshi:1:time=1d:compensation=global", False),
+        ("gaussian-filter-max:.05", False),
+    ],
+)
+def test_drift_without_compensation_gets_a_tip_that_works(verb: str, text: str, tip: bool, type_: Type) -> None:
+    more = ("--accuracy", ".1", "--chips", "30") if verb == "certify" else ("--chips", "2")
+    said = type_(verb, "mine.py:task", "--corruption", text, *more)
+    assert said.code in (0, 1) and ("tip: pcm-joshi has drifted for 1d" in said.err) == tip
+    if tip:
+        advice = said.err.split("what they read: ")[1].split(",")[0]
+        assert advice == "pcm-joshi:1:time=1d:compensation=global"
+        assert "tip" not in type_(verb, "mine.py:task", "--corruption", advice, *more).err
+
+
+@pytest.mark.parametrize("target", ["bert-base-uncased", "google/vit-base-patch16-224"])
+def test_a_network_of_somewhere_else_is_answered_with_what_to_write(target: str, type_: Type) -> None:
+    said = type_("measure", target, *NOISY)
+    assert said.code == 2 and said.err.count("\n") == 1 and "FILE.py:NAME" in said.err
+
+
+def test_a_training_that_is_refused_leaves_nothing_behind(type_: Type, tmp_path: Path) -> None:
+    before = sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__")
+    said = type_(
+        "train", "mine.py:single", "--objective", "rwp(gaussian-filter-max)", "--strength", ".1", "--epochs", "1"
+    )
+    assert said.code == 2 and "one logit" in said.err
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == before

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,6 +190,7 @@ def _train(
             kept[_weights(place)] = records.checksum(folder / _weights(place))
 
     fit = Trainer(task, recipe, group.device, keep, group)
+    made_here = [one for one in (folder, *folder.parents) if not one.exists()]
     checkpoint, made = folder / "checkpoint.pt", _made(group.device)
     if (state := _state(checkpoint, fit.device)) is not None and _there(folder, state.get("kept", {})):
         fit.load(state)
@@ -199,7 +201,12 @@ def _train(
     _agree(group, folder, fit.done if (folder / "recipe.json").is_file() else -1)
     saved = started = time.monotonic()
     while fit.done < recipe.epochs:
-        metrics = fit.epoch()
+        try:
+            metrics = fit.epoch()
+        except UserError:
+            if group.first and not fit.done and folder in made_here:  # refused at its first steps
+                _take_back(folder, made_here)
+            raise
         more = fit.done < recipe.epochs
         leaving = group.any(more and leave())
         if group.first and (leaving or (more and time.monotonic() - saved >= checkpoint_every)):
@@ -228,6 +235,14 @@ def _train(
     }
     records.write(folder / "run.json", record)
     checkpoint.unlink(missing_ok=True)
+
+
+def _take_back(folder: Path, made_here: list[Path]) -> None:
+    """Remove what a training that was refused had written, and those folders that it had made and that are empty now."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for one in made_here[1:]:
+        with suppress(OSError):  # another training may have begun there
+            one.rmdir()
 
 
 def _agree(group: RankGroup, folder: Path, found: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
+from .advice import tell_cost, tell_drift
 from .targets import (
     AlsoOption,
     DebugOption,
@@ -31,7 +32,10 @@ from .targets import (
 from .terminal import check_output, give, progress, say
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..certificates import Certificate
+    from ..corruptions import Sweep
 
 __all__ = ["certify"]
 
@@ -101,16 +105,18 @@ def certify(
         "batchnorm": batchnorm,
         "calibration": batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
     }
+    data = first_of(batches(task.part(part), batch), examples)
+    if not fresh:
+        _tell_cost(model, task.score, data, sweep, asked)
     with progress("certify") as tell, redirect_stdout(sys.stderr):
         asked["progress"] = lambda done, total: tell(done, total, "chips")
-        found = _certified(
-            fresh, (model, task.score, first_of(batches(task.part(part), batch), examples), *sweep), asked
-        )
+        found = _certified(fresh, (model, task.score, data, *sweep), asked)
     if chips is None and not fresh:
         _tell_chips(asked["min_yield"], asked["confidence"], population)
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
     tell_share(asked["arrays"], model)
+    tell_drift([sweep.corruption])
     plain = {"target": target, "part": part, **held.plain(), **found.plain()}
     said = f"{textwrap.fill(found.sentence(), 110, break_on_hyphens=False)}\n\n{found.table()}"
     give(plain, held.before(said), out, json_)
@@ -157,6 +163,25 @@ def _certified(fresh: bool, what: tuple[Any, ...], asked: dict[str, Any]) -> Cer
     from ..certificates import certify, certify_fresh
 
     return certify_fresh(*what, **asked) if fresh else certify(*what, **asked)
+
+
+def _tell_cost(model: nn.Module, score: Any, data: Any, sweep: Sweep, asked: dict[str, Any]) -> None:
+    """What many chips will cost, before they begin."""
+    from ..certificates import chips_for
+    from ..evaluation import measure
+    from ..evaluation.scoring import count_of
+
+    chips = asked["chips"] or chips_for(asked["min_yield"], asked["confidence"], asked["population"])
+    common = {name: asked[name] for name in ("arrays", "batchnorm", "calibration")}
+    with redirect_stdout(sys.stderr):
+        tell_cost(
+            chips * len(sweep.strengths),
+            lambda: count_of(data),
+            lambda n: measure(
+                model, score, data, sweep.corruption, sweep.strengths[-1:], chips=n, seed=0, purpose="cost", **common
+            ),
+            at_once=len(sweep.strengths),
+        )
 
 
 def _tell_chips(min_yield: float, confidence: float, population: bool) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from ..errors import UserError
+from .advice import tell_cost, tell_drift
 from .targets import (
     AlsoOption,
     DebugOption,
@@ -101,6 +102,7 @@ def measure(
     check_part(part)
     _check_asked(half_width, subsample, images, confidence, reads, workers)
     from ..evaluation import OverTime
+    from ..evaluation.scoring import count_of
     from ..tasks import batches, is_user_task
     from ..weights.arrays import select
 
@@ -130,6 +132,14 @@ def measure(
     }
     level = 0.95 if confidence is None else confidence
     calls = [(one, sweep.strengths) for sweep in asked for one in sweep.each]
+    if half_width is None:
+        total = (chips or 25) * sum(len(strengths) for _, strengths in calls) * reads
+        with redirect_stdout(sys.stderr):
+            tell_cost(
+                total,
+                lambda: count_of(data),
+                lambda n: _found((model, task.score, data, calls[0][0], calls[0][1][-1:]), n, None, level, common),
+            )
     found: list[Any] = []
     with progress("measure") as tell, redirect_stdout(sys.stderr):
         for place, call in enumerate(calls):
@@ -142,6 +152,7 @@ def measure(
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
     tell_share(common["arrays"], model)
+    tell_drift(corruption for corruption, _ in calls)
     wholes = []
     for sweep in asked:
         own, found = found[: len(sweep.each)], found[len(sweep.each) :]

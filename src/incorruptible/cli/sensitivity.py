@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
+from .advice import tell_cost, tell_drift
 from .targets import (
     AlsoOption,
     DebugOption,
@@ -67,6 +68,8 @@ def sensitivity(
     check_output(figure, ("", ".png", ".svg"), force)
     check_part(part)
     from ..corruptions import parse_sweep
+    from ..evaluation import measure
+    from ..evaluation.scoring import count_of
     from ..evaluation.sensitivity import sensitivity as map_of
     from ..tasks import batches, is_user_task
     from ..weights.arrays import select
@@ -80,6 +83,26 @@ def sensitivity(
     model.to(device_of(device))
     data = first_of(batches(_part(task, part), batch), examples)
     arrays = select(model, held.also, held.protect)
+    how, own = batchnorm, batches(task.part("train"), batch) if batchnorm == "recalibrated" else None
+    sets = 2 * len(arrays) + 1  # at most: each layer alone, all but each, and all
+    with redirect_stdout(sys.stderr):
+        tell_cost(
+            chips * sets,
+            lambda: count_of(data),
+            lambda n: measure(
+                model,
+                task.score,
+                data,
+                *sweep,
+                chips=n,
+                seed=0,
+                purpose="cost",
+                arrays=arrays,
+                batchnorm=how,
+                calibration=own,
+            ),
+            at_once=sets,
+        )
     with progress("sensitivity") as tell, redirect_stdout(sys.stderr):
         found = map_of(
             model,
@@ -94,13 +117,14 @@ def sensitivity(
             what_if_digital=what_if_digital or (),
             purpose=part,
             arrays=arrays,
-            batchnorm=batchnorm,
-            calibration=batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
+            batchnorm=how,
+            calibration=own,
             progress=lambda done, total: tell(done, total, "chips"),
         )
     if weights is None and is_user_task(target):
         say("incorruptible: no --weights came; these are the weights that model() makes.")
     tell_share(arrays, model)
+    tell_drift([sweep.corruption])
     if part == "test":
         say("incorruptible: what to protect is a choice; chosen on test data, its test score would flatter it.")
     if figure is not None:

@@ -111,6 +111,7 @@ def held_in(target: str, also: list[str] | None, protect: list[str] | None) -> H
     """What is in arrays: as the command line says, and where it says nothing, as the run that `target` may be was trained."""
     from ..runs import open_run
 
+    _refuse_files(target)
     own: dict[str, list[str]] = open_run(Path(target)).recipe.held() if is_run(target) else {}
     given = {name: one for name, one in (("also", also), ("protect", protect)) if one}
     used = {name: tuple({**own, **given}.get(name, ())) for name in ("also", "protect")}
@@ -191,6 +192,11 @@ _WEIGHTS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 def _refuse_files(target: str) -> None:
     """Raise `UserError` for a target that is a file of weights or another format: what a target is, and what to type."""
     suffix = Path(target).suffix
+    if is_run(target) and not Path(target).exists() and suffix not in _WEIGHTS:
+        raise UserError(
+            f"{target}: no such folder; what is measured is a run's folder, or a task: digits, say, or FILE.py:NAME for a network "
+            "of your own or of another library."
+        )
     if suffix in _WEIGHTS:
         raise UserError(
             f"{target} holds weights alone; name the task that makes their network: FILE.py:NAME --weights {target}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
 from ..errors import UserError
@@ -72,4 +73,11 @@ def portable(text: str) -> str:
 def _built(text: str) -> Any:
     if needing_data(text):
         raise UserError(f"{text} needs to know which: --data hf:uoft-cs/cifar100, parquet:PATH or folder:PATH.")
+    name = split(text).name
+    if name not in CATALOGUE and not get_close_matches(name, CATALOGUE, n=1, cutoff=0.5):
+        # bert-base-uncased, say: the name of a network somewhere else
+        raise UserError(
+            f"{text!r} is no task here: a network of your own, or of another library, is made by a function of yours, which is "
+            f"named FILE.py:NAME, with --weights where it does not load its own; the tasks here are {', '.join(sorted(CATALOGUE))}."
+        )
     return build("task", text, CATALOGUE, str)
