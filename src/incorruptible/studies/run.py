@@ -85,6 +85,12 @@ def run(
         raise
     finally:
         started.close()
+        for pattern in (
+            f"{os.getpid()}-*.json",
+            f".{os.getpid()}-*.tmp",
+        ):  # of workers that were killed while they wrote it
+            for note in (planned.path / "logs").glob(pattern):
+                note.unlink(missing_ok=True)
         planned.tidy()
     folder = planned()
     assert folder is not None  # all its jobs have ended
