@@ -27,6 +27,7 @@ from incorruptible.statistics import CLOSE, WIDE, confidence_sequence
 from incorruptible.studies.folder import find
 from incorruptible.studies.plan import Tasks, begin
 from incorruptible.studies.spec import load, shipped
+from incorruptible.training.recipe import Recipe
 from incorruptible.training.recipe import parse as parse_recipe
 from incorruptible.weights.arrays import Array
 from typing_commands import Type, typing
@@ -179,12 +180,20 @@ def without_changed_methods(found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def named(recipe: Recipe, task: tasks.Task) -> str:
+    """The name of a run of `recipe`; of `Auto`, whose rule has changed since, the name that the earlier rule had."""
+    found = identity(recipe, task, "cpu", 1)
+    revised = recipe.strength.startswith("auto:") and "learn=false" not in recipe.strength
+    assert found.get("controller") == (2 if revised else None)
+    return records.identity({key: value for key, value in found.items() if key != "controller"})
+
+
 @pytest.mark.parametrize("name", EXPECTED["recipes"])
 def test_recipes_keep_their_names(name: str, home: Path) -> None:
     """Under the entries that they were written with."""
     one = EXPECTED["recipes"][name]
     recipe = parse_recipe(one["given"])
-    assert records.identity(identity(recipe, tasks.load(recipe.task), "cpu", 1)) == one["identity"]
+    assert named(recipe, tasks.load(recipe.task)) == one["identity"]
     assert records.plain(recipe.plain()) == one["plain"]
     assert parse_recipe(one["plain"]) == recipe
 
@@ -195,7 +204,7 @@ def test_every_run_of_a_study_that_travels_with_the_package_keeps_its_name(name:
     study = load(name)
     loaded = {recipe: tasks.load(recipe) for recipe in {design.recipe.task for design in study.arms}}
     names = [
-        records.identity(identity(replace(design.recipe, seed=seed), loaded[design.recipe.task], "cpu", 1))
+        named(replace(design.recipe, seed=seed), loaded[design.recipe.task])
         for design in study.arms
         for seed in study.seeds
     ]

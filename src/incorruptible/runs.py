@@ -297,7 +297,10 @@ def identity(recipe: Recipe, task: Task, device: str = "cpu", threads: int = 1) 
     for later in _LATER:
         if getattr(recipe, later) == getattr(Recipe, later):
             del named[records.KEPT.get(later, later)]
+    # a controller whose rule changed trains other bits from the same text
+    revision = getattr(schedules.parse(recipe.strength), "revision", None)
     return {
+        **({} if revision is None else {"controller": revision}),
         "recipe": named,
         "data": list(task.fingerprints.values()),
         "source": task.source,

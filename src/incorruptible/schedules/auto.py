@@ -95,6 +95,11 @@ class Auto:
         return write(self.name, self)
 
     @property
+    def revision(self) -> int | None:
+        """Which rule this text stands for, where it stood for another one before: trainings by the two have names of their own."""
+        return 2 if self.learn else None
+
+    @property
     def _unit(self) -> float:
         """U, the loss of a predictor that knows nothing."""
         return math.log(self.classes) if self.classes is not None else self.reference or math.nan
