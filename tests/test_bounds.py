@@ -144,6 +144,17 @@ def test_the_slack_is_the_smallest_that_does() -> None:
         slack_for(20, 0.9, cost=0.005, risk=0.01)
 
 
+def test_the_slack_by_hand() -> None:
+    """.9^n <= cost x risk = 5e-5 from n = 94 on, and there every example must be right."""
+    assert slack_for(94, 0.9, cost=0.005, risk=0.01) == (0.9, 1.0, 0.005, 0.01)
+    with pytest.raises(UserError, match=r"93 examples are too few .* at least 94 are needed"):
+        slack_for(93, 0.9, cost=0.005, risk=0.01)
+    hits = next(k for k in range(9001, 10_001) if stats.binom.sf(k - 1, 10_000, 0.9) <= 5e-5)
+    assert slack_for(10_000, 0.9, cost=0.005, risk=0.01).threshold == hits / 10_000 == 0.9116
+    assert misled(100, 0.05, 0.07) == pytest.approx(stats.binom.sf(6, 100, 0.05))  # 100 x .07 is 7.000000000000001
+    assert misled(100, 0.9, 0.0) == 1 and misled(100, 0.9, 1.01) == 0
+
+
 def flattered(slack: bool) -> int:
     """How often a yield of .5 at accuracy .9 on the population is promised and false; chips agree, test sets do not."""
     rng, misses = np.random.default_rng(4), 0
@@ -326,6 +337,17 @@ def test_two_level_covers_new_chips_and_new_examples(chips: int, examples: int, 
 def test_two_levels_without_any_variance() -> None:
     found = two_level(np.ones((3, 4)))
     assert found.interval == (1, 1, 1) and found.components == (0, 0, 0)
+
+
+def test_the_freedom_of_two_levels_is_never_below_its_rule() -> None:
+    """B - 1 where examples do not show (MS_example below MS_rest), however few examples; the smaller of B - 1 and n - 1 else."""
+    table = np.array([[2, 3], [2, 2], [3, 2], [2, 2], [2, 3]], dtype=float)
+    _, example, rest = mean_squares(table)
+    assert example < rest and two_level(table).freedom == 4 and two_level(table.T).freedom == 1
+    rng = np.random.default_rng(2)
+    few = [two_level(rng.random((4, 6)) < 0.5) for _ in range(200)]
+    shown = [one for one in few if one.components.example > 0]
+    assert all(one.freedom >= 3 for one in few) and any(one.freedom == 3 for one in shown)
 
 
 # Shares: two levels where few answers are wrong.

@@ -412,3 +412,25 @@ WRONG = inc.Score(
 def test_mistakes(call: Callable[[], object], says: str) -> None:
     with pytest.raises(UserError, match=says):
         call()
+
+
+def test_fresh_chips_are_neither_those_of_certify_nor_those_of_measuring() -> None:
+    """What failed on one certificate's chips may be tried on the other's; what was tuned on `measure`'s on both."""
+    seen: list[float] = []
+
+    def grade(logits: Tensor, labels: Tensor) -> Tensor:
+        if len(logits) == 1:
+            seen.append(float(logits[0, 0]))
+        return torch.ones(len(logits))
+
+    score, drawn = inc.Score("first", "fraction", True, grade), list[set[float]]()
+    for ask in (
+        lambda: certify_fresh(scale(), score, ones(40), NOISE, [0.1], accuracy=0.9, seed=0),
+        lambda: certify(scale(), score, ones(1), NOISE, [0.1], accuracy=0.9, seed=0),
+        lambda: inc.measure(scale(), score, ones(1), NOISE, [0.1], chips=40, seed=0),
+    ):
+        seen.clear()
+        ask()
+        drawn.append({one for one in seen if one != 1})  # 1: the network as it is
+    assert all(len(one) >= 40 for one in drawn)
+    assert not drawn[0] & drawn[1] and not drawn[0] & drawn[2] and not drawn[1] & drawn[2]

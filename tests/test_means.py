@@ -23,9 +23,18 @@ from incorruptible.errors import UserError
 from incorruptible.evaluation import Sampling
 from incorruptible.evaluation.chips import ProgrammedModel
 from incorruptible.evaluation.subsampled.batched import score_parts
-from incorruptible.evaluation.subsampled.design import costs_of, drawn, gathered
+from incorruptible.evaluation.subsampled.design import MeanEstimator, costs_of, drawn, gathered
 from incorruptible.evaluation.subsampled.results import Average
-from incorruptible.statistics import Components, Costs, Gathered, Interval, SubsampleDesign, SubsamplePlan
+from incorruptible.statistics import (
+    Components,
+    Costs,
+    Gathered,
+    Interval,
+    Stratum,
+    SubsampleDesign,
+    SubsamplePlan,
+    mean_interval,
+)
 from incorruptible.tasks.data import Batches
 from incorruptible.weights.arrays import select
 
@@ -252,6 +261,46 @@ def test_what_was_measured_before_few_images_took_over(
     (row,) = means.rows()
     assert (row["first_look"], row["first_look_chips"]) == (TOTAL, enough)
     assert told == sorted(told) and told[-1] == one.chips
+
+
+@pytest.mark.parametrize("enough", [16, 32])
+def test_no_chip_counts_twice_after_few_images_took_over(
+    enough: int, model: nn.Module, data: Data, cheap_chips: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that look at few images are other chips than the whole ones, and the interval is that of both kinds together."""
+    whole_until(monkeypatch, enough)
+    numbers, before = list[int](), MeanEstimator._parts
+
+    def parts(self: MeanEstimator, strength: float, images: int, asked: Any, pairs: bool) -> Any:
+        numbers.extend(asked)
+        return before(self, strength, images, asked, pairs)
+
+    monkeypatch.setattr(MeanEstimator, "_parts", parts)
+    one = found(model, data, half_width=1e-6, max_chips=enough + 24, antithetic=False).averages[0]
+    assert (one.whole, one.chips) == (enough, enough + 24)
+    assert numbers == list(range(enough, enough + 24))
+    strata = [Stratum(one.values[:enough], 1, 1 / TOTAL), Stratum(one.values[enough:], 1, 1 / 8)]
+    assert one.interval == pytest.approx(tuple(mean_interval(strata)))
+
+
+def test_the_spread_leaves_out_what_few_images_add_and_no_more(
+    model: nn.Module, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drawn without replacement, m of n images add the variance within a chip times 1 / m - 1 / n: nothing where m is nearly n."""
+    within, before = list[float](), MeanEstimator._parts
+
+    def parts(self: MeanEstimator, *asked: Any) -> Any:
+        each, places = before(self, *asked)
+        within.extend(np.asarray(each - design_beta * clean[places]).var(1, ddof=1))
+        return each, places
+
+    clean = (data[0].numpy()[:, 0] > 1).astype(float)
+    design_beta = found(model, data, half_width=1e-6, max_chips=60, images=200, antithetic=False).averages[0].beta
+    monkeypatch.setattr(MeanEstimator, "_parts", parts)
+    one = found(model, data, half_width=1e-6, max_chips=60, images=200, antithetic=False).averages[0]
+    assert one.beta == design_beta and len(within) == one.chips == 60
+    variance = one.values.var(ddof=1) - np.mean(within) * (1 / 200 - 1 / TOTAL)
+    assert one.sd == pytest.approx(variance**0.5)
 
 
 @pytest.mark.parametrize("most", [16, 17, 18, 31, 32])

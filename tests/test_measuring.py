@@ -432,6 +432,10 @@ def shaped(*shape: int) -> Callable[[nn.Module, Any], Tensor]:
         ({"batchnorm": "freeze"}, "No BatchNorm policy 'freeze'"),
         ({"batchnorm": "recalibrated"}, "calibration"),
         ({"calibration": []}, "batchnorm='recalibrated'"),
+        (
+            {"batchnorm": "recalibrated", "calibration": iter([])},
+            "calibration is a list_iterator, which can be iterated only",
+        ),
         ({"batchnorm": "folded"}, "nothing to fold"),
         ({"chips": 0}, "chips=0"),
         ({"reads": 0}, "reads=0"),

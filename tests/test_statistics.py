@@ -402,3 +402,16 @@ def test_a_sum_of_parts_is_crossed_for_one_and_covers_for_two() -> None:
     assert stats.binomtest(missed, 2000, 0.05, alternative="greater").pvalue > 0.001
     with pytest.raises(UserError, match="same seeds"):
         crossed_sum([one, one[:4]])
+
+
+def test_the_luck_of_every_part_is_added_by_hand() -> None:
+    """Parts 0 2 4 / 2 2 8 (MS 6, 14, 2) and 1 3 / 1 5 (row means 2, 3; MS_image 9, MS_rest 1).
+
+    Sums of row means: 4, 7, of variance 4.5; luck (14 - 2) / 6 + (9 - 1) / 4 = 4; error sqrt(4.5 / 2 + 4) = 2.5.
+    """
+    d = crossed_sum([[[0, 2, 4], [2, 2, 8]], [[1, 3], [1, 5]]])
+    assert (d.interval.estimate, d.error) == pytest.approx((5.5, 2.5))
+    assert (d.freedom, d.n) == (1, (2, 3))
+    # 0 3 / 3 2 has MS_image 1 below MS_rest 4: its luck is 0, and takes nothing off the other's 2
+    d = crossed_sum([[[0, 2, 4], [2, 2, 8]], [[0, 3], [3, 2]]])
+    assert (d.interval.estimate, d.error) == pytest.approx((5, (4.5 / 2 + 2) ** 0.5))

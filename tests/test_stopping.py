@@ -145,3 +145,9 @@ def test_mistakes(confidence: float) -> None:
         mean_interval([Stratum(np.ones(3))], confidence)
     with pytest.raises(UserError, match="at least 2"):
         mean_interval([Stratum(np.ones(1))])
+
+
+def test_a_pair_that_agrees_moves_by_half_of_what_a_chip_does() -> None:
+    """One answer of one chip moves the mean of its pair by half the grain: t_7 (g / 2) / 8 for eight pairs."""
+    pairs = mean_interval([Stratum(np.ones(8), 2, grain=1 / 8)])
+    assert pairs.half == pytest.approx(stats.t.ppf(0.975, 7) / 16 / 8)

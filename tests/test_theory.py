@@ -19,6 +19,7 @@ from incorruptible.plots import save
 from incorruptible.report import study_page
 from incorruptible.report.theory import theory_charts
 from incorruptible.runs import MeasurePlan, displaced, measured, measures, train
+from incorruptible.statistics import Difference, Interval
 from incorruptible.studies.evidence import Arm, Lacking
 from incorruptible.studies.folder import find
 from incorruptible.studies.plan import Tasks, begin
@@ -457,3 +458,65 @@ def test_the_shipped_study_takes_equal_steps() -> None:
         size = int(re.search(r"train=(\d+)", design.recipe.task)[1])  # type: ignore[index]
         assert design.recipe.epochs * -(-size // design.recipe.batch) == 320
     assert {claim.rule for claim in study.claims} == {"grows", "preferred", "exponent"}
+
+
+# ---- Holm, and means over seeds
+
+
+def flat_arm(peak: float, steps: Sequence[float], spread: float) -> Arm:
+    """Seeds differ by +-1 spread, images not at all: a rise of the risk by `steps` has t = step sqrt(7) / spread on 7 degrees."""
+    signs = np.array([1, -1] * 4)[:, None, None] * np.arange(len(STRENGTHS))[None, :, None]
+    level = 0.9 - np.concatenate([[0.0], np.cumsum(steps)])
+    return replace(
+        arm(500, peak), test=level[None, :, None] + spread * signs + np.zeros((SEEDS, len(STRENGTHS), IMAGES))
+    )
+
+
+def test_a_risk_that_falls_in_one_of_many_arms_is_corrected_for_them() -> None:
+    """t = -3.5: p = .01 of one arm alone, .18 among 6 arms at 3 steps. And rises with p = .03 are three, or one."""
+    fall, spread = 3.5 / 7**0.5 * 0.01, 0.01
+    calm = [flat_arm(p, (0, 0, 0), spread) for p in PEAKS[1:]]
+    judged = Grows()([flat_arm(0.0, (0, 0, -fall), spread), *calm], [])
+    assert judged.rows[2].note == "of 6 arms the risk of 1 falls, of 0 surely" and judged.word == "undecided"
+    alone = Grows()([flat_arm(0.0, (0, 0, -fall), spread)], [])
+    assert alone.rows[2].note == "of 1 arms the risk of 1 falls, of 1 surely"
+    rise = 2.715 / 7**0.5 * 0.01
+    three = Grows()([flat_arm(0.1, (rise, rise, rise), spread)], [])
+    assert [row.word for row in three.rows] == ["undecided"] * 3
+    assert three.rows[0].difference is not None and three.rows[0].difference.p == pytest.approx(0.03, abs=1e-3)
+    one = Grows()([flat_arm(0.1, (rise, 0, 0), spread)], [])
+    assert one.rows[0].word == "undecided"
+    two = [replace(flat_arm(0.1, (rise, 0, 0), spread), strengths=STRENGTHS[:2])]
+    assert [row.word for row in Grows()(two, []).rows] == ["supported"]
+
+
+@pytest.mark.parametrize(
+    ("gap", "slope", "alone", "among_two"),
+    [
+        (0.03, 0.5, "contradicted", "undecided"),
+        (0.5, 0.03, "supported", "undecided"),
+        (0.001, 0.5, "contradicted", "contradicted"),
+        (0.5, 0.001, "supported", "supported"),
+    ],
+)
+def test_an_exponent_is_corrected_for_its_strengths(
+    gap: float, slope: float, alone: str, among_two: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gap to the prediction and the slope, each with that p at every strength: Holm over the strengths, of each kind."""
+
+    def combined(self: Optima, weights: Any, less: float = 0.0) -> Difference:
+        return Difference(Interval(-0.4, -0.2, 0.0), gap if less else slope, float("nan"), 0.1, 7, (SEEDS, 20))
+
+    monkeypatch.setattr(Optima, "combined", combined)
+    arms = family(-0.2)
+    assert [row.word for row in Exponent()(arms, [0.1]).rows] == [alone]
+    assert [row.word for row in Exponent()(arms, [0.1, 0.2]).rows] == [among_two] * 2
+
+
+def test_sigma_star_is_the_geometric_mean_over_seeds() -> None:
+    """Half of the networks moved 16 times as far as the others: their sigma* is twice as large, the mean sqrt(2) times."""
+    near, far = arm(500, 0.0), arm(500, 0.0, distance=16.0)
+    mixed = replace(near, displacement=near.displacement[:4] + far.displacement[:4])
+    others = [one for one in family(-0.25) if not (one.peak == 0 and one.seen == 250)]
+    found = Preferred(500).predict([mixed, *others], [0.1])
+    assert found.sigma[500] == pytest.approx(2**0.5 * (1 / (250 * 4)) ** 0.25)

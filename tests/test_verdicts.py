@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from incorruptible.files import records
+from incorruptible.studies import ranges
 from incorruptible.studies.evidence import MARGIN, Arm, Lacking, Verdict, served
 from incorruptible.studies.rules import (
     CATALOGUE,
@@ -814,3 +815,77 @@ def test_the_margins_that_nobody_has_to_say() -> None:
     assert (Shortfall(GROUP).target, Shortfall(GROUP).most) == (0.005, 0.01)
     assert Exponent().predicted == -0.25 and Preferred(500).span == (0.0, 0.1)
     assert Changing(METHODS, RAMPS[:1]).plain == "sgd" and Ahead(("a",), ("b",)).statistic == "score"
+
+
+def as_errors(one: Arm) -> Arm:
+    """The same arm by its error rate, of which less is better."""
+    return replace(one, test=1 - one.test, validation=1 - one.validation, chips=1 - one.chips, sign=-1)
+
+
+CARRIED = [
+    *(arm(f"{g}: constant {n}", "tuned", accuracy=a) for g, n, a in (("x", 1, 0.9), ("x", 2, 0.8), ("y", 1, 0.1), ("y", 2, 0.8))),
+    arm("x: auto", "auto", accuracy=0.85),
+    arm("y: auto", "auto", accuracy=0.7),
+]  # fmt: skip
+CLEAN = [
+    *(
+        replace(arm(name, "auto", accuracy={0.0: at}), metrics=(({"strength": 0.3},),) * SEEDS)
+        for name, at in (("x: auto", 0.95), ("x: auto, cap 8", 0.5))
+    ),
+    arm("x: plain", "plain", accuracy={0.0: 0.96}),
+    arm("x: worse", "plain", accuracy={0.0: 0.6}),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "arms", "words"),
+    [
+        (Shortfall(GROUP), [*one_run({"": 0.5, " @0.5": 0.87}), *TUNED], ["contradicted", "supported"]),
+        (Carried(tuple((g, f"{g}: auto", f"{g}: constant *") for g in "xy")), CARRIED, ["supported", "contradicted"]),
+        (Uncollapsed((("x", "x: auto*", "x: [pw]*"),)), CLEAN, ["supported", "contradicted"]),
+    ],
+    ids=["shortfall", "carried", "uncollapsed"],
+)
+def test_rules_say_of_errors_what_they_say_of_accuracies(rule: Any, arms: list[Arm], words: list[str]) -> None:
+    """Who is chosen, who is ahead and by how much does not depend on whether more or less is better."""
+    found, errors = rule(arms, [0.1, 0.4]), rule([as_errors(one) for one in arms], [0.1, 0.4])
+    assert [row.word for row in found.rows] == words
+    for row, other in zip(found.rows, errors.rows, strict=True):
+        assert (other.left, other.right, other.word, other.note) == (row.left, row.right, row.word, row.note)
+        assert row.difference is not None and other.difference is not None
+        assert other.difference.interval == pytest.approx(tuple(row.difference.interval))
+
+
+def shuffled(one: Arm, order: Sequence[int]) -> Arm:
+    """The same arm, whose strengths were tested in another order."""
+    return replace(
+        one,
+        strengths=tuple(one.strengths[i] for i in order),
+        test=one.test[:, order],
+        validation=one.validation[:, order],
+        chips=one.chips[:, order],
+    )
+
+
+def test_areas_are_over_strengths_in_any_order() -> None:
+    falling = {s: 0.9 - s for s in STRENGTHS}
+    one, other = arm("one", "rwp", accuracy=falling), arm("other", "rwp", accuracy=0.75)
+    mixed, order = shuffled(one, [3, 0, 5, 1, 4, 2]), (0.4, 0.0, 0.1)
+    assert np.allclose(ranges.area(mixed), ranges.area(one))
+    assert np.allclose(ranges.area(one, order), ranges.area(one, sorted(order)))
+    assert np.allclose(ranges.area(one, order).mean(), 0.7, atol=0.01)  # .9 less the mean strength
+    assert ranges.validation_area(mixed, order) == pytest.approx(ranges.validation_area(one, sorted(order)))
+    assert ranges.best([mixed, other]).name == "other" and ranges.best([mixed, other], (0.1, 0.0)).name == "one"
+    found, then = ranges.whole(mixed, "noise"), ranges.whole(one, "noise")
+    assert found is not None and then is not None
+    for name in ("area", "worst", "tolerance"):
+        assert getattr(found, name) == pytest.approx(tuple(getattr(then, name)))
+    groups = tuple((g, f"{g}: auto", f"{g}: constant *") for g in "xy")
+    rows, before = (
+        Carried(groups)([shuffled(one, [3, 0, 5, 1, 4, 2]) for one in CARRIED], []),
+        Carried(groups)(CARRIED, []),
+    )
+    for row, was in zip(rows.rows, before.rows, strict=True):
+        assert (row.at, row.word) == (was.at, was.word) == ("0 to 0.4", was.word)
+        assert row.difference is not None and was.difference is not None
+        assert row.difference.interval == pytest.approx(tuple(was.difference.interval))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..statistics import Interval, crossed_each, curves, t_interval
 from .evidence import Arm
 
-__all__ = ["Tabulated", "Whole", "area", "best", "tabulated", "whole"]
+__all__ = ["Tabulated", "Whole", "area", "best", "tabulated", "validation_area", "whole"]
 
 
 class Whole(NamedTuple):
@@ -118,12 +118,13 @@ def area(arm: Arm, strengths: Sequence[float] = ()) -> NDArray[np.float64]:
 
 def best(arms: Sequence[Arm], strengths: Sequence[float] = ()) -> Arm:
     """The arm of the best mean area on validation data; of equal ones the first."""
+    return max(arms, key=lambda arm: arm.sign * validation_area(arm, strengths))
 
-    def validation(arm: Arm) -> float:
-        at, places = _rising(arm, strengths)
-        return arm.sign * float(curves.area(arm.validation[:, places], at).mean())
 
-    return max(arms, key=validation)
+def validation_area(arm: Arm, strengths: Sequence[float] = ()) -> float:
+    """The area on validation data, averaged over seeds, in the unit of the score; strengths as in `area`."""
+    at, places = _rising(arm, strengths)
+    return float(curves.area(arm.validation[:, places], at).mean())
 
 
 def _rising(arm: Arm, strengths: Sequence[float]) -> tuple[list[float], list[int]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...statistics import agree, crossed, curves
 from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, Lacking, matching, served
-from ..ranges import area
+from ..ranges import area, validation_area
 from .shortfall import non_inferior
 
 __all__ = ["Carried"]
@@ -42,17 +42,17 @@ class Carried:
             raise Lacking("no recipe is finished in all groups")
 
         def validation(name: str) -> float:
-            each = [curves.area(one[name].validation, one[name].strengths).mean() * one[name].sign for one in found]
-            return float(np.mean(each))
+            return float(np.mean([one[name].sign * validation_area(one[name]) for one in found]))
 
         carried = max(shared, key=validation)
         rows = []
         for (title, run, _), one in zip(self.groups, found, strict=True):
             other = one[carried]
-            ours = np.array([served(arms, run, s).test for s in other.strengths])
-            gap = crossed(other.sign * (curves.area(np.moveaxis(ours, 0, 2), other.strengths) - area(other)))
+            strengths = sorted(other.strengths)
+            ours = np.array([served(arms, run, s).test for s in strengths])
+            gap = crossed(other.sign * (curves.area(np.moveaxis(ours, 0, 2), strengths) - area(other)))
             note = f"best by area on validation, over all {len(self.groups)}, of {len(shared)}"
-            at = f"{other.strengths[0]:g} to {other.strengths[-1]:g}"
+            at = f"{strengths[0]:g} to {strengths[-1]:g}"
             word = non_inferior(gap.interval, self.margin)
             rows.append(EvidenceRow(f"{title}, area", at, run, other.name, gap, word, note, other.unit))
         return Judgement(agree([row.word for row in rows]), tuple(rows))
