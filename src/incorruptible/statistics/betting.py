@@ -44,8 +44,8 @@ class Betting:
     arXiv 2010.09686, section 4.2). Two numbers are free: the cap c, and the value with which the running variance v starts. Each
     gambler has half of the wealth bet by `CLOSE` and half by `WIDE`, for which alone K+ and K- would be martingales too; so is
     their average, which loses at most a factor of 2 to the better half. One half alone is dear where it does not fit: `CLOSE`
-    stakes nearly everything at first and takes 1,030 values of 0 or 1 with mean .5 to a half-width of .1, where `WIDE` takes
-    281; for values of sd .01 `WIDE` takes nearly twice as many. docs/certificates.md has the table of all three
+    stakes nearly everything at first and takes 1,137 values of 0 or 1 with mean .5 to a half-width of .1, where `WIDE` takes
+    306 and the average 378; for values of sd .01 `WIDE` takes nearly twice as many. docs/certificates.md has the table of all three
     (`python scripts/chips_needed.py`).
 
     Values that never come near 0 or 1 do not make it as short as a normal interval: nothing rules out a rare value of 0,

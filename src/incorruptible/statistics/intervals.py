@@ -116,6 +116,10 @@ def crossed(differences: ArrayLike, level: float = 0.95, margin: float | None = 
     seeds and 20 to 997 images: at most .051. Ternary answers, 85% of images never differing, 8 x 997, 4,000
     experiments: .019 [.195]. It needs more images than seeds: 8 x 4 may miss .10. The tests repeat the first three.
 
+    It needs images that differ, too: where no answer does, its width is 0 and arms count as equivalent. Two networks of accuracy
+    .98 and .97 with 5 seeds and 50 images missed .12 (width 0 in .08 of 600 experiments), .99 and .985 with 300 images .015, .998
+    and .996 with 1,000 images .047. Compare good networks on 300 images at least.
+
     Raises UserError for fewer than 2 seeds or images, and for what `paired` refuses.
 
     >>> rng = np.random.default_rng(0)

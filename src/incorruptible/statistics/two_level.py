@@ -48,8 +48,8 @@ def two_level(values: ArrayLike, level: float = 0.95, *, share: bool = False) ->
     agree. The interval over chips alone, `t_interval` of the rows, leaves v_example out.
 
     Student's interval with these suits values that are nearly normal, such as losses. Say `share=True` for values between 0 and 1,
-    such as right and wrong answers: where few answers are wrong, Student's interval is far too short (it misses 36% of the
-    time for 5 chips, 50 examples and an accuracy of .98), and `share_interval` takes its place.
+    such as right and wrong answers: where few answers are wrong, Student's interval is far too short (it misses 38% of the
+    time for 5 chips that agree, 50 examples and an accuracy of .98), and `share_interval` takes its place.
 
     Raises UserError for fewer than 2 chips or examples, for values that are not finite, for a level outside (0, 1), and for
     values outside [0, 1] where `share` is true.
@@ -107,8 +107,8 @@ def share_interval(
 
     It covers where examples and chips both count, and is too wide where neither does: of answers that are independent of one
     another it misses 1%. docs/certificates.md has the table, which `python scripts/two_level_coverage.py` makes: from 5 chips on
-    it misses at most 6% at level .95 while chips make up a tenth of the variance or less. It cannot see what no chip showed: of B
-    chips that agree, up to 3 / B of all chips may be otherwise.
+    it misses at most 6% at level .95 while chips make up a tenth of the variance or less. With fewer
+    chips that is not promised. It cannot see what no chip showed: of B chips that agree, up to 3 / B of all chips may be otherwise.
 
     >>> low, mean, high = share_interval(1.0, (0.0, 0.0, 0.0), (5, 50))  # 50 examples, right on 5 chips each
     >>> print(f"{low:.4f} {high:.4f}")
