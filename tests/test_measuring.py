@@ -102,7 +102,7 @@ def test_the_slow_obvious_loop_finds_the_same(score: Any, data: Any) -> None:
                     marks.append(hit if score is accuracy else -np.log(one[label]))
             assert found.values[i, k] == pytest.approx(np.mean(marks), rel=1e-5)
             if score is accuracy:  # a share of 30, in double precision
-                assert found.values[i, k] == sum(marks) / 30
+                assert float(found.values[i, k]) == sum(marks) / 30
     largest = [float(row.abs().max()) for weight in model.parameters() if weight.dim() == 2 for row in weight.data]
     assert found.peaks == (min(largest), max(largest))
 
