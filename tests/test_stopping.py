@@ -104,6 +104,16 @@ def test_pairs_go_on_where_they_help(correlation: float) -> None:
     assert not mean_interval([Stratum(values)]).low > 0.2  # the truth is 0
 
 
+def test_whether_pairs_help_is_an_f_test_by_hand() -> None:
+    """Pairs (1, 4), (2, 2), (3, 1): twice the variance of their means over that of members within them, with 2 and 3 degrees."""
+    singles = np.array([1.0, 4.0, 2.0, 2.0, 3.0, 1.0])
+    means = singles.reshape(-1, 2).mean(1)
+    between, within = 2 * np.var([2.5, 2.0, 2.0], ddof=1), (9 + 0 + 4) / 2 / 3
+    p = float(stats.f.cdf(between / within, 2, 3))
+    assert abs(p - stats.f.cdf(between / within, 3, 2)) > 0.01
+    assert pairs_help(means, singles, alarm=p * 1.001) and not pairs_help(means, singles, alarm=p * 0.999)
+
+
 def test_pairs_that_do_nothing_pass_for_a_help_as_often_as_is_said() -> None:
     """An alarm of 10%: of 500 tables 32 to 70, and outside with chance .005 where all is right (binomial)."""
     rng = np.random.default_rng(5)
