@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -596,3 +597,27 @@ def test_a_task_that_changed_is_not_measured_as_the_one_that_was_trained(tmp_pat
     place.write_text(source.replace("x = torch.eye(4)", "x = 2 * torch.eye(4)"))
     with pytest.raises(UserError, match="has changed since"):
         open_run(run.folder).task()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda value: value.to(torch.int64), "whole for real"),
+        (lambda value: value > 0, "true-or-false for real"),
+        (lambda value: value.to(torch.complex64), "complex for real"),
+        (lambda value: value.to_sparse(), "sparse for real"),
+        (lambda value: value.double(), ""),
+    ],
+)
+def test_weights_of_another_kind_of_number_are_refused(
+    change: Callable[[torch.Tensor], torch.Tensor], says: str, tmp_path: Path
+) -> None:
+    """torch would copy them without a word, and with the imaginary part left out."""
+    model = torch.nn.Linear(3, 2)
+    torch.save({"weight": change(torch.ones(2, 3)), "bias": torch.zeros(2)}, tmp_path / "w.pt")
+    if not says:
+        load_weights(model, tmp_path / "w.pt")
+        assert torch.equal(model.weight, torch.ones(2, 3))
+        return
+    with pytest.raises(UserError, match=f"has other kinds of numbers: weight, {says}"):
+        load_weights(model, tmp_path / "w.pt")

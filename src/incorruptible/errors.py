@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .renamed import ENTRIES, missing
 
-__all__ = ["NotFinite", "Remark", "UserError", "UserErrors", "disk_failed", "renamed_arguments", "unknown"]
+__all__ = ["NotFinite", "Remark", "UserError", "UserErrors", "disk_failed", "path_refused", "renamed_arguments", "unknown"]
 
 
 MANY = 40  # names that one line can hold
@@ -85,6 +85,20 @@ def renamed_arguments(**names: str) -> Callable[[_Function], _Function]:
 def disk_failed(problem: OSError) -> bool:
     """Whether it is the disk's fault, which is full or broken, and nobody's in this program."""
     return problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+def path_refused(problem: OSError) -> str | None:
+    """The line for a path that cannot be opened or made as it was given: a folder for a file, a name that is too long; None where an
+    `OSError` has another reason.
+
+    >>> path_refused(OSError(errno.ENAMETOOLONG, "File name too long", "a" * 300))
+    'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...: File name too long.'
+    """
+    by_name = isinstance(problem, NotADirectoryError | IsADirectoryError | FileExistsError | PermissionError)
+    if not by_name and problem.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+        return None
+    name = str(problem.filename)
+    return f"{name if len(name) <= 200 else name[:40] + '...'}: {problem.strerror}."
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> UserError:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperCommand
 
-from ..errors import UserError, UserErrors, disk_failed
+from ..errors import UserError, UserErrors, disk_failed, path_refused
 
 __all__ = [
     "Once",
@@ -84,8 +84,8 @@ def answer(problem: BaseException) -> tuple[int, str]:
         return 2, text if text.strip().startswith("Usage:") else f"{' '.join(text.split())} Try 'incorruptible --help'."
     if isinstance(problem, KeyboardInterrupt | typer.Abort):
         return 130, "stopped; the same command goes on from here."
-    if isinstance(problem, NotADirectoryError | IsADirectoryError | FileExistsError | PermissionError):
-        return 2, f"{problem.filename}: {problem.strerror}."
+    if isinstance(problem, OSError) and (line := path_refused(problem)) is not None:
+        return 2, line
     if isinstance(problem, UserErrors):
         return 2, str(problem)
     if isinstance(problem, UserError):

@@ -45,7 +45,8 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
     Where every name in the file begins with `module.`, `_orig_mod.` or `model.`, as data-parallel, compiled and enclosed networks
     are saved, and the model's names do not, the weights are loaded without that prefix, and a warning (`Remark`) says so.
-    Raises `UserError` for a file that is not there or cannot be read, and where names or shapes differ.
+    Raises `UserError` for a file that is not there or cannot be read, and where names, shapes or kinds of numbers differ: whole or
+    complex numbers are not the weights of a layer of real ones, though torch would copy them without a word.
     """
     path, model = Path(path), unwrapped(model)
     if not path.is_file():
@@ -60,7 +61,18 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         for name in own
         if name in state and state[name].shape != own[name].shape
     ]
-    for what, names in (("lacks", missing), ("has, and the model lacks,", extra), ("has other shapes:", wrong)):
+    other = [
+        f"{name}, {_kind(state[name])} for {_kind(own[name])}"
+        for name in own
+        if name in state and _kind(state[name]) != _kind(own[name])
+    ]
+    refusals = (
+        ("lacks", missing),
+        ("has, and the model lacks,", extra),
+        ("has other shapes:", wrong),
+        ("has other kinds of numbers:", other),
+    )
+    for what, names in refusals:
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise UserError(f"{path} {what} {', '.join(names[:3])}{more}: these are the weights of another model.")
@@ -85,6 +97,15 @@ def _without_prefix(state: dict[str, Any], own: Iterable[str]) -> tuple[dict[str
     return state, gone
 
 
+def _kind(tensor: torch.Tensor) -> str:
+    """The kind of a tensor's numbers, in one word; all floating-point types are one kind, and may be loaded as each other."""
+    if tensor.layout != torch.strided:
+        return "sparse"
+    if tensor.dtype == torch.bool:
+        return "true-or-false"
+    return "real" if tensor.is_floating_point() else "complex" if tensor.is_complex() else "whole"
+
+
 def _tied(model: nn.Module) -> dict[str, list[str]]:
     groups: dict[int, list[str]] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -107,7 +128,9 @@ def _read(path: Path) -> dict[str, Any]:
     for name in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(name), dict):
             state = state[name]
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    ):
         raise UserError(f"{path} holds no state_dict: names with tensors are needed.")
     return state
 
