@@ -79,6 +79,7 @@ INTEGRATIONS = {
 }
 
 
+@pytest.mark.slow  # test_accelerate, test_lightning and test_trainer look at the same, without training to the end
 @pytest.mark.parametrize(("name", "package"), INTEGRATIONS.items(), ids=INTEGRATIONS)
 def test_integrations_harden(name: str, package: str, tmp_path: Path) -> None:
     """Seeds are fixed. Both objectives gain under noise, on 20 chips; and every network reads digits without it."""
