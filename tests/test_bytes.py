@@ -268,7 +268,7 @@ def test_commands(run: Run, type_: Type, tmp_path: Path) -> None:
     mapped = type_("sensitivity", folder, "--corruption", f"{noise}:0.3", "--chips", "2", "--by", "block")
     assert "all 114,688 weights corrupted" in mapped.out
     refused = type_("certify", folder, "--corruption", f"{noise}:0.1", "--accuracy", "0.5")
-    assert refused.code == 2 and "between 0 and 1 by its nature, and code length is in bits per byte" in refused.err
+    assert refused.code == 2 and "of code length (in bits per byte) less is better" in refused.err
     trained = type_("train", TINY, "--epochs", "1", "--home", str(tmp_path / "other"), "--json")
     assert json.loads(trained.out)["identity"]["data"] == run.record["identity"]["data"]
 

@@ -565,7 +565,7 @@ def test_a_threshold_works_upwards_too_and_a_chip_that_is_not_finite_is_not_good
         ({"accuracy": 0.9, "threshold": 0.1}, "and not both"),
         ({"threshold": math.nan}, "threshold is nan"),
         ({"threshold": 0.1, "population": True}, "takes accuracy="),
-        ({"accuracy": 0.9}, "of which less is better: certify"),
+        ({"accuracy": 0.9}, r"of squared error \(in V\^2\) less is better: certify"),
     ],
 )
 def test_what_a_threshold_does_not_go_with(asked: dict[str, Any], says: str) -> None:

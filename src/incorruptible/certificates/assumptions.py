@@ -121,8 +121,8 @@ def refuse_unfit(score: ScoreFunction) -> None:
     if score.unit != "fraction" or not score.higher_is_better:
         more, end = ("more", "smallest") if score.higher_is_better else ("less", "largest")
         raise UserError(
-            f"accuracy speaks of a fraction of which more is better, and {score.name} is in {score.unit}, of which {more} is "
-            f"better: certify(..., threshold=X), --threshold X, takes the {end} {score.name} that a good chip may have."
+            f"accuracy is a fraction of which more is better, and of {score.name} (in {score.unit}) {more} is better: "
+            f"certify(..., threshold=X), --threshold X, takes the {end} {score.name} that a good chip may have."
         )
 
 
