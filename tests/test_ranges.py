@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -190,19 +191,21 @@ def test_a_row_of_an_arm_by_hand(higher: bool | None, reached: float) -> None:
     """Two seeds of three chips: which of them reach .5 depends on what is better; the spread is that of chips within a seed."""
     chips = np.array([[[0.2, 0.5, 0.8]] * 4, [[0.4, 0.6, 0.8]] * 4])
     one = replace(arm("a", FALLING, seeds=2), chips=chips, sign=-1 if higher is False else 1)
+    object.__setattr__(one, "drop", lambda: None)  # it lies in no files
+    outcomes: Any = SimpleNamespace(arms=lambda noise: [one])
     plan: dict[str, Any] = {
         "definition": {"test": {"required": 0.5}},
         "score": {"higher_is_better": higher},
         "noises": [{"corruption": "noise"}],
     }
-    (found,) = findings(Folder(Path(), Path(), plan), [one])
+    (found,) = findings(Folder(Path(), Path(), plan), outcomes)
     cell = found.cells[2]
     assert (cell.arm, cell.noise, cell.strength, cell.seeds, cell.chips) == ("a", "noise", 0.2, 2, 3)
     assert cell.reached == pytest.approx(reached)
     assert cell.spread == pytest.approx((0.3 + 0.2) / 2)
     assert cell.validation == pytest.approx(one.validation[:, 2].mean()) and cell.interval == mean(one, 0.2)
     plan["definition"]["test"]["required"] = None
-    (found,) = findings(Folder(Path(), Path(), plan), [one])
+    (found,) = findings(Folder(Path(), Path(), plan), outcomes)
     assert found.cells[2].reached is None and found.whole == whole(one, "noise")
 
 

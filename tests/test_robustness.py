@@ -193,7 +193,9 @@ def test_old_measures_without_sizes_are_read(finished: Folder, monkeypatch: pyte
     """Measures of versions that did not keep how large an error is."""
     read = records.read_arrays
     monkeypatch.setattr(
-        records, "read_arrays", lambda *given: {k: v for k, v in read(*given).items() if k != "equivalent"}
+        records,
+        "read_arrays",
+        lambda *given, **more: {k: v for k, v in read(*given, **more).items() if k != "equivalent"},
     )
     verdict = results.conclude(finished, results.arms(finished))[1]
     assert verdict.rows[0].note == "best of 2 against best of 1" and verdict.rows[0].difference is not None
@@ -216,14 +218,18 @@ def made_up(
         one = {"corruption": str(sweep.corruption), "strengths": list(sweep.strengths)}
         noises.append({**one, "conditions": getattr(sweep.corruption, "conditions", "")})
 
-    def under(folder: Any, place: int, *, table: bool) -> list[Arm]:
+    def whole(place: int) -> list[Arm]:
         strengths = tuple(noises[place]["strengths"])
         shape = (2, len(strengths), 4)
         test = 0.9 - 0.01 * place + np.random.default_rng(0).normal(0, 1e-4, shape)
         given = {"strengths": strengths, "test": test, "validation": test.mean(2)}
-        return [replace(arm(name, name.rpartition(": ")[2]), **given) for name in arms]
+        found = [replace(arm(name, name.rpartition(": ")[2]), **given) for name in arms]
+        for one in found:
+            object.__setattr__(one, "drop", lambda: None)  # they lie in no files
+        return found
 
-    monkeypatch.setattr(sys.modules[robustness_charts.__module__], "arms_under", under)
+    module = sys.modules[robustness_charts.__module__]
+    monkeypatch.setattr(module, "Outcomes", lambda folder: SimpleNamespace(whole=whole))
     score = {"name": "accuracy", "unit": "fraction"}
     return SimpleNamespace(plan={"definition": {"claims": claims}, "noises": noises, "score": score})
 

@@ -12,7 +12,7 @@ from ..corruptions import Corruption, traits
 from ..errors import UserError, renamed_arguments
 from ..randomness.streams import Draw
 from ..schedules import checked
-from ..weights.arrays import Array, SurveyedParameter, packed_weights, survey
+from ..weights.arrays import Array, SurveyedParameter, packed_weights, refuse_offloaded, survey
 from ..weights.swap import replaced
 
 __all__ = ["Audit", "Touched", "audit"]
@@ -99,6 +99,7 @@ def audit(
     Patterns as for `select`. Raises `UserError` where nothing is touched, and for a strength that is negative or not finite.
     """
     strength = checked(strength)
+    refuse_offloaded(model)
     found = survey(model, also, protect)
     arrays = [one.array for one in found if one.array is not None]
     if not arrays:

@@ -195,5 +195,5 @@ class Auto:
         return max(strength, min(self.end, half)), half
 
 
-def _bounded(loss: float, most: float) -> float:
-    return min(loss, most) if math.isfinite(loss) else most
+def _bounded(loss: float, bound: float) -> float:
+    return min(loss, bound) if math.isfinite(loss) else bound

@@ -24,6 +24,7 @@ __all__ = [
     "SurveyedParameter",
     "packed_weights",
     "refuse_not_finite",
+    "refuse_offloaded",
     "refuse_sharded",
     "select",
     "share_in",
@@ -215,6 +216,16 @@ def refuse_sharded(model: nn.Module) -> None:
         )
 
 
+def refuse_offloaded(model: nn.Module) -> None:
+    """Raises `UserError` for a parameter on the meta device, which has a shape and no values."""
+    for name, parameter in unwrapped(model).named_parameters():
+        if parameter.is_meta:
+            raise UserError(
+                f"{name} is on the meta device, without values: it is offloaded, or no weights were loaded yet; load the whole "
+                "model into memory first (without device_map, or with model.to_empty and the weights)."
+            )
+
+
 def refuse_not_finite(model: nn.Module) -> None:
     """Raise `UserError` for a parameter or a buffer of `model` that holds numbers which are not finite."""
     network = unwrapped(model)
@@ -296,11 +307,6 @@ def survey(model: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = 
             name = f"{prefix}.{own}" if prefix else own
             if isinstance(parameter, nn.parameter.UninitializedParameter):
                 raise UserError(f"{name} has no shape yet: run one batch through the model first.")
-            if parameter.is_meta:
-                raise UserError(
-                    f"{name} is on the meta device, without values: it is offloaded, or no weights were loaded yet; load the whole "
-                    "model into memory first (without device_map, or with model.to_empty and the weights)."
-                )
             names[name] = id(parameter)
             before = found.get(id(parameter))
             first = before.name if before else name
@@ -375,6 +381,7 @@ def select(model: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = 
     >>> [array.name for array in select(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), protect=("2.*",))]
     ['0.weight']
     """
+    refuse_offloaded(model)
     found = survey(model, also, protect)
     arrays = [one.array for one in found if one.array is not None]
     if not arrays and any(one.reason.startswith("left out by") for one in found):
