@@ -69,6 +69,7 @@ def _rank(run: Callable[[int, Path], None], rank: int, folder: Path) -> None:
         with suppress(FileExistsError), (folder / "crash").open("x") as file:
             file.write(f"rank {rank} crashed:\n{traceback.format_exc()}")
         os._exit(1)  # at once, for Python's own end may wait for the other rank, in threads of gloo
+    os._exit(0)
 
 
 def _end_with_parent() -> None:
