@@ -243,6 +243,7 @@ def run(rank: int, folder: Path) -> None:
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path: Path) -> None:
     """Ranks end bit-equal; each draws its own noise, so that they are as one process with the micro-batches of both."""
     (tmp_path / "port").write_text(str(free_port()))

@@ -57,6 +57,7 @@ def test_numbers_of_a_bank_are_normal() -> None:
     assert abs((b**3).mean()) < 5 * math.sqrt(15 / len(b))
 
 
+@pytest.mark.slow
 def test_many_draws_over_several_arrays_are_white() -> None:
     """Second moments of 20,000 draws within 5 standard errors (33 x 33 of them: a false alarm in 1,600 runs); fixed seed."""
     bank, n = Bank(64, seed=0), 20_000
@@ -77,7 +78,10 @@ def test_many_draws_over_several_arrays_are_white() -> None:
         assert some.mean(0).abs().max() < 5 / math.sqrt(n)
 
 
-@pytest.mark.parametrize("shape", [(3, 100), (2, 5, 50), (1, 2, 130)])
+@pytest.mark.parametrize(
+    "shape",
+    [(3, 100), pytest.param((2, 5, 50), marks=pytest.mark.slow), pytest.param((1, 2, 130), marks=pytest.mark.slow)],
+)
 def test_rows_longer_than_the_bank_are_white_too(shape: tuple[int, ...]) -> None:
     """20,000 draws, fixed seed: 300 means and variances within 5 standard errors, covariances 7; a false alarm in 2,900 runs."""
     bank, n, like = Bank(64, seed=0), 20_000, torch.empty(shape)

@@ -170,6 +170,7 @@ def test_memory_is_in_copies_above_plain_sgd(monkeypatch: pytest.MonkeyPatch) ->
     assert absent == [f"sam-pytorch-optimizer: {peers.PEERS['pytorch_optimizer'].lacks()}"]
 
 
+@pytest.mark.slow
 def test_a_peak_is_found_in_a_process_of_its_own() -> None:
     """Weights are 64 x 128 + 128 x 128 + 128 x 10 numbers; SGD keeps a gradient and a momentum of each, and of the biases."""
     found = _peak("digits", "sgd")

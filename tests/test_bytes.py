@@ -273,6 +273,7 @@ def test_commands(run: Run, type_: Type, tmp_path: Path) -> None:
     assert json.loads(trained.out)["identity"]["data"] == run.record["identity"]["data"]
 
 
+@pytest.mark.slow
 def test_a_study_chooses_what_needs_fewer_bits(here: Path, tmp_path: Path) -> None:
     """Trained at strength 6 nothing is learnt, so selection by validation must take the other one."""
     study = load_study(str(Path(__file__).with_name("studies") / "bytes.toml"))

@@ -93,7 +93,7 @@ def check(said: Said, words: list[str], before: dict[str, int], after: dict[str,
     elif said.code == 1:
         assert said.out or said.err.strip()
     asked = [word.rpartition("=")[2] for word in words]
-    stems = tuple(f"here/{Path(word).with_suffix('')}" for word in asked if word)
+    stems = tuple(f"here/{Path(word).with_suffix('')}" for word in asked if Path(word).name)
     looks = words[0] in LOOKING if words else True
     roots = ("results",) if looks else ("here/runs", "here/results")
     assert all(name.startswith((*roots, *stems)) or name in roots for name in written), written

@@ -696,7 +696,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root, folder
 
 
-@pytest.mark.parametrize("verb", ["measure", "audit", "certify", "sensitivity", "landscape"])
+@pytest.mark.parametrize(
+    "verb", ["measure", "audit", "certify", "sensitivity", pytest.param("landscape", marks=pytest.mark.slow)]
+)
 def test_every_command_on_a_run_of_images(
     verb: str, trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, type_: Type
 ) -> None:

@@ -560,6 +560,7 @@ SCRIPTS = {
 }
 
 
+@pytest.mark.slow
 def test_a_recipe_has_one_run_whichever_script_trains_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

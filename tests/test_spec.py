@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,6 +159,23 @@ def test_every_bad_file_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(MISTAKES))
+def test_every_mistake_of_a_file_is_told_with_its_line(name: str) -> None:
+    wanted = MISTAKES[name]
+    with pytest.raises(UserErrors) as caught:
+        load(str(BAD / f"{name}.toml"))
+    count = "a mistake" if len(wanted) == 1 else f"{len(wanted)} mistakes"
+    assert str(caught.value).splitlines()[0] == f"{name}.toml has {count}:"
+    for line, (begin, offer) in zip(caught.value.lines, wanted, strict=True):
+        assert line.startswith(begin) and offer in line
+
+
+# The command starts a process that imports torch, twice: in make test for two files, in make test-all for each.
+TYPED = [
+    pytest.param(name, marks=() if name in ("types", "placeholder") else pytest.mark.slow) for name in sorted(MISTAKES)
+]
+
+
+@pytest.mark.parametrize("name", TYPED)
 def test_a_bad_file_is_answered_with_every_mistake_and_its_line(name: str, typed: Type, tmp_path: Path) -> None:
     file, wanted = BAD / f"{name}.toml", MISTAKES[name]
     for words in ((), ("--dry-run",)):
@@ -196,12 +214,21 @@ def test_the_lines_are_those_of_the_mistakes(name: str) -> None:
         ("digit", "Did you mean 'digits'?"),
     ],
 )
+def test_what_is_no_study_is_told(file: Path | str, answer: str) -> None:
+    with pytest.raises(UserError, match=re.escape(answer)) as caught:
+        load(str(file))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("file", "answer"), [(BAD / "none.toml", "none.toml: no such file."), ("digit", "'digits'?")])
 def test_what_is_no_study_is_answered_in_one_line(file: Path | str, answer: str, typed: Type, tmp_path: Path) -> None:
     said = typed("study", file, "--home", tmp_path / "home")
     assert (said.code, said.out) == (2, "") and answer in said.err and len(said.err.splitlines()) == 1
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_text_is_answered(typed: Type, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_bytes(b"\xff\xfe\x00")
     assert "cannot be read as text" in typed("study", "mine.toml").err

@@ -237,7 +237,15 @@ def test_a_study_that_is_killed_five_times_comes_to_the_same_bytes(
     assert [name for name in leases(home) if name.endswith(".lease")] == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2], ids=["term", "usr1", "usr2"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGUSR1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR2, marks=pytest.mark.slow),
+    ],
+    ids=["term", "usr1", "usr2"],
+)
 def test_a_worker_that_is_asked_to_leave_checkpoints_and_leaves(
     number: signal.Signals, file: Path, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -389,6 +397,7 @@ def test_what_was_altered_is_named(tmp_path: Path) -> None:
     assert list(folder.altered())[1:] == [(second, "failed", str(note))]
 
 
+@pytest.mark.slow
 def test_a_torn_study_is_told_and_made_again(
     file: Path, expected: str, tmp_path: Path, study: Callable[..., tuple[int, str, str]]
 ) -> None:
