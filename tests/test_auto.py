@@ -245,7 +245,13 @@ def test_a_stopped_run_goes_on_with_the_same_bits(stop: int) -> None:
 QUICK = Recipe(task="digits", epochs=40, lr=0.2, clip=1.0, probe=Probe(draws=0))
 
 
-@pytest.mark.parametrize("objective", ["rwp(gaussian-filter-max)", "sam", "sam:metric=filter-max"])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        "rwp(gaussian-filter-max)",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("sam", "sam:metric=filter-max")),
+    ],
+)
 def test_it_does_not_collapse_where_a_constant_strength_does(objective: str, tmp_path: Path) -> None:
     """Eight times a strength at which constant training fails is no danger where it is only a cap."""
     cap = {"rwp(gaussian-filter-max)": 4.8, "sam": 8.0, "sam:metric=filter-max": 64.0}[objective]

@@ -107,6 +107,7 @@ def test_the_same_files_give_the_same_bits_and_others_another_identity(here: Pat
     assert len(identity(Recipe("digits").resolved(), load("digits"))["data"]) == 3  # as ever
 
 
+@pytest.mark.slow
 def test_the_standard_library_of_this_python_serves() -> None:
     found = sources()
     names = [name for files in found.values() for name in files]

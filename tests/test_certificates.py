@@ -67,6 +67,7 @@ def test_true_yields_are_promised() -> None:
     assert granted >= 45  # at most 2 of 61 fail with chance .997
 
 
+@pytest.mark.slow
 def test_false_fresh_accuracies_are_rare() -> None:
     true = 0.8
     granted = 0
@@ -87,6 +88,7 @@ def test_one_chip_for_all_examples_would_promise_falsely() -> None:
     assert breaks(false)
 
 
+@pytest.mark.slow
 def test_false_certified_strengths_are_rare() -> None:
     """Three strengths with the same chips; the promise is true for the first only."""
     strengths = [strength_for(chance) for chance in (0.999, 0.899, 0.85)]

@@ -55,7 +55,12 @@ def record(run: Run) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("task", "objective"), [("digits", RWP), ("digits:network=conv", "sam:metric=filter-max"), ("digits", "plain")]
+    ("task", "objective"),
+    [
+        ("digits", RWP),
+        pytest.param("digits:network=conv", "sam:metric=filter-max", marks=pytest.mark.slow),
+        ("digits", "plain"),
+    ],
 )
 def test_a_watched_training_ends_in_the_same_bits(task: str, objective: str, tmp_path: Path) -> None:
     strength = "constant:0" if objective == "plain" else "linear:0:0.4"
@@ -373,6 +378,7 @@ def test_the_verb_on_a_run(type_: Type, run: Run, tmp_path: Path) -> None:
     assert looked.code == 0 and '"failing"' not in looked.out and '"looks"' in looked.out
 
 
+@pytest.mark.slow
 def test_the_verb_on_a_run_whose_strength_tuned_itself(type_: Type, tmp_path: Path) -> None:
     """There is no schedule to ask: what it came to stands in its record."""
     own = train(recipe(strength="auto:classes=10", epochs=5, lr=0.2, clip=1.0), tmp_path)
@@ -413,6 +419,7 @@ task = Task(model, test=(x, y), train=DataLoader(TensorDataset(x, y), batch_size
 """
 
 
+@pytest.mark.slow
 def test_the_verb_on_a_task_of_ones_own(type_: Type, tmp_path: Path) -> None:
     """A loader, dropout, no reference loss and no validation data: the same bits, no budget, judged on test data."""
     (tmp_path / "own.py").write_text(OWN)

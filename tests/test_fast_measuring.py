@@ -158,7 +158,7 @@ def test_what_is_known_of_clean_weights_may_be_written_to() -> None:
 
 
 @pytest.mark.parametrize("score", [accuracy, cross_entropy], ids=lambda score: score.name)
-@pytest.mark.parametrize("protect", [False, True])
+@pytest.mark.parametrize("protect", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("text", CORRUPTIONS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_chips_side_by_side_score_as_one_after_another(name: str, text: str, protect: bool, score: Score) -> None:

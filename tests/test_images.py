@@ -740,8 +740,12 @@ def test_training_on_images_learns(trained: tuple[Path, Path], monkeypatch: pyte
         (["train", "images"], "--data hf:uoft-cs/cifar100"),
         (["train", "--data", "parquet:nowhere"], "no such folder"),
         (["train", "--data", "nowhere"], "parquet:PATH or folder:PATH"),
-        (["study", "digits", "--data", "parquet:x"], "no arm of digits.toml is about images"),
-        (["study", "cifar10-resnet8"], "--data hf:uoft-cs/cifar100"),
+        pytest.param(
+            ["study", "digits", "--data", "parquet:x"],
+            "no arm of digits.toml is about images",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(["study", "cifar10-resnet8"], "--data hf:uoft-cs/cifar100", marks=pytest.mark.slow),
     ],
 )
 def test_mistakes_typed(typed: list[str], said: str, tmp_path: Path, type_: Type) -> None:

@@ -91,6 +91,7 @@ def test_it_is_unbiased_and_covers(antithetic: bool | None, model: nn.Module, da
     assert not breaks(misses, times)
 
 
+@pytest.mark.slow
 def test_stopping_keeps_the_interval(model: nn.Module, data: Data, cheap_chips: None) -> None:
     exact, misses, chips = truth(data), 0, []
     for seed in range(REPETITIONS):
@@ -339,6 +340,7 @@ def test_whole_chips_in_pairs_are_mirrored_all(model: nn.Module, data: Data) -> 
     assert np.array_equal(one.values, twins.values[0]) and told == sorted(told)
 
 
+@pytest.mark.slow
 def test_whole_chips_in_pairs_cover(model: nn.Module, data: Data) -> None:
     """Skewed ones (-.75), of which some 12 pairs do: stopping does not begin after a few that happen to agree."""
     exact, misses, chips = truth(data), 0, []

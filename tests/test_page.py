@@ -588,6 +588,7 @@ def test_the_command_is_copied(shown: Shown) -> None:
     assert shown.page.evaluate("navigator.clipboard.readText()") == "incorruptible demo --home runs"
 
 
+@pytest.mark.slow
 def test_hostile_text_is_text(browser: Any, tmp_path: Path) -> None:
     curves = {"0": [Line([0, 1], [1, 2], EVIL, mark=1), Line([0, 1], [2, 3], "b")]}
     some = {"0": {EVIL: [1.0, 2.0], "b": [2.0]}}

@@ -205,7 +205,9 @@ train(parse(json.loads(sys.argv[1])), Path(sys.argv[2]), checkpoint_every=0, pro
 """
 
 
-@pytest.mark.parametrize("case", ["plain", "rwp", "conv, sam"])
+@pytest.mark.parametrize(
+    "case", ["rwp", *(pytest.param(one, marks=pytest.mark.slow) for one in ("plain", "conv, sam"))]
+)
 def test_a_killed_training_ends_in_the_same_bits(case: str, tmp_path: Path) -> None:
     recipe = CASES[case].resolved()
     command = [sys.executable, "-c", KILLED, json.dumps(recipe.plain()), str(tmp_path / "killed")]

@@ -175,6 +175,7 @@ def test_more_is_lost_where_less_is_better(data: Data) -> None:
     assert surprise.gains()[1].tail == pytest.approx(tail)
 
 
+@pytest.mark.slow
 def test_intervals_cover_and_false_alarms_are_rare() -> None:
     """A linear score: every mean loss and gain is 0 and chips are normal, so Student's interval is exact.
 

@@ -169,10 +169,8 @@ def test_every_mistake_of_a_file_is_told_with_its_line(name: str) -> None:
         assert line.startswith(begin) and offer in line
 
 
-# The command starts a process that imports torch, twice: in make test for two files, in make test-all for each.
-TYPED = [
-    pytest.param(name, marks=() if name in ("types", "placeholder") else pytest.mark.slow) for name in sorted(MISTAKES)
-]
+# The command starts a process that imports torch, twice: in make test for one file, in make test-all for each.
+TYPED = [pytest.param(name, marks=() if name == "placeholder" else pytest.mark.slow) for name in sorted(MISTAKES)]
 
 
 @pytest.mark.parametrize("name", TYPED)

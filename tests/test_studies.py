@@ -452,6 +452,7 @@ def test_a_task_that_raises_fails_alone_and_is_tried_again_on_request(
     assert len(whole) == 4 * 3 and all(after[name] == before[name] for name in whole)
 
 
+@pytest.mark.slow
 def test_a_diverging_arm_is_told_once_and_counted(tmp_path: Path, study: Callable[..., tuple[int, str, str]]) -> None:
     text = STUDY.replace("strength = [0.1, 0.3]\n", "strength = [0.1, 0.3]\n" + '[[arms]]\nname = "wild"\nlr = 1e38\n')
     file, home = written(tmp_path, text), tmp_path / "home"

@@ -417,6 +417,7 @@ def test_the_page_has_its_section_and_says_what_is_assumed(tiny: Path) -> None:
     assert "kappa fitted here" in "".join(section.charts[4].panels)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_its_charts_can_be_drawn(tiny: Path, tmp_path: Path) -> None:
     folder = find(tiny, "tiny", "tiny")
     drawn = [

@@ -105,7 +105,7 @@ def fit(folder: Path, *callbacks: Any, **options: Any) -> Any:
     return host.model
 
 
-@pytest.mark.parametrize("accumulate", [1, 2, 3])
+@pytest.mark.parametrize("accumulate", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("text", [*OBJECTIVES, RANDBET])
 def test_same_bits_as_the_plain_loop(tmp_path: Path, text: str, accumulate: int) -> None:
     """Five batches: with two or three to a step the last one of an epoch is short, and its losses are divided by fewer."""

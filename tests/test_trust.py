@@ -1163,6 +1163,7 @@ def under_a_static_graph(rank: int, folder: Path) -> None:
     (folder / f"{rank} is done").touch()
 
 
+@pytest.mark.slow
 def test_a_static_graph_takes_one_pass(tmp_path: Path) -> None:
     # not in this process: gloo's threads may hang where a model outlives its group
     two_ranks(under_a_static_graph, tmp_path)
