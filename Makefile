@@ -33,7 +33,7 @@ test-all: test  ## make test, and then the long tests
 test-peers:  ## the tests of the bridges, with CrossSim and aihwkit-lightning, which come into .peers
 	@$(WITH_TOOLS) && sh scripts/peers.sh "$$py" $(ARGS)
 
-mutate:  ## whether the tests see small faults, one at a time, about 20 min on an idle machine; ARGS="--only 'weights/*' --jobs 2"
+mutate:  ## whether the tests see small faults, one at a time, about 8 min on two idle cores with --jobs 2; ARGS="--only 'weights/*' --jobs 2"
 	@$(WITH_TOOLS) && OMP_NUM_THREADS=1 "$$py" scripts/mutate.py $(ARGS)
 
 bench:  ## what training and measuring cost, about 90 min on an idle machine; PEERS=install; ARGS="--only memory --check"
