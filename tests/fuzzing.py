@@ -21,20 +21,12 @@ from incorruptible.studies.spec import load
 from incorruptible.studies.worker import work
 from incorruptible.tasks import load as load_task
 from incorruptible.training.recipe import Probe, Recipe
+from small_data import SMALL_DATA
 
 __all__ = ["harm", "lines", "mutated", "readers", "world"]
 
 ROOT = Path(__file__).parents[1]
-TASK = """
-import torch
-from incorruptible import Task
-
-source = torch.Generator().manual_seed(0)
-
-def part(count):
-    x = torch.randn(count, 6, generator=source)
-    return x, (x[:, 0] + x[:, 1] > 0).long()
-
+TASK = f"""{SMALL_DATA}
 def model():
     return torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
 

@@ -35,22 +35,17 @@ from incorruptible.studies.supervisor import Stopped, mend, supervise
 from incorruptible.studies.worker import work
 from incorruptible.tasks import load as load_task
 from incorruptible.training.recipe import Probe, Recipe
+from small_data import SMALL_DATA
 from study_of_many import study_of_many
 from waiting import HANG, until
 
 # What makes it slow or has it fail lies outside the source, which is part of a run's identity.
-MINE = """
+MINE = (
+    SMALL_DATA
+    + """
 import os, time
 from pathlib import Path
-import torch
-from incorruptible import Task
 from incorruptible.tasks.scores import cross_entropy
-
-source = torch.Generator().manual_seed(0)
-
-def part(count):
-    x = torch.randn(count, 6, generator=source)
-    return x, (x[:, 0] + x[:, 1] > 0).long()
 
 def model():
     return torch.nn.Sequential(torch.nn.Linear(6, 12), torch.nn.ReLU(), torch.nn.Linear(12, 2))
@@ -71,6 +66,7 @@ parts = {"train": part(128), "validation": part(48), "test": part(64)}
 task = Task(model, **parts, loss=loss)
 broken = Task(model, **parts, loss=fragile)
 """
+)
 STUDY = """
 question = "Does noise in training help?"
 seeds = 2

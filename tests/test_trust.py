@@ -1208,7 +1208,7 @@ def test_drift_without_compensation_gets_a_tip_that_works(verb: str, text: str, 
     said = type_(verb, "mine.py:task", "--corruption", text, *more)
     assert said.code in (0, 1) and ("tip: pcm-joshi has drifted for 1d" in said.err) == tip
     if tip:
-        advice = said.err.split("what they read: ")[1].split(",")[0]
+        advice = said.err.split("what is read does: ")[1].split(",")[0]
         assert advice == "pcm-joshi:1:time=1d:compensation=global"
         assert "tip" not in type_(verb, "mine.py:task", "--corruption", advice, *more).err
 

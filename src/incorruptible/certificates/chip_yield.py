@@ -256,8 +256,8 @@ def _step(
         raise UserError(f"a yield needs a score between 0 and 1, and {good.min():g} to {good.max():g} came for chips.")
     threshold, cost, risk = (level, 0.0, 0.0) if slack is None else slack[1:]
     sign = -1.0 if scores.higher_is_better is False else 1.0
-    # less than one example of an accuracy, more than rounding
-    hits = int((sign * good >= sign * threshold - 1e-9 * max(1.0, abs(threshold) if any_score else 1.0)).sum())
+    rounding = 1e-9 * max(1.0, abs(threshold))  # less than one example of an accuracy
+    hits = int((sign * good >= sign * threshold - rounding).sum())
     bound = max(0.0, lower_bound(hits, n, confidence + risk) - cost)
     holds = float("nan") if slack else sign * _reached(sign * good, share, confidence)
     wrong = 0 if scores.not_finite is None else int(scores.not_finite.sum())

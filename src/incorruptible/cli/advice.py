@@ -85,6 +85,6 @@ def tell_drift(corruptions: Iterable[Corruption]) -> None:
         if name not in told and any(fault.ages for fault in (faults() if callable(faults) else faults)):
             told.add(name)
             say(
-                f"incorruptible: tip: {name} has drifted for {since} and nothing corrects it; most chips rescale what they read: "
+                f"incorruptible: tip: {name} has drifted for {since} and nothing corrects it; rescaling what is read does: "
                 f"{name}:1:time={since}:compensation=global, or compensation=column."
             )

@@ -83,24 +83,17 @@ def sensitivity(
     model.to(device_of(device))
     data = first_of(batches(_part(task, part), batch), examples)
     arrays = select(model, held.also, held.protect)
-    how, own = batchnorm, batches(task.part("train"), batch) if batchnorm == "recalibrated" else None
+    common: dict[str, Any] = {
+        "arrays": arrays,
+        "batchnorm": batchnorm,
+        "calibration": batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
+    }
     sets = 2 * len(arrays) + 1  # at most: each layer alone, all but each, and all
     with redirect_stdout(sys.stderr):
         tell_cost(
             chips * sets,
             lambda: count_of(data),
-            lambda n: measure(
-                model,
-                task.score,
-                data,
-                *sweep,
-                chips=n,
-                seed=0,
-                purpose="cost",
-                arrays=arrays,
-                batchnorm=how,
-                calibration=own,
-            ),
+            lambda n: measure(model, task.score, data, *sweep, chips=n, seed=0, purpose="cost", **common),
             at_once=sets,
         )
     with progress("sensitivity") as tell, redirect_stdout(sys.stderr):
@@ -116,9 +109,7 @@ def sensitivity(
             by=by,
             what_if_digital=what_if_digital or (),
             purpose=part,
-            arrays=arrays,
-            batchnorm=how,
-            calibration=own,
+            **common,
             progress=lambda done, total: tell(done, total, "chips"),
         )
     if weights is None and is_user_task(target):

@@ -205,26 +205,13 @@ class Stacks:
                 programmed.put(strength, number)
                 one = moved(part, arrays[0].value.device)
                 logits = score.answer(model, one)[0].double()
-            stacked = _logits(model, score, one, sampling, arrays, strength, number).double()
+            with torch.inference_mode():  # the same chip, its weights handed to the network as in a stack
+                weights = {clean.name: sampling.values(clean, strength, number, 0) for clean in cleaned(arrays)}
+                answer = score.answer(lambda inputs: functional_call(model, weights, (inputs,)), one)  # type: ignore[arg-type]
+                stacked = answer[0].double()
             room = 1e-3 * float(logits.abs().nan_to_num(0.0, 0.0, 0.0).amax()) + 1e-6
             self.agree = torch.allclose(logits, stacked, rtol=1e-3, atol=room, equal_nan=True)
         return self.agree
-
-
-def _logits(
-    model: nn.Module,
-    score: Score,
-    part: Any,
-    sampling: Sampling,
-    arrays: Sequence[Array],
-    strength: float,
-    number: int,
-) -> Tensor:
-    """What the network answers to one pair with the weights of one chip handed to it."""
-    with torch.inference_mode():
-        weights = {clean.name: sampling.values(clean, strength, number, 0) for clean in cleaned(arrays)}
-        answer = score.answer(lambda inputs: functional_call(model, weights, (inputs,)), part)  # type: ignore[arg-type]
-        return answer[0]
 
 
 def score_parts(
