@@ -166,6 +166,19 @@ def test_returned_loss(text: str, shares: list[float]) -> None:
     assert float(loss) == pytest.approx(sum(share * one.item() for share, one in zip(shares, seen, strict=True)))
 
 
+def test_an_objective_that_stops_early_returns_the_mean_of_what_it_saw() -> None:
+    """RandBET looks at the clean weights alone where the loss is above its threshold, and that point's share is below 1."""
+    model, seen = net(), []
+    robust = hardener(model, "randbet(gaussian-filter-max):threshold=0.001")
+    loss = robust.backward(lambda: seen.append(closure(model)()) or seen[-1])
+    assert len(seen) == 1 < robust.objective.passes
+    assert float(loss) == pytest.approx(seen[0].item())
+
+    factors = iter((1.0, 3.0))  # two points of three come: their shares are a sixth and a third
+    loss = hardener(model, StopsEarly()).backward(lambda: closure(model)() * next(factors))
+    assert float(loss) == pytest.approx((1 / 3 + 3 * 2 / 3) * seen[0].item())
+
+
 @pytest.mark.parametrize("text", OBJECTIVES)
 def test_global_randomness_is_left_alone(text: str) -> None:
     before = torch.random.get_rng_state()
@@ -198,6 +211,15 @@ def trained(text: str, stop: int | None = None, load: bool = True) -> list[bytes
 def test_a_stopped_run_goes_on_with_the_same_bits(text: str) -> None:
     assert trained(text, stop=3) == trained(text)
     assert (trained(text, stop=3, load=False) == trained(text)) == (text == "plain")
+
+
+def test_skipped_calls_are_counted_on_after_a_stop() -> None:
+    model = net()
+    robust = hardener(model, RWP_)
+    robust.backward(spoiled(closure(model), 0, math.nan))
+    later = hardener(net(), RWP_)
+    later.load_state_dict(robust.state_dict())
+    assert (robust.calls, robust.skipped) == (later.calls, later.skipped) == (1, 1)
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"steps": 11}, {"accumulate": 2}])
@@ -381,6 +403,20 @@ class Spy:
     def __call__(self, arrays: Any, strength: float, draw: Draw) -> PointSteps:
         self.seen.update((yield Point(None, share=0)).grads)
         yield Point(None)
+
+
+@dataclass
+class StopsEarly:
+    """Three passes at most, of which it makes the first two; their shares come to a half."""
+
+    passes: ClassVar[int] = 3
+    clean: ClassVar[bool] = True
+    unit: ClassVar[str] = "none"
+    source: ClassVar[str] = "here"
+
+    def __call__(self, arrays: Any, strength: float, draw: Draw) -> PointSteps:
+        for share in (1 / 6, 1 / 3):
+            yield Point(None, share)
 
 
 def test_objectives_see_gradients_of_true_size() -> None:

@@ -207,7 +207,9 @@ def test_a_fixed_fault_stands_whatever_is_swept() -> None:
 
 def test_chips_of_pinned_faults_differ_at_strength_zero() -> None:
     pinned, loose = parse("stored(weights|fixed(drop):0.3|drop)"), parse("stored(weights|drop)")
-    assert Sampling(pinned, [0, 0.1], 5, 0).total == 10 and Sampling(loose, [0, 0.1], 5, 0).total == 6
+    for text, total in ((str(pinned), 10), (str(loose), 6)):
+        assert Sampling(parse(text), [0, 0.1], 5, 0).total == total
+        assert Sampling(parse(f"mixture({text})"), [0, 0.1], 5, 0).total == total
 
 
 def test_faults_that_strike_a_whole_weight_have_its_moments() -> None:

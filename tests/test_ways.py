@@ -215,6 +215,16 @@ def test_fp16_scales_and_leaves_overflows_out(device: str) -> None:
     assert half.metrics[-1]["loss"] == pytest.approx(full.metrics[-1]["loss"], rel=0.05)
 
 
+def test_fp16_clips_gradients_of_their_true_size() -> None:
+    """A gradient of norm .5 is not cut at 1, whatever the loss was scaled by."""
+    layer = nn.Linear(1, 1, bias=False)
+    precision, start = Precision("fp16", torch.device("cpu")), layer.weight.item()
+    precision.hooks["backward"](0.5 * layer.weight.sum())
+    assert layer.weight.grad is not None and layer.weight.grad.item() > 1000
+    precision.step(torch.optim.SGD(layer.parameters(), 1.0), layer, clip=1.0)
+    assert layer.weight.item() == pytest.approx(start - 0.5)
+
+
 def test_fp16_goes_on_with_its_scale(tmp_path: Path) -> None:
     recipe = replace(MLP, autocast="fp16", epochs=3)
     whole = train(recipe, tmp_path / "whole")
