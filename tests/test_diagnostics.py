@@ -184,6 +184,7 @@ def test_a_score_of_which_points_mean_nothing_is_refused() -> None:
 # What is kept, drawn and said.
 
 
+@pytest.mark.slow
 def test_a_question_is_answered_once(record: dict[str, Any], tmp_path: Path) -> None:
     written = keep(record, tmp_path)
     names = [path.name for path in written]

@@ -763,6 +763,7 @@ def decoded_cifar(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
     monkeypatch.setenv("INCORRUPTIBLE_CACHE", str(tmp_path_factory.getbasetemp() / "cifar"))
 
 
+@pytest.mark.slow
 @needs_cifar
 @pytest.mark.usefixtures("decoded_cifar")
 def test_the_study_of_cifar10_holds_to_its_limits() -> None:
@@ -775,6 +776,7 @@ def test_the_study_of_cifar10_holds_to_its_limits() -> None:
     assert all(len(task.test) == 10_000 for task in sizes.values())
 
 
+@pytest.mark.slow
 @needs_cifar
 @pytest.mark.usefixtures("decoded_cifar")
 def test_resnet8_learns_and_a_killed_training_goes_on(tmp_path: Path) -> None:
@@ -795,6 +797,7 @@ def test_resnet8_learns_and_a_killed_training_goes_on(tmp_path: Path) -> None:
     assert measured(whole, MeasurePlan("gaussian-filter-max:0", chips=1))["score"].item() > 0.15
 
 
+@pytest.mark.slow
 @needs_cifar
 def test_the_study_of_the_papers_table_asks_under_both_conventions_and_all_policies() -> None:
     study = load_study("cifar100-resnet18", data=f"parquet:{CIFAR}")

@@ -183,7 +183,9 @@ def test_few_points_of_a_logarithmic_axis_are_its_ticks() -> None:
 # On paper
 
 
-@pytest.mark.parametrize("name", ["one panel", "heat", "bars"])
+@pytest.mark.parametrize(
+    "name", ["one panel", *(pytest.param(name, marks=pytest.mark.slow) for name in ("heat", "bars"))]
+)
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_a_file_has_the_same_bytes_whenever_it_is_drawn(name: str, kind: str, tmp_path: Path) -> None:
     first, second = (save(CHARTS[name], tmp_path / file, (kind,))[0].read_bytes() for file in ("a", "b"))

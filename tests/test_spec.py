@@ -169,11 +169,9 @@ def test_every_mistake_of_a_file_is_told_with_its_line(name: str) -> None:
         assert line.startswith(begin) and offer in line
 
 
-# The command starts a process that imports torch, twice: in make test for one file, in make test-all for each.
-TYPED = [pytest.param(name, marks=() if name == "placeholder" else pytest.mark.slow) for name in sorted(MISTAKES)]
-
-
-@pytest.mark.parametrize("name", TYPED)
+# The command starts a process that imports torch, twice. The quick tests below read the same files in this process.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(MISTAKES))
 def test_a_bad_file_is_answered_with_every_mistake_and_its_line(name: str, typed: Type, tmp_path: Path) -> None:
     file, wanted = BAD / f"{name}.toml", MISTAKES[name]
     for words in ((), ("--dry-run",)):

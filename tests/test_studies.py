@@ -271,7 +271,8 @@ def test_a_worker_that_is_asked_to_leave_checkpoints_and_leaves(
     assert epochs == [1]  # it went on from there
 
 
-@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 2])
 def test_a_worker_does_not_wait_for_a_long_epoch(
     times: int, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -625,6 +626,7 @@ atexit.register(lambda: print("wandb: Synced 5 files", flush=True))
     ],
     ids=["no task", "raises"],
 )
+@pytest.mark.slow
 def test_a_mistake_is_told_whatever_libraries_print_when_python_ends(
     task: str, says: str, file: Path, tmp_path: Path, study: Callable[..., tuple[int, str, str]]
 ) -> None:
@@ -908,7 +910,9 @@ def test_two_thousand_runs_are_looked_at_without_much_memory(words: str, many: P
         assert "2000" in out if verb == "status" else len(out.splitlines()) == 2 * 252 + 1
 
 
-@pytest.mark.parametrize("verb", ["status", "results", "compare"])
+@pytest.mark.parametrize(
+    "verb", ["results", *(pytest.param(verb, marks=pytest.mark.slow) for verb in ("status", "compare"))]
+)
 def test_looking_at_a_study_does_not_import_torch(verb: str, file: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     brought(file, home)

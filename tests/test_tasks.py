@@ -233,6 +233,7 @@ def test_a_loader_is_identified_by_its_examples() -> None:
     assert len(set(marks)) == 4 and fingerprint(loader(x.clone())) == marks[0]
 
 
+@pytest.mark.slow
 def test_what_a_task_imports_is_part_of_its_source(tmp_path: Path) -> None:
     (tmp_path / "own_nets.py").write_text("import torch\nnet = lambda: torch.nn.Linear(2, 2)\n")
     (tmp_path / "mine_too.py").write_text(

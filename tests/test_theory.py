@@ -383,6 +383,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.mark.slow
 def test_a_tiny_study_comes_through(tiny: Path) -> None:
     folder = find(tiny, "tiny", "tiny")
     found = arms_of(folder)
@@ -399,6 +400,7 @@ def test_a_tiny_study_comes_through(tiny: Path) -> None:
     assert not list(folder.altered())
 
 
+@pytest.mark.slow
 def test_the_page_has_its_section_and_says_what_is_assumed(tiny: Path) -> None:
     made = study_page(find(tiny, "tiny", "tiny"), "incorruptible report")
     (section,) = [one for one in made.sections if one.title == "What the theory says"]

@@ -105,7 +105,7 @@ def fit(folder: Path, *callbacks: Any, **options: Any) -> Any:
     return host.model
 
 
-@pytest.mark.parametrize("accumulate", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("accumulate", [*(pytest.param(one, marks=pytest.mark.slow) for one in (1, 3)), 2])
 @pytest.mark.parametrize("text", [*OBJECTIVES, RANDBET])
 def test_same_bits_as_the_plain_loop(tmp_path: Path, text: str, accumulate: int) -> None:
     """Five batches: with two or three to a step the last one of an epoch is short, and its losses are divided by fewer."""
@@ -194,7 +194,7 @@ def test_others_see_clean_weights(tmp_path: Path, text: str) -> None:
         assert {name: saved[name].numpy().tobytes() for name in expected} == expected
 
 
-@pytest.mark.parametrize("restore", [False, True])
+@pytest.mark.parametrize("restore", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("strength", [RAMP, AUTO], ids=["ramp", "auto"])
 def test_checkpoints_go_on_with_the_same_bits(tmp_path: Path, strength: Any, restore: bool) -> None:
     """Also where the Trainer makes callbacks anew from JSON: this one is left as its user made it."""
