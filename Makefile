@@ -22,7 +22,9 @@ demo:  ## train, measure and report on embedded digits
 
 # One thread for each of the two workers: threads that share a core cost a factor of ten. The choice between quick and long tests is made
 # here and not in pyproject.toml, so that whoever names a file or a test gets all of it.
-PYTEST = OMP_NUM_THREADS=1 "$$py" -m pytest -n 2 --dist load
+# Tests of one file stay with one worker as far as may be, for they share what is costly to make (worksteal); dozens of tests start a
+# Python, each of which would compile the package anew where PYTHONDONTWRITEBYTECODE is set.
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 "$$py" -m pytest -n 2 --dist worksteal
 test:  ## the tests but for the long ones (marked slow); BROWSER=install brings Chromium first, without which those of the report are skipped
 	@$(if $(filter install,$(BROWSER)),sh scripts/browser.sh;) $(WITH_TOOLS) \
 		&& echo "Tests marked slow are left out: make test-all runs them too." && $(PYTEST) -m "not slow" $(ARGS)

@@ -200,12 +200,39 @@ MLP = "training-mlp"
             "met     training-mlp rwp-banked: 1.240 [1.230, 1.250]",
         ),
         ([row(MLP, "rwp-banked", 1.251), row(MLP, "sam", 2.1)], 1, "MISSED  training-mlp rwp-banked: 1.241"),
-        ([row(MLP, "rwp-banked", 1.2), row(MLP, "sam", 2.2)], 1, "MISSED  training-mlp sam: 2.190 [2.180, 2.200]"),
-        ([row(MLP, "rwp-banked", 1.2)], 1, "MISSED  training-mlp sam: not measured"),
-        ([row(MLP, "rwp-banked", 1.2, n=99), row(MLP, "sam", 2.1)], 1, "n=99: 100 are asked for"),
-        ([row(MLP, "rwp-banked", math.nan, n=3), row(MLP, "sam", 2.1)], 1, "n=3: too few for an interval"),
-        ([row(MLP, "rwp-banked", 1.2, clock=WALL), row(MLP, "sam", 2.1)], 1, "rwp-banked: not measured"),
-        ([row(MLP, "rwp-banked", 1.2), row(MLP, "sam", 2.1), row(MLP, "asam", 9.0)], 0, "met     training-mlp sam"),
+        pytest.param(
+            [row(MLP, "rwp-banked", 1.2), row(MLP, "sam", 2.2)],
+            1,
+            "MISSED  training-mlp sam: 2.190 [2.180, 2.200]",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            [row(MLP, "rwp-banked", 1.2)], 1, "MISSED  training-mlp sam: not measured", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            [row(MLP, "rwp-banked", 1.2, n=99), row(MLP, "sam", 2.1)],
+            1,
+            "n=99: 100 are asked for",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            [row(MLP, "rwp-banked", math.nan, n=3), row(MLP, "sam", 2.1)],
+            1,
+            "n=3: too few for an interval",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            [row(MLP, "rwp-banked", 1.2, clock=WALL), row(MLP, "sam", 2.1)],
+            1,
+            "rwp-banked: not measured",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            [row(MLP, "rwp-banked", 1.2), row(MLP, "sam", 2.1), row(MLP, "asam", 9.0)],
+            0,
+            "met     training-mlp sam",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_check_holds_upper_limits_against_targets(

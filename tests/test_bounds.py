@@ -265,7 +265,7 @@ def ever_missed(draw: Callable[[np.random.Generator], NDArray[np.float64]], mean
 @pytest.mark.parametrize(
     ("draw", "mean"),
     [
-        (lambda rng: rng.beta(9, 1, 60), 0.9),
+        pytest.param(lambda rng: rng.beta(9, 1, 60), 0.9, marks=pytest.mark.slow),
         (lambda rng: (rng.random(60) < 0.3).astype(float), 0.3),
         pytest.param(lambda rng: (rng.random(60) < 0.98).astype(float), 0.98, marks=pytest.mark.slow),
         pytest.param(lambda rng: rng.beta(900, 100, 60), 0.9, marks=pytest.mark.slow),

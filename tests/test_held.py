@@ -154,6 +154,7 @@ def test_commands_corrupt_those_of_the_run(run: Run, typed: Type) -> None:
     assert not {"1.weight", "1.bias"} & set(json.dumps(mapped).split('"')) and '"3.bias"' in json.dumps(mapped)
 
 
+@pytest.mark.slow
 def test_landscape_looks_at_those_of_the_run(run: Run, typed: Type) -> None:
     quick = ("--images", "64", "--draws", "2", "--surface", "0", "--no-fail")
     said = typed("landscape", run.folder, *quick)

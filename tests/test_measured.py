@@ -49,8 +49,8 @@ def test_the_file_of_the_promises_is_what_the_simulation_makes(tmp_path: Path) -
     [
         (np.repeat(np.linspace(0, 20, 8), 15), False),
         (np.repeat(np.linspace(0.5, 20, 12), 25), False),
-        (np.repeat(np.linspace(4, 20, 8), 25), True),
-        (np.random.default_rng(3).uniform(0.5, 20, 300), False),
+        pytest.param(np.repeat(np.linspace(4, 20, 8), 25), True, marks=pytest.mark.slow),
+        pytest.param(np.random.default_rng(3).uniform(0.5, 20, 300), False, marks=pytest.mark.slow),
     ],
     ids=["from 0, where half of the cells are cut", "repeated", "heavy tails", "each target once"],
 )

@@ -303,7 +303,7 @@ def test_bars_with_intervals_are_their_numbers_in_order() -> None:
     assert (one.get_xlabel(), other.get_xlabel()) == ("lost", "gained")
 
 
-@pytest.mark.parametrize("rows", [1, 4, 54])
+@pytest.mark.parametrize("rows", [1, 4, pytest.param(54, marks=pytest.mark.slow)])
 def test_no_text_of_bars_with_intervals_lies_on_another(rows: int, tmp_path: Path) -> None:
     names = [f"model.layers.{n}.attention.weight" for n in range(rows)]
     values = [(0.001 * n, 0.0012 * n, 0.0014 * n) for n in range(rows)]

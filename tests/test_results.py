@@ -227,7 +227,7 @@ def damaged(folder: Folder, which: str, how: str, arm: int = 0, seed: int = 1) -
     return file
 
 
-@pytest.mark.parametrize("how", ["gone", "torn", "altered"])
+@pytest.mark.parametrize("how", ["altered", *(pytest.param(how, marks=pytest.mark.slow) for how in ("gone", "torn"))])
 @pytest.mark.parametrize("which", WHICH)
 def test_a_damaged_file_is_named_as_the_slow_way_names_it(which: str, how: str, rich: Folder, typed: Typed) -> None:
     if (which, how) == ("an outcome", "gone"):

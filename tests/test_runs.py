@@ -170,7 +170,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow if case.startswith("conv") else ()) for case in CASES]
+)
 def test_a_stopped_training_ends_in_the_same_bits(case: str, own: Path, tmp_path: Path) -> None:
     recipe = replace(CASES[case], task=CASES[case].task.format(own=own))
     whole = summary(train(recipe, tmp_path / "whole"))

@@ -637,6 +637,7 @@ def test_a_mistake_is_told_whatever_libraries_print_when_python_ends(
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.slow
 def test_every_mistake_of_a_file_is_told_whatever_libraries_print(
     file: Path, tmp_path: Path, study: Callable[..., tuple[int, str, str]]
 ) -> None:
