@@ -189,6 +189,7 @@ def told(folder: Path, group: str, *rows: Row) -> None:
 
 
 MLP = "training-mlp"
+LONG = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
@@ -204,34 +205,23 @@ MLP = "training-mlp"
             [row(MLP, "rwp-banked", 1.2), row(MLP, "sam", 2.2)],
             1,
             "MISSED  training-mlp sam: 2.190 [2.180, 2.200]",
-            marks=pytest.mark.slow,
+            marks=LONG,
+        ),
+        pytest.param([row(MLP, "rwp-banked", 1.2)], 1, "MISSED  training-mlp sam: not measured", marks=LONG),
+        pytest.param(
+            [row(MLP, "rwp-banked", 1.2, n=99), row(MLP, "sam", 2.1)], 1, "n=99: 100 are asked for", marks=LONG
         ),
         pytest.param(
-            [row(MLP, "rwp-banked", 1.2)], 1, "MISSED  training-mlp sam: not measured", marks=pytest.mark.slow
+            [row(MLP, "rwp-banked", math.nan, n=3), row(MLP, "sam", 2.1)], 1, "n=3: too few for an interval", marks=LONG
         ),
         pytest.param(
-            [row(MLP, "rwp-banked", 1.2, n=99), row(MLP, "sam", 2.1)],
-            1,
-            "n=99: 100 are asked for",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            [row(MLP, "rwp-banked", math.nan, n=3), row(MLP, "sam", 2.1)],
-            1,
-            "n=3: too few for an interval",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            [row(MLP, "rwp-banked", 1.2, clock=WALL), row(MLP, "sam", 2.1)],
-            1,
-            "rwp-banked: not measured",
-            marks=pytest.mark.slow,
+            [row(MLP, "rwp-banked", 1.2, clock=WALL), row(MLP, "sam", 2.1)], 1, "rwp-banked: not measured", marks=LONG
         ),
         pytest.param(
             [row(MLP, "rwp-banked", 1.2), row(MLP, "sam", 2.1), row(MLP, "asam", 9.0)],
             0,
             "met     training-mlp sam",
-            marks=pytest.mark.slow,
+            marks=LONG,
         ),
     ],
 )

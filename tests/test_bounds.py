@@ -226,7 +226,11 @@ def test_the_average_is_valid_because_it_is_no_better_than_both(draw: Callable[[
 
 @pytest.mark.parametrize(
     ("law", "half", "dear"),
-    [("Bernoulli(.5)", 0.2, "close"), ("Bernoulli(.9)", 0.1, "close"), ("beta(900, 100), sd .0095", 0.03, "wide")],
+    [
+        ("Bernoulli(.5)", 0.2, "close"),
+        ("Bernoulli(.9)", 0.1, "close"),
+        pytest.param("beta(900, 100), sd .0095", 0.03, "wide", marks=pytest.mark.slow),
+    ],
 )
 def test_the_average_needs_little_more_than_the_better_way(law: str, half: float, dear: str) -> None:
     """Means over seeds 0 to 9. `python scripts/chips_needed.py` has the whole grid, where the ratio is 1.3 at most."""

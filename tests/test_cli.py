@@ -408,6 +408,7 @@ def test_ctrl_c_says_how_to_go_on(type_: Type, monkeypatch: pytest.MonkeyPatch) 
     assert type_(*TRAIN).err == "incorruptible: stopped; the same command goes on from here.\n"
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_reading_is_no_error() -> None:
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     python = [sys.executable, "-m", "incorruptible"]

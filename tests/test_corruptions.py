@@ -112,7 +112,14 @@ ABSOLUTE = [text for text in MEMBERS if "absolute" in text]  # these scales know
 # Where exponents err, most of E[e^2] comes from numbers that one weight in hundreds shows: no z-test over 1500 chips is sound
 # there. tests/test_digital.py compares these moments with sums over every pattern, and counts flips.
 HEAVY = {text for text in MEMBERS if "float" in text and not re.search("protected=[69]", text)}
-LIGHT = pytest.mark.parametrize("text", [text for text in MEMBERS if text not in HEAVY])
+LONG = {
+    "mixture(int-flips)",
+    f"mixture({MEASURED}:g_max=15:on_off=5:time=1min)",
+}  # the other mixtures are looked at in make test
+LIGHT = pytest.mark.parametrize(
+    "text",
+    [pytest.param(text, marks=pytest.mark.slow if text in LONG else ()) for text in MEMBERS if text not in HEAVY],
+)
 # a number's bits know nothing of the others, and a weight of zero does not stay zero
 NO_SCALE = {text for text in MEMBERS if "float" in text and "dead" not in text.split("|")[-1]}
 FILTERWISE = ("filter", "multiplicative", "lognormal", "stored(weights|drop)", "dropconnect")

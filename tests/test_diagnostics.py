@@ -375,7 +375,13 @@ def test_the_verb_on_a_run(type_: Type, run: Run, tmp_path: Path) -> None:
     assert (again.code, again.out) == (0, said.out) and "as they were drawn before" in again.err
     other = type_(*words, "--seed", 1)
     assert other.code == 2 and "--force" in other.err and len(other.err.splitlines()) == 1
-    looked = type_(*words, "--no-fail", "--force", "--json")
+
+
+@pytest.mark.slow
+def test_the_verb_on_a_run_that_is_looked_at_again(type_: Type, run: Run, tmp_path: Path) -> None:
+    looked = type_(
+        "landscape", run.folder, *QUICK, "--strengths", "3,.1", "--no-fail", "--force", "--json", "--out", tmp_path
+    )
     assert looked.code == 0 and '"failing"' not in looked.out and '"looks"' in looked.out
 
 

@@ -23,6 +23,10 @@ from incorruptible.training import Hardener
 from test_objectives import bits, grads, net
 from two_ranks import PATIENCE, saved_by_two_ranks
 
+pytestmark = (
+    pytest.mark.slow
+)  # two processes train for half a minute; test_hardener.py has micro-batches, which ranks are like
+
 RANDBET = "randbet(gaussian-filter-max):threshold=1.1"  # which the halves come below at different steps
 OBJECTIVES = [
     "rwp(gaussian-filter-max)",

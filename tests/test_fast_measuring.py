@@ -157,7 +157,9 @@ def test_what_is_known_of_clean_weights_may_be_written_to() -> None:
 # --- chips side by side
 
 
-@pytest.mark.parametrize("score", [accuracy, cross_entropy], ids=lambda score: score.name)
+@pytest.mark.parametrize(
+    "score", [accuracy, pytest.param(cross_entropy, marks=pytest.mark.slow)], ids=lambda score: score.name
+)
 @pytest.mark.parametrize("protect", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("text", CORRUPTIONS)
 @pytest.mark.parametrize("name", NETWORKS)

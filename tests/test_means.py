@@ -77,7 +77,7 @@ def found(model: nn.Module, data: Any, **options: Any) -> inc.Means:
     return inc.measure_mean(model, inc.accuracy, data, NOISE, asked.pop("strengths", [STRENGTH]), **asked)
 
 
-@pytest.mark.parametrize("antithetic", [False, None, True])
+@pytest.mark.parametrize("antithetic", [pytest.param(False, marks=pytest.mark.slow), None, True])
 def test_it_is_unbiased_and_covers(antithetic: bool | None, model: nn.Module, data: Data) -> None:
     """Where the number of chips is fixed: fails with chance .001 by the mean (z), and as `alarms` says by the intervals."""
     estimates, misses, exact, times = [], 0, truth(data), 100
@@ -314,7 +314,7 @@ def test_few_images_take_over_only_where_chips_are_left(
     assert (one.whole, one.images) == ((16, 8) if most == 32 else (most, TOTAL))
 
 
-@pytest.mark.parametrize("antithetic", [False, None])
+@pytest.mark.parametrize("antithetic", [pytest.param(False, marks=pytest.mark.slow), None])
 def test_it_is_unbiased_after_few_images_took_over(
     antithetic: bool | None, model: nn.Module, data: Data, cheap_chips: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
