@@ -1,4 +1,5 @@
-"""A training loop that is written with accelerate, hardened: plain, RWP and SAM on digits, then all on noisy chips.
+"""A training loop that is written with accelerate, hardened: plain, RWP and SAM on digits, then all
+on noisy chips.
 
 python examples/accelerate_loop.py        # or: accelerate launch --cpu examples/accelerate_loop.py
 """
@@ -30,11 +31,15 @@ def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
     steps = EPOCHS * math.ceil(len(loader) / accelerator.gradient_accumulation_steps)
     robust = AcceleratedHardener(accelerator, model, objective, strength, steps=steps, seed=0)
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
-    accelerator.register_for_checkpointing(robust)  # so that save_state and load_state go on with the same bits
+    accelerator.register_for_checkpointing(
+        robust
+    )  # so that save_state and load_state go on with the same bits
     for _ in range(EPOCHS):
         for x, y in loader:
             with accelerator.accumulate(model):
-                robust.backward(lambda x=x, y=y: cross_entropy(model(x), y))  # was: accelerator.backward(loss)
+                robust.backward(
+                    lambda x=x, y=y: cross_entropy(model(x), y)
+                )  # was: accelerator.backward(loss)
                 if accelerator.sync_gradients:
                     accelerator.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
@@ -47,5 +52,7 @@ def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
 ARMS = {"plain": (inc.Plain(), 0.0), "RWP": (inc.RWP(NOISE), 0.5), "SAM": (inc.SAM(), 0.5)}
 for name, (objective, most) in ARMS.items():
     network = train(objective, inc.Quadratic(0.0, most))
-    clean, noisy = inc.measure(network, inc.accuracy, digits()["test"], NOISE, [0.0, 0.3], chips=20, seed=0).mean()
+    clean, noisy = inc.measure(
+        network, inc.accuracy, digits()["test"], NOISE, [0.0, 0.3], chips=20, seed=0
+    ).mean()
     print(f"{name}: accuracy {clean:.3f} without noise, {noisy:.3f} at 0.3 (mean of 20 chips)")

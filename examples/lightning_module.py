@@ -32,7 +32,9 @@ class Classifier(lightning.LightningModule):
 
     def configure_optimizers(self):
         optimizer = torch.optim.AdamW(self.parameters(), lr=3e-3)
-        decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, int(self.trainer.estimated_stepping_batches))
+        decay = torch.optim.lr_scheduler.LinearLR(
+            optimizer, 1.0, 0.0, int(self.trainer.estimated_stepping_batches)
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": decay, "interval": "step"}}
 
 
@@ -54,9 +56,13 @@ def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
 
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", "The 'train_dataloader' does not have many workers|The number of training batches")
+warnings.filterwarnings(
+    "ignore", "The 'train_dataloader' does not have many workers|The number of training batches"
+)
 ARMS = {"plain": (inc.Plain(), 0.0), "RWP": (inc.RWP(NOISE), 0.5), "SAM": (inc.SAM(), 0.5)}
 for name, (objective, most) in ARMS.items():
     network = train(objective, inc.Quadratic(0.0, most))
-    clean, noisy = inc.measure(network, inc.accuracy, digits()["test"], NOISE, [0.0, 0.3], chips=20, seed=0).mean()
+    clean, noisy = inc.measure(
+        network, inc.accuracy, digits()["test"], NOISE, [0.0, 0.3], chips=20, seed=0
+    ).mean()
     print(f"{name}: accuracy {clean:.3f} without noise, {noisy:.3f} at 0.3 (mean of 20 chips)")

@@ -1,4 +1,5 @@
-"""A network and data of one's own: which of four frequencies a noisy signal holds, by a small recurrent network.
+"""A network and data of one's own: which of four frequencies a noisy signal holds, by a small
+recurrent network.
 
 incorruptible train examples/own_model.py:task
 """
@@ -30,7 +31,9 @@ class Listener(nn.Module):
 
 
 def signals(n: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Sines of 1 to 4 periods at any phase, in noise of standard deviation .5 [n, LENGTH], and which it is [n]."""
+    """Sines of 1 to 4 periods at any phase, in noise of standard deviation .5 [n, LENGTH], and
+    which it is [n].
+    """
     draw = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % FREQUENCIES
     phase = torch.rand(n, 1, generator=draw)
@@ -41,4 +44,9 @@ def signals(n: int, seed: int) -> tuple[Tensor, Tensor]:
 
 def task() -> inc.Task:
     """What `train`, `measure` and `audit` work on."""
-    return inc.Task(Listener, train=signals(1000, seed=0), validation=signals(500, seed=1), test=signals(500, seed=2))
+    return inc.Task(
+        Listener,
+        train=signals(1000, seed=0),
+        validation=signals(500, seed=1),
+        test=signals(500, seed=2),
+    )

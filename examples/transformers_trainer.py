@@ -1,4 +1,5 @@
-"""What a Trainer of transformers trains, hardened by a callback: plain, RWP and SAM on digits, then all on noisy chips.
+"""What a Trainer of transformers trains, hardened by a callback: plain, RWP and SAM on digits, then
+all on noisy chips.
 
 python examples/transformers_trainer.py
 """
@@ -18,7 +19,9 @@ NOISE = inc.Gaussian("filter-max")
 
 
 class Classifier(torch.nn.Module):
-    """As the Trainer wants a model: labels in, a loss out. Any `AutoModelFor...` will do as well."""
+    """As the Trainer wants a model: labels in, a loss out. Any `AutoModelFor...` will do as
+    well.
+    """
 
     def __init__(self):
         super().__init__()
@@ -53,5 +56,7 @@ def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
 ARMS = {"plain": (inc.Plain(), 0.0), "RWP": (inc.RWP(NOISE), 0.5), "SAM": (inc.SAM(), 0.5)}
 for name, (objective, most) in ARMS.items():
     network = train(objective, inc.Quadratic(0.0, most))
-    clean, noisy = inc.measure(network, inc.accuracy, digits()["test"], NOISE, [0.0, 0.3], chips=20, seed=0).mean()
+    clean, noisy = inc.measure(
+        network, inc.accuracy, digits()["test"], NOISE, [0.0, 0.3], chips=20, seed=0
+    ).mean()
     print(f"{name}: accuracy {clean:.3f} without noise, {noisy:.3f} at 0.3 (mean of 20 chips)")

@@ -1,4 +1,5 @@
-"""Prints the table of docs/models.md: what of five models of `transformers`, in their default sizes, lies in arrays.
+"""Prints the table of docs/models.md: what of five models of `transformers`, in their default
+sizes, lies in arrays.
 
 python scripts/audit_models.py
 """
@@ -23,14 +24,18 @@ MODELS = {
 
 
 def row(config: str, kind: str) -> str:
-    """One model: its parameters, the arrays and their share, and the parameters that stay digital."""
+    """One model: its parameters, the arrays and their share, and the parameters that stay
+    digital.
+    """
     with torch.device("meta"):  # shapes are what matters: BERT alone would take half a gigabyte
         model = local_model(getattr(transformers, config)(), kind)()
     found = survey(model)
     sizes = {one.name: one.parameter.numel() for one in found}
     held = sum(sizes[one.name] for one in found if one.array is not None)
     arrays = Counter(one.module for one in found if one.array is not None)
-    digital = Counter(f"{one.module}.{one.name.rpartition('.')[2]}" for one in found if one.array is None)
+    digital = Counter(
+        f"{one.module}.{one.name.rpartition('.')[2]}" for one in found if one.array is None
+    )
     cells = (
         f"`{type(model).__name__}`",
         f"{sum(sizes.values()):,}",
@@ -43,7 +48,10 @@ def row(config: str, kind: str) -> str:
 
 def table() -> str:
     """The whole table, in Markdown."""
-    head = "| model | parameters | arrays | share of parameters | what stays digital |\n|---|---|---|---|---|"
+    head = (
+        "| model | parameters | arrays | share of parameters | what stays digital "
+        "|\n|---|---|---|---|---|"
+    )
     return "\n".join([head, *(row(config, kind) for config, kind in MODELS.items())])
 
 

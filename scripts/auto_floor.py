@@ -1,12 +1,13 @@
-"""`Auto` where the loss that can be reached lies above its budget: labels at random, regression, text; and digits, where it does not.
+"""`Auto` where the loss that can be reached lies above its budget: labels at random, regression,
+text; and digits, where it does not.
 
 OMP_NUM_THREADS=1 python scripts/auto_floor.py --keep rows.jsonl [--tasks NAME ...] [--seeds 5]
 
-Each task is trained at constant strengths, by `Auto` without its floor (`learn=false`) and by `Auto` as it comes, and the last weights
-are measured on test data under Gaussian noise. Rows: mean over seeds and two standard errors of it. "Best constant" is the constant
-strength whose mean on validation data is best, chosen for each test strength anew. What is in the file of rows is not trained again.
-An interrupted run goes on where it was when the same line is typed again.
-"""
+Each task is trained at constant strengths, by `Auto` without its floor (`learn=false`) and by
+`Auto` as it comes, and the last weights are measured on test data under Gaussian noise. Rows: mean
+over seeds and two standard errors of it. "Best constant" is the constant strength whose mean on
+validation data is best, chosen for each test strength anew. What is in the file of rows is not
+trained again. An interrupted run goes on where it was when the same line is typed again."""
 
 from __future__ import annotations
 
@@ -50,7 +51,9 @@ class Case:
 
 
 def labels_at_random(share: float) -> Callable[[int], Task]:
-    """Digits, where so many of the training labels were drawn anew from all ten; validation and test labels are right."""
+    """Digits, where so many of the training labels were drawn anew from all ten; validation and
+    test labels are right.
+    """
 
     def make(seed: int) -> Task:
         task = tasks.load("digits")
@@ -77,7 +80,9 @@ def squared(model: nn.Module, batch: Any) -> Tensor:
 
 
 def regression(parts: dict[str, tuple[Tensor, Tensor]]) -> Task:
-    """Targets less their mean and over their spread on training data; the reference is the error of that mean."""
+    """Targets less their mean and over their spread on training data; the reference is the error of
+    that mean.
+    """
     inputs, targets = parts["train"]
     mean, spread = targets.mean(0), targets.std()
     scaled = {name: (x, (y - mean) / spread) for name, (x, y) in parts.items()}
@@ -95,9 +100,14 @@ def lower_half(seed: int) -> Task:
 
 
 def noisy_function(seed: int) -> Task:
-    """A sum of eight tanh of 16 inputs, half of whose target's variance is noise: no predictor is below about a half."""
+    """A sum of eight tanh of 16 inputs, half of whose target's variance is noise: no predictor is
+    below about a half.
+    """
     generator = torch.Generator().manual_seed(7)
-    inner, outer = torch.randn(16, 8, generator=generator) / 2, torch.randn(8, 1, generator=generator)
+    inner, outer = (
+        torch.randn(16, 8, generator=generator) / 2,
+        torch.randn(8, 1, generator=generator),
+    )
     inputs = torch.randn(1800, 16, generator=generator)
     clean = torch.tanh(inputs @ inner) @ outer
     noise = torch.randn(1800, 1, generator=torch.Generator().manual_seed(2000 + seed))
@@ -113,7 +123,13 @@ CASES = {
     "lower half of a digit (squared error)": Case(lower_half, lr=0.1),
     "noisy function (squared error)": Case(noisy_function, lr=0.05),
     "text (bits per byte)": Case(
-        lambda seed: tasks.load("bytes:train=512:length=32"), 4, 16, "adamw", 0.005, chips=2, examples=256
+        lambda seed: tasks.load("bytes:train=512:length=32"),
+        4,
+        16,
+        "adamw",
+        0.005,
+        chips=2,
+        examples=256,
     ),
 }
 ARMS = {
@@ -124,7 +140,9 @@ ARMS = {
 
 
 def trained(case: Case, task: Task, strength: Any, seed: int) -> tuple[nn.Module, list[float]]:
-    """The network after its last step, and the strength held in each tenth of training, at its middle."""
+    """The network after its last step, and the strength held in each tenth of training, at its
+    middle.
+    """
     if isinstance(strength, inc.Auto) and case.classes is None:
         strength = replace(strength, classes=None, reference=task.reference)
     with named_randomness(seed, "weights"):
@@ -132,7 +150,9 @@ def trained(case: Case, task: Task, strength: Any, seed: int) -> tuple[nn.Module
     steps = len(batches(task.train, case.batch)) * case.epochs
     robust = inc.Hardener(model, objectives.parse(RWP), strength, steps=steps, seed=seed)
     if case.optimizer == "sgd":
-        optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), case.lr, 0.9, weight_decay=5e-4)
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(
+            model.parameters(), case.lr, 0.9, weight_decay=5e-4
+        )
     else:
         optimizer = torch.optim.AdamW(model.parameters(), case.lr, weight_decay=5e-4)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -149,7 +169,9 @@ def trained(case: Case, task: Task, strength: Any, seed: int) -> tuple[nn.Module
 
 
 def row(name: str, arm: str, seed: int) -> dict[str, Any]:
-    """One training and what it came to: the mean score over chips at each test strength, on validation and on test data."""
+    """One training and what it came to: the mean score over chips at each test strength, on
+    validation and on test data.
+    """
     case = CASES[name]
     task = case.make(seed)
     model, held = trained(case, task, ARMS[arm], seed)
@@ -158,18 +180,26 @@ def row(name: str, arm: str, seed: int) -> dict[str, Any]:
     for part in ("validation", "test"):
         inputs, targets = task.part(part)
         data = batches((inputs[: case.examples], targets[: case.examples]), 1024)
-        scores = inc.measure(model, task.score, data, noise, TESTS, chips=case.chips, seed=0, purpose=part)
+        scores = inc.measure(
+            model, task.score, data, noise, TESTS, chips=case.chips, seed=0, purpose=part
+        )
         found[part] = [float(one) for one in scores.values.mean(1)]
     return found
 
 
 def table(name: str, rows: list[dict[str, Any]]) -> str:
     """The task's results as a table in Markdown, over the seeds that all arms have."""
-    arms = {arm: {one["seed"]: one for one in rows if one["task"] == name and one["arm"] == arm} for arm in ARMS}
+    arms = {
+        arm: {one["seed"]: one for one in rows if one["task"] == name and one["arm"] == arm}
+        for arm in ARMS
+    }
     seeds = sorted(set.intersection(*(set(one) for one in arms.values())))
     if len(seeds) < 2:
         return f"\n{name}: fewer than two seeds are there so far."
-    found = {arm: np.array([[one[s]["validation"], one[s]["test"]] for s in seeds]) for arm, one in arms.items()}
+    found = {
+        arm: np.array([[one[s]["validation"], one[s]["test"]] for s in seeds])
+        for arm, one in arms.items()
+    }
     constants = [arm for arm in ARMS if arm.startswith("constant")]
     better = np.argmax if CASES[name].classes else np.argmin  # accuracy, else an error
     best = better([found[arm][:, 0].mean(0) for arm in constants], axis=0)
@@ -183,23 +213,33 @@ def table(name: str, rows: list[dict[str, Any]]) -> str:
     shown |= {"Auto less best constant": found["Auto"][:, 1] - chosen}
     for label, values in shown.items():
         half, places = 2 * values.std(0, ddof=1) / math.sqrt(len(values)), CASES[name].digits
-        cells = [f"{m:.{places}f} ± {h:.{places}f}" for m, h in zip(values.mean(0), half, strict=True)]
+        cells = [
+            f"{m:.{places}f} ± {h:.{places}f}" for m, h in zip(values.mean(0), half, strict=True)
+        ]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     for arm in ("Auto, learn=false", "Auto"):
         course = np.mean([arms[arm][s]["held"] for s in seeds], axis=0)
-        lines.append(f"\nstrength of {arm} over training: {', '.join(f'{one:.3f}' for one in course)}")
+        lines.append(
+            f"\nstrength of {arm} over training: {', '.join(f'{one:.3f}' for one in course)}"
+        )
     return "\n".join(lines)
 
 
 def main() -> None:
     """Train and measure what is not there yet, then print all tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--keep", type=Path, required=True, help="the file of rows, added to")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--tasks", nargs="*", default=list(CASES), choices=list(CASES))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [json.loads(line) for line in given.keep.read_text().splitlines()] if given.keep.exists() else []
+    rows = (
+        [json.loads(line) for line in given.keep.read_text().splitlines()]
+        if given.keep.exists()
+        else []
+    )
     there = {(one["task"], one["arm"], one["seed"]) for one in rows}
     for seed in range(FIRST_SEED, FIRST_SEED + given.seeds):
         for name in given.tasks:

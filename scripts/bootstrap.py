@@ -1,4 +1,5 @@
-"""Sets this checkout up and prints the interpreter to use: `python3 scripts/bootstrap.py [--extras test,dev]`.
+"""Sets this checkout up and prints the interpreter to use: `python3 scripts/bootstrap.py [--extras
+test,dev]`.
 
 Standard library only. Standard output is that one line; progress and trouble go to standard error.
 
@@ -24,7 +25,9 @@ from typing import NoReturn
 
 if sys.version_info < (3, 11):  # noqa: UP036 (the interpreters that are turned away run this far)
     print(
-        f"incorruptible needs Python 3.11 or newer; this is {sys.version.split()[0]}: {sys.executable}", file=sys.stderr
+        f"incorruptible needs Python 3.11 or newer; this is {sys.version.split()[0]}: "
+        f"{sys.executable}",
+        file=sys.stderr,
     )
     raise SystemExit(2)
 
@@ -50,7 +53,9 @@ def torch_attempts(version: str, platform: str, choice: str) -> list[list[str]]:
 
 
 def torch_fits(installed: str, version: str, choice: str) -> bool:
-    """Whether `installed`, such as 2.13.0+cpu, will do; TORCH=cuda alone minds which build it is."""
+    """Whether `installed`, such as 2.13.0+cpu, will do; TORCH=cuda alone minds which build it
+    is.
+    """
     release, _, build = installed.partition("+")
     return release == version and not (choice == "cuda" and build == "cpu")
 
@@ -75,14 +80,21 @@ def pinned(constraints: Path) -> dict[str, str]:
 
 def fingerprint(root: Path, choice: str) -> str:
     """Changes when the environment must be looked at again."""
-    files = [(root / name).read_bytes() for name in ("pyproject.toml", "constraints.txt", "scripts/bootstrap.py")]
+    files = [
+        (root / name).read_bytes()
+        for name in ("pyproject.toml", "constraints.txt", "scripts/bootstrap.py")
+    ]
     # The path counts too: an editable install points at the checkout, which may have moved.
     facts = [str(root).encode(), choice.encode(), repr(sys.version_info[:2]).encode()]
-    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in files + facts)).hexdigest()
+    return hashlib.sha256(
+        b"".join(hashlib.sha256(part).digest() for part in files + facts)
+    ).hexdigest()
 
 
 def is_ready(stamp: Path, digest: str, extras: set[str]) -> bool:
-    """Whether `stamp` vouches for these files and at least these extras, so that demo and test can take turns."""
+    """Whether `stamp` vouches for these files and at least these extras, so that demo and test can
+    take turns.
+    """
     try:
         seen = json.loads(stamp.read_text())
         return seen["fingerprint"] == digest and extras <= set(seen["extras"])
@@ -116,27 +128,46 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def pip_install(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run(python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "-q", *arguments)
+    return run(
+        python,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--no-input",
+        "install",
+        "-q",
+        *arguments,
+    )
 
 
 def require(done: subprocess.CompletedProcess[str], failure: str) -> None:
     if done.returncode:
-        stop("\n    ".join([f"{failure} Its last lines:", *done.stdout.strip().splitlines()[-12:]]), code=1)
+        stop(
+            "\n    ".join([f"{failure} Its last lines:", *done.stdout.strip().splitlines()[-12:]]),
+            code=1,
+        )
 
 
 def make_environment(folder: Path, python: Path) -> None:
-    """A virtual environment in which pip runs, made or repaired; one that works is left as it is."""
+    """A virtual environment in which pip runs, made or repaired; one that works is left as it
+    is.
+    """
     starts = run(python, "-c", "").returncode == 0
     if starts and run(python, "-m", "pip", "--version").returncode == 0:
         return
     say(f"making {folder}")
     # Only an environment whose interpreter is gone is emptied: nobody can be using it.
     clear = ["--clear"] if not starts and (folder / "pyvenv.cfg").exists() else []
-    require(run(sys.executable, "-m", "venv", *clear, folder), f"{sys.executable} could not make {folder}.")
+    require(
+        run(sys.executable, "-m", "venv", *clear, folder),
+        f"{sys.executable} could not make {folder}.",
+    )
 
 
 def mend(folder: Path, names: Set[str]) -> None:
-    """Lets pip see what a killed pip left half done: a package counts as installed before its last file is there."""
+    """Lets pip see what a killed pip left half done: a package counts as installed before its last
+    file is there.
+    """
     for site in folder.glob("lib/python*/site-packages"):
         for record in site.glob("*.dist-info"):
             if normal(record.name.split("-")[0]) in names and not (record / "INSTALLER").exists():
@@ -153,9 +184,13 @@ def install_torch(python: Path, version: str, choice: str) -> None:
     attempts = torch_attempts(version, sys.platform, choice)
     for number, attempt in enumerate(attempts, start=1):
         if number == 3:
-            say("WARNING: found no CPU build of torch; the plain one may bring gigabytes of CUDA libraries")
+            say(
+                "WARNING: found no CPU build of torch; the plain one may bring gigabytes of CUDA "
+                "libraries"
+            )
         say(f"installing {' '.join(attempt[:3])}")
-        # Forced, since pip takes 2.13.0+cpu for 2.13.0; without its dependencies, which the CPU index has in part only.
+        # Forced, since pip takes 2.13.0+cpu for 2.13.0; without its dependencies, which the CPU
+        # index has in part only.
         done = pip_install(python, "--force-reinstall", "--no-deps", *attempt)
         if done.returncode == 0:
             return
@@ -163,7 +198,8 @@ def install_torch(python: Path, version: str, choice: str) -> None:
 
 
 def oracles(extras: Set[str], pins: dict[str, str]) -> list[str]:
-    """What comes without its dependencies: curvlinops asks for backpack, that for torchvision, and that for a torch with CUDA.
+    """What comes without its dependencies: curvlinops asks for backpack, that for torchvision, and
+    that for a torch with CUDA.
 
     What it does import is in the extra test; its test is skipped where it is not there.
     """
@@ -177,10 +213,18 @@ def set_up(folder: Path, python: Path, extras: set[str], venv: str, choice: str)
     if venv != "none":
         make_environment(folder, python)
         mend(folder, pins.keys())
-    here, there = (run(which, "-c", TELL_VERSION).stdout.strip() for which in (sys.executable, python))
+    here, there = (
+        run(which, "-c", TELL_VERSION).stdout.strip() for which in (sys.executable, python)
+    )
     if here != there:
-        stop(f"{folder} holds Python {there}, this call came with {here}. Delete it, or try VENV=.venv-{here}", code=1)
-    with contextlib.suppress(OSError):  # before pip's first step, so that an interrupted call leaves no stamp
+        stop(
+            f"{folder} holds Python {there}, this call came with {here}. Delete it, or try "
+            f"VENV=.venv-{here}",
+            code=1,
+        )
+    with contextlib.suppress(
+        OSError
+    ):  # before pip's first step, so that an interrupted call leaves no stamp
         (folder / STAMP).unlink()
     install_torch(python, pins["torch"], choice)
     target = "." + (f"[{','.join(sorted(extras))}]" if extras else "")
@@ -205,13 +249,21 @@ def alone() -> Iterator[None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Sets this checkout up and prints the interpreter to use.")
-    parser.add_argument("--extras", default="", metavar="A,B", help="optional dependencies, such as test,dev")
+    parser = argparse.ArgumentParser(
+        description="Sets this checkout up and prints the interpreter to use."
+    )
+    parser.add_argument(
+        "--extras", default="", metavar="A,B", help="optional dependencies, such as test,dev"
+    )
     extras = {name.strip() for name in parser.parse_args().extras.split(",") if name.strip()}
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     venv, choice = os.environ.get("VENV", ""), os.environ.get("TORCH", "") or "cpu"
     if extras - known.keys():
-        stop(f"No extra {min(extras - known.keys())!r} here. Choose from: {', '.join(sorted(known))}.", code=2)
+        stop(
+            f"No extra {min(extras - known.keys())!r} here. Choose from: "
+            f"{', '.join(sorted(known))}.",
+            code=2,
+        )
     if choice not in ("cpu", "cuda"):
         stop(f"TORCH={choice} is not known. Choose from: cpu, cuda.", code=2)
     began = time.monotonic()
@@ -229,7 +281,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Raises, so that pip is ended too: a killed parent alone would leave it at work in the environment.
+    # Raises, so that pip is ended too: a killed parent alone would leave it at work in the
+    # environment.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()

@@ -1,10 +1,11 @@
-"""How many chips `--half-width` takes, by the average of two ways to bet and by each alone, for scores of known laws.
+"""How many chips `--half-width` takes, by the average of two ways to bet and by each alone, for
+scores of known laws.
 
 OMP_NUM_THREADS=1 python scripts/chips_needed.py --out rows.jsonl [--seeds 20]
 
-Values are drawn one after the other until the half-width is reached, at confidence .95. Seed k draws the same values for every way to
-bet. Rows are written as they come; the same command goes on where it was stopped. Some ten minutes on one core.
-"""
+Values are drawn one after the other until the half-width is reached, at confidence .95. Seed k
+draws the same values for every way to bet. Rows are written as they come; the same command goes on
+where it was stopped. Some ten minutes on one core."""
 
 from __future__ import annotations
 
@@ -57,39 +58,71 @@ def needed(law: str, half: float, way: str, seed: int) -> int:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Mean and standard error over seeds for each way, and the average's number over that of the better way, in Markdown."""
-    lines = ["| scores | half-width | close | wide | average | average / better |", "|---|---|---|---|---|---|"]
+    """Mean and standard error over seeds for each way, and the average's number over that of the
+    better way, in Markdown.
+    """
+    lines = [
+        "| scores | half-width | close | wide | average | average / better |",
+        "|---|---|---|---|---|---|",
+    ]
     for law, half in GRID:
         each = {
-            way: np.array([one["chips"] for one in rows if (one["law"], one["half"], one["way"]) == (law, half, way)])
+            way: np.array(
+                [
+                    one["chips"]
+                    for one in rows
+                    if (one["law"], one["half"], one["way"]) == (law, half, way)
+                ]
+            )
             for way in WAYS
         }
         if not all(len(one) > 1 for one in each.values()):
             continue
         better = min((each["close"], each["wide"]), key=lambda one: float(one.mean()))
-        cells = [f"{one.mean():,.0f} ± {one.std(ddof=1) / len(one) ** 0.5:.0f}" for one in each.values()]
+        cells = [
+            f"{one.mean():,.0f} ± {one.std(ddof=1) / len(one) ** 0.5:.0f}" for one in each.values()
+        ]
         lines.append(
-            f"| {law} | {f'{half:g}'[1:]} | {' | '.join(cells)} | {each['average'].mean() / better.mean():.2f} |"
+            f"| {law} | {f'{half:g}'[1:]} | {' | '.join(cells)} | "
+            f"{each['average'].mean() / better.mean():.2f} |"
         )
     return "\n".join(lines)
 
 
 def main() -> None:
     """Draw what is not there yet, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="rows are appended here, one JSON object a line")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="rows are appended here, one JSON object a line"
+    )
     parser.add_argument("--seeds", type=int, default=20)
     asked = parser.parse_args()
     if asked.seeds < 2:
-        print(f"--seeds is {asked.seeds}; at least 2 are needed for a standard error", file=sys.stderr)
+        print(
+            f"--seeds is {asked.seeds}; at least 2 are needed for a standard error", file=sys.stderr
+        )
         raise SystemExit(2)
-    rows = [json.loads(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []
+    rows = (
+        [json.loads(line) for line in asked.out.read_text().splitlines()]
+        if asked.out.exists()
+        else []
+    )
     there = {(one["law"], one["half"], one["way"], one["seed"]) for one in rows}
     for seed in range(asked.seeds):
         for (law, half), way in ((cell, way) for cell in GRID for way in WAYS):
             if (law, half, way, seed) in there:
                 continue
-            rows.append({"law": law, "half": half, "way": way, "seed": seed, "chips": needed(law, half, way, seed)})
+            rows.append(
+                {
+                    "law": law,
+                    "half": half,
+                    "way": way,
+                    "seed": seed,
+                    "chips": needed(law, half, way, seed),
+                }
+            )
             with asked.out.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
     print(table(rows))

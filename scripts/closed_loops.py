@@ -1,10 +1,12 @@
-"""What was tried beside `Auto`: variants of the closed loop on digits, on validation data, with seeds that no study uses.
+"""What was tried beside `Auto`: variants of the closed loop on digits, on validation data, with
+seeds that no study uses.
 
-python scripts/closed_loops.py [--seeds 8] [--tasks NAME ...] [--only NAME ...]     (about 25 minutes on one core)
+python scripts/closed_loops.py [--seeds 8] [--tasks NAME ...] [--only NAME ...]     (about 25
+minutes on one core)
 
-Each row: validation accuracy in points at test strengths 0 to .4, for each seed the best of the checkpoints, averaged over seeds.
-The choice and the score are of the same data, so all rows are a little too high, and alike.
-"""
+Each row: validation accuracy in points at test strengths 0 to .4, for each seed the best of the
+checkpoints, averaged over seeds. The choice and the score are of the same data, so all rows are a
+little too high, and alike."""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ RWP = "rwp(gaussian-filter-max)"
 
 @dataclass(frozen=True)
 class Flat(inc.Auto):
-    """A budget that does not fall: the closed loop to the end, or up to `turn` and then `after` times what was reached."""
+    """A budget that does not fall: the closed loop to the end, or up to `turn` and then `after`
+    times what was reached.
+    """
 
     turn: float = 1.0
     after: Callable[[float], float] = lambda left: left
@@ -47,7 +51,12 @@ class Flat(inc.Auto):
             return {**super().next(progress, seen, state)}
         reached = state.get("reached", state["strength"])
         left = (1 - progress) / max(1e-9, 1 - self.turn)
-        return {**state, "reached": reached, "strength": reached * self.after(left), "progress": progress}
+        return {
+            **state,
+            "reached": reached,
+            "strength": reached * self.after(left),
+            "progress": progress,
+        }
 
 
 @dataclass(frozen=True)
@@ -55,18 +64,28 @@ class Below(inc.Auto):
     """Each step's strength is uniform between 0 and what the loop came to."""
 
     def next(self, progress: float, seen: Seen, state: State) -> State:
-        found = super().next(progress, seen, {**state, "strength": state.get("top", state["strength"])})
-        return {**found, "top": found["strength"], "strength": found["strength"] * random.Random(progress).random()}
+        found = super().next(
+            progress, seen, {**state, "strength": state.get("top", state["strength"])}
+        )
+        return {
+            **found,
+            "top": found["strength"],
+            "strength": found["strength"] * random.Random(progress).random(),
+        }
 
 
 @dataclass(frozen=True)
 class Rise(inc.Auto):
-    """The budget is for the rise of the loss under noise, which says what the curvature is: it takes the clean loss too."""
+    """The budget is for the rise of the loss under noise, which says what the curvature is: it
+    takes the clean loss too.
+    """
 
     def next(self, progress: float, seen: Seen, state: State) -> State:
         clean = seen.clean_loss or 0.0
         waits = clean > self.nats(0.0)  # before anything is learnt there is nothing to lose
-        return super().next(progress, replace_loss(seen, seen.loss if waits else max(0.0, seen.loss - clean)), state)
+        return super().next(
+            progress, replace_loss(seen, seen.loss if waits else max(0.0, seen.loss - clean)), state
+        )
 
 
 def replace_loss(seen: Seen, loss: float) -> Seen:
@@ -75,7 +94,8 @@ def replace_loss(seen: Seen, loss: float) -> Seen:
 
 
 class Health:
-    """Gradient health held at a target: signal to noise, or the cosine of a step's gradient with the running mean.
+    """Gradient health held at a target: signal to noise, or the cosine of a step's gradient with
+    the running mean.
 
     The running mean of the last 20 steps stands for the signal; it costs a copy of the gradient.
     """
@@ -97,7 +117,9 @@ class Health:
         effective = (1 + keep) / (1 - keep)
         mean, square = float(self.mean.square().sum()) / self.weight**2, self.square / self.weight
         signal = max(0.0, (mean - square / effective) / (1 - 1 / effective))
-        self.value = cosine if self.what == "cosine" else math.sqrt(signal / max(1e-12, square - signal))
+        self.value = (
+            cosine if self.what == "cosine" else math.sqrt(signal / max(1e-12, square - signal))
+        )
 
     def start(self) -> State:
         return {"strength": 0.05, "reached": 0.05, "progress": 0.0}
@@ -135,12 +157,18 @@ WAYS: dict[str, Way] = {
     "no clipping": Way(lambda: AUTO, clip=math.inf),
     "no clipping, learning rate .1": Way(lambda: AUTO, clip=math.inf, lr=0.1),
     "constant budget": Way(lambda: FLAT),
-    "constant budget to .6, then held": Way(lambda: replace(FLAT, turn=0.6, after=lambda left: 1.0)),
+    "constant budget to .6, then held": Way(
+        lambda: replace(FLAT, turn=0.6, after=lambda left: 1.0)
+    ),
     "constant budget to .6, then a glide to 0": Way(lambda: replace(FLAT, turn=0.6)),
-    "no loop: up to .45 by .3, down from .6": Way(lambda: lambda p: 0.45 * min(1.0, p / 0.3, (1 - p) / 0.4)),
+    "no loop: up to .45 by .3, down from .6": Way(
+        lambda: lambda p: 0.45 * min(1.0, p / 0.3, (1 - p) / 0.4)
+    ),
     "signal to noise at .3, glide from .6": Way(lambda: Health("signal", 0.3)),
     "cosine at .3, glide from .6": Way(lambda: Health("cosine", 0.3)),
-    "rise of the loss, mixed RWP, half the epochs": Way(lambda: Rise(classes=10), f"mixed-{RWP}", epochs=20),
+    "rise of the loss, mixed RWP, half the epochs": Way(
+        lambda: Rise(classes=10), f"mixed-{RWP}", epochs=20
+    ),
     "uniform below the loop's strength": Way(lambda: Below(classes=10)),
     "averaged weights (.97)": Way(lambda: AUTO, averaged=True),
     "known test strength .4 (end)": Way(lambda: replace(AUTO, end=0.4)),
@@ -152,7 +180,14 @@ def accuracy(model: nn.Module, task: Task) -> list[float]:
     """Mean validation accuracy over 6 validation chips, at each test strength."""
     noise = inc.Gaussian("filter-max")
     found = inc.measure(
-        model, task.score, batches(task.validation, 1024), noise, TESTS, chips=6, seed=0, purpose="validation"
+        model,
+        task.score,
+        batches(task.validation, 1024),
+        noise,
+        TESTS,
+        chips=6,
+        seed=0,
+        purpose="validation",
     )
     return [float(one) for one in found.values.mean(1)]
 
@@ -174,7 +209,9 @@ def course(task: Task, seed: int, way: Way, places: Sequence[float] = PLACES) ->
     for epoch in range(way.epochs):
         for batch in batches(task.train, 64, order=(seed, "order", epoch)):
             if isinstance(control, Health) and robust.step:
-                control.look(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+                control.look(
+                    torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+                )
             optimizer.zero_grad()
             robust.backward(lambda batch=batch: task.loss(model, batch).mean())
             torch.nn.utils.clip_grad_norm_(model.parameters(), way.clip)
@@ -192,14 +229,16 @@ def averaged(average: nn.Module | None, model: nn.Module, keep: float = 0.97) ->
     if average is None:
         return copy.deepcopy(model)
     with torch.no_grad():
-        for mine, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        for mine, new in zip(
+            average.state_dict().values(), model.state_dict().values(), strict=True
+        ):
             mine.copy_(keep * mine + (1 - keep) * new if mine.is_floating_point() else new)
     return average
 
 
 def forked(task: Task, seed: int) -> list[list[float]]:
-    """Single-run selection: the strength rises to .5 at full learning rate; at .1, .2, ..., .5 a branch holds it and anneals over 8
-    epochs. 33 + 5 * 8 = 73 epochs in all."""
+    """Single-run selection: the strength rises to .5 at full learning rate; at .1, .2, ..., .5 a
+    branch holds it and anneals over 8 epochs. 33 + 5 * 8 = 73 epochs in all."""
     model, found, at, state = fresh(task, seed), [], 0, None
     for strength in (0.1, 0.2, 0.3, 0.4, 0.5):
         stop = round(40 * strength / 0.6)
@@ -250,7 +289,9 @@ def segment(
 
 SELECTION: dict[str, Callable[[Task, int], list[list[float]]]] = {
     "one run, five branches (73 epochs)": forked,
-    "sweep of five strengths (5 x 15 epochs)": lambda task, seed: swept(task, seed, (0.1, 0.2, 0.3, 0.4, 0.5), 15),
+    "sweep of five strengths (5 x 15 epochs)": lambda task, seed: swept(
+        task, seed, (0.1, 0.2, 0.3, 0.4, 0.5), 15
+    ),
     "sweep of two strengths (2 x 36 epochs)": lambda task, seed: swept(task, seed, (0.2, 0.4), 36),
 }
 
@@ -266,14 +307,21 @@ def main() -> None:
     for name in given.tasks:
         task = tasks.load(name)
         print(
-            f"\n{name}\n\n| variant | {' | '.join(f'{s:g}' for s in TESTS)} |\n|---|{'---|' * len(TESTS)}", flush=True
+            f"\n{name}\n\n| variant | {' | '.join(f'{s:g}' for s in TESTS)} "
+            f"|\n|---|{'---|' * len(TESTS)}",
+            flush=True,
         )
         for row in given.only:
             seeds = range(100, 100 + given.seeds)
-            found = [SELECTION[row](task, s) if row in SELECTION else course(task, s, WAYS[row]) for s in seeds]
+            found = [
+                SELECTION[row](task, s) if row in SELECTION else course(task, s, WAYS[row])
+                for s in seeds
+            ]
             each = np.array([np.max(one, axis=0) for one in found])
             half = 2 * each.std(0, ddof=1) / math.sqrt(len(each))
-            cells = [f"{100 * m:.2f} ± {100 * h:.2f}" for m, h in zip(each.mean(0), half, strict=True)]
+            cells = [
+                f"{100 * m:.2f} ± {100 * h:.2f}" for m, h in zip(each.mean(0), half, strict=True)
+            ]
             print(f"| {row} | {' | '.join(cells)} |", flush=True)
 
 

@@ -1,9 +1,10 @@
 """What the mean over chips costs by few images on each, beside whole chips, on real networks.
 
-OMP_NUM_THREADS=1 python scripts/mean_over_chips.py [--only "digits MLP"] [--strengths .2 .3] [--out rows.json] [--twins]
+OMP_NUM_THREADS=1 python scripts/mean_over_chips.py [--only "digits MLP"] [--strengths .2 .3] [--out
+rows.json] [--twins]
 
-A minute for the digits' MLP, half an hour for ResNet-8 on CIFAR-10 (where it is in $CIFAR10 or beside the project).
-"""
+A minute for the digits' MLP, half an hour for ResNet-8 on CIFAR-10 (where it is in $CIFAR10 or
+beside the project)."""
 
 from __future__ import annotations
 
@@ -16,16 +17,31 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.means import check_names, each_row, twins
 from incorruptible.errors import UserError
 
-COLUMNS = ("workload", "strength", "condition", "design", "chips", "paired", "fixed_chips", "ratio", "low", "high")
+COLUMNS = (
+    "workload",
+    "strength",
+    "condition",
+    "design",
+    "chips",
+    "paired",
+    "fixed_chips",
+    "ratio",
+    "low",
+    "high",
+)
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="*", default=[], help="workloads")
     parser.add_argument("--strengths", nargs="*", type=float, help="instead of each workload's own")
     parser.add_argument("--out", type=Path, help="keep the rows here, as JSON")
-    parser.add_argument("--twins", action="store_true", help="instead, how mirrored chips go together")
+    parser.add_argument(
+        "--twins", action="store_true", help="instead, how mirrored chips go together"
+    )
     asked = parser.parse_args()
     try:
         check_names(asked.only)
@@ -44,7 +60,9 @@ def main() -> None:
     for row in each_row(asked.only, **options):
         rows.append(row)
         print(
-            *(f"{row[key]:.3g}" if isinstance(row[key], float) else row[key] for key in COLUMNS), sep="\t", flush=True
+            *(f"{row[key]:.3g}" if isinstance(row[key], float) else row[key] for key in COLUMNS),
+            sep="\t",
+            flush=True,
         )
         if asked.out is not None:
             asked.out.write_text(json.dumps(rows, indent=1) + "\n")

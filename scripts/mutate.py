@@ -1,15 +1,18 @@
-"""Puts each small fault of scripts/faults.toml into a copy of the package, alone, and runs the tests that should see it.
+"""Puts each small fault of scripts/faults.toml into a copy of the package, alone, and runs the
+tests that should see it.
 
-    python scripts/mutate.py [--only 'weights/*'] [--list] [--jobs 2] [--again] [--limit 300] [--keep FILE]
+    python scripts/mutate.py [--only 'weights/*'] [--list] [--jobs 2] [--again] [--limit 300]
+[--keep FILE]
 
-A fault is *killed* where a test fails (or hangs beyond the limit) with it and passes without it; otherwise it *survives*, which is
-a gap in the tests unless the fault changes nothing that anybody could see. Tests that are red already are left out, and named.
+A fault is *killed* where a test fails (or hangs beyond the limit) with it and passes without it;
+otherwise it *survives*, which is a gap in the tests unless the fault changes nothing that anybody
+could see. Tests that are red already are left out, and named.
 
-The faults go into a copy of the checkout in a temporary folder, never into the checkout. What came out is kept in .mutate.json,
-under the fault's text and the contents of its file and its tests: a second call runs only what has changed.
-The exit code is 0 where at least 95% of the faults that are not marked as equivalent are killed, 1 where fewer are, and 2 where a
-row of the list does not fit the source.
-"""
+The faults go into a copy of the checkout in a temporary folder, never into the checkout. What came
+out is kept in .mutate.json, under the fault's text and the contents of its file and its tests: a
+second call runs only what has changed. The exit code is 0 where at least 95% of the faults that are
+not marked as equivalent are killed, 1 where fewer are, and 2 where a row of the list does not fit
+the source."""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ ROOT = Path(__file__).resolve().parents[1]
 LIST = ROOT / "scripts" / "faults.toml"
 SOURCE = Path("src") / "incorruptible"
 ENOUGH = 0.95  # of the faults that are not equivalent
-LIMIT = 300.0  # seconds for the tests of one fault; they take a few, and a loaded machine is no hang
+LIMIT = (
+    300.0  # seconds for the tests of one fault; they take a few, and a loaded machine is no hang
+)
 _FIELDS = {"file", "before", "after", "tests", "equivalent", "survives"}
 _EARLY = (
     "numpy",
@@ -56,10 +61,11 @@ class Unfit(Exception):
 
 @dataclass(frozen=True)
 class Fault:
-    """One row: the text `before`, which occurs once in `file`, becomes `after`, and one of `tests` should fail.
+    """One row: the text `before`, which occurs once in `file`, becomes `after`, and one of `tests`
+    should fail.
 
-    `equivalent` says why nobody could tell the difference, `survives` why no test does although somebody could.
-    """
+    `equivalent` says why nobody could tell the difference, `survives` why no test does although
+    somebody could."""
 
     number: int
     file: str
@@ -73,13 +79,18 @@ class Fault:
         return f"{self.file}: {_short(self.before)} -> {_short(self.after)}"
 
     def mutated(self, root: Path) -> str:
-        """The file's text with the fault in it. Raises `Unfit` where `before` does not occur exactly once."""
+        """The file's text with the fault in it. Raises `Unfit` where `before` does not occur
+        exactly once.
+        """
         path = root / SOURCE / self.file
         if not path.is_file():
             raise Unfit(f"row {self.number}: there is no file {path.relative_to(root)}.")
         text = path.read_text(encoding="utf-8")
         if (count := text.count(self.before)) != 1:
-            raise Unfit(f"row {self.number} ({self.file}): {self.before!r} occurs {count} times; once is needed.")
+            raise Unfit(
+                f"row {self.number} ({self.file}): {self.before!r} occurs {count} times; once is "
+                "needed."
+            )
         return text.replace(self.before, self.after)
 
 
@@ -90,14 +101,23 @@ def _short(text: str) -> str:
 
 
 def read(path: Path = LIST) -> list[Fault]:
-    """The rows of the list. Raises `Unfit` for a row that lacks something, says something unknown, or comes twice."""
+    """The rows of the list. Raises `Unfit` for a row that lacks something, says something unknown,
+    or comes twice.
+    """
     found: dict[tuple[str, str, str], Fault] = {}
-    for number, row in enumerate(tomllib.loads(path.read_text(encoding="utf-8")).get("fault", []), 1):
+    for number, row in enumerate(
+        tomllib.loads(path.read_text(encoding="utf-8")).get("fault", []), 1
+    ):
         lacking, strange = {"file", "before", "after", "tests"} - row.keys(), row.keys() - _FIELDS
         if lacking or strange:
-            raise Unfit(f"row {number}: {'lacks ' if lacking else 'unknown: '}{', '.join(sorted(lacking or strange))}.")
+            raise Unfit(
+                f"row {number}: "
+                f"{'lacks ' if lacking else 'unknown: '}{', '.join(sorted(lacking or strange))}."
+            )
         if row["before"] == row["after"] or not row["tests"]:
-            raise Unfit(f"row {number} ({row['file']}): a change, and tests that should see it, are needed.")
+            raise Unfit(
+                f"row {number} ({row['file']}): a change, and tests that should see it, are needed."
+            )
         fault = Fault(number, **{**row, "tests": tuple(row["tests"])})
         if (name := (fault.file, fault.before, fault.after)) in found:
             raise Unfit(f"row {number} ({fault.file}) says the same as row {found[name].number}.")
@@ -106,12 +126,16 @@ def read(path: Path = LIST) -> list[Fault]:
 
 
 def check(faults: Sequence[Fault], root: Path = ROOT) -> None:
-    """Raises `Unfit` for a row that does not fit the source, makes no Python, or names a test that there is not."""
+    """Raises `Unfit` for a row that does not fit the source, makes no Python, or names a test that
+    there is not.
+    """
     for fault in faults:
         try:
             compile(fault.mutated(root), fault.file, "exec")
         except SyntaxError as problem:
-            raise Unfit(f"row {fault.number} ({fault.file}): with the fault it is no Python: {problem}.") from None
+            raise Unfit(
+                f"row {fault.number} ({fault.file}): with the fault it is no Python: {problem}."
+            ) from None
         for test in fault.tests:
             file, _, name = test.partition("::")
             text = (root / file).read_text(encoding="utf-8") if (root / file).is_file() else None
@@ -137,14 +161,18 @@ def copied(to: Path) -> None:
 
 
 class Suite:
-    """Runs tests in `home`, a copy, in a fork of this process, which has imported torch once for all of them."""
+    """Runs tests in `home`, a copy, in a fork of this process, which has imported torch once for
+    all of them.
+    """
 
     def __init__(self, home: Path) -> None:
         self.home, self.log = home, home.with_suffix(".log")
         self._pid, self._began = 0, 0.0
 
     def start(self, tests: Sequence[str], *options: str, keep_bytecode: bool = False) -> None:
-        """Begin; `ended` says when it is over. Bytecode may be kept where no fault is in place, for those that come later."""
+        """Begin; `ended` says when it is over. Bytecode may be kept where no fault is in place, for
+        those that come later.
+        """
         # a fault of the same length within the same second would be taken for what is cached
         sys.dont_write_bytecode = not keep_bytecode
         self._began = time.monotonic()
@@ -153,7 +181,9 @@ class Suite:
             self._child([*tests, *options])
 
     def ended(self, limit: float) -> tuple[int | str, list[str]] | None:
-        """None while the tests run; then pytest's exit code, or "hang", and the tests that failed."""
+        """None while the tests run; then pytest's exit code, or "hang", and the tests that
+        failed.
+        """
         pid, status = os.waitpid(self._pid, os.WNOHANG)
         hang = pid == 0 and time.monotonic() - self._began > limit
         if pid == 0 and not hang:
@@ -164,7 +194,9 @@ class Suite:
             os.waitpid(self._pid, 0)
             return "hang", []
         said = self.log.read_text(errors="replace")
-        return os.waitstatus_to_exitcode(status), re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", said, re.M)
+        return os.waitstatus_to_exitcode(status), re.findall(
+            r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", said, re.M
+        )
 
     def wait_for(self, tests: Sequence[str], limit: float) -> tuple[int | str, list[str]]:
         """Begin, and look until it is over."""
@@ -197,16 +229,21 @@ class Suite:
 
 
 def preload() -> None:
-    """Import what each test would import anew: a second or more each time. Never the package itself."""
+    """Import what each test would import anew: a second or more each time. Never the package
+    itself.
+    """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     for name in _EARLY:
         try:
             __import__(name)
         except ImportError:
-            raise Unfit(f"{name} is not installed here: call this by the interpreter of make setup.") from None
+            raise Unfit(
+                f"{name} is not installed here: call this by the interpreter of make setup."
+            ) from None
     if "incorruptible" in sys.modules:
         raise Unfit(
-            "the package is imported already, and its faults would not be seen: call this in a process of its own."
+            "the package is imported already, and its faults would not be seen: call this in a "
+            "process of its own."
         )
 
 
@@ -216,7 +253,12 @@ def preload() -> None:
 def key(fault: Fault, root: Path = ROOT) -> str:
     """Names the fault together with what its outcome depends on: its file and its tests."""
     files = sorted({test.partition("::")[0] for test in fault.tests})
-    parts = [fault.before, fault.after, *fault.tests, (root / SOURCE / fault.file).read_text(encoding="utf-8")]
+    parts = [
+        fault.before,
+        fault.after,
+        *fault.tests,
+        (root / SOURCE / fault.file).read_text(encoding="utf-8"),
+    ]
     parts += [(root / file).read_text(encoding="utf-8") for file in files]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
@@ -236,7 +278,9 @@ def red(suite: Suite, faults: Sequence[Fault], limit: float) -> set[str]:
     return found
 
 
-def run(faults: Sequence[Fault], homes: Sequence[Path], limit: float) -> Iterator[tuple[Fault, dict[str, str]]]:
+def run(
+    faults: Sequence[Fault], homes: Sequence[Path], limit: float
+) -> Iterator[tuple[Fault, dict[str, str]]]:
     """Each fault's outcome, as many at a time as there are copies of the checkout."""
     waiting, busy = list(faults), dict[Suite, Fault]()
     free = [Suite(home) for home in homes]
@@ -270,10 +314,16 @@ def run(faults: Sequence[Fault], homes: Sequence[Path], limit: float) -> Iterato
 
 def _outcome(code: int | str, failed: list[str], suite: Suite) -> dict[str, str]:
     if code == 99:
-        raise Unfit(f"the tests in {suite.home} ran another copy of the package: is one installed that comes first?")
+        raise Unfit(
+            f"the tests in {suite.home} ran another copy of the package: is one installed that "
+            "comes first?"
+        )
     if code == 0:
         return {"end": "survived", "by": ""}
-    return {"end": "killed", "by": failed[0] if failed else "a hang" if code == "hang" else f"exit code {code}"}
+    return {
+        "end": "killed",
+        "by": failed[0] if failed else "a hang" if code == "hang" else f"exit code {code}",
+    }
 
 
 def _put(home: Path, fault: Fault) -> None:
@@ -285,21 +335,42 @@ def _put(home: Path, fault: Fault) -> None:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run what is asked for; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="*", help="files of the package whose faults are wanted: 'weights/*'")
-    parser.add_argument("--list", action="store_true", help="print the faults, and what is known of them; run nothing")
-    parser.add_argument("--jobs", type=int, default=1, help="faults at a time, each in a copy of its own")
-    parser.add_argument("--again", action="store_true", help="run also what is known, and has not changed")
-    parser.add_argument("--limit", type=float, default=LIMIT, help=f"seconds for one fault's tests [{LIMIT:g}]")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only", default="*", help="files of the package whose faults are wanted: 'weights/*'"
+    )
+    parser.add_argument(
+        "--list",
+        action="store_true",
+        help="print the faults, and what is known of them; run nothing",
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="faults at a time, each in a copy of its own"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="run also what is known, and has not changed"
+    )
+    parser.add_argument(
+        "--limit", type=float, default=LIMIT, help=f"seconds for one fault's tests [{LIMIT:g}]"
+    )
     parser.add_argument("--faults", type=Path, default=LIST, help="another list")
-    parser.add_argument("--keep", type=Path, default=ROOT / ".mutate.json", help="where outcomes are kept")
+    parser.add_argument(
+        "--keep", type=Path, default=ROOT / ".mutate.json", help="where outcomes are kept"
+    )
     asked = parser.parse_args(words)
     try:
         faults = [fault for fault in read(asked.faults) if fnmatchcase(fault.file, asked.only)]
         check(faults)
         if not faults or asked.jobs < 1:
-            raise Unfit(f"--only {asked.only!r} and --jobs {asked.jobs}: at least one fault and one job are needed.")
-        known: dict[str, dict[str, str]] = json.loads(asked.keep.read_text()) if asked.keep.is_file() else {}
+            raise Unfit(
+                f"--only {asked.only!r} and --jobs {asked.jobs}: at least one fault and one job "
+                "are needed."
+            )
+        known: dict[str, dict[str, str]] = (
+            json.loads(asked.keep.read_text()) if asked.keep.is_file() else {}
+        )
         if asked.list:
             for fault in faults:
                 print(f"{known.get(key(fault), {}).get('end', 'not run'):<9} {fault}")
@@ -312,12 +383,18 @@ def main(words: Sequence[str] | None = None) -> int:
     return said(faults, [known[key(fault)] for fault in faults])
 
 
-def _each(wanted: Sequence[Fault], asked: argparse.Namespace, known: dict[str, dict[str, str]]) -> None:
+def _each(
+    wanted: Sequence[Fault], asked: argparse.Namespace, known: dict[str, dict[str, str]]
+) -> None:
     with tempfile.TemporaryDirectory(prefix="mutate-") as folder:
-        homes = [Path(folder) / str(number) for number in range(min(asked.jobs, max(1, len(wanted))))]
+        homes = [
+            Path(folder) / str(number) for number in range(min(asked.jobs, max(1, len(wanted))))
+        ]
         for home in homes if wanted else ():
             copied(home)
-            subprocess.run([sys.executable, "-m", "compileall", "-q", str(home / SOURCE)], check=True)
+            subprocess.run(
+                [sys.executable, "-m", "compileall", "-q", str(home / SOURCE)], check=True
+            )
         if wanted:
             preload()
         for place, (fault, outcome) in enumerate(run(wanted, homes, asked.limit), 1):
@@ -331,7 +408,11 @@ def said(faults: Sequence[Fault], outcomes: Sequence[dict[str, str]]) -> int:
     """Print who survived and the closing line; returns the exit code."""
     left = [fault for fault, one in zip(faults, outcomes, strict=True) if one["end"] != "killed"]
     for fault in left:
-        why = f"equivalent: {fault.equivalent}" if fault.equivalent else fault.survives or "no test sees it"
+        why = (
+            f"equivalent: {fault.equivalent}"
+            if fault.equivalent
+            else fault.survives or "no test sees it"
+        )
         print(f"  {fault}\n      {why}")
     counted = [one for fault, one in zip(faults, outcomes, strict=True) if not fault.equivalent]
     killed = sum(one["end"] == "killed" for one in counted)
@@ -339,7 +420,8 @@ def said(faults: Sequence[Fault], outcomes: Sequence[dict[str, str]]) -> int:
     share = killed / max(1, len(counted))
     names = "; ".join(str(fault) for fault in left if not fault.equivalent) or "none"
     print(
-        f"{len(faults)} faults, {alike} of them equivalent: {killed} of {len(counted)} killed ({share:.1%}), "
+        f"{len(faults)} faults, {alike} of them equivalent: {killed} of {len(counted)} killed "
+        f"({share:.1%}), "
         f"{len(counted) - killed} survived: {names}"
     )
     return 0 if share >= ENOUGH else 1

@@ -1,10 +1,12 @@
-"""Which reading of the printed noise fits the table of arXiv 2602.07320: plainly trained networks measured under both.
+"""Which reading of the printed noise fits the table of arXiv 2602.07320: plainly trained networks
+measured under both.
 
-The paper prints a covariance max|W_f| sigma^2, a standard deviation of sigma sqrt(max|W_f|) (gaussian-filter-sqrtmax); usual is
-sigma max|W_f| (gaussian-filter-max). They differ by 1 / sqrt(max|W_f|).
+The paper prints a covariance max|W_f| sigma^2, a standard deviation of sigma sqrt(max|W_f|)
+(gaussian-filter-sqrtmax); usual is sigma max|W_f| (gaussian-filter-max). They differ by 1 /
+sqrt(max|W_f|).
 
-python scripts/scale_conventions.py [--home runs] [--study cifar10-resnet8] [--arm sgd] [--draws 3] [--out results/scale-conventions]
-"""
+python scripts/scale_conventions.py [--home runs] [--study cifar10-resnet8] [--arm sgd] [--draws 3]
+[--out results/scale-conventions]"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ PAPER = (79.31, 77.24, 71.95, 56.21, 47.09)  # its row SGD, CIFAR-100 and ResNet
 
 def main() -> None:
     """Measure, print the table, and write it with every number."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--home", type=Path, default=Path("runs"))
     parser.add_argument("--study", default="cifar10-resnet8")
     parser.add_argument("--arm", default="sgd")
@@ -40,8 +44,13 @@ def main() -> None:
     sweep = ",".join(f"{s:g}" for s in STRENGTHS)
     rows, numbers = [], {}
     for scale in SCALES:
-        found = [measured(run, MeasurePlan(f"gaussian-{scale}:{sweep}", chips=given.draws), task) for run in runs]
-        scores = np.array([one["score by example"] for one in found], dtype=np.float64)  # [run, strength, example]
+        found = [
+            measured(run, MeasurePlan(f"gaussian-{scale}:{sweep}", chips=given.draws), task)
+            for run in runs
+        ]
+        scores = np.array(
+            [one["score by example"] for one in found], dtype=np.float64
+        )  # [run, strength, example]
         cells = [crossed(scores[:, k]).interval for k in range(len(STRENGTHS))]
         equivalent = np.array([one["equivalent"] for one in found], dtype=np.float64).mean(0)
         numbers[scale] = {
@@ -51,7 +60,9 @@ def main() -> None:
             "equivalent_filter_max": equivalent.tolist(),
             "by_run": scores.mean(2).tolist(),
         }
-        rows.append([scale, *(f"{100 * c.estimate:.1f} ± {50 * (c.high - c.low):.1f}" for c in cells)])
+        rows.append(
+            [scale, *(f"{100 * c.estimate:.1f} ± {50 * (c.high - c.low):.1f}" for c in cells)]
+        )
         rows.append(["in max\\|W_f\\|", *(f"{one:.3f}" for one in equivalent)])
         kept = [100 * cell.estimate / cells[0].estimate for cell in cells]
         rows.append(["share of clean accuracy, %", *(f"{one:.0f}" for one in kept)])
@@ -59,16 +70,30 @@ def main() -> None:
     head = ["", *(f"{s:g}" for s in STRENGTHS)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
     print(table)
-    what = f"{len(runs)} networks `{given.arm}` of the study `{given.study}`, {given.draws} chips, {scores.shape[2]:,} test images"
+    what = (
+        f"{len(runs)} networks `{given.arm}` of the study `{given.study}`, {given.draws} chips, "
+        f"{scores.shape[2]:,} test images"
+    )
     facts = {key: value for key, value in made().items() if key != "command"}
-    command = f"python scripts/scale_conventions.py --study {given.study} --arm '{given.arm}' --draws {given.draws}"
+    command = (
+        f"python scripts/scale_conventions.py --study {given.study} --arm '{given.arm}' --draws "
+        f"{given.draws}"
+    )
     records.write(
         given.out / "numbers.json",
-        {"what": what, "strengths": list(STRENGTHS), "scales": numbers, "command": command, "made": facts},
+        {
+            "what": what,
+            "strengths": list(STRENGTHS),
+            "scales": numbers,
+            "command": command,
+            "made": facts,
+        },
     )
     (given.out / "README.md").write_text(
-        f"# Which reading of the printed noise\n\n```sh\n{command}\n```\n\nAccuracy in % of {what}; ± is half a 95% interval over "
-        f"crossed seeds and images. Below each: the gaussian-filter-max strength that is as large on these weights, and what is "
+        f"# Which reading of the printed noise\n\n```sh\n{command}\n```\n\nAccuracy in % of "
+        f"{what}; ± is half a 95% interval over "
+        "crossed seeds and images. Below each: the gaussian-filter-max strength that is as large "
+        "on these weights, and what is "
         f"left of the accuracy without noise.\n\n{table}\n",
         encoding="utf-8",
     )

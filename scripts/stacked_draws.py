@@ -1,4 +1,5 @@
-"""Chips side by side against one after another: milliseconds of processor time for each chip, its making included.
+"""Chips side by side against one after another: milliseconds of processor time for each chip, its
+making included.
 
 python scripts/stacked_draws.py                       # the table of docs/fast-measuring.md
 python scripts/stacked_draws.py --networks mlp conv --images 8 16 --sizes 16 --rounds 15
@@ -32,7 +33,9 @@ MOST = 1 << 32  # products in one stack: what takes longer is left out
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     parser.add_argument("--images", nargs="+", type=int, default=[1, 8, 16, 32, 64, 256, 700])
     parser.add_argument("--sizes", nargs="+", type=int, default=[4, 16, 64])
@@ -50,10 +53,14 @@ def main() -> None:
                 print(line, flush=True)
 
 
-def row(name: str, images: int, sizes: list[int], rounds: int, corruption: inc.Corruption) -> str | None:
+def row(
+    name: str, images: int, sizes: list[int], rounds: int, corruption: inc.Corruption
+) -> str | None:
     make, shape = NETWORKS[name]
     model = make().eval()
-    parts = [(torch.randn(images, *shape), torch.randint(0, 10, (images,))) for _ in range(max(sizes))]
+    parts = [
+        (torch.randn(images, *shape), torch.randint(0, 10, (images,))) for _ in range(max(sizes))
+    ]
     arrays: list[Array] = inc.select(model)
     each = products(model, parts[0])
     count = max((size for size in sizes if size * each <= MOST), default=0)
@@ -88,8 +95,14 @@ def row(name: str, images: int, sizes: list[int], rounds: int, corruption: inc.C
             cells += f"  {np.median(found[size]):9.3f} {ratio:4.2f}"
         else:
             cells += "          -    -"
-    rule = ("stacked" if worth(model, parts[0], arrays, count) else "") if sizes else "cannot be mapped"
-    return f"{name:<9} {images:6}  {each:8.1e}  {middle:8.3f} [{low:.3f}, {high:.3f}]{cells}  {rule}"
+    rule = (
+        ("stacked" if worth(model, parts[0], arrays, count) else "")
+        if sizes
+        else "cannot be mapped"
+    )
+    return (
+        f"{name:<9} {images:6}  {each:8.1e}  {middle:8.3f} [{low:.3f}, {high:.3f}]{cells}  {rule}"
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,11 @@ from incorruptible.studies.folder import find
 from incorruptible.studies.results import summary
 
 PLACES = ("embeddings: ", "digital attention: ")
-TITLES = {"": "usual arrays", "embeddings: ": "embeddings in arrays, too", "digital attention: ": "attention digital"}
+TITLES = {
+    "": "usual arrays",
+    "embeddings: ": "embeddings in arrays, too",
+    "digital attention: ": "attention digital",
+}
 
 
 def line(cells: Sequence[str]) -> None:
@@ -30,13 +34,20 @@ def interval(row: dict[str, Any]) -> str:
 def means(arms: Sequence[dict[str, Any]]) -> None:
     """Bits per byte of every arm at every test strength, a table for each selection of arrays."""
     for beginning, title in TITLES.items():
-        own = [arm for arm in arms if next((one for one in PLACES if arm["name"].startswith(one)), "") == beginning]
+        own = [
+            arm
+            for arm in arms
+            if next((one for one in PLACES if arm["name"].startswith(one)), "") == beginning
+        ]
         strengths = [f"{cell['strength']:g}" for cell in own[0]["results"]]
         print(f"\n{title}\n")
         line(["arm", *strengths])
         line(["---"] * (1 + len(strengths)))
         for arm in own:
-            cells = [f"{one['mean']:.3f} ± {(one['high'] - one['low']) / 2:.3f}" for one in arm["results"]]
+            cells = [
+                f"{one['mean']:.3f} ± {(one['high'] - one['low']) / 2:.3f}"
+                for one in arm["results"]
+            ]
             line([arm["name"].removeprefix(beginning), *cells])
 
 
@@ -49,14 +60,18 @@ def verdicts(claims: dict[str, Any]) -> None:
         for place, row in enumerate(claim["rows"]):
             if "difference" in row:
                 said = f"{name}: **{claim['verdict']}**" if not place else ""
-                line([said, row["at"], f"{row['left']} − {row['right']}", interval(row), row["word"]])
+                line(
+                    [said, row["at"], f"{row['left']} − {row['right']}", interval(row), row["word"]]
+                )
             elif row["word"] and row["at"] == "all":
                 line(["", "all", row["question"], row["note"], row["word"]])
 
 
 def main() -> None:
     """Print all tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--home", type=Path, default=Path("runs"))
     found = summary(find(parser.parse_args().home, "transformer", "transformer"))
     means(found["arms"])

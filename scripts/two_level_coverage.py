@@ -1,11 +1,12 @@
 """How often the interval for new chips and new examples misses, where the truth is known.
 
-OMP_NUM_THREADS=1 python scripts/two_level_coverage.py --out rows.jsonl [--tables 2000] [--chips 5 25] [--examples 50 1000]
+OMP_NUM_THREADS=1 python scripts/two_level_coverage.py --out rows.jsonl [--tables 2000] [--chips 5
+25] [--examples 50 1000]
 
-A chip is right where a + chip + example + rest > 0, with normal parts whose variances add up to 1, so that the accuracy is Phi(a).
-Every row of the grid is seeded by its own numbers and is written as soon as it is there; the same command goes on where it was
-stopped. An hour for the whole grid on one core; most of it goes into 10,000 examples.
-"""
+A chip is right where a + chip + example + rest > 0, with normal parts whose variances add up to 1,
+so that the accuracy is Phi(a). Every row of the grid is seeded by its own numbers and is written as
+soon as it is there; the same command goes on where it was stopped. An hour for the whole grid on
+one core; most of it goes into 10,000 examples."""
 
 from __future__ import annotations
 
@@ -43,9 +44,15 @@ CELLS = 2_000_000  # of a table, in memory at once
 
 
 def tables(
-    rng: np.random.Generator, n: tuple[int, int], accuracy: float, split: tuple[float, float, float], count: int
+    rng: np.random.Generator,
+    n: tuple[int, int],
+    accuracy: float,
+    split: tuple[float, float, float],
+    count: int,
 ) -> Iterator[tuple[float, tuple[float, float, float]]]:
-    """The mean and the mean squares (chip, example, rest) of so many tables of right and wrong answers, n = (chips, examples)."""
+    """The mean and the mean squares (chip, example, rest) of so many tables of right and wrong
+    answers, n = (chips, examples).
+    """
     chips, examples = n
     level = np.float32(special.ndtri(accuracy))
     while count > 0:
@@ -63,22 +70,40 @@ def tables(
 
 
 def _mean_squares(right: NDArray[np.bool_]) -> tuple[list[float], list[tuple[float, float, float]]]:
-    """As `statistics.variance.mean_squares`, for many tables [table, chip, example] of zeros and ones: a 1 is its own square."""
+    """As `statistics.variance.mean_squares`, for many tables [table, chip, example] of zeros and
+    ones: a 1 is its own square.
+    """
     _, chips, examples = right.shape
     row, column = right.mean(2), right.sum(1, dtype=np.int32) / chips
     mean = row.mean(1)
-    between = examples * ((row - mean[:, None]) ** 2).sum(1), chips * ((column - mean[:, None]) ** 2).sum(1)
+    between = (
+        examples * ((row - mean[:, None]) ** 2).sum(1),
+        chips * ((column - mean[:, None]) ** 2).sum(1),
+    )
     rest = np.maximum(0, chips * examples * mean * (1 - mean) - between[0] - between[1])
     rest = np.where(rest < 1e-9, 0, rest)  # rounding, where chips agree
-    squares = between[0] / (chips - 1), between[1] / (examples - 1), rest / ((chips - 1) * (examples - 1))
+    squares = (
+        between[0] / (chips - 1),
+        between[1] / (examples - 1),
+        rest / ((chips - 1) * (examples - 1)),
+    )
     return mean.tolist(), list(zip(*(one.tolist() for one in squares), strict=True))
 
 
 def row(
-    accuracy: float, chips: int, examples: int, split: tuple[float, float, float], count: int, seed: int
+    accuracy: float,
+    chips: int,
+    examples: int,
+    split: tuple[float, float, float],
+    count: int,
+    seed: int,
 ) -> dict[str, Any]:
-    """Shares of misses, above and below the truth, and the mean width; beside them those of Student's interval, kept in [0, 1]."""
-    rng = np.random.default_rng([seed, chips, examples, round(1000 * accuracy), *(round(100 * one) for one in split)])
+    """Shares of misses, above and below the truth, and the mean width; beside them those of
+    Student's interval, kept in [0, 1].
+    """
+    rng = np.random.default_rng(
+        [seed, chips, examples, round(1000 * accuracy), *(round(100 * one) for one in split)]
+    )
     limits, students = [], []
     for mean, squares in tables(rng, (chips, examples), accuracy, split, count):
         interval = share_interval(mean, squares, (chips, examples))
@@ -102,12 +127,18 @@ def row(
     }
 
 
-def _students(mean: float, squares: tuple[float, float, float], chips: int, examples: int) -> tuple[float, float]:
+def _students(
+    mean: float, squares: tuple[float, float, float], chips: int, examples: int
+) -> tuple[float, float]:
     """What `two_level` gives for values that are no shares."""
     chip, example, rest = squares
     freedom = min(chips, examples) - 1.0
     if example > rest:
-        spread = chip**2 / (chips - 1) + example**2 / (examples - 1) + rest**2 / ((chips - 1) * (examples - 1))
+        spread = (
+            chip**2 / (chips - 1)
+            + example**2 / (examples - 1)
+            + rest**2 / ((chips - 1) * (examples - 1))
+        )
         freedom = max(freedom, (chip + example - rest) ** 2 / spread)
     else:
         freedom = max(freedom, chips - 1.0)
@@ -117,7 +148,9 @@ def _students(mean: float, squares: tuple[float, float, float], chips: int, exam
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """For each split and number of chips: the most misses over all accuracies and numbers of examples, in Markdown."""
+    """For each split and number of chips: the most misses over all accuracies and numbers of
+    examples, in Markdown.
+    """
     number = sorted({one["chips"] for one in rows})
     lines = [f"| variances of chip, example, rest | {' | '.join(f'{n} chips' for n in number)} |"]
     lines.append("|---|" + "---|" * len(number))
@@ -138,22 +171,42 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Simulate what is not there yet, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="rows are appended here, one JSON object a line")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--tables", type=int, default=2000, help="for each row; a quarter of them from 200,000 cells on"
+        "--out", type=Path, required=True, help="rows are appended here, one JSON object a line"
+    )
+    parser.add_argument(
+        "--tables",
+        type=int,
+        default=2000,
+        help="for each row; a quarter of them from 200,000 cells on",
     )
     parser.add_argument("--accuracies", nargs="*", type=float, default=ACCURACIES)
     parser.add_argument("--chips", nargs="*", type=int, default=CHIPS)
     parser.add_argument("--examples", nargs="*", type=int, default=EXAMPLES)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    if asked.tables < 4 or min((*asked.chips, *asked.examples)) < 2 or not all(0 < one < 1 for one in asked.accuracies):
-        print("at least 4 tables, 2 chips and 2 examples are needed, and accuracies between 0 and 1", file=sys.stderr)
+    if (
+        asked.tables < 4
+        or min((*asked.chips, *asked.examples)) < 2
+        or not all(0 < one < 1 for one in asked.accuracies)
+    ):
+        print(
+            "at least 4 tables, 2 chips and 2 examples are needed, and accuracies between 0 and 1",
+            file=sys.stderr,
+        )
         raise SystemExit(2)
-    rows = [json.loads(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []
+    rows = (
+        [json.loads(line) for line in asked.out.read_text().splitlines()]
+        if asked.out.exists()
+        else []
+    )
     there = {_key(one) for one in rows}
-    for chips, examples, accuracy, split in product(asked.chips, asked.examples, asked.accuracies, SPLITS.values()):
+    for chips, examples, accuracy, split in product(
+        asked.chips, asked.examples, asked.accuracies, SPLITS.values()
+    ):
         count = asked.tables // 4 if chips * examples >= 200_000 else asked.tables
         wanted = {"accuracy": accuracy, "chips": chips, "examples": examples, "split": list(split)}
         if _key({**wanted, "tables": count, "seed": asked.seed}) in there:
@@ -166,7 +219,10 @@ def main() -> None:
 
 
 def _key(one: dict[str, Any]) -> tuple[Any, ...]:
-    return (*(one[name] for name in ("accuracy", "chips", "examples", "tables", "seed")), *one["split"])
+    return (
+        *(one[name] for name in ("accuracy", "chips", "examples", "tables", "seed")),
+        *one["split"],
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Where the time of an RWP step on a small network goes, operation by operation: OMP_NUM_THREADS=1 python scripts/where_a_step_goes.py
+"""Where the time of an RWP step on a small network goes, operation by operation: OMP_NUM_THREADS=1
+python scripts/where_a_step_goes.py
 
-Each operation that writes perturbed weights from a bank of noise is timed by itself within steps of SGD, and once more in a
-loop of its own, where everything it needs is in the cache. Microseconds of one step, summed over the three arrays of the
-network, medians of 300 steps.
-"""
+Each operation that writes perturbed weights from a bank of noise is timed by itself within steps of
+SGD, and once more in a loop of its own, where everything it needs is in the cache. Microseconds of
+one step, summed over the three arrays of the network, medians of 300 steps."""
 
 from __future__ import annotations
 
@@ -34,10 +34,16 @@ def operations(
     return {
         "amax (a pass)": lambda found: weight.amax(1, True),
         "amin (a pass)": lambda found: weight.amin(1, True),
-        "peak": lambda found: torch.maximum(found["amax (a pass)"], found["amin (a pass)"].neg_()).abs_() * 0.05,
+        "peak": lambda found: (
+            torch.maximum(found["amax (a pass)"], found["amin (a pass)"].neg_()).abs_() * 0.05
+        ),
         "name": lambda found: key(0, "train", 3, "fc.weight", ""),
         "window": lambda found: bank.as_strided(shape, (7, shape[2], 1), found["name"] % 1000),
-        "views": lambda found: (weight.view(shape), out.view(shape), found["peak"].view(*shape[:2], 1)),
+        "views": lambda found: (
+            weight.view(shape),
+            out.view(shape),
+            found["peak"].view(*shape[:2], 1),
+        ),
         "signs": lambda found: found["views"][2] * bank[: shape[0]].sign().view(-1, 1, 1),
         "addcmul (a pass)": lambda found: torch.addcmul(
             found["views"][0], found["window"], found["signs"], out=found["views"][1]
@@ -84,7 +90,10 @@ def main() -> None:
     print(f"{'a plain SGD step':34} {1e6 * median(steps):10.1f}")
     images = torch.randn(700, 1, 28, 28)
     with torch.inference_mode():
-        print(f"{'a clean pass of 700 images':34} {'':10} {timed(lambda: model(images).argmax(1), STEPS // 10):10.1f}")
+        print(
+            f"{'a clean pass of 700 images':34} {'':10} "
+            f"{timed(lambda: model(images).argmax(1), STEPS // 10):10.1f}"
+        )
     drawn = timed(lambda: [torch.randn(weight.shape) for weight in weights], STEPS // 10)
     print(f"{'exact noise for all weights':34} {'':10} {drawn:10.1f}")
 

@@ -1,4 +1,5 @@
-"""Train neural networks whose weights may go wrong at inference, and say with sound statistics how wrong they may go.
+"""Train neural networks whose weights may go wrong at inference, and say with sound statistics how
+wrong they may go.
 
 >>> import incorruptible as inc
 >>> inc.parse("gaussian-filter-max")
@@ -31,7 +32,16 @@ if TYPE_CHECKING:
         parse_sweep,
     )
     from .corruptions.equivalence import translate
-    from .evaluation import AnytimeMeans, Means, Sampling, Scores, measure, measure_all, measure_mean, measure_until
+    from .evaluation import (
+        AnytimeMeans,
+        Means,
+        Sampling,
+        Scores,
+        measure,
+        measure_all,
+        measure_mean,
+        measure_until,
+    )
     from .evaluation.audit import Audit, audit
     from .evaluation.sensitivity import Sensitivity, sensitivity
     from .landscape import Health, Sharpness, health, sharpness, tolerated
@@ -61,7 +71,8 @@ if TYPE_CHECKING:
     from .weights.batchnorm import fold_batchnorm, recalibrate_batchnorm
     from .weights.swap import replaced
 
-# where each name lives; imported when it is first asked for, so that `import incorruptible` does not import torch
+# where each name lives; imported when it is first asked for, so that `import incorruptible` does
+# not import torch
 _HOMES = {
     "ASAM": "objectives",
     "AnytimeMeans": "evaluation",
@@ -140,7 +151,9 @@ _HOMES = {
     "train": "runs",
     "translate": "corruptions.equivalence",
 }
-_ROOMS = {"optim"}  # with names that the face has too: `inc.optim.SAM` is an optimiser, `inc.SAM` an objective
+_ROOMS = {
+    "optim"
+}  # with names that the face has too: `inc.optim.SAM` is an optimiser, `inc.SAM` an objective
 
 __all__ = [
     "ASAM",

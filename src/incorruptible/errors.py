@@ -30,20 +30,26 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 class UserError(ValueError):
     """What came, what would do, the next keystroke, in one line.
 
-    The command line prints it and exits with 2; anything else that is raised is a defect of this package.
-    """
+    The command line prints it and exits with 2; anything else that is raised is a defect of this
+    package."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled whole, as a worker process sends it: a subclass may be made of other things than its text."""
+        """Pickled whole, as a worker process sends it: a subclass may be made of other things than
+        its text.
+        """
         return _remade, (type(self), self.args, self.__dict__)
 
 
 class NotFinite(UserError):
-    """A network whose weights or answers are not finite before any error is put in: a training that diverged, mostly."""
+    """A network whose weights or answers are not finite before any error is put in: a training that
+    diverged, mostly.
+    """
 
 
 class Remark(UserWarning):
-    """What the user should know, and no mistake; the command line prints it as one line on stderr."""
+    """What the user should know, and no mistake; the command line prints it as one line on
+    stderr.
+    """
 
 
 def _remade(kind: type[UserError], args: tuple[Any, ...], state: dict[str, Any]) -> UserError:
@@ -68,7 +74,8 @@ class UserErrors(UserError):
 
 
 def renamed_arguments(**names: str) -> Callable[[_Function], _Function]:
-    """Has a function answer arguments that were renamed, as in `@renamed_arguments(draws="chips")`, for one release.
+    """Has a function answer arguments that were renamed, as in `@renamed_arguments(draws="chips")`,
+    for one release.
 
     >>> @renamed_arguments(draws="chips")
     ... def measure(chips): ...
@@ -97,13 +104,15 @@ def disk_failed(problem: OSError) -> bool:
 
 
 def path_refused(problem: OSError) -> str | None:
-    """The line for a path that cannot be opened or made as it was given: a folder for a file, a name that is too long; None where an
-    `OSError` has another reason.
+    """The line for a path that cannot be opened or made as it was given: a folder for a file, a
+    name that is too long; None where an `OSError` has another reason.
 
     >>> path_refused(OSError(errno.ENAMETOOLONG, "File name too long", "a" * 300))
     'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...: File name too long.'
     """
-    by_name = isinstance(problem, NotADirectoryError | IsADirectoryError | FileExistsError | PermissionError)
+    by_name = isinstance(
+        problem, NotADirectoryError | IsADirectoryError | FileExistsError | PermissionError
+    )
     if not by_name and problem.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
         return None
     name = str(problem.filename)
@@ -113,13 +122,16 @@ def path_refused(problem: OSError) -> str | None:
 def unknown(kind: str, name: str, choices: Iterable[str]) -> UserError:
     """The answer to a name that is in no catalogue.
 
-    >>> print(unknown("corruption", "gausian", ["gaussian-filter-max", "multiplicative"]))
-    No corruption 'gausian' here. Did you mean 'gaussian-filter-max'? Choose one of: gaussian-filter-max, multiplicative.
+    >>> print(unknown("corruption", "gausian", ["gaussian", "lognormal"]))
+    No corruption 'gausian' here. Did you mean 'gaussian'? Choose one of: gaussian, lognormal.
     """
     names = sorted(choices)
     if ENTRIES.get(name) in names:
         return UserError(f"No {kind} {name!r} here: it was renamed to {ENTRIES[name]!r}.")
-    near = get_close_matches(name, names, n=1, cutoff=0.5) or [c for c in names if name and c.startswith(name)][:1]
+    near = (
+        get_close_matches(name, names, n=1, cutoff=0.5)
+        or [c for c in names if name and c.startswith(name)][:1]
+    )
     near = near or get_close_matches(name, [c.split("-")[0] for c in names], n=1, cutoff=0.6)
     if near and near[0] not in names:
         near = [next(c for c in names if c.startswith(near[0]))]

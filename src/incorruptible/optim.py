@@ -1,4 +1,6 @@
-"""Sharpness-aware minimisation as an optimiser, for loops that were written for one of the common packages."""
+"""Sharpness-aware minimisation as an optimiser, for loops that were written for one of the common
+packages.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ __all__ = ["SAMOptimizer"]
 
 
 class SAMOptimizer(Optimizer):
-    """Climbs to the worst point of a ball, and lets `base_optimizer` step from the clean weights with the gradient found there.
+    """Climbs to the worst point of a ball, and lets `base_optimizer` step from the clean weights
+    with the gradient found there.
 
         optimizer = SAMOptimizer(model.parameters(), torch.optim.SGD, rho=0.05, lr=0.1, momentum=0.9, model=model)
         ...
@@ -32,29 +35,32 @@ class SAMOptimizer(Optimizer):
         loss_of(model(x), y).backward()
         optimizer.second_step(zero_grad=True)
 
-    e = rho g / ||g||, or with `adaptive` e = rho T^2 g / ||T g|| and T = |w| + eta, the norm over all parameters of all groups:
-    what the objectives `SAM` and `ASAM` do (arXiv 2010.01412, 2102.11600), for all that is given in `params`, biases and norms
-    too. `eta` is 0, as in the packages; the authors of ASAM, and the objective here, take 0.01. `base_optimizer` is a
-    class, and gets what else is given. `rho`, `adaptive` and `eta` stand in `param_groups`, which are the base optimiser's
-    own, as is the state: schedulers and checkpoints see one optimiser. Where a group has `maximize`, it climbs down.
+    e = rho g / ||g||, or with `adaptive` e = rho T^2 g / ||T g|| and T = |w| + eta, the norm over
+    all parameters of all groups: what the objectives `SAM` and `ASAM` do (arXiv 2010.01412,
+    2102.11600), for all that is given in `params`, biases and norms too. `eta` is 0, as in the
+    packages; the authors of ASAM, and the objective here, take 0.01. `base_optimizer` is a class,
+    and gets what else is given. `rho`, `adaptive` and `eta` stand in `param_groups`, which are the
+    base optimiser's own, as is the state: schedulers and checkpoints see one optimiser. Where a
+    group has `maximize`, it climbs down.
 
-    Clean weights are copied aside and back into the same storage, bit for bit. After an error between the two steps they are
-    back with `restore()`, which does nothing where nothing was moved; the next `first_step` puts them back as well, and then
-    raises, for the gradient was taken in the wrong place. In `step(closure)` nothing need be done.
+    Clean weights are copied aside and back into the same storage, bit for bit. After an error
+    between the two steps they are back with `restore()`, which does nothing where nothing was
+    moved; the next `first_step` puts them back as well, and then raises, for the gradient was taken
+    in the wrong place. In `step(closure)` nothing need be done.
 
-    With `model`, BatchNorm's running statistics are those of the pass before `first_step`, and stay in the second one;
-    without it they move in both, as in the packages.
+    With `model`, BatchNorm's running statistics are those of the pass before `first_step`, and stay
+    in the second one; without it they move in both, as in the packages.
 
-    Gradients that are all zero move nothing, and the step is a plain one. A gradient that is not finite moves nothing either;
-    where the second is not finite, there is no step, and `skipped` counts it. Each of the two looks reads one number
-    from the device. Under DDP all ranks decide alike, also if the first pass is in a `no_sync`.
+    Gradients that are all zero move nothing, and the step is a plain one. A gradient that is not
+    finite moves nothing either; where the second is not finite, there is no step, and `skipped`
+    counts it. Each of the two looks reads one number from the device. Under DDP all ranks decide
+    alike, also if the first pass is in a `no_sync`.
 
-    Raises `UserError` for a `base_optimizer` that is no class of optimiser or needs a closure, and for rho and eta that are not
-    finite numbers of at least 0.
+    Raises `UserError` for a `base_optimizer` that is no class of optimiser or needs a closure, and
+    for rho and eta that are not finite numbers of at least 0.
 
-    By hand: L = (a^2 + 4 b^2) / 2 at (1, 1) has g = (1, 4); rho = sqrt(17) gives e = (1, 4), there the gradient is (2, 20), and
-    plain SGD with lr 0.1 goes to (0.8, -1).
-    """
+    By hand: L = (a^2 + 4 b^2) / 2 at (1, 1) has g = (1, 4); rho = sqrt(17) gives e = (1, 4), there
+    the gradient is (2, 20), and plain SGD with lr 0.1 goes to (0.8, -1)."""
 
     def __init__(
         self,
@@ -70,13 +76,15 @@ class SAMOptimizer(Optimizer):
         if isinstance(base_optimizer, Optimizer) or not callable(base_optimizer):
             came = type(base_optimizer).__name__
             raise UserError(
-                f"base_optimizer is one {came}; its class is needed: SAMOptimizer(params, torch.optim.SGD, lr=0.1)."
+                f"base_optimizer is one {came}; its class is needed: SAMOptimizer(params, "
+                "torch.optim.SGD, lr=0.1)."
             )
         super().__init__(params, {"rho": rho, "adaptive": adaptive, "eta": eta})
         self.base_optimizer = base_optimizer(self.param_groups, **kwargs)
         if isinstance(self.base_optimizer, torch.optim.LBFGS):
             raise UserError(
-                "LBFGS evaluates the loss by itself and cannot step from another point: torch.optim.SGD, say."
+                "LBFGS evaluates the loss by itself and cannot step from another point: "
+                "torch.optim.SGD, say."
             )
         self.defaults.update(self.base_optimizer.defaults)
         self._share()
@@ -85,39 +93,50 @@ class SAMOptimizer(Optimizer):
         self._moved: ExitStack | None = None  # what puts everything back
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As torch's. Raises `UserError` for a rho or eta that is not a finite number of at least 0."""
+        """As torch's. Raises `UserError` for a rho or eta that is not a finite number of at least
+        0.
+        """
         _check({**self.defaults, **param_group})
         super().add_param_group(param_group)
 
     def first_step(self, zero_grad: bool = False) -> None:
-        """Move the weights to where the second gradient is to be taken; with `zero_grad`, clear the first one.
+        """Move the weights to where the second gradient is to be taken; with `zero_grad`, clear the
+        first one.
 
-        Raises `UserError` when no parameter has a gradient, and when the last `first_step` was not followed by `second_step`
-        or `restore`; the weights are the clean ones then.
-        """
+        Raises `UserError` when no parameter has a gradient, and when the last `first_step` was not
+        followed by `second_step` or `restore`; the weights are the clean ones then."""
         if self._moved is not None:
             self.restore()
             raise UserError(
-                "first_step came twice; the weights are back now. After an error between the two: optimizer.restore()."
+                "first_step came twice; the weights are back now. After an error between the two: "
+                "optimizer.restore()."
             )
         arrays, grads = self._gradients()
         if not arrays:
-            raise UserError("no parameter has a gradient: loss.backward() comes before first_step() and step(closure).")
+            raise UserError(
+                "no parameter has a gradient: loss.backward() comes before first_step() and "
+                "step(closure)."
+            )
         moved = ExitStack()
         if self._statistics is not None:
             moved.callback(self._statistics.put, self._statistics.take())
-        moved.enter_context(replaced(arrays, self._worst(arrays, grads) if _finite(grads) else None))
+        moved.enter_context(
+            replaced(arrays, self._worst(arrays, grads) if _finite(grads) else None)
+        )
         self._moved = moved
         if zero_grad:
             self.zero_grad()
 
     def second_step(self, zero_grad: bool = False) -> None:
-        """Put the clean weights back and let the base optimiser step with the gradient that stands in `.grad`.
+        """Put the clean weights back and let the base optimiser step with the gradient that stands
+        in `.grad`.
 
         Raises `UserError` without a `first_step` before.
         """
         if self._moved is None:
-            raise UserError("second_step needs a first_step before it, and a backward() between the two.")
+            raise UserError(
+                "second_step needs a first_step before it, and a backward() between the two."
+            )
         self.restore()
         if _finite(self._gradients()[1]):
             self.base_optimizer.step()
@@ -130,13 +149,13 @@ class SAMOptimizer(Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Both steps; returns what `closure` does.
 
-        As in the packages, the first gradient stands in `.grad` already, and `closure` is one full pass: the loss, and its
-        backward(). An exception in it leaves weights and running statistics as they were, and no gradient.
-        Raises `UserError` without a closure.
-        """
+        As in the packages, the first gradient stands in `.grad` already, and `closure` is one full
+        pass: the loss, and its backward(). An exception in it leaves weights and running statistics
+        as they were, and no gradient. Raises `UserError` without a closure."""
         if closure is None:
             raise UserError(
-                "step() needs a closure that does the second backward(); or first_step() and second_step()."
+                "step() needs a closure that does the second backward(); or first_step() and "
+                "second_step()."
             )
         self.first_step(zero_grad=True)
         try:
@@ -150,20 +169,29 @@ class SAMOptimizer(Optimizer):
         return loss
 
     def restore(self) -> None:
-        """Put the clean weights (and with `model` the running statistics) back, without a step; does nothing where they stand."""
+        """Put the clean weights (and with `model` the running statistics) back, without a step;
+        does nothing where they stand.
+        """
         if self._moved is not None:
             moved, self._moved = self._moved, None
             moved.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """As torch's, with the base optimiser's state. Raises `UserError` between the two steps, where other weights stand."""
+        """As torch's, with the base optimiser's state. Raises `UserError` between the two steps,
+        where other weights stand.
+        """
         self._must_stand()
         return super().state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As torch's; also from a state of the base optimiser alone. Raises `UserError` between the two steps."""
+        """As torch's; also from a state of the base optimiser alone. Raises `UserError` between the
+        two steps.
+        """
         self._must_stand()
-        own = [{name: group[name] for name in ("rho", "adaptive", "eta")} for group in self.param_groups]
+        own = [
+            {name: group[name] for name in ("rho", "adaptive", "eta")}
+            for group in self.param_groups
+        ]
         self.base_optimizer.load_state_dict(state_dict)
         self._share()
         for group, before in zip(self.param_groups, own, strict=True):
@@ -180,34 +208,54 @@ class SAMOptimizer(Optimizer):
 
     def _must_stand(self) -> None:
         if self._moved is not None:
-            raise UserError("between first_step and second_step the weights are perturbed: optimizer.restore() first.")
+            raise UserError(
+                "between first_step and second_step the weights are perturbed: optimizer.restore() "
+                "first."
+            )
 
     def _gradients(self) -> tuple[list[Array], Grads]:
         """What has a gradient, under a name that is its place, and those gradients."""
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
-        arrays = [Array(str(i), parameter) for i, parameter in enumerate(parameters) if parameter.grad is not None]
+        arrays = [
+            Array(str(i), parameter)
+            for i, parameter in enumerate(parameters)
+            if parameter.grad is not None
+        ]
         grads = {array.name: array.parameter.grad for array in arrays}
-        return arrays, {name: g.to_dense() if g.is_sparse else g for name, g in grads.items() if g is not None}
+        return arrays, {
+            name: g.to_dense() if g.is_sparse else g for name, g in grads.items() if g is not None
+        }
 
     def _worst(self, arrays: list[Array], grads: Grads) -> Callable[[Array], Tensor]:
         """The weights at the worst point, to first order."""
         devices = {str(g.device) for g in grads.values()}
         if len(devices) > 1:
-            raise UserError(f"the parameters are on {', '.join(sorted(devices))}; on one device they can be perturbed.")
-        groups = {id(parameter): group for group in self.param_groups for parameter in group["params"]}
+            raise UserError(
+                f"the parameters are on {', '.join(sorted(devices))}; on one device they can be "
+                "perturbed."
+            )
+        groups = {
+            id(parameter): group for group in self.param_groups for parameter in group["params"]
+        }
         for group in self.param_groups:
             _check(group)
 
         def metric(array: Array) -> Tensor:
             group = groups[id(array.parameter)]
-            return array.value.abs() + group["eta"] if group["adaptive"] else torch.ones_like(array.value)
+            return (
+                array.value.abs() + group["eta"]
+                if group["adaptive"]
+                else torch.ones_like(array.value)
+            )
 
         def radius(group: dict[str, Any]) -> float:
             return float(-group["rho"] if group.get("maximize") else group["rho"])
 
         shaped = metric if any(group["adaptive"] for group in self.param_groups) else None
         radii = {radius(group) for group in self.param_groups}
-        steps = {rho: Ascent(grads, arrays, rho, shaped) for rho in radii}  # all along one gradient, with one norm
+        steps = {
+            rho: Ascent(grads, arrays, rho, shaped) for rho in radii
+        }  # all along one gradient, with one norm
         return lambda array: steps[radius(groups[id(array.parameter)])](array)
 
 

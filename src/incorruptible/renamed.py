@@ -1,4 +1,5 @@
-"""What has another name since the rooms moved: old names are answered with the new ones for one release, after which this file goes.
+"""What has another name since the rooms moved: old names are answered with the new ones for one
+release, after which this file goes.
 
 >>> print(missing("incorruptible", "Mistake"))
 incorruptible.Mistake was renamed to incorruptible.UserError
@@ -82,7 +83,11 @@ ENTRIES = {"draws": "chips", "precision": "autocast"}
 FLAGS = {
     "bridge": {"--draws": "--chips"},
     "certify": {"--draws": "--chips", "--yield": "--min-yield"},
-    "measure": {"--draws": "--chips", "--mean-within": "--subsample --half-width", "--precision": "--half-width"},
+    "measure": {
+        "--draws": "--chips",
+        "--mean-within": "--subsample --half-width",
+        "--precision": "--half-width",
+    },
     "sensitivity": {"--draws": "--chips", "--protect": "--what-if-digital"},
     "train": {"--precision": "--autocast"},
 }
@@ -91,8 +96,8 @@ FLAGS = {
 def missing(module: str, name: str) -> Exception:
     """What to raise for a name that `module` does not have.
 
-    An `ImportError` for one that was renamed: an AttributeError would lose its text in `from module import name`.
-    """
+    An `ImportError` for one that was renamed: an AttributeError would lose its text in `from module
+    import name`."""
     new = NAMES.get(module.partition(".")[2], {}).get(name)
     if new is None:
         return AttributeError(f"module {module!r} has no attribute {name!r}")
@@ -105,7 +110,9 @@ class _Finder(MetaPathFinder):
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
         package, _, module = fullname.partition(".")
         if package == "incorruptible" and module in MODULES:
-            raise ModuleNotFoundError(f"{fullname} was renamed to incorruptible.{MODULES[module]}", name=fullname)
+            raise ModuleNotFoundError(
+                f"{fullname} was renamed to incorruptible.{MODULES[module]}", name=fullname
+            )
 
 
 def listen() -> None:

@@ -29,7 +29,18 @@ from .training import RankGroup, Trainer, joined, load_weights, save_weights
 from .training.recipe import Recipe, parse
 from .version import __version__
 
-__all__ = ["Left", "MeasurePlan", "Run", "displaced", "first", "identity", "measured", "measures", "open_run", "train"]
+__all__ = [
+    "Left",
+    "MeasurePlan",
+    "Run",
+    "displaced",
+    "first",
+    "identity",
+    "measured",
+    "measures",
+    "open_run",
+    "train",
+]
 
 CHECKPOINT_EVERY = 5.0  # seconds
 # entries that came later: runs without them keep their names
@@ -40,7 +51,9 @@ _LATER = (
 
 
 class Left(Exception):
-    """A training was asked to leave, and its checkpoint is written; the same call goes on from there."""
+    """A training was asked to leave, and its checkpoint is written; the same call goes on from
+    there.
+    """
 
 
 @dataclass(frozen=True)
@@ -65,38 +78,52 @@ class Run:
         return self.folder / _weights(at)
 
     def digest(self, at: float | None = None) -> str:
-        """The checksum that the weights were recorded with. Raises `UserError` for a checkpoint that it has not."""
+        """The checksum that the weights were recorded with. Raises `UserError` for a checkpoint
+        that it has not.
+        """
         if at is None:
             return str(self.record["weights"])
         kept = self.record.get("checkpoints") or {}
         if f"{at:g}" not in kept:
-            raise UserError(f"{self.folder} has no checkpoint at {at:g}; it has: {', '.join(kept) or 'none'}.")
+            raise UserError(
+                f"{self.folder} has no checkpoint at {at:g}; it has: {', '.join(kept) or 'none'}."
+            )
         return str(kept[f"{at:g}"])
 
     @property
     def peak(self) -> float:
-        """The largest strength that it was trained at: its schedule's, or what a controller came to at the end of an epoch."""
+        """The largest strength that it was trained at: its schedule's, or what a controller came to
+        at the end of an epoch.
+        """
         strength = schedules.parse(self.recipe.strength)
         if callable(strength):
             return schedules.peak(strength)
         return float(max(one["strength"] for one in self.record["metrics"] if "strength" in one))
 
     def task(self) -> Task:
-        """Its task, loaded. Raises `UserError` where a task of the user's own, or what its data come from, is not what it was."""
+        """Its task, loaded. Raises `UserError` where a task of the user's own, or what its data
+        come from, is not what it was.
+        """
         task, named = load(self.recipe.task), self.record["identity"]
         moved = bool(task.origin) and list(task.fingerprints.values()) != named["data"]
         if moved or task.source != named["source"]:
             raise UserError(
-                f"{self.recipe.task} has changed since {self.folder} was trained; to measure these weights on the task as it "
+                f"{self.recipe.task} has changed since {self.folder} was trained; to measure these "
+                "weights on the task as it "
                 f"is now: incorruptible measure {self.recipe.task} --weights {self.weights}."
             )
         return task
 
     def model(self, task: Task | None = None, at: float | None = None) -> nn.Module:
-        """Its network with the trained weights, or with those of a checkpoint. Raises `UserError` if their file was altered."""
+        """Its network with the trained weights, or with those of a checkpoint. Raises `UserError`
+        if their file was altered.
+        """
         file, digest = self.file(at), self.digest(at)
         if not file.is_file() or records.checksum(file) != digest:
-            raise UserError(f"{file} is missing or does not match its checksum: delete {self.folder}, and train again.")
+            raise UserError(
+                f"{file} is missing or does not match its checksum: delete {self.folder}, and "
+                "train again."
+            )
         task = task or self.task()
         model = (task.blank or task.model)()
         load_weights(model, file)
@@ -105,32 +132,50 @@ class Run:
     def whole(self) -> bool:
         """Whether every file of weights is there as it was recorded."""
         places = [None, *self.recipe.checkpoints]
-        return all(self.file(at).is_file() and records.checksum(self.file(at)) == self.digest(at) for at in places)
+        return all(
+            self.file(at).is_file() and records.checksum(self.file(at)) == self.digest(at)
+            for at in places
+        )
 
     def start(self, task: Task | None = None) -> nn.Module:
-        """The network as it was before training, made anew from the same named randomness. Raises `UserError` if the weights that
-        it started from are not what they were."""
+        """The network as it was before training, made anew from the same named randomness. Raises
+        `UserError` if the weights that it started from are not what they were."""
         recipe = self.recipe
         with named_randomness(recipe.seed, "weights"):
             model = (task or self.task()).model()
         if recipe.start is not None:
             path = Path(recipe.start)
-            if not path.is_file() or records.checksum(path) != self.record["identity"]["recipe"]["start"]:
-                raise UserError(f"{path} is missing or is not what training started from: put it back, or train again.")
+            if (
+                not path.is_file()
+                or records.checksum(path) != self.record["identity"]["recipe"]["start"]
+            ):
+                raise UserError(
+                    f"{path} is missing or is not what training started from: put it back, or "
+                    "train again."
+                )
             load_weights(model, path)
         return model
 
 
 def open_run(folder: str | Path) -> Run:
-    """The run in `folder`. Raises `UserError` if there is none, or it is not finished, or it was altered."""
+    """The run in `folder`. Raises `UserError` if there is none, or it is not finished, or it was
+    altered.
+    """
     folder = Path(folder)
     if folder.is_file():
-        raise UserError(f"{folder} is a file, no run's folder; for weights, give their task: TASK --weights {folder}.")
+        raise UserError(
+            f"{folder} is a file, no run's folder; for weights, give their task: TASK --weights "
+            f"{folder}."
+        )
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder.")
     if not (folder / "run.json").is_file():
         unfinished = (folder / "recipe.json").is_file()
-        what = "is not finished: give the same train command again" if unfinished else "is no run: it has no run.json"
+        what = (
+            "is not finished: give the same train command again"
+            if unfinished
+            else "is no run: it has no run.json"
+        )
         raise UserError(f"{folder} {what}.")
     return Run(folder, records.read(folder / "run.json"))
 
@@ -148,15 +193,17 @@ def train(
 ) -> Run:
     """Train by `recipe` in a folder of its own below `home`, unless that was done before.
 
-    The folder's name is the recipe's identity: a hash of the resolved recipe, the data, the source of a task of the user's own and of
-    what it imports from its folder, the weights that it starts from, threads, device and versions. A training that was killed goes on
-    from its last checkpoint (at most `checkpoint_every` seconds or one epoch old, whichever is more) and ends in the same bits.
-    `progress(epoch, epochs, metrics)` is called after each epoch; where `leave()` then says so, the training is saved and `Left`
-    is raised. `task` is the recipe's, where the caller has loaded it already.
+    The folder's name is the recipe's identity: a hash of the resolved recipe, the data, the source
+    of a task of the user's own and of what it imports from its folder, the weights that it starts
+    from, threads, device and versions. A training that was killed goes on from its last checkpoint
+    (at most `checkpoint_every` seconds or one epoch old, whichever is more) and ends in the same
+    bits. `progress(epoch, epochs, metrics)` is called after each epoch; where `leave()` then says
+    so, the training is saved and `Left` is raised. `task` is the recipe's, where the caller has
+    loaded it already.
 
-    Of a recipe with `ranks`, each process that torchrun started calls this; the first one writes, and all return the run.
-    Raises `UserError` where other than `ranks` processes are there, or do not see the same folder.
-    """
+    Of a recipe with `ranks`, each process that torchrun started calls this; the first one writes,
+    and all return the run. Raises `UserError` where other than `ranks` processes are there, or do
+    not see the same folder."""
     recipe = recipe.resolved()
     task = task or load(recipe.task)
     named = identity(recipe, task, device, threads)
@@ -181,7 +228,9 @@ def _train(
     progress: Callable[[int, int, dict[str, Any]], None] | None,
     leave: Callable[[], bool],
 ) -> None:
-    """From the last checkpoint, or the beginning, to `run.json`; only the first of the group writes."""
+    """From the last checkpoint, or the beginning, to `run.json`; only the first of the group
+    writes.
+    """
     kept: dict[str, str] = {}
 
     def keep(model: nn.Module, place: float) -> None:
@@ -192,11 +241,15 @@ def _train(
     fit = Trainer(task, recipe, group.device, keep, group)
     made_here = [one for one in (folder, *folder.parents) if not one.exists()]
     checkpoint, made = folder / "checkpoint.pt", _made(group.device)
-    if (state := _state(checkpoint, fit.device)) is not None and _there(folder, state.get("kept", {})):
+    if (state := _state(checkpoint, fit.device)) is not None and _there(
+        folder, state.get("kept", {})
+    ):
         fit.load(state)
         kept |= state.get("kept", {})
     if group.first:
-        records.write(folder / "recipe.json", {"identity": named, "recipe": recipe.plain(), "made": made})
+        records.write(
+            folder / "recipe.json", {"identity": named, "recipe": recipe.plain(), "made": made}
+        )
     group.wait()
     _agree(group, folder, fit.done if (folder / "recipe.json").is_file() else -1)
     saved = started = time.monotonic()
@@ -210,7 +263,9 @@ def _train(
         more = fit.done < recipe.epochs
         leaving = group.any(more and leave())
         if group.first and (leaving or (more and time.monotonic() - saved >= checkpoint_every)):
-            records.write_atomically(checkpoint, lambda path: torch.save({**fit.state(), "kept": kept}, path))
+            records.write_atomically(
+                checkpoint, lambda path: torch.save({**fit.state(), "kept": kept}, path)
+            )
             saved = time.monotonic()
         if progress is not None:
             progress(fit.done, recipe.epochs, metrics)
@@ -238,7 +293,9 @@ def _train(
 
 
 def _take_back(folder: Path, made_here: list[Path]) -> None:
-    """Remove what a training that was refused had written, and those folders that it had made and that are empty now."""
+    """Remove what a training that was refused had written, and those folders that it had made and
+    that are empty now.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     for one in made_here[1:]:
         with suppress(OSError):  # another training may have begun there
@@ -248,7 +305,10 @@ def _take_back(folder: Path, made_here: list[Path]) -> None:
 def _agree(group: RankGroup, folder: Path, found: int) -> None:
     """All ranks go on from the same place: what they find in the folder is the same."""
     if not group.alike(found):
-        raise UserError(f"the ranks find different things in {folder}: --home must be a folder that all of them see.")
+        raise UserError(
+            f"the ranks find different things in {folder}: --home must be a folder that all of "
+            "them see."
+        )
 
 
 def _finished(folder: Path) -> Run | None:
@@ -267,8 +327,13 @@ def _weights(at: float | None) -> str:
 
 
 def _there(folder: Path, kept: dict[str, str]) -> bool:
-    """Whether the weights that a stopped training had kept are still what they were; else it begins anew."""
-    return all((folder / name).is_file() and records.checksum(folder / name) == one for name, one in kept.items())
+    """Whether the weights that a stopped training had kept are still what they were; else it begins
+    anew.
+    """
+    return all(
+        (folder / name).is_file() and records.checksum(folder / name) == one
+        for name, one in kept.items()
+    )
 
 
 def _state(checkpoint: Path, device: torch.device) -> dict[str, Any] | None:
@@ -283,7 +348,8 @@ def _state(checkpoint: Path, device: torch.device) -> dict[str, Any] | None:
 
 
 def identity(recipe: Recipe, task: Task, device: str = "cpu", threads: int = 1) -> dict[str, Any]:
-    """All that decides the bits of a training, as plain data; `records.identity` of it names the run's folder.
+    """All that decides the bits of a training, as plain data; `records.identity` of it names the
+    run's folder.
 
     `recipe` is resolved. Raises `UserError` for weights to start from that are not there.
     """
@@ -312,7 +378,9 @@ def identity(recipe: Recipe, task: Task, device: str = "cpu", threads: int = 1) 
 
 
 def _made(device: torch.device) -> dict[str, Any]:
-    return provenance.made(torch.cuda.get_device_name(device) if device.type == "cuda" else str(device))
+    return provenance.made(
+        torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    )
 
 
 @contextmanager
@@ -327,8 +395,8 @@ def _threads(count: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class MeasurePlan:
-    """What to measure on a run: a sweep in the grammar of `measure`, on one part of the data or, where `examples` is not 0, the first
-    so many of it, over chips of one purpose."""
+    """What to measure on a run: a sweep in the grammar of `measure`, on one part of the data or,
+    where `examples` is not 0, the first so many of it, over chips of one purpose."""
 
     sweep: str
     part: str = "test"
@@ -339,10 +407,14 @@ class MeasurePlan:
     examples: int = 0
 
     def plain(self) -> dict[str, Any]:
-        """As plain data, under the names that records keep. Entries that came later are left out at their defaults, so that what
-        was measured keeps its name."""
+        """As plain data, under the names that records keep. Entries that came later are left out at
+        their defaults, so that what was measured keeps its name."""
         found = records.recorded(asdict(self))
-        return found if self.examples else {key: value for key, value in found.items() if key != "examples"}
+        return (
+            found
+            if self.examples
+            else {key: value for key, value in found.items() if key != "examples"}
+        )
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> MeasurePlan:
@@ -356,7 +428,9 @@ MeasurePlan.__init__ = renamed_arguments(draws="chips")(MeasurePlan.__init__)  #
 def measures(
     run: Run, plan: MeasurePlan, task: Task, at: float | None = None, bounded: bool = False
 ) -> tuple[Path, Path]:
-    """Where what `plan` finds is kept: the note, with the checksum of the arrays, and the arrays."""
+    """Where what `plan` finds is kept: the note, with the checksum of the arrays, and the
+    arrays.
+    """
     data = task.fingerprints[plan.part]
     what = {"plan": plan.plain(), "weights": run.digest(at), "data": data, **run.recipe.held()}
     name = records.identity({**what, "bounded": True} if bounded else what)
@@ -375,15 +449,17 @@ def measured(
     bounded: bool = False,
     checks: bool = True,
 ) -> dict[str, NDArray[Any]]:
-    """Score and cross-entropy of `run`, at its end or at a checkpoint, under `plan`; measured once and kept in its folder.
+    """Score and cross-entropy of `run`, at its end or at a checkpoint, under `plan`; measured once
+    and kept in its folder.
 
-    "score" and "loss" are [strength, chip]; "score by example" and "loss by example" are [strength, example], the means over
-    chips; "equivalent" [strength] is the gaussian-filter-max strength that is as large on its weights; with `bounded` also
-    "bounded" and "bounded by example", of 1 - the softmax probability of the label. Chips hold the arrays that the recipe says.
-    A torn or altered record, and one of other data, is measured again. What a stopped measurement had found, up to
-    `CHECKPOINT_EVERY` seconds before, is kept; where `leave()` says so, it is saved and `Left` is raised. Raises `NotFinite` for
-    a network that is not finite without errors, unless `checks` is False (see `measure_all`).
-    """
+    "score" and "loss" are [strength, chip]; "score by example" and "loss by example" are [strength,
+    example], the means over chips; "equivalent" [strength] is the gaussian-filter-max strength that
+    is as large on its weights; with `bounded` also "bounded" and "bounded by example", of 1 - the
+    softmax probability of the label. Chips hold the arrays that the recipe says. A torn or altered
+    record, and one of other data, is measured again. What a stopped measurement had found, up to
+    `CHECKPOINT_EVERY` seconds before, is kept; where `leave()` says so, it is saved and `Left` is
+    raised. Raises `NotFinite` for a network that is not finite without errors, unless `checks` is
+    False (see `measure_all`)."""
     task = task or run.task()
     note, file = measures(run, plan, task, at, bounded)
     if note.is_file():
@@ -439,18 +515,24 @@ def first(data: Any, plan: MeasurePlan) -> Any:
         return data.first(plan.examples)
     if isinstance(data, tuple):
         return tuple(part[: plan.examples] for part in data)
-    raise UserError(f"examples={plan.examples}: data of type {type(data).__name__} are measured whole, or not at all.")
+    raise UserError(
+        f"examples={plan.examples}: data of type {type(data).__name__} are measured whole, or not "
+        "at all."
+    )
 
 
 def displaced(run: Run, task: Task | None = None, *, threads: int = 1) -> tuple[Path, str]:
-    """Write how far training moved each filter of `run`; returns the file of arrays and its checksum.
+    """Write how far training moved each filter of `run`; returns the file of arrays and its
+    checksum.
 
-    The arrays are the fields of a `pacbayes.Displacement`, and "seen": how many of the training examples its start depends on.
-    """
+    The arrays are the fields of a `pacbayes.Displacement`, and "seen": how many of the training
+    examples its start depends on."""
     task = task or run.task()
     with _threads(threads):
         found = displacement(run.model(task), run.start(task), run.recipe.also, run.recipe.protect)
-    arrays = {one.name: np.atleast_1d(np.asarray(getattr(found, one.name))) for one in fields(found)}
+    arrays = {
+        one.name: np.atleast_1d(np.asarray(getattr(found, one.name))) for one in fields(found)
+    }
     arrays["seen"] = np.array([task.seen])
     file = run.folder / "measures" / "displacement.safetensors"
     return file, records.write_arrays(file, arrays)
@@ -477,7 +559,9 @@ class _Kept(dict[tuple[int, int, int], dict[str, NDArray[Any]]]):
         if (leaving := self.leave()) or time.monotonic() - self.saved >= self.pause:
             began = time.monotonic()
             arrays = {
-                " ".join((*map(str, where), name)): one for where, each in self.items() for name, one in each.items()
+                " ".join((*map(str, where), name)): one
+                for where, each in self.items()
+                for name, one in each.items()
             }
             records.write(self.note, {"arrays": records.write_arrays(self.arrays, arrays)})
             self.saved = time.monotonic()

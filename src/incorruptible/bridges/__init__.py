@@ -1,7 +1,8 @@
-"""Bridges to other simulators of analog hardware: their devices and circuits for our networks, and our networks for them.
+"""Bridges to other simulators of analog hardware: their devices and circuits for our networks, and
+our networks for them.
 
-The peers are imported where they are used, and a `UserError` says what to install where one is not there.
-"""
+The peers are imported where they are used, and a `UserError` says what to install where one is not
+there."""
 
 from __future__ import annotations
 
@@ -10,4 +11,11 @@ from .circuits import parameters, programmed
 from .crosssim import CrossSim
 from .simulated import evaluate
 
-__all__ = ["CrossSim", "evaluate", "noisy_configuration", "parameters", "programmed", "to_aihwkit_lightning"]
+__all__ = [
+    "CrossSim",
+    "evaluate",
+    "noisy_configuration",
+    "parameters",
+    "programmed",
+    "to_aihwkit_lightning",
+]

@@ -1,4 +1,6 @@
-"""Parameters of CrossSim: which device, between which resistances, read by which converters, over which wires."""
+"""Parameters of CrossSim: which device, between which resistances, read by which converters, over
+which wires.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ __all__ = ["DEVICES", "described", "model_of", "parameters", "programmed"]
 
 
 class _ResistanceRange(NamedTuple):
-    """Resistances in ohm between which a device of CrossSim is programmed here, unless one says otherwise."""
+    """Resistances in ohm between which a device of CrossSim is programmed here, unless one says
+    otherwise.
+    """
 
     r_min: float
     r_max: float
@@ -49,25 +53,29 @@ def parameters(
     dac_bits: int = 0,
     wire: float = 0.0,
 ) -> Any:
-    """CrossSimParameters for a one-sided pair of that `device`, for all that CrossSim would leave ideal.
+    """CrossSimParameters for a one-sided pair of that `device`, for all that CrossSim would leave
+    ideal.
 
-    `r_min`, `r_max` in ohm; `magnitude` is the size of the error of a plain device (NormalIndependentDevice, ...), relative to
-    the largest conductance or the cell's own; `time` since programming (SONOS alone drifts in CrossSim); `cell_bits` levels
-    of conductance; bits of converters, 0 for ideal ones; `wire` in ohm, the resistance between two cells of a row and of a
-    column. Everything else of CrossSim is set on what comes back. Raises `UserError` for what does not fit together.
-    """
+    `r_min`, `r_max` in ohm; `magnitude` is the size of the error of a plain device
+    (NormalIndependentDevice, ...), relative to the largest conductance or the cell's own; `time`
+    since programming (SONOS alone drifts in CrossSim); `cell_bits` levels of conductance; bits of
+    converters, 0 for ideal ones; `wire` in ohm, the resistance between two cells of a row and of a
+    column. Everything else of CrossSim is set on what comes back. Raises `UserError` for what does
+    not fit together."""
     if device not in DEVICES:
         raise unknown("device of CrossSim", device, DEVICES)
     (simulator,) = crosssim("")
     usual, later = DEVICES[device], float(seconds(time)) / _DAY
     if usual.sized != (magnitude is not None):
         raise UserError(
-            f"{device} {'needs' if usual.sized else 'has its own error, and takes no'} magnitude, the size of its error"
+            f"{device} {'needs' if usual.sized else 'has its own error, and takes no'} magnitude, "
+            "the size of its error"
             f"{': 0.02, for example' if usual.sized else ''}."
         )
     if later and device != _DRIFTING:
         raise UserError(
-            f"{device} does not drift in CrossSim: time={seconds(time)}; use {_DRIFTING}, or a device of ours."
+            f"{device} does not drift in CrossSim: time={seconds(time)}; use {_DRIFTING}, or a "
+            "device of ours."
         )
     if min(cell_bits, adc_bits, dac_bits, wire, magnitude or 0) < 0:
         raise UserError("bits, wire and magnitude are at least 0.")
@@ -78,7 +86,9 @@ def parameters(
     cell.Rmin = usual.r_min if r_min is None else r_min
     cell.Rmax = usual.r_max if r_max is None else r_max
     if not 0 < cell.Rmin < cell.Rmax:
-        raise UserError(f"r_min={cell.Rmin:g} and r_max={cell.Rmax:g} ohm: 0 < r_min < r_max is needed.")
+        raise UserError(
+            f"r_min={cell.Rmin:g} and r_max={cell.Rmax:g} ohm: 0 < r_min < r_max is needed."
+        )
     cell.cell_bits, cell.time = cell_bits, later
     error = cell.drift_error if later else cell.programming_error
     error.enable, error.model, error.magnitude = True, device, magnitude or 0
@@ -93,7 +103,9 @@ def parameters(
 
 
 def programmed(params: Any) -> Any:
-    """`params` without what happens in a product: converters, wires, noise of reading, nonlinear cells."""
+    """`params` without what happens in a product: converters, wires, noise of reading, nonlinear
+    cells.
+    """
     found = params.copy()
     found.xbar.adc.mvm.bits = found.xbar.dac.mvm.bits = 0
     found.xbar.array.parasitics.enable = False
@@ -113,7 +125,12 @@ def model_of(params: Any) -> str:
 
 def described(params: Any) -> str:
     """What a result must say of the parameters, as fields."""
-    cell, adc, dac, lines = params.xbar.device, params.xbar.adc.mvm, params.xbar.dac.mvm, params.xbar.array.parasitics
+    cell, adc, dac, lines = (
+        params.xbar.device,
+        params.xbar.adc.mvm,
+        params.xbar.dac.mvm,
+        params.xbar.array.parasitics,
+    )
     error = cell.programming_error if cell.programming_error.enable else cell.drift_error
     parts = [f"device={model_of(params)}", f"r_min={cell.Rmin:g}", f"r_max={cell.Rmax:g}"]
     parts += [f"magnitude={error.magnitude:g}"] if error.magnitude else []

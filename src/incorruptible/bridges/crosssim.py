@@ -25,17 +25,19 @@ _ESTIMATE = 64  # chips
 
 @dataclass(frozen=True, eq=False)
 class CrossSim:
-    """Weights as CrossSim holds them: w + s (w_CrossSim - w), with its device model, its mapping, its drift.
+    """Weights as CrossSim holds them: w + s (w_CrossSim - w), with its device model, its mapping,
+    its drift.
 
-    `params` is a CrossSimParameters, such as `parameters` makes. At strength 1 these are CrossSim's weights, bit for bit: its own
-    layer, seeded alike, has the same ones; elsewhere the error grows in proportion to s, which is no physics. Strength 0
-    is the weights themselves. A Linear or an ungrouped convolution is one matrix [filter, fan-in], as in CrossSim;
-    a grouped one is too, where CrossSim would put its blocks on a diagonal: other numbers of the same distribution.
+    `params` is a CrossSimParameters, such as `parameters` makes. At strength 1 these are CrossSim's
+    weights, bit for bit: its own layer, seeded alike, has the same ones; elsewhere the error grows
+    in proportion to s, which is no physics. Strength 0 is the weights themselves. A Linear or an
+    ungrouped convolution is one matrix [filter, fan-in], as in CrossSim; a grouped one is too,
+    where CrossSim would put its blocks on a diagonal: other numbers of the same distribution.
 
-    CrossSim draws from numpy's global state, which is seeded from the chip's noise and restored. Moments are estimates from
-    64 chips, whose spreads are off by some 9% (one standard deviation). Raises `UserError` where CrossSim is not installed, for params
-    that it refuses, and for those with an error that weights alone cannot carry: `programmed(params)` leaves these out.
-    """
+    CrossSim draws from numpy's global state, which is seeded from the chip's noise and restored.
+    Moments are estimates from 64 chips, whose spreads are off by some 9% (one standard deviation).
+    Raises `UserError` where CrossSim is not installed, for params that it refuses, and for those
+    with an error that weights alone cannot carry: `programmed(params)` leaves these out."""
 
     params: Any
 
@@ -87,7 +89,10 @@ class CrossSim:
         first = torch.zeros_like(array.value, dtype=torch.float64)
         second = first.clone()
         for chip in range(_ESTIMATE if strength else 0):
-            error = self(array, 1.0, Draw(0, "moments", chip).of(array.name)).double() - array.value.double()
+            error = (
+                self(array, 1.0, Draw(0, "moments", chip).of(array.name)).double()
+                - array.value.double()
+            )
             first, second = first + error / _ESTIMATE, second + error**2 / _ESTIMATE
         std = ((second - first**2).clamp_min(0) * _ESTIMATE / (_ESTIMATE - 1)).sqrt()
         kind = torch.promote_types(array.value.dtype, torch.float32)
@@ -98,14 +103,18 @@ class CrossSim:
         with refusing():
             with seeded(noise):
                 core = simulator.AnalogCore(matrix, self.params, empty_matrix=True)
-            with seeded(noise):  # anew, for making a core draws as well; programming a layer of CrossSim's does not
+            with seeded(
+                noise
+            ):  # anew, for making a core draws as well; programming a layer of CrossSim's does not
                 core.set_matrix(matrix)
         return np.ascontiguousarray(core.get_matrix(), dtype=np.float32)
 
 
 @contextmanager
 def seeded(noise: Noise) -> Iterator[None]:
-    """numpy's global state, from which CrossSim draws, set from `noise` for a while, and restored."""
+    """numpy's global state, from which CrossSim draws, set from `noise` for a while, and
+    restored.
+    """
     numbers = noise.uniform(torch.empty(8), "crosssim")
     entropy = (numbers.double() * 2**24).long().tolist()
     before = np.random.get_state()  # noqa: NPY002 (CrossSim knows no other)
@@ -125,7 +134,9 @@ def refusing() -> Iterator[None]:
     except (ValueError, NotImplementedError) as problem:
         if isinstance(problem, UserError):
             raise
-        hint = " Here: r_min=, r_max= or --r-min, --r-max, in ohm." if "Rmin" in str(problem) else ""
+        hint = (
+            " Here: r_min=, r_max= or --r-min, --r-max, in ohm." if "Rmin" in str(problem) else ""
+        )
         raise UserError(f"CrossSim refuses: {problem}{hint}") from problem
 
 

@@ -20,11 +20,16 @@ LIGHTNING = "pip install --no-deps aihwkit-lightning==2.1.0 && pip install tqdm"
 
 
 def crosssim(*modules: str) -> list[Any]:
-    """Modules of CrossSim, whose package calls itself `simulator`; a `UserError` where it is not installed."""
+    """Modules of CrossSim, whose package calls itself `simulator`; a `UserError` where it is not
+    installed.
+    """
     found = _imported("CrossSim", CROSSSIM, "simulator", ("", *modules))
     if not hasattr(found[0], "CrossSimParameters"):
         where = getattr(found[0], "__file__", None) or "a folder of that name"
-        raise UserError(f"the package 'simulator' that Python finds is not CrossSim, but {where}; CrossSim: {CROSSSIM}")
+        raise UserError(
+            f"the package 'simulator' that Python finds is not CrossSim, but {where}; CrossSim: "
+            f"{CROSSSIM}"
+        )
     return found[1:]
 
 
@@ -35,7 +40,9 @@ def lightning(*modules: str) -> list[Any]:
 
 def _imported(peer: str, line: str, package: str, modules: Iterable[str]) -> list[Any]:
     try:
-        with redirect_stdout(sys.stderr):  # aihwkit-lightning prints what it could not find; stdout is for data
+        with redirect_stdout(
+            sys.stderr
+        ):  # aihwkit-lightning prints what it could not find; stdout is for data
             return [import_module(f"{package}.{module}".rstrip(".")) for module in modules]
     except ImportError as problem:
         raise UserError(f"{peer} is not installed ({problem}): {line}") from problem
@@ -52,13 +59,18 @@ class PeerLayer(NamedTuple):
 def layers(
     model: nn.Module, kinds: Iterable[type[nn.Module]], peer: str, protect: Iterable[str] = ()
 ) -> list[PeerLayer]:
-    """The layers of `model` that live in hardware. A tied array has several, a layer in several places comes several times.
+    """The layers of `model` that live in hardware. A tied array has several, a layer in several
+    places comes several times.
 
-    `kinds` are the classes that the peer knows: by their exact class, as peers look them up. Raises `UserError` for weights
-    that would silently stay ideal, except those that `protect` names, and for a model that has none.
-    """
+    `kinds` are the classes that the peer knows: by their exact class, as peers look them up. Raises
+    `UserError` for weights that would silently stay ideal, except those that `protect` names, and
+    for a model that has none."""
     model, protect, kinds = unwrapped(model), tuple(protect), tuple(kinds)
-    arrays = {id(one.parameter): one.array for one in survey(model, protect=protect) if one.array is not None}
+    arrays = {
+        id(one.parameter): one.array
+        for one in survey(model, protect=protect)
+        if one.array is not None
+    }
     found, foreign = [], []
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(
@@ -74,20 +86,25 @@ def layers(
             else:
                 foreign.append((f"{name}.{own}".lstrip("."), type(module).__name__))
     if foreign:
-        names = ", ".join(f"{name} ({kind})" for name, kind in foreign[:4]) + (", ..." if len(foreign) > 4 else "")
+        names = ", ".join(f"{name} ({kind})" for name, kind in foreign[:4]) + (
+            ", ..." if len(foreign) > 4 else ""
+        )
         raise UserError(
             f"{peer} has no layer for {names}, whose weights would stay ideal; to agree to that: "
             f"protect=({foreign[0][0]!r}, ...), or --protect {foreign[0][0]}."
         )
     if not found:
         raise UserError(
-            f"{type(model).__name__} has no layer that {peer} knows ({', '.join(k.__name__ for k in kinds)})."
+            f"{type(model).__name__} has no layer that {peer} knows "
+            f"({', '.join(k.__name__ for k in kinds)})."
         )
     return found
 
 
 def put(model: nn.Module, name: str, module: nn.Module) -> nn.Module:
-    """`module` in the place of that name; returns the model, which is `module` itself where the name is empty."""
+    """`module` in the place of that name; returns the model, which is `module` itself where the
+    name is empty.
+    """
     if not name:
         return module
     parent, _, last = name.rpartition(".")

@@ -1,4 +1,6 @@
-"""A network in CrossSim's full simulation: converters, wires, and what else happens in a product."""
+"""A network in CrossSim's full simulation: converters, wires, and what else happens in a
+product.
+"""
 
 from __future__ import annotations
 
@@ -42,22 +44,25 @@ def evaluate(
     calibration: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
-    """The score of `model` on `chips` chips, each simulated by CrossSim's own layers, at strength 1.
+    """The score of `model` on `chips` chips, each simulated by CrossSim's own layers, at strength
+    1.
 
-    `params` is a CrossSimParameters, such as `parameters` makes. `data`, `score`, `seed` and `purpose` are those of
-    `measure`, and for Linear and ungrouped convolutions chip k holds the very weights that `measure` draws with
-    `CrossSim(programmed(params))`, so that the two differ by what happens in a product alone. With `calibration` (batches of
-    inputs and labels that are not those of the test) each layer's DAC covers the largest input and each ADC the largest
-    output seen there, of the clean network; converters need it unless `params` says their ranges. Weights that `protect`
-    names stay digital. BatchNorm is as it is; the simulation runs on the CPU, on a copy. Raises `UserError` where CrossSim
-    is not installed, refuses the parameters, or knows no layer for some weights.
-    """
+    `params` is a CrossSimParameters, such as `parameters` makes. `data`, `score`, `seed` and
+    `purpose` are those of `measure`, and for Linear and ungrouped convolutions chip k holds the
+    very weights that `measure` draws with `CrossSim(programmed(params))`, so that the two differ by
+    what happens in a product alone. With `calibration` (batches of inputs and labels that are not
+    those of the test) each layer's DAC covers the largest input and each ADC the largest output
+    seen there, of the clean network; converters need it unless `params` says their ranges. Weights
+    that `protect` names stay digital. BatchNorm is as it is; the simulation runs on the CPU, on a
+    copy. Raises `UserError` where CrossSim is not installed, refuses the parameters, or knows no
+    layer for some weights."""
     if chips < 1:
         raise UserError(f"chips={chips}: at least 1.")
     for name, what in (("data", data), ("calibration", calibration)):
         if isinstance(what, Iterator):
             raise UserError(
-                f"{name} is a {type(what).__name__}, which can be iterated only once; give a list or a DataLoader."
+                f"{name} is a {type(what).__name__}, which can be iterated only once; give a list "
+                "or a DataLoader."
             )
     data = batches(data, 1024)
     calibration = None if calibration is None else batches(calibration, 1024)
@@ -102,15 +107,22 @@ class _Cell(NamedTuple):
 
 
 def converted(
-    model: nn.Module, params: Any, *, protect: Iterable[str] = (), calibration: Iterable[Any] | None = None
+    model: nn.Module,
+    params: Any,
+    *,
+    protect: Iterable[str] = (),
+    calibration: Iterable[Any] | None = None,
 ) -> tuple[nn.Module, list[_Cell]]:
-    """A copy of `model` with CrossSim's layers in place of ours, and these layers, each with the array that it holds."""
+    """A copy of `model` with CrossSim's layers in place of ours, and these layers, each with the
+    array that it holds.
+    """
     (convert,) = crosssim("algorithms.dnn.torch.convert")
     native = copy.deepcopy(unwrapped(model)).cpu().eval()
     found = layers(native, KINDS, "CrossSim", protect)
     if calibration is None and _needs_range(params):
         raise UserError(
-            "converters have ranges: give calibration=batches of inputs that are not the test's, or set "
+            "converters have ranges: give calibration=batches of inputs that are not the test's, "
+            "or set "
             "xbar.adc.mvm.adc_range_option and core.mapping.inputs.mvm.percentile in params."
         )
     ranges = {} if calibration is None else _ranges(native, found, params, calibration)
@@ -121,7 +133,10 @@ def converted(
             with refusing(), seeded(Draw(0, "conversion", 0).of("")):
                 made[id(layer.module)] = convert.from_torch(layer.module, own)
         native = put(native, layer.name, made[id(layer.module)])
-    return native, [_Cell(made[key], array) for key, array in {id(one.module): one.array for one in found}.items()]
+    return native, [
+        _Cell(made[key], array)
+        for key, array in {id(one.module): one.array for one in found}.items()
+    ]
 
 
 def _needs_range(params: Any) -> bool:
@@ -133,11 +148,14 @@ def _needs_range(params: Any) -> bool:
 def _ranges(
     model: nn.Module, found: list[PeerLayer], params: Any, calibration: Iterable[Any]
 ) -> dict[int, tuple[float, float]]:
-    """For each layer max|x| of its inputs, and max|W x| as its ADC sees it: over max|W| max|x|, times the range of a cell."""
+    """For each layer max|x| of its inputs, and max|W x| as its ADC sees it: over max|W| max|x|,
+    times the range of a cell.
+    """
     style = str(params.core.style.name)
     if style != "BALANCED" or params.core.rows_max or params.core.mapping.weights.percentile != 1.0:
         raise UserError(
-            "calibration is for one balanced array for each layer, mapped by its largest weight (style BALANCED, rows_max 0, "
+            "calibration is for one balanced array for each layer, mapped by its largest weight "
+            "(style BALANCED, rows_max 0, "
             "percentile 1); set other ranges in params, and leave calibration out."
         )
     seen: dict[int, tuple[float, float]] = {}
@@ -150,7 +168,10 @@ def _ranges(
         x, y = seen.get(id(module), (0.0, 0.0))
         seen[id(module)] = max(x, float(inputs[0].abs().max())), max(y, float(product.abs().max()))
 
-    hooks = [module.register_forward_hook(watch) for module in {id(one.module): one.module for one in found}.values()]
+    hooks = [
+        module.register_forward_hook(watch)
+        for module in {id(one.module): one.module for one in found}.values()
+    ]
     try:
         with torch.inference_mode():
             for batch in calibration:

@@ -17,10 +17,17 @@ from ..evaluation.scoring import ScoreFunction
 from ..tasks.scores import Score
 from ..weights.arrays import Array, unwrapped
 
-__all__ = ["OF_THE_POPULATION", "Assumptions", "assumptions_of", "refuse_undirected", "refuse_unfit"]
+__all__ = [
+    "OF_THE_POPULATION",
+    "Assumptions",
+    "assumptions_of",
+    "refuse_undirected",
+    "refuse_unfit",
+]
 
 OF_THE_POPULATION = (
-    "the test examples are independent draws from the population and neither trained nor tuned nor chose the network"
+    "the test examples are independent draws from the population and neither trained nor tuned nor "
+    "chose the network"
 )
 
 
@@ -28,11 +35,11 @@ OF_THE_POPULATION = (
 class Assumptions:
     """What a certificate rests on: what goes wrong, where, with which chips, and on which examples.
 
-    `strengths` are all that were to be tested; `network` is a hash of its parameters and buffers; `arrays` names the
-    parameters that go wrong, and `weights` counts their numbers; everything else in the network is taken to be exact.
-    `conditions` is what a device's result must say: range, mapping, time, drift compensation. `score_unit` and
-    `higher_is_better` belong to the score. `read_once` says that reads of one chip differ, and that each chip was read once.
-    """
+    `strengths` are all that were to be tested; `network` is a hash of its parameters and buffers;
+    `arrays` names the parameters that go wrong, and `weights` counts their numbers; everything else
+    in the network is taken to be exact. `conditions` is what a device's result must say: range,
+    mapping, time, drift compensation. `score_unit` and `higher_is_better` belong to the score.
+    `read_once` says that reads of one chip differ, and that each chip was read once."""
 
     corruption: str
     unit: str
@@ -56,7 +63,11 @@ class Assumptions:
 
     def parts(self) -> str:
         """Which weights go wrong, as it stands in a sentence."""
-        arrays = "the one weight array" if len(self.arrays) == 1 else f"the {len(self.arrays)} weight arrays"
+        arrays = (
+            "the one weight array"
+            if len(self.arrays) == 1
+            else f"the {len(self.arrays)} weight arrays"
+        )
         return f"{arrays} ({self.weights:,} weights) of network {self.network}"
 
     def sentence(self, *more: str) -> str:
@@ -64,9 +75,13 @@ class Assumptions:
         said = [
             f"each chip's errors are drawn independently from {self.corruption}"
             + (f" ({self.conditions})" if self.conditions else ""),
-            f"network, accuracy and strengths were fixed without these chips (seed {self.seed}, {self.purpose!r})",
+            f"network, accuracy and strengths were fixed without these chips (seed {self.seed}, "
+            f"{self.purpose!r})",
             *(
-                ["each chip was read once, so that its read noise is one draw of all that it will show"]
+                [
+                    "each chip was read once, so that its read noise is one draw of all that it "
+                    "will show"
+                ]
                 if self.read_once
                 else []
             ),
@@ -77,13 +92,23 @@ class Assumptions:
         return f"It assumes: {'; '.join(said)}."
 
     def plain(self) -> dict[str, Any]:
-        """The same as plain data; what is said only of some scores and devices stands where it applies."""
+        """The same as plain data; what is said only of some scores and devices stands where it
+        applies.
+        """
         usual = {"score_unit": "fraction", "higher_is_better": True, "read_once": False}
-        return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in usual or value != usual[name]
+        }
 
 
 def assumptions_of(
-    model: nn.Module, sampling: Sampling, arrays: Sequence[Array], score: ScoreFunction, examples: int
+    model: nn.Module,
+    sampling: Sampling,
+    arrays: Sequence[Array],
+    score: ScoreFunction,
+    examples: int,
 ) -> Assumptions:
     """What a certificate by these chips rests on."""
     return Assumptions(
@@ -110,7 +135,9 @@ def _hash(model: nn.Module) -> str:
     for name, tensor in sorted(unwrapped(model).state_dict().items()):
         if isinstance(tensor, Tensor):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            digest.update(
+                tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            )
     return digest.hexdigest()[:12]
 
 
@@ -121,8 +148,10 @@ def refuse_unfit(score: ScoreFunction) -> None:
     if score.unit != "fraction" or not score.higher_is_better:
         more, end = ("more", "smallest") if score.higher_is_better else ("less", "largest")
         raise UserError(
-            f"accuracy is a fraction of which more is better, and of {score.name} (in {score.unit}) {more} is better: "
-            f"certify(..., threshold=X), --threshold X, takes the {end} {score.name} that a good chip may have."
+            f"accuracy is a fraction of which more is better, and of {score.name} (in "
+            f"{score.unit}) {more} is better: "
+            f"certify(..., threshold=X), --threshold X, takes the {end} {score.name} that a good "
+            "chip may have."
         )
 
 
@@ -132,5 +161,6 @@ def refuse_undirected(score: ScoreFunction) -> None:
         name = getattr(score, "__name__", "score")
         raise UserError(
             f"a certificate needs to know whether more or less of {name!r} is better: "
-            f"inc.Score({name!r}, 'fraction', True, grade) with grade(logits, labels) says that more is, and False that less is."
+            f"inc.Score({name!r}, 'fraction', True, grade) with grade(logits, labels) says that "
+            "more is, and False that less is."
         )

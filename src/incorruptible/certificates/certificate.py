@@ -16,11 +16,12 @@ __all__ = ["Certificate", "StrengthVerdict", "fixed_sequence"]
 
 
 class StrengthVerdict(NamedTuple):
-    """One strength under test: `hits` of `n` trials, the exact lower bound of their chance, and whether it is enough.
+    """One strength under test: `hits` of `n` trials, the exact lower bound of their chance, and
+    whether it is enough.
 
-    `holds`: the accuracy that the required share of all chips reaches, by the same chips and the same confidence; nan where
-    nothing of the kind is known. `not_finite` counts the answers that were not finite, and are wrong.
-    """
+    `holds`: the accuracy that the required share of all chips reaches, by the same chips and the
+    same confidence; nan where nothing of the kind is known. `not_finite` counts the answers that
+    were not finite, and are wrong."""
 
     strength: float
     hits: int
@@ -33,16 +34,22 @@ class StrengthVerdict(NamedTuple):
     def plain(self) -> dict[str, Any]:
         """As plain data; `not_finite` where it is not 0."""
         found = self._asdict()
-        return found if self.not_finite else {key: value for key, value in found.items() if key != "not_finite"}
+        return (
+            found
+            if self.not_finite
+            else {key: value for key, value in found.items() if key != "not_finite"}
+        )
 
 
-def fixed_sequence(strengths: Sequence[float], test: Callable[[float], StrengthVerdict]) -> tuple[StrengthVerdict, ...]:
+def fixed_sequence(
+    strengths: Sequence[float], test: Callable[[float], StrengthVerdict]
+) -> tuple[StrengthVerdict, ...]:
     """Test strengths in increasing order, each at the full confidence, up to the first that fails.
 
-    A false promise needs the first strength whose promise is false to pass its test, which has chance at most 1 - confidence;
-    so all that pass hold together at that confidence, without a correction for their number, and also where the same chips
-    serve for all (fixed-sequence testing: Maurer, Hothorn & Lehmacher 1995). The strengths must be chosen beforehand.
-    """
+    A false promise needs the first strength whose promise is false to pass its test, which has
+    chance at most 1 - confidence; so all that pass hold together at that confidence, without a
+    correction for their number, and also where the same chips serve for all (fixed-sequence
+    testing: Maurer, Hothorn & Lehmacher 1995). The strengths must be chosen beforehand."""
     steps: list[StrengthVerdict] = []
     for strength in sorted(strengths):
         steps.append(test(strength))
@@ -56,7 +63,9 @@ def fixed_sequence(strengths: Sequence[float], test: Callable[[float], StrengthV
 
 @dataclass(frozen=True, repr=False)
 class Certificate(ABC):
-    """A promise of `accuracy` at `confidence`, up to the largest strength that passed; `steps` are those that were tested."""
+    """A promise of `accuracy` at `confidence`, up to the largest strength that passed; `steps` are
+    those that were tested.
+    """
 
     kind: ClassVar[str] = ""
 
@@ -72,7 +81,9 @@ class Certificate(ABC):
 
     @property
     def strength(self) -> float | None:
-        """The certified strength: the largest up to which every one that was tested passed; None for a refusal."""
+        """The certified strength: the largest up to which every one that was tested passed; None
+        for a refusal.
+        """
         return self.passed[-1].strength if self.passed else None
 
     @property
@@ -101,7 +112,9 @@ class Certificate(ABC):
         return ""
 
     def sentence(self) -> str:
-        """For a specification: what is promised, how sure, by which n, about what, on which assumptions."""
+        """For a specification: what is promised, how sure, by which n, about what, on which
+        assumptions.
+        """
         return " ".join([self.claim(), *self._ladder(), self.covers(), self.assumed()])
 
     def table(self) -> str:
@@ -110,8 +123,12 @@ class Certificate(ABC):
         for step in self.steps:
             line = "  ".join(f"{cell:>{len(title)}}" for title, cell in self.cells(step).items())
             lines.append(f"{line}  {'certified' if step.granted else 'refused'}")
-        skipped = ", ".join(f"{strength:g}" for strength in self.assumptions.strengths[len(self.steps) :])
-        wrong = ", ".join(f"{step.not_finite} at {step.strength:g}" for step in self.steps if step.not_finite)
+        skipped = ", ".join(
+            f"{strength:g}" for strength in self.assumptions.strengths[len(self.steps) :]
+        )
+        wrong = ", ".join(
+            f"{step.not_finite} at {step.strength:g}" for step in self.steps if step.not_finite
+        )
         more = [
             f"answers that were not finite, and are wrong: {wrong}" if wrong else "",
             f"not tested, after a failure: {skipped}" if skipped else "",
@@ -136,10 +153,14 @@ class Certificate(ABC):
         """How several strengths hold together."""
         if len(self.assumptions.strengths) == 1 or not self.passed:
             return []
-        failed = [f"{step.strength:g} failed" for step in self.steps if not step.granted] or ["none failed"]
+        failed = [f"{step.strength:g} failed" for step in self.steps if not step.granted] or [
+            "none failed"
+        ]
         return [
-            f"{self.strength:g} is the certified strength: in increasing order, each at the full confidence, "
-            f"{', '.join(f'{step.strength:g}' for step in self.passed)} passed and {failed[0]}; the confidence holds for all "
+            f"{self.strength:g} is the certified strength: in increasing order, each at the full "
+            "confidence, "
+            f"{', '.join(f'{step.strength:g}' for step in self.passed)} passed and {failed[0]}; "
+            "the confidence holds for all "
             "that passed together, and nothing is said of strengths that were not tested."
         ]
 

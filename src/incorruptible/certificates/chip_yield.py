@@ -24,9 +24,9 @@ from .certificate import Certificate, StrengthVerdict, fixed_sequence
 
 __all__ = ["ChipYield", "certify", "chips_for"]
 
-_FAILURES = (
-    2  # as many chips as may fail by default; each more costs some 16 chips at a yield of .9 and helps true promises
-)
+# By default so many chips may fail. Each further one costs some 16 chips at a yield of .9, and makes
+# it likelier that a true promise is granted.
+_FAILURES = 2
 _COST, _RISK = (
     1 / 20,
     1 / 5,
@@ -35,11 +35,12 @@ _COST, _RISK = (
 
 @dataclass(frozen=True, repr=False)
 class ChipYield(Certificate):
-    """A promise about all chips: at least `min_yield` of them reach `accuracy`, up to the strength that is certified.
+    """A promise about all chips: at least `min_yield` of them reach `accuracy`, up to the strength
+    that is certified.
 
-    For another score than an accuracy, `accuracy` holds the threshold in the score's unit, which a good chip's score is not on the
-    wrong side of. With `slack` it is about the population that the examples come from; else about these examples.
-    """
+    For another score than an accuracy, `accuracy` holds the threshold in the score's unit, which a
+    good chip's score is not on the wrong side of. With `slack` it is about the population that the
+    examples come from; else about these examples."""
 
     kind: ClassVar[str] = "chip yield"
 
@@ -48,17 +49,22 @@ class ChipYield(Certificate):
 
     @property
     def is_accuracy(self) -> bool:
-        """Whether the score is a fraction of which more is better, and no other with a threshold in its own unit."""
+        """Whether the score is a fraction of which more is better, and no other with a threshold in
+        its own unit.
+        """
         return self.assumptions.score_unit == "fraction" and self.assumptions.higher_is_better
 
     def claim(self) -> str:
         step = self.passed[-1] if self.passed else self.steps[0]
         begin = "With confidence" if self.granted else "Refused: it was not shown with confidence"
         whom = (
-            "the population that the test examples come from" if self.slack else f"this test set ({self._examples()})"
+            "the population that the test examples come from"
+            if self.slack
+            else f"this test set ({self._examples()})"
         )
         said = (
-            f"{begin} {self.confidence:g}{',' if self.granted else ' that'} at least {self.min_yield:g} of all chips "
+            f"{begin} {self.confidence:g}{',' if self.granted else ' that'} at least "
+            f"{self.min_yield:g} of all chips "
             f"{self._good_chips()} on {whom} under {self.assumptions.error(step.strength)}: "
             f"{step.hits} of {step.n} chips reached {self._bound(step)}."
         )
@@ -91,7 +97,10 @@ class ChipYield(Certificate):
     def foot(self) -> str:
         if self.slack is not None:
             return ""
-        return f"{self._reach()}: of all chips, at confidence {self.confidence:g} for each line by itself"
+        return (
+            f"{self._reach()}: of all chips, at confidence {self.confidence:g} for each line by "
+            "itself"
+        )
 
     def _reach(self) -> str:
         return f"{self.min_yield:g} of them reach"
@@ -100,14 +109,20 @@ class ChipYield(Certificate):
         found = super().plain()
         if not self.is_accuracy:
             found["threshold"] = found.pop("accuracy")
-        return {**found, "yield": self.min_yield, "population": self.slack._asdict() if self.slack else None}
+        return {
+            **found,
+            "yield": self.min_yield,
+            "population": self.slack._asdict() if self.slack else None,
+        }
 
     def _good_chips(self) -> str:
         """What a good chip does, as it stands in a sentence."""
         score, more = self.assumptions.score, self.assumptions.higher_is_better
         if self.is_accuracy:
             return f"reach an {score} of {self.accuracy:g} or more"
-        unit = "" if self.assumptions.score_unit == "fraction" else f" {self.assumptions.score_unit}"
+        unit = (
+            "" if self.assumptions.score_unit == "fraction" else f" {self.assumptions.score_unit}"
+        )
         return f"have a {score} of {self.accuracy:g}{unit} or {'more' if more else 'less'}"
 
     def _level(self, value: float) -> str:
@@ -121,14 +136,19 @@ class ChipYield(Certificate):
             return f"it, so that the yield is at least {step.bound:.4f} (exact, Clopper-Pearson)"
         threshold, sure = self.slack.threshold, self.confidence + self.slack.risk
         return (
-            f"{threshold:.4f}, {self.accuracy:g} and a slack of {threshold - self.accuracy:.4f}, on the {self._examples()} of the "
-            f"test set, so that the yield is at least {step.bound:.4f} (exact, Clopper-Pearson at confidence {sure:g}, less "
+            f"{threshold:.4f}, {self.accuracy:g} and a slack of {threshold - self.accuracy:.4f}, "
+            f"on the {self._examples()} of the "
+            f"test set, so that the yield is at least {step.bound:.4f} (exact, Clopper-Pearson at "
+            f"confidence {sure:g}, less "
             f"{self.slack.cost:g} for chips that the test set flatters)"
         )
 
 
-def chips_for(min_yield: float, confidence: float, population: bool = False, failures: int = _FAILURES) -> int:
-    """The fewest chips that certify a yield of `min_yield` at that confidence where so many of them fail.
+def chips_for(
+    min_yield: float, confidence: float, population: bool = False, failures: int = _FAILURES
+) -> int:
+    """The fewest chips that certify a yield of `min_yield` at that confidence where so many of them
+    fail.
 
     >>> chips_for(0.9, 0.95), chips_for(0.9, 0.95, failures=0), chips_for(0.99, 0.95)
     (61, 29, 628)
@@ -137,8 +157,12 @@ def chips_for(min_yield: float, confidence: float, population: bool = False, fai
     return fewest(asked, sure, failures)
 
 
-def _split(min_yield: float, confidence: float, population: bool) -> tuple[float, float, float, float]:
-    """The share and the confidence to ask of the chips; the cost and the risk to leave to the test set."""
+def _split(
+    min_yield: float, confidence: float, population: bool
+) -> tuple[float, float, float, float]:
+    """The share and the confidence to ask of the chips; the cost and the risk to leave to the test
+    set.
+    """
     inside("yield", min_yield, 0.9)
     inside("confidence", confidence, 0.95)
     cost, risk = ((1 - min_yield) * _COST, (1 - confidence) * _RISK) if population else (0.0, 0.0)
@@ -166,30 +190,37 @@ def certify(
     calibration: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ChipYield:
-    """Certify that at least `min_yield` of all chips reach `accuracy`, up to the largest of the strengths that passes.
+    """Certify that at least `min_yield` of all chips reach `accuracy`, up to the largest of the
+    strengths that passes.
 
-    Chips are drawn one by one; K of N that reach it bound the yield from below, exactly (`lower_bound`), and strengths are
-    tested in increasing order (`fixed_sequence`). N is `chips`; by default the fewest that do where two fail
-    (`chips_for`). The chips are those of `purpose`, which `measure` never draws: what was tuned on its chips may be certified.
+    Chips are drawn one by one; K of N that reach it bound the yield from below, exactly
+    (`lower_bound`), and strengths are tested in increasing order (`fixed_sequence`). N is `chips`;
+    by default the fewest that do where two fail (`chips_for`). The chips are those of `purpose`,
+    which `measure` never draws: what was tuned on its chips may be certified.
 
-    Either `accuracy` is given, for a score that is a fraction of which more is better, or `threshold`, in the score's unit, for
-    any `Score`: a chip is good where its mean score is `threshold` or better, above it where more is better and below it where
-    less is (a mean squared error of at most .02, say). A chip whose mean is not finite is not good.
+    Either `accuracy` is given, for a score that is a fraction of which more is better, or
+    `threshold`, in the score's unit, for any `Score`: a chip is good where its mean score is
+    `threshold` or better, above it where more is better and below it where less is (a mean squared
+    error of at most .02, say). A chip whose mean is not finite is not good.
 
-    With `population` the promise is about the population that the examples come from: chips must reach a threshold above
-    `accuracy`, and the yield pays a small cost (`slack_for`); 1/20 of 1 - min_yield, and 1/5 of 1 - confidence. Everything else as
-    in `measure`. Raises `UserError` for fractions that are none, for fewer chips than could ever do, for a score that does
-    not fit, and with `population` for one that is not 0 or 1 for each example.
-    """
+    With `population` the promise is about the population that the examples come from: chips must
+    reach a threshold above `accuracy`, and the yield pays a small cost (`slack_for`); 1/20 of 1 -
+    min_yield, and 1/5 of 1 - confidence. Everything else as in `measure`. Raises `UserError` for
+    fractions that are none, for fewer chips than could ever do, for a score that does not fit, and
+    with `population` for one that is not 0 or 1 for each example."""
     level = _asked_level(score, accuracy, threshold, population)
     asked, sure, cost, risk = _split(min_yield, confidence, population)
     n = fewest(asked, sure, _FAILURES) if chips is None else chips
     if n < fewest(asked, sure):
         raise UserError(
-            f"{n} chips cannot show a yield of {min_yield:g} at confidence {confidence:g}, even if none fails: "
-            f"at least {fewest(asked, sure)} are needed, {fewest(asked, sure, _FAILURES)} where {_FAILURES} may fail."
+            f"{n} chips cannot show a yield of {min_yield:g} at confidence {confidence:g}, even if "
+            "none fails: "
+            f"at least {fewest(asked, sure)} are needed, {fewest(asked, sure, _FAILURES)} where "
+            f"{_FAILURES} may fail."
         )
-    sampling = Sampling(corruption, strengths, n, seed, purpose, batchnorm=batchnorm, calibration=calibration)
+    sampling = Sampling(
+        corruption, strengths, n, seed, purpose, batchnorm=batchnorm, calibration=calibration
+    )
     arrays = select(model) if arrays is None else arrays
     refuse_iterators(data, sampling)
     data = batches(data, 1024)
@@ -211,21 +242,33 @@ def certify(
             batchnorm=batchnorm,
             calibration=calibration,
             keep_examples=population,
-            progress=None if progress is None else lambda done, _: progress(before + done, len(sampling.strengths) * n),
+            progress=None
+            if progress is None
+            else lambda done, _: progress(before + done, len(sampling.strengths) * n),
         )
         return _step(scores, level, threshold is not None, min_yield, confidence, slack)
 
     steps = fixed_sequence(sampling.strengths, test)
     return ChipYield(
-        assumptions_of(model, sampling, arrays, score, examples), level, confidence, steps, min_yield, slack
+        assumptions_of(model, sampling, arrays, score, examples),
+        level,
+        confidence,
+        steps,
+        min_yield,
+        slack,
     )
 
 
-def _asked_level(score: ScoreFunction, accuracy: float | None, threshold: float | None, population: bool) -> float:
-    """What a chip must reach. Raises `UserError` unless exactly one of the two is given, and for a score that does not fit it."""
+def _asked_level(
+    score: ScoreFunction, accuracy: float | None, threshold: float | None, population: bool
+) -> float:
+    """What a chip must reach. Raises `UserError` unless exactly one of the two is given, and for a
+    score that does not fit it.
+    """
     if (accuracy is None) == (threshold is None):
         raise UserError(
-            "certify takes either accuracy=0.95 (--accuracy 0.95), a fraction that chips must reach, or threshold=X "
+            "certify takes either accuracy=0.95 (--accuracy 0.95), a fraction that chips must "
+            "reach, or threshold=X "
             "(--threshold X), in the unit of the score; and not both."
         )
     if accuracy is not None:
@@ -235,25 +278,39 @@ def _asked_level(score: ScoreFunction, accuracy: float | None, threshold: float 
     assert threshold is not None
     refuse_undirected(score)
     if not math.isfinite(threshold):
-        raise UserError(f"threshold is {threshold:g}; a finite number in the unit of the score is needed.")
+        raise UserError(
+            f"threshold is {threshold:g}; a finite number in the unit of the score is needed."
+        )
     if population:
         raise UserError(
-            "a promise about the population needs answers that are right or wrong, so it takes accuracy=... and no threshold=..."
+            "a promise about the population needs answers that are right or wrong, so it takes "
+            "accuracy=... and no threshold=..."
         )
     return float(threshold)
 
 
 def _step(
-    scores: Scores, level: float, any_score: bool, share: float, confidence: float, slack: Slack | None
+    scores: Scores,
+    level: float,
+    any_score: bool,
+    share: float,
+    confidence: float,
+    slack: Slack | None,
 ) -> StrengthVerdict:
-    """How many of these chips are good enough, and what that says of all; `any_score` where it need not be a fraction."""
+    """How many of these chips are good enough, and what that says of all; `any_score` where it need
+    not be a fraction.
+    """
     if scores.examples is not None and not np.isin(scores.examples, (0, 1)).all():
         raise UserError(
-            "a promise about the population needs answers that are right or wrong, 0 or 1, and others came."
+            "a promise about the population needs answers that are right or wrong, 0 or 1, and "
+            "others came."
         )
     good, n = scores.values[0], scores.chips
     if not any_score and not ((good >= 0) & (good <= 1)).all():
-        raise UserError(f"a yield needs a score between 0 and 1, and {good.min():g} to {good.max():g} came for chips.")
+        raise UserError(
+            f"a yield needs a score between 0 and 1, and {good.min():g} to {good.max():g} came for "
+            "chips."
+        )
     threshold, cost, risk = (level, 0.0, 0.0) if slack is None else slack[1:]
     sign = -1.0 if scores.higher_is_better is False else 1.0
     rounding = 1e-9 * max(1.0, abs(threshold))  # less than one example of an accuracy
@@ -265,7 +322,8 @@ def _step(
 
 
 def _reached(values: NDArray[np.float64], share: float, confidence: float) -> float:
-    """What at least `share` of all chips reach, by an order statistic of these; nan where there are too few.
+    """What at least `share` of all chips reach, by an order statistic of these; nan where there are
+    too few.
 
     More is better here. A chip whose value is not finite reaches nothing.
     """

@@ -14,7 +14,15 @@ from ..errors import UserError
 from ..evaluation import Sampling
 from ..evaluation.checks import check_network
 from ..evaluation.chips import ProgrammedModel
-from ..evaluation.scoring import NOT_FINITE, ScoreFunction, count_of, keeping, refuse_iterators, score_chip, size_of
+from ..evaluation.scoring import (
+    NOT_FINITE,
+    ScoreFunction,
+    count_of,
+    keeping,
+    refuse_iterators,
+    score_chip,
+    size_of,
+)
 from ..statistics import fewest, lower_bound
 from ..statistics.given import inside
 from ..tasks.data import batches, shuffles
@@ -28,7 +36,9 @@ __all__ = ["FreshAccuracy", "certify_fresh"]
 
 @dataclass(frozen=True, repr=False)
 class FreshAccuracy(Certificate):
-    """A promise about new examples, each on a chip drawn for it alone: `accuracy`, up to the strength that is certified."""
+    """A promise about new examples, each on a chip drawn for it alone: `accuracy`, up to the
+    strength that is certified.
+    """
 
     kind: ClassVar[str] = "accuracy under fresh noise"
 
@@ -36,15 +46,20 @@ class FreshAccuracy(Certificate):
         step = self.passed[-1] if self.passed else self.steps[0]
         begin = "With confidence" if self.granted else "Refused: it was not shown with confidence"
         return (
-            f"{begin} {self.confidence:g}{',' if self.granted else ' that'} an example of the population that the test examples "
-            f"come from, answered by a chip drawn for it alone, has a chance of at least {self.accuracy:g} of a right answer under "
-            f"{self.assumptions.error(step.strength)}: {step.hits} of {step.n} test examples, each on a chip of its own, were "
-            f"answered right, so that the chance is at least {step.bound:.4f} (exact, Clopper-Pearson)."
+            f"{begin} {self.confidence:g}{',' if self.granted else ' that'} an example of the "
+            "population that the test examples "
+            "come from, answered by a chip drawn for it alone, has a chance of at least "
+            f"{self.accuracy:g} of a right answer under "
+            f"{self.assumptions.error(step.strength)}: {step.hits} of {step.n} test examples, each "
+            "on a chip of its own, were "
+            f"answered right, so that the chance is at least {step.bound:.4f} (exact, "
+            "Clopper-Pearson)."
         )
 
     def covers(self) -> str:
         return (
-            "It covers other examples of the same population and other chips, on average over both; "
+            "It covers other examples of the same population and other chips, on average over "
+            "both; "
             "it does not promise this accuracy of any one chip."
         )
 
@@ -76,33 +91,40 @@ def certify_fresh(
     calibration: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FreshAccuracy:
-    """Certify the accuracy where every example is answered by a chip of its own, up to the largest strength that passes.
+    """Certify the accuracy where every example is answered by a chip of its own, up to the largest
+    strength that passes.
 
-    Example i is answered by chip i alone. The answers are then independent, right or wrong with one chance for all, over
-    the choice of the example and of the chip, and `lower_bound` is exact for that chance. It takes one chip and one forward
-    pass of one example for each example and strength: about a millisecond on a processor core for a small network, and for
-    a large one about as long as drawing its weights' noise, 3 ns a weight. Answering many examples with one chip would be
-    cheaper and wrong: at accuracy .9 with a spread between chips of .02, a nominal 5% of false promises becomes 8% for 100
-    examples a chip and 24% for 1,000 (2,000 simulated test sets of 10,000; at accuracy .7, 6% and 17%).
+    Example i is answered by chip i alone. The answers are then independent, right or wrong with one
+    chance for all, over the choice of the example and of the chip, and `lower_bound` is exact for
+    that chance. It takes one chip and one forward pass of one example for each example and
+    strength: about a millisecond on a processor core for a small network, and for a large one about
+    as long as drawing its weights' noise, 3 ns a weight. Answering many examples with one chip
+    would be cheaper and wrong: at accuracy .9 with a spread between chips of .02, a nominal 5% of
+    false promises becomes 8% for 100 examples a chip and 24% for 1,000 (2,000 simulated test sets
+    of 10,000; at accuracy .7, 6% and 17%).
 
-    Everything else as in `measure`. Raises `UserError` for a score that is not a
-    fraction of which more is better, for answers that are not 0 or 1, and for too few examples to show the accuracy at all.
-    """
+    Everything else as in `measure`. Raises `UserError` for a score that is not a fraction of which
+    more is better, for answers that are not 0 or 1, and for too few examples to show the accuracy
+    at all."""
     inside("accuracy", accuracy, 0.95)
     inside("confidence", confidence, 0.95)
     refuse_unfit(score)
-    sampling = Sampling(corruption, strengths, 1, seed, purpose, batchnorm=batchnorm, calibration=calibration)
+    sampling = Sampling(
+        corruption, strengths, 1, seed, purpose, batchnorm=batchnorm, calibration=calibration
+    )
     refuse_iterators(data, sampling)
     if shuffles(data):
         raise UserError(
-            "data are shuffled: example i would meet another chip each time; shuffle=False keeps them together."
+            "data are shuffled: example i would meet another chip each time; shuffle=False keeps "
+            "them together."
         )
     data = batches(data, 1024)
     fitted, own = sampling.fitted(model, select(model) if arrays is None else arrays)
     n = count_of(data)
     if n < fewest(accuracy, confidence):
         raise UserError(
-            f"{n} examples cannot show an accuracy of {accuracy:g} at confidence {confidence:g}, even if all are "
+            f"{n} examples cannot show an accuracy of {accuracy:g} at confidence {confidence:g}, "
+            "even if all are "
             f"right: at least {fewest(accuracy, confidence)} are needed."
         )
     seen = 0
@@ -118,18 +140,30 @@ def certify_fresh(
             if progress is not None:
                 progress(seen, n * len(sampling.strengths))
         if len(right) != n:
-            raise UserError("data gave another number of examples the second time; it must be the same each time.")
+            raise UserError(
+                "data gave another number of examples the second time; it must be the same each "
+                "time."
+            )
         if not np.isin(right, (0, 1)).all():
             raise UserError(
-                "fresh noise needs answers that are right or wrong, 0 or 1 for each example, and others came."
+                "fresh noise needs answers that are right or wrong, 0 or 1 for each example, and "
+                "others came."
             )
         bound = lower_bound(int(sum(right)), n, confidence)
-        return StrengthVerdict(strength, int(sum(right)), n, bound, bound >= accuracy, not_finite=wrong)
+        return StrengthVerdict(
+            strength, int(sum(right)), n, bound, bound >= accuracy, not_finite=wrong
+        )
 
-    with evaluating(fitted), keeping(Statistics(fitted)), ProgrammedModel(fitted, own, sampling) as programmed:
+    with (
+        evaluating(fitted),
+        keeping(Statistics(fitted)),
+        ProgrammedModel(fitted, own, sampling) as programmed,
+    ):
         check_network(fitted, {"": score}, data, sampling, own)
         steps = fixed_sequence(sampling.strengths, test)
-    return FreshAccuracy(assumptions_of(model, sampling, own, score, steps[0].n), accuracy, confidence, steps)
+    return FreshAccuracy(
+        assumptions_of(model, sampling, own, score, steps[0].n), accuracy, confidence, steps
+    )
 
 
 def _singles(data: Iterable[Any]) -> Iterator[Any]:

@@ -32,7 +32,8 @@ __all__ = ["app", "run"]
 
 app = typer.Typer(
     name="incorruptible",
-    help="Train neural networks whose weights may go wrong at inference, and say how wrong they may go.",
+    help="Train neural networks whose weights may go wrong at inference, and say how wrong they "
+    "may go.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -59,8 +60,9 @@ app.command("list", cls=Once)(list_)
 
 
 def run() -> None:
-    """Entry point: a user's mistake is one line and exit code 2, Ctrl-C 130, a full disk 74, a defect of this package or of the
-    user's code 70; 1 is an answer: a certificate refused, a training that diverged, a study with failed runs."""
+    """Entry point: a user's mistake is one line and exit code 2, Ctrl-C 130, a full disk 74, a
+    defect of this package or of the user's code 70; 1 is an answer: a certificate refused, a
+    training that diverged, a study with failed runs."""
     words, renamed = respelled(sys.argv[1:])
     sys.argv[1:] = words
     for line in dict.fromkeys(renamed):

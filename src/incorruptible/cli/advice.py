@@ -1,4 +1,6 @@
-"""What a command says on stderr besides its answer: what it will cost, where that is much; and that nothing corrects a drift."""
+"""What a command says on stderr besides its answer: what it will cost, where that is much; and that
+nothing corrects a drift.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +18,20 @@ if TYPE_CHECKING:
 __all__ = ["tell_cost", "tell_drift"]
 
 MANY = 20_000  # chips from which on the cost is told before the work begins
-_BYTES = 8  # for one example on one chip: its score in 32 bits, in a list and in the array that is made of the list
+# The bytes that one example on one chip takes: its score in 32 bits, once in a list and once in the
+# array that is made of the list.
+_BYTES = 8
 
 
-def tell_cost(chips: int, examples: Callable[[], int], few: Callable[[int], Any], at_once: int = 1) -> None:
-    """Say how long `chips` chips, all strengths together, will take; nothing where they are fewer than `MANY`.
+def tell_cost(
+    chips: int, examples: Callable[[], int], few: Callable[[int], Any], at_once: int = 1
+) -> None:
+    """Say how long `chips` chips, all strengths together, will take; nothing where they are fewer
+    than `MANY`.
 
-    `examples()` counts the examples, and `few(n)` does the work for n chips. The scores of one in `at_once` chips are kept at a
-    time. Raises `UserError` where the scores of all examples on
-    all chips do not fit into this machine's memory.
-    """
+    `examples()` counts the examples, and `few(n)` does the work for n chips. The scores of one in
+    `at_once` chips are kept at a time. Raises `UserError` where the scores of all examples on all
+    chips do not fit into this machine's memory."""
     if chips < MANY:
         return
     few(1)  # the first call is slower than others
@@ -37,7 +43,8 @@ def tell_cost(chips: int, examples: Callable[[], int], few: Callable[[int], Any]
     cost = f"{chips:,} chips take about {_duration(seconds)} and {_size(needed)} of memory"
     if needed > memory:
         raise UserError(
-            f"{cost}, and this machine has {_size(memory)}: ask for fewer chips or --examples; measure --half-width 0.0025 "
+            f"{cost}, and this machine has {_size(memory)}: ask for fewer chips or --examples; "
+            "measure --half-width 0.0025 "
             "takes as many chips as that precision needs."
         )
     say(f"incorruptible: {cost}; Ctrl-C stops.")
@@ -74,7 +81,9 @@ def _size(count: float) -> str:
 
 
 def tell_drift(corruptions: Iterable[Corruption]) -> None:
-    """A tip for each kind of device that has drifted and whose drift nothing corrects, which is seldom what is built."""
+    """A tip for each kind of device that has drifted and whose drift nothing corrects, which is
+    seldom what is built.
+    """
     told = set()
     for corruption in corruptions:
         since = getattr(corruption, "time", 0)
@@ -82,9 +91,12 @@ def tell_drift(corruptions: Iterable[Corruption]) -> None:
         if getattr(corruption, "compensation", "") != "none" or not since or faults is None:
             continue
         name = str(getattr(corruption, "name", corruption))
-        if name not in told and any(fault.ages for fault in (faults() if callable(faults) else faults)):
+        if name not in told and any(
+            fault.ages for fault in (faults() if callable(faults) else faults)
+        ):
             told.add(name)
             say(
-                f"incorruptible: tip: {name} has drifted for {since} and nothing corrects it; rescaling what is read does: "
+                f"incorruptible: tip: {name} has drifted for {since} and nothing corrects it; "
+                "rescaling what is read does: "
                 f"{name}:1:time={since}:compensation=global, or compensation=column."
             )

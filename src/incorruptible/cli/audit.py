@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 
 from ..errors import UserError
-from .targets import AlsoOption, DebugOption, JsonOption, ProtectOption, SeedOption, WeightsOption, held_in, target_of
+from .targets import (
+    AlsoOption,
+    DebugOption,
+    JsonOption,
+    ProtectOption,
+    SeedOption,
+    WeightsOption,
+    held_in,
+    target_of,
+)
 from .terminal import put, put_json
 
 __all__ = ["audit"]
@@ -17,7 +26,9 @@ __all__ = ["audit"]
 
 def audit(
     target: Annotated[str, typer.Argument(help="A run's folder, or a task.")],
-    corruption: Annotated[str, typer.Option("--corruption", help="With one strength.")] = "gaussian-filter-max:0.1",
+    corruption: Annotated[
+        str, typer.Option("--corruption", help="With one strength.")
+    ] = "gaussian-filter-max:0.1",
     weights: WeightsOption = None,
     also: AlsoOption = None,
     protect: ProtectOption = None,
@@ -37,7 +48,9 @@ def audit(
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
         held = held_in(target, also, protect)
         _, model = target_of(target, weights, seed, untrained=True)  # shapes are what matters here
-    found = audit_model(model, sweep.corruption, sweep.strengths[0], also=held.also, protect=held.protect, seed=seed)
+    found = audit_model(
+        model, sweep.corruption, sweep.strengths[0], also=held.also, protect=held.protect, seed=seed
+    )
     if json_:
         put_json(
             {

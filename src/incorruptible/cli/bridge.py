@@ -29,26 +29,46 @@ if TYPE_CHECKING:
 
 __all__ = ["bridge"]
 
-bridge = typer.Typer(help="Simulate a network in CrossSim, or hand it to aihwkit-lightning.", no_args_is_help=True)
+bridge = typer.Typer(
+    help="Simulate a network in CrossSim, or hand it to aihwkit-lightning.", no_args_is_help=True
+)
 Target = Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")]
 
 
 @bridge.command("crosssim", cls=Once)
 def crosssim(
     target: Target,
-    device: Annotated[str, typer.Option("--device", help="CrossSim's device: PCMJoshi, RRAMMilo, RRAMWan, SONOS, ...")],
+    device: Annotated[
+        str,
+        typer.Option("--device", help="CrossSim's device: PCMJoshi, RRAMMilo, RRAMWan, SONOS, ..."),
+    ],
     weights: WeightsOption = None,
-    magnitude: Annotated[float | None, typer.Option("--magnitude", help="Size of a plain device's error.")] = None,
-    r_min: Annotated[float | None, typer.Option("--r-min", help="Smallest resistance in ohm.")] = None,
-    r_max: Annotated[float | None, typer.Option("--r-max", help="Largest resistance in ohm.")] = None,
+    magnitude: Annotated[
+        float | None, typer.Option("--magnitude", help="Size of a plain device's error.")
+    ] = None,
+    r_min: Annotated[
+        float | None, typer.Option("--r-min", help="Smallest resistance in ohm.")
+    ] = None,
+    r_max: Annotated[
+        float | None, typer.Option("--r-max", help="Largest resistance in ohm.")
+    ] = None,
     time: Annotated[str, typer.Option("--time", help="Since programming, for SONOS: 1d.")] = "0s",
-    cell_bits: Annotated[int, typer.Option("--cell-bits", help="Bits of a cell; 0: any conductance.", min=0)] = 0,
-    adc_bits: Annotated[int, typer.Option("--adc-bits", help="Bits of the ADCs; 0: ideal.", min=0)] = 0,
-    dac_bits: Annotated[int, typer.Option("--dac-bits", help="Bits of the DACs; 0: ideal.", min=0)] = 0,
-    wire: Annotated[float, typer.Option("--wire", help="Ohm between two cells of a row and of a column.")] = 0.0,
+    cell_bits: Annotated[
+        int, typer.Option("--cell-bits", help="Bits of a cell; 0: any conductance.", min=0)
+    ] = 0,
+    adc_bits: Annotated[
+        int, typer.Option("--adc-bits", help="Bits of the ADCs; 0: ideal.", min=0)
+    ] = 0,
+    dac_bits: Annotated[
+        int, typer.Option("--dac-bits", help="Bits of the DACs; 0: ideal.", min=0)
+    ] = 0,
+    wire: Annotated[
+        float, typer.Option("--wire", help="Ohm between two cells of a row and of a column.")
+    ] = 0.0,
     chips: Annotated[int, typer.Option("--chips", help="How many.", min=1)] = 10,
     examples: Annotated[
-        int | None, typer.Option("--examples", help="The first so many only: CrossSim is slow.", min=1)
+        int | None,
+        typer.Option("--examples", help="The first so many only: CrossSim is slow.", min=1),
     ] = None,
     part: Annotated[str, typer.Option("--part", help="Data: test, validation or train.")] = "test",
     protect: ProtectOption = None,
@@ -61,9 +81,8 @@ def crosssim(
 ) -> None:
     """Simulate a network on chips of CrossSim.
 
-    The same chips are measured natively, too, with the errors of weights alone: the difference is what converters and
-    wires do.
-    """
+    The same chips are measured natively, too, with the errors of weights alone: the difference is
+    what converters and wires do."""
     check_output(out, (".json",), force)
     check_part(part)
     from ..bridges import parameters
@@ -85,7 +104,9 @@ def crosssim(
         data = first_of(batches(task.part(part), batch), examples)
         calibration = batches(task.part("train"), batch) if adc_bits or dac_bits else None
         common: dict[str, Any] = {"chips": chips, "seed": seed, "purpose": part}
-        simulated, native = _both(model, task.score, data, params, protect or [], calibration, common)
+        simulated, native = _both(
+            model, task.score, data, params, protect or [], calibration, common
+        )
     _say_whose_weights(target, weights)
     apart = _difference(simulated.values[0] - native.values[1])
     plain = {
@@ -99,9 +120,17 @@ def crosssim(
 
 
 def _both(
-    model: Any, score: Any, data: Any, params: Any, protect: list[str], calibration: Any, common: dict[str, Any]
+    model: Any,
+    score: Any,
+    data: Any,
+    params: Any,
+    protect: list[str],
+    calibration: Any,
+    common: dict[str, Any],
 ) -> tuple[Scores, Scores]:
-    """The full simulation at strength 1, and the errors of weights alone at 0 and 1, on the same chips."""
+    """The full simulation at strength 1, and the errors of weights alone at 0 and 1, on the same
+    chips.
+    """
     from ..bridges import CrossSim, evaluate, programmed
     from ..evaluation import measure
     from ..weights.arrays import select
@@ -124,10 +153,15 @@ def _both(
 @bridge.command("aihwkit-lightning", cls=Once)
 def aihwkit_lightning(
     target: Target,
-    out: Annotated[Path, typer.Option("--out", help="Where the whole network goes, by torch.save (.pt).")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Where the whole network goes, by torch.save (.pt).")
+    ],
     weights: WeightsOption = None,
     noise: Annotated[
-        float, typer.Option("--noise", help="AddNormalPerChannel in training mode: our gaussian-filter-max.")
+        float,
+        typer.Option(
+            "--noise", help="AddNormalPerChannel in training mode: our gaussian-filter-max."
+        ),
     ] = 0.0,
     protect: ProtectOption = None,
     seed: SeedOption = 0,
@@ -151,27 +185,48 @@ def aihwkit_lightning(
         made = to_aihwkit_lightning(model, config, protect=protect or ())
         far = _apart(model, made, task.test)
         for module in made.modules():
-            if type(module).__module__.startswith("incorruptible_task_"):  # as a file of the user's is called here
+            if type(module).__module__.startswith(
+                "incorruptible_task_"
+            ):  # as a file of the user's is called here
                 raise UserError(
-                    f"{type(module).__name__} lives in the task's file, where torch.load would not find it: name the task as "
-                    "package.module:NAME, or call incorruptible.bridges.to_aihwkit_lightning in a script of your own."
+                    f"{type(module).__name__} lives in the task's file, where torch.load would not "
+                    "find it: name the task as "
+                    "package.module:NAME, or call incorruptible.bridges.to_aihwkit_lightning in a "
+                    "script of your own."
                 )
         try:
             write_atomically(out, lambda temporary: torch.save(made, temporary))
-        except (AttributeError, TypeError, PicklingError) as problem:  # pickle's words for what it cannot name
+        except (
+            AttributeError,
+            TypeError,
+            PicklingError,
+        ) as problem:  # pickle's words for what it cannot name
             raise UserError(
-                f"{type(model).__name__} cannot be pickled ({problem}); call bridges.to_aihwkit_lightning."
+                f"{type(model).__name__} cannot be pickled ({problem}); call "
+                "bridges.to_aihwkit_lightning."
             ) from problem
     _say_whose_weights(target, weights)
-    kinds = [type(module).__name__ for module in made.modules() if type(module).__name__.startswith("Analog")]
-    plain = {"target": target, "out": str(out), "layers": kinds, "noise": noise, "largest_difference": far}
+    kinds = [
+        type(module).__name__
+        for module in made.modules()
+        if type(module).__name__.startswith("Analog")
+    ]
+    plain = {
+        "target": target,
+        "out": str(out),
+        "layers": kinds,
+        "noise": noise,
+        "largest_difference": far,
+    }
     if json_:
         put_json(plain)
     else:
         put(
-            f"{out}: {', '.join(f'{kinds.count(kind)} {kind}' for kind in dict.fromkeys(kinds))}; largest difference from ours on a "
+            f"{out}: {', '.join(f'{kinds.count(kind)} {kind}' for kind in dict.fromkeys(kinds))}; "
+            "largest difference from ours on a "
             f"batch of the test data, without noise: {far:.2g}\n"
-            f'torch.load("{out}", weights_only=False) reads it where aihwkit_lightning is installed; it runs code: read only your own.'
+            f'torch.load("{out}", weights_only=False) reads it where aihwkit_lightning is installed; '
+            "it runs code: read only your own."
         )
 
 
@@ -195,17 +250,26 @@ def _difference(values: Any) -> dict[str, float]:
 def _told(simulated: Scores, native: Scores, difference: dict[str, float]) -> str:
     titles = ("", "chips", "mean", "sd", "worst")
     lines = [
-        f"{simulated.name} ({simulated.unit}) under {simulated.corruption}; {simulated.n_examples} examples, seed {simulated.seed} "
+        f"{simulated.name} ({simulated.unit}) under {simulated.corruption}; {simulated.n_examples} "
+        f"examples, seed {simulated.seed} "
         f"({simulated.purpose}), BatchNorm {simulated.batchnorm}",
         "  ".join(f"{title:>{width}}" for title, width in zip(titles, _WIDTHS, strict=True)),
     ]
-    for name, scores, row in (("clean", native, 0), ("weights alone", native, 1), ("full simulation", simulated, 0)):
+    for name, scores, row in (
+        ("clean", native, 0),
+        ("weights alone", native, 1),
+        ("full simulation", simulated, 0),
+    ):
         chips = 1 if name == "clean" else scores.chips
         spread = f"{scores.spread()[row]:.4f}" if chips > 1 else "-"
         cells = name, f"{chips}", f"{scores.mean()[row]:.4f}", spread, f"{scores.worst()[row]:.4f}"
-        lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)))
+        lines.append(
+            "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
+        )
     low, mean, high = difference["low"], difference["mean"], difference["high"]
-    interval = f", 95% interval {low:+.4f} to {high:+.4f} over chips (Student's)" if low == low else ""
+    interval = (
+        f", 95% interval {low:+.4f} to {high:+.4f} over chips (Student's)" if low == low else ""
+    )
     lines.append(f"full simulation - weights alone, on the same chips: {mean:+.4f}{interval}")
     return "\n".join(lines)
 

@@ -20,10 +20,19 @@ MADE_OF_OTHERS = {  # corruptions that are made of others, or of a file: name, u
     "measured": (
         "measured:file=...",
         "multiple of the error as measured (1 = nominal)",
-        "cells of one's own: g + s (shift(g) + spread(g) z), as fitted to a CSV with target and measured (uS), and time",
+        "cells of one's own: g + s (shift(g) + spread(g) z), as fitted to a CSV with target and "
+        "measured (uS), and time",
     ),
-    "mixture": ("mixture(...)", "range of the inner one", "strength drawn from s low to s high for each chip"),
-    "stored": ("stored(storage|fault|...)", "the faults'", "a storage, and what goes wrong with it, in that order"),
+    "mixture": (
+        "mixture(...)",
+        "range of the inner one",
+        "strength drawn from s low to s high for each chip",
+    ),
+    "stored": (
+        "stored(storage|fault|...)",
+        "the faults'",
+        "a storage, and what goes wrong with it, in that order",
+    ),
 }
 
 
@@ -31,7 +40,8 @@ def list_(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="corruptions, objectives, schedules, tasks, networks, studies or rules; or one member by its name [all]."
+            help="corruptions, objectives, schedules, tasks, networks, studies or rules; or one "
+            "member by its name [all]."
         ),
     ] = None,
     json_: JsonOption = False,
@@ -50,7 +60,9 @@ def list_(
         put(f"{name}:")
         widths = [max(len(row[key]) for row in rows) for key in ("name", "unit")]
         for row in rows:
-            put(f"  {row['name']:<{widths[0]}}  {row['unit']:<{widths[1]}}  {row['summary']}".rstrip())
+            put(
+                f"  {row['name']:<{widths[0]}}  {row['unit']:<{widths[1]}}  {row['summary']}".rstrip()
+            )
 
 
 def _list_one(name: str, every: dict[str, list[dict[str, str]]], json_: bool) -> None:
@@ -81,9 +93,14 @@ def _list_one(name: str, every: dict[str, list[dict[str, str]]], json_: bool) ->
     elif kind == "objective":
         found |= {"unit": cls.unit, "source": cls.source}
     own = (
-        [field for field in fields(cls) if field.init and not field.metadata.get("named")] if is_dataclass(cls) else []
+        [field for field in fields(cls) if field.init and not field.metadata.get("named")]
+        if is_dataclass(cls)
+        else []
     )
-    found["fields"] = {field.name: "needed" if field.default is MISSING else written(field.default) for field in own}
+    found["fields"] = {
+        field.name: "needed" if field.default is MISSING else written(field.default)
+        for field in own
+    }
     found["about"] = getdoc(cls) or ""
     if json_:
         put_json(found)
@@ -98,7 +115,9 @@ def _list_one(name: str, every: dict[str, list[dict[str, str]]], json_: bool) ->
 
 
 def catalogues() -> dict[str, list[dict[str, str]]]:
-    """For each catalogue one row for each member: name, unit, summary and, where there is one, source."""
+    """For each catalogue one row for each member: name, unit, summary and, where there is one,
+    source.
+    """
     from .. import objectives, schedules, tasks
     from ..tasks import networks
 
@@ -130,7 +149,9 @@ def _corruptions() -> list[dict[str, str]]:
 
 
 def _studies() -> dict[str, list[dict[str, str]]]:
-    """One row for each study that travels with the package, and for each rule that decides a claim."""
+    """One row for each study that travels with the package, and for each rule that decides a
+    claim.
+    """
     from ..studies.rules import CATALOGUE
     from ..studies.spec import shipped
 

@@ -42,40 +42,58 @@ __all__ = ["certify"]
 
 def certify(
     target: Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")],
-    corruption: Annotated[str, typer.Option("--corruption", help="With strengths: gaussian-filter-max:.1,.2.")],
+    corruption: Annotated[
+        str, typer.Option("--corruption", help="With strengths: gaussian-filter-max:.1,.2.")
+    ],
     accuracy: Annotated[
-        str | None, typer.Option("--accuracy", help="What chips must reach: 0.95.", metavar="FRACTION")
+        str | None,
+        typer.Option("--accuracy", help="What chips must reach: 0.95.", metavar="FRACTION"),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", help="Instead, in the unit of the task's score: what a good chip has at worst."),
+        typer.Option(
+            "--threshold",
+            help="Instead, in the unit of the task's score: what a good chip has at worst.",
+        ),
     ] = None,
     confidence: Annotated[
         str, typer.Option("--confidence", help="How sure the promise is.", metavar="FRACTION")
     ] = "0.95",
     min_yield: Annotated[
         str | None,
-        typer.Option("--min-yield", help="Share of all chips that must reach it [0.9].", metavar="FRACTION"),
+        typer.Option(
+            "--min-yield", help="Share of all chips that must reach it [0.9].", metavar="FRACTION"
+        ),
     ] = None,
     chips: Annotated[
-        int | None, typer.Option("--chips", help="How many [the fewest that do where 2 fail].", min=1)
+        int | None,
+        typer.Option("--chips", help="How many [the fewest that do where 2 fail].", min=1),
     ] = None,
     population: Annotated[
-        bool, typer.Option("--population", help="Promise it of the population that the examples come from.")
+        bool,
+        typer.Option(
+            "--population", help="Promise it of the population that the examples come from."
+        ),
     ] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Accuracy where every example meets a chip of its own, not the yield.")
+        bool,
+        typer.Option(
+            "--fresh", help="Accuracy where every example meets a chip of its own, not the yield."
+        ),
     ] = False,
     weights: WeightsOption = None,
     part: Annotated[str, typer.Option("--part", help="Data: test, validation or train.")] = "test",
     batchnorm: Annotated[
-        str, typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data.")
+        str,
+        typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data."),
     ] = "as-is",
     also: AlsoOption = None,
     protect: ProtectOption = None,
     examples: ExamplesOption = None,
     batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 1024,
-    out: Annotated[Path | None, typer.Option("--out", help="Keep the certificate here (.json).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Keep the certificate here (.json).")
+    ] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
     json_: JsonOption = False,
@@ -87,7 +105,8 @@ def certify(
     check_part(part)
     if part == "train" and (fresh or population):
         raise UserError(
-            "--part train: a promise about the population needs examples that did not train the network; use --part test."
+            "--part train: a promise about the population needs examples that did not train the "
+            "network; use --part test."
         )
     asked = _asked(fresh, accuracy, threshold, confidence, min_yield, chips, population)
     from ..corruptions import parse_sweep
@@ -136,14 +155,18 @@ def _asked(
     """The numbers of the promise, checked as far as they can be without a network."""
     if (accuracy is None) == (threshold is None):
         raise UserError(
-            "certify needs one of --accuracy 0.95, a fraction that chips must reach, and --threshold X, in the unit of the "
+            "certify needs one of --accuracy 0.95, a fraction that chips must reach, and "
+            "--threshold X, in the unit of the "
             "task's score; and not both."
         )
     asked: dict[str, Any] = {"confidence": _number("--confidence", confidence)}
     if accuracy is not None:
         asked["accuracy"] = _number("--accuracy", accuracy)
     elif fresh or population:
-        raise UserError("--fresh and --population count answers that are right: give --accuracy, and no --threshold.")
+        raise UserError(
+            "--fresh and --population count answers that are right: give --accuracy, and no "
+            "--threshold."
+        )
     else:
         asked["threshold"] = threshold
     if not fresh:
@@ -154,7 +177,8 @@ def _asked(
         }
     if min_yield is not None or chips is not None or population:
         raise UserError(
-            "--fresh draws one chip for each example and speaks of the population: leave out --min-yield, --chips and --population."
+            "--fresh draws one chip for each example and speaks of the population: leave out "
+            "--min-yield, --chips and --population."
         )
     return asked
 
@@ -165,20 +189,32 @@ def _certified(fresh: bool, what: tuple[Any, ...], asked: dict[str, Any]) -> Cer
     return certify_fresh(*what, **asked) if fresh else certify(*what, **asked)
 
 
-def _tell_cost(model: nn.Module, score: Any, data: Any, sweep: Sweep, asked: dict[str, Any]) -> None:
+def _tell_cost(
+    model: nn.Module, score: Any, data: Any, sweep: Sweep, asked: dict[str, Any]
+) -> None:
     """What many chips will cost, before they begin."""
     from ..certificates import chips_for
     from ..evaluation import measure
     from ..evaluation.scoring import count_of
 
-    chips = asked["chips"] or chips_for(asked["min_yield"], asked["confidence"], asked["population"])
+    chips = asked["chips"] or chips_for(
+        asked["min_yield"], asked["confidence"], asked["population"]
+    )
     common = {name: asked[name] for name in ("arrays", "batchnorm", "calibration")}
     with redirect_stdout(sys.stderr):
         tell_cost(
             chips * len(sweep.strengths),
             lambda: count_of(data),
             lambda n: measure(
-                model, score, data, sweep.corruption, sweep.strengths[-1:], chips=n, seed=0, purpose="cost", **common
+                model,
+                score,
+                data,
+                sweep.corruption,
+                sweep.strengths[-1:],
+                chips=n,
+                seed=0,
+                purpose="cost",
+                **common,
             ),
             at_once=len(sweep.strengths),
         )
@@ -187,9 +223,13 @@ def _tell_cost(model: nn.Module, score: Any, data: Any, sweep: Sweep, asked: dic
 def _tell_chips(min_yield: float, confidence: float, population: bool) -> None:
     from ..certificates import chips_for
 
-    n, least = chips_for(min_yield, confidence, population), chips_for(min_yield, confidence, population, failures=0)
+    n, least = (
+        chips_for(min_yield, confidence, population),
+        chips_for(min_yield, confidence, population, failures=0),
+    )
     say(
-        f"{n} chips at each strength: the fewest that certify a yield of {min_yield:g} at confidence {confidence:g} where 2 fail "
+        f"{n} chips at each strength: the fewest that certify a yield of {min_yield:g} at "
+        f"confidence {confidence:g} where 2 fail "
         f"({least} where none does)"
     )
 
@@ -199,8 +239,12 @@ def _number(option: str, text: str) -> float:
     try:
         number = float(text.strip().removesuffix("%"))
     except ValueError:
-        raise UserError(f"{option} {text!r} is no number; write a fraction, for example 0.95.") from None
+        raise UserError(
+            f"{option} {text!r} is no number; write a fraction, for example 0.95."
+        ) from None
     if not 0 < number <= 1 or text.strip().endswith("%"):
         shown = number / 100 if 0 < number <= 100 else 0.95
-        raise UserError(f"{option} {text}: a fraction between 0 and 1 is needed, for example {shown:g}.")
+        raise UserError(
+            f"{option} {text}: a fraction between 0 and 1 is needed, for example {shown:g}."
+        )
     return number

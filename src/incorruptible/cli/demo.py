@@ -31,5 +31,8 @@ def demo(
         return
     for claim in folder.plan["definition"]["claims"]:
         put(f"{claim['name']}  {found[claim['name']]['verdict']:<12}  {claim['text']}")
-    put(f"{len(found['seeds'])} seeds an arm, {len(found['arms'])} arms; evidence: {page.with_name('summary.json')}")
+    put(
+        f"{len(found['seeds'])} seeds an arm, {len(found['arms'])} arms; evidence: "
+        f"{page.with_name('summary.json')}"
+    )
     put(f"report: {page}")

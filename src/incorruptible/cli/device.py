@@ -1,4 +1,6 @@
-"""`incorruptible device`: what a device, or any corruption, does to weights, and which training noise is as strong."""
+"""`incorruptible device`: what a device, or any corruption, does to weights, and which training
+noise is as strong.
+"""
 
 from __future__ import annotations
 
@@ -34,22 +36,35 @@ __all__ = ["device"]
 
 def device(
     corruption: Annotated[
-        str, typer.Argument(help="A device (pcm-joshi, measured:file=cells.csv), or any other corruption.")
+        str,
+        typer.Argument(
+            help="A device (pcm-joshi, measured:file=cells.csv), or any other corruption."
+        ),
     ],
     target: Annotated[
-        str | None, typer.Option("--for", help="A run's folder, or a task with --weights [none].", metavar="MODEL")
+        str | None,
+        typer.Option(
+            "--for", help="A run's folder, or a task with --weights [none].", metavar="MODEL"
+        ),
     ] = None,
     weights: WeightsOption = None,
     time: Annotated[
-        str | None, typer.Option("--time", help="Since programming, with its unit: 1s, 1h, 1d, 1y.", metavar="TIME")
+        str | None,
+        typer.Option(
+            "--time", help="Since programming, with its unit: 1s, 1h, 1d, 1y.", metavar="TIME"
+        ),
     ] = None,
     strength: Annotated[
-        float | None, typer.Option("--strength", help="[1, the error as measured, for devices; else none]")
+        float | None,
+        typer.Option("--strength", help="[1, the error as measured, for devices; else none]"),
     ] = None,
     also: AlsoOption = None,
     protect: ProtectOption = None,
     figure: Annotated[
-        Path | None, typer.Option("--figure", help="Draw it here (.png and .svg); of cells of your own, the fit.")
+        Path | None,
+        typer.Option(
+            "--figure", help="Draw it here (.png and .svg); of cells of your own, the fit."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the result here (.json).")] = None,
     seed: SeedOption = 0,
@@ -57,7 +72,9 @@ def device(
     force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show the error of a device against the weight, alone or for a model, and the training noise that is as strong."""
+    """Show the error of a device against the weight, alone or for a model, and the training noise
+    that is as strong.
+    """
     check_output(out, (".json",), force)
     check_output(figure, ("", ".png", ".svg"), force)
     if target is None and (weights, also, protect) != (None, None, None):
@@ -68,7 +85,9 @@ def device(
     chosen, at = _asked(corruption, time, strength)
     fit_figure = None
     if figure is not None and isinstance(chosen, Measured):
-        fit_figure = figure if target is None else figure.with_name(f"{figure.stem}-fit{figure.suffix}")
+        fit_figure = (
+            figure if target is None else figure.with_name(f"{figure.stem}-fit{figure.suffix}")
+        )
         check_output(fit_figure, ("", ".png", ".svg"), force)
     task, arrays = (None, None) if target is None else _model(target, weights, seed, also, protect)
     found = translate(chosen, at, arrays)
@@ -77,7 +96,9 @@ def device(
         from ..corruptions.fitted_cells import chart, report, rows
 
         plain["fit"] = rows(chosen)
-        text = f"{report(chosen)}\n\n{text}" if target is None else text  # a model asks for its own table
+        text = (
+            f"{report(chosen)}\n\n{text}" if target is None else text
+        )  # a model asks for its own table
         if fit_figure is not None:
             _save(chart(chosen), fit_figure)
     if figure is not None and figure != fit_figure:
@@ -90,21 +111,27 @@ def device(
 
 
 def _asked(text: str, time: str | None, strength: float | None) -> tuple[Corruption, float]:
-    """The corruption and its strength, which stands in the text (dropconnect:.01) or in --strength; devices do without."""
+    """The corruption and its strength, which stands in the text (dropconnect:.01) or in --strength;
+    devices do without.
+    """
     from ..corruptions import Device, at_time, parse, parse_sweep
     from ..specs.grammar import split
 
     if split(text).values:
         sweep = parse_sweep(text)
         if strength is not None:
-            raise UserError(f"{text!r} has a strength, and --strength {strength:g} came too; give one.")
+            raise UserError(
+                f"{text!r} has a strength, and --strength {strength:g} came too; give one."
+            )
         if len(sweep.strengths) != 1:
             raise UserError(f"{text!r}: {len(sweep.strengths)} strengths; one is needed.")
         found, at = sweep.corruption, sweep.strengths[0]
     else:
         found = parse(text)
         if strength is None and not isinstance(found, Device):
-            raise UserError(f"{text}: at which strength? Add --strength S, in units of: {found.unit}.")
+            raise UserError(
+                f"{text}: at which strength? Add --strength S, in units of: {found.unit}."
+            )
         at = 1.0 if strength is None else strength
     if time is not None and "time" in split(text).fields:
         raise UserError(f"{text!r} has a time, and --time {time} came too; give one.")
@@ -133,8 +160,8 @@ def _model(
 def _next(found: Translation, task: str, weights: Path | None) -> list[str]:
     """Trainings against it: with plain noise that is as strong, and with the thing itself.
 
-    Noise above 1, larger than the largest weight of a filter, is no training's: a flipped exponent bit is as strong as 1e36.
-    """
+    Noise above 1, larger than the largest weight of a filter, is no training's: a flipped exponent
+    bit is as strong as 1e36."""
     import shlex
 
     assert found.whole is not None
@@ -143,7 +170,16 @@ def _next(found: Translation, task: str, weights: Path | None) -> list[str]:
     ways = [("gaussian-filter-max", plain), (found.corruption, found.strength)]
     return [
         shlex.join(
-            ["incorruptible", "train", task, "--objective", f"rwp({name})", "--strength", f"{strength:.3g}", *start]
+            [
+                "incorruptible",
+                "train",
+                task,
+                "--objective",
+                f"rwp({name})",
+                "--strength",
+                f"{strength:.3g}",
+                *start,
+            ]
         )
         for name, strength in ways
         if strength > 0
@@ -162,11 +198,25 @@ def _draw(found: Translation, path: Path) -> None:
     rows = found.fine
     x, mean = [row.x for row in rows], [row.mean for row in rows]
     band = [row.mean - row.std for row in rows], [row.mean + row.std for row in rows]
-    none = Line([-1, 1], [0, 0], "no error", dashed=True, colour=6)  # which also gives both panels the same axis
+    none = Line(
+        [-1, 1], [0, 0], "no error", dashed=True, colour=6
+    )  # which also gives both panels the same axis
     panels = {"error": [Line(x, mean, "mean of the error, ± its standard deviation", band), none]}
     labels, of = ["error / max|W|"], "alone"
     if found.whole is not None:
-        panels["weights"] = [Line(x, [100 * (row.share or 0.0) for row in rows], "weights of the model", colour=1)]
-        labels, of = [*labels, f"% in each 1/{(len(rows) - 1) // 2} of max|W|"], f"{found.whole.weights} weights"
-    note = "; ".join(filter(None, [f"{found.corruption} at {found.strength:g} [{found.unit}]", found.conditions, of]))
-    _save(Lines("", "", panels, "w / max|W| of the layer", labels, note, share_y=False, columns=1), path)
+        panels["weights"] = [
+            Line(x, [100 * (row.share or 0.0) for row in rows], "weights of the model", colour=1)
+        ]
+        labels, of = (
+            [*labels, f"% in each 1/{(len(rows) - 1) // 2} of max|W|"],
+            f"{found.whole.weights} weights",
+        )
+    note = "; ".join(
+        filter(
+            None, [f"{found.corruption} at {found.strength:g} [{found.unit}]", found.conditions, of]
+        )
+    )
+    _save(
+        Lines("", "", panels, "w / max|W| of the layer", labels, note, share_y=False, columns=1),
+        path,
+    )

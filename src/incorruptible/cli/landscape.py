@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
-from .targets import DebugOption, ForceOption, JsonOption, SeedOption, WeightsOption, device_of, is_run
+from .targets import (
+    DebugOption,
+    ForceOption,
+    JsonOption,
+    SeedOption,
+    WeightsOption,
+    device_of,
+    is_run,
+)
 from .terminal import progress, put, put_json, say
 
 if TYPE_CHECKING:
@@ -29,47 +37,67 @@ def landscape(
     target: Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")],
     weights: WeightsOption = None,
     objective: Annotated[
-        str | None, typer.Option("--objective", help=f"Through which to look [the run's own, or {USUAL}].")
+        str | None,
+        typer.Option("--objective", help=f"Through which to look [the run's own, or {USUAL}]."),
     ] = None,
     strengths: Annotated[
         str | None,
         typer.Option("--strengths", help="Constant ones: .1,.3,.6 [around the run's peak]."),
     ] = None,
     fail: Annotated[
-        bool, typer.Option("--fail/--no-fail", help="Train at these strengths, until one fails, and ask why.")
+        bool,
+        typer.Option(
+            "--fail/--no-fail", help="Train at these strengths, until one fails, and ask why."
+        ),
     ] = True,
     every: Annotated[
-        int | None, typer.Option("--every", help="Look after every so many epochs [a tenth].", min=1)
+        int | None,
+        typer.Option("--every", help="Look after every so many epochs [a tenth].", min=1),
     ] = None,
-    images: Annotated[int, typer.Option("--images", help="Training images to look at; 0: all.", min=0)] = 2048,
+    images: Annotated[
+        int, typer.Option("--images", help="Training images to look at; 0: all.", min=0)
+    ] = 2048,
     draws: Annotated[int, typer.Option("--draws", help="Draws of each look.", min=2)] = 16,
     budget: Annotated[
         float | None,
-        typer.Option("--budget", help="Loss up to which a strength is tolerated [half a constant predictor's]."),
+        typer.Option(
+            "--budget",
+            help="Loss up to which a strength is tolerated [half a constant predictor's].",
+        ),
     ] = None,
     surface: Annotated[
-        int, typer.Option("--surface", help="Points a side of the surface, an odd number; 0: none.", min=0)
+        int,
+        typer.Option(
+            "--surface", help="Points a side of the surface, an odd number; 0: none.", min=0
+        ),
     ] = 21,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for the record and the figures [landscape in the run's folder]."),
+        typer.Option(
+            "--out", help="Folder for the record and the figures [landscape in the run's folder]."
+        ),
     ] = None,
     seed: SeedOption = 0,
-    device: Annotated[str, typer.Option("--device", help="Where weights are looked at; a run keeps its own.")] = "cpu",
+    device: Annotated[
+        str, typer.Option("--device", help="Where weights are looked at; a run keeps its own.")
+    ] = "cpu",
     json_: JsonOption = False,
     force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Look at the loss around a network: gradient, sharpness, slices; for a run over its training, and where that fails.
+    """Look at the loss around a network: gradient, sharpness, slices; for a run over its training,
+    and where that fails.
 
-    A run is trained again, to the same bits, and watched on the way; then its recipe is trained at constant strengths,
-    from weak to strong, until one fails, with a clipped twin that tells vanishing gradients from noisy ones. Those trainings
-    are kept beside the run.
-    """
+    A run is trained again, to the same bits, and watched on the way; then its recipe is trained at
+    constant strengths, from weak to strong, until one fails, with a clipped twin that tells
+    vanishing gradients from noisy ones. Those trainings are kept beside the run."""
     if is_run(target) and weights is not None:
         raise UserError("--weights goes with a task; a run has weights of its own.")
     if surface and (surface < 3 or surface % 2 == 0):
-        raise UserError(f"--surface {surface}: an odd number from 3 on is needed, so that the weights lie on it, or 0.")
+        raise UserError(
+            f"--surface {surface}: an odd number from 3 on is needed, so that the weights lie on "
+            "it, or 0."
+        )
     if out is not None and out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: a folder is needed.")
     from ..diagnostics.survey import asked, found_before, keep, of_run, of_weights
@@ -94,7 +122,13 @@ def landscape(
     folder = out if out is not None else run.folder / "landscape" if run is not None else None
     from ..files import records
 
-    checksum = run.record["weights"] if run is not None else None if weights is None else records.checksum(weights)
+    checksum = (
+        run.record["weights"]
+        if run is not None
+        else None
+        if weights is None
+        else records.checksum(weights)
+    )
     question = asked(settings, checksum, tries, recipe)
     record = None if folder is None or force else found_before(folder, question)
     known, written = record is not None, []
@@ -105,7 +139,9 @@ def landscape(
             if run is not None:
                 record = of_run(run, settings, fail=tries, task=task, tell=tell)
             else:
-                record = of_weights(task, name, weights, settings, device=device_of(device), seed=seed)
+                record = of_weights(
+                    task, name, weights, settings, device=device_of(device), seed=seed
+                )
         record = records.plain(record)
     assert record is not None
     if folder is not None and not known:
@@ -117,7 +153,9 @@ def landscape(
     if folder is None:
         say("next: --out FOLDER keeps the record and draws slices and surface")
     else:
-        what = ", ".join(path.name for path in written[1:]) if written else "as they were drawn before"
+        what = (
+            ", ".join(path.name for path in written[1:]) if written else "as they were drawn before"
+        )
         say(f"figures: {what}, in {folder}")
 
 
@@ -131,7 +169,8 @@ def _target(target: str, weights: Path | None) -> tuple[Any, Task, str]:
     task = tasks.load(target)
     if weights is None and not tasks.is_user_task(target):
         raise UserError(
-            f"{target} has no weights yet: give --weights FILE, or a run's folder (incorruptible train {target})."
+            f"{target} has no weights yet: give --weights FILE, or a run's folder (incorruptible "
+            f"train {target})."
         )
     if weights is not None and not weights.is_file():
         raise UserError(f"{weights}: no such file of weights.")
@@ -146,7 +185,9 @@ def _objective(recipe: Recipe | None, objective: str | None) -> str:
     if objective is not None:
         found = str(parse(objective))
         if found == "plain":
-            raise UserError(f"--objective plain perturbs nothing: give one that does, such as '{USUAL}' or sam.")
+            raise UserError(
+                f"--objective plain perturbs nothing: give one that does, such as '{USUAL}' or sam."
+            )
         return found
     return USUAL if recipe is None or recipe.objective == "plain" else recipe.objective
 
@@ -162,13 +203,18 @@ def _strengths(
             found = ()
         if not found or not all(0 < one < float("inf") for one in found):
             raise UserError(
-                f"--strengths {strengths!r}: numbers above 0 with commas between are needed, such as .1,.3,.6."
+                f"--strengths {strengths!r}: numbers above 0 with commas between are needed, such "
+                "as .1,.3,.6."
             )
         return found, found
     own = run.peak if run is not None else 0.0
     if objective is not None and (run is None or objective != run.recipe.objective):
-        raise UserError(f"--objective {objective}: at which strengths? Add --strengths, such as .1,.3,.6.")
-    looks, tries = (tuple(float(f"{(own or 0.2) * times:.12g}") for times in each) for each in (LOOKS, TRIES))
+        raise UserError(
+            f"--objective {objective}: at which strengths? Add --strengths, such as .1,.3,.6."
+        )
+    looks, tries = (
+        tuple(float(f"{(own or 0.2) * times:.12g}") for times in each) for each in (LOOKS, TRIES)
+    )
     return looks, tries
 
 
@@ -177,29 +223,44 @@ def _budget(task: Task, budget: float | None) -> float | None:
         raise UserError(f"--budget {budget:g}: a loss above 0 is needed.")
     if budget is None and task.reference is None:
         say(
-            "incorruptible: the task has no reference loss: --budget NATS would seek the strength that the network tolerates."
+            "incorruptible: the task has no reference loss: --budget NATS would seek the strength "
+            "that the network tolerates."
         )
     return budget if budget is not None or task.reference is None else task.reference / 2
 
 
 def _free(folder: Path | None, out: Path | None, force: bool) -> None:
     """Whether a record may be written there: not over another one in a folder of the user's own."""
-    if out is not None and folder is not None and (folder / "landscape.json").exists() and not force:
-        raise UserError(f"{folder / 'landscape.json'} answers another question; --force overwrites it.")
+    if (
+        out is not None
+        and folder is not None
+        and (folder / "landscape.json").exists()
+        and not force
+    ):
+        raise UserError(
+            f"{folder / 'landscape.json'} answers another question; --force overwrites it."
+        )
 
 
 def _put(record: dict[str, Any]) -> None:
     from ..diagnostics.text import arm_sentence, failing_sentence, overrun_sentence, tables
 
     images = "one batch" if record["images"] is None else f"{record['images']} training examples"
-    put(f"{record['task']}: {images}, {record['draws']} draws, weights {record['mode']}; strength: {record['unit']}")
+    put(
+        f"{record['task']}: {images}, {record['draws']} draws, weights {record['mode']}; strength: "
+        f"{record['unit']}"
+    )
     put(tables(record))
     if record.get("held"):
-        put("arrays as in training: " + "; ".join(f"{name} {' '.join(one)}" for name, one in record["held"].items()))
+        put(
+            "arrays as in training: "
+            + "; ".join(f"{name} {' '.join(one)}" for name, one in record["held"].items())
+        )
     if "schedule" in record:
         if record["same_bits"] is False:
             say(
-                "incorruptible: the training that was watched ended in other bits than the run's (another torch, processor or "
+                "incorruptible: the training that was watched ended in other bits than the run's "
+                "(another torch, processor or "
                 "version): what is shown is the repetition's."
             )
         if (said := overrun_sentence(record["looks"])) is not None:
@@ -212,7 +273,8 @@ def _put(record: dict[str, Any]) -> None:
             put("This run, " + arm_sentence(record["trained"], failing["plain"], own))
         else:
             put(
-                f"This run: {100 * own['score']:.1f}% clean ({failing['part']}); trained plainly: {100 * failing['plain']:.1f}%."
+                f"This run: {100 * own['score']:.1f}% clean ({failing['part']}); trained plainly: "
+                f"{100 * failing['plain']:.1f}%."
             )
         for arm in failing["arms"]:
             put(arm_sentence(failing["objective"], failing["plain"], arm))

@@ -41,36 +41,55 @@ __all__ = ["measure"]
 def measure(
     target: Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")],
     corruption: Annotated[
-        list[str], typer.Option("--corruption", help="With strengths: gaussian-filter-max:0,.1,.2; may come again.")
+        list[str],
+        typer.Option(
+            "--corruption", help="With strengths: gaussian-filter-max:0,.1,.2; may come again."
+        ),
     ],
     weights: WeightsOption = None,
     chips: Annotated[
         int | None,
-        typer.Option("--chips", help="How many [25; at most 10000 with --half-width, 20000 with --subsample].", min=1),
+        typer.Option(
+            "--chips",
+            help="How many [25; at most 10000 with --half-width, 20000 with --subsample].",
+            min=1,
+        ),
     ] = None,
     half_width: Annotated[
         float | None,
-        typer.Option("--half-width", help="Take chips until the mean is known to this half-width: 0.0025."),
+        typer.Option(
+            "--half-width", help="Take chips until the mean is known to this half-width: 0.0025."
+        ),
     ] = None,
     subsample: Annotated[
-        bool, typer.Option("--subsample", help="With --half-width: sooner, by chips that look at few images each.")
+        bool,
+        typer.Option(
+            "--subsample", help="With --half-width: sooner, by chips that look at few images each."
+        ),
     ] = False,
     images: Annotated[
-        int | None, typer.Option("--images", help="Of each chip, with --subsample [chosen by a first look].", min=1)
+        int | None,
+        typer.Option(
+            "--images", help="Of each chip, with --subsample [chosen by a first look].", min=1
+        ),
     ] = None,
     confidence: Annotated[
-        float | None, typer.Option("--confidence", help="Of that interval [0.95].", metavar="FRACTION")
+        float | None,
+        typer.Option("--confidence", help="Of that interval [0.95].", metavar="FRACTION"),
     ] = None,
     time: Annotated[
-        str | None, typer.Option("--time", help="Since programming, with units: 1s,1h,1d,1y.", metavar="TIMES")
+        str | None,
+        typer.Option("--time", help="Since programming, with units: 1s,1h,1d,1y.", metavar="TIMES"),
     ] = None,
     reads: Annotated[int, typer.Option("--reads", help="Reads of each chip.", min=1)] = 1,
     read_noise: Annotated[
-        str | None, typer.Option("--read-noise", help="What each read adds: gaussian-filter-max:0.01.")
+        str | None,
+        typer.Option("--read-noise", help="What each read adds: gaussian-filter-max:0.01."),
     ] = None,
     part: Annotated[str, typer.Option("--part", help="Data: test, validation or train.")] = "test",
     batchnorm: Annotated[
-        str, typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data.")
+        str,
+        typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data."),
     ] = "as-is",
     also: AlsoOption = None,
     protect: ProtectOption = None,
@@ -78,16 +97,26 @@ def measure(
     batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 1024,
     autocast: Annotated[
         str | None,
-        typer.Option("--autocast", help="bf16: forward passes in 16 bits, for speed; no property of the chip [fp32]."),
+        typer.Option(
+            "--autocast",
+            help="bf16: forward passes in 16 bits, for speed; no property of the chip [fp32].",
+        ),
     ] = None,
     channels_last: Annotated[
-        bool, typer.Option("--channels-last", help="Lay images and kernels out with their channels side by side.")
+        bool,
+        typer.Option(
+            "--channels-last", help="Lay images and kernels out with their channels side by side."
+        ),
     ] = False,
     workers: Annotated[
-        int | None, typer.Option("--workers", help="Processes of one thread that share the chips, on the CPU.", min=1)
+        int | None,
+        typer.Option(
+            "--workers", help="Processes of one thread that share the chips, on the CPU.", min=1
+        ),
     ] = None,
     figure: Annotated[
-        Path | None, typer.Option("--figure", help="Draw score against strength here (.png and .svg).")
+        Path | None,
+        typer.Option("--figure", help="Draw score against strength here (.png and .svg)."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the result here (.json).")] = None,
     seed: SeedOption = 0,
@@ -108,9 +137,14 @@ def measure(
 
     asked = [_asked(text, time) for text in corruption]
     if len(set(corruption)) < len(corruption):
-        raise UserError(f"--corruption {next(one for one in corruption if corruption.count(one) > 1)} came twice.")
+        raise UserError(
+            f"--corruption {next(one for one in corruption if corruption.count(one) > 1)} came "
+            "twice."
+        )
     if len(asked) > 1 and figure is not None:
-        raise UserError("--figure draws one corruption, and several came: draw each in a call of its own.")
+        raise UserError(
+            "--figure draws one corruption, and several came: draw each in a call of its own."
+        )
     if len(asked[0].each) > 1 and half_width is not None:
         raise UserError(f"--time {time}: --half-width stops at one time; give one, or --chips.")
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
@@ -138,12 +172,16 @@ def measure(
             tell_cost(
                 total,
                 lambda: count_of(data),
-                lambda n: _found((model, task.score, data, calls[0][0], calls[0][1][-1:]), n, None, level, common),
+                lambda n: _found(
+                    (model, task.score, data, calls[0][0], calls[0][1][-1:]), n, None, level, common
+                ),
             )
     found: list[Any] = []
     with progress("measure") as tell, redirect_stdout(sys.stderr):
         for place, call in enumerate(calls):
-            common["progress"] = lambda done, total, p=place: tell(p * total + done, len(calls) * total, "chips")
+            common["progress"] = lambda done, total, p=place: tell(
+                p * total + done, len(calls) * total, "chips"
+            )
             what = model, task.score, data, *call
             if half_width is not None and subsample:
                 found.append(_mean(what, chips, half_width, level, images, common))
@@ -194,15 +232,24 @@ def _check_asked(
 ) -> None:
     """A `UserError` for options that do not go together."""
     if half_width is None and subsample:
-        raise UserError("--subsample goes with --half-width, which says when to stop: --half-width 0.0025 --subsample.")
+        raise UserError(
+            "--subsample goes with --half-width, which says when to stop: --half-width 0.0025 "
+            "--subsample."
+        )
     if half_width is None and confidence is not None:
         raise UserError("--confidence goes with --half-width: the interval without it is at 0.95.")
     if not subsample and images is not None:
-        raise UserError(f"--images {images} goes with --subsample: without it every chip looks at all of them.")
+        raise UserError(
+            f"--images {images} goes with --subsample: without it every chip looks at all of them."
+        )
     if workers is not None and half_width is not None:
-        raise UserError("--workers goes with --chips: --half-width looks at each chip before it takes the next.")
+        raise UserError(
+            "--workers goes with --chips: --half-width looks at each chip before it takes the next."
+        )
     if subsample and reads > 1:
-        raise UserError(f"--reads {reads}: --subsample reads each chip once; leave --reads or --subsample out.")
+        raise UserError(
+            f"--reads {reads}: --subsample reads each chip once; leave --reads or --subsample out."
+        )
 
 
 def _mean(
@@ -218,18 +265,26 @@ def _mean(
     options = {name: value for name, value in common.items() if name != "reads"}
     if chips is not None:
         options["max_chips"] = chips
-    return measure_mean(*asked, half_width=half_width, confidence=confidence, images=images, **options)
+    return measure_mean(
+        *asked, half_width=half_width, confidence=confidence, images=images, **options
+    )
 
 
 def _found(
-    asked: tuple[Any, ...], chips: int | None, half_width: float | None, confidence: float, common: dict[str, Any]
+    asked: tuple[Any, ...],
+    chips: int | None,
+    half_width: float | None,
+    confidence: float,
+    common: dict[str, Any],
 ) -> Scores | AnytimeMeans:
     from ..evaluation import measure, measure_until
 
     if half_width is None:
         # None: where examples come in another order each time, they cannot be told apart
         return measure(*asked, chips=chips or 25, keep_examples=None, **common)
-    return measure_until(*asked, half_width=half_width, max_chips=chips or 10_000, confidence=confidence, **common)
+    return measure_until(
+        *asked, half_width=half_width, max_chips=chips or 10_000, confidence=confidence, **common
+    )
 
 
 def _at_times(corruption: Corruption, time: str | None) -> tuple[list[Seconds], list[Corruption]]:
@@ -273,7 +328,9 @@ def _draw(found: Scores | AnytimeMeans | Means | OverTime, path: Path) -> None:
         Line(found.strengths, [row["mean"] for row in rows], "mean over chips", band),
     ]
     if not isinstance(found, Means):  # chips that look at few images have no score of their own
-        curves.append(Line(found.strengths, [row[last] for row in rows], f"{last} chip", dashed=True))
+        curves.append(
+            Line(found.strengths, [row[last] for row in rows], f"{last} chip", dashed=True)
+        )
     few, many = min(map(len, found.values)), max(map(len, found.values))
     chips = f"{many} chips" if few == many else f"{few} to {many} chips"
     if isinstance(found, Scores):
@@ -281,7 +338,10 @@ def _draw(found: Scores | AnytimeMeans | Means | OverTime, path: Path) -> None:
     else:
         kind = "Student's, corrected for stopping" if isinstance(found, Means) else "anytime-valid"
         level = f"confidence {found.confidence:g}, {kind}"
-    note = f"{chips}, {found.n_examples} examples, BatchNorm {found.batchnorm}; band: {level}, over chips"
+    note = (
+        f"{chips}, {found.n_examples} examples, BatchNorm {found.batchnorm}; band: {level}, over "
+        "chips"
+    )
     note = "; ".join(filter(None, [getattr(found, "conditions", ""), note]))
     axes = f"{found.corruption}: {found.corruption_unit}", f"{found.name} ({found.unit})"
     save(Lines("", "", {"": curves}, *axes, note), path)
@@ -291,14 +351,25 @@ def _draw_over_time(found: OverTime, path: Path) -> None:
     from ..plots import Line, Lines, save
 
     last, curves = found.scores[-1], []
-    later = [place for place, time in enumerate(found.times) if time > 0]  # 0 s has no place on a logarithmic axis
+    later = [
+        place for place, time in enumerate(found.times) if time > 0
+    ]  # 0 s has no place on a logarithmic axis
     for k, strength in enumerate(last.strengths):
         rows = [found.scores[place].rows()[k] for place in later]
-        band = ([row["low"] for row in rows], [row["high"] for row in rows]) if last.chips > 1 else None
+        band = (
+            ([row["low"] for row in rows], [row["high"] for row in rows])
+            if last.chips > 1
+            else None
+        )
         label = f"strength {strength:g}"
-        curves.append(Line([float(found.times[p]) for p in later], [row["mean"] for row in rows], label, band))
+        curves.append(
+            Line([float(found.times[p]) for p in later], [row["mean"] for row in rows], label, band)
+        )
     left = " (0 s is left out)" if len(later) < len(found.times) else ""
-    note = f"{found.conditions}; {last.chips} chips, {last.n_examples} examples; band: 95%, Student's, over chips{left}"
+    note = (
+        f"{found.conditions}; {last.chips} chips, {last.n_examples} examples; band: 95%, "
+        f"Student's, over chips{left}"
+    )
     axes = "time after programming", f"{last.name} ({last.unit})"
     ticks = {float(time): str(time) for time in found.times}
     save(Lines("", "", {"": curves}, *axes, note, log_x=True, ticks=ticks), path)

@@ -18,11 +18,14 @@ def report(
     name: StudyName,
     home: HomeOption = Path("runs"),
     out: Annotated[
-        Path | None, typer.Option("--out", help="Where to write it [report.html in the study's folder].")
+        Path | None,
+        typer.Option("--out", help="Where to write it [report.html in the study's folder]."),
     ] = None,
     debug: DebugOption = False,
 ) -> None:
-    """Write one self-contained HTML page: question, verdicts and their evidence, interactive figures, every recipe."""
+    """Write one self-contained HTML page: question, verdicts and their evidence, interactive
+    figures, every recipe.
+    """
     from ..errors import UserError
     from ..report import report as write
     from ..studies.folder import find, named
@@ -37,10 +40,14 @@ def report(
 def export(
     name: StudyName,
     home: HomeOption = Path("runs"),
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write [results/STUDY].")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write [results/STUDY].")
+    ] = None,
     debug: DebugOption = False,
 ) -> None:
-    """Write what a study found as a folder to keep beside code: text with verdicts and tables, CSV, JSON, figures."""
+    """Write what a study found as a folder to keep beside code: text with verdicts and tables, CSV,
+    JSON, figures.
+    """
     from ..report import export as write
     from ..studies.folder import find, named
 
@@ -56,11 +63,14 @@ def figures(
         list[str] | None, typer.Option("--format", help="pdf, svg or png; may come again [png].")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder to draw into [figures in the study's folder].")
+        Path | None,
+        typer.Option("--out", help="Folder to draw into [figures in the study's folder]."),
     ] = None,
     debug: DebugOption = False,
 ) -> None:
-    """Draw a study's figures: score against strength, maps, crossover, training curves, chips with the yield line."""
+    """Draw a study's figures: score against strength, maps, crossover, training curves, chips with
+    the yield line.
+    """
     from ..report import figures as draw
     from ..studies.folder import find, named
 

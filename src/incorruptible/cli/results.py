@@ -26,8 +26,8 @@ def results(
     json_: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Print what a study has found so far: every arm at every test strength, with 95% intervals over crossed seeds and
-    examples; as JSON also the verdicts. Equal studies give equal bytes."""
+    """Print what a study has found so far: every arm at every test strength, with 95% intervals
+    over crossed seeds and examples; as JSON also the verdicts. Equal studies give equal bytes."""
     from ..studies.folder import find, named
     from ..studies.ranges import tabulated
     from ..studies.results import COLUMNS, findings, listed, summary
@@ -40,12 +40,18 @@ def results(
         put_csv(COLUMNS, listed(folder))
         return
     every = list(findings(folder))
-    factor, unit = (100, "%") if folder.plan["score"]["unit"] == "fraction" else (1, folder.plan["score"]["unit"])
+    factor, unit = (
+        (100, "%")
+        if folder.plan["score"]["unit"] == "fraction"
+        else (1, folder.plan["score"]["unit"])
+    )
     places = 2 if factor == 100 else 3
     for place, noise in enumerate(folder.plan["noises"]):
         if place:
             put("")
-        put(f"{folder.plan['score']['name']} ({unit}) under {noise['corruption']} ({noise['unit']})")
+        put(
+            f"{folder.plan['score']['name']} ({unit}) under {noise['corruption']} ({noise['unit']})"
+        )
         if noise.get("conditions"):
             put(noise["conditions"])
         own = [found for found in every if found.noise == noise["corruption"]]
@@ -55,7 +61,8 @@ def results(
                 [
                     found.arm,
                     *(
-                        f"{factor * c.interval.estimate:.{places}f} ±{factor * c.interval.half:.{places}f}"
+                        f"{factor * c.interval.estimate:.{places}f} "
+                        f"±{factor * c.interval.half:.{places}f}"
                         for c in found.cells
                     ),
                     str(found.cells[0].seeds),
@@ -63,28 +70,36 @@ def results(
                 for found in own
             ],
         )
-        whole = tabulated([found.whole for found in own if found.whole is not None], folder.plan["score"]["unit"])
+        whole = tabulated(
+            [found.whole for found in own if found.whole is not None], folder.plan["score"]["unit"]
+        )
         if whole is not None:
             put(f"\n{whole.title}")
             put_table(whole.head, whole.body)
     ends = folder.ends()
     say(
-        f"{sum(ends.get(job.name) == 'finished' for job in folder.jobs)} of {len(folder.jobs)} runs finished; ± is half a 95% "
+        f"{sum(ends.get(job.name) == 'finished' for job in folder.jobs)} of {len(folder.jobs)} "
+        "runs finished; ± is half a 95% "
         "interval, over crossed seeds and examples, of worst and tolerance over seeds"
     )
 
 
 def compare(
     name: StudyName,
-    arms: Annotated[tuple[str, str], typer.Option("--arms", help="Two arms; * stands for anything: 'rwp *' sgd.")],
+    arms: Annotated[
+        tuple[str, str],
+        typer.Option("--arms", help="Two arms; * stands for anything: 'rwp *' sgd."),
+    ],
     home: HomeOption = Path("runs"),
-    noise: Annotated[int, typer.Option("--noise", help="Which of the study's noises, from 1.", min=1)] = 1,
+    noise: Annotated[
+        int, typer.Option("--noise", help="Which of the study's noises, from 1.", min=1)
+    ] = 1,
     csv_: Csv = False,
     json_: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Compare two arms, or two groups of arms: paired differences at every test strength, intervals over crossed seeds and
-    examples, words after Holm's correction over all rows."""
+    """Compare two arms, or two groups of arms: paired differences at every test strength, intervals
+    over crossed seeds and examples, words after Holm's correction over all rows."""
     from ..errors import UserError
     from ..studies import results as found
     from ..studies.folder import find, named
@@ -116,7 +131,8 @@ def compare(
             ],
         )
         say(
-            f"{noises[noise - 1]['corruption']}; 95% intervals, crossed seeds x examples; words after Holm over {len(plain)} rows"
+            f"{noises[noise - 1]['corruption']}; 95% intervals, crossed seeds x examples; words "
+            f"after Holm over {len(plain)} rows"
         )
 
 

@@ -38,24 +38,34 @@ __all__ = ["sensitivity"]
 
 def sensitivity(
     target: Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")],
-    corruption: Annotated[str, typer.Option("--corruption", help="With one strength: gaussian-filter-max:.2.")],
+    corruption: Annotated[
+        str, typer.Option("--corruption", help="With one strength: gaussian-filter-max:.2.")
+    ],
     weights: WeightsOption = None,
-    by: Annotated[str, typer.Option("--by", help="layer, block, or block:DEPTH of its module.")] = "layer",
+    by: Annotated[
+        str, typer.Option("--by", help="layer, block, or block:DEPTH of its module.")
+    ] = "layer",
     what_if_digital: Annotated[
         list[str] | None,
         typer.Option(
-            "--what-if-digital", help="What does it buy to keep these digital (patterns, with commas)? May come again."
+            "--what-if-digital",
+            help="What does it buy to keep these digital (patterns, with commas)? May come again.",
         ),
     ] = None,
     chips: Annotated[int, typer.Option("--chips", help="How many.")] = 25,
-    part: Annotated[str, typer.Option("--part", help="Data: validation, test or train.")] = "validation",
+    part: Annotated[
+        str, typer.Option("--part", help="Data: validation, test or train.")
+    ] = "validation",
     batchnorm: Annotated[
-        str, typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data.")
+        str,
+        typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data."),
     ] = "as-is",
     also: AlsoOption = None,
     examples: ExamplesOption = None,
     batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 1024,
-    figure: Annotated[Path | None, typer.Option("--figure", help="Draw losses and gains here (.png and .svg).")] = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="Draw losses and gains here (.png and .svg).")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the result here (.json).")] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
@@ -63,7 +73,9 @@ def sensitivity(
     force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Corrupt each layer alone, and all but each: what is lost, and what it buys to keep it digital."""
+    """Corrupt each layer alone, and all but each: what is lost, and what it buys to keep it
+    digital.
+    """
     check_output(out, (".json",), force)
     check_output(figure, ("", ".png", ".svg"), force)
     check_part(part)
@@ -93,7 +105,9 @@ def sensitivity(
         tell_cost(
             chips * sets,
             lambda: count_of(data),
-            lambda n: measure(model, task.score, data, *sweep, chips=n, seed=0, purpose="cost", **common),
+            lambda n: measure(
+                model, task.score, data, *sweep, chips=n, seed=0, purpose="cost", **common
+            ),
             at_once=sets,
         )
     with progress("sensitivity") as tell, redirect_stdout(sys.stderr):
@@ -117,7 +131,10 @@ def sensitivity(
     tell_share(arrays, model)
     tell_drift([sweep.corruption])
     if part == "test":
-        say("incorruptible: what to protect is a choice; chosen on test data, its test score would flatter it.")
+        say(
+            "incorruptible: what to protect is a choice; chosen on test data, its test score would "
+            "flatter it."
+        )
     if figure is not None:
         _draw(found, figure)
     plain = {"target": target, "part": part, **held.plain(), **found.plain()}
@@ -128,7 +145,8 @@ def _part(task: Task, part: str) -> Any:
     """The data; where there are none to choose by, the message says which to take."""
     if part == "validation" and task.validation is None:
         raise UserError(
-            "the task has no validation data, by which to choose what to protect: give the Task validation=(inputs, labels), "
+            "the task has no validation data, by which to choose what to protect: give the Task "
+            "validation=(inputs, labels), "
             "or say --part train."
         )
     return task.part(part)
@@ -144,12 +162,16 @@ def _draw(found: Sensitivity, path: Path) -> None:
     together = found.together
     held = f"{together.conditions}; " if together.conditions else ""
     note = (
-        f"{together.corruption}, strength {together.strengths[0]:g}; {held}{together.chips} chips, {together.n_examples} examples "
-        f"({together.purpose}), BatchNorm {together.batchnorm}; clean {found.clean:.4f}, all corrupted {found.joint.mean():.4f}; "
+        f"{together.corruption}, strength {together.strengths[0]:g}; {held}{together.chips} chips, "
+        f"{together.n_examples} examples "
+        f"({together.purpose}), BatchNorm {together.batchnorm}; clean {found.clean:.4f}, all "
+        f"corrupted {found.joint.mean():.4f}; "
         "whiskers: 95%, Student's, paired over chips, each by itself"
     )
     panels = {
         f"lost, corrupted alone: {together.name} ({together.unit})": lost,
-        f"gained, kept digital: {together.name} ({together.unit})": [one.difference.interval for one in gains],
+        f"gained, kept digital: {together.name} ({together.unit})": [
+            one.difference.interval for one in gains
+        ],
     }
     save(effects([one.group.name for one in gains], panels, note, marked=extra), path)

@@ -24,18 +24,29 @@ STATES = ("finished", "running", "waiting", "diverged", "failed")
 def status(
     name: StudyName,
     home: HomeOption = Path("runs"),
-    once: Annotated[bool, typer.Option("--once", help="Print the table once, also on a terminal.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Print the table once, also on a terminal.")
+    ] = False,
     json_: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show where a study stands: on a terminal live, as long as somebody works on it; elsewhere once."""
+    """Show where a study stands: on a terminal live, as long as somebody works on it; elsewhere
+    once.
+    """
     from ..studies.folder import find, named
     from ..studies.status import status_of
 
     folder = find(home, named(name), name)
     now = status_of(folder)
     if json_:
-        put_json({"study": now.study, "runs": now.totals, "workers": list(now.workers), "troubles": now.troubles})
+        put_json(
+            {
+                "study": now.study,
+                "runs": now.totals,
+                "workers": list(now.workers),
+                "troubles": now.troubles,
+            }
+        )
     elif once or not sys.stdout.isatty() or not now.workers:
         put("\n".join(lines(now)))
     else:
@@ -54,7 +65,9 @@ def lines(now: StudyStatus) -> list[str]:
     out = [f"{'arm':<{width}}  " + "  ".join(f"{state:>8}" for state in STATES)]
     for line in now.lines:
         counts = {**line.counts, "waiting": line.waiting}
-        out.append(f"{line.arm:<{width}}  " + "  ".join(f"{counts[state] or '.':>8}" for state in STATES))
+        out.append(
+            f"{line.arm:<{width}}  " + "  ".join(f"{counts[state] or '.':>8}" for state in STATES)
+        )
     out.append(f"{'all':<{width}}  " + "  ".join(f"{now.totals[state]:>8}" for state in STATES))
     out += [_worker(worker) for worker in now.workers]
     out += [f"{message} ({runs[0]}{_more(runs)})" for message, runs in now.troubles.items()]
@@ -77,7 +90,10 @@ def _table(now: StudyStatus) -> Any:
     from rich.console import Group
     from rich.table import Table
 
-    table = Table(title=f"{now.study}: {now.totals['finished']} of {now.totals['all']} runs finished", box=None)
+    table = Table(
+        title=f"{now.study}: {now.totals['finished']} of {now.totals['all']} runs finished",
+        box=None,
+    )
     table.add_column("arm")
     for state in STATES:
         table.add_column(state, justify="right")

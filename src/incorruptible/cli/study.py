@@ -19,15 +19,29 @@ if TYPE_CHECKING:
 
 __all__ = ["StudyName", "run_study", "study"]
 
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study by name, or the path of its TOML file.")]
-Workers = Annotated[int | None, typer.Option("--workers", help="Workers [one for each core].", min=1)]
-Seeds = Annotated[int | None, typer.Option("--seeds", help="That many seeds, in place of the file's.")]
-Epochs = Annotated[int | None, typer.Option("--epochs", help="Epochs of the base recipe; other arms in proportion.")]
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A study by name, or the path of its TOML file.")
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", help="Workers [one for each core].", min=1)
+]
+Seeds = Annotated[
+    int | None, typer.Option("--seeds", help="That many seeds, in place of the file's.")
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option("--epochs", help="Epochs of the base recipe; other arms in proportion."),
+]
 EngineName = Annotated[str, typer.Option("--engine", help="Where workers run: local or ray.")]
-Data = Annotated[str | None, typer.Option("--data", help="For images: hf:OWNER/NAME, parquet:PATH or folder:PATH.")]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", help="For images: hf:OWNER/NAME, parquet:PATH or folder:PATH."),
+]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", help="Threads of a worker; part of a run's identity [cores / workers].", min=1),
+    typer.Option(
+        "--threads", help="Threads of a worker; part of a run's identity [cores / workers].", min=1
+    ),
 ]
 
 
@@ -37,13 +51,22 @@ def study(
     workers: Workers = None,
     engine: EngineName = "local",
     threads: Threads = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N [cpu].")] = None,
-    gpus: Annotated[float, typer.Option("--gpus", help="Ray: share of a GPU for each worker, such as 0.5.", min=0)] = 0,
-    address: Annotated[str | None, typer.Option("--address", help="Ray: the cluster's address [a local one].")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda or cuda:N [cpu].")
+    ] = None,
+    gpus: Annotated[
+        float,
+        typer.Option("--gpus", help="Ray: share of a GPU for each worker, such as 0.5.", min=0),
+    ] = 0,
+    address: Annotated[
+        str | None, typer.Option("--address", help="Ray: the cluster's address [a local one].")
+    ] = None,
     seeds: Seeds = None,
     epochs: Epochs = None,
     data: Data = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")
+    ] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try failed runs again.")] = False,
     json_: JsonOption = False,
     force: Annotated[
@@ -51,8 +74,8 @@ def study(
     ] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Train and measure every arm of a study over its seeds, and decide its claims. Kill it at any time: the same command
-    goes on."""
+    """Train and measure every arm of a study over its seeds, and decide its claims. Kill it at any
+    time: the same command goes on."""
     if dry_run:
         from ..studies.spec import load
 
@@ -98,7 +121,9 @@ def run_study(name: str, home: Path, **wishes: Any) -> Folder:
 
     try:
         with progress(named(name)) as tell:
-            return run(name, home, progress=tell, tell=lambda line: say(f"incorruptible: {line}"), **wishes)
+            return run(
+                name, home, progress=tell, tell=lambda line: say(f"incorruptible: {line}"), **wishes
+            )
     except Stopped as problem:
         say(f"incorruptible: {problem}")
         raise typer.Exit(problem.code) from None
@@ -111,7 +136,9 @@ def _line(found: dict[str, Any]) -> str:
     return f"{len(found['seeds'])} seeds an arm, {len(found['arms'])} arms: {', '.join(parts)}"
 
 
-def _dry(wanted: Study, home: Path, workers: int | None, threads: int | None, device: str, json_: bool) -> None:
+def _dry(
+    wanted: Study, home: Path, workers: int | None, threads: int | None, device: str, json_: bool
+) -> None:
     import torch
 
     from ..studies.estimate import estimate
@@ -130,7 +157,13 @@ def _dry(wanted: Study, home: Path, workers: int | None, threads: int | None, de
     runs = len(wanted.arms) * len(wanted.seeds)
     if json_:
         put_json(
-            {"arms": seconds, "seeds": list(wanted.seeds), "runs": runs, "workers": workers, "seconds": total / workers}
+            {
+                "arms": seconds,
+                "seeds": list(wanted.seeds),
+                "runs": runs,
+                "workers": workers,
+                "seconds": total / workers,
+            }
         )
         return
     width = max(len(name) for name in seconds)
@@ -141,8 +174,10 @@ def _dry(wanted: Study, home: Path, workers: int | None, threads: int | None, de
             f"{recipe.objective} at {recipe.strength}, {recipe.epochs} epochs"
         )
     put(
-        f"{runs} runs: {len(wanted.arms)} arms x {len(wanted.seeds)} seeds; about {_time(total / workers)} with {workers} "
-        f"workers here (a dozen steps and a chip of each kind were timed; what is finished below {home} is not taken off)"
+        f"{runs} runs: {len(wanted.arms)} arms x {len(wanted.seeds)} seeds; about "
+        f"{_time(total / workers)} with {workers} "
+        "workers here (a dozen steps and a chip of each kind were timed; what is finished below "
+        f"{home} is not taken off)"
     )
 
 

@@ -1,4 +1,6 @@
-"""What a verb works on, and the options that say so: a run's folder or a task with weights, its arrays, the device."""
+"""What a verb works on, and the options that say so: a run's folder or a task with weights, its
+arrays, the device.
+"""
 
 from __future__ import annotations
 
@@ -44,24 +46,35 @@ __all__ = [
 # ---- Options that several verbs share
 
 HomeOption = Annotated[Path, typer.Option("--home", help="Folder for runs and results.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of everything that is random.", min=0)]
+SeedOption = Annotated[
+    int, typer.Option("--seed", help="Seed of everything that is random.", min=0)
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 WeightsOption = Annotated[
-    Path | None, typer.Option("--weights", help="Weights for the task's model: .safetensors or a state_dict.")
+    Path | None,
+    typer.Option("--weights", help="Weights for the task's model: .safetensors or a state_dict."),
 ]
-AlsoOption = Annotated[list[str] | None, typer.Option("--also", help="Parameters to perturb as well (pattern).")]
-ExamplesOption = Annotated[int | None, typer.Option("--examples", help="The first so many examples only [all].", min=1)]
-ProtectOption = Annotated[list[str] | None, typer.Option("--protect", help="Parameters to keep digital (pattern).")]
+AlsoOption = Annotated[
+    list[str] | None, typer.Option("--also", help="Parameters to perturb as well (pattern).")
+]
+ExamplesOption = Annotated[
+    int | None, typer.Option("--examples", help="The first so many examples only [all].", min=1)
+]
+ProtectOption = Annotated[
+    list[str] | None, typer.Option("--protect", help="Parameters to keep digital (pattern).")
+]
 
 
 # ---- What a verb works on: a run's folder, or a task with weights; and where
 
 
 class HeldArrays(NamedTuple):
-    """Patterns of what is in arrays besides the usual ones, and of what is not; `told` says so, where it is by a run's recipe."""
+    """Patterns of what is in arrays besides the usual ones, and of what is not; `told` says so,
+    where it is by a run's recipe.
+    """
 
     also: tuple[str, ...]
     protect: tuple[str, ...]
@@ -69,10 +82,16 @@ class HeldArrays(NamedTuple):
 
     def plain(self) -> dict[str, Any]:
         """As results keep it; nothing where the usual arrays are in hardware."""
-        return {name: list(patterns) for name in ("also", "protect") if (patterns := getattr(self, name))}
+        return {
+            name: list(patterns)
+            for name in ("also", "protect")
+            if (patterns := getattr(self, name))
+        }
 
     def before(self, text: str) -> str:
-        """`text`, under a line that says what is in arrays where nobody who typed the command did."""
+        """`text`, under a line that says what is in arrays where nobody who typed the command
+        did.
+        """
         return f"{self.told}\n{text}" if self.told else text
 
 
@@ -98,7 +117,9 @@ def device_of(name: str) -> str:
     try:
         torch.zeros(1, device=device).add_(1).cpu()
     except (RuntimeError, NotImplementedError, AssertionError):
-        raise UserError(f"device {name!r} cannot be used with this torch; use --device cpu.") from None
+        raise UserError(
+            f"device {name!r} cannot be used with this torch; use --device cpu."
+        ) from None
     return name
 
 
@@ -108,7 +129,9 @@ def is_run(target: str) -> bool:
 
 
 def held_in(target: str, also: list[str] | None, protect: list[str] | None) -> HeldArrays:
-    """What is in arrays: as the command line says, and where it says nothing, as the run that `target` may be was trained."""
+    """What is in arrays: as the command line says, and where it says nothing, as the run that
+    `target` may be was trained.
+    """
     from ..runs import open_run
 
     _refuse_files(target)
@@ -123,8 +146,12 @@ def held_in(target: str, also: list[str] | None, protect: list[str] | None) -> H
     return HeldArrays(**used, told=f"as it was trained: {'; '.join(said)}" if said else "")
 
 
-def target_of(target: str, weights: Path | None, seed: int, untrained: bool = False) -> tuple[Task, nn.Module]:
-    """The task and network that a run's folder, or a task with weights, stands for; `untrained` does without weights."""
+def target_of(
+    target: str, weights: Path | None, seed: int, untrained: bool = False
+) -> tuple[Task, nn.Module]:
+    """The task and network that a run's folder, or a task with weights, stands for; `untrained`
+    does without weights.
+    """
     import torch
 
     from .. import tasks
@@ -141,13 +168,16 @@ def target_of(target: str, weights: Path | None, seed: int, untrained: bool = Fa
         task = tasks.load(target)
         if weights is None and not untrained and not tasks.is_user_task(target):
             raise UserError(
-                f"{target} has no weights yet: give --weights FILE, or a run's folder (incorruptible train {target})."
+                f"{target} has no weights yet: give --weights FILE, or a run's folder "
+                f"(incorruptible train {target})."
             )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(key(seed, "weights") >> 1)
             model = task.model()
         if not isinstance(model, torch.nn.Module):
-            raise UserError(f"{target}: model() gave {type(model).__name__}; a torch.nn.Module is needed.")
+            raise UserError(
+                f"{target}: model() gave {type(model).__name__}; a torch.nn.Module is needed."
+            )
     if weights is not None:
         load_weights(model, weights)
     return task, model
@@ -158,7 +188,10 @@ def tell_share(arrays: Sequence[Array], model: nn.Module) -> None:
     from ..weights.arrays import share_in
 
     if (share := share_in(arrays, model)) < 0.95:
-        say(f"incorruptible: {share:.1%} of the network's weights are in arrays; incorruptible audit lists the others.")
+        say(
+            f"incorruptible: {share:.1%} of the network's weights are in arrays; incorruptible "
+            "audit lists the others."
+        )
 
 
 def _cut(tensor: Tensor, size: int, few: int) -> Tensor:
@@ -190,19 +223,24 @@ _WEIGHTS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 
 
 def _refuse_files(target: str) -> None:
-    """Raise `UserError` for a target that is a file of weights or another format: what a target is, and what to type."""
+    """Raise `UserError` for a target that is a file of weights or another format: what a target is,
+    and what to type.
+    """
     suffix = Path(target).suffix
     if is_run(target) and not Path(target).exists() and suffix not in _WEIGHTS:
         raise UserError(
-            f"{target}: no such folder; what is measured is a run's folder, or a task: digits, say, or FILE.py:NAME for a network "
+            f"{target}: no such folder; what is measured is a run's folder, or a task: digits, "
+            "say, or FILE.py:NAME for a network "
             "of your own or of another library."
         )
     if suffix in _WEIGHTS:
         raise UserError(
-            f"{target} holds weights alone; name the task that makes their network: FILE.py:NAME --weights {target}."
+            f"{target} holds weights alone; name the task that makes their network: FILE.py:NAME "
+            f"--weights {target}."
         )
     if suffix in (".onnx", ".tflite", ".pb", ".h5", ".keras"):
         raise UserError(
-            f"{target} is no network of PyTorch: name a task that makes one, FILE.py:NAME, and its --weights (.safetensors or a "
+            f"{target} is no network of PyTorch: name a task that makes one, FILE.py:NAME, and its "
+            "--weights (.safetensors or a "
             "state_dict)."
         )

@@ -37,13 +37,19 @@ __all__ = [
 
 
 class Once(TyperCommand):
-    """A verb whose options are given once, but for those that may come again: the last one would replace the others."""
+    """A verb whose options are given once, but for those that may come again: the last one would
+    replace the others.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As for any command. Raises `UserError` for an option that came twice."""
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
         for parameter, count in Counter(order).items():
-            if count > 1 and not getattr(parameter, "multiple", True) and not getattr(parameter, "is_flag", False):
+            if (
+                count > 1
+                and not getattr(parameter, "multiple", True)
+                and not getattr(parameter, "is_flag", False)
+            ):
                 raise UserError(f"{parameter.opts[-1]} came {count} times; give it once.")
         return super().parse_args(ctx, args)
 
@@ -54,7 +60,9 @@ def say(text: str) -> None:
 
 
 def put(text: str) -> None:
-    """What was asked for, on stdout; whoever stops reading it ends the command, and that is no error."""
+    """What was asked for, on stdout; whoever stops reading it ends the command, and that is no
+    error.
+    """
     try:
         sys.stdout.write(text.rstrip("\n") + "\n")
     except BrokenPipeError:
@@ -75,13 +83,16 @@ def put_json(data: Any) -> None:
 
 
 def answer(problem: BaseException) -> tuple[int, str]:
-    """The exit code and the line that answer an exception: 2 for a mistake of the user's, 74 for a full disk, 130 for Ctrl-C, and 70
-    for a defect of this package or of the user's code."""
-    # typer's own errors come from click, or from its copy of click, depending on the version; both format themselves
+    """The exit code and the line that answer an exception: 2 for a mistake of the user's, 74 for a
+    full disk, 130 for Ctrl-C, and 70 for a defect of this package or of the user's code."""
+    # typer's own errors come from click, or from its copy of click, depending on the version; both
+    # format themselves
     usage = getattr(problem, "format_message", None)
     if usage is not None:
         text = usage()
-        return 2, text if text.strip().startswith("Usage:") else f"{' '.join(text.split())} Try 'incorruptible --help'."
+        return 2, text if text.strip().startswith(
+            "Usage:"
+        ) else f"{' '.join(text.split())} Try 'incorruptible --help'."
     if isinstance(problem, KeyboardInterrupt | typer.Abort):
         return 130, "stopped; the same command goes on from here."
     if isinstance(problem, OSError) and (line := path_refused(problem)) is not None:
@@ -92,14 +103,20 @@ def answer(problem: BaseException) -> tuple[int, str]:
         return 2, " ".join(str(problem).split())
     if isinstance(problem, OSError) and disk_failed(problem):
         # EX_IOERR of sysexits.h
-        return 74, f"{problem.filename or 'a file'}: {problem.strerror}. Nothing is lost: make room, call again."
+        return (
+            74,
+            f"{problem.filename or 'a file'}: {problem.strerror}. Nothing is lost: make room, call "
+            "again.",
+        )
     # EX_SOFTWARE of sysexits.h
     return 70, f"{type(problem).__name__}: {' '.join(str(problem).split())} (--debug shows where)"
 
 
 @contextmanager
 def one_voice() -> Iterator[None]:
-    """What all processes that torchrun started have to say, a mistake or Ctrl-C, is said once on each machine."""
+    """What all processes that torchrun started have to say, a mistake or Ctrl-C, is said once on
+    each machine.
+    """
     try:
         yield
     except (UserError, KeyboardInterrupt) as problem:
@@ -165,7 +182,9 @@ def check_output(path: Path | None, suffixes: tuple[str, ...], force: bool) -> N
     if path.suffix not in suffixes or path.is_dir() or not folder.is_dir():
         kinds = " or ".join(suffix for suffix in suffixes if suffix)
         raise UserError(f"{path}: a file that ends in {kinds}, in a folder, is needed.")
-    targets = [path] if path.suffix == ".json" else [path.with_suffix(".png"), path.with_suffix(".svg")]
+    targets = (
+        [path] if path.suffix == ".json" else [path.with_suffix(".png"), path.with_suffix(".svg")]
+    )
     for one in targets:
         if one.exists() and not force:
             raise UserError(f"{one} is there already; --force overwrites it.")

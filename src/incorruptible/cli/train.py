@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
-from .targets import AlsoOption, DebugOption, DeviceOption, HomeOption, JsonOption, ProtectOption, device_of, tell_share
+from .targets import (
+    AlsoOption,
+    DebugOption,
+    DeviceOption,
+    HomeOption,
+    JsonOption,
+    ProtectOption,
+    device_of,
+    tell_share,
+)
 from .terminal import command, one_voice, progress, put, put_json, say
 
 if TYPE_CHECKING:
@@ -22,70 +31,110 @@ __all__ = ["train"]
 
 
 def train(
-    task: Annotated[str | None, typer.Argument(help="A task by name, FILE.py:NAME or package.module:NAME.")] = None,
+    task: Annotated[
+        str | None, typer.Argument(help="A task by name, FILE.py:NAME or package.module:NAME.")
+    ] = None,
     data: Annotated[
-        str | None, typer.Option("--data", help="For the task images: hf:OWNER/NAME, parquet:PATH or folder:PATH.")
+        str | None,
+        typer.Option(
+            "--data", help="For the task images: hf:OWNER/NAME, parquet:PATH or folder:PATH."
+        ),
     ] = None,
     objective: Annotated[
-        str | None, typer.Option("--objective", help="Such as 'rwp(gaussian-filter-max)' or sam [plain].")
+        str | None,
+        typer.Option("--objective", help="Such as 'rwp(gaussian-filter-max)' or sam [plain]."),
     ] = None,
     strength: Annotated[
-        str | None, typer.Option("--strength", help="A schedule: 0.3, linear:0:0.3, warmup-hold:0.5 ... [0].")
+        str | None,
+        typer.Option("--strength", help="A schedule: 0.3, linear:0:0.3, warmup-hold:0.5 ... [0]."),
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="[40]")] = None,
     batch: Annotated[int | None, typer.Option("--batch", help="[64]")] = None,
-    optimizer: Annotated[str | None, typer.Option("--optimizer", help="sgd or adamw [sgd].")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option("--optimizer", help="sgd or adamw [sgd].")
+    ] = None,
     lr: Annotated[float | None, typer.Option("--lr", help="[0.05]")] = None,
     momentum: Annotated[float | None, typer.Option("--momentum", help="[0.9]")] = None,
     weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="[0.0005]")] = None,
-    decay: Annotated[str | None, typer.Option("--decay", help="Learning rate: cosine or constant [cosine].")] = None,
-    clip: Annotated[float | None, typer.Option("--clip", help="Bound on the gradient's norm [none].")] = None,
+    decay: Annotated[
+        str | None, typer.Option("--decay", help="Learning rate: cosine or constant [cosine].")
+    ] = None,
+    clip: Annotated[
+        float | None, typer.Option("--clip", help="Bound on the gradient's norm [none].")
+    ] = None,
     clip_weights: Annotated[
         float | None,
         typer.Option(
-            "--clip-weights", help="Bound on weights, in standard deviations of their layer [none]; 2.5, say."
+            "--clip-weights",
+            help="Bound on weights, in standard deviations of their layer [none]; 2.5, say.",
         ),
     ] = None,
     batchnorm: Annotated[
-        str | None, typer.Option("--batchnorm", help="Which pass moves running statistics: noisy, clean, frozen.")
+        str | None,
+        typer.Option(
+            "--batchnorm", help="Which pass moves running statistics: noisy, clean, frozen."
+        ),
     ] = None,
     checkpoint: Annotated[
         list[float] | None,
-        typer.Option("--checkpoint", help="Share of training at which weights are kept too; may come again."),
+        typer.Option(
+            "--checkpoint", help="Share of training at which weights are kept too; may come again."
+        ),
     ] = None,
     also: AlsoOption = None,
     protect: ProtectOption = None,
     start: Annotated[
-        Path | None, typer.Option("--from", help="Weights to fine-tune from: a file, or a run's folder.")
+        Path | None,
+        typer.Option("--from", help="Weights to fine-tune from: a file, or a run's folder."),
     ] = None,
     recipe: Annotated[
-        Path | None, typer.Option("--recipe", help="A TOML file with the same entries; options go before it.")
+        Path | None,
+        typer.Option("--recipe", help="A TOML file with the same entries; options go before it."),
     ] = None,
     accumulate: Annotated[
-        int | None, typer.Option("--accumulate", help="Parts that a batch is cut into, for less memory [1].")
+        int | None,
+        typer.Option("--accumulate", help="Parts that a batch is cut into, for less memory [1]."),
     ] = None,
     autocast: Annotated[
-        str | None, typer.Option("--autocast", help="bf16 or fp16: passes in 16 bits; weights stay fp32 [fp32].")
+        str | None,
+        typer.Option(
+            "--autocast", help="bf16 or fp16: passes in 16 bits; weights stay fp32 [fp32]."
+        ),
     ] = None,
     channels_last: Annotated[
-        bool | None, typer.Option("--channels-last", help="Lay images out with their channels side by side.")
+        bool | None,
+        typer.Option("--channels-last", help="Lay images out with their channels side by side."),
     ] = None,
-    compiled: Annotated[bool | None, typer.Option("--compile", help="Pass the network through torch.compile.")] = None,
+    compiled: Annotated[
+        bool | None, typer.Option("--compile", help="Pass the network through torch.compile.")
+    ] = None,
     noise: Annotated[
-        str | None, typer.Option("--noise", help="exact, or banked: training's normal numbers from a bank [exact].")
+        str | None,
+        typer.Option(
+            "--noise", help="exact, or banked: training's normal numbers from a bank [exact]."
+        ),
     ] = None,
     ranks: Annotated[
         int | None,
-        typer.Option("--ranks", help="Processes that torchrun starts: torchrun ... -m incorruptible train [1]."),
+        typer.Option(
+            "--ranks",
+            help="Processes that torchrun starts: torchrun ... -m incorruptible train [1].",
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything that is random [0].", min=0)] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of everything that is random [0].", min=0)
+    ] = None,
     device: DeviceOption = "cpu",
-    threads: Annotated[int, typer.Option("--threads", help="Processor threads; part of a run's identity.", min=1)] = 1,
+    threads: Annotated[
+        int, typer.Option("--threads", help="Processor threads; part of a run's identity.", min=1)
+    ] = 1,
     home: HomeOption = Path("runs"),
     json_: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Train a network by a recipe, in a folder of its own; a killed training goes on when called again."""
+    """Train a network by a recipe, in a folder of its own; a killed training goes on when called
+    again.
+    """
     given = {
         "task": task,
         "objective": objective,
@@ -103,7 +152,9 @@ def train(
         "checkpoints": sorted(checkpoint) if checkpoint else None,
         "also": also,
         "protect": protect,
-        "start": None if start is None else str(start / "weights.safetensors" if start.is_dir() else start),
+        "start": None
+        if start is None
+        else str(start / "weights.safetensors" if start.is_dir() else start),
         "accumulate": accumulate,
         "autocast": autocast,
         "channels_last": channels_last,
@@ -118,7 +169,9 @@ def train(
 
         wish["task"] = with_data(str(wish.get("task", "images")), data)
     if "task" not in wish:
-        raise UserError("no task came: give one (digits, FILE.py:NAME), or a --recipe that names it.")
+        raise UserError(
+            "no task came: give one (digits, FILE.py:NAME), or a --recipe that names it."
+        )
     from ..training.recipe import parse
 
     with one_voice():
@@ -153,31 +206,42 @@ def _train(wanted: Recipe, home: Path, device: str, threads: int, json_: bool) -
     if first and json_:
         put_json({"folder": str(done.folder), **done.record})
     elif first:
-        put(f"{wanted.task}: {wanted.objective} at {wanted.strength}, {wanted.epochs} epochs, seed {wanted.seed}")
         put(
-            f"last epoch: loss {_number(last['loss'])} at strength {last['strength']:g}; steps skipped: {done.record['skipped']}"
+            f"{wanted.task}: {wanted.objective} at {wanted.strength}, {wanted.epochs} epochs, seed "
+            f"{wanted.seed}"
+        )
+        put(
+            f"last epoch: loss {_number(last['loss'])} at strength {last['strength']:g}; steps "
+            f"skipped: {done.record['skipped']}"
         )
         put(f"run: {done.folder}")
         if not diverged:
             say(f"next: {_next(done.folder, device)}")
     if first and diverged:
-        say("incorruptible: training diverged: the loss is not finite; try a smaller --strength or --lr, or --clip 1.")
+        say(
+            "incorruptible: training diverged: the loss is not finite; try a smaller --strength or "
+            "--lr, or --clip 1."
+        )
     if diverged:
         raise typer.Exit(1)
 
 
 def _agree(recipe: Recipe) -> None:
-    """An objective that perturbs needs a strength, and a strength an objective; half of it would train plainly."""
+    """An objective that perturbs needs a strength, and a strength an objective; half of it would
+    train plainly.
+    """
     from ..schedules import parse, peak
 
     asked = parse(recipe.strength)
     if recipe.objective != "plain" and peak(asked) == 0:
         raise UserError(
-            f"--objective {recipe.objective!r} at strength 0 trains plainly: add --strength, such as linear:0:0.3."
+            f"--objective {recipe.objective!r} at strength 0 trains plainly: add --strength, such "
+            "as linear:0:0.3."
         )
     if recipe.objective == "plain" and not peak(asked) == 0:
         raise UserError(
-            f"--strength {recipe.strength} does nothing alone: add --objective, such as 'rwp(gaussian-filter-max)'."
+            f"--strength {recipe.strength} does nothing alone: add --objective, such as "
+            "'rwp(gaussian-filter-max)'."
         )
 
 
@@ -185,10 +249,20 @@ def _next(folder: Path, device: str) -> str:
     """What to type next, as a shell takes it.
 
     >>> _next(Path("my runs/trained/b0"), "cuda")
-    "incorruptible measure 'my runs/trained/b0' --corruption gaussian-filter-max:0,.1,.2 --device cuda"
+    "incorruptible measure 'my runs/trained/b0' --corruption gaussian-filter-max:0,.1,.2 --device "
+    "cuda"
     """
     where = [] if device == "cpu" else ["--device", device]
-    return join(["incorruptible", "measure", str(folder), "--corruption", "gaussian-filter-max:0,.1,.2", *where])
+    return join(
+        [
+            "incorruptible",
+            "measure",
+            str(folder),
+            "--corruption",
+            "gaussian-filter-max:0,.1,.2",
+            *where,
+        ]
+    )
 
 
 def _number(value: float | None) -> str:

@@ -21,22 +21,32 @@ def worker(
     name: StudyName,
     home: HomeOption = Path("runs"),
     threads: Annotated[
-        int | None, typer.Option("--threads", help="Part of a run's identity [the study's, at first 1].", min=1)
+        int | None,
+        typer.Option(
+            "--threads", help="Part of a run's identity [the study's, at first 1].", min=1
+        ),
     ] = None,
     device: Annotated[
-        str | None, typer.Option("--device", help="cpu, cuda or cuda:N [the study's, at first cpu].")
+        str | None,
+        typer.Option("--device", help="cpu, cuda or cuda:N [the study's, at first cpu]."),
     ] = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", help="As for study [the study's; 0: the file's].")] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="As for study [the study's; 0: the file's].")] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", help="As for study [the study's; 0: the file's].")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="As for study [the study's; 0: the file's].")
+    ] = None,
     data: Annotated[str | None, typer.Option("--data", help="As for study [the study's].")] = None,
     force: Annotated[bool, typer.Option("--force", help="As for study.")] = False,
     ending: Annotated[
-        Path | None, typer.Option("--ending", help="Where to write, as JSON, how it ended.", hidden=True)
+        Path | None,
+        typer.Option("--ending", help="Where to write, as JSON, how it ended.", hidden=True),
     ] = None,
     debug: DebugOption = False,
 ) -> None:
-    """Claim runs of a study in a shared folder and do them, until all are done: in a second terminal, on another machine, as
-    one line of a Slurm array. TERM, USR1 and USR2 have it checkpoint and leave (exit code 75)."""
+    """Claim runs of a study in a shared folder and do them, until all are done: in a second
+    terminal, on another machine, as one line of a Slurm array. TERM, USR1 and USR2 have it
+    checkpoint and leave (exit code 75)."""
     from ..studies.launch import watch_parent
     from ..studies.supervisor import LEFT
 
@@ -49,7 +59,9 @@ def worker(
 
 @contextmanager
 def _noted(ending: Path | None) -> Iterator[None]:
-    """Write how the block ended into the file `ending`, if one is named: for whoever started this process."""
+    """Write how the block ended into the file `ending`, if one is named: for whoever started this
+    process.
+    """
     from ..studies.ending import Ending, write_ending
 
     found = Ending(0)
@@ -104,6 +116,12 @@ def _work(
                     tasks=tasks,
                     force=force,
                 )
-                return work(folder, tasks, device=device or folder.plan["frame"]["device"], leave=leave, tell=say)
+                return work(
+                    folder,
+                    tasks,
+                    device=device or folder.plan["frame"]["device"],
+                    leave=leave,
+                    tell=say,
+                )
     except Leaving:
         return False

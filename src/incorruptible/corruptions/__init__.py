@@ -1,4 +1,6 @@
-"""What goes wrong with stored weights: one file for each, a catalogue, and one way to write them down."""
+"""What goes wrong with stored weights: one file for each, a catalogue, and one way to write them
+down.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,14 @@ from typing import NamedTuple
 from ..errors import UserError
 from ..specs.grammar import build, numbers, parted, split, written
 from .devices import DEVICES, Device, Measured
-from .devices.pcm import HermesDrift, HermesProgramming, HermesRead, PCMDrift, PCMProgramming, PCMRead
+from .devices.pcm import (
+    HermesDrift,
+    HermesProgramming,
+    HermesRead,
+    PCMDrift,
+    PCMProgramming,
+    PCMRead,
+)
 from .devices.rram import CMOProgramming, CMORead, CMORelaxation, MiloProgramming, WanProgramming
 from .devices.sonos import SONOSDrift, SONOSProgramming, SONOSRead
 from .devices.state_independent import ConstantDrift, ConstantProgramming, ConstantRead
@@ -115,7 +124,8 @@ def parse(text: str) -> Corruption:
     """
     if split(text).values:
         raise UserError(
-            f"{text!r}: a strength stands here, where a corruption alone is needed: {':'.join(_parts(text))!r}."
+            f"{text!r}: a strength stands here, where a corruption alone is needed: "
+            f"{':'.join(_parts(text))!r}."
         )
     name = split(text).name
     scaled = sorted(member for member in CATALOGUE if member.startswith(f"{name}-"))
@@ -123,11 +133,14 @@ def parse(text: str) -> Corruption:
         raise UserError(f"{name!r} is no corruption by itself: {', '.join(scaled)}.")
     if scaled:
         raise UserError(
-            f"{name!r} needs its scale in the name, for scales are never interchangeable: {', '.join(scaled)}."
+            f"{name!r} needs its scale in the name, for scales are never interchangeable: "
+            f"{', '.join(scaled)}."
         )
     if name == "stored" and split(text).inner is not None:
         storage, faults = stages(split(text).inner or "")
-        made: Corruption = build("corruption", text, {name: partial(Stored, faults=faults)}, lambda inner: storage)
+        made: Corruption = build(
+            "corruption", text, {name: partial(Stored, faults=faults)}, lambda inner: storage
+        )
         return made
     corruption: Corruption = build("corruption", text, CATALOGUE, parse)
     return corruption
@@ -142,13 +155,16 @@ def stages(text: str) -> tuple[Storage, tuple[Fault, ...]]:
 def _fault(text: str) -> Fault:
     if split(text).values and split(text).name != "fixed":
         name, value = split(text).name, split(text).values[0]
-        raise UserError(f"{text!r}: a strength stands here; fixed({name}):{value} pins a fault to it.")
+        raise UserError(
+            f"{text!r}: a strength stands here; fixed({name}):{value} pins a fault to it."
+        )
     found: Fault = build("fault", text, FAULTS, _fault)
     return found
 
 
 def as_corruption(thing: Corruption | str) -> Corruption:
-    """A corruption as it is, or the one that a text writes down. Raises `UserError` for anything else.
+    """A corruption as it is, or the one that a text writes down. Raises `UserError` for anything
+    else.
 
     >>> as_corruption("gaussian-filter-max")
     Gaussian(scale='filter-max')
@@ -156,9 +172,14 @@ def as_corruption(thing: Corruption | str) -> Corruption:
     if isinstance(thing, str):
         return parse(thing)
     if isinstance(thing, type):
-        raise UserError(f"{thing.__name__} is a class, and one of its kind is needed: {thing.__name__}(...).")
+        raise UserError(
+            f"{thing.__name__} is a class, and one of its kind is needed: {thing.__name__}(...)."
+        )
     if not callable(thing):
-        raise UserError(f"corruption={thing!r} is none: Gaussian('filter-max'), or its text 'gaussian-filter-max', is.")
+        raise UserError(
+            f"corruption={thing!r} is none: Gaussian('filter-max'), or its text "
+            "'gaussian-filter-max', is."
+        )
     return thing
 
 
@@ -180,8 +201,8 @@ def _parts(text: str) -> list[str]:
 
 
 def parse_sweep(text: str) -> Sweep:
-    """A corruption and its strengths: `gaussian-filter-max:0,.1,.2`. A device without strengths stands at 1, its error as it was
-    measured, and so does rounding, which has none.
+    """A corruption and its strengths: `gaussian-filter-max:0,.1,.2`. A device without strengths
+    stands at 1, its error as it was measured, and so does rounding, which has none.
 
     >>> str(parse_sweep("lognormal:0,.1:unbiased=true"))
     'lognormal:0,0.1:unbiased=true'
@@ -193,6 +214,9 @@ def parse_sweep(text: str) -> Sweep:
             return Sweep(alone, (1.0,))
     if len(values) != 1:
         came = "none came" if not values else f"{len(values)} groups came"
-        raise UserError(f"{text!r}: {came} of the strengths that must follow the name: {_parts(text)[0]}:0,.1,.2.")
+        raise UserError(
+            f"{text!r}: {came} of the strengths that must follow the name: "
+            f"{_parts(text)[0]}:0,.1,.2."
+        )
     corruption = parse(":".join(_parts(text)))
     return Sweep(corruption, checked_strengths(numbers(values[0], "strength"), corruption))

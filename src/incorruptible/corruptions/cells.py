@@ -27,7 +27,9 @@ _COLUMNS = ("target", "measured", "time")
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Cells read at one time: `target` and `measured` conductance [n] in uS, sorted by target; `time` None where none was given."""
+    """Cells read at one time: `target` and `measured` conductance [n] in uS, sorted by target;
+    `time` None where none was given.
+    """
 
     target: NDArray[np.float64]
     measured: NDArray[np.float64]
@@ -39,7 +41,9 @@ def content_of(file: str) -> bytes:
     try:
         return Path(file).read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{file}: no such file; a CSV with the columns target and measured (uS) is needed.") from None
+        raise UserError(
+            f"{file}: no such file; a CSV with the columns target and measured (uS) is needed."
+        ) from None
     except OSError as problem:
         raise UserError(f"{file} cannot be read: {problem.strerror}.") from None
 
@@ -56,14 +60,16 @@ def sha_of(content: bytes) -> str:
 def read(content: bytes, file: str) -> tuple[Cells, ...]:
     """The cells at each time, earliest first.
 
-    The first line names the columns: `target` and `measured` in uS, and `time`, in seconds or with its unit ("1d"), where cells
-    were read at several times; other columns are not looked at, and each line is a cell of its own. Raises `UserError`, with file and
-    line, for a missing column, a gap, a text, a number that is not finite or negative, and for too few cells or targets.
-    """
+    The first line names the columns: `target` and `measured` in uS, and `time`, in seconds or with
+    its unit ("1d"), where cells were read at several times; other columns are not looked at, and
+    each line is a cell of its own. Raises `UserError`, with file and line, for a missing column, a
+    gap, a text, a number that is not finite or negative, and for too few cells or targets."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise UserError(f"{file} is no text: a CSV with the columns target and measured (uS) is needed.") from None
+        raise UserError(
+            f"{file} is no text: a CSV with the columns target and measured (uS) is needed."
+        ) from None
     by_time: dict[Seconds | None, list[tuple[float, float]]] = {}
     for time, target, measured in _rows(text, file):
         by_time.setdefault(time, []).append((target, measured))
@@ -77,11 +83,15 @@ def read(content: bytes, file: str) -> tuple[Cells, ...]:
             raise UserError(f"{file}: {len(pairs)} cells{when}: at least {MIN_CELLS} are needed.")
         if len(np.unique(pairs[:, 0])) < MIN_TARGETS:
             raise UserError(
-                f"{file}: {len(np.unique(pairs[:, 0]))} different targets{when}: at least {MIN_TARGETS} are needed."
+                f"{file}: {len(np.unique(pairs[:, 0]))} different targets{when}: at least "
+                f"{MIN_TARGETS} are needed."
             )
         found.append(Cells(pairs[:, 0], pairs[:, 1], time))
     if len(found) > 1 and not found[0].time:
-        raise UserError(f"{file}: time 0 among others: the fit is linear in log time; write when the first read was.")
+        raise UserError(
+            f"{file}: time 0 among others: the fit is linear in log time; write when the first "
+            "read was."
+        )
     return tuple(found)
 
 
@@ -95,11 +105,15 @@ def _rows(text: str, file: str) -> Iterator[tuple[Seconds | None, float, float]]
             if not any(cell.strip() for cell in row):
                 continue
             if len(row) != len(head):
-                raise UserError(f"{where}: {len(row)} values where the first line names {len(head)} columns.")
+                raise UserError(
+                    f"{where}: {len(row)} values where the first line names {len(head)} columns."
+                )
             cells = {name: row[place].strip() for name, place in places.items()}
             gaps = [name for name, cell in cells.items() if not cell]
             if gaps:
-                raise UserError(f"{where}: {gaps[0]} is empty; leave the line out if the cell was not read.")
+                raise UserError(
+                    f"{where}: {gaps[0]} is empty; leave the line out if the cell was not read."
+                )
             time = _time(cells["time"], where) if "time" in cells else None
             yield time, _conductance(cells, "target", where), _conductance(cells, "measured", where)
     except csv.Error as problem:
@@ -108,7 +122,10 @@ def _rows(text: str, file: str) -> Iterator[tuple[Seconds | None, float, float]]
 
 def _places(head: list[str], file: str) -> dict[str, int]:
     if not any(head):
-        raise UserError(f"{file} line 1 is empty: it must name the columns: target,measured or target,measured,time.")
+        raise UserError(
+            f"{file} line 1 is empty: it must name the columns: target,measured or "
+            "target,measured,time."
+        )
     twice = [name for name, count in Counter(head).items() if count > 1 and name in _COLUMNS]
     if twice:
         raise UserError(f"{file} line 1: two columns are called {twice[0]}.")
@@ -116,7 +133,8 @@ def _places(head: list[str], file: str) -> dict[str, int]:
     if missing:
         came = ", ".join(head)
         raise UserError(
-            f"{file} line 1: no column {missing[0]}: target and measured (uS), with commas between, are needed; {came!r} came."
+            f"{file} line 1: no column {missing[0]}: target and measured (uS), with commas "
+            f"between, are needed; {came!r} came."
         )
     return {name: head.index(name) for name in _COLUMNS if name in head}
 
@@ -125,16 +143,20 @@ def _conductance(cells: dict[str, str], name: str, where: str) -> float:
     try:
         value = float(cells[name])
     except ValueError:
-        raise UserError(f"{where}: {name} {cells[name]!r} is no number; a conductance in uS is needed.") from None
+        raise UserError(
+            f"{where}: {name} {cells[name]!r} is no number; a conductance in uS is needed."
+        ) from None
     if not math.isfinite(value):
         raise UserError(f"{where}: {name} {cells[name]!r}: a finite conductance in uS is needed.")
     if value < 0:
         raise UserError(
-            f"{where}: {name} {cells[name]}: a conductance is not negative; write 0 for what reads below it."
+            f"{where}: {name} {cells[name]}: a conductance is not negative; write 0 for what reads "
+            "below it."
         )
     if value > LARGEST:
         raise UserError(
-            f"{where}: {name} {cells[name]}: more than {LARGEST:g} uS, which is no memory cell; is it in uS?"
+            f"{where}: {name} {cells[name]}: more than {LARGEST:g} uS, which is no memory cell; is "
+            "it in uS?"
         )
     return value
 

@@ -1,4 +1,6 @@
-"""Digital storages with faults under names of their own: rounding, flipped bits, lost weights and lines, stuck cells."""
+"""Digital storages with faults under names of their own: rounding, flipped bits, lost weights and
+lines, stuck cells.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,15 @@ from .faults import BitFlips, Dead, Drop, Stuck
 from .storages import Crossbar, Floats, Integers, Weights
 from .stored import Composed, Stored
 
-__all__ = ["DeadColumns", "DeadRows", "DropConnect", "FloatFlips", "IntFlips", "Quantised", "StuckCells"]
+__all__ = [
+    "DeadColumns",
+    "DeadRows",
+    "DropConnect",
+    "FloatFlips",
+    "IntFlips",
+    "Quantised",
+    "StuckCells",
+]
 
 
 # ---- Rounding alone: weights as whole numbers of a few bits, and nothing at random
@@ -18,7 +28,9 @@ __all__ = ["DeadColumns", "DeadRows", "DropConnect", "FloatFlips", "IntFlips", "
 
 @dataclass(frozen=True)
 class Quantised(Composed, Integers):
-    """The weights as `Integers` hold them. Every strength is the same, 0 too: there is nothing that could grow."""
+    """The weights as `Integers` hold them. Every strength is the same, 0 too: there is nothing that
+    could grow.
+    """
 
     source: ClassVar[str] = "Jacob et al., CVPR 2018 (arXiv 1712.05877)"
 
@@ -42,7 +54,9 @@ class Quantised(Composed, Integers):
 
 @dataclass(frozen=True)
 class IntFlips(Composed, Integers):
-    """Each bit of each code flips with probability s, but for the `protected` most significant ones; see `Integers`."""
+    """Each bit of each code flips with probability s, but for the `protected` most significant
+    ones; see `Integers`.
+    """
 
     protected: int = 0
 
@@ -62,10 +76,11 @@ class IntFlips(Composed, Integers):
 
 @dataclass(frozen=True)
 class FloatFlips(Composed, Floats):
-    """Each bit of each number flips with probability s, but for the `protected` most significant ones; see `Floats`.
+    """Each bit of each number flips with probability s, but for the `protected` most significant
+    ones; see `Floats`.
 
-    One flip of the top exponent bit multiplies a weight below 2 by 2^128 (float32, bfloat16) or 2^16 (float16).
-    """
+    One flip of the top exponent bit multiplies a weight below 2 by 2^128 (float32, bfloat16) or
+    2^16 (float16)."""
 
     protected: int = 0
 
@@ -89,7 +104,8 @@ class FloatFlips(Composed, Floats):
 
 @dataclass(frozen=True)
 class DropConnect(Composed):
-    """Each weight is zero with probability s, and the others stay as they are (Wan et al., ICML 2013).
+    """Each weight is zero with probability s, and the others stay as they are (Wan et al., ICML
+    2013).
 
     Rates are nested: what is lost at one rate on a chip is lost at every higher one.
     """
@@ -106,7 +122,8 @@ class DropConnect(Composed):
 
 @dataclass(frozen=True)
 class StuckCells(Composed, Crossbar):
-    """Each cell of a `Crossbar` is stuck with probability s, at G_min ("zero"), at G_max ("max") or anywhere ("random").
+    """Each cell of a `Crossbar` is stuck with probability s, at G_min ("zero"), at G_max ("max") or
+    anywhere ("random").
 
     Of integers: `stored(integers|stuck:at=max)`.
     """
@@ -130,7 +147,9 @@ class StuckCells(Composed, Crossbar):
 
 @dataclass(frozen=True)
 class DeadRows(Composed):
-    """Each input line (one place of the fan-in, in every filter) is zero with probability s; see `Dead`."""
+    """Each input line (one place of the fan-in, in every filter) is zero with probability s; see
+    `Dead`.
+    """
 
     def __str__(self) -> str:
         return "dead-rows"

@@ -1,4 +1,6 @@
-"""What a corruption does to weights, in terms of the weights: bias, spread, and the plain noise that is as strong."""
+"""What a corruption does to weights, in terms of the weights: bias, spread, and the plain noise
+that is as strong.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,19 @@ from ..weights.arrays import Array
 from .gaussian import scale_of
 from .protocol import Corruption, checked_strengths, traits
 
-__all__ = ["PLACES", "Equivalent", "LayerEquivalent", "Translation", "TranslationRow", "equivalent", "translate"]
+__all__ = [
+    "PLACES",
+    "Equivalent",
+    "LayerEquivalent",
+    "Translation",
+    "TranslationRow",
+    "equivalent",
+    "translate",
+]
 
 
-# ---- Which strength of one corruption is as strong as that of another, for the weights of one model
+# ---- Which strength of one corruption is as strong as that of another, for the weights of one
+# model
 
 
 class Equivalent(NamedTuple):
@@ -31,11 +42,13 @@ class Equivalent(NamedTuple):
 def equivalent(
     corruption: Corruption, strength: float, arrays: Sequence[Array], scale: str = "filter-max"
 ) -> Equivalent:
-    """The strength of `gaussian-<scale>` whose error has the same size, computed from the weights themselves.
+    """The strength of `gaussian-<scale>` whose error has the same size, computed from the weights
+    themselves.
 
-    Root mean square, over the weights of filters that are not all zero, of the error in units of the scale:
-    s_eq^2 = mean_i (E[e_i]^2 + Var[e_i]) / m_i^2. A filter-max strength can therefore be compared between models. The
-    conversion keeps the size, not the shape: an error that is biased or in proportion to the weight may hurt otherwise.
+    Root mean square, over the weights of filters that are not all zero, of the error in units of
+    the scale: s_eq^2 = mean_i (E[e_i]^2 + Var[e_i]) / m_i^2. A filter-max strength can therefore be
+    compared between models. The conversion keeps the size, not the shape: an error that is biased
+    or in proportion to the weight may hurt otherwise.
 
     >>> import torch
     >>> from .gaussian import Gaussian
@@ -47,24 +60,29 @@ def equivalent(
     for array in arrays:
         scales = scale_of(scale)(array).double()
         error = corruption.moments(array, strength)
-        ratios = ((error.mean.double() ** 2 + error.std.double() ** 2) / scales**2).expand_as(array.value)
+        ratios = ((error.mean.double() ** 2 + error.std.double() ** 2) / scales**2).expand_as(
+            array.value
+        )
         live = scales > 0
-        ratios = ratios.flatten() if bool(live.all()) else ratios[live.expand_as(ratios)]  # picking them takes long
+        ratios = (
+            ratios.flatten() if bool(live.all()) else ratios[live.expand_as(ratios)]
+        )  # picking them takes long
         ratio, n = float(ratios.sum()), ratios.numel()
         each[array.name] = math.sqrt(ratio / n) if n else 0.0
         total, count = total + ratio, count + n
     return Equivalent(math.sqrt(total / count) if count else 0.0, each)
 
 
-# ---- What a corruption does to weights, in terms of the weights: bias, spread, and the plain noise that is as
-# strong
+# ---- What a corruption does to weights, in terms of the weights: bias, spread, and the plain noise
+# that is as strong
 
 PLACES = 11  # rows of the table, from -1 to 1
 
 
 @dataclass(frozen=True)
 class TranslationRow:
-    """The error of weights near `x` = w / max|W|, its mean and standard deviation in max|W|, and their share of all weights.
+    """The error of weights near `x` = w / max|W|, its mean and standard deviation in max|W|, and
+    their share of all weights.
 
     nan where no weight is there; the share is None where there is no model.
     """
@@ -77,7 +95,9 @@ class TranslationRow:
 
 @dataclass(frozen=True)
 class LayerEquivalent:
-    """One array: its weights, the strength of gaussian-filter-max that is as strong, and the share of that square which is bias."""
+    """One array: its weights, the strength of gaussian-filter-max that is as strong, and the share
+    of that square which is bias.
+    """
 
     name: str
     weights: int
@@ -105,16 +125,27 @@ class Translation:
         return asdict(self)
 
     def __str__(self) -> str:
-        of = f"{self.whole.weights} weights in {len(self.layers)} arrays" if self.whole else "alone, no model"
+        of = (
+            f"{self.whole.weights} weights in {len(self.layers)} arrays"
+            if self.whole
+            else "alone, no model"
+        )
         lines = [f"{self.corruption} at {self.strength:g} [{self.unit}]; {of}"]
         lines += [self.conditions] if self.conditions else []
         lines += [f"source: {self.source}", ""]
-        lines.append(f"{'w/max|W|':>9}  {'error: mean':>11} {'std':>9}" + ("  weights" if self.whole else ""))
+        lines.append(
+            f"{'w/max|W|':>9}  {'error: mean':>11} {'std':>9}" + ("  weights" if self.whole else "")
+        )
         for row in self.rows:
-            mean, std = ("-", "-") if math.isnan(row.mean) else (_short(row.mean, "+"), _short(row.std))
+            mean, std = (
+                ("-", "-") if math.isnan(row.mean) else (_short(row.mean, "+"), _short(row.std))
+            )
             share = "" if row.share is None else f"  {row.share:>7.1%}"
             lines.append(f"{row.x + 0.0:>9.1f}  {mean:>11} {std:>9}{share}")
-        lines.append("errors over max|W| of the layer" + ("; weights binned to the nearest row" if self.whole else ""))
+        lines.append(
+            "errors over max|W| of the layer"
+            + ("; weights binned to the nearest row" if self.whole else "")
+        )
         if self.whole is not None:
             lines += ["", *_table(self.whole, self.layers)]
         return "\n".join(lines)
@@ -131,28 +162,51 @@ def _table(whole: LayerEquivalent, layers: Sequence[LayerEquivalent]) -> list[st
     width = max(len(layer.name) for layer in (whole, *layers))
     lines = [f"{'as strong as':<{width}}  gaussian-filter-max  of its square, bias  weights"]
     for layer in (*layers, whole):
-        lines.append(f"{layer.name:<{width}}  {_short(layer.strength):>19}  {layer.bias:>19.1%}  {layer.weights:>7}")
+        lines.append(
+            f"{layer.name:<{width}}  {_short(layer.strength):>19}  {layer.bias:>19.1%}  "
+            f"{layer.weights:>7}"
+        )
     return lines
 
 
 def translate(
-    corruption: Corruption, strength: float, arrays: Sequence[Array] | None = None, *, places: int = PLACES
+    corruption: Corruption,
+    strength: float,
+    arrays: Sequence[Array] | None = None,
+    *,
+    places: int = PLACES,
 ) -> Translation:
-    """The error of `corruption` at `strength` against w / max|W|: its mean and standard deviation, from the corruption's moments.
+    """The error of `corruption` at `strength` against w / max|W|: its mean and standard deviation,
+    from the corruption's moments.
 
-    With the `arrays` of a model: of its own weights, in `places` bins from -1 to 1, and as the equivalent strength of
-    gaussian-filter-max (`equivalent`). Of that strength's square the part sum_i m_i^2 / sum_i (m_i^2 + v_i) is bias, with m and v
-    the mean and variance of the error of each weight in max|W_f|: what is the same on every chip, and no noise in training
-    stands for. Without arrays: of one filter that holds `places` weights evenly from -1 to 1; compensation depends on them.
+    With the `arrays` of a model: of its own weights, in `places` bins from -1 to 1, and as the
+    equivalent strength of gaussian-filter-max (`equivalent`). Of that strength's square the part
+    sum_i m_i^2 / sum_i (m_i^2 + v_i) is bias, with m and v the mean and variance of the error of
+    each weight in max|W_f|: what is the same on every chip, and no noise in training stands for.
+    Without arrays: of one filter that holds `places` weights evenly from -1 to 1; compensation
+    depends on them.
 
-    Raises `UserError` for a strength that the corruption does not have, and for a model without weights.
-    """
+    Raises `UserError` for a strength that the corruption does not have, and for a model without
+    weights."""
     strength = checked_strengths(checked(strength), corruption)[0]
     conditions = traits(corruption).conditions
-    said = str(corruption), strength, corruption.unit, corruption.formula, corruption.source, conditions
+    said = (
+        str(corruption),
+        strength,
+        corruption.unit,
+        corruption.formula,
+        corruption.source,
+        conditions,
+    )
     fine = 4 * (places - 1) + 1
     if arrays is None:
-        return Translation(*said, _alone(corruption, strength, places), _alone(corruption, strength, fine), None, ())
+        return Translation(
+            *said,
+            _alone(corruption, strength, places),
+            _alone(corruption, strength, fine),
+            None,
+            (),
+        )
     arrays = [array for array in arrays if array.value.numel()]
     if not arrays:
         raise UserError("the model has no weight to perturb; name some with --also.")
@@ -160,11 +214,17 @@ def translate(
     points, sums, layers = [], [], []
     for array in arrays:
         found = corruption.moments(array, strength)
-        w, mean, std = (part.double().expand_as(array.value).cpu() for part in (array.value, *found))
+        w, mean, std = (
+            part.double().expand_as(array.value).cpu() for part in (array.value, *found)
+        )
         peak, top = array.peak().double().expand_as(array.value).cpu(), w.abs().amax()
         live = peak > 0
         bias, noise = (float((part[live] / peak[live]).square().sum()) for part in (mean, std))
-        layers.append(LayerEquivalent(array.name, w.numel(), strengths.arrays[array.name], _share(bias, noise)))
+        layers.append(
+            LayerEquivalent(
+                array.name, w.numel(), strengths.arrays[array.name], _share(bias, noise)
+            )
+        )
         sums.append((bias, noise))
         if top > 0:
             points.append(torch.stack([w / top, mean / top, std / top]).flatten(1))
@@ -184,12 +244,15 @@ def _alone(corruption: Corruption, strength: float, places: int) -> tuple[Transl
     found = corruption.moments(probe, strength)
     mean, std = (part.expand_as(probe.value)[0].tolist() for part in found)
     return tuple(
-        TranslationRow(round(x, 6), m, s, None) for x, m, s in zip(probe.value[0].tolist(), mean, std, strict=True)
+        TranslationRow(round(x, 6), m, s, None)
+        for x, m, s in zip(probe.value[0].tolist(), mean, std, strict=True)
     )
 
 
 def _binned(points: torch.Tensor, places: int) -> tuple[TranslationRow, ...]:
-    """Mean, and total standard deviation, of the errors of weights nearest to each place; `points` [3, n] are x, mean and std."""
+    """Mean, and total standard deviation, of the errors of weights nearest to each place; `points`
+    [3, n] are x, mean and std.
+    """
     x, mean, std_ = points
     bin_ = ((x + 1) / 2 * (places - 1)).round().long().clamp(0, places - 1)
 

@@ -18,12 +18,17 @@ GROUPS = 12  # of cells, in the chart, where targets do not repeat
 
 
 def rows(device: Measured) -> list[dict[str, Any]]:
-    """For each measured time: its cells, how Gaussian they are, and at each knot shift and spread with 95% intervals, in uS."""
+    """For each measured time: its cells, how Gaussian they are, and at each knot shift and spread
+    with 95% intervals, in uS.
+    """
     found = []
     for time, fit in zip(device.fitted.times, fits(device), strict=True):
         bounds = fit.bounds(fit.knots)
         places = [
-            {"target": float(g), **{name: float(part[k]) for name, part in bounds._asdict().items()}}
+            {
+                "target": float(g),
+                **{name: float(part[k]) for name, part in bounds._asdict().items()},
+            }
             for k, g in enumerate(fit.knots)
         ]
         found.append(
@@ -46,16 +51,22 @@ def report(device: Measured) -> str:
         when = "" if time is None else f", {time} after programming"
         zero = f", {one['at_zero']} of them read as at or below 0" if one["at_zero"] else ""
         lines.append(f"{device.file}{when}: {one['cells']} cells{zero}")
-        lines.append(f"{'target':>8}  {'mean shift':>10}  {'95% interval':<20}  {'spread':>8}  95% interval   (all uS)")
+        lines.append(
+            f"{'target':>8}  {'mean shift':>10}  {'95% interval':<20}  {'spread':>8}  95% interval "
+            "  (all uS)"
+        )
         for row in one["knots"]:
             of_shift, of_spread = (
-                f"{row[f'{name}_low']:.4f} to {row[f'{name}_high']:.4f}" for name in ("shift", "spread")
+                f"{row[f'{name}_low']:.4f} to {row[f'{name}_high']:.4f}"
+                for name in ("shift", "spread")
             )
             lines.append(
-                f"{row['target']:>8.4g}  {row['shift']:>+10.4f}  {of_shift:<20}  {row['spread']:>8.4f}  {of_spread}"
+                f"{row['target']:>8.4g}  {row['shift']:>+10.4f}  {of_shift:<20}  "
+                f"{row['spread']:>8.4f}  {of_spread}"
             )
         lines.append(
-            f"within 1.96 spreads: {one['inside']:.1%} of cells (95% if Gaussian); kurtosis {one['kurtosis']:.2f} (3 if Gaussian)"
+            f"within 1.96 spreads: {one['inside']:.1%} of cells (95% if Gaussian); kurtosis "
+            f"{one['kurtosis']:.2f} (3 if Gaussian)"
         )
         lines.append("")
     return "\n".join(lines).rstrip()
@@ -72,17 +83,29 @@ def chart(device: Measured) -> Lines:
         g, stds = _groups(fit)
         step = -(-len(fit.error) // SHOWN)
         shifts += [
-            Line(at, bounds.shift, f"fit{when}", (bounds.shift_low, bounds.shift_high), colour=place),
-            Line(fit.target[::step], fit.error[::step], f"cells{when}", colour=place, scattered=True),
+            Line(
+                at, bounds.shift, f"fit{when}", (bounds.shift_low, bounds.shift_high), colour=place
+            ),
+            Line(
+                fit.target[::step], fit.error[::step], f"cells{when}", colour=place, scattered=True
+            ),
         ]
         spreads += [
-            Line(at, bounds.spread, f"fit{when}", (bounds.spread_low, bounds.spread_high), colour=place),
+            Line(
+                at,
+                bounds.spread,
+                f"fit{when}",
+                (bounds.spread_low, bounds.spread_high),
+                colour=place,
+            ),
             Line(g, stds, f"cells{when}", colour=place, scattered=True),
         ]
     counts = ", ".join(str(len(fit.error)) for fit in fits(device))
     note = (
-        f"{device.file} (sha {device.sha}): {counts} cells; points: each cell (of more than {SHOWN} some), and the standard deviation "
-        "of groups of them; the fit takes cells that read 0 for at or below it; bands: 95% at each target on its own"
+        f"{device.file} (sha {device.sha}): {counts} cells; points: each cell (of more than "
+        f"{SHOWN} some), and the standard deviation "
+        "of groups of them; the fit takes cells that read 0 for at or below it; bands: 95% at each "
+        "target on its own"
     )
     panels = {"mean shift": shifts, "spread": spreads}
     labels = ["measured - target (uS)", "standard deviation (uS)"]
@@ -90,7 +113,9 @@ def chart(device: Measured) -> Lines:
 
 
 def _groups(fit: CellFit) -> tuple[Any, Any]:
-    """Mean target and standard deviation of the cells at each target, or of groups of neighbours around the fitted shift."""
+    """Mean target and standard deviation of the cells at each target, or of groups of neighbours
+    around the fitted shift.
+    """
     targets = np.unique(fit.target)
     if len(targets) == len(fit.knots):
         groups = [np.flatnonzero(fit.target == g) for g in targets]

@@ -23,7 +23,8 @@ _STEPS, _SMALL = 500, 1e-7
 
 @dataclass(frozen=True)
 class Curve:
-    """The error at one time: N(shift(g), spread(g)^2) in uS at the target g, cut where the conductance would be negative.
+    """The error at one time: N(shift(g), spread(g)^2) in uS at the target g, cut where the
+    conductance would be negative.
 
     `shift` and `spread` are its values at the `knots`, in uS, and linear between them.
     """
@@ -34,7 +35,9 @@ class Curve:
 
 
 class FitBounds(NamedTuple):
-    """Shift and spread [n] in uS, each with the limits of its confidence interval, at every place on its own."""
+    """Shift and spread [n] in uS, each with the limits of its confidence interval, at every place
+    on its own.
+    """
 
     shift: NDArray[np.float64]
     shift_low: NDArray[np.float64]
@@ -46,7 +49,9 @@ class FitBounds(NamedTuple):
 
 @dataclass(frozen=True)
 class Fitted:
-    """A curve for each measured time (seconds; None where the file has none), linear in log time between them."""
+    """A curve for each measured time (seconds; None where the file has none), linear in log time
+    between them.
+    """
 
     times: tuple[float | None, ...]
     curves: tuple[Curve, ...]
@@ -62,7 +67,9 @@ class Fitted:
         return min(curve.knots[-1] for curve in self.curves)
 
     def parts(self, time: float) -> list[tuple[float, Curve]]:
-        """The neighbouring curves, each with its share, of the error at `time`, which lies within the measured times."""
+        """The neighbouring curves, each with its share, of the error at `time`, which lies within
+        the measured times.
+        """
         known = [float(one or 0.0) for one in self.times]
         if time in known:
             return [(1.0, self.curves[known.index(time)])]
@@ -72,7 +79,8 @@ class Fitted:
 
 
 def knots_of(target: ArrayLike) -> NDArray[np.float64]:
-    """The targets, where each has at least 10 cells; else 3 to 12 of their quantiles, one for some 40 cells.
+    """The targets, where each has at least 10 cells; else 3 to 12 of their quantiles, one for some
+    40 cells.
 
     >>> knots_of(np.repeat([0.0, 5.0, 10.0, 20.0], 10))
     array([ 0.,  5., 10., 20.])
@@ -87,14 +95,15 @@ def knots_of(target: ArrayLike) -> NDArray[np.float64]:
 class CellFit:
     """Mean and spread of the `cells` of one time, with their intervals.
 
-    measured = max(0, g + shift(g) + spread(g) z) with z ~ N(0, 1), by maximum likelihood, where shift and spread are linear
-    between knots (`knots_of`); a cell that reads 0 says no more than that it is at or below 0 (Tobin 1958, doi 10.2307/1907382).
-    Squared residuals are over 1 - leverage. Where targets repeat, and no cell reads 0, this is the mean and the standard deviation
+    measured = max(0, g + shift(g) + spread(g) z) with z ~ N(0, 1), by maximum likelihood, where
+    shift and spread are linear between knots (`knots_of`); a cell that reads 0 says no more than
+    that it is at or below 0 (Tobin 1958, doi 10.2307/1907382). Squared residuals are over 1 -
+    leverage. Where targets repeat, and no cell reads 0, this is the mean and the standard deviation
     (n - 1) of the cells at each of them.
 
-    Nothing smoother, for an interval speaks of a curve's noise and not of its bias. Tried: polynomials of degrees chosen by
-    cross-validation missed the shift of a simulated PCM device at 10 to 22% of 60 samples (400 cells, five targets) where 5%
-    were promised.
+    Nothing smoother, for an interval speaks of a curve's noise and not of its bias. Tried:
+    polynomials of degrees chosen by cross-validation missed the shift of a simulated PCM device at
+    10 to 22% of 60 samples (400 cells, five targets) where 5% were promised.
 
     Raises `UserError` where cells of one target do not differ at all.
     """
@@ -104,7 +113,9 @@ class CellFit:
         self.knots = knots_of(cells.target)
         self.basis = hats(self.knots, cells.target)
         alive = (cells.measured > 0).astype(float) @ self.basis >= ALIVE
-        self.cut = (cells.measured == 0) & (self.basis @ alive > 0.5)  # where no cell is alive, 0 is what they hold
+        self.cut = (cells.measured == 0) & (
+            self.basis @ alive > 0.5
+        )  # where no cell is alive, 0 is what they hold
         self._solve()
 
     @property
@@ -114,24 +125,29 @@ class CellFit:
 
     @cached_property
     def kurtosis(self) -> float:
-        """E z^4 of the standardised residuals of cells above 0, freed of the bias of few cells; 3 where errors are Gaussian."""
+        """E z^4 of the standardised residuals of cells above 0, freed of the bias of few cells; 3
+        where errors are Gaussian.
+        """
         cells = 1 / self.leverage.clip(1e-12, 0.5)
         fourth = self.ratio**2 * (cells + 1) / (cells - 1)
         return float(fourth[~self.cut].mean().clip(1.8))
 
     @property
     def inside(self) -> float:
-        """The share of cells within 1.96 spreads of their fitted mean: .95 where errors are Gaussian."""
+        """The share of cells within 1.96 spreads of their fitted mean: .95 where errors are
+        Gaussian.
+        """
         mean, half = self.basis @ self.shift, 1.96 * (self.basis @ self.spread)
         low, high = mean - half, mean + half
         return float(((self.error <= high) & ((self.error >= low) | self.cut)).mean())
 
     def bounds(self, at: ArrayLike, level: float = 0.95) -> FitBounds:
-        """Intervals at the targets `at` [n]: Student's for the shift, and chi-squared for the spread.
+        """Intervals at the targets `at` [n]: Student's for the shift, and chi-squared for the
+        spread.
 
-        The information in the cells makes m = spread^2 / Var(shift) and m' = spread^2 / 2 Var(spread), numbers of cells that speak
-        of g. The shift has m - 1 degrees of freedom, and the spread 2 (m' - 1) / (kurtosis - 1), which is m' - 1 for Gaussian
-        errors (Satterthwaite).
+        The information in the cells makes m = spread^2 / Var(shift) and m' = spread^2 / 2
+        Var(spread), numbers of cells that speak of g. The shift has m - 1 degrees of freedom, and
+        the spread 2 (m' - 1) / (kurtosis - 1), which is m' - 1 for Gaussian errors (Satterthwaite).
         """
         from scipy import stats
 
@@ -143,17 +159,24 @@ class CellFit:
         )
         half = stats.t.ppf(0.5 + level / 2, (spread**2 / of_shift - 1).clip(1)) * np.sqrt(of_shift)
         freedom = (2 * (spread**2 / of_spread / 2 - 1) / (self.kurtosis - 1)).clip(1)
-        low, high = (spread * np.sqrt(freedom / stats.chi2.ppf(0.5 + side * level / 2, freedom)) for side in (1, -1))
+        low, high = (
+            spread * np.sqrt(freedom / stats.chi2.ppf(0.5 + side * level / 2, freedom))
+            for side in (1, -1)
+        )
         return FitBounds(shift, shift - half, shift + half, spread, low, high)
 
     def _solve(self) -> None:
-        """Weighted least squares and scoring in turns, with what a cut cell may have been (EM), until nothing moves."""
+        """Weighted least squares and scoring in turns, with what a cut cell may have been (EM),
+        until nothing moves.
+        """
         x, y, extra = self.basis, self.error, np.zeros_like(self.error)
         self.shift = np.linalg.lstsq(x, y, rcond=None)[0]
         self.spread = np.full(len(self.knots), np.sqrt(np.mean((y - x @ self.shift) ** 2)))
         least = 1e-4 * float(self.spread[0])
         if self.spread[0] <= 1e-9 * float(self.target.max()):
-            raise UserError("cells of one target do not differ: these are no measurements of single cells.")
+            raise UserError(
+                "cells of one target do not differ: these are no measurements of single cells."
+            )
         for _ in range(_STEPS):
             std = x @ self.spread
             if self.cut.any():
@@ -162,17 +185,22 @@ class CellFit:
             gram = np.linalg.inv((x.T / std**2) @ x)
             self.shift = gram @ (x.T @ (y / std**2))
             self.leverage = np.einsum("ni,ij,nj->n", x, gram, x) / std**2
-            self.ratio = ((y - x @ self.shift) ** 2 + extra) / std**2 / (1 - self.leverage).clip(0.1)
+            self.ratio = (
+                ((y - x @ self.shift) ** 2 + extra) / std**2 / (1 - self.leverage).clip(0.1)
+            )
             step = gram @ (x.T @ ((self.ratio - 1) / std)) / 2
             self.spread = (self.spread + step).clip(self.spread / 2, self.spread * 2).clip(least)
-            if max(np.abs(now - old).max() for now, old in zip((self.shift, self.spread), before, strict=True)) < (
-                _SMALL * float(std.max())
-            ):
+            if max(
+                np.abs(now - old).max()
+                for now, old in zip((self.shift, self.spread), before, strict=True)
+            ) < (_SMALL * float(std.max())):
                 break
         self.covariance = np.linalg.inv(self._information(std))
 
     def _information(self, std: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Minus the second derivative of the log-likelihood by shift and spread at the knots [2 knots, 2 knots]."""
+        """Minus the second derivative of the log-likelihood by shift and spread at the knots [2
+        knots, 2 knots].
+        """
         z = (self.error - self.basis @ self.shift) / std
         hazard = _hazard(z)
         slope = hazard * (z.clip(-30) + hazard)  # minus its derivative
@@ -185,7 +213,9 @@ class CellFit:
     def _completed(
         self, mean: NDArray[np.float64], std: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and variance of the error of each cell, given that one which reads 0 is at or below 0."""
+        """Mean and variance of the error of each cell, given that one which reads 0 is at or below
+        0.
+        """
         z = ((self.error - mean) / std).clip(-30)  # where a cut cell's conductance is 0
         hazard = _hazard(z)
         y = np.where(self.cut, mean - std * hazard, self.error)
@@ -203,5 +233,7 @@ def _hazard(z: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def hats(knots: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
     """[n, knots]: the share of each knot in what is linear between them."""
-    found: NDArray[np.float64] = np.stack([np.interp(at, knots, one) for one in np.eye(len(knots))], axis=1)
+    found: NDArray[np.float64] = np.stack(
+        [np.interp(at, knots, one) for one in np.eye(len(knots))], axis=1
+    )
     return found

@@ -18,8 +18,8 @@ __all__ = ["SCALES", "UNITS", "Gaussian", "Uniform", "scale_of"]
 
 
 # ---- What a relative error is relative to: the standard deviation at strength 1, filter by filter.
-# Each scale is a function of an array that returns a tensor broadcastable to its value, computed from the clean
-# weights.
+# Each scale is a function of an array that returns a tensor broadcastable to its value, computed
+# from the clean weights.
 
 
 def _layer_max(array: Array) -> Tensor:
@@ -31,7 +31,9 @@ SCALES: dict[str, Callable[[Array], Tensor]] = {
     "filter-sqrtmax": lambda array: array.peak().sqrt(),
     "filter-norm": lambda array: array.norm(),
     "layer-max": _layer_max,
-    "absolute": lambda array: torch.ones((1,) * array.value.dim(), dtype=array.value.dtype, device=array.value.device),
+    "absolute": lambda array: torch.ones(
+        (1,) * array.value.dim(), dtype=array.value.dtype, device=array.value.device
+    ),
 }
 UNITS: dict[str, str] = {
     "filter-max": "max|W_f|",
@@ -46,7 +48,8 @@ def scale_of(name: str) -> Callable[[Array], Tensor]:
     """The scale of that name, or a `UserError` that lists them."""
     if not isinstance(name, str):
         raise UserError(
-            f"{name!r} is no scale; the strength is no field of an error: measure(..., strengths=[{name!r}])."
+            f"{name!r} is no scale; the strength is no field of an error: measure(..., "
+            f"strengths=[{name!r}])."
         )
     if name not in SCALES:
         raise unknown("scale", name, SCALES)
@@ -68,11 +71,10 @@ _SOURCES = {
 class Gaussian:
     """w + s m z with z ~ N(0, 1) for each weight and m the scale: std = s m.
 
-    `scale` is one of filter-max (m = max|W_f|), filter-sqrtmax (sqrt(max|W_f|)), filter-norm (||W_f||_2), layer-max
-    (max|W|) and absolute (1). They are never interchangeable: the paper prints the covariance max|W_f| s^2 I, which is
-    filter-sqrtmax, while hardware-aware training usually means filter-max. A filter of zeros gets no error under the
-    relative scales. Mean 0.
-    """
+    `scale` is one of filter-max (m = max|W_f|), filter-sqrtmax (sqrt(max|W_f|)), filter-norm
+    (||W_f||_2), layer-max (max|W|) and absolute (1). They are never interchangeable: the paper
+    prints the covariance max|W_f| s^2 I, which is filter-sqrtmax, while hardware-aware training
+    usually means filter-max. A filter of zeros gets no error under the relative scales. Mean 0."""
 
     scale: str = field(metadata={"named": True})
 
@@ -95,7 +97,9 @@ class Gaussian:
         return _SOURCES[self.scale]
 
     def std(self, array: Array) -> Tensor:
-        """The standard deviation at strength 1, broadcastable to the value; also the metric that SAM may use."""
+        """The standard deviation at strength 1, broadcastable to the value; also the metric that
+        SAM may use.
+        """
         return scale_of(self.scale)(array)
 
     def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
@@ -103,7 +107,9 @@ class Gaussian:
         return z.mul_(self.std(array) * strength).add_(array.value).to(array.value.dtype)
 
     def into(self, array: Array, strength: float, noise: Noise, out: Tensor) -> None:
-        """The same values, to the same bits, written into `out`, which may be the array's own storage."""
+        """The same values, to the same bits, written into `out`, which may be the array's own
+        storage.
+        """
         add_normal(noise, array.value, self.std(array) * strength, out)
 
     def moments(self, array: Array, strength: float) -> Moments:
@@ -116,7 +122,9 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Uniform:
-    """w + s m u with u ~ U(-1, 1) for each weight and m the scale, as for `Gaussian`: std = s m / sqrt(3), mean 0."""
+    """w + s m u with u ~ U(-1, 1) for each weight and m the scale, as for `Gaussian`: std = s m /
+    sqrt(3), mean 0.
+    """
 
     scale: str = field(metadata={"named": True})
 
@@ -140,7 +148,9 @@ class Uniform:
 
     def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
         u = noise.uniform(array.value).mul_(2).sub_(1)
-        return u.mul_(scale_of(self.scale)(array) * strength).add_(array.value).to(array.value.dtype)
+        return (
+            u.mul_(scale_of(self.scale)(array) * strength).add_(array.value).to(array.value.dtype)
+        )
 
     def moments(self, array: Array, strength: float) -> Moments:
         std = scale_of(self.scale)(array) * (strength / math.sqrt(3))

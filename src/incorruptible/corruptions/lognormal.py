@@ -1,4 +1,6 @@
-"""Errors in proportion to each weight: Gaussian, or log-normal, which never changes a weight's sign."""
+"""Errors in proportion to each weight: Gaussian, or log-normal, which never changes a weight's
+sign.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ __all__ = ["LogNormal", "Multiplicative"]
 
 @dataclass(frozen=True)
 class Multiplicative:
-    """w (1 + s z) with z ~ N(0, 1) for each weight: std = s |w|, mean 0; weights of zero stay zero."""
+    """w (1 + s z) with z ~ N(0, 1) for each weight: std = s |w|, mean 0; weights of zero stay
+    zero.
+    """
 
     unit = "std of each weight's relative error"
     formula = "w (1 + s z), z ~ N(0, 1)"
@@ -31,7 +35,9 @@ class Multiplicative:
         return "multiplicative"
 
     def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
-        return noise.normal(array.value).mul_(strength).add_(1).mul_(array.value).to(array.value.dtype)
+        return (
+            noise.normal(array.value).mul_(strength).add_(1).mul_(array.value).to(array.value.dtype)
+        )
 
     def moments(self, array: Array, strength: float) -> Moments:
         std = array.value.abs() * strength
@@ -45,9 +51,9 @@ class Multiplicative:
 class LogNormal:
     """w exp(s z) with z ~ N(0, 1) for each weight: the median is w, the mean w exp(s^2 / 2).
 
-    With `unbiased` the exponent is s z - s^2 / 2, so that the mean is w. Either way the standard deviation is the mean
-    times sqrt(exp(s^2) - 1); asking for it above s = 26 raises `UserError`, for float64 ends there.
-    """
+    With `unbiased` the exponent is s z - s^2 / 2, so that the mean is w. Either way the standard
+    deviation is the mean times sqrt(exp(s^2) - 1); asking for it above s = 26 raises `UserError`,
+    for float64 ends there."""
 
     unbiased: bool = False
 
@@ -74,6 +80,7 @@ class LogNormal:
             spread = growth * math.sqrt(math.expm1(strength**2))
         except OverflowError:
             raise UserError(
-                f"{self}: strength {strength:g}: its spread is beyond 1e308; at most 26 has a finite one."
+                f"{self}: strength {strength:g}: its spread is beyond 1e308; at most 26 has a "
+                "finite one."
             ) from None
         return Moments(array.value * (growth - 1), array.value.abs() * spread)

@@ -19,11 +19,12 @@ __all__ = ["Mixture"]
 
 @dataclass(frozen=True)
 class Mixture:
-    """`of` at the strength s (low + (high - low) u), where u ~ U(0, 1) is one number that all arrays of a chip share.
+    """`of` at the strength s (low + (high - low) u), where u ~ U(0, 1) is one number that all
+    arrays of a chip share.
 
-    Strength s is the top of the range at the default low = 0 and high = 1. Moments are over chips, by 16-point
-    Gauss-Legendre quadrature (exact for strengths that enter as polynomials up to degree 31).
-    """
+    Strength s is the top of the range at the default low = 0 and high = 1. Moments are over chips,
+    by 16-point Gauss-Legendre quadrature (exact for strengths that enter as polynomials up to
+    degree 31)."""
 
     of: Corruption = field(metadata={"inner": True, "named": True})
     low: float = 0.0
@@ -31,9 +32,14 @@ class Mixture:
 
     def __post_init__(self) -> None:
         if not 0 <= self.low <= self.high < float("inf"):
-            raise UserError(f"mixture: low {self.low:g} and high {self.high:g}: 0 <= low <= high is needed.")
+            raise UserError(
+                f"mixture: low {self.low:g} and high {self.high:g}: 0 <= low <= high is needed."
+            )
         if isinstance(self.of, Mixture):
-            raise UserError("mixture: a range of a range would draw its two shares as one; write a single range.")
+            raise UserError(
+                "mixture: a range of a range would draw its two shares as one; write a single "
+                "range."
+            )
 
     def __str__(self) -> str:
         return write("mixture", self, inner=str(self.of))
@@ -87,7 +93,10 @@ class Mixture:
 
     def moments(self, array: Array, strength: float) -> Moments:
         nodes, weights = np.polynomial.legendre.leggauss(16)
-        mean, square = 0.0 * array.value.double(), 0.0 * array.value.double()  # square - mean^2 cancels in float32
+        mean, square = (
+            0.0 * array.value.double(),
+            0.0 * array.value.double(),
+        )  # square - mean^2 cancels in float32
         for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
             one = self.of.moments(array, strength * self._at(float(node)))
             mean = mean + float(weight) * one.mean.double()

@@ -54,16 +54,19 @@ class Described(Protocol):
 
 
 class Corruption(Described, Protocol):
-    """Something that goes wrong with stored weights. Strength is an argument; 0 is the resting state.
+    """Something that goes wrong with stored weights. Strength is an argument; 0 is the resting
+    state.
 
     `str` writes a member in the grammar that `parse` reads: `parse(str(corruption)) == corruption`.
 
-    It may have a method `into(array, strength, noise, out)`, which writes the same values into `out` (the array's own storage, or
-    other memory of its shape and type) without a tensor of that size in between.
-    """
+    It may have a method `into(array, strength, noise, out)`, which writes the same values into
+    `out` (the array's own storage, or other memory of its shape and type) without a tensor of that
+    size in between."""
 
     def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
-        """Other values for `array`, of its shape, dtype and device; the array itself is untouched."""
+        """Other values for `array`, of its shape, dtype and device; the array itself is
+        untouched.
+        """
         ...
 
     def moments(self, array: Array, strength: float) -> Moments:
@@ -71,15 +74,21 @@ class Corruption(Described, Protocol):
         ...
 
 
-def write_into(corruption: Corruption, array: Array, strength: float, noise: Noise, out: Tensor) -> None:
-    """Write the corrupted values of `array` into `out`. Raises `UserError` for values of another shape."""
+def write_into(
+    corruption: Corruption, array: Array, strength: float, noise: Noise, out: Tensor
+) -> None:
+    """Write the corrupted values of `array` into `out`. Raises `UserError` for values of another
+    shape.
+    """
     into: Callable[..., None] | None = getattr(corruption, "into", None)
     if into is not None:
         into(array, strength, noise, out)
         return
     values = corruption(array, strength, noise)
     if values.shape != out.shape:
-        raise UserError(f"{array.name}: values of shape {tuple(values.shape)} came for {tuple(out.shape)}.")
+        raise UserError(
+            f"{array.name}: values of shape {tuple(values.shape)} came for {tuple(out.shape)}."
+        )
     out.copy_(values)
 
 
@@ -95,17 +104,20 @@ class Corrupted:
         return self.corruption(array, self.strength, self.draw.of(array.name))
 
     def into(self, array: Array, out: Tensor) -> None:
-        """Write the values of `array` into `out`, which may be its own storage. Raises `UserError` for values of another shape."""
+        """Write the values of `array` into `out`, which may be its own storage. Raises `UserError`
+        for values of another shape.
+        """
         write_into(self.corruption, array, self.strength, self.draw.of(array.name), out)
 
 
 class Traits(NamedTuple):
-    """What a corruption may say besides: attributes of these names, with what holds where it says nothing.
+    """What a corruption may say besides: attributes of these names, with what holds where it says
+    nothing.
 
-    `conditions` is what a result must state (range, mapping, time, compensation); `rereads` that each read of a chip has noise
-    of its own; `pinned` that something goes wrong at strength 0 too; `max_strength` the largest strength there is;
-    `ruins` that a single event may ruin a whole chip, however seldom: then chips that agree say little of those to come.
-    """
+    `conditions` is what a result must state (range, mapping, time, compensation); `rereads` that
+    each read of a chip has noise of its own; `pinned` that something goes wrong at strength 0 too;
+    `max_strength` the largest strength there is; `ruins` that a single event may ruin a whole chip,
+    however seldom: then chips that agree say little of those to come."""
 
     conditions: str = ""
     rereads: bool = False
@@ -121,13 +133,20 @@ def traits(corruption: object) -> Traits:
     Traits(conditions='', rereads=False, pinned=False, max_strength=inf, ruins=False)
     """
     if hasattr(corruption, "most"):
-        raise UserError(f"{type(corruption).__name__}.most was renamed to {type(corruption).__name__}.max_strength.")
+        raise UserError(
+            f"{type(corruption).__name__}.most was renamed to "
+            f"{type(corruption).__name__}.max_strength."
+        )
     said = {name: getattr(corruption, name) for name in Traits._fields if hasattr(corruption, name)}
     return Traits(**said)
 
 
-def checked_strengths(strengths: Sequence[float] | float, corruption: Corruption | None = None) -> tuple[float, ...]:
-    """The strengths as floats. Raises `UserError` for none, for negative or non-finite ones, and for those `corruption` forbids."""
+def checked_strengths(
+    strengths: Sequence[float] | float, corruption: Corruption | None = None
+) -> tuple[float, ...]:
+    """The strengths as floats. Raises `UserError` for none, for negative or non-finite ones, and
+    for those `corruption` forbids.
+    """
     if isinstance(strengths, int | float):
         strengths = (strengths,)
     if len(strengths) == 0:
@@ -137,5 +156,7 @@ def checked_strengths(strengths: Sequence[float] | float, corruption: Corruption
     found = tuple(checked(float(strength)) for strength in strengths)
     most = traits(corruption).max_strength
     if corruption is not None and max(found) > most:
-        raise UserError(f"{corruption}: strength {max(found):g}: at most {most:g} ({corruption.unit}).")
+        raise UserError(
+            f"{corruption}: strength {max(found):g}: at most {most:g} ({corruption.unit})."
+        )
     return found

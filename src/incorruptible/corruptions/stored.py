@@ -28,20 +28,23 @@ _ESTIMATE = 256  # chips
 
 @dataclass(frozen=True)
 class Stored:
-    """`storage` holds the weights, `faults` act on what it holds, one after another, and the storage is read.
+    """`storage` holds the weights, `faults` act on what it holds, one after another, and the
+    storage is read.
 
-    Strength 0 is the resting state: the weights, or what the storage can hold of them. All faults get the same strength;
-    `Fixed` pins one. Written `stored(crossbar:g_max=25|drop|fixed(drop):0.01)`.
+    Strength 0 is the resting state: the weights, or what the storage can hold of them. All faults
+    get the same strength; `Fixed` pins one. Written
+    `stored(crossbar:g_max=25|drop|fixed(drop):0.01)`.
 
-    `compensation` multiplies what is read by sum|w_0| / sum|w| over the array ("global") or over each filter, which is a column
-    of the crossbar ("column"); w_0 is read from the same chip without the faults that come with age and without the noise of reading.
-    This is the read-out of one-hot inputs of Joshi et al. 2020 and aihwkit's GlobalDriftCompensation.
+    `compensation` multiplies what is read by sum|w_0| / sum|w| over the array ("global") or over
+    each filter, which is a column of the crossbar ("column"); w_0 is read from the same chip
+    without the faults that come with age and without the noise of reading. This is the read-out of
+    one-hot inputs of Joshi et al. 2020 and aihwkit's GlobalDriftCompensation.
 
-    Moments are closed forms where every fault has one, and estimates from 256 chips elsewhere, whose spreads are off by some 4% (one
-    standard deviation). Under compensation the correction is taken at its mean, to first order in 1 / fan-in, and the mean size of
-    what is read as that of a normal number. That is near but for errors that rival the weights and for filters of zeros, whose
-    read is all error: there spreads came out 10 to 30% too small.
-    """
+    Moments are closed forms where every fault has one, and estimates from 256 chips elsewhere,
+    whose spreads are off by some 4% (one standard deviation). Under compensation the correction is
+    taken at its mean, to first order in 1 / fan-in, and the mean size of what is read as that of a
+    normal number. That is near but for errors that rival the weights and for filters of zeros,
+    whose read is all error: there spreads came out 10 to 30% too small."""
 
     storage: Storage = field(metadata={"inner": True, "named": True})
     faults: tuple[Fault, ...] = field(metadata={"named": True})
@@ -81,7 +84,9 @@ class Stored:
 
     @property
     def conditions(self) -> str:
-        """How weights are held, when they are read, and what corrects their drift: what a result must say."""
+        """How weights are held, when they are read, and what corrects their drift: what a result
+        must say.
+        """
         parts = [str(getattr(self.storage, "held", self.storage))]
         faults = [fault.fault if isinstance(fault, Fixed) else fault for fault in self.faults]
         times = dict.fromkeys(str(fault.time) for fault in faults if hasattr(fault, "time"))
@@ -103,7 +108,10 @@ class Stored:
     @property
     def ruins(self) -> bool:
         """Whether a single event may ruin a whole chip, as one flipped bit can."""
-        return any(getattr(fault.fault if isinstance(fault, Fixed) else fault, "ruins", False) for fault in self.faults)
+        return any(
+            getattr(fault.fault if isinstance(fault, Fixed) else fault, "ruins", False)
+            for fault in self.faults
+        )
 
     @property
     def max_strength(self) -> float:
@@ -117,7 +125,11 @@ class Stored:
             return array.value.clone() if self.storage.exact else clean.to(array.value.dtype)
         after = held.decode(self._through(held, strength, noise))
         if self.compensation != "none":
-            fresh = held.decode(self._through(held, strength, noise, lambda fault: not (fault.ages or fault.rereads)))
+            fresh = held.decode(
+                self._through(
+                    held, strength, noise, lambda fault: not (fault.ages or fault.rereads)
+                )
+            )
             after = after * self._gain(array, fresh.abs(), after.abs())
         if self.storage.exact:  # so that what did not change is the weight itself, bit for bit
             after = array.value + (after - clean)
@@ -129,7 +141,9 @@ class Stored:
         raw = self._moments(held, rest, strength)
         reference = raw
         if raw is not None and self.compensation != "none":
-            reference = self._moments(held, rest, strength, lambda fault: not (fault.ages or fault.rereads))
+            reference = self._moments(
+                held, rest, strength, lambda fault: not (fault.ages or fault.rereads)
+            )
         if raw is None or reference is None:
             return self._estimated(array, strength)
         c, offset = held.coefficients.double(), torch.as_tensor(held.offset).double()
@@ -143,18 +157,30 @@ class Stored:
         return Moments((mean - array.value.double()).to(kind), std.to(kind))
 
     def _through(
-        self, held: Held, strength: float, noise: Noise, wanted: Callable[[Fault], bool] = lambda fault: True
+        self,
+        held: Held,
+        strength: float,
+        noise: Noise,
+        wanted: Callable[[Fault], bool] = lambda fault: True,
     ) -> Tensor:
         value = held.value
         for fault, tag in self._named():
             if wanted(fault):
-                value = fault(value, held, strength, _Named(noise.reading if fault.rereads else noise, tag))
+                value = fault(
+                    value, held, strength, _Named(noise.reading if fault.rereads else noise, tag)
+                )
         return value
 
     def _moments(
-        self, held: Held, rest: Tensor, strength: float, wanted: Callable[[Fault], bool] = lambda fault: True
+        self,
+        held: Held,
+        rest: Tensor,
+        strength: float,
+        wanted: Callable[[Fault], bool] = lambda fault: True,
     ) -> list[_Branch] | None:
-        """What the cells of a weight may have come to, each with its probability; cells are independent within a branch."""
+        """What the cells of a weight may have come to, each with its probability; cells are
+        independent within a branch.
+        """
         branches = [_Branch(1.0, Raw(rest, rest**2))]
         for fault in filter(wanted, self.faults):
             after: list[_Branch] = []
@@ -163,14 +189,19 @@ class Stored:
                 if now is None:
                     return None
                 if isinstance(now, Split):
-                    after += [_Branch(share * (1 - now.rate), raw), _Branch(share * now.rate, now.other)]
+                    after += [
+                        _Branch(share * (1 - now.rate), raw),
+                        _Branch(share * now.rate, now.other),
+                    ]
                 else:
                     after.append(_Branch(share, now))
             branches = [branch for branch in after if branch.share > 0]
         return branches
 
     def _named(self) -> Iterator[tuple[Fault, str]]:
-        """Each fault with the name of its noise, which does not change when another fault or field is added."""
+        """Each fault with the name of its noise, which does not change when another fault or field
+        is added.
+        """
         seen: Counter[str] = Counter()
         for fault in self.faults:
             name = str(fault.fault if isinstance(fault, Fixed) else fault).split(":")[0]
@@ -190,7 +221,10 @@ class Stored:
         first = torch.zeros_like(array.value, dtype=torch.float64)
         second = first.clone()
         for chip in range(_ESTIMATE):
-            error = self(array, strength, Draw(0, "moments", chip).of(array.name)).double() - array.value.double()
+            error = (
+                self(array, strength, Draw(0, "moments", chip).of(array.name)).double()
+                - array.value.double()
+            )
             first, second = first + error / _ESTIMATE, second + error**2 / _ESTIMATE
         kind = torch.promote_types(array.value.dtype, torch.float32)
         return Moments(first.to(kind), (second - first**2).clamp_min(0).sqrt().to(kind))
@@ -243,7 +277,9 @@ class Composed(ABC):
 
     @property
     def conditions(self) -> str:
-        """How weights are held, when they are read, and what corrects their drift: what a result must say."""
+        """How weights are held, when they are read, and what corrects their drift: what a result
+        must say.
+        """
         return self.stored().conditions
 
     @property
@@ -288,5 +324,7 @@ def _folded(mean: Tensor, std: Tensor) -> Tensor:
     """E|x| of x ~ N(mean, std^2)."""
     safe = std.clamp_min(torch.finfo(torch.float32).tiny)
     t = mean / safe
-    size: Tensor = std * (2 / torch.pi) ** 0.5 * torch.exp(-t.square() / 2) + mean * torch.erf(t / 2**0.5)
+    size: Tensor = std * (2 / torch.pi) ** 0.5 * torch.exp(-t.square() / 2) + mean * torch.erf(
+        t / 2**0.5
+    )
     return size

@@ -15,7 +15,8 @@ _Thing = TypeVar("_Thing")
 
 
 def at_time(corruption: Corruption, time: str | float) -> Corruption:
-    """`corruption` with every `time` in it, its faults' included, set to that. Raises `UserError` where it has none.
+    """`corruption` with every `time` in it, its faults' included, set to that. Raises `UserError`
+    where it has none.
 
     >>> from .devices import PCMJoshi
     >>> str(at_time(PCMJoshi(compensation="global"), "1d"))
@@ -23,7 +24,9 @@ def at_time(corruption: Corruption, time: str | float) -> Corruption:
     """
     found, set_ = _with_time(corruption, seconds(time))
     if not set_:
-        raise UserError(f"{corruption} has no time: its error is the same at {seconds(time)} as at once.")
+        raise UserError(
+            f"{corruption} has no time: its error is the same at {seconds(time)} as at once."
+        )
     return found
 
 

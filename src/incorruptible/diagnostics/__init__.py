@@ -1,1 +1,3 @@
-"""A run watched over its training: what the gradient does, and at which strength, when and why trainings fail."""
+"""A run watched over its training: what the gradient does, and at which strength, when and why
+trainings fail.
+"""

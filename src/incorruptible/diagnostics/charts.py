@@ -17,7 +17,9 @@ RATIOS = 3.0  # larger ratios are drawn here: what is asked is whether they are 
 
 
 def charts(record: Mapping[str, Any]) -> list[Chart]:
-    """Every chart that the record gives something to draw for: over training, at its end, and of trainings that fail."""
+    """Every chart that the record gives something to draw for: over training, at its end, and of
+    trainings that fail.
+    """
     looks = record["looks"]
     found: list[Chart] = []
     if len(looks) > 1:
@@ -32,7 +34,10 @@ def charts(record: Mapping[str, Any]) -> list[Chart]:
 
 def around(record: Mapping[str, Any]) -> list[Chart]:
     """The loss around the weights at the end: slices, and the surface where there is one."""
-    return [_slices(record), *([_surface(record)] if record["slices"]["surface"] is not None else [])]
+    return [
+        _slices(record),
+        *([_surface(record)] if record["slices"]["surface"] is not None else []),
+    ]
 
 
 def _about(record: Mapping[str, Any]) -> str:
@@ -45,13 +50,17 @@ def _floats(values: Sequence[Any]) -> NDArray[np.float64]:
 
 
 def _over(record: Mapping[str, Any], measure: str, ceiling: float = np.inf) -> list[Line]:
-    """That measure over training, one curve for each strength; nothing where nothing is perturbed."""
+    """That measure over training, one curve for each strength; nothing where nothing is
+    perturbed.
+    """
     looks = record["looks"]
     steps = [look["step"] for look in looks]
 
     def values(name: str) -> NDArray[np.float64]:
         seen = [look["at"][name] for look in looks]
-        return np.minimum(ceiling, _floats([one[measure] if one["strength"] > 0 else None for one in seen]))
+        return np.minimum(
+            ceiling, _floats([one[measure] if one["strength"] > 0 else None for one in seen])
+        )
 
     def twice(name: str) -> bool:
         """Whether a constant strength is the schedule's own."""
@@ -76,9 +85,11 @@ def _gradient(record: Mapping[str, Any]) -> Chart:
         {title: _over(record, measure, RATIOS) for measure, title in measures.items()},
         "optimiser step",
         ["ratio", "ratio", "cosine", "share"],
-        caption=f"strengths: the schedule's ({record['schedule']}) and constant ones, looked at on one and the same training; "
+        caption=f"strengths: the schedule's ({record['schedule']}) and constant ones, looked at on "
+        "one and the same training; "
         f"{_about(record)}; ratios above {RATIOS:g} are drawn at {RATIOS:g}",
-        alt="Size, signal to noise and direction of the gradient at perturbed weights, over training, for each strength.",
+        alt="Size, signal to noise and direction of the gradient at perturbed weights, over "
+        "training, for each strength.",
         log_x=True,
         share_y=False,
         columns=2,
@@ -104,8 +115,13 @@ def _uneven(record: Mapping[str, Any]) -> Chart:
         "optimiser step",
         [unit for _, unit in panels.values()],
         caption=_about(record)
-        + ("; losses beyond twice a constant predictor's are drawn there" if record["reference"] else ""),
-        alt="Perturbed loss and its coefficient of variation over draws, over training, for each strength.",
+        + (
+            "; losses beyond twice a constant predictor's are drawn there"
+            if record["reference"]
+            else ""
+        ),
+        alt="Perturbed loss and its coefficient of variation over draws, over training, for each "
+        "strength.",
         log_x=True,
         share_y=False,
     )
@@ -115,11 +131,21 @@ def _sharpness(record: Mapping[str, Any]) -> Chart:
     looks = record["looks"]
     steps = [look["step"] for look in looks]
     panels = {}
-    for name, where in (("weights", "per unit of the weights"), ("noise", f"per {record['scale']}")):
+    for name, where in (
+        ("weights", "per unit of the weights"),
+        ("noise", f"per {record['scale']}"),
+    ):
         seen = [look["sharpness"][name] for look in looks]
-        trace, error = _floats([one["trace"] for one in seen]), _floats([one["error"] for one in seen])
-        panels[f"top eigenvalue, {where}"] = [Line(steps, _floats([one["top"] for one in seen]), "top eigenvalue")]
-        panels[f"trace, {where}"] = [Line(steps, trace, "trace", (trace - 2 * error, trace + 2 * error))]
+        trace, error = (
+            _floats([one["trace"] for one in seen]),
+            _floats([one["error"] for one in seen]),
+        )
+        panels[f"top eigenvalue, {where}"] = [
+            Line(steps, _floats([one["top"] for one in seen]), "top eigenvalue")
+        ]
+        panels[f"trace, {where}"] = [
+            Line(steps, trace, "trace", (trace - 2 * error, trace + 2 * error))
+        ]
     return Lines(
         "sharpness",
         "Sharpness of the clean loss, over training",
@@ -127,7 +153,8 @@ def _sharpness(record: Mapping[str, Any]) -> Chart:
         "optimiser step",
         "nats per squared unit",
         caption=f"{_about(record)}; bands of the traces: two standard errors (Hutchinson)",
-        alt="Top eigenvalue and trace of the Hessian over training, in units of the weights and of the noise's scale.",
+        alt="Top eigenvalue and trace of the Hessian over training, in units of the weights and of "
+        "the noise's scale.",
         log_x=True,
         share_y=False,
         columns=2,
@@ -139,7 +166,12 @@ def _tolerated(record: Mapping[str, Any]) -> Chart:
     steps = [look["step"] for look in looks]
     curves = [
         Line(steps, _floats([look["tolerated"] for look in looks]), "tolerated"),
-        Line(steps, _floats([look["asked"] for look in looks]), f"asked: {record['schedule']}", dashed=True),
+        Line(
+            steps,
+            _floats([look["asked"] for look in looks]),
+            f"asked: {record['schedule']}",
+            dashed=True,
+        ),
     ]
     return Lines(
         "tolerated",
@@ -147,9 +179,11 @@ def _tolerated(record: Mapping[str, Any]) -> Chart:
         {"": curves},
         "optimiser step",
         f"strength ({record['unit']})",
-        caption=f"tolerated: the largest strength of {record['objective']} with a perturbed training loss of at most "
+        caption=f"tolerated: the largest strength of {record['objective']} with a perturbed "
+        "training loss of at most "
         f"{record['budget']:.3g} nats; {_about(record)}",
-        alt="Where the asked strength runs above the tolerated one, training is pushed beyond what it can bear.",
+        alt="Where the asked strength runs above the tolerated one, training is pushed beyond what "
+        "it can bear.",
     )
 
 
@@ -174,7 +208,8 @@ def _slices(record: Mapping[str, Any]) -> Chart:
         "distance, in the unit of the panel",
         "loss (nats)",
         caption=f"{_about(record)}; weights {record['mode']}",
-        alt="Training loss against the distance along noise, along the steepest ascent, and along random directions.",
+        alt="Training loss against the distance along noise, along the steepest ascent, and along "
+        "random directions.",
         levels={"a constant predictor": record["reference"]} if record["reference"] else None,
         share_y=False,
         columns=2,
@@ -184,7 +219,9 @@ def _slices(record: Mapping[str, Any]) -> Chart:
 def _surface(record: Mapping[str, Any]) -> Chart:
     found = record["slices"]["surface"]
     losses = np.asarray(found["losses"], dtype=float)
-    places = [f"{place:g}" if k % 5 == 0 else "" for k, place in enumerate(np.round(found["places"], 3))]
+    places = [
+        f"{place:g}" if k % 5 == 0 else "" for k, place in enumerate(np.round(found["places"], 3))
+    ]
     middle = len(places) // 2
     return Heat(
         "surface",
@@ -196,8 +233,10 @@ def _surface(record: Mapping[str, Any]) -> Chart:
         "first direction",
         "loss (nats)",
         [(middle, middle)],
-        caption=f"framed: the weights; directions have each filter as long as the weights' own; {_about(record)}",
-        alt="Training loss over two random directions whose filters are as long as the weights' own.",
+        caption="framed: the weights; directions have each filter as long as the weights' own; "
+        f"{_about(record)}",
+        alt="Training loss over two random directions whose filters are as long as the weights' "
+        "own.",
     )
 
 
@@ -214,10 +253,19 @@ def _failing(record: Mapping[str, Any]) -> Chart:
         seen = probes(arm["course"])
         at, step = before_stall([arm["course"]])
         mark = at if step is not None and arm["word"] != "no failure" else None
-        found = {name: _floats([one.get(f"probe_{name}") for one in seen]) for name in measures.values()}
-        found["mean_norm"] = found["mean_ratio"] * _floats([one["probe_clean_norm"] for one in seen])
+        found = {
+            name: _floats([one.get(f"probe_{name}") for one in seen]) for name in measures.values()
+        }
+        found["mean_norm"] = found["mean_ratio"] * _floats(
+            [one["probe_clean_norm"] for one in seen]
+        )
         for title, name in measures.items():
-            line = Line([one["step"] for one in seen], found[name], f"{arm['strength']:g}: {arm['word']}", mark=mark)
+            line = Line(
+                [one["step"] for one in seen],
+                found[name],
+                f"{arm['strength']:g}: {arm['word']}",
+                mark=mark,
+            )
             panels[title].append(line)
     return Lines(
         "failing",
@@ -225,9 +273,11 @@ def _failing(record: Mapping[str, Any]) -> Chart:
         panels,
         "optimiser step",
         ["ratio", "ratio", "nats per unit", "fraction"],
-        caption=f"rings: the last probe before the stall; vanishing is a ratio under {VANISHING:g} there that clipping does not "
+        caption=f"rings: the last probe before the stall; vanishing is a ratio under {VANISHING:g} "
+        "there that clipping does not "
         f"cure, variance a signal / noise under {NOISY:g} that it cures; {_about(record)}",
-        alt="The gradient of trainings at constant strengths; the ring marks where the failing one is judged.",
+        alt="The gradient of trainings at constant strengths; the ring marks where the failing one "
+        "is judged.",
         log_x=True,
         share_y=False,
         columns=2,

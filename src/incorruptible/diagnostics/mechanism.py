@@ -1,4 +1,6 @@
-"""Why a training fails under perturbation: its gradient vanishes, or drowns in variance; decided from what was recorded."""
+"""Why a training fails under perturbation: its gradient vanishes, or drowns in variance; decided
+from what was recorded.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,20 @@ import numpy as np
 
 from ..statistics import Interval, t_interval
 
-__all__ = ["FAILED", "NOISY", "STALL", "VANISHING", "Mechanism", "before_stall", "mechanism", "probes"]
+__all__ = [
+    "FAILED",
+    "NOISY",
+    "STALL",
+    "VANISHING",
+    "Mechanism",
+    "before_stall",
+    "mechanism",
+    "probes",
+]
 
-FAILED = 0.10  # a training fails where it loses more than 10 points of clean accuracy to plain training
+FAILED = (
+    0.10  # a training fails where it loses more than 10 points of clean accuracy to plain training
+)
 VANISHING = 0.5
 NOISY = 0.3
 STALL = 0.05
@@ -24,13 +37,13 @@ History = Sequence[Mapping[str, Any]]
 class Mechanism:
     """How the trainings of one recipe, one for each seed, came to fail.
 
-    `word` is vanishing, variance, neither, or no failure; `cause` says it in a few words. What follows was seen at the last
-    probe before the stall, at `step`, or after `epoch` epochs (None where no probe lies before it, or the epoch is not
-    known): `ratio` ||E g|| / ||g0|| and `signal` (to noise) with 95% intervals over seeds, for one training the numbers
-    themselves, and the means over seeds of `cosine`, `dead` units, the loss's `variation` over draws, and `steepness` (None
-    for objectives that do not climb). `lost` is the clean accuracy lost to plain training, as a fraction; `restored`
-    whether clipping the gradient restores it (None: not known).
-    """
+    `word` is vanishing, variance, neither, or no failure; `cause` says it in a few words. What
+    follows was seen at the last probe before the stall, at `step`, or after `epoch` epochs (None
+    where no probe lies before it, or the epoch is not known): `ratio` ||E g|| / ||g0|| and `signal`
+    (to noise) with 95% intervals over seeds, for one training the numbers themselves, and the means
+    over seeds of `cosine`, `dead` units, the loss's `variation` over draws, and `steepness` (None
+    for objectives that do not climb). `lost` is the clean accuracy lost to plain training, as a
+    fraction; `restored` whether clipping the gradient restores it (None: not known)."""
 
     word: str
     cause: str
@@ -49,14 +62,18 @@ class Mechanism:
 def mechanism(histories: Sequence[History], lost: float, restored: bool | None) -> Mechanism:
     """The mechanism, from each training's records, as the gradient instrument wrote them.
 
-    *no failure*: `lost` is at most FAILED. *vanishing*: just before the stall the upper limit of the ratio is under
-    VANISHING, and clipping does not restore accuracy. *variance*: its lower limit is above VANISHING, the upper limit of
-    signal to noise under NOISY, and clipping restores it. Otherwise *neither*. Later ratios would be circular: where a
-    network has collapsed, its gradient is small because it has collapsed. Raises `UserError` where a recorded number is not finite.
-    """
+    *no failure*: `lost` is at most FAILED. *vanishing*: just before the stall the upper limit of
+    the ratio is under VANISHING, and clipping does not restore accuracy. *variance*: its lower
+    limit is above VANISHING, the upper limit of signal to noise under NOISY, and clipping restores
+    it. Otherwise *neither*. Later ratios would be circular: where a network has collapsed, its
+    gradient is small because it has collapsed. Raises `UserError` where a recorded number is not
+    finite."""
     at, step = before_stall(histories)
     seen = [probes(history)[at] for history in histories]
-    ratio, signal = (_interval([one[f"probe_{name}"] for one in seen]) for name in ("mean_ratio", "signal_to_noise"))
+    ratio, signal = (
+        _interval([one[f"probe_{name}"] for one in seen])
+        for name in ("mean_ratio", "signal_to_noise")
+    )
     if lost <= FAILED:
         word, cause = "no failure", "does not fail here"
     elif step is None:
@@ -71,7 +88,8 @@ def mechanism(histories: Sequence[History], lost: float, restored: bool | None) 
         word, cause = "neither", "neither rule holds"
     steep = [one["probe_steepness"] for one in seen if one["probe_steepness"] is not None]
     cosine, dead, variation = (
-        float(np.mean([one[f"probe_{name}"] for one in seen])) for name in ("cosine", "dead", "loss_variation")
+        float(np.mean([one[f"probe_{name}"] for one in seen]))
+        for name in ("cosine", "dead", "loss_variation")
     )
     return Mechanism(
         word=word,
@@ -90,9 +108,11 @@ def mechanism(histories: Sequence[History], lost: float, restored: bool | None) 
 
 
 def before_stall(histories: Sequence[History]) -> tuple[int, int | None]:
-    """Index and step of the last probe before mean clean training accuracy comes within 5 points (STALL) of its best; step
-    None where the first probe is there already."""
-    accuracy = np.mean([[float(one["probe_clean_accuracy"]) for one in probes(each)] for each in histories], axis=0)
+    """Index and step of the last probe before mean clean training accuracy comes within 5 points
+    (STALL) of its best; step None where the first probe is there already."""
+    accuracy = np.mean(
+        [[float(one["probe_clean_accuracy"]) for one in probes(each)] for each in histories], axis=0
+    )
     stall = int(np.argmax(accuracy >= accuracy.max() - STALL))
     at = max(0, stall - 1)
     return at, int(probes(histories[0])[at]["step"]) if stall else None

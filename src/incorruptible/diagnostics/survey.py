@@ -29,16 +29,23 @@ RECORD = "landscape.json"
 def of_run(
     run: Run, settings: Settings, *, fail: Sequence[float], task: Task | None = None, tell: Tell
 ) -> dict[str, Any]:
-    """Train `run` again as it was trained, watched, and then its recipe at each constant strength of `fail` until one fails.
+    """Train `run` again as it was trained, watched, and then its recipe at each constant strength
+    of `fail` until one fails.
 
-    Those trainings lie beside the run, so that a second call finds them. `tell(what, done, of)` is called as work goes on.
-    """
+    Those trainings lie beside the run, so that a second call finds them. `tell(what, done, of)` is
+    called as work goes on."""
     task = task or run.task()
     frame, before = run.record["identity"], torch.get_num_threads()
     recipe = run.recipe
     torch.set_num_threads(frame["threads"])
     try:
-        fit = Watched(task, recipe, settings, frame["device"], lambda step: tell("watched again", step, fit.steps))
+        fit = Watched(
+            task,
+            recipe,
+            settings,
+            frame["device"],
+            lambda step: tell("watched again", step, fit.steps),
+        )
         found = watch(fit, run.record["weights"])
     finally:
         torch.set_num_threads(before)
@@ -54,18 +61,33 @@ def of_run(
             tell=tell,
         )
         found["failing"] = failing(trial, settings.objective, fail, run)
-    about = {"schedule": recipe.strength, "trained": recipe.objective, "epochs": recipe.epochs, "seed": recipe.seed}
+    about = {
+        "schedule": recipe.strength,
+        "trained": recipe.objective,
+        "epochs": recipe.epochs,
+        "seed": recipe.seed,
+    }
     if held := recipe.held():
         about["held"] = held
     return {**_about(task, fit, settings, run.record["weights"], fail, recipe), **about, **found}
 
 
 def of_weights(
-    task: Task, name: str, weights: Path | None, settings: Settings, *, device: str = "cpu", seed: int = 0
+    task: Task,
+    name: str,
+    weights: Path | None,
+    settings: Settings,
+    *,
+    device: str = "cpu",
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """The same instrument at the weights of a file (None: those that `task.model()` makes), as they would be deployed."""
+    """The same instrument at the weights of a file (None: those that `task.model()` makes), as they
+    would be deployed.
+    """
     start = None if weights is None else str(weights)
-    recipe = Recipe(task=name, objective=settings.objective, strength="constant:0", start=start, seed=seed)
+    recipe = Recipe(
+        task=name, objective=settings.objective, strength="constant:0", start=start, seed=seed
+    )
     fit = Watched(task, recipe, settings, device)
     checksum = None if weights is None else records.checksum(weights)
     return {**_about(task, fit, settings, checksum, ()), **look_at(fit)}
@@ -97,7 +119,9 @@ def _about(
 def asked(
     settings: Settings, weights: str | None, fail: Sequence[float], recipe: Recipe | None = None
 ) -> dict[str, Any]:
-    """What was asked of which weights, by which version: equal questions have equal answers. Of a run, `recipe` is its own."""
+    """What was asked of which weights, by which version: equal questions have equal answers. Of a
+    run, `recipe` is its own.
+    """
     held = {} if recipe is None else recipe.held()
     plain: dict[str, Any] = records.plain(
         {
@@ -127,4 +151,7 @@ def keep(record: dict[str, Any], folder: Path) -> list[Path]:
     """Write the record and its figures into `folder`; returns what was written."""
     records.write(folder / RECORD, record)
     plain = records.plain(record)
-    return [folder / RECORD, *(path for chart in charts(plain) for path in save(chart, folder / chart.name, ("png",)))]
+    return [
+        folder / RECORD,
+        *(path for chart in charts(plain) for path in save(chart, folder / chart.name, ("png",))),
+    ]

@@ -29,7 +29,9 @@ LEGEND = {
 
 
 def tables(record: Mapping[str, Any]) -> str:
-    """Over training at the schedule's strength, and at the end for every strength; columns are explained below."""
+    """Over training at the schedule's strength, and at the end for every strength; columns are
+    explained below.
+    """
     looks, lines = record["looks"], []
     if len(looks) > 1:
         head = [
@@ -45,27 +47,41 @@ def tables(record: Mapping[str, Any]) -> str:
             "noise trace",
         ]
         body = [
-            [_number(look["step"]), _number(look["epoch"]), *_seen(look, "schedule"), *_shape(look)] for look in looks
+            [_number(look["step"]), _number(look["epoch"]), *_seen(look, "schedule"), *_shape(look)]
+            for look in looks
         ]
-        lines += [f"Over training, at its own strength ({record['schedule']}):", *_aligned([head, *body]), ""]
+        lines += [
+            f"Over training, at its own strength ({record['schedule']}):",
+            *_aligned([head, *body]),
+            "",
+        ]
     last = looks[-1]
     head = ["strength", "clean", "loss", *COLUMNS.values(), "rise", "quadratic"]
-    body = [[*_seen(last, name), *_rise(last["at"][name])] for name in last["at"] if name != "schedule"]
+    body = [
+        [*_seen(last, name), *_rise(last["at"][name])] for name in last["at"] if name != "schedule"
+    ]
     if body:
         where = "At the end of training" if len(looks) > 1 else "At these weights"
         lines += [f"{where}, {record['objective']}:", *_aligned([head, *body]), ""]
     noise = last["sharpness"]["noise"]
     weights = last["sharpness"]["weights"]
     lines.append(
-        f"Sharpness there: top eigenvalue {weights['top']:.3g}, trace {_with(weights)}; per {record['scale']}: top "
+        f"Sharpness there: top eigenvalue {weights['top']:.3g}, trace {_with(weights)}; per "
+        f"{record['scale']}: top "
         f"{noise['top']:.3g}, trace {_with(noise)} nats."
     )
     if last["tolerated"] is not None:
         lines.append(
-            f"Tolerated there: {_tolerated(last, 'at least ')} (perturbed loss up to {record['budget']:.3g} nats)."
+            f"Tolerated there: {_tolerated(last, 'at least ')} (perturbed loss up to "
+            f"{record['budget']:.3g} nats)."
         )
     shown = {word for line in lines for word in line.split()}
-    return "\n".join([*lines, "; ".join(f"{name}: {what}" for name, what in LEGEND.items() if name in shown) + "."])
+    return "\n".join(
+        [
+            *lines,
+            "; ".join(f"{name}: {what}" for name, what in LEGEND.items() if name in shown) + ".",
+        ]
+    )
 
 
 def _tolerated(look: Mapping[str, Any], beyond: str) -> str:
@@ -75,7 +91,9 @@ def _tolerated(look: Mapping[str, Any], beyond: str) -> str:
 
 
 def _with(found: Mapping[str, Any]) -> str:
-    return f"{found['trace']:.3g}" + (f" ± {found['error']:.2g}" if found["error"] is not None else "")
+    return f"{found['trace']:.3g}" + (
+        f" ± {found['error']:.2g}" if found["error"] is not None else ""
+    )
 
 
 def _seen(look: Mapping[str, Any], name: str) -> list[str]:
@@ -105,27 +123,42 @@ def _number(value: float | None) -> str:
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     keep = [k for k in range(len(rows[0])) if any(row[k] != "-" for row in rows[1:])]
     widths = [max(len(row[k]) for row in rows) for k in keep]
-    return ["  ".join(row[k].rjust(width) for k, width in zip(keep, widths, strict=True)) for row in rows]
+    return [
+        "  ".join(row[k].rjust(width) for k, width in zip(keep, widths, strict=True))
+        for row in rows
+    ]
 
 
 def overrun_sentence(looks: Sequence[Mapping[str, Any]]) -> str | None:
     """Where the asked strength first runs above the tolerated one, in a sentence."""
-    within = [look for look in looks if look["tolerated"]]  # before, even the clean loss is beyond the budget
+    within = [
+        look for look in looks if look["tolerated"]
+    ]  # before, even the clean loss is beyond the budget
     if not within or not any(look["asked"] for look in looks):
         return None
     over = [look for look in within if look["asked"] > look["tolerated"]]
     if not over:
-        return f"From step {within[0]['step']} on the network tolerates the strength that training asks for."
+        return (
+            f"From step {within[0]['step']} on the network tolerates the strength that training "
+            "asks for."
+        )
     first = over[0]
     return (
-        f"Training asks for more than the network tolerates at {len(over)} of {len(within)} looks, first at step "
-        f"{first['step']} (epoch {first['epoch']:g}): {first['asked']:.3g} asked, {first['tolerated']:.3g} tolerated."
+        f"Training asks for more than the network tolerates at {len(over)} of {len(within)} looks, "
+        "first at step "
+        f"{first['step']} (epoch {first['epoch']:g}): {first['asked']:.3g} asked, "
+        f"{first['tolerated']:.3g} tolerated."
     )
 
 
 def arm_sentence(objective: str, plain: float, arm: Mapping[str, Any]) -> str:
-    """What one training came to: how far it fell, and, where it failed, when and by which mechanism."""
-    said = f"{objective} at {_strength(arm['strength'])}: {100 * arm['score']:.1f}% clean against {100 * plain:.1f}%"
+    """What one training came to: how far it fell, and, where it failed, when and by which
+    mechanism.
+    """
+    said = (
+        f"{objective} at {_strength(arm['strength'])}: {100 * arm['score']:.1f}% clean against "
+        f"{100 * plain:.1f}%"
+    )
     if arm["lost"] <= FAILED:
         return f"{said}: does not fail."
     said += ": fails"
@@ -137,7 +170,8 @@ def arm_sentence(objective: str, plain: float, arm: Mapping[str, Any]) -> str:
         else f"at step {arm['step']}{_epoch(arm)}, before the stall"
     )
     said += (
-        f"; {when}: mean gradient {arm['ratio']:.2f} of the clean one, signal to noise {arm['signal']:.2f}, cosine "
+        f"; {when}: mean gradient {arm['ratio']:.2f} of the clean one, signal to noise "
+        f"{arm['signal']:.2f}, cosine "
         f"{arm['cosine']:.2f}, {arm['dead']:.0%} dead units"
     )
     if arm["clipped_score"] is not None:
@@ -146,7 +180,10 @@ def arm_sentence(objective: str, plain: float, arm: Mapping[str, Any]) -> str:
         said += f"; clipping at 1{idle} {cure} it ({100 * arm['clipped_score']:.1f}%)"
     elif arm["restored"] is False:
         said += "; it is clipped already, and fails all the same"
-    return f"{said}: {arm['word']}{f' ({cause})' if (cause := arm['cause']) and arm['word'] == 'neither' else ''}."
+    return (
+        f"{said}: "
+        f"{arm['word']}{f' ({cause})' if (cause := arm['cause']) and arm['word'] == 'neither' else ''}."
+    )
 
 
 def _strength(value: float | str) -> str:
@@ -162,14 +199,20 @@ def failing_sentence(failing: Mapping[str, Any]) -> str:
     tried = ", ".join(f"{arm['strength']:g}" for arm in failing["arms"])
     if failing["fails_from"] is None:
         return (
-            f"Training does not fail at any of {tried}; look higher: --strengths {2 * failing['arms'][-1]['strength']:g}."
+            f"Training does not fail at any of {tried}; look higher: --strengths "
+            f"{2 * failing['arms'][-1]['strength']:g}."
             if failing["arms"]
             else "No constant strength was tried."
         )
     arm = failing["arms"][-1]
-    when = "from the first look on" if arm["step"] is None else f"stalling after step {arm['step']}{_epoch(arm)}"
+    when = (
+        "from the first look on"
+        if arm["step"] is None
+        else f"stalling after step {arm['step']}{_epoch(arm)}"
+    )
     return (
-        f"Training with {failing['objective']} fails from {failing['fails_from']:g} on (of {tried}), {when}, {_why(arm)}. "
+        f"Training with {failing['objective']} fails from {failing['fails_from']:g} on (of "
+        f"{tried}), {when}, {_why(arm)}. "
         "One seed; over seeds: a study."
     )
 
@@ -182,6 +225,7 @@ def _why(arm: Mapping[str, Any]) -> str:
     if arm.get("ratio") is None or arm["step"] is None or arm["restored"] is None:
         return f"by a mechanism that cannot be told: {arm['cause']}"
     return (
-        f"and neither by a vanishing gradient nor by variance as they are defined (Eg/g0 {arm['ratio']:.2f}, S/N "
+        "and neither by a vanishing gradient nor by variance as they are defined (Eg/g0 "
+        f"{arm['ratio']:.2f}, S/N "
         f"{arm['signal']:.2f}, clipping {'restores' if arm['restored'] else 'does not restore'} it)"
     )

@@ -1,4 +1,6 @@
-"""A training, done again and watched: the instrument looks on the way, and nothing of the training changes."""
+"""A training, done again and watched: the instrument looks on the way, and nothing of the training
+changes.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +32,10 @@ Look = dict[str, Any]
 
 @dataclass(frozen=True)
 class Settings:
-    """How the instrument looks: through which objective, at which constant strengths beside the schedule's own, on how many
-    training images (0: all), over how many draws, after every how many epochs, and up to which loss a strength is tolerated
-    (None: it is not sought). `points` is the resolution of the surface, 0 for none.
-    """
+    """How the instrument looks: through which objective, at which constant strengths beside the
+    schedule's own, on how many training images (0: all), over how many draws, after every how many
+    epochs, and up to which loss a strength is tolerated (None: it is not sought). `points` is the
+    resolution of the surface, 0 for none."""
 
     objective: str
     strengths: tuple[float, ...] = ()
@@ -46,7 +48,9 @@ class Settings:
 
 
 class Watched(Trainer):
-    """A training at whose steps the instrument looks: `looks` is what it saw. Bits are those of a training unwatched."""
+    """A training at whose steps the instrument looks: `looks` is what it saw. Bits are those of a
+    training unwatched.
+    """
 
     def __init__(
         self,
@@ -63,7 +67,9 @@ class Watched(Trainer):
         self.scale = scale_in(self.through)
         self.looks: list[Look] = []
         self.each = self.steps // recipe.epochs
-        epochs = {epoch for epoch in range(1, recipe.epochs + 1) if epoch % settings.every == 0} | {recipe.epochs}
+        epochs = {epoch for epoch in range(1, recipe.epochs + 1) if epoch % settings.every == 0} | {
+            recipe.epochs
+        }
         self.places = {*EARLY, *(epoch * self.each for epoch in epochs)}
 
     @property
@@ -79,14 +85,20 @@ class Watched(Trainer):
         loss = super().step(batch)
         if self.robust.step in self.places:
             self.looks.append(
-                {"step": self.robust.step, "epoch": round(self.robust.step / self.each, 3), **self.look(strength)}
+                {
+                    "step": self.robust.step,
+                    "epoch": round(self.robust.step / self.each, 3),
+                    **self.look(strength),
+                }
             )
             if self.tell is not None:
                 self.tell(self.robust.step)
         return loss
 
     def look(self, own: float | None = None) -> Look:
-        """All that the instrument measures at the weights as they are; `own` is the strength that training asks for now."""
+        """All that the instrument measures at the weights as they are; `own` is the strength that
+        training asks for now.
+        """
         with named_randomness("landscape", self.settings.seed, device=self.device):
             return self._seen(own)
 
@@ -94,7 +106,15 @@ class Watched(Trainer):
         settings, arrays, batch = self.settings, self.robust.arrays, self._probe_batch
         loss: Any = self.task.loss
         curved = {
-            name: sharpness(self.model, arrays, loss, batch, scale=scale, draws=settings.draws, seed=settings.seed)
+            name: sharpness(
+                self.model,
+                arrays,
+                loss,
+                batch,
+                scale=scale,
+                draws=settings.draws,
+                seed=settings.seed,
+            )
             for name, scale in (("weights", None), ("noise", self.scale))
         }
         at = {}
@@ -130,7 +150,10 @@ class Watched(Trainer):
 
     def _quadratic(self, strength: float, trace: float) -> float | None:
         """The rise of the loss that the Hessian alone foresees, for Gaussian noise."""
-        gaussian = isinstance(getattr(self.through, "corruption", None), Gaussian) and self.through.passes == 1
+        gaussian = (
+            isinstance(getattr(self.through, "corruption", None), Gaussian)
+            and self.through.passes == 1
+        )
         return strength**2 * trace / 2 if gaussian else None
 
     def _tolerated(self, objective: str, top: float) -> float:
@@ -149,23 +172,39 @@ class Watched(Trainer):
         )
 
     def slices(self) -> dict[str, Any]:
-        """The loss along draws of noise, along the steepest ascent and along random directions, and on a random plane."""
-        settings, arrays, batch, loss = self.settings, self.robust.arrays, self._probe_batch, self.task.loss
+        """The loss along draws of noise, along the steepest ascent and along random directions, and
+        on a random plane.
+        """
+        settings, arrays, batch, loss = (
+            self.settings,
+            self.robust.arrays,
+            self._probe_batch,
+            self.task.loss,
+        )
         with named_randomness("landscape", settings.seed, device=self.device):
-            straight = line(self.model, arrays, loss, batch, draws=min(4, settings.draws), seed=settings.seed)
+            straight = line(
+                self.model, arrays, loss, batch, draws=min(4, settings.draws), seed=settings.seed
+            )
             plane = None
             if settings.points:
-                plane = surface(self.model, arrays, loss, batch, points=settings.points, seed=settings.seed)._asdict()
+                plane = surface(
+                    self.model, arrays, loss, batch, points=settings.points, seed=settings.seed
+                )._asdict()
             return {"along": self._along(), "line": straight._asdict(), "surface": plane}
 
     def _along(self) -> dict[str, Any]:
-        """Along the instrument's objective, noise of its scale, and the ascents in both metrics; each as far as twice what
-        the budget tolerates, or a quarter of a length that is surely too far: the weights' own norm, or noise at strength 1."""
+        """Along the instrument's objective, noise of its scale, and the ascents in both metrics;
+        each as far as twice what the budget tolerates, or a quarter of a length that is surely too
+        far: the weights' own norm, or noise at strength 1."""
         arrays = self.robust.arrays
         length = math.sqrt(sum(float(array.value.double().square().sum()) for array in arrays))
         noisy = math.sqrt(sum(array.value.numel() for array in arrays))
         tops = {self.settings.objective: self._top()}
-        for text, top in ((f"rwp(gaussian-{self.scale})", 1.0), ("sam", length), (f"sam:metric={self.scale}", noisy)):
+        for text, top in (
+            (f"rwp(gaussian-{self.scale})", 1.0),
+            ("sam", length),
+            (f"sam:metric={self.scale}", noisy),
+        ):
             tops.setdefault(text, top)
         paths = {}
         for text, top in tops.items():
@@ -180,7 +219,9 @@ class Watched(Trainer):
                 [reach * k / 20 for k in range(21)],
                 self.task.loss,
                 self._probe_batch,
-                draws=1 if isinstance(objective, objectives.SAM | objectives.ASAM) else self.settings.draws,
+                draws=1
+                if isinstance(objective, objectives.SAM | objectives.ASAM)
+                else self.settings.draws,
                 seed=self.settings.seed,
             )
             unit = getattr(objective, "corruption", objective).unit
@@ -192,15 +233,19 @@ def scale_in(objective: Any) -> str:
     """The scale that an objective perturbs by, as a name; filter-max where it has none."""
     metric = getattr(objective, "metric", "euclidean")
     return str(
-        getattr(getattr(objective, "corruption", None), "scale", "filter-max" if metric == "euclidean" else metric)
+        getattr(
+            getattr(objective, "corruption", None),
+            "scale",
+            "filter-max" if metric == "euclidean" else metric,
+        )
     )
 
 
 def watch(fit: Watched, weights: str | None = None) -> dict[str, Any]:
     """Do the training, looking on the way; the looks, and the slices at its end.
 
-    `same_bits` says whether the weights that it ended in have the checksum `weights` (None: nothing to compare with).
-    """
+    `same_bits` says whether the weights that it ended in have the checksum `weights` (None: nothing
+    to compare with)."""
     while fit.done < fit.recipe.epochs:
         fit.epoch()
     same = None
@@ -209,10 +254,18 @@ def watch(fit: Watched, weights: str | None = None) -> dict[str, Any]:
             again = Path(folder) / "weights.safetensors"
             save_weights(fit.model, again)
             same = records.checksum(again) == weights
-    return {"steps": fit.steps, "same_bits": same, "looks": fit.looks, "slices": fit.slices(), "mode": "as in training"}
+    return {
+        "steps": fit.steps,
+        "same_bits": same,
+        "looks": fit.looks,
+        "slices": fit.slices(),
+        "mode": "as in training",
+    }
 
 
 def look_at(fit: Watched) -> dict[str, Any]:
-    """One look at the weights that `fit` starts from, as they would be deployed, and the slices there."""
+    """One look at the weights that `fit` starts from, as they would be deployed, and the slices
+    there.
+    """
     with evaluating(fit.model):
         return {"looks": [fit.look()], "slices": fit.slices(), "mode": "as deployed"}

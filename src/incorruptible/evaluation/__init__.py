@@ -40,7 +40,8 @@ __all__ = [
 
 Kept = MutableMapping[Key, dict[str, Examples]]
 SHUFFLED = (
-    "data came in another order each time (are they shuffled?): scores of single examples need the same order at every chip; "
+    "data came in another order each time (are they shuffled?): scores of single examples need the "
+    "same order at every chip; "
     "shuffle=False gives it."
 )
 
@@ -69,35 +70,50 @@ def measure(
 ) -> Scores:
     """The score of `model` on `chips` chips at each strength.
 
-    `score(model, batch)` gives one number for each example, [b]; `data` is iterated once for each chip and strength, so
-    it must start anew each time: a tuple of tensors (inputs, labels), a list of batches or a DataLoader, not a generator;
-    scores of single examples need one that does not shuffle. Batches are moved to the
-    model's device. Chip k is the same at every strength, and in every model whose arrays have the same names; chips
-    of different `purpose` are different. At strength 0 all chips are the same, and one is measured.
+    `score(model, batch)` gives one number for each example, [b]; `data` is iterated once for each
+    chip and strength, so it must start anew each time: a tuple of tensors (inputs, labels), a list
+    of batches or a DataLoader, not a generator; scores of single examples need one that does not
+    shuffle. Batches are moved to the model's device. Chip k is the same at every strength, and in
+    every model whose arrays have the same names; chips of different `purpose` are different. At
+    strength 0 all chips are the same, and one is measured.
 
-    With `read=(corruption, strength)` each chip is read `reads` times, and each read adds an error of its own on top of
-    the chip's. `batchnorm` is "as-is", "folded" (into the convolution before the noise is drawn; `arrays` are found again
-    by name) or "recalibrated" (running statistics computed anew on every chip from the inputs in `calibration`).
+    With `read=(corruption, strength)` each chip is read `reads` times, and each read adds an error
+    of its own on top of the chip's. `batchnorm` is "as-is", "folded" (into the convolution before
+    the noise is drawn; `arrays` are found again by name) or "recalibrated" (running statistics
+    computed anew on every chip from the inputs in `calibration`).
 
-    `autocast="bf16"` computes forward passes in 16 bits; that rounding is no property of the chip, whose weights are drawn in
-    the model's own type, and a score within a few examples of a tie may differ for it. `channels_last` lays images and
-    kernels out with their channels side by side. Both are for speed and are recorded. `workers=2` reads chips in two
-    processes of one thread each, forked from this one (models on the CPU, systems that fork): the same numbers as in one
+    `autocast="bf16"` computes forward passes in 16 bits; that rounding is no property of the chip,
+    whose weights are drawn in the model's own type, and a score within a few examples of a tie may
+    differ for it. `channels_last` lays images and kernels out with their channels side by side.
+    Both are for speed and are recorded. `workers=2` reads chips in two processes of one thread
+    each, forked from this one (models on the CPU, systems that fork): the same numbers as in one
     process of one thread.
 
-    `keep_examples` keeps the score of each example, for intervals over examples too: True refuses data that do not come in one
-    order, None keeps them where the data do, which is looked at while they pass.
+    `keep_examples` keeps the score of each example, for intervals over examples too: True refuses
+    data that do not come in one order, None keeps them where the data do, which is looked at while
+    they pass.
 
-    Answers that are not finite are wrong answers, and `Scores.not_finite` counts them. A network that is not finite without any
-    error is refused, and so is one none of whose answers changes when every weight in its arrays does.
+    Answers that are not finite are wrong answers, and `Scores.not_finite` counts them. A network
+    that is not finite without any error is refused, and so is one none of whose answers changes
+    when every weight in its arrays does.
 
-    Restores weights, statistics, modes, layout and torch's global random state, also after an error; while a score, `progress`
-    or the data run, a chip is in place. Raises `UserError` for data that is empty or cannot be iterated twice, a score of the
-    wrong shape or that does not fit the answers, chips or reads below 1, a negative strength, and a policy, an autocast or
-    workers that do not fit.
-    """
+    Restores weights, statistics, modes, layout and torch's global random state, also after an
+    error; while a score, `progress` or the data run, a chip is in place. Raises `UserError` for
+    data that is empty or cannot be iterated twice, a score of the wrong shape or that does not fit
+    the answers, chips or reads below 1, a negative strength, and a policy, an autocast or workers
+    that do not fit."""
     sampling = Sampling(
-        corruption, strengths, chips, seed, purpose, reads, read, batchnorm, calibration, autocast, channels_last
+        corruption,
+        strengths,
+        chips,
+        seed,
+        purpose,
+        reads,
+        read,
+        batchnorm,
+        calibration,
+        autocast,
+        channels_last,
     )
     found = measure_all(
         model,
@@ -125,25 +141,43 @@ def measure_all(
     workers: int = 0,
     checks: bool = True,
 ) -> dict[str, Scores]:
-    """Several scores on the same chips at once; scores of the model's answer share one forward pass. Else as `measure`.
+    """Several scores on the same chips at once; scores of the model's answer share one forward
+    pass. Else as `measure`.
 
-    Without `checks` a network is measured that would be refused as not finite or as deaf to its weights: diagnoses look at
-    trainings that failed, and there an answer that is not finite counts as a wrong one without errors too.
-    `chips` say `autocast` and `channels_last`. `kept` maps (strength, chip, read), by number, to what each score gave there
-    [example]: what it holds is not measured again, and what is measured is put into it.
-    """
+    Without `checks` a network is measured that would be refused as not finite or as deaf to its
+    weights: diagnoses look at trainings that failed, and there an answer that is not finite counts
+    as a wrong one without errors too. `chips` say `autocast` and `channels_last`. `kept` maps
+    (strength, chip, read), by number, to what each score gave there [example]: what it holds is not
+    measured again, and what is measured is put into it."""
     refuse_iterators(data, sampling)
     if workers < 0:
-        raise UserError(f"workers is {workers}; it is how many processes share the chips, 0 or 1 for this one alone.")
+        raise UserError(
+            f"workers is {workers}; it is how many processes share the chips, 0 or 1 for this one "
+            "alone."
+        )
     if keep_examples and shuffles(data):
         raise UserError(SHUFFLED)
     data = batches(data, 1024)
     model, arrays = sampling.fitted(model, arrays)
-    equals = tuple(equivalent(sampling.corruption, strength, arrays).strength for strength in sampling.strengths)
+    equals = tuple(
+        equivalent(sampling.corruption, strength, arrays).strength
+        for strength in sampling.strengths
+    )
     largest = [array.peak() for array in arrays]
     peaks = min(float(one.min()) for one in largest), max(float(one.max()) for one in largest)
     told, known = progress or (lambda done, total: None), {} if kept is None else kept
-    found = _examples(model, scores, data, sampling, arrays, told, known, workers, keep_examples is not False, checks)
+    found = _examples(
+        model,
+        scores,
+        data,
+        sampling,
+        arrays,
+        told,
+        known,
+        workers,
+        keep_examples is not False,
+        checks,
+    )
     if ORDER in found and len(np.unique(found[ORDER])) > 1:
         if keep_examples:
             raise UserError(SHUFFLED)
@@ -172,7 +206,9 @@ def measure_all(
             read=None if sampling.read is None else f"{sampling.read[0]}:{sampling.read[1]:g}",
             reads=each if sampling.reads > 1 else None,
             examples=None if keep_examples is False else examples.mean(2),
-            not_finite=found[NOT_FINITE].sum((2, 3)).astype(np.int64) if NOT_FINITE in found else None,
+            not_finite=found[NOT_FINITE].sum((2, 3)).astype(np.int64)
+            if NOT_FINITE in found
+            else None,
         )
     return results
 
@@ -189,14 +225,21 @@ def _examples(
     ordered: bool,
     checks: bool,
 ) -> dict[str, Examples]:
-    """[strength, chip, read, example] for each score, and likewise `NOT_FINITE` and `ORDER`, where there is something to say."""
+    """[strength, chip, read, example] for each score, and likewise `NOT_FINITE` and `ORDER`, where
+    there is something to say.
+    """
     ordered = ordered and not isinstance(data, Batches | list | tuple)  # those have one order
-    job, left = ScoringJob(model, scores, data, sampling, arrays, ordered), work_items(sampling, kept)
+    job, left = (
+        ScoringJob(model, scores, data, sampling, arrays, ordered),
+        work_items(sampling, kept),
+    )
     done = sampling.total - sum(map(len, left))
     if done:
         progress(done, sampling.total)
     readings = here(job, left) if workers < 2 else elsewhere(job, left, workers)
-    aside = torch.random.fork_rng(devices=[])  # a DataLoader draws from the global generator at every turn
+    aside = torch.random.fork_rng(
+        devices=[]
+    )  # a DataLoader draws from the global generator at every turn
     with aside, evaluating(model), keeping(Statistics(model)), closing(readings):
         if left and checks:
             check_network(model, scores, data, sampling, arrays)
@@ -204,7 +247,8 @@ def _examples(
             if checks and NOT_FINITE in found and not sampling.differ(sampling.strengths[key[0]]):
                 count = int(found[NOT_FINITE].sum())
                 raise NotFinite(
-                    f"the network's answers to {count} of {len(found[NOT_FINITE])} examples are not finite before any error is "
+                    f"the network's answers to {count} of {len(found[NOT_FINITE])} examples are "
+                    "not finite before any error is "
                     "put in, or their score is not: what it is worth on chips has no meaning."
                 )
             kept[key] = found
@@ -213,11 +257,16 @@ def _examples(
     read: list[dict[str, Examples]] = []
     for place, strength in enumerate(sampling.strengths):
         distinct = sampling.distinct(strength)
-        once = [kept[place, chip, again] for chip in range(distinct) for again in range(sampling.reads)]
+        once = [
+            kept[place, chip, again] for chip in range(distinct) for again in range(sampling.reads)
+        ]
         read += once * (sampling.chips // distinct)
     shape = (len(sampling.strengths), sampling.chips, sampling.reads, -1)
     try:
-        found = {name: np.array([one[name] for one in read], dtype=np.float32).reshape(shape) for name in scores}
+        found = {
+            name: np.array([one[name] for one in read], dtype=np.float32).reshape(shape)
+            for name in scores
+        }
     except ValueError:
         raise UserError(
             "data gave another number of examples the second time; it must be the same each time."
@@ -226,9 +275,13 @@ def _examples(
         if any(name in one for one in read):
             size = next(iter(found.values())).shape[-1]
             nothing = (
-                np.zeros(size, np.float32) if name == NOT_FINITE else next(one[name] for one in read if name in one)
+                np.zeros(size, np.float32)
+                if name == NOT_FINITE
+                else next(one[name] for one in read if name in one)
             )
-            found[name] = np.array([one.get(name, nothing) for one in read], dtype=np.float32).reshape(shape)
+            found[name] = np.array(
+                [one.get(name, nothing) for one in read], dtype=np.float32
+            ).reshape(shape)
     return found
 
 

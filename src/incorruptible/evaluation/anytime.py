@@ -21,7 +21,15 @@ from ..weights.batchnorm import Statistics, evaluating
 from .checks import check_network
 from .chips import ProgrammedModel, Sampling
 from .results import arithmetic
-from .scoring import NOT_FINITE, ScoreFunction, counted, keeping, refuse_iterators, refuse_unbounded, score_chip
+from .scoring import (
+    NOT_FINITE,
+    ScoreFunction,
+    counted,
+    keeping,
+    refuse_iterators,
+    refuse_unbounded,
+    score_chip,
+)
 
 __all__ = ["AnytimeMeans", "measure_until"]
 
@@ -30,10 +38,9 @@ __all__ = ["AnytimeMeans", "measure_until"]
 class AnytimeMeans:
     """What `measure_until` found: for each strength as many chips as it took.
 
-    `values` holds, for each strength, the mean score of each chip [chip]; `intervals` the anytime-valid interval of the
-    mean over all chips, on these examples. `not_finite` counts, for each strength, the answers that were not finite, which are
-    wrong ones.
-    """
+    `values` holds, for each strength, the mean score of each chip [chip]; `intervals` the
+    anytime-valid interval of the mean over all chips, on these examples. `not_finite` counts, for
+    each strength, the answers that were not finite, which are wrong ones."""
 
     values: tuple[NDArray[np.float64], ...]
     intervals: tuple[Interval, ...]
@@ -111,8 +118,10 @@ class AnytimeMeans:
         titles = ("strength", "chips", "mean", "interval", "half", "sd", "lowest", "not finite")
         shown = zip(titles if any(self.not_finite) else titles[:-1], _WIDTHS, strict=False)
         lines = [
-            f"{self.name} ({self.unit}) under {self.corruption} [{self.corruption_unit}]; chips until the half-width is "
-            f"{self.half_width:g}, at most {self.max_chips}; {self.n_examples} examples, seed {self.seed} ({self.purpose}), "
+            f"{self.name} ({self.unit}) under {self.corruption} [{self.corruption_unit}]; chips "
+            "until the half-width is "
+            f"{self.half_width:g}, at most {self.max_chips}; {self.n_examples} examples, seed "
+            f"{self.seed} ({self.purpose}), "
             f"BatchNorm {self.batchnorm}{arithmetic(self.autocast, self.channels_last)}",
             *([self.conditions] if self.conditions else []),
             "  ".join(f"{title:>{width}}" for title, width in shown),
@@ -129,14 +138,20 @@ class AnytimeMeans:
                 f"{row['lowest']:.4f}",
                 *([f"{row['not_finite']}"] if "not_finite" in row else []),
             )
-            line = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=False))
+            line = "  ".join(
+                f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=False)
+            )
             lines.append(line if row["reached"] else f"{line}  not reached")
         lines.append(
-            f"interval: of the mean over chips, on these examples, at confidence {self.confidence:g} for each strength; "
+            "interval: of the mean over chips, on these examples, at confidence "
+            f"{self.confidence:g} for each strength; "
             f"valid whenever one stops (confidence sequence, {METHOD})"
         )
         if any(self.not_finite):
-            lines.append("not finite: answers, of all chips and examples, that were not finite, and are wrong")
+            lines.append(
+                "not finite: answers, of all chips and examples, that were not finite, and are "
+                "wrong"
+            )
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -167,29 +182,51 @@ def measure_until(
     channels_last: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> AnytimeMeans:
-    """Measure at each strength until the interval of the mean over chips is at most 2 `half_width` long.
+    """Measure at each strength until the interval of the mean over chips is at most 2 `half_width`
+    long.
 
-    The interval is not symmetric: the estimate may lie nearer to one end, and now and then just outside.
+    The interval is not symmetric: the estimate may lie nearer to one end, and now and then just
+    outside.
 
-    The interval is a betting confidence sequence, so that stopping as soon as it is short enough costs it nothing; Student's
-    would miss more often than it says. Each strength has a confidence of its own. Chip k is the one that `measure` takes.
-    Where `max_chips` chips do not do, the result says so. For .0025 some 1,100 chips are needed, hardly fewer where chips agree:
-    nothing rules out a rare chip that fails altogether. Everything else is as in `measure`. Raises `UserError`, besides, for a
-    half_width outside (0, .5) and for a score that does not lie in [0, 1] by its nature.
-    """
+    The interval is a betting confidence sequence, so that stopping as soon as it is short enough
+    costs it nothing; Student's would miss more often than it says. Each strength has a confidence
+    of its own. Chip k is the one that `measure` takes. Where `max_chips` chips do not do, the
+    result says so. For .0025 some 1,100 chips are needed, hardly fewer where chips agree: nothing
+    rules out a rare chip that fails altogether. Everything else is as in `measure`. Raises
+    `UserError`, besides, for a half_width outside (0, .5) and for a score that does not lie in [0,
+    1] by its nature."""
     if not 0 < half_width < 0.5:
         raise UserError(
-            f"half_width is {half_width:g}; it is a half-width between 0 and 0.5, as a fraction, for example 0.0025."
+            f"half_width is {half_width:g}; it is a half-width between 0 and 0.5, as a fraction, "
+            "for example 0.0025."
         )
     refuse_unbounded(score, "a half-width")
     sampling = Sampling(
-        corruption, strengths, max_chips, seed, purpose, reads, read, batchnorm, calibration, autocast, channels_last
+        corruption,
+        strengths,
+        max_chips,
+        seed,
+        purpose,
+        reads,
+        read,
+        batchnorm,
+        calibration,
+        autocast,
+        channels_last,
     )
     refuse_iterators(data, sampling)
     data = batches(data, 1024)
     model, arrays = sampling.fitted(model, arrays)
-    found, aside = [], torch.random.fork_rng(devices=[])  # a DataLoader draws from the global generator at every turn
-    with aside, evaluating(model), keeping(Statistics(model)), ProgrammedModel(model, arrays, sampling) as programmed:
+    found, aside = (
+        [],
+        torch.random.fork_rng(devices=[]),
+    )  # a DataLoader draws from the global generator at every turn
+    with (
+        aside,
+        evaluating(model),
+        keeping(Statistics(model)),
+        ProgrammedModel(model, arrays, sampling) as programmed,
+    ):
         check_network(model, {"": score}, data, sampling, arrays)
         for place, strength in enumerate(sampling.strengths):
             told = counted(progress, sampling, place)
@@ -225,17 +262,21 @@ def _until(
     confidence: float,
     told: Callable[[int], None] | None,
 ) -> tuple[NDArray[np.float64], Interval, int, int]:
-    """The chips that it took at one strength, their interval, the number of examples, and how many answers were not finite."""
+    """The chips that it took at one strength, their interval, the number of examples, and how many
+    answers were not finite.
+    """
     betting, values, sampling, wrong = Betting(confidence), list[float](), programmed.sampling, 0
     while True:
         reads = [
-            score_chip(programmed, {"": score}, data, strength, len(values), again) for again in range(sampling.reads)
+            score_chip(programmed, {"": score}, data, strength, len(values), again)
+            for again in range(sampling.reads)
         ]
         each = np.array([one[""] for one in reads])
         wrong += sum(int(one[NOT_FINITE].sum()) for one in reads if NOT_FINITE in one)
         if not (each.min() >= 0 and each.max() <= 1):
             raise UserError(
-                f"half_width needs a score between 0 and 1; {each.min():g} to {each.max():g} came for examples."
+                f"half_width needs a score between 0 and 1; {each.min():g} to {each.max():g} came "
+                "for examples."
             )
         values.append(float(each.mean(1, dtype=np.float64).mean()))
         interval = betting.add(values[-1])

@@ -20,9 +20,10 @@ __all__ = ["Audit", "Touched", "audit"]
 
 @dataclass(frozen=True)
 class Touched:
-    """One parameter. `relative_to_max` and `relative_to_rms` are the root mean square error of one chip, measured on the
-    weights that were in place, over max|W| and over the weights' own root mean square; None where it is skipped. `max` and `rms`
-    are None for the packed weight of a quantised layer, whose values are not floats."""
+    """One parameter. `relative_to_max` and `relative_to_rms` are the root mean square error of one
+    chip, measured on the weights that were in place, over max|W| and over the weights' own root
+    mean square; None where it is skipped. `max` and `rms` are None for the packed weight of a
+    quantised layer, whose values are not floats."""
 
     name: str
     module: str
@@ -37,7 +38,9 @@ class Touched:
 
 @dataclass(frozen=True)
 class Audit:
-    """One row for each parameter, in the model's order, and then one for each packed weight of a quantised layer."""
+    """One row for each parameter, in the model's order, and then one for each packed weight of a
+    quantised layer.
+    """
 
     rows: tuple[Touched, ...]
     corruption: str
@@ -63,9 +66,11 @@ class Audit:
         width = max([len(row.name) for row in self.rows], default=4)
         kind = max([22, *(len(row.module) for row in self.rows)])
         lines = [
-            f"{self.corruption} at {self.strength:g}, one chip: {len(self.touched)} arrays hold {self.share():.1%} of the parameters",
+            f"{self.corruption} at {self.strength:g}, one chip: {len(self.touched)} arrays hold "
+            f"{self.share():.1%} of the parameters",
             *([self.conditions] if self.conditions else []),
-            f"{'array':<{width}}  {'module':<{kind}}  {'shape':<18}  filters  error/max|W|  error/rms(W)",
+            f"{'array':<{width}}  {'module':<{kind}}  {'shape':<18}  filters  error/max|W|  "
+            "error/rms(W)",
         ]
         for row in self.touched:
             shape = "x".join(map(str, row.shape))
@@ -76,7 +81,8 @@ class Audit:
         if self.skipped:
             lines.append("not in an array:")
             lines += [
-                f"{row.name:<{width}}  {row.module:<{kind}}  {'x'.join(map(str, row.shape)):<18}  {row.reason}"
+                f"{row.name:<{width}}  {row.module:<{kind}}  {'x'.join(map(str, row.shape)):<18}  "
+                f"{row.reason}"
                 for row in self.skipped
             ]
         return "\n".join(lines)
@@ -94,18 +100,23 @@ def audit(
     protect: Iterable[str] = (),
     seed: int = 0,
 ) -> Audit:
-    """Put one chip of `corruption` in place and look at every parameter: which ones moved, and by how much.
+    """Put one chip of `corruption` in place and look at every parameter: which ones moved, and by
+    how much.
 
-    Patterns as for `select`. Raises `UserError` where nothing is touched, and for a strength that is negative or not finite.
-    """
+    Patterns as for `select`. Raises `UserError` where nothing is touched, and for a strength that
+    is negative or not finite."""
     strength = checked(strength)
     refuse_offloaded(model)
     found = survey(model, also, protect)
     arrays = [one.array for one in found if one.array is not None]
     if not arrays:
-        raise UserError(f"{type(model).__name__} has no weight to perturb; name some with also=(...).")
+        raise UserError(
+            f"{type(model).__name__} has no weight to perturb; name some with also=(...)."
+        )
     draw = Draw(seed, "audit", 0)
-    rows = [_row(one, lambda array: corruption(array, strength, draw.of(array.name))) for one in found]
+    rows = [
+        _row(one, lambda array: corruption(array, strength, draw.of(array.name))) for one in found
+    ]
     rows += [
         Touched(
             one.name,

@@ -1,8 +1,9 @@
-"""What is looked at before the first chip: that the network is finite, and that its answers depend on the weights in arrays.
+"""What is looked at before the first chip: that the network is finite, and that its answers depend
+on the weights in arrays.
 
-Both are cheap: they take three passes over a few examples. Without them a network of NaNs would be right on class 0, and a network
-that computes from other memory than its parameters' would be as good on every chip as it is without errors.
-"""
+Both are cheap: they take three passes over a few examples. Without them a network of NaNs would be
+right on class 0, and a network that computes from other memory than its parameters' would be as
+good on every chip as it is without errors."""
 
 from __future__ import annotations
 
@@ -33,12 +34,12 @@ def check_network(
     sampling: Sampling,
     arrays: Sequence[Array],
 ) -> None:
-    """Raise `UserError` for a network whose measurement would mean nothing; the model is in eval mode.
+    """Raise `UserError` for a network whose measurement would mean nothing; the model is in eval
+    mode.
 
-    Refused are weights that are not finite, answers to the first examples that are not finite, and a network none of whose
-    answers changes by a bit when every weight in its arrays does. What a function of one's own judges is heard where it calls the
-    model.
-    """
+    Refused are weights that are not finite, answers to the first examples that are not finite, and
+    a network none of whose answers changes by a bit when every weight in its arrays does. What a
+    function of one's own judges is heard where it calls the model."""
     refuse_not_finite(model)
     device = arrays[0].value.device
     batch = next(iter(data), None)
@@ -53,15 +54,18 @@ def check_network(
         few, clean = _few(model, batch, look)
         if not all(bool(one.isfinite().all()) for one in clean if one.is_floating_point()):
             raise NotFinite(
-                "the network's answers are not finite before any error is put in: what it is worth on chips has no meaning; "
+                "the network's answers are not finite before any error is put in: what it is worth "
+                "on chips has no meaning; "
                 "look at its weights, its inputs and its arithmetic (autocast?)."
             )
         with replaced(arrays, _others):
             changed = look(few, fits=True)
     if clean and len(clean) == len(changed) and all(map(torch.equal, clean, changed)):
         raise UserError(
-            f"no answer of {type(unwrapped(model)).__name__} changes when all weights in its arrays do: it computes from other "
-            "memory (weights in a list, copies made before, a cache, a frozen graph), and chips would all look clean. Measure "
+            f"no answer of {type(unwrapped(model)).__name__} changes when all weights in its "
+            "arrays do: it computes from other "
+            "memory (weights in a list, copies made before, a cache, a frozen graph), and chips "
+            "would all look clean. Measure "
             "the module that owns its parameters, before it is compiled or frozen."
         )
 
@@ -72,14 +76,22 @@ def _others(array: Array) -> Tensor:
     return array.value + torch.where(size > 0, 2 * size, torch.ones_like(size))
 
 
-def _few(model: nn.Module, batch: Any, look: Callable[..., list[Tensor]]) -> tuple[Any, list[Tensor]]:
-    """The first examples of the batch with what is answered to them; the whole batch where it cannot be cut."""
+def _few(
+    model: nn.Module, batch: Any, look: Callable[..., list[Tensor]]
+) -> tuple[Any, list[Tensor]]:
+    """The first examples of the batch with what is answered to them; the whole batch where it
+    cannot be cut.
+    """
     size = size_of(batch)
     # a compiled network would be compiled again for batches of another size
-    compiled = any(hasattr(one, "_orig_mod") or one._compiled_call_impl is not None for one in model.modules())
+    compiled = any(
+        hasattr(one, "_orig_mod") or one._compiled_call_impl is not None for one in model.modules()
+    )
     if size is None or size <= FEW or compiled:
         return batch, look(batch)
-    few = each_tensor(batch, lambda tensor: tensor[:FEW] if tensor.dim() and len(tensor) == size else tensor)
+    few = each_tensor(
+        batch, lambda tensor: tensor[:FEW] if tensor.dim() and len(tensor) == size else tensor
+    )
     try:
         return few, look(few)
     except UserError:
@@ -89,12 +101,18 @@ def _few(model: nn.Module, batch: Any, look: Callable[..., list[Tensor]]) -> tup
 
 
 def _answers(
-    model: nn.Module, score: ScoreFunction, sampling: Sampling, device: torch.device, batch: Any, fits: bool = False
+    model: nn.Module,
+    score: ScoreFunction,
+    sampling: Sampling,
+    device: torch.device,
+    batch: Any,
+    fits: bool = False,
 ) -> list[Tensor]:
-    """What the network answers, as tensors: what the score grades, or what the model gave to a function of one's own that called it.
+    """What the network answers, as tensors: what the score grades, or what the model gave to a
+    function of one's own that called it.
 
-    Unless it `fits` already, the score grades the answer once, and refuses labels that it cannot judge.
-    """
+    Unless it `fits` already, the score grades the answer once, and refuses labels that it cannot
+    judge."""
     heard: list[Tensor] = []
     if isinstance(score, Score):
         answer = answered(score.answer, model, batch, sampling, device)
@@ -102,7 +120,9 @@ def _answers(
             score.grade(*answer)  # refuses labels that do not fit
         return [answer[0].clone()]
     with sampling.casting(device):
-        handle = model.register_forward_hook(lambda module, inputs, output: heard.extend(_tensors(output)))
+        handle = model.register_forward_hook(
+            lambda module, inputs, output: heard.extend(_tensors(output))
+        )
         try:
             score(model, batch)
         finally:

@@ -29,10 +29,11 @@ _AUTOCASTS = {"bf16": torch.bfloat16}
 
 @dataclass(frozen=True, eq=False)
 class Sampling:
-    """`chips` chips of `purpose` at each strength, each read `reads` times; see `measure` for every field.
+    """`chips` chips of `purpose` at each strength, each read `reads` times; see `measure` for every
+    field.
 
-    With `pairs` chip 2k + 1 is the mirror image of chip 2k (antithetic pairs), in what was programmed and in what is read.
-    """
+    With `pairs` chip 2k + 1 is the mirror image of chip 2k (antithetic pairs), in what was
+    programmed and in what is read."""
 
     corruption: Corruption
     strengths: Sequence[float]
@@ -63,21 +64,29 @@ class Sampling:
             raise unknown("BatchNorm policy", self.batchnorm, _POLICIES)
         if (self.batchnorm == "recalibrated") != (self.calibration is not None):
             raise UserError(
-                "batchnorm='recalibrated' and calibration=batches go together: the inputs to compute the statistics from."
+                "batchnorm='recalibrated' and calibration=batches go together: the inputs to "
+                "compute the statistics from."
             )
         if self.autocast is not None and self.autocast not in _AUTOCASTS:
             raise unknown("autocast", self.autocast, _AUTOCASTS)
 
     def casting(self, device: torch.device) -> AbstractContextManager[Any]:
-        """The arithmetic of a forward pass on `device`. Raises `UserError` for a device that has no autocast."""
+        """The arithmetic of a forward pass on `device`. Raises `UserError` for a device that has no
+        autocast.
+        """
         if self.autocast is None:
             return nullcontext()
         if not torch.amp.is_autocast_available(device.type):
-            raise UserError(f"autocast={self.autocast!r}: torch has no autocast for {device.type}; leave it out.")
+            raise UserError(
+                f"autocast={self.autocast!r}: torch has no autocast for {device.type}; leave it "
+                "out."
+            )
         return torch.autocast(device.type, _AUTOCASTS[self.autocast])
 
     def differ(self, strength: float) -> bool:
-        """Whether chips differ at that strength: at 0, without read noise and pinned faults, all are the same."""
+        """Whether chips differ at that strength: at 0, without read noise and pinned faults, all
+        are the same.
+        """
         return bool(strength or self.read or traits(self.corruption).pinned)
 
     def distinct(self, strength: float) -> int:
@@ -89,8 +98,12 @@ class Sampling:
         """How many times a chip is read, over all strengths."""
         return sum(self.distinct(strength) * self.reads for strength in self.strengths)
 
-    def fitted(self, model: nn.Module, arrays: Sequence[Array] | None) -> tuple[nn.Module, Sequence[Array]]:
-        """The network to measure and its arrays: a folded copy where the policy says so, in which arrays keep their names."""
+    def fitted(
+        self, model: nn.Module, arrays: Sequence[Array] | None
+    ) -> tuple[nn.Module, Sequence[Array]]:
+        """The network to measure and its arrays: a folded copy where the policy says so, in which
+        arrays keep their names.
+        """
         if self.batchnorm != "folded":
             return model, select(model) if arrays is None else arrays
         model = fold_batchnorm(model)
@@ -105,15 +118,23 @@ class Sampling:
         again: int,
         heard: Callable[[Noise], Noise] = lambda noise: noise,
     ) -> Tensor:
-        """What `array`, which holds clean weights, holds on that chip at that strength, in its `again`-th read.
+        """What `array`, which holds clean weights, holds on that chip at that strength, in its
+        `again`-th read.
 
-        `heard` may keep what a noise gives. Raises `UserError` for a corruption that gives another shape.
-        """
-        values = _of(self.corruption, array, strength, heard(self.drawn(chip, again).of(array.name)))
+        `heard` may keep what a noise gives. Raises `UserError` for a corruption that gives another
+        shape."""
+        values = _of(
+            self.corruption, array, strength, heard(self.drawn(chip, again).of(array.name))
+        )
         if self.read is None:
             return values
         programmed = replace(array, parameter=nn.Parameter(values, requires_grad=False))
-        return _of(self.read[0], programmed, self.read[1], heard(self.read_afresh(chip, again).of(array.name)))
+        return _of(
+            self.read[0],
+            programmed,
+            self.read[1],
+            heard(self.read_afresh(chip, again).of(array.name)),
+        )
 
     def write(
         self,
@@ -124,15 +145,21 @@ class Sampling:
         again: int,
         heard: Callable[[Noise], Noise] = lambda noise: noise,
     ) -> None:
-        """Write `values` into `out`, other memory of the shape and type of the clean weights that `array` holds."""
+        """Write `values` into `out`, other memory of the shape and type of the clean weights that
+        `array` holds.
+        """
         if self.read is None:
-            write_into(self.corruption, array, strength, heard(self.drawn(chip, again).of(array.name)), out)
+            write_into(
+                self.corruption, array, strength, heard(self.drawn(chip, again).of(array.name)), out
+            )
         else:
             out.copy_(self.values(array, strength, chip, again, heard))
 
     def drawn(self, chip: int, again: int) -> Draw:
         """The noise of that chip in its `again`-th read."""
-        return Draw(self.seed, self.purpose, self._named(chip), read=again, mirrored=self._mirrors(chip))
+        return Draw(
+            self.seed, self.purpose, self._named(chip), read=again, mirrored=self._mirrors(chip)
+        )
 
     def read_afresh(self, chip: int, again: int) -> Draw:
         """The noise that `read` adds to that read of that chip."""
@@ -143,7 +170,9 @@ class Sampling:
         return self.pairs and chip % 2 == 1
 
     def _named(self, chip: int) -> int:
-        """The number of the chip whose noise it is: its own, or that of the twin that it mirrors."""
+        """The number of the chip whose noise it is: its own, or that of the twin that it
+        mirrors.
+        """
         return chip - 1 if self._mirrors(chip) else chip
 
 
@@ -153,7 +182,10 @@ Sampling.__init__ = renamed_arguments(draws="chips")(Sampling.__init__)  # type:
 def _of(corruption: Corruption, array: Array, strength: float, noise: Noise) -> Tensor:
     values = corruption(array, strength, noise)
     if values.shape != array.value.shape:
-        raise UserError(f"{array.name}: values of shape {tuple(values.shape)} came for {tuple(array.value.shape)}.")
+        raise UserError(
+            f"{array.name}: values of shape {tuple(values.shape)} came for "
+            f"{tuple(array.value.shape)}."
+        )
     return values.to(array.value.dtype)
 
 
@@ -163,7 +195,9 @@ CAPACITY = 1 << 26  # numbers that are kept, 256 MiB in float32; what goes beyon
 
 
 class NoiseCache:
-    """What was drawn for the chip at hand, which is the same at every strength; drawing costs a quarter of a small network's pass."""
+    """What was drawn for the chip at hand, which is the same at every strength; drawing costs a
+    quarter of a small network's pass.
+    """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.capacity, self.chip = capacity, -1
@@ -181,7 +215,9 @@ class NoiseCache:
         return _Again(noise, self)
 
     def look(self, name: Hashable, draw: Callable[[], Tensor]) -> tuple[Tensor, bool]:
-        """What was drawn under that name, and whether it is kept: then it must not be written to."""
+        """What was drawn under that name, and whether it is kept: then it must not be written
+        to.
+        """
         found = self._kept.get(name)
         if found is not None:
             return found, True
@@ -200,7 +236,9 @@ class _Again:
 
     def _look(self, kind: str, like: Tensor, tag: str) -> tuple[Tensor, bool]:
         draw: Any = getattr(self.noise, kind)
-        return self.memory.look((self.noise, kind, tag, like.shape, like.dtype, like.device), lambda: draw(like, tag))
+        return self.memory.look(
+            (self.noise, kind, tag, like.shape, like.dtype, like.device), lambda: draw(like, tag)
+        )
 
     def normal(self, like: Tensor, tag: str = "") -> Tensor:
         numbers, kept = self._look("normal", like, tag)
@@ -230,7 +268,9 @@ class _Again:
 
 
 class Clean(Array):
-    """Clean weights in memory of their own: what the noise is relative to is computed once, and not for every chip."""
+    """Clean weights in memory of their own: what the noise is relative to is computed once, and not
+    for every chip.
+    """
 
     @cached_property
     def _peak(self) -> Tensor:
@@ -250,29 +290,41 @@ class Clean(Array):
 def cleaned(arrays: Sequence[Array]) -> list[Clean]:
     """A copy of each array."""
     return [
-        Clean(array.name, nn.Parameter(array.value.clone(), requires_grad=False), array.axis, array.groups)
+        Clean(
+            array.name,
+            nn.Parameter(array.value.clone(), requires_grad=False),
+            array.axis,
+            array.groups,
+        )
         for array in arrays
     ]
 
 
 class ProgrammedModel:
-    """The arrays of `model` while chips of `chips` take their place: `put` writes a chip over the one before.
+    """The arrays of `model` while chips of `chips` take their place: `put` writes a chip over the
+    one before.
 
-    `replaced` keeps the clean weights aside and writes them back for every chip; here that happens once for all. A chip's
-    values are computed from the clean weights alone, never from those that stand in the model. With `cache_noise`, the random
-    numbers of a chip are kept for its next strength; see `NoiseCache`.
-    """
+    `replaced` keeps the clean weights aside and writes them back for every chip; here that happens
+    once for all. A chip's values are computed from the clean weights alone, never from those that
+    stand in the model. With `cache_noise`, the random numbers of a chip are kept for its next
+    strength; see `NoiseCache`."""
 
     def __init__(
-        self, model: nn.Module, arrays: Sequence[Array], sampling: Sampling, *, cache_noise: bool = False
+        self,
+        model: nn.Module,
+        arrays: Sequence[Array],
+        sampling: Sampling,
+        *,
+        cache_noise: bool = False,
     ) -> None:
         self.model, self.arrays, self.sampling = model, arrays, sampling
         self.noise = NoiseCache() if cache_noise else None
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        # glibc gives freed memory back to the system beyond a threshold that grows with what was freed: without this, a
-        # pass of a 784-512-512-10 network faulted 1,000 pages in again each time, a tenth of its time
+        # glibc gives freed memory back to the system beyond a threshold that grows with what was
+        # freed: without this, a pass of a 784-512-512-10 network faulted 1,000 pages in again each
+        # time, a tenth of its time
         torch.empty(31 << 20, dtype=torch.uint8)
         with torch.no_grad():
             self.clean = cleaned(self.arrays)
@@ -284,12 +336,17 @@ class ProgrammedModel:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._open.close()
 
     def put(self, strength: float, chip: int, again: int = 0) -> None:
-        """That chip at that strength, in its `again`-th read; what the passes of other chips moved is where it was."""
+        """That chip at that strength, in its `again`-th read; what the passes of other chips moved
+        is where it was.
+        """
         self._statistics.put(self._buffers)
         if self.noise is not None:
             self.noise.turn(chip)
@@ -311,7 +368,9 @@ class ProgrammedModel:
 
 @contextmanager
 def _channels_last(model: nn.Module) -> Iterator[None]:
-    """Kernels of four dimensions laid out with their channels side by side, for a while; afterwards on their own storage."""
+    """Kernels of four dimensions laid out with their channels side by side, for a while; afterwards
+    on their own storage.
+    """
     own = [(one, one.data) for one in model.parameters() if one.dim() == 4]
     try:
         for parameter, data in own:

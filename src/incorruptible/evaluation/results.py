@@ -1,4 +1,6 @@
-"""What was found on many chips, strength by strength, over the whole range and over time: never a mean without its n."""
+"""What was found on many chips, strength by strength, over the whole range and over time: never a
+mean without its n.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,10 @@ _MEANINGS = {
 class Overall:
     """What each chip's curve comes to over the strengths from `low` to `high`.
 
-    `chips` maps "area", "worst" and "tolerance" to one number for each chip [chip], as `incorruptible.statistics.curves` defines them:
-    chip k is the same at every strength, so its curve is one chip's own. `beyond` [chip] marks chips that never lose
-    `loss`; their tolerance is counted as `high`, so that the mean is a bound from below. `lacking` says why one is not there.
+    `chips` maps "area", "worst" and "tolerance" to one number for each chip [chip], as
+    `incorruptible.statistics.curves` defines them: chip k is the same at every strength, so its
+    curve is one chip's own. `beyond` [chip] marks chips that never lose `loss`; their tolerance is
+    counted as `high`, so that the mean is a bound from below. `lacking` says why one is not there.
     """
 
     low: float
@@ -49,7 +52,8 @@ class Overall:
         higher_is_better: bool | None,
         loss: float = curves.LOSS,
     ) -> Overall | None:
-        """From values [strength, chip], strengths in any order; None for a single strength, which is no range.
+        """From values [strength, chip], strengths in any order; None for a single strength, which
+        is no range.
 
         Raises `UserError` for a loss that is not positive.
         """
@@ -71,14 +75,20 @@ class Overall:
         if "worst" not in lacking:
             chips["worst"] = curves.worst(curve, at, higher_is_better is not False)
         if "tolerance" not in lacking:
-            chips["tolerance"], beyond = curves.tolerance(curve, at, loss, higher_is_better is not False)
+            chips["tolerance"], beyond = curves.tolerance(
+                curve, at, loss, higher_is_better is not False
+            )
         return cls(float(at[0]), float(at[-1]), loss, chips, beyond, lacking)
 
     def interval(self, name: str, level: float = 0.95) -> Interval:
-        """Student's interval over chips, on these examples; nan for one chip, and all nan for what is lacking."""
+        """Student's interval over chips, on these examples; nan for one chip, and all nan for what
+        is lacking.
+        """
         found = self.chips.get(name)
         if found is None or len(found) < 2:
-            return Interval(float("nan"), float("nan") if found is None else float(found[0]), float("nan"))
+            return Interval(
+                float("nan"), float("nan") if found is None else float(found[0]), float("nan")
+            )
         return t_interval(found, level)
 
     def plain(self, level: float = 0.95) -> dict[str, Any]:
@@ -94,17 +104,31 @@ class Overall:
         return float("nan") if found is None or len(found) < 2 else float(found.std(ddof=1))
 
     def __str__(self) -> str:
-        lines = [f"{f'from {self.low:g} to {self.high:g}':>19}  {'mean':>7}  {'95% interval':>17}  {'sd':>7}"]
+        lines = [
+            f"{f'from {self.low:g} to {self.high:g}':>19}  {'mean':>7}  {'95% interval':>17}  "
+            f"{'sd':>7}"
+        ]
         for name, meaning in _MEANINGS.items():
             if name in self.lacking:
                 lines.append(f"{name:>19}  {'-':>7}  {self.lacking[name]}")
                 continue
             (low, mean, high), spread = self.interval(name), self._spread(name)
-            between = "needs 2 chips" if low != low else "all the same" if low == high else f"{low:.4f} to {high:.4f}"
+            between = (
+                "needs 2 chips"
+                if low != low
+                else "all the same"
+                if low == high
+                else f"{low:.4f} to {high:.4f}"
+            )
             sd = "-" if spread != spread else f"{spread:.4f}"
-            cells = f"{name:>19}  {mean:7.4f}  {between:>17}  {sd:>7}  {meaning.format(loss=self.loss)}"
+            cells = (
+                f"{name:>19}  {mean:7.4f}  {between:>17}  {sd:>7}  {meaning.format(loss=self.loss)}"
+            )
             if name == "tolerance" and self.beyond.any():
-                cells += f"; {self.beyond.sum()} of {len(self.beyond)} chips never lose it, and count as {self.high:g}"
+                cells += (
+                    f"; {self.beyond.sum()} of {len(self.beyond)} chips never lose it, and count "
+                    f"as {self.high:g}"
+                )
             lines.append(cells)
         return "\n".join(lines)
 
@@ -118,14 +142,14 @@ class Overall:
 class Scores:
     """What `measure` found.
 
-    `values` [strength, chip] is the mean score of each chip; `reads` [strength, chip, read] its single reads where there
-    were several; `examples` [strength, chip, example], on request, the score of each example. `equivalent` [strength] is the
-    strength of gaussian-filter-max that is as large for these weights, `conditions` what a device's result must say (range, mapping,
-    time, compensation), and `peaks` the smallest and largest max|W_f|:
-    under an absolute or sqrtmax scale a network gains by growing its weights, and these tell. `not_finite` [strength, chip]
-    counts the answers, over all reads and examples, that were not finite; None where all were. Where answers are judged they
-    are wrong ones; the mean of a loss over them is not finite either.
-    """
+    `values` [strength, chip] is the mean score of each chip; `reads` [strength, chip, read] its
+    single reads where there were several; `examples` [strength, chip, example], on request, the
+    score of each example. `equivalent` [strength] is the strength of gaussian-filter-max that is as
+    large for these weights, `conditions` what a device's result must say (range, mapping, time,
+    compensation), and `peaks` the smallest and largest max|W_f|: under an absolute or sqrtmax scale
+    a network gains by growing its weights, and these tell. `not_finite` [strength, chip] counts the
+    answers, over all reads and examples, that were not finite; None where all were. Where answers
+    are judged they are wrong ones; the mean of a loss over them is not finite either."""
 
     values: NDArray[np.float64]
     strengths: tuple[float, ...]
@@ -165,24 +189,33 @@ class Scores:
         return np.where(np.ptp(self.values, axis=1) == 0, 0.0, self.values.std(1, ddof=1))
 
     def interval(self, level: float = 0.95) -> list[Interval]:
-        """For each strength, Student's interval of the mean over all chips, on these examples; nan for one chip."""
+        """For each strength, Student's interval of the mean over all chips, on these examples; nan
+        for one chip.
+        """
         if self.chips < 2 or not np.isfinite(self.values).all():
             return [Interval(float("nan"), float(mean), float("nan")) for mean in self.mean()]
         return [self._possible(t_interval(row, level)) for row in self.values]
 
     def _possible(self, interval: Interval) -> Interval:
-        """The part of an interval of a mean in which the mean can lie: a fraction is no less than 0 and no more than 1."""
+        """The part of an interval of a mean in which the mean can lie: a fraction is no less than 0
+        and no more than 1.
+        """
         if self.unit != "fraction" or not 0 <= interval.estimate <= 1:
             return interval
         return Interval(max(0.0, interval.low), interval.estimate, min(1.0, interval.high))
 
     def levels(self, level: float = 0.95) -> list[TwoLevel] | None:
-        """For each strength, the mean for new chips *and* new examples, with its components of variance.
+        """For each strength, the mean for new chips *and* new examples, with its components of
+        variance.
 
-        Scores that are fractions have the interval of a share, others Student's: `incorruptible.statistics.two_level`. None where
-        the scores of examples were not kept, or there is one chip or one example; `level` as in `interval`.
-        """
-        if self.examples is None or min(self.examples.shape[1:]) < 2 or not np.isfinite(self.examples).all():
+        Scores that are fractions have the interval of a share, others Student's:
+        `incorruptible.statistics.two_level`. None where the scores of examples were not kept, or
+        there is one chip or one example; `level` as in `interval`."""
+        if (
+            self.examples is None
+            or min(self.examples.shape[1:]) < 2
+            or not np.isfinite(self.examples).all()
+        ):
             return None
         share = self.unit == "fraction" and self.examples.min() >= 0 and self.examples.max() <= 1
         return [two_level(table, level, share=bool(share)) for table in self.examples]
@@ -192,17 +225,22 @@ class Scores:
         return np.asarray(np.quantile(self.values, share, axis=1))
 
     def tail(self) -> NDArray[np.float64]:
-        """[strength] What 95% of these chips are at least as good as: the 5% quantile, or where lower is better the 95% one."""
+        """[strength] What 95% of these chips are at least as good as: the 5% quantile, or where
+        lower is better the 95% one.
+        """
         return self.quantile(0.95 if self.higher_is_better is False else 0.05)
 
     def worst(self) -> NDArray[np.float64]:
-        """[strength] The worst chip, in the score's own direction; nan where a function of one's own does not say which."""
+        """[strength] The worst chip, in the score's own direction; nan where a function of one's
+        own does not say which.
+        """
         if self.higher_is_better is None:
             return np.full(len(self.values), np.nan)
         return np.asarray(self.values.min(1) if self.higher_is_better else self.values.max(1))
 
     def overall(self, loss: float = LOSS) -> Overall | None:
-        """Area, worst case and tolerance of each chip over the whole range; None where a single strength was measured.
+        """Area, worst case and tolerance of each chip over the whole range; None where a single
+        strength was measured.
 
         `loss` is what may be lost for the tolerance, in the unit of the score.
         """
@@ -235,7 +273,10 @@ class Scores:
             for strength, equal, interval, spread, q05, median, worst in columns
         ]
         if self.not_finite is not None:
-            rows = [{**row, "not_finite": int(count)} for row, count in zip(rows, self.not_finite.sum(1), strict=True)]
+            rows = [
+                {**row, "not_finite": int(count)}
+                for row, count in zip(rows, self.not_finite.sum(1), strict=True)
+            ]
         return rows
 
     def plain(self) -> dict[str, Any]:
@@ -283,25 +324,48 @@ class Scores:
 
     def header(self) -> str:
         """What was measured, in one line, and under which conditions, in another."""
-        reads = f" x {self.reads.shape[2]} reads ({self.read or 'its own noise'})" if self.reads is not None else ""
-        direction = {True: "higher is better", False: "lower is better", None: "no direction: give a Score"}[
-            self.higher_is_better
-        ]
+        reads = (
+            f" x {self.reads.shape[2]} reads ({self.read or 'its own noise'})"
+            if self.reads is not None
+            else ""
+        )
+        direction = {
+            True: "higher is better",
+            False: "lower is better",
+            None: "no direction: give a Score",
+        }[self.higher_is_better]
         first = (
-            f"{self.name} ({self.unit}; {direction}) under {self.corruption} [{self.corruption_unit}]; {self.chips} chips{reads}, "
-            f"{self.n_examples} examples, seed {self.seed} ({self.purpose}), BatchNorm {self.batchnorm}"
+            f"{self.name} ({self.unit}; {direction}) under {self.corruption} "
+            f"[{self.corruption_unit}]; {self.chips} chips{reads}, "
+            f"{self.n_examples} examples, seed {self.seed} ({self.purpose}), BatchNorm "
+            f"{self.batchnorm}"
             f"{arithmetic(self.autocast, self.channels_last)}"
         )
         return f"{first}\n{self.conditions}" if self.conditions else first
 
     def __str__(self) -> str:
-        titles = ("strength", "filter-max", "mean", "95% interval", "sd", "5%", "median", "worst", "not finite")
+        titles = (
+            "strength",
+            "filter-max",
+            "mean",
+            "95% interval",
+            "sd",
+            "5%",
+            "median",
+            "worst",
+            "not finite",
+        )
         shown = zip(titles if self.not_finite is not None else titles[:-1], _WIDTHS, strict=False)
-        lines = [self.header(), "  ".join(f"{title:>{width}}" for title, width in shown), *self.lines()]
+        lines = [
+            self.header(),
+            "  ".join(f"{title:>{width}}" for title, width in shown),
+            *self.lines(),
+        ]
         lines += self.notes()
         low, high = self.peaks
         lines.append(
-            f"filter-max: the gaussian-filter-max strength of equal size; max|W_f| from {low:.3g} to {high:.3g}"
+            f"filter-max: the gaussian-filter-max strength of equal size; max|W_f| from {low:.3g} "
+            f"to {high:.3g}"
         )
         lines += self._level_lines()
         overall = self.overall()
@@ -311,19 +375,22 @@ class Scores:
         """What the columns of the table mean, and what they cannot see."""
         worse = " (95% quantile: lower is better)" if self.higher_is_better is False else ""
         said = [
-            f"interval: Student's, of the mean over chips, on these examples; 5%{worse}, median, worst: of these chips"
+            f"interval: Student's, of the mean over chips, on these examples; 5%{worse}, median, "
+            "worst: of these chips"
         ]
         alike = self.chips > 1 and not self.corruption_unit.startswith("none")
         if alike and any(row["sd"] == 0 and row["strength"] > 0 for row in self.rows()):
             said.append(
-                f"all the same: where {self.chips} chips are alike, up to {min(1.0, 3 / self.chips):.3g} of all chips may be "
+                f"all the same: where {self.chips} chips are alike, up to "
+                f"{min(1.0, 3 / self.chips):.3g} of all chips may be "
                 "otherwise (95%), and Student's interval does not see them"
             )
         if self.not_finite is not None:
             reads = 1 if self.reads is None else self.reads.shape[2]
             total = self.chips * reads * self.n_examples
             said.append(
-                f"not finite: so many of {total} answers at each strength; an answer that is not finite is wrong"
+                f"not finite: so many of {total} answers at each strength; an answer that is not "
+                "finite is wrong"
             )
         return said
 
@@ -337,19 +404,32 @@ class Scores:
                 f"{row['mean']:.4f}",
                 _interval(row, missing),
                 f"{row['sd']:.4f}" if row["sd"] == row["sd"] else "-",
-                *(f"{row[key]:.4f}" if row[key] == row[key] else "-" for key in ("q05", "median", "worst")),
+                *(
+                    f"{row[key]:.4f}" if row[key] == row[key] else "-"
+                    for key in ("q05", "median", "worst")
+                ),
                 *([f"{row['not_finite']}"] if "not_finite" in row else []),
             )
-            lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=False)))
+            lines.append(
+                "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=False))
+            )
         return lines
 
     def _level_lines(self) -> list[str]:
         levels = self.levels()
         if levels is None:
             return []
-        titles = ("strength", "between chips", "between examples", "interaction", "new chips and examples")
+        titles = (
+            "strength",
+            "between chips",
+            "between examples",
+            "interaction",
+            "new chips and examples",
+        )
         widths = (8, 13, 16, 11, 22)
-        lines = ["  ".join(f"{title:>{width}}" for title, width in zip(titles, widths, strict=True))]
+        lines = [
+            "  ".join(f"{title:>{width}}" for title, width in zip(titles, widths, strict=True))
+        ]
         for strength, one in zip(self.strengths, levels, strict=True):
             low, _, high = one.interval
             cells = (
@@ -357,12 +437,18 @@ class Scores:
                 *(f"{max(0.0, part) ** 0.5:.4f}" for part in one.components),
                 f"{low:.4f} to {high:.4f}",
             )
-            lines.append("  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
+            lines.append(
+                "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+            )
         lines.append(
-            "standard deviations of one answer's three parts; 95% interval of the mean, also for other examples"
+            "standard deviations of one answer's three parts; 95% interval of the mean, also for "
+            "other examples"
         )
         if self.chips < ENOUGH:
-            lines.append(f"fewer than {ENOUGH} chips: the interval for new chips may miss more than 5% of the time")
+            lines.append(
+                f"fewer than {ENOUGH} chips: the interval for new chips may miss more than 5% of "
+                "the time"
+            )
         return lines
 
     __repr__ = __str__
@@ -371,7 +457,10 @@ class Scores:
 def arithmetic(autocast: str | None, channels_last: bool) -> str:
     """What a header says of forward passes that were not the plain ones."""
     return "".join(
-        [f", autocast {autocast}" if autocast is not None else "", ", channels last" if channels_last else ""]
+        [
+            f", autocast {autocast}" if autocast is not None else "",
+            ", channels last" if channels_last else "",
+        ]
     )
 
 
@@ -386,7 +475,18 @@ _WIDTHS = (8, 10, 7, 17, 7, 7, 7, 7, 10)
 
 # ---- The same chips at several times since they were programmed
 
-_TITLES = ("time", "strength", "filter-max", "mean", "95% interval", "sd", "5%", "median", "worst", "not finite")
+_TITLES = (
+    "time",
+    "strength",
+    "filter-max",
+    "mean",
+    "95% interval",
+    "sd",
+    "5%",
+    "median",
+    "worst",
+    "not finite",
+)
 _OVER_TIME_WIDTHS = (8, 8, 10, 7, 17, 7, 7, 7, 7, 10)
 
 
@@ -400,7 +500,9 @@ class OverTime:
     @property
     def conditions(self) -> str:
         """How weights are held at all of the times."""
-        return self.scores[-1].conditions.replace(f"{self.times[-1]} after programming", "at times after programming")
+        return self.scores[-1].conditions.replace(
+            f"{self.times[-1]} after programming", "at times after programming"
+        )
 
     def plain(self) -> dict[str, Any]:
         """One entry for each time, as plain data."""
@@ -416,7 +518,9 @@ class OverTime:
         shown = _TITLES if any(one.not_finite is not None for one in self.scores) else _TITLES[:-1]
         lines = [
             head.replace(f":time={self.times[-1]}", ""),
-            "  ".join(f"{title:>{width}}" for title, width in zip(shown, _OVER_TIME_WIDTHS, strict=False)),
+            "  ".join(
+                f"{title:>{width}}" for title, width in zip(shown, _OVER_TIME_WIDTHS, strict=False)
+            ),
         ]
         for time, one in zip(self.times, self.scores, strict=True):
             lines += [f"{time!s:>8}  {line}" for line in one.lines()]

@@ -39,8 +39,9 @@ __all__ = [
 ScoreFunction = Score | Callable[[nn.Module, Any], Tensor]
 Examples = NDArray[np.float32]
 
-# Beside the scores, under these names: 1 for each example [example] to which the answer was not finite, where there is one; and,
-# on request, a number [1] that tells one order of the examples from another.
+# Beside the scores, under these names: 1 for each example [example] to which the answer was not
+# finite, where there is one; and, on request, a number [1] that tells one order of the examples
+# from another.
 NOT_FINITE, ORDER = "not finite", "order"
 
 
@@ -54,7 +55,9 @@ def score_one_chip(
     chip: int,
     again: int = 0,
 ) -> dict[str, Examples]:
-    """What each score gives for every example [example] on that chip at that strength, in the `again`-th read."""
+    """What each score gives for every example [example] on that chip at that strength, in the
+    `again`-th read.
+    """
     with ProgrammedModel(model, arrays, sampling) as programmed:
         return score_chip(programmed, scores, data, strength, chip, again)
 
@@ -68,12 +71,20 @@ def score_chip(
     again: int = 0,
     ordered: bool = False,
 ) -> dict[str, Examples]:
-    """As `score_one_chip`, of one chip among many that come one after another; `ordered` asks for the order of the examples too."""
+    """As `score_one_chip`, of one chip among many that come one after another; `ordered` asks for
+    the order of the examples too.
+    """
     programmed.put(strength, chip, again)
-    model, sampling, device = programmed.model, programmed.sampling, programmed.arrays[0].value.device
+    model, sampling, device = (
+        programmed.model,
+        programmed.sampling,
+        programmed.arrays[0].value.device,
+    )
     if sampling.calibration is not None:
         with sampling.casting(device):
-            recalibrate_batchnorm(model, _arranged(sampling.calibration, sampling, device), _forward)
+            recalibrate_batchnorm(
+                model, _arranged(sampling.calibration, sampling, device), _forward
+            )
     return scored(model, scores, data, device, sampling, ordered)
 
 
@@ -82,15 +93,19 @@ def refuse_iterators(data: Iterable[Any], sampling: Sampling) -> None:
     for name, what in (("data", data), ("calibration", sampling.calibration)):
         if isinstance(what, Iterator):
             raise UserError(
-                f"{name} is a {type(what).__name__}, which can be iterated only once; give a list or a DataLoader."
+                f"{name} is a {type(what).__name__}, which can be iterated only once; give a list "
+                "or a DataLoader."
             )
 
 
 def refuse_unbounded(score: ScoreFunction, what: str) -> None:
-    """A `UserError` for a score that is no fraction; a function of one's own is taken at its word."""
+    """A `UserError` for a score that is no fraction; a function of one's own is taken at its
+    word.
+    """
     if isinstance(score, Score) and score.unit != "fraction":
         raise UserError(
-            f"{what} needs a score that lies between 0 and 1 by its nature, and {score.name} is in {score.unit}; "
+            f"{what} needs a score that lies between 0 and 1 by its nature, and {score.name} is in "
+            f"{score.unit}; "
             "use accuracy, or a Score whose unit is 'fraction'."
         )
 
@@ -98,10 +113,14 @@ def refuse_unbounded(score: ScoreFunction, what: str) -> None:
 def counted(
     progress: Callable[[int, int], None] | None, sampling: Sampling, place: int
 ) -> Callable[[int], None] | None:
-    """What tells `progress` how many chips of the strength at `place` are scored, of so many at every strength."""
+    """What tells `progress` how many chips of the strength at `place` are scored, of so many at
+    every strength.
+    """
     if progress is None:
         return None
-    return lambda done: progress(place * sampling.chips + done, len(sampling.strengths) * sampling.chips)
+    return lambda done: progress(
+        place * sampling.chips + done, len(sampling.strengths) * sampling.chips
+    )
 
 
 @contextmanager
@@ -114,7 +133,9 @@ def keeping(statistics: Statistics) -> Iterator[None]:
         statistics.put(before)
 
 
-def _arranged(batches: Iterable[Any], sampling: Sampling | None, device: torch.device) -> Iterator[Any]:
+def _arranged(
+    batches: Iterable[Any], sampling: Sampling | None, device: torch.device
+) -> Iterator[Any]:
     lay = channels_last if sampling is not None and sampling.channels_last else lambda batch: batch
     return (lay(moved(batch, device)) for batch in batches)
 
@@ -135,9 +156,9 @@ def scored(
 ) -> dict[str, Examples]:
     """What each score gives for every example [example], with the weights that are in place.
 
-    `sampling` may ask for autocast, under which what a `Score` makes of an answer is computed in 32 bits at least, and for
-    channels-last. Where answers were not finite, they are marked under `NOT_FINITE`; `ordered` asks for `ORDER`.
-    """
+    `sampling` may ask for autocast, under which what a `Score` makes of an answer is computed in 32
+    bits at least, and for channels-last. Where answers were not finite, they are marked under
+    `NOT_FINITE`; `ordered` asks for `ORDER`."""
     parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in (*scores, NOT_FINITE)}
     asks = [score.answer if isinstance(score, Score) else None for score in scores.values()]
     shared = asks[0] if len(set(asks)) == 1 else None  # one forward pass for all
@@ -170,7 +191,9 @@ def scored(
 
 
 def _order(batch: Any, before: int) -> int:
-    """A number below 2^24 for the examples so far in their order: of eight numbers of each tensor of each example."""
+    """A number below 2^24 for the examples so far in their order: of eight numbers of each tensor
+    of each example.
+    """
 
     def feed(tensor: Tensor) -> Tensor:
         nonlocal before
@@ -191,7 +214,9 @@ def answered(
     sampling: Sampling | None,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """Logits and labels of a batch; where `sampling` asks for autocast, computed under it, and the logits in 32 bits at least."""
+    """Logits and labels of a batch; where `sampling` asks for autocast, computed under it, and the
+    logits in 32 bits at least.
+    """
     if sampling is None or sampling.autocast is None:
         return ask(model, batch)
     with sampling.casting(device):
@@ -200,23 +225,37 @@ def answered(
 
 
 def checked(values: Any, batch: Any) -> Examples:
-    """The numbers that a score gave for `batch`. Raises `UserError` for another shape than one number for each example."""
+    """The numbers that a score gave for `batch`. Raises `UserError` for another shape than one
+    number for each example.
+    """
     size = size_of(batch)
-    if not isinstance(values, Tensor) or values.dim() != 1 or (size is not None and len(values) != size):
-        came = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+    if (
+        not isinstance(values, Tensor)
+        or values.dim() != 1
+        or (size is not None and len(values) != size)
+    ):
+        came = (
+            f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+        )
         raise UserError(
-            f"the score returned {came} for a batch of {size}; one number for each example, shape ({size},), is needed."
+            f"the score returned {came} for a batch of {size}; one number for each example, shape "
+            f"({size},), is needed."
         )
     return values.float().cpu().numpy()
 
 
 def count_of(data: Iterable[Any]) -> int:
-    """How many examples batches hold, by going through them once; a `UserError` where one does not tell."""
+    """How many examples batches hold, by going through them once; a `UserError` where one does not
+    tell.
+    """
     total = 0
     for batch in data:
         size = size_of(batch)
         if size is None:
-            raise UserError(f"a batch came as {type(batch).__name__}; tensors, in a list or a dictionary, are needed.")
+            raise UserError(
+                f"a batch came as {type(batch).__name__}; tensors, in a list or a dictionary, are "
+                "needed."
+            )
         total += size
     if not total:
         raise UserError("data is empty: no example came.")
@@ -227,5 +266,11 @@ def size_of(batch: Any) -> int | None:
     """How many examples a batch holds, by its first tensor; None where it holds none."""
     if isinstance(batch, Tensor):
         return len(batch) if batch.dim() else None
-    members = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()
+    members = (
+        batch.values()
+        if isinstance(batch, Mapping)
+        else batch
+        if isinstance(batch, list | tuple)
+        else ()
+    )
     return next((len(m) for m in members if isinstance(m, Tensor) and m.dim()), None)

@@ -26,7 +26,9 @@ ScoredChip = tuple[Key, dict[str, Examples]]
 
 @dataclass(frozen=True, eq=False)
 class ScoringJob:
-    """What it takes to score a chip; the model is in eval mode. `ordered` asks for the order of the examples as well."""
+    """What it takes to score a chip; the model is in eval mode. `ordered` asks for the order of the
+    examples as well.
+    """
 
     model: nn.Module
     scores: Mapping[str, ScoreFunction]
@@ -37,13 +39,23 @@ class ScoringJob:
 
 
 def work_items(sampling: Sampling, kept: Mapping[Key, Any]) -> list[list[Key]]:
-    """For each chip the scorings that are not kept yet, each as (strength, chip, read) by number."""
+    """For each chip the scorings that are not kept yet, each as (strength, chip, read) by
+    number.
+    """
     every = [
-        [(place, chip, again) for place, at in enumerate(sampling.strengths) for again in range(sampling.reads)]
+        [
+            (place, chip, again)
+            for place, at in enumerate(sampling.strengths)
+            for again in range(sampling.reads)
+        ]
         for chip in range(sampling.chips)
     ]
     wanted = [
-        [key for key in item if key[1] < sampling.distinct(sampling.strengths[key[0]]) and key not in kept]
+        [
+            key
+            for key in item
+            if key[1] < sampling.distinct(sampling.strengths[key[0]]) and key not in kept
+        ]
         for item in every
     ]
     return [item for item in wanted if item]
@@ -57,18 +69,27 @@ def here(job: ScoringJob, work_items: Iterable[Sequence[Key]]) -> Generator[Scor
         for item in work_items:
             for place, chip, number in item:
                 found = score_chip(
-                    programmed, job.scores, job.data, sampling.strengths[place], chip, number, job.ordered
+                    programmed,
+                    job.scores,
+                    job.data,
+                    sampling.strengths[place],
+                    chip,
+                    number,
+                    job.ordered,
                 )
                 yield (place, chip, number), found
 
 
-def elsewhere(job: ScoringJob, work_items: Sequence[Sequence[Key]], workers: int) -> Generator[ScoredChip]:
-    """As `here`, by `workers` processes that are forked from this one, so that nothing needs to be pickled but numbers.
+def elsewhere(
+    job: ScoringJob, work_items: Sequence[Sequence[Key]], workers: int
+) -> Generator[ScoredChip]:
+    """As `here`, by `workers` processes that are forked from this one, so that nothing needs to be
+    pickled but numbers.
 
-    torch's DataLoader keeps the processes and the order. Each has one thread: OpenMP's threads do not survive a fork, and a
-    child that asked for two would wait for ever. Raises what was raised there. Raises `UserError` for a model that is not on
-    the CPU or lies in shared memory, for data with workers of its own, and where processes cannot be forked.
-    """
+    torch's DataLoader keeps the processes and the order. Each has one thread: OpenMP's threads do
+    not survive a fork, and a child that asked for two would wait for ever. Raises what was raised
+    there. Raises `UserError` for a model that is not on the CPU or lies in shared memory, for data
+    with workers of its own, and where processes cannot be forked."""
     _refuse_unshareable(job, workers)
     for found in _forked(
         _WorkItems(job, work_items), workers
@@ -80,12 +101,16 @@ def elsewhere(job: ScoringJob, work_items: Sequence[Sequence[Key]], workers: int
 
 def _forked(work_items: Dataset[Any], workers: int) -> Iterator[Any]:
     with warnings.catch_warnings():
-        # more processes than cores are the caller's wish; Python 3.12 warns of any fork beside threads, and torch's do not
-        # matter to children of one thread
+        # more processes than cores are the caller's wish; Python 3.12 warns of any fork beside
+        # threads, and torch's do not matter to children of one thread
         warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
         warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
         loader = DataLoader(
-            work_items, batch_size=None, num_workers=workers, collate_fn=_as_it_is, multiprocessing_context="fork"
+            work_items,
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            multiprocessing_context="fork",
         )
         return iter(loader)
 
@@ -128,20 +153,25 @@ def _portable(problem: Exception) -> Exception:
 
 
 def _refuse_unshareable(job: ScoringJob, workers: int) -> None:
-    elsewhere = next((tensor.device for tensor in job.model.parameters() if tensor.device.type != "cpu"), None)
+    elsewhere = next(
+        (tensor.device for tensor in job.model.parameters() if tensor.device.type != "cpu"), None
+    )
     if elsewhere is not None:
         raise UserError(
-            f"workers={workers} share a processor's cores, and the model is on {elsewhere}: leave workers out, or model.cpu()."
+            f"workers={workers} share a processor's cores, and the model is on {elsewhere}: leave "
+            "workers out, or model.cpu()."
         )
     if "fork" not in multiprocessing.get_all_start_methods():
         raise UserError(f"workers={workers}: this system cannot fork processes; leave workers out.")
     if any(array.parameter.is_shared() for array in job.arrays):  # type: ignore[no-untyped-call]
         raise UserError(
-            f"workers={workers} would write their chips into the same shared memory: measure copy.deepcopy(model)."
+            f"workers={workers} would write their chips into the same shared memory: measure "
+            "copy.deepcopy(model)."
         )
     for data in (job.data, job.sampling.calibration):
         if isinstance(data, DataLoader) and data.num_workers:
             raise UserError(
-                f"workers={workers}, and the data have num_workers={data.num_workers}: processes of processes cannot be; "
+                f"workers={workers}, and the data have num_workers={data.num_workers}: processes "
+                "of processes cannot be; "
                 "give a DataLoader with num_workers=0."
             )

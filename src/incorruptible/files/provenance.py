@@ -17,7 +17,9 @@ __all__ = ["commit", "machine", "made"]
 
 
 def made(device: str = "cpu") -> dict[str, str]:
-    """The command line, versions, the package's commit where it lies in a checkout, machine, and the device by its name."""
+    """The command line, versions, the package's commit where it lies in a checkout, machine, and
+    the device by its name.
+    """
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "incorruptible": __version__,
@@ -36,20 +38,28 @@ def machine() -> str:
     info = Path("/proc/cpuinfo")
     if info.is_file():
         lines = info.read_text(errors="replace").splitlines()
-        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+        name = next(
+            (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name
+        )
     parts = [f"{platform.system()} {platform.machine()}", name, f"{os.cpu_count()} cores"]
     return ", ".join(part for part in parts if part)
 
 
 @lru_cache(maxsize=1)  # three processes each time
 def commit() -> str:
-    """The commit of the checkout that this package runs from, with a + where files of the package were changed since; "" elsewhere."""
+    """The commit of the checkout that this package runs from, with a + where files of the package
+    were changed since; "" elsewhere.
+    """
     here = Path(__file__).resolve()
     package = here.parents[1]
 
     def git(*words: str) -> str:
         done = subprocess.run(
-            ["git", "-C", str(package), *words], capture_output=True, text=True, timeout=20, check=True
+            ["git", "-C", str(package), *words],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
         )
         return done.stdout.strip()
 

@@ -43,8 +43,9 @@ __all__ = [
 
 FORMAT = 1
 
-# Fields that were renamed, each with the key that stands for it in files. The keys enter the identities of runs and of what was
-# measured on them, so that they stay as they were first written; in files of the user's own both spellings are read.
+# Fields that were renamed, each with the key that stands for it in files. The keys enter the
+# identities of runs and of what was measured on them, so that they stay as they were first written;
+# in files of the user's own both spellings are read.
 KEPT = {"autocast": "precision", "chips": "draws"}
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
@@ -83,7 +84,8 @@ def recorded(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def current(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values under the names of today's fields; of a field that stands under both names, the later value.
+    """The same values under the names of today's fields; of a field that stands under both names,
+    the later value.
 
     >>> current({"draws": 20, "seed": 0})
     {'chips': 20, 'seed': 0}
@@ -114,8 +116,9 @@ def checksum(path: Path) -> str:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """An error of the disk inside names the file `path`: writing to an open file does not say which, and numpy, torch and
-    safetensors have errors of their own for a full disk. Raises `OSError`."""
+    """An error of the disk inside names the file `path`: writing to an open file does not say
+    which, and numpy, torch and safetensors have errors of their own for a full disk. Raises
+    `OSError`."""
     try:
         yield
     except OSError as problem:
@@ -136,7 +139,9 @@ def _full(path: Path) -> bool:
 
 
 def write_atomically(path: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` write a temporary file beside `path`, then rename it: a reader sees the old file or the whole new one."""
+    """Let `fill` write a temporary file beside `path`, then rename it: a reader sees the old file
+    or the whole new one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
@@ -174,13 +179,16 @@ def write(path: Path, data: dict[str, Any]) -> None:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Read what `write` wrote. Raises `Unreadable` for a file that is not there, torn, altered, or of a newer format."""
+    """Read what `write` wrote. Raises `Unreadable` for a file that is not there, torn, altered, or
+    of a newer format.
+    """
     return _record(path, _content(path))
 
 
 def check(path: str | Path, expected: str | None) -> None:
-    """Raises `Unreadable` where `read` would. A file whose sha256 is the `expected` one, which was noted when the file was
-    known to be whole, is not taken apart, which makes this ten times as fast as `read`."""
+    """Raises `Unreadable` where `read` would. A file whose sha256 is the `expected` one, which was
+    noted when the file was known to be whole, is not taken apart, which makes this ten times as
+    fast as `read`."""
     content = _content(path)
     if hashlib.sha256(content).hexdigest() != expected:
         _record(path, content)
@@ -188,7 +196,8 @@ def check(path: str | Path, expected: str | None) -> None:
 
 def _content(path: str | Path) -> bytes:
     try:
-        # a Path costs as much as opening the file, and a buffer would only be filled and copied from
+        # a Path costs as much as opening the file, and a buffer would only be filled and copied
+        # from
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123
             return file.read()
     except FileNotFoundError:
@@ -201,12 +210,21 @@ def _record(path: str | Path, content: bytes) -> dict[str, Any]:
         data = json.loads(content.decode("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise Unreadable(f"{path} is torn or no JSON: delete it, and it is made again.") from None
-    if not isinstance(data, dict) or not isinstance(version := data.pop("format", None), int) or version < 1:
+    if (
+        not isinstance(data, dict)
+        or not isinstance(version := data.pop("format", None), int)
+        or version < 1
+    ):
         raise Unreadable(f"{path} is no record of this package.")
     if version > FORMAT:
-        raise Newer(f"{path} was written by a newer version, and this one reads format {FORMAT}: update incorruptible.")
+        raise Newer(
+            f"{path} was written by a newer version, and this one reads format {FORMAT}: update "
+            "incorruptible."
+        )
     if data.pop("checksum", None) != _digest(data):
-        raise Unreadable(f"{path} does not match its checksum: it was altered; delete it, and it is made again.")
+        raise Unreadable(
+            f"{path} does not match its checksum: it was altered; delete it, and it is made again."
+        )
     return data
 
 
@@ -215,16 +233,20 @@ def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> str:
     from safetensors.numpy import save_file
 
     tight = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    write_atomically(path, lambda temporary: save_file(tight, temporary, metadata={"format": str(FORMAT)}))
+    write_atomically(
+        path, lambda temporary: save_file(tight, temporary, metadata={"format": str(FORMAT)})
+    )
     return checksum(path)
 
 
-def read_arrays(path: str | Path, expected: str, only: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
-    """Read what `write_arrays` wrote. Raises `Unreadable` for a file that is not there or does not match its checksum.
+def read_arrays(
+    path: str | Path, expected: str, only: Collection[str] | None = None
+) -> dict[str, NDArray[Any]]:
+    """Read what `write_arrays` wrote. Raises `Unreadable` for a file that is not there or does not
+    match its checksum.
 
-    With `only`, the arrays of these names that the file has, which cannot be written to: they are views of the file's bytes, so
-    that nothing is copied.
-    """
+    With `only`, the arrays of these names that the file has, which cannot be written to: they are
+    views of the file's bytes, so that nothing is copied."""
     content = _arrays(path, expected)
     if only is not None:
         return _views(content, only)
@@ -234,7 +256,15 @@ def read_arrays(path: str | Path, expected: str, only: Collection[str] | None = 
     return arrays
 
 
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1"}
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+}
 _DTYPES |= {"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?"}
 
 
@@ -250,11 +280,14 @@ def _views(content: bytes, only: Collection[str]) -> dict[str, NDArray[Any]]:
 
 @lru_cache(maxsize=64)  # the files of a study have few headers among them
 def _places(header: bytes) -> dict[str, tuple[tuple[int, ...], str, int]]:
-    """Shape, type and first byte of each array of a file in the format of safetensors, which is eight bytes that say how long the
-    header is, the header, and the numbers."""
+    """Shape, type and first byte of each array of a file in the format of safetensors, which is
+    eight bytes that say how long the header is, the header, and the numbers."""
     found = json.loads(header.decode())
     found.pop("__metadata__", None)
-    return {name: (tuple(one["shape"]), _DTYPES[one["dtype"]], one["data_offsets"][0]) for name, one in found.items()}
+    return {
+        name: (tuple(one["shape"]), _DTYPES[one["dtype"]], one["data_offsets"][0])
+        for name, one in found.items()
+    }
 
 
 def check_arrays(path: str | Path, expected: str) -> None:
@@ -265,5 +298,7 @@ def check_arrays(path: str | Path, expected: str) -> None:
 def _arrays(path: str | Path, expected: str) -> bytes:
     content = _content(path)
     if hashlib.sha256(content).hexdigest() != expected:
-        raise Unreadable(f"{path} does not match its checksum: it was altered; delete it, and it is made again.")
+        raise Unreadable(
+            f"{path} does not match its checksum: it was altered; delete it, and it is made again."
+        )
     return content

@@ -1,7 +1,8 @@
-"""Hardening inside other people's training loops: accelerate, Lightning, and the `Trainer` of transformers.
+"""Hardening inside other people's training loops: accelerate, Lightning, and the `Trainer` of
+transformers.
 
-Each has a module of its own, which imports its package: `from incorruptible.integrations.lightning import LightningHardening`.
-"""
+Each has a module of its own, which imports its package: `from incorruptible.integrations.lightning
+import LightningHardening`."""
 
 from __future__ import annotations
 

@@ -20,22 +20,25 @@ __all__ = ["AcceleratedHardener", "checked_accelerator"]
 
 
 class AcceleratedHardener(Hardener):
-    """A `Hardener` that takes from `accelerator` how to call backward, the scale of its gradients, and when a step ends.
+    """A `Hardener` that takes from `accelerator` how to call backward, the scale of its gradients,
+    and when a step ends.
 
         model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
         steps = epochs * math.ceil(len(loader) / accelerator.gradient_accumulation_steps)
-        robust = AcceleratedHardener(accelerator, model, RWP(Gaussian("filter-max")), Quadratic(0, 0.1), steps=steps, seed=0)
+        robust = AcceleratedHardener(
+            accelerator, model, RWP(Gaussian("filter-max")), Quadratic(0, 0.1), steps=steps, seed=0
+        )
         accelerator.register_for_checkpointing(robust)
         ...
         with accelerator.accumulate(model):
-            robust.backward(lambda: F.cross_entropy(model(x), y))        # was: accelerator.backward(loss)
+            robust.backward(lambda: F.cross_entropy(model(x), y))  # was: accelerator.backward(loss)
             optimizer.step()
 
-    As with `accelerator.backward`, the loss is that of one micro-batch, and is divided here by the number of them.
-    `model` is the prepared one. Everything else is as in `Hardener`; the guard is off where accelerate has a scaler of its own.
-    Raises `UserError` under FSDP, DeepSpeed, Megatron-LM, XLA and for models in pieces, and under several processes for a model
-    that is not prepared.
-    """
+    As with `accelerator.backward`, the loss is that of one micro-batch, and is divided here by the
+    number of them. `model` is the prepared one. Everything else is as in `Hardener`; the guard is
+    off where accelerate has a scaler of its own. Raises `UserError` under FSDP, DeepSpeed,
+    Megatron-LM, XLA and for models in pieces, and under several processes for a model that is not
+    prepared."""
 
     def __init__(
         self,
@@ -55,7 +58,8 @@ class AcceleratedHardener(Hardener):
         inner = getattr(model, "_orig_mod", model)
         if accelerator.num_processes > 1 and not isinstance(inner, DistributedDataParallel):
             raise UserError(
-                f"{type(inner).__name__} is not what accelerator.prepare returned, so its processes would not be told apart: "
+                f"{type(inner).__name__} is not what accelerator.prepare returned, so its "
+                "processes would not be told apart: "
                 "model = accelerator.prepare(model) first."
             )
         self._accelerator = accelerator
@@ -68,7 +72,8 @@ class AcceleratedHardener(Hardener):
             seed=seed,
             accumulate=accelerator.gradient_accumulation_steps,
             arrays=arrays,
-            # not accelerator.backward, which divides: objectives and controllers hear of losses, so that is done before
+            # not accelerator.backward, which divides: objectives and controllers hear of losses, so
+            # that is done before
             backward=None if scaler is None else lambda loss: scaler.scale(loss).backward(),
             scale=None if scaler is None else scaler.get_scale,
             batchnorm=batchnorm,
@@ -77,7 +82,9 @@ class AcceleratedHardener(Hardener):
         )
 
     def backward(self, closure: Callable[[], Tensor]) -> Tensor:
-        """As `Hardener.backward`; the loss that is returned is divided by the number of micro-batches."""
+        """As `Hardener.backward`; the loss that is returned is divided by the number of
+        micro-batches.
+        """
 
         def divided() -> Tensor:
             loss = closure()
@@ -89,7 +96,9 @@ class AcceleratedHardener(Hardener):
 
     @contextmanager
     def perturbed(self) -> Iterator[Callable[[Tensor], Tensor]]:
-        """As `Hardener.perturbed`; `look(loss)` is then given to `accelerator.backward`, which divides it."""
+        """As `Hardener.perturbed`; `look(loss)` is then given to `accelerator.backward`, which
+        divides it.
+        """
         with super().perturbed() as look:
 
             def undivided(loss: Tensor) -> Tensor:
@@ -100,19 +109,24 @@ class AcceleratedHardener(Hardener):
         self._finish()
 
     def _finish(self) -> None:
-        if self._accelerator.sync_gradients:  # also at the end of a loader, whatever has been accumulated by then
+        if (
+            self._accelerator.sync_gradients
+        ):  # also at the end of a loader, whatever has been accumulated by then
             self.finish_step()
 
 
 def checked_accelerator(accelerator: Any) -> None:
     """A `UserError` where accelerate cuts the weights into pieces, or steps outside of torch."""
     if not hasattr(accelerator, "distributed_type"):
-        raise UserError(f"{accelerator!r} is no Accelerator: accelerator = accelerate.Accelerator() makes one.")
+        raise UserError(
+            f"{accelerator!r} is no Accelerator: accelerator = accelerate.Accelerator() makes one."
+        )
     kind = str(getattr(accelerator.distributed_type, "value", accelerator.distributed_type))
     cut = getattr(accelerator, "parallelism_config", None)
     if cut is not None and cut.total_size > cut.dp_replicate_size:
         kind = "parallelism_config"
     if kind != "NO" and not kind.startswith("MULTI_"):
         raise sharded(
-            f"accelerate with {kind}", "one process and with DDP: accelerate launch --multi_gpu (or --cpu) FILE.py"
+            f"accelerate with {kind}",
+            "one process and with DDP: accelerate launch --multi_gpu (or --cpu) FILE.py",
         )

@@ -1,4 +1,6 @@
-"""What a callback asks of any trainer, and the `Hardener` that comes of it once the trainer knows its steps."""
+"""What a callback asks of any trainer, and the `Hardener` that comes of it once the trainer knows
+its steps.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ __all__ = ["CallbackBase", "base", "put_aside", "sharded"]
 
 
 def base(name: str, *modules: str) -> Any:
-    """The class `name` of the first of `modules` that is there, one already imported before others; None without any."""
+    """The class `name` of the first of `modules` that is there, one already imported before others;
+    None without any.
+    """
     for module in sorted(modules, key=lambda one: one.split(".")[0] not in sys.modules):
         try:
             return getattr(import_module(module), name)
@@ -31,12 +35,15 @@ def base(name: str, *modules: str) -> Any:
 def sharded(what: str, instead: str) -> UserError:
     """The answer to a trainer whose processes hold pieces of weights."""
     return UserError(
-        f"{what} holds pieces of the weights in each process, and hardening needs them whole; it works with {instead}."
+        f"{what} holds pieces of the weights in each process, and hardening needs them whole; it "
+        f"works with {instead}."
     )
 
 
 def put_aside(host: Any, name: str, instead: Any) -> Callable[[], None]:
-    """Give `host` another attribute `name`; returns what undoes it, also where somebody had given this object one of its own."""
+    """Give `host` another attribute `name`; returns what undoes it, also where somebody had given
+    this object one of its own.
+    """
     own = vars(host)
     had, before = name in own, own.get(name)
     own[name] = instead
@@ -51,12 +58,13 @@ def put_aside(host: Any, name: str, instead: Any) -> Callable[[], None]:
 
 
 class CallbackBase:
-    """The part of a callback that is the same everywhere; `robust` is the `Hardener` while a training runs, and afterwards.
+    """The part of a callback that is the same everywhere; `robust` is the `Hardener` while a
+    training runs, and afterwards.
 
-    `objective`, `strength`, `seed`, `batchnorm` and `noise` are as for `Hardener`. `steps`, of the optimiser, is known to the trainer
-    unless its data have no length. `arrays` are those of `select(model)` unless given, as a list or as what makes it from the
-    model. Raises `UserError` for a strength beyond what the objective takes, for another noise, and without the package.
-    """
+    `objective`, `strength`, `seed`, `batchnorm` and `noise` are as for `Hardener`. `steps`, of the
+    optimiser, is known to the trainer unless its data have no length. `arrays` are those of
+    `select(model)` unless given, as a list or as what makes it from the model. Raises `UserError`
+    for a strength beyond what the objective takes, for another noise, and without the package."""
 
     package = ""  # what to install
     foreign: Any = None  # the class of callbacks that a subclass has besides
@@ -76,7 +84,10 @@ class CallbackBase:
             raise UserError(f"{self.package} is not installed: pip install {self.package!r}")
         super().__init__()
         if not callable(objective) or isinstance(objective, type):
-            raise UserError(f"objective={objective!r} is none: RWP(Gaussian('filter-max')) or SAM(), for example.")
+            raise UserError(
+                f"objective={objective!r} is none: RWP(Gaussian('filter-max')) or SAM(), for "
+                "example."
+            )
         checked_reach(objective, strength)
         if noise not in NOISES:
             raise unknown("noise", noise, NOISES)
@@ -95,11 +106,14 @@ class CallbackBase:
         guard: bool,
         state: dict[str, Any] | None,
     ) -> Hardener:
-        """The `Hardener` of a training that begins, or from `state` goes on. Raises `UserError` where the steps are not known."""
+        """The `Hardener` of a training that begins, or from `state` goes on. Raises `UserError`
+        where the steps are not known.
+        """
         steps = steps if self.steps is None else self.steps
         if not 0 < steps < float("inf"):
             raise UserError(
-                f"the trainer says that it will take {steps} steps, and the strength must know how many: "
+                f"the trainer says that it will take {steps} steps, and the strength must know how "
+                "many: "
                 f"{type(self).__name__}(..., steps=1000)."
             )
         robust = Hardener(

@@ -16,7 +16,10 @@ from .callback import CallbackBase, base, put_aside, sharded
 __all__ = ["LightningHardening"]
 
 _CALLBACK = base("Callback", "lightning.pytorch.callbacks", "pytorch_lightning.callbacks")
-_WHOLE = {"SingleDeviceStrategy", "DDPStrategy"}  # by name, for there are two packages with one of each
+_WHOLE = {
+    "SingleDeviceStrategy",
+    "DDPStrategy",
+}  # by name, for there are two packages with one of each
 _OTHERS = {"DeepSpeedStrategy", "SingleDeviceXLAStrategy"}  # which derive from those
 
 
@@ -27,17 +30,19 @@ class _Skipped(Exception):
 class LightningHardening(CallbackBase, _CALLBACK or object):  # type: ignore[misc]
     """Hardens the module that a `Trainer` fits; neither the module nor the optimiser is changed.
 
-        trainer = Trainer(max_epochs=10, callbacks=[LightningHardening(RWP(Gaussian("filter-max")), Quadratic(0, 0.1), seed=0)])
-        trainer.fit(module)
+        trainer = Trainer(max_epochs=10, callbacks=[LightningHardening(RWP(Gaussian("filter-max")),
+    Quadratic(0, 0.1), seed=0)]) trainer.fit(module)
 
-    `training_step` and its backward pass are run once for each pass of the objective, in place of once; what they log is logged
-    in each. Weights are perturbed only then: hooks, validation and checkpoints see clean ones. `outputs["loss"]` is the
-    objective's. The steps are `trainer.estimated_stepping_batches` unless given. A checkpoint holds what a resumed training
-    needs for the same bits. With 16-mixed the guard for losses that are not finite is left to Lightning's scaler.
+    `training_step` and its backward pass are run once for each pass of the objective, in place of
+    once; what they log is logged in each. Weights are perturbed only then: hooks, validation and
+    checkpoints see clean ones. `outputs["loss"]` is the objective's. The steps are
+    `trainer.estimated_stepping_batches` unless given. A checkpoint holds what a resumed training
+    needs for the same bits. With 16-mixed the guard for losses that are not finite is left to
+    Lightning's scaler.
 
-    Raises `UserError` under manual optimisation, for strategies other than one device and DDP, for optimisers that evaluate the
-    loss several times (LBFGS), where accumulation changes, and for a checkpoint that was saved without this callback.
-    """
+    Raises `UserError` under manual optimisation, for strategies other than one device and DDP, for
+    optimisers that evaluate the loss several times (LBFGS), where accumulation changes, and for a
+    checkpoint that was saved without this callback."""
 
     package, foreign = "lightning", _CALLBACK
 
@@ -65,28 +70,37 @@ class LightningHardening(CallbackBase, _CALLBACK or object):  # type: ignore[mis
             return
         if not pl_module.automatic_optimization:
             raise UserError(
-                f"{type(pl_module).__name__} optimises manually, so the callback has nothing to wrap: Hardener in its training_step, "
+                f"{type(pl_module).__name__} optimises manually, so the callback has nothing to "
+                "wrap: Hardener in its training_step, "
                 "robust.backward(lambda: loss, ...) for self.manual_backward(loss)."
             )
         kinds = {kind.__name__ for kind in type(trainer.strategy).__mro__}
         if not kinds & _WHOLE or kinds & _OTHERS:
-            raise sharded(type(trainer.strategy).__name__, "one device and with DDP: Trainer(strategy='ddp')")
+            raise sharded(
+                type(trainer.strategy).__name__, "one device and with DDP: Trainer(strategy='ddp')"
+            )
         for callback in trainer.callbacks:
-            if {*getattr(callback, "scheduling", {1: 1}).values()} != {1}:  # a GradientAccumulationScheduler
+            if {*getattr(callback, "scheduling", {1: 1}).values()} != {
+                1
+            }:  # a GradientAccumulationScheduler
                 raise UserError(
-                    "accumulation that changes in training is not supported: accumulate_grad_batches=4, say."
+                    "accumulation that changes in training is not supported: "
+                    "accumulate_grad_batches=4, say."
                 )
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Make the `Hardener`, and let Lightning's closures go through it."""
         if any(isinstance(one, torch.optim.LBFGS) for one in trainer.optimizers):
-            raise UserError("LBFGS evaluates the loss several times in one step: torch.optim.SGD or AdamW, say.")
+            raise UserError(
+                "LBFGS evaluates the loss several times in one step: torch.optim.SGD or AdamW, say."
+            )
         state = self._loaded
         if state is None and trainer.global_step and self.robust is not None:
             state = self.robust.state_dict()  # fit was called again, to go on
         if state is None and trainer.global_step:
             raise UserError(
-                f"the training goes on at step {trainer.global_step} from a checkpoint without LightningHardening: begin anew "
+                f"the training goes on at step {trainer.global_step} from a checkpoint without "
+                "LightningHardening: begin anew "
                 "from its weights, with load_from_checkpoint and no ckpt_path."
             )
         strategy = trainer.strategy
@@ -116,7 +130,10 @@ class LightningHardening(CallbackBase, _CALLBACK or object):  # type: ignore[mis
         loop = trainer.fit_loop.epoch_loop.automatic_optimization
         make = getattr(loop, "_make_closure", None)
         if make is None:
-            raise UserError("this version of lightning makes its closures elsewhere: pip install 'lightning>=2.2,<2.7'")
+            raise UserError(
+                "this version of lightning makes its closures elsewhere: pip install "
+                "'lightning>=2.2,<2.7'"
+            )
 
         def make_hardened(*given: Any) -> Any:
             closure = make(*given)
@@ -126,7 +143,9 @@ class LightningHardening(CallbackBase, _CALLBACK or object):  # type: ignore[mis
         self._wrapped.callback(put_aside(loop, "_make_closure", make_hardened))
 
     def _hardened(self, closure: Any, trainer: Any) -> Callable[..., Any]:
-        """What one closure of Lightning's does, with all passes of the objective: training_step, zero_grad, backward."""
+        """What one closure of Lightning's does, with all passes of the objective: training_step,
+        zero_grad, backward.
+        """
         robust = self.robust
         assert robust is not None
 

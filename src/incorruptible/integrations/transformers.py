@@ -22,19 +22,21 @@ _KEY = "incorruptible.Hardening"
 
 
 class TrainerHardening(CallbackBase, _CALLBACK or object):  # type: ignore[misc]
-    """Hardens the model of a `Trainer`, or of a class that derives from it; its `compute_loss` is asked as ever.
+    """Hardens the model of a `Trainer`, or of a class that derives from it; its `compute_loss` is
+    asked as ever.
 
         hardening = TrainerHardening(RWP(Gaussian("filter-max")), Quadratic(0, 0.1), seed=0)
         Trainer(model, args, train_dataset=data, callbacks=[hardening]).train()
 
-    `training_step` is run once for each pass of the objective, its `accelerator.backward` where the objective says. Weights are
-    perturbed only then: other callbacks, evaluation and checkpoints see clean ones. The steps are `state.max_steps`
-    unless given. What a resumed training needs for the same bits is in `trainer_state.json`, whatever
-    `restore_callback_states_from_checkpoint` says. With fp16 the guard for losses that are not finite is left to the scaler.
+    `training_step` is run once for each pass of the objective, its `accelerator.backward` where the
+    objective says. Weights are perturbed only then: other callbacks, evaluation and checkpoints see
+    clean ones. The steps are `state.max_steps` unless given. What a resumed training needs for the
+    same bits is in `trainer_state.json`, whatever `restore_callback_states_from_checkpoint` says.
+    With fp16 the guard for losses that are not finite is left to the scaler.
 
-    Raises `UserError` under FSDP, DeepSpeed and the like, for optimisers that step during backward (LOMO, layerwise ones), for
-    a `training_step` that does not call `accelerator.backward` once, and for a checkpoint that was saved without this callback.
-    """
+    Raises `UserError` under FSDP, DeepSpeed and the like, for optimisers that step during backward
+    (LOMO, layerwise ones), for a `training_step` that does not call `accelerator.backward` once,
+    and for a checkpoint that was saved without this callback."""
 
     package, foreign = "transformers[torch]", _CALLBACK
 
@@ -50,12 +52,14 @@ class TrainerHardening(CallbackBase, _CALLBACK or object):  # type: ignore[misc]
         optim = str(getattr(args.optim, "value", args.optim))
         if "lomo" in optim or "layerwise" in optim:
             raise UserError(
-                f"optim={optim} steps during backward, when the weights are perturbed: optim='adamw_torch'."
+                f"optim={optim} steps during backward, when the weights are perturbed: "
+                "optim='adamw_torch'."
             )
         kept = state.stateful_callbacks.get(_KEY) if state.global_step else None
         if state.global_step and kept is None:
             raise UserError(
-                f"the training goes on at step {state.global_step} from a checkpoint without TrainerHardening: begin anew "
+                f"the training goes on at step {state.global_step} from a checkpoint without "
+                "TrainerHardening: begin anew "
                 "from its weights, with from_pretrained and no resume_from_checkpoint."
             )
         scaler = accelerator.scaler
@@ -81,7 +85,8 @@ class TrainerHardening(CallbackBase, _CALLBACK or object):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Keep what a checkpoint is to hold."""
         if self.robust is not None:
-            # not as an ExportableState, which the Trainer makes anew from JSON: objectives and arrays are no JSON
+            # not as an ExportableState, which the Trainer makes anew from JSON: objectives and
+            # arrays are no JSON
             state.stateful_callbacks[_KEY] = self.robust.state_dict()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -97,7 +102,8 @@ class TrainerHardening(CallbackBase, _CALLBACK or object):  # type: ignore[misc]
                 return host
             frame = frame.f_back  # type: ignore[assignment]
         raise UserError(
-            "TrainerHardening is a callback for a Trainer of transformers: Trainer(..., callbacks=[TrainerHardening(...)])."
+            "TrainerHardening is a callback for a Trainer of transformers: Trainer(..., "
+            "callbacks=[TrainerHardening(...)])."
         )
 
     def _hardened(self, trainer: Any, original: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -107,16 +113,20 @@ class TrainerHardening(CallbackBase, _CALLBACK or object):  # type: ignore[misc]
 
         def training_step(model: Any, inputs: Any, *more: Any, **named: Any) -> Tensor:
             if callable(getattr(trainer.optimizer, "train", None)):
-                trainer.optimizer.train()  # schedule-free ones move the weights here, which must be the clean ones
+                # A schedule-free optimiser moves the weights here, so the clean weights must be in place.
+                trainer.optimizer.train()
 
             def loss() -> Tensor:
                 caught: list[Tensor] = []
                 with ExitStack() as stack:
-                    stack.callback(put_aside(accelerator, "backward", lambda loss, **_: caught.append(loss)))
+                    stack.callback(
+                        put_aside(accelerator, "backward", lambda loss, **_: caught.append(loss))
+                    )
                     original(model, copy.copy(inputs), *more, **named)
                 if len(caught) != 1:
                     raise UserError(
-                        f"{type(trainer).__name__}.training_step called accelerator.backward {len(caught)} times; once is needed."
+                        f"{type(trainer).__name__}.training_step called accelerator.backward "
+                        f"{len(caught)} times; once is needed."
                     )
                 return caught[0]
 

@@ -1,4 +1,6 @@
-"""The loss around a network's weights: what perturbation does to the gradient, how sharp it is, and how it looks in slices."""
+"""The loss around a network's weights: what perturbation does to the gradient, how sharp it is, and
+how it looks in slices.
+"""
 
 from __future__ import annotations
 

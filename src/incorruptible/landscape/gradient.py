@@ -1,4 +1,6 @@
-"""What perturbation does to the gradient: the instrument for asking whether it vanishes or drowns in variance."""
+"""What perturbation does to the gradient: the instrument for asking whether it vanishes or drowns
+in variance.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +19,30 @@ from .probing import Loss, gradient, perturbed, trainable_of, untouched
 
 __all__ = ["Health", "health", "tolerated"]
 
-_ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Hardswish, nn.LeakyReLU, nn.ELU)
+_ACTIVATIONS = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.GELU,
+    nn.SiLU,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.Hardswish,
+    nn.LeakyReLU,
+    nn.ELU,
+)
 
 
 class Health(NamedTuple):
-    """The gradient under perturbation, on one probe batch over several draws; norms are Euclidean, over all parameters.
+    """The gradient under perturbation, on one probe batch over several draws; norms are Euclidean,
+    over all parameters.
 
-    `norm_ratio`: mean ||g|| / ||g0||. `mean_ratio`: ||E g|| / ||g0||, bias-corrected: ||mean g||^2 - tr(S) / draws, at
-    least 0. `signal_to_noise`: the same norm over sqrt(tr(S)), S the covariance over draws, at most 1e6. `cosine`: of mean g with g0.
-    `dead`: share of activation units whose output is the same for every image of the probe, at the perturbed weights (the
-    clean ones where the objective knows no others). `loss_variation`: the coefficient of variation of the loss over draws.
-    `steepness`: loss increase over <g0, e>, its first-order prediction, for objectives that climb (1 on a linear
-    landscape); nan for the others.
-    """
+    `norm_ratio`: mean ||g|| / ||g0||. `mean_ratio`: ||E g|| / ||g0||, bias-corrected: ||mean g||^2
+    - tr(S) / draws, at least 0. `signal_to_noise`: the same norm over sqrt(tr(S)), S the covariance
+    over draws, at most 1e6. `cosine`: of mean g with g0. `dead`: share of activation units whose
+    output is the same for every image of the probe, at the perturbed weights (the clean ones where
+    the objective knows no others). `loss_variation`: the coefficient of variation of the loss over
+    draws. `steepness`: loss increase over <g0, e>, its first-order prediction, for objectives that
+    climb (1 on a linear landscape); nan for the others."""
 
     strength: float
     clean_loss: float
@@ -58,12 +71,13 @@ def health(
     seed: int,
     accuracy: Loss | None = None,
 ) -> Health:
-    """The objective's own gradient at `strength` on `batch`, over `draws` draws, beside the clean gradient g0.
+    """The objective's own gradient at `strength` on `batch`, over `draws` draws, beside the clean
+    gradient g0.
 
-    Where the objective climbs (SAM), draw k climbs along the gradient of the mini-batch `climbs[k % len(climbs)]`, as
-    training does, and the gradient that counts is of the whole `batch`. `loss(model, batch)` is [b]. The model keeps its
-    mode; weights, gradients, running statistics and torch's generators are as before afterwards.
-    """
+    Where the objective climbs (SAM), draw k climbs along the gradient of the mini-batch `climbs[k %
+    len(climbs)]`, as training does, and the gradient that counts is of the whole `batch`.
+    `loss(model, batch)` is [b]. The model keeps its mode; weights, gradients, running statistics
+    and torch's generators are as before afterwards."""
     named = trainable_of(model)
     parameters = list(named.values())
     with untouched(model), _Dead(model) as dead:
@@ -80,27 +94,41 @@ def health(
     losses, norms, predicted = torch.tensor(visits, dtype=torch.float64).T
     mean, flat0 = total / draws, _flat(g0)
     mean_square, norm0 = float(mean.square().sum()), float(flat0.norm())
-    trace = max(0.0, float(norms.square().sum() - draws * mean_square) / (draws - 1)) if draws > 1 else math.nan
-    signal = math.sqrt(max(0.0, mean_square - trace / draws)) if draws > 1 else math.sqrt(mean_square)
+    trace = (
+        max(0.0, float(norms.square().sum() - draws * mean_square) / (draws - 1))
+        if draws > 1
+        else math.nan
+    )
+    signal = (
+        math.sqrt(max(0.0, mean_square - trace / draws)) if draws > 1 else math.sqrt(mean_square)
+    )
     climbed = predicted != 0
     return Health(
         strength=strength,
         clean_loss=clean_loss,
         clean_accuracy=hits,
         perturbed_loss=float(losses.mean()),
-        loss_variation=float(losses.std() / losses.mean()) if draws > 1 and float(losses.mean()) else math.nan,
+        loss_variation=float(losses.std() / losses.mean())
+        if draws > 1 and float(losses.mean())
+        else math.nan,
         clean_norm=norm0,
         norm_ratio=float(norms.mean()) / norm0 if norm0 else math.nan,
         mean_ratio=signal / norm0 if norm0 else math.nan,
-        signal_to_noise=min(1e6, signal / math.sqrt(max(trace, 1e-30))) if trace == trace else math.nan,
+        signal_to_noise=min(1e6, signal / math.sqrt(max(trace, 1e-30)))
+        if trace == trace
+        else math.nan,
         cosine=float(mean @ flat0 / (mean.norm() * flat0.norm()).clamp_min(1e-30)),
         dead=dead.share(),
-        steepness=float(((losses - clean_loss)[climbed] / predicted[climbed]).mean()) if climbed.any() else math.nan,
+        steepness=float(((losses - clean_loss)[climbed] / predicted[climbed]).mean())
+        if climbed.any()
+        else math.nan,
     )
 
 
 class _Visit:
-    """One run of an objective: its loss and flat gradient on the whole batch, climbing along that of a mini-batch."""
+    """One run of an objective: its loss and flat gradient on the whole batch, climbing along that
+    of a mini-batch.
+    """
 
     def __init__(
         self,
@@ -114,23 +142,44 @@ class _Visit:
         dead: _Dead,
         alone: bool,
     ) -> None:
-        self.model, self.arrays, self.named, self.parameters = model, arrays, named, list(named.values())
-        self.loss_of, self.batch, self.climb, self.dead, self.alone = loss, batch, climb, dead, alone
+        self.model, self.arrays, self.named, self.parameters = (
+            model,
+            arrays,
+            named,
+            list(named.values()),
+        )
+        self.loss_of, self.batch, self.climb, self.dead, self.alone = (
+            loss,
+            batch,
+            climb,
+            dead,
+            alone,
+        )
         self.climbing = [array for array in arrays if array.parameter.requires_grad]
         by_id = {id(p): g for p, g in zip(self.parameters, g0, strict=True)}
         self.slopes = [(array, by_id[id(array.parameter)]) for array in self.climbing]
-        self.gradient, self.loss, self.predicted, self.looked = torch.zeros_like(_flat(g0)), 0.0, 0.0, False
+        self.gradient, self.loss, self.predicted, self.looked = (
+            torch.zeros_like(_flat(g0)),
+            0.0,
+            0.0,
+            False,
+        )
         self.shares = 0.0
 
     def __call__(self, point: Point) -> PointResult:
         if point.share == 0:
             self.looked = True
             with replaced(self.arrays, point.values), point.entered(self.model):
-                loss, grads = gradient(self.model, [a.parameter for a in self.climbing], self.loss_of, self.climb)
-            return PointResult(torch.tensor(loss), {a.name: g for a, g in zip(self.climbing, grads, strict=True)})
+                loss, grads = gradient(
+                    self.model, [a.parameter for a in self.climbing], self.loss_of, self.climb
+                )
+            return PointResult(
+                torch.tensor(loss), {a.name: g for a, g in zip(self.climbing, grads, strict=True)}
+            )
         if point.values is not None and self.looked:  # <g0, e>, what the slope says of the step
             self.predicted += point.share * sum(
-                float(((point.values(array) - array.value) * slope).sum()) for array, slope in self.slopes
+                float(((point.values(array) - array.value) * slope).sum())
+                for array, slope in self.slopes
             )
         self.dead.watching = not point.clean or self.alone
         with replaced(self.arrays, point.values), point.entered(self.model):
@@ -146,7 +195,9 @@ class _Visit:
     def end(self, added: Grads | None) -> None:
         """The gradients that the objective returned count too."""
         if added is not None:
-            self.gradient += _flat([added.get(name, torch.zeros_like(p)) for name, p in self.named.items()])
+            self.gradient += _flat(
+                [added.get(name, torch.zeros_like(p)) for name, p in self.named.items()]
+            )
         self.loss /= self.shares
 
 
@@ -163,14 +214,16 @@ def tolerated(
     top: float,
     halvings: int = 7,
 ) -> float:
-    """The largest strength up to `top` whose mean perturbed loss on `batch` stays within `budget`, by bisection.
+    """The largest strength up to `top` whose mean perturbed loss on `batch` stays within `budget`,
+    by bisection.
 
-    0 where even the clean loss is beyond the budget. Climbing objectives climb along the gradient of `batch` itself.
-    """
+    0 where even the clean loss is beyond the budget. Climbing objectives climb along the gradient
+    of `batch` itself."""
 
     def within(strength: float) -> bool:
         found = (
-            perturbed(model, arrays, objective, strength, loss, batch, Draw(seed, "tolerated", k)) for k in range(draws)
+            perturbed(model, arrays, objective, strength, loss, batch, Draw(seed, "tolerated", k))
+            for k in range(draws)
         )
         return sum(found) / draws <= budget
 

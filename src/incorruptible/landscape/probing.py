@@ -1,4 +1,6 @@
-"""How the instrument looks at a model and leaves no trace: gradients, losses at other weights, everything put back."""
+"""How the instrument looks at a model and leaves no trace: gradients, losses at other weights,
+everything put back.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,18 @@ def untouched(model: nn.Module) -> Iterator[None]:
         statistics.put(before)
 
 
-def gradient(model: nn.Module, parameters: Sequence[Tensor], loss: Loss, batch: Any) -> tuple[float, list[Tensor]]:
-    """The mean loss on `batch` and its gradient with respect to each parameter, zero for those that it does not touch."""
+def gradient(
+    model: nn.Module, parameters: Sequence[Tensor], loss: Loss, batch: Any
+) -> tuple[float, list[Tensor]]:
+    """The mean loss on `batch` and its gradient with respect to each parameter, zero for those that
+    it does not touch.
+    """
     with torch.enable_grad():
         value = loss(model, batch).mean()
         grads = torch.autograd.grad(value, parameters, allow_unused=True)
     return float(value.detach()), [
-        torch.zeros_like(p) if g is None else g.to_dense() for p, g in zip(parameters, grads, strict=True)
+        torch.zeros_like(p) if g is None else g.to_dense()
+        for p, g in zip(parameters, grads, strict=True)
     ]
 
 
@@ -52,7 +59,8 @@ def perturbed(
     batch: Any,
     draw: Draw,
 ) -> float:
-    """The mean loss on `batch` where one run of the objective leads, its points weighted by their shares.
+    """The mean loss on `batch` where one run of the objective leads, its points weighted by their
+    shares.
 
     Climbing objectives climb along the gradient of `batch` itself.
     """
@@ -67,7 +75,11 @@ def perturbed(
                 with torch.no_grad():
                     value = float(loss(model, batch).mean())
             else:
-                wanted = everywhere if point.keep else {array.name: array.parameter for array in trainable}
+                wanted = (
+                    everywhere
+                    if point.keep
+                    else {array.name: array.parameter for array in trainable}
+                )
                 value, found = gradient(model, list(wanted.values()), loss, batch)
                 grads = dict(zip(wanted, found, strict=True))
         seen.append((point.share, value))

@@ -1,4 +1,6 @@
-"""How sharp the loss is: the top eigenvalue of its Hessian and the Hessian's trace, from products with vectors alone."""
+"""How sharp the loss is: the top eigenvalue of its Hessian and the Hessian's trace, from products
+with vectors alone.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,10 @@ __all__ = ["Sharpness", "sharpness"]
 class Sharpness(NamedTuple):
     """Curvature of the mean loss on one batch. H is its Hessian, or M H M in the metric of a scale.
 
-    `top`: the largest eigenvalue, in nats per squared unit of the weights (of the scale); one lies within `residual` of it.
-    `trace`: the sum of all eigenvalues, with its standard error `error` over draws (nan for one draw). `products`: how many
-    products of H with a vector it took. `size`: the dimension of H.
-    """
+    `top`: the largest eigenvalue, in nats per squared unit of the weights (of the scale); one lies
+    within `residual` of it. `trace`: the sum of all eigenvalues, with its standard error `error`
+    over draws (nan for one draw). `products`: how many products of H with a vector it took. `size`:
+    the dimension of H."""
 
     top: float
     residual: float
@@ -48,19 +50,22 @@ def sharpness(
     iterations: int = 60,
     tolerance: float = 1e-3,
 ) -> Sharpness:
-    """Top eigenvalue and trace of the Hessian of the mean of `loss(model, batch)` [b], at the weights as they are.
+    """Top eigenvalue and trace of the Hessian of the mean of `loss(model, batch)` [b], at the
+    weights as they are.
 
-    Over the trainable ones of `arrays`, or over all trainable parameters where that is None. With a `scale`, such as
-    filter-max with m = max|W_f|, it is M H M with M = diag(m): noise of that scale at strength s raises the loss by
-    s^2 tr(M H M) / 2 to second order, and no step of length rho in units of m by more than rho^2 top / 2 beyond its slope.
+    Over the trainable ones of `arrays`, or over all trainable parameters where that is None. With a
+    `scale`, such as filter-max with m = max|W_f|, it is M H M with M = diag(m): noise of that scale
+    at strength s raises the loss by s^2 tr(M H M) / 2 to second order, and no step of length rho in
+    units of m by more than rho^2 top / 2 beyond its slope.
 
-    The top eigenvalue is the largest Ritz value of Lanczos' iteration, orthogonalised in full (it keeps up to `iterations`
-    vectors of the size of the weights), until it lies within `tolerance` of an eigenvalue, in proportion to the largest
-    one's size. The trace is Hutchinson's (1990, doi 10.1080/03610919008812866): E z'Hz = tr H for z of independent signs,
-    so it is unbiased; its variance is twice the sum of squares off the diagonal. As a tool for networks: PyHessian, arXiv
-    1912.07145. The model keeps its mode: in training mode the batch's own statistics are differentiated through, and
-    dropout is one fixed mask.
-    Raises `UserError` where nothing is trainable, for a scale without arrays, and for a curvature that is not finite.
+    The top eigenvalue is the largest Ritz value of Lanczos' iteration, orthogonalised in full (it
+    keeps up to `iterations` vectors of the size of the weights), until it lies within `tolerance`
+    of an eigenvalue, in proportion to the largest one's size. The trace is Hutchinson's (1990, doi
+    10.1080/03610919008812866): E z'Hz = tr H for z of independent signs, so it is unbiased; its
+    variance is twice the sum of squares off the diagonal. As a tool for networks: PyHessian, arXiv
+    1912.07145. The model keeps its mode: in training mode the batch's own statistics are
+    differentiated through, and dropout is one fixed mask. Raises `UserError` where nothing is
+    trainable, for a scale without arrays, and for a curvature that is not finite.
 
     >>> model = nn.Linear(2, 1, bias=False)
     >>> _ = model.weight.data.copy_(torch.tensor([[3.0, 4.0]]))
@@ -70,8 +75,12 @@ def sharpness(
     """
     if arrays is None:
         if scale is not None:
-            raise UserError(f"scale {scale!r} belongs to arrays: give arrays=select(model), or no scale.")
-        names: list[tuple[str, Tensor]] = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+            raise UserError(
+                f"scale {scale!r} belongs to arrays: give arrays=select(model), or no scale."
+            )
+        names: list[tuple[str, Tensor]] = [
+            (name, p) for name, p in model.named_parameters() if p.requires_grad
+        ]
         metric: list[Tensor | float] = [1.0] * len(names)
     else:
         live = [array for array in arrays if array.parameter.requires_grad]
@@ -79,7 +88,10 @@ def sharpness(
         of = scale_of(scale) if scale is not None else None
         metric = [1.0 if of is None else of(array).detach() for array in live]
     if not names:
-        raise UserError(f"{type(model).__name__} has no trainable weight here: there is no curvature to measure.")
+        raise UserError(
+            f"{type(model).__name__} has no trainable weight here: there is no curvature to "
+            "measure."
+        )
     with untouched(model):
         product = _product(model, [p for _, p in names], metric, loss, batch)
         shapes = [(name, p.detach()) for name, p in names]
@@ -88,19 +100,33 @@ def sharpness(
         squares = [float((z.double() * product(z).double()).sum()) for z in signs]
     if not (math.isfinite(top) and all(map(math.isfinite, squares))):
         raise UserError(
-            "the curvature is not finite at these weights: has training diverged, or is the loss infinite there?"
+            "the curvature is not finite at these weights: has training diverged, or is the loss "
+            "infinite there?"
         )
     error = float(np.std(squares, ddof=1) / math.sqrt(draws)) if draws > 1 else math.nan
-    return Sharpness(top, residual, float(np.mean(squares)), error, used + draws, sum(p.numel() for _, p in names))
+    return Sharpness(
+        top,
+        residual,
+        float(np.mean(squares)),
+        error,
+        used + draws,
+        sum(p.numel() for _, p in names),
+    )
 
 
 Product = Callable[[Tensor], Tensor]
 
 
 def _product(
-    model: nn.Module, parameters: Sequence[Tensor], metric: Sequence[Tensor | float], loss: Loss, batch: Any
+    model: nn.Module,
+    parameters: Sequence[Tensor],
+    metric: Sequence[Tensor | float],
+    loss: Loss,
+    batch: Any,
 ) -> Product:
-    """v -> M H M v, flat; the graph of the gradient is built once and kept as long as the function is."""
+    """v -> M H M v, flat; the graph of the gradient is built once and kept as long as the function
+    is.
+    """
     # fused attention has no second derivative
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         value = loss(model, batch).mean()
@@ -109,7 +135,10 @@ def _product(
     sizes = [p.numel() for p in parameters]
 
     def product(flat: Tensor) -> Tensor:
-        parts = [part.view_as(p) * m for part, p, m in zip(torch.split(flat, sizes), parameters, metric, strict=True)]
+        parts = [
+            part.view_as(p) * m
+            for part, p, m in zip(torch.split(flat, sizes), parameters, metric, strict=True)
+        ]
         if not curved:  # a plane
             return torch.zeros_like(flat)
         found = torch.autograd.grad(
@@ -126,11 +155,17 @@ def _product(
 
 
 def _top(
-    product: Product, shapes: Sequence[tuple[str, Tensor]], seed: int, iterations: int, tolerance: float
+    product: Product,
+    shapes: Sequence[tuple[str, Tensor]],
+    seed: int,
+    iterations: int,
+    tolerance: float,
 ) -> tuple[float, float, int]:
     """The largest Ritz value, the norm of its residual, and the products that it took."""
     start = Draw(seed, "lanczos", 0)
-    vector = torch.cat([start.of(name).normal(like).to(like.dtype).flatten() for name, like in shapes])
+    vector = torch.cat(
+        [start.of(name).normal(like).to(like.dtype).flatten() for name, like in shapes]
+    )
     most = min(iterations, len(vector))
     basis = torch.empty(most, len(vector), dtype=vector.dtype, device=vector.device)
     basis[0] = vector / vector.norm()
@@ -144,8 +179,14 @@ def _top(
         beta = float(image.double().norm())
         if not (math.isfinite(diagonal[-1]) and math.isfinite(beta)):
             return math.nan, math.nan, done
-        values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1))
-        top, residual, size = float(values[-1]), beta * abs(float(vectors[-1, -1])), float(np.abs(values).max())
+        values, vectors = np.linalg.eigh(
+            np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
+        )
+        top, residual, size = (
+            float(values[-1]),
+            beta * abs(float(vectors[-1, -1])),
+            float(np.abs(values).max()),
+        )
         if residual <= tolerance * size or beta <= 1e-6 * size or done == most:
             break
         beside.append(beta)
@@ -154,4 +195,9 @@ def _top(
 
 
 def _signs(shapes: Sequence[tuple[str, Tensor]], draw: Draw) -> Tensor:
-    return torch.cat([(draw.of(name).uniform(like) < 0.5).to(like.dtype).flatten() * 2 - 1 for name, like in shapes])
+    return torch.cat(
+        [
+            (draw.of(name).uniform(like) < 0.5).to(like.dtype).flatten() * 2 - 1
+            for name, like in shapes
+        ]
+    )

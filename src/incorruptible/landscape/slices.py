@@ -27,7 +27,9 @@ class Slice(NamedTuple):
 
 
 class Surface(NamedTuple):
-    """Mean loss on a batch over a plane: `losses` [n, n], first direction down, second across, at `places` [n] of each."""
+    """Mean loss on a batch over a plane: `losses` [n, n], first direction down, second across, at
+    `places` [n] of each.
+    """
 
     places: NDArray[np.float64]
     losses: NDArray[np.float64]
@@ -44,14 +46,18 @@ def along(
     draws: int,
     seed: int,
 ) -> Slice:
-    """The loss where the objective itself would look, at each of `strengths`, one path for each draw.
+    """The loss where the objective itself would look, at each of `strengths`, one path for each
+    draw.
 
-    For `rwp(...)` a path is one chip, from weak to strong; for SAM it is the steepest ascent on `batch` (all draws are
-    one and the same). Weights, running statistics and generators are as before afterwards.
-    """
+    For `rwp(...)` a path is one chip, from weak to strong; for SAM it is the steepest ascent on
+    `batch` (all draws are one and the same). Weights, running statistics and generators are as
+    before afterwards."""
     with untouched(model):
         found = [
-            [perturbed(model, arrays, objective, s, loss, batch, Draw(seed, "slice", k)) for k in range(draws)]
+            [
+                perturbed(model, arrays, objective, s, loss, batch, Draw(seed, "slice", k))
+                for k in range(draws)
+            ]
             for s in strengths
         ]
     return Slice(np.asarray(strengths, dtype=np.float64), np.asarray(found))
@@ -68,11 +74,12 @@ def line(
     draws: int = 1,
     seed: int = 0,
 ) -> Slice:
-    """The loss at w + t d for t in [-reach, reach], d random with each filter as long as the weights' own.
+    """The loss at w + t d for t in [-reach, reach], d random with each filter as long as the
+    weights' own.
 
-    At |t| = 1 every filter has moved by its own norm (filter normalisation: Li et al., arXiv 1712.09913, section 4), so that
-    networks of different weight scales can be compared. Only arrays move. One direction for each draw.
-    """
+    At |t| = 1 every filter has moved by its own norm (filter normalisation: Li et al., arXiv
+    1712.09913, section 4), so that networks of different weight scales can be compared. Only arrays
+    move. One direction for each draw."""
     places = np.linspace(-reach, reach, points)
     losses = np.empty((points, draws))
     with untouched(model), torch.no_grad():
@@ -93,12 +100,15 @@ def surface(
     points: int = 21,
     seed: int = 0,
 ) -> Surface:
-    """The loss at w + a d + b e for a, b in [-reach, reach], d and e as in `line`; they are all but orthogonal by chance."""
+    """The loss at w + a d + b e for a, b in [-reach, reach], d and e as in `line`; they are all but
+    orthogonal by chance.
+    """
     places = np.linspace(-reach, reach, points)
     down, across = (_direction(arrays, Draw(seed, "surface", k)) for k in range(2))
     with untouched(model), torch.no_grad():
         losses = [
-            [_at(model, arrays, loss, batch, (float(a), down), (float(b), across)) for b in places] for a in places
+            [_at(model, arrays, loss, batch, (float(a), down), (float(b), across)) for b in places]
+            for a in places
         ]
     return Surface(places, np.asarray(losses))
 
@@ -110,12 +120,20 @@ def _direction(arrays: Sequence[Array], draw: Draw) -> Direction:
     found = {}
     for array in arrays:
         z = draw.of(array.name).normal(array.value)
-        length = array.reduce(torch.linalg.vector_norm, z).clamp_min(torch.finfo(torch.float32).tiny)
+        length = array.reduce(torch.linalg.vector_norm, z).clamp_min(
+            torch.finfo(torch.float32).tiny
+        )
         found[array.name] = (z * (array.norm() / length)).to(array.value.dtype)
     return found
 
 
-def _at(model: nn.Module, arrays: Sequence[Array], loss: Loss, batch: Any, *steps: tuple[float, Direction]) -> float:
+def _at(
+    model: nn.Module,
+    arrays: Sequence[Array],
+    loss: Loss,
+    batch: Any,
+    *steps: tuple[float, Direction],
+) -> float:
     def moved(array: Array) -> Tensor:
         return array.value + sum(t * direction[array.name] for t, direction in steps)
 

@@ -18,7 +18,8 @@ __all__ = ["ASAM"]
 
 @dataclass(frozen=True)
 class ASAM:
-    """g at w + e with T = |w| + eta and e = rho T^2 g / ||T g|| (Kwon et al., arXiv 2102.11600); two passes.
+    """g at w + e with T = |w| + eta and e = rho T^2 g / ||T g|| (Kwon et al., arXiv 2102.11600);
+    two passes.
 
     eta = 0.01 is the authors' default; some packages use 0.
     """
@@ -32,11 +33,15 @@ class ASAM:
 
     def __post_init__(self) -> None:
         if not 0 <= self.eta < float("inf"):
-            raise UserError(f"asam: eta {self.eta!r}: a finite number that is not negative is needed.")
+            raise UserError(
+                f"asam: eta {self.eta!r}: a finite number that is not negative is needed."
+            )
 
     def __str__(self) -> str:
         return write("asam", self)
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> PointSteps:
         found = yield Point(None, share=0)
-        yield Point(Ascent(found.grads, arrays, strength, lambda array: array.value.abs() + self.eta))
+        yield Point(
+            Ascent(found.grads, arrays, strength, lambda array: array.value.abs() + self.eta)
+        )

@@ -1,4 +1,6 @@
-"""Random weight perturbation by local reparameterisation: each example meets noise of its own, drawn in the outputs."""
+"""Random weight perturbation by local reparameterisation: each example meets noise of its own,
+drawn in the outputs.
+"""
 
 from __future__ import annotations
 
@@ -22,27 +24,31 @@ __all__ = ["LocalRWP"]
 
 @dataclass(frozen=True)
 class LocalRWP:
-    """g at outputs W x + s m_f |x| z: what Gaussian error of W makes of one vector x, drawn anew for each example; one pass.
+    """g at outputs W x + s m_f |x| z: what Gaussian error of W makes of one vector x, drawn anew
+    for each example; one pass.
 
-    For E_fj = s m_f z_fj and one x, the outputs (W + E) x are independent and normal, with mean W x and standard deviation
-    s m_f |x|; so b x out numbers are drawn in place of out x in, and b chips are looked at in place of one (Kingma, Salimans
-    and Welling, arXiv 1506.02557, section 2.2). m_f is that of the clean weights, held fixed as by `RWP`; |x| is
-    differentiated through, for the size of the noise moves with the layers below (its slope at x = 0 is taken to be 0).
+    For E_fj = s m_f z_fj and one x, the outputs (W + E) x are independent and normal, with mean W x
+    and standard deviation s m_f |x|; so b x out numbers are drawn in place of out x in, and b chips
+    are looked at in place of one (Kingma, Salimans and Welling, arXiv 1506.02557, section 2.2). m_f
+    is that of the clean weights, held fixed as by `RWP`; |x| is differentiated through, for the
+    size of the noise moves with the layers below (its slope at x = 0 is taken to be 0).
 
-    The mean of the gradient is that of `RWP`, E g(w + e), where the loss is a mean over examples that do not see each other;
-    its variance is another, for errors are not shared within a batch. BatchNorm in training mode lets examples see each other:
-    there the mean loss is another one too.
+    The mean of the gradient is that of `RWP`, E g(w + e), where the loss is a mean over examples
+    that do not see each other; its variance is another, for errors are not shared within a batch.
+    BatchNorm in training mode lets examples see each other: there the mean loss is another one too.
 
-    Weights of nn.Linear layers are drawn so; all other arrays (convolutions, attention's in_proj, biases by request) are
-    perturbed by one draw for the whole batch, as by `RWP`. Raises `UserError` for a corruption that is no `Gaussian`, for a model
-    without Linear layers in arrays, and in a pass for such a layer that is not called exactly once on [b, in], with the same b in
-    each layer, or whose weight is tied: there one error acts on several vectors at once, and outputs drawn apart would be
-    others in distribution. What is flattened to [b * tokens, in] in front of all these layers looks like examples. In a
-    graph of torch.compile the noise would be lost, and that is refused as well. Computing a pass again in backward
-    (activation checkpointing) meets the same numbers.
+    Weights of nn.Linear layers are drawn so; all other arrays (convolutions, attention's in_proj,
+    biases by request) are perturbed by one draw for the whole batch, as by `RWP`. Raises
+    `UserError` for a corruption that is no `Gaussian`, for a model without Linear layers in arrays,
+    and in a pass for such a layer that is not called exactly once on [b, in], with the same b in
+    each layer, or whose weight is tied: there one error acts on several vectors at once, and
+    outputs drawn apart would be others in distribution. What is flattened to [b * tokens, in] in
+    front of all these layers looks like examples. In a graph of torch.compile the noise would be
+    lost, and that is refused as well. Computing a pass again in backward (activation checkpointing)
+    meets the same numbers.
 
-    By hand: W = (3, 4) under gaussian-filter-max at s = 0.1, x = (2, 0): the output is 6 + 0.1 * 4 * 2 z = 6 + 0.8 z.
-    """
+    By hand: W = (3, 4) under gaussian-filter-max at s = 0.1, x = (2, 0): the output is 6 + 0.1 * 4
+    * 2 z = 6 + 0.8 z."""
 
     corruption: Gaussian = field(metadata={"inner": True, "named": True})
 
@@ -55,7 +61,8 @@ class LocalRWP:
         object.__setattr__(self, "corruption", as_corruption(self.corruption))
         if not isinstance(self.corruption, Gaussian):
             raise UserError(
-                f"local-rwp({self.corruption}): Gaussian error with a scale for each filter is needed, gaussian-filter-max, "
+                f"local-rwp({self.corruption}): Gaussian error with a scale for each filter is "
+                "needed, gaussian-filter-max, "
                 f"say; rwp({self.corruption}) takes any corruption."
             )
 
@@ -66,8 +73,12 @@ class LocalRWP:
         yield Point(None, inside=lambda model: self._drawn(model, arrays, strength, draw))
 
     @contextmanager
-    def _drawn(self, model: nn.Module, arrays: Sequence[Array], strength: float, draw: Draw) -> Iterator[None]:
-        """The outputs of Linear layers are noisy, and the other arrays hold other values, until the block is left."""
+    def _drawn(
+        self, model: nn.Module, arrays: Sequence[Array], strength: float, draw: Draw
+    ) -> Iterator[None]:
+        """The outputs of Linear layers are noisy, and the other arrays hold other values, until the
+        block is left.
+        """
         layers = self._layers(model, arrays)
         others = [array for array in arrays if array not in layers]
         seen = _Pass(self)
@@ -78,7 +89,9 @@ class LocalRWP:
                 std = self.corruption.std(array).flatten() * strength
                 hook = _noisy(array.name, std if strength else None, draw, seen)
                 # before hooks of others, which see what the layer puts out, as under `RWP`
-                stack.callback(layer.register_forward_hook(hook, prepend=True, with_kwargs=True).remove)
+                stack.callback(
+                    layer.register_forward_hook(hook, prepend=True, with_kwargs=True).remove
+                )
             yield
         seen.check(layers)
 
@@ -94,23 +107,30 @@ class LocalRWP:
             linear = [module for name, module in own if name == "weight" and _is_linear(module)]
             if linear and array.axis != 1:
                 if len(own) > 1:
-                    raise self.unfit(array.name, f"{len(own)} layers share it, and one error acts on them all")
+                    raise self.unfit(
+                        array.name, f"{len(own)} layers share it, and one error acts on them all"
+                    )
                 found[array] = linear[0]
         if not found:
-            raise UserError(f"{self}: no array here is the weight of a Linear layer: use rwp({self.corruption}).")
+            raise UserError(
+                f"{self}: no array here is the weight of a Linear layer: use "
+                f"rwp({self.corruption})."
+            )
         return found
 
     def uncompiled(self) -> UserError:
         """What to answer to torch.compile."""
         return UserError(
-            f"{self}: a graph of torch.compile holds no noise that changes from pass to pass: leave it out (--compile), "
+            f"{self}: a graph of torch.compile holds no noise that changes from pass to pass: "
+            "leave it out (--compile), "
             f"or use rwp({self.corruption})."
         )
 
     def unfit(self, name: str, why: str) -> UserError:
         """What to answer where the array of that name cannot be looked at so, with the ways out."""
         return UserError(
-            f"{self}: {name}: {why}; use rwp({self.corruption}), or leave it out: --protect {name}, "
+            f"{self}: {name}: {why}; use rwp({self.corruption}), or leave it out: --protect "
+            f"{name}, "
             f"select(model, protect=({name!r},))."
         )
 
@@ -124,10 +144,14 @@ def _is_linear(module: nn.Module) -> bool:
 
 
 def _noisy(name: str, std: Tensor | None, draw: Draw, seen: _Pass) -> Hook:
-    """A forward hook that adds std |x| z to the outputs of the layer of array `name`; without `std` it looks on alone."""
+    """A forward hook that adds std |x| z to the outputs of the layer of array `name`; without `std`
+    it looks on alone.
+    """
 
     # a function: where the model is copied during the pass, the copy's hook ends with the pass, too
-    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor | None:
+    def hook(
+        _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor
+    ) -> Tensor | None:
         if torch.compiler.is_compiling():
             seen.compiled = True
             return None
@@ -156,16 +180,23 @@ class _Pass:
     def call(self, name: str, x: Tensor) -> None:
         """Note a call on x. Raises `UserError` where rows of x are not examples, one each."""
         if x.dim() != 2:
-            raise self.objective.unfit(name, f"its layer got {list(x.shape)}, where [b, in] is needed")
-        if torch._C._current_graph_task_id() != -1:  # in backward: activation checkpointing computes the pass again
+            raise self.objective.unfit(
+                name, f"its layer got {list(x.shape)}, where [b, in] is needed"
+            )
+        if (
+            torch._C._current_graph_task_id() != -1
+        ):  # in backward: activation checkpointing computes the pass again
             return
         if name in self.rows:
-            raise self.objective.unfit(name, "its layer was called twice in one pass, and one error acts on both")
+            raise self.objective.unfit(
+                name, "its layer was called twice in one pass, and one error acts on both"
+            )
         self.rows[name] = len(x)
         first, rows = next(iter(self.rows.items()))
         if rows != len(x):
             raise self.objective.unfit(
-                name, f"its layer got {len(x)} rows, and that of {first} {rows}: they are no examples"
+                name,
+                f"its layer got {len(x)} rows, and that of {first} {rows}: they are no examples",
             )
 
     def end(self) -> None:
@@ -173,10 +204,15 @@ class _Pass:
         self.open = False
 
     def check(self, layers: Iterable[Array]) -> None:
-        """Raises `UserError` where noise was left out: in a compiled graph, or in a layer that was never called."""
+        """Raises `UserError` where noise was left out: in a compiled graph, or in a layer that was
+        never called.
+        """
         if self.compiled:
             raise self.objective.uncompiled()
         for array in layers:
             if array.name not in self.rows:
-                why = "its layer was not called (the weight is used by itself, or a compiled graph skips hooks)"
+                why = (
+                    "its layer was not called (the weight is used by itself, or a compiled graph "
+                    "skips hooks)"
+                )
                 raise self.objective.unfit(array.name, why)

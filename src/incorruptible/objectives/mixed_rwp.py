@@ -20,9 +20,8 @@ __all__ = ["MixedRWP"]
 class MixedRWP:
     """share * g at w corrupted + (1 - share) * g at w; two passes over the same batch.
 
-    The source takes two different batches, one for each gradient; here both see the closure's. The corrupted gradient is
-    applied to w straight through the corruption, as by `RWP`.
-    """
+    The source takes two different batches, one for each gradient; here both see the closure's. The
+    corrupted gradient is applied to w straight through the corruption, as by `RWP`."""
 
     corruption: Corruption = field(metadata={"inner": True, "named": True})
     share: float = 0.5
@@ -36,7 +35,8 @@ class MixedRWP:
         object.__setattr__(self, "corruption", as_corruption(self.corruption))
         if not 0 < self.share < 1:
             raise UserError(
-                f"mixed-rwp: share {self.share!r}: a number between 0 and 1 is needed (1 is rwp, 0 is plain)."
+                f"mixed-rwp: share {self.share!r}: a number between 0 and 1 is needed (1 is rwp, 0 "
+                "is plain)."
             )
 
     def __str__(self) -> str:

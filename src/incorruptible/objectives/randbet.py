@@ -22,19 +22,23 @@ __all__ = ["RandBET"]
 
 @dataclass(frozen=True)
 class RandBET:
-    """(g + sum over i of clamp(g_i, -bound, bound)) / (population + 1), with g at rest and g_i at weights corrupted anew.
+    """(g + sum over i of clamp(g_i, -bound, bound)) / (population + 1), with g at rest and g_i at
+    weights corrupted anew.
 
-    Of every parameter, biases and norms too, element by element; population + 1 passes. Both are applied straight through the
-    corruption, as by `RWP`; at rest the weights are what their storage holds of them (quantised ones, for codes). While the clean
-    loss of the batch is not below `threshold` the gradient is g alone, in one pass; the authors take 1.75 for 10 classes and 3.5
+    Of every parameter, biases and norms too, element by element; population + 1 passes. Both are
+    applied straight through the corruption, as by `RWP`; at rest the weights are what their storage
+    holds of them (quantised ones, for codes). While the clean loss of the batch is not below
+    `threshold` the gradient is g alone, in one pass; the authors take 1.75 for 10 classes and 3.5
     for 100, 0.76 ln(classes). At strength 0 it is g, too.
 
-    Stutz et al., Bit Error Robustness for Energy-Efficient DNN Accelerators, MLSys 2021 (arXiv 2006.13977); population 1, bound 0.05
-    and the update as in the authors' code (average_weights_training.py, commit 59d8533). What deviates from that code: a batch
-    is judged by its own clean loss, where there loss < 1.15 threshold and the mean of clean and perturbed loss <= threshold on one
-    batch let the next one be perturbed; under DDP and accumulation each rank and micro-batch is averaged and judged by itself; a
-    gradient that is not finite stays so, where there an infinite one becomes `bound` and is not noticed. Weight clipping, which the
-    paper combines it with, is `clip_weights`; the rate's ramp of 20 steps, a schedule.
+    Stutz et al., Bit Error Robustness for Energy-Efficient DNN Accelerators, MLSys 2021 (arXiv
+    2006.13977); population 1, bound 0.05 and the update as in the authors' code
+    (average_weights_training.py, commit 59d8533). What deviates from that code: a batch is judged
+    by its own clean loss, where there loss < 1.15 threshold and the mean of clean and perturbed
+    loss <= threshold on one batch let the next one be perturbed; under DDP and accumulation each
+    rank and micro-batch is averaged and judged by itself; a gradient that is not finite stays so,
+    where there an infinite one becomes `bound` and is not noticed. Weight clipping, which the paper
+    combines it with, is `clip_weights`; the rate's ramp of 20 steps, a schedule.
 
     By hand: L = w^2 / 2 at w = 2, where c(w) = 3, and bound 1: (2 + min(3, 1)) / 2 = 1.5.
     """
@@ -52,11 +56,14 @@ class RandBET:
         object.__setattr__(self, "corruption", as_corruption(self.corruption))
         if not (isinstance(self.population, int) and self.population >= 1):
             raise UserError(
-                f"randbet: population {self.population!r}: a whole number, 1 at least, is needed (plain is 0)."
+                f"randbet: population {self.population!r}: a whole number, 1 at least, is needed "
+                "(plain is 0)."
             )
         for name in ("bound", "threshold"):
             if not getattr(self, name) > 0:
-                raise UserError(f"randbet: {name} {getattr(self, name)!r}: a number above 0 is needed.")
+                raise UserError(
+                    f"randbet: {name} {getattr(self, name)!r}: a number above 0 is needed."
+                )
 
     def __str__(self) -> str:
         return write("randbet", self, inner=str(self.corruption))
@@ -86,7 +93,9 @@ class RandBET:
             return grads
         total = {name: g * self.share for name, g in grads.items()}
         for one in range(self.population):
-            chip = replace(draw, index=draw.index * self.population + one)  # as numbered, no chip comes twice
+            chip = replace(
+                draw, index=draw.index * self.population + one
+            )  # as numbered, no chip comes twice
             _, grads = yield at(strength, chip)
             for name, g in grads.items():
                 bounded = self._bounded(g) * self.share

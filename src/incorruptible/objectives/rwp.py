@@ -18,14 +18,16 @@ __all__ = ["RWP"]
 class RWP:
     """g at w corrupted, a fresh draw for each micro-batch; one pass.
 
-    The strength is the corruption's. Any corruption will do, for nothing is differentiated but the loss: the gradient at c(w) is
-    applied to w as it stands, straight through c (the straight-through estimator, Bengio et al., arXiv 1308.3432). For additive
-    noise, whose scale (max|W_f|) is held fixed, that is an unbiased gradient of E[L(c(w))]. Where c scales a weight or loses it
-    (multiplicative, drift, dropconnect) the exact gradient carries dc/dw, which is left out here; where it is a step (levels,
-    codes, flips) dc/dw is 0 almost everywhere, and only going straight through lets training proceed.
+    The strength is the corruption's. Any corruption will do, for nothing is differentiated but the
+    loss: the gradient at c(w) is applied to w as it stands, straight through c (the
+    straight-through estimator, Bengio et al., arXiv 1308.3432). For additive noise, whose scale
+    (max|W_f|) is held fixed, that is an unbiased gradient of E[L(c(w))]. Where c scales a weight or
+    loses it (multiplicative, drift, dropconnect) the exact gradient carries dc/dw, which is left
+    out here; where it is a step (levels, codes, flips) dc/dw is 0 almost everywhere, and only going
+    straight through lets training proceed.
 
-    By hand: L = (w - 1)^2 / 2 at w = 0.3, held in the levels 0, 1/2 and 1: c(w) = 0.5, and the gradient is -0.5.
-    """
+    By hand: L = (w - 1)^2 / 2 at w = 0.3, held in the levels 0, 1/2 and 1: c(w) = 0.5, and the
+    gradient is -0.5."""
 
     corruption: Corruption = field(metadata={"inner": True, "named": True})
 

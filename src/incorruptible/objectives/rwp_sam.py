@@ -20,11 +20,12 @@ __all__ = ["RWPSAM"]
 
 @dataclass(frozen=True)
 class RWPSAM:
-    """With v = w corrupted at strength ratio * rho and g the gradient at v: g at v + rho g / ||g||; two passes.
+    """With v = w corrupted at strength ratio * rho and g the gradient at v: g at v + rho g / ||g||;
+    two passes.
 
-    The strength is rho, so that 0 is the gradient of the weights as they rest; `ratio` sets the noise beside it. `metric` as
-    for `SAM`. Both gradients are applied to w straight through the corruption, as by `RWP`.
-    """
+    The strength is rho, so that 0 is the gradient of the weights as they rest; `ratio` sets the
+    noise beside it. `metric` as for `SAM`. Both gradients are applied to w straight through the
+    corruption, as by `RWP`."""
 
     corruption: Corruption = field(metadata={"inner": True, "named": True})
     ratio: float = 1.0
@@ -39,7 +40,9 @@ class RWPSAM:
         object.__setattr__(self, "corruption", as_corruption(self.corruption))
         metric_of(self.metric)
         if not 0 <= self.ratio < float("inf"):
-            raise UserError(f"rwp-sam: ratio {self.ratio!r}: a finite number that is not negative is needed.")
+            raise UserError(
+                f"rwp-sam: ratio {self.ratio!r}: a finite number that is not negative is needed."
+            )
 
     def __str__(self) -> str:
         return write("rwp-sam", self, inner=str(self.corruption))

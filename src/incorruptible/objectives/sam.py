@@ -27,7 +27,8 @@ def metric_of(name: str) -> Callable[[Array], Tensor] | None:
     """The metric of that name: a scale, or None for euclidean. Raises `UserError` for another."""
     if not isinstance(name, str):
         raise UserError(
-            f"metric={name!r} is none; rho is the strength, and no field: Hardener(model, SAM(), Constant(0.05), ...)."
+            f"metric={name!r} is none; rho is the strength, and no field: Hardener(model, SAM(), "
+            "Constant(0.05), ...)."
         )
     if name == EUCLIDEAN:
         return None
@@ -37,15 +38,17 @@ def metric_of(name: str) -> Callable[[Array], Tensor] | None:
 
 
 class Ascent:
-    """The weights plus e = rho m^2 g / ||m g|| for each array, with m = 1 without a metric; e is 0 where the gradient is.
+    """The weights plus e = rho m^2 g / ||m g|| for each array, with m = 1 without a metric; e is 0
+    where the gradient is.
 
-    It maximises <g, e> under ||e / m||_2 <= rho, over all arrays together. Arrays without a gradient stay. `start` gives the
-    weights that e is added to, the clean ones unless another is named; m is that of the weights in place when this is made.
+    It maximises <g, e> under ||e / m||_2 <= rho, over all arrays together. Arrays without a
+    gradient stay. `start` gives the weights that e is added to, the clean ones unless another is
+    named; m is that of the weights in place when this is made.
 
-    e does not depend on the length of g. The sum of squares in float32 would vanish for entries of 1e-23 and overflow for
-    entries of 1e19, so the gradient is first multiplied by a power of two that brings its largest entry to between 1/2 and 1.
-    Such a factor rounds nothing. It stays on the device: no step waits for a number to be read.
-    """
+    e does not depend on the length of g. The sum of squares in float32 would vanish for entries of
+    1e-23 and overflow for entries of 1e19, so the gradient is first multiplied by a power of two
+    that brings its largest entry to between 1/2 and 1. Such a factor rounds nothing. It stays on
+    the device: no step waits for a number to be read."""
 
     def __init__(
         self,
@@ -55,15 +58,21 @@ class Ascent:
         metric: Callable[[Array], Tensor] | None,
         start: Corrupted | None = None,
     ) -> None:
-        metrics = {array.name: metric(array) if metric else None for array in arrays if array.name in grads}
+        metrics = {
+            array.name: metric(array) if metric else None for array in arrays if array.name in grads
+        }
         self._unit = _unit([grads[name] for name in metrics])
         self._scaled = {
-            name: (grads[name] if m is None else grads[name] * self._unit * m, m) for name, m in metrics.items()
+            name: (grads[name] if m is None else grads[name] * self._unit * m, m)
+            for name, m in metrics.items()
         }
         norms = [
-            torch.linalg.vector_norm((g * self._unit if m is None else g).float()) for g, m in self._scaled.values()
+            torch.linalg.vector_norm((g * self._unit if m is None else g).float())
+            for g, m in self._scaled.values()
         ]
-        self._norm = torch.linalg.vector_norm(torch.stack(norms)).clamp_min(torch.finfo(torch.float32).tiny)
+        self._norm = torch.linalg.vector_norm(torch.stack(norms)).clamp_min(
+            torch.finfo(torch.float32).tiny
+        )
         self._strength, self._start = strength, start
 
     def __call__(self, array: Array) -> Tensor:
@@ -95,7 +104,8 @@ class Ascent:
         """start + e into `out`, which may be `start`."""
         kind = torch.promote_types(g.dtype, torch.float32)
         apart = out.dtype == kind and out.data_ptr() != start.data_ptr()
-        # to unit length first: strength / norm overflows where the gradient (nearly) vanishes, and 0 * inf is nan
+        # to unit length first: strength / norm overflows where the gradient (nearly) vanishes, and
+        # 0 * inf is nan
         g_wide, space = g if g.dtype == kind else g.to(kind), out if apart else None
         if m is None:
             step = torch.mul(g_wide, self._unit, out=space).div_(self._norm)
@@ -106,10 +116,14 @@ class Ascent:
 
 
 def _unit(grads: Sequence[Tensor]) -> Tensor:
-    """The power of two, of shape [], that brings the largest entry of all gradients to between 1/2 and 1; 1 if all are 0."""
+    """The power of two, of shape [], that brings the largest entry of all gradients to between 1/2
+    and 1; 1 if all are 0.
+    """
     peaks = torch.stack([torch.linalg.vector_norm(g, torch.inf) for g in grads if g.numel()])
     peak = peaks.amax().to(torch.promote_types(peaks.dtype, torch.float32))
-    factor = torch.frexp(peak).mantissa / peak  # exactly the inverse of the power of two that frexp splits off
+    factor = (
+        torch.frexp(peak).mantissa / peak
+    )  # exactly the inverse of the power of two that frexp splits off
     limits = torch.finfo(peak.dtype)
     usual = (peak > 0) & torch.isfinite(peak)
     return torch.where(usual, factor.clamp(limits.tiny, 1 / limits.tiny), 1.0)
@@ -117,16 +131,18 @@ def _unit(grads: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class SAM:
-    """g at w + e with e = rho g / ||g|| (Foret et al., arXiv 2010.01412); two passes; the strength is rho.
+    """g at w + e with e = rho g / ||g|| (Foret et al., arXiv 2010.01412); two passes; the strength
+    is rho.
 
-    With a `metric` other than euclidean the ball is that of a Gaussian scale m, e = rho m_f^2 g / ||m g||, so that it
-    has the shape of noise of that scale; its rho is the length of e in units of m, where a draw of strength s over d
-    weights has length s sqrt(d). Only the arrays are perturbed; published code moves biases and norms as well
-    (`arrays=select(model, also="*")`). Under accumulation or DDP each micro-batch or rank climbs by its own gradient
-    (m-sharpness). Frozen arrays have no gradient and stay.
+    With a `metric` other than euclidean the ball is that of a Gaussian scale m, e = rho m_f^2 g /
+    ||m g||, so that it has the shape of noise of that scale; its rho is the length of e in units of
+    m, where a draw of strength s over d weights has length s sqrt(d). Only the arrays are
+    perturbed; published code moves biases and norms as well (`arrays=select(model, also="*")`).
+    Under accumulation or DDP each micro-batch or rank climbs by its own gradient (m-sharpness).
+    Frozen arrays have no gradient and stay.
 
-    By hand: L = (a^2 + 4 b^2) / 2 at (1, 1) has g = (1, 4); rho = sqrt(17) gives e = (1, 4) and the gradient (2, 20).
-    """
+    By hand: L = (a^2 + 4 b^2) / 2 at (1, 1) has g = (1, 4); rho = sqrt(17) gives e = (1, 4) and the
+    gradient (2, 20)."""
 
     metric: str = EUCLIDEAN
 

@@ -1,4 +1,6 @@
-"""PAC-Bayes bounds for networks with Gaussian noise on their weights, in numbers; in numpy alone."""
+"""PAC-Bayes bounds for networks with Gaussian noise on their weights, in numbers; in numpy
+alone.
+"""
 
 from __future__ import annotations
 

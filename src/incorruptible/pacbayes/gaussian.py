@@ -12,17 +12,19 @@ from ..errors import UserError
 
 __all__ = ["Displacement", "divergence", "paid_divergence"]
 
-PER_FOLD = 100  # steps of the grid for each factor e of the prior's variance (Dziugaite and Roy 2017)
+PER_FOLD = (
+    100  # steps of the grid for each factor e of the prior's variance (Dziugaite and Roy 2017)
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Displacement:
     """What training did to each filter f of a network, F filters in all.
 
-    `layer` [F] the number of its layer; `count` [F] its weights k_f; `peak` [F] max|W_f| after training and `start` [F]
-    before; `square` [F] the squared Euclidean distance between the two. `elsewhere` is the largest change of any other
-    number of the network: biases and statistics get no noise, so that where they moved the divergence is infinite.
-    """
+    `layer` [F] the number of its layer; `count` [F] its weights k_f; `peak` [F] max|W_f| after
+    training and `start` [F] before; `square` [F] the squared Euclidean distance between the two.
+    `elsewhere` is the largest change of any other number of the network: biases and statistics get
+    no noise, so that where they moved the divergence is infinite."""
 
     layer: NDArray[np.int64]
     count: NDArray[np.int64]
@@ -32,57 +34,77 @@ class Displacement:
     elsewhere: float = 0.0
 
     def __post_init__(self) -> None:
-        if len({len(one) for one in (self.layer, self.count, self.peak, self.start, self.square)}) > 1:
-            raise UserError("a Displacement takes one layer, count, peak, start and square for each filter.")
+        if (
+            len({len(one) for one in (self.layer, self.count, self.peak, self.start, self.square)})
+            > 1
+        ):
+            raise UserError(
+                "a Displacement takes one layer, count, peak, start and square for each filter."
+            )
 
     def distance(self) -> float:
-        """A = ||w - w0||^2 in units of the noise at strength 1: sum over filters of square / peak^2; 0/0 is 0."""
+        """A = ||w - w0||^2 in units of the noise at strength 1: sum over filters of square /
+        peak^2; 0/0 is 0.
+        """
         return float(_over(self.square, self.peak**2).sum())
 
     @cached_property
     def sums(self) -> NDArray[np.float64]:
-        """[layers, 4] of each layer: N = sum k_f, a = sum k_f m^2/m0^2, b = sum square/m0^2, c = sum k_f ln(m^2/m0^2), all
-        that its divergence depends on. Filters without noise before and after count where they moved only."""
+        """[layers, 4] of each layer: N = sum k_f, a = sum k_f m^2/m0^2, b = sum square/m0^2, c =
+        sum k_f ln(m^2/m0^2), all that its divergence depends on. Filters without noise before and
+        after count where they moved only."""
         noisy = (self.peak > 0) | (self.start > 0)
         with np.errstate(divide="ignore"):
-            logs = np.where(noisy, 2 * (np.log(self.peak) - np.log(np.where(noisy, self.start, 1.0))), 0.0)
+            logs = np.where(
+                noisy, 2 * (np.log(self.peak) - np.log(np.where(noisy, self.start, 1.0))), 0.0
+            )
         terms = [
             np.where(noisy, self.count, 0.0),
             np.where(noisy, self.count * _over(self.peak**2, self.start**2), 0.0),
             _over(self.square, self.start**2),
             np.where(noisy, self.count * logs, 0.0),
         ]
-        return np.array([[one[self.layer == layer].sum() for one in terms] for layer in np.unique(self.layer)])
+        return np.array(
+            [[one[self.layer == layer].sum() for one in terms] for layer in np.unique(self.layer)]
+        )
 
 
 def divergence(moved: Displacement, strength: float, prior: ArrayLike) -> float:
-    """KL(Q||P) in nats for noise around the trained weights, Q = N(w, strength^2 m_f(w)^2), and around those before training,
-    P = N(w0, prior^2 m_f(w0)^2), for each filter f with m_f = max|W_f|.
+    """KL(Q||P) in nats for noise around the trained weights, Q = N(w, strength^2 m_f(w)^2), and
+    around those before training, P = N(w0, prior^2 m_f(w0)^2), for each filter f with m_f =
+    max|W_f|.
 
     The sum over filters of
 
-        k_f/2 (r - 1 - ln r) + ||w_f - w0_f||^2 / (2 prior^2 m_f(w0)^2),  r = (strength m_f(w) / (prior m_f(w0)))^2.
+        k_f/2 (r - 1 - ln r) + ||w_f - w0_f||^2 / (2 prior^2 m_f(w0)^2),  r = (strength m_f(w) /
+    (prior m_f(w0)))^2.
 
-    `prior` is one number, or one for each layer. Infinite at strength 0, and where anything without noise moved.
-    """
+    `prior` is one number, or one for each layer. Infinite at strength 0, and where anything without
+    noise moved."""
     if moved.elsewhere or not strength > 0 or not np.isfinite(moved.sums).all():
         return np.inf
     variance = np.asarray(prior, dtype=np.float64) ** 2
     return float(_layers(moved.sums, strength**2, variance).sum())
 
 
-def paid_divergence(moved: Displacement, strength: float, groups: str = "either") -> tuple[float, NDArray[np.float64]]:
-    """The smallest divergence over a grid of prior scales, with what looking through the grid costs; and the scales chosen.
+def paid_divergence(
+    moved: Displacement, strength: float, groups: str = "either"
+) -> tuple[float, NDArray[np.float64]]:
+    """The smallest divergence over a grid of prior scales, with what looking through the grid
+    costs; and the scales chosen.
 
-    The scales are prior^2 = strength^2 exp(i / 100), i = 0, 1, -1, 2, -2, ...: around a centre that must be fixed before
-    the data are seen, as each strength of a fixed sweep is. The j-th of them has weight 6 / (pi^2 j^2) and costs
-    ln(pi^2 j^2 / 6) nats: once for each layer with `groups="layer"`, once for a scale that all layers share with "all"; "either"
-    is the cheaper of the two, for ln 2 more. A scale for each filter would cost more than it gains.
-    """
+    The scales are prior^2 = strength^2 exp(i / 100), i = 0, 1, -1, 2, -2, ...: around a centre that
+    must be fixed before the data are seen, as each strength of a fixed sweep is. The j-th of them
+    has weight 6 / (pi^2 j^2) and costs ln(pi^2 j^2 / 6) nats: once for each layer with
+    `groups="layer"`, once for a scale that all layers share with "all"; "either" is the cheaper of
+    the two, for ln 2 more. A scale for each filter would cost more than it gains."""
     if groups not in ("layer", "all", "either"):
         raise UserError(f"groups={groups!r}: 'layer', 'all' or 'either' is needed.")
     if groups == "either":
-        total, scales = min((paid_divergence(moved, strength, one) for one in ("layer", "all")), key=lambda one: one[0])
+        total, scales = min(
+            (paid_divergence(moved, strength, one) for one in ("layer", "all")),
+            key=lambda one: one[0],
+        )
         return total + float(np.log(2)), scales
     sums = moved.sums if groups == "layer" else moved.sums.sum(0, keepdims=True)
     if moved.elsewhere or not strength > 0 or not np.isfinite(sums).all():
@@ -92,7 +114,8 @@ def paid_divergence(moved: Displacement, strength: float, groups: str = "either"
         if one[0] == 0:  # no filter of it has noise, and none moved
             chosen.append(strength)
             continue
-        # convex in the exponent with its least value here; the price grows away from 0, so the best lies between
+        # convex in the exponent with its least value here; the price grows away from 0, so the best
+        # lies between
         least = PER_FOLD * np.log((one[1] + one[2] / strength**2) / one[0])
         steps = np.arange(min(0, np.floor(least)), max(0, np.ceil(least)) + 1)
         variance = strength**2 * np.exp(steps / PER_FOLD)
@@ -103,8 +126,12 @@ def paid_divergence(moved: Displacement, strength: float, groups: str = "either"
     return total, np.array(chosen)
 
 
-def _layers(sums: NDArray[np.float64], posterior: float, prior: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The divergence of each layer from its sums, the posterior's variance at max|W_f| = 1 and the prior's."""
+def _layers(
+    sums: NDArray[np.float64], posterior: float, prior: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The divergence of each layer from its sums, the posterior's variance at max|W_f| = 1 and the
+    prior's.
+    """
     n, a, b, c = np.moveaxis(sums, -1, 0)
     ratio = posterior / prior
     return np.asarray((a * ratio - n - c - n * np.log(ratio) + b / prior) / 2)

@@ -21,15 +21,18 @@ def displacement(
 ) -> Displacement:
     """What distinguishes `model` from `start`, the same network before training, filter by filter.
 
-    `also` and `protect` are patterns as for `select`: the filters are those of the arrays that they leave, on which chips must be
-    measured, too. Raises `UserError` where the parameters of the two differ in name or shape.
-    """
+    `also` and `protect` are patterns as for `select`: the filters are those of the arrays that they
+    leave, on which chips must be measured, too. Raises `UserError` where the parameters of the two
+    differ in name or shape."""
     after, before = unwrapped(model).state_dict(), unwrapped(start).state_dict()
-    shapes = [{name: tuple(value.shape) for name, value in state.items()} for state in (after, before)]
+    shapes = [
+        {name: tuple(value.shape) for name, value in state.items()} for state in (after, before)
+    ]
     if shapes[0] != shapes[1]:
         different = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))
         raise UserError(
-            f"the two are not the same network: {different[0][0]} differs; give the one that training began at."
+            f"the two are not the same network: {different[0][0]} differs; give the one that "
+            "training began at."
         )
     arrays = select(model, also, protect)
     origin = {array.name: array.value for array in select(start, also, protect)}
@@ -43,7 +46,9 @@ def displacement(
         ]
         found.append(tuple(filters))
     held = {array.parameter.data_ptr() for array in arrays}
-    others = [name for name, value in after.items() if value.data_ptr() not in held and value.numel()]
+    others = [
+        name for name, value in after.items() if value.data_ptr() not in held and value.numel()
+    ]
     moved = [float((after[name].double() - before[name].double()).abs().max()) for name in others]
     counts = [len(one[0]) for one in found]
     sizes = [array.value.numel() // count for array, count in zip(arrays, counts, strict=True)]

@@ -18,7 +18,8 @@ BINS = 30
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """A curve: x and y, a label, a band (low, high), a dash pattern, the index of a place to ring, and a colour's number.
+    """A curve: x and y, a label, a band (low, high), a dash pattern, the index of a place to ring,
+    and a colour's number.
 
     `scattered` leaves the points without a line, and a band becomes their error bars.
     """
@@ -50,17 +51,19 @@ class Line:
         values = [f"{value:.4g}" for value in self.points[1]]
         if self.edges is None:
             return values
-        return [f"{value} ({low:.4g} to {high:.4g})" for value, low, high in zip(values, *self.edges, strict=True)]
+        return [
+            f"{value} ({low:.4g} to {high:.4g})"
+            for value, low, high in zip(values, *self.edges, strict=True)
+        ]
 
 
 @dataclass(frozen=True, eq=False)
 class Lines:
     """Curves in panels, each with its title; one label has one colour in all of them.
 
-    `y` is one label, or one for each panel; `levels` are named horizontal lines. With `selector` the titles are test
-    strengths: a page shows the panel of the one that is chosen, paper shows all. On a logarithmic axis `ticks` say what
-    places are called, where a number is not.
-    """
+    `y` is one label, or one for each panel; `levels` are named horizontal lines. With `selector`
+    the titles are test strengths: a page shows the panel of the one that is chosen, paper shows
+    all. On a logarithmic axis `ticks` say what places are called, where a number is not."""
 
     name: str
     title: str
@@ -94,7 +97,8 @@ class Lines:
 
 @dataclass(frozen=True, eq=False)
 class Heat:
-    """A table of values [rows, columns] as colours, first row on top; nan is no data, `marks` are cells to point out.
+    """A table of values [rows, columns] as colours, first row on top; nan is no data, `marks` are
+    cells to point out.
 
     `value` is what the colours mean, with its unit.
     """
@@ -126,10 +130,11 @@ class Heat:
 
 @dataclass(frozen=True, eq=False)
 class Bars:
-    """Histograms of raw values, one for each label in each panel, which share its bins; `levels` are named vertical lines.
+    """Histograms of raw values, one for each label in each panel, which share its bins; `levels`
+    are named vertical lines.
 
-    With `selector` the panels' titles are test strengths: a page shows the panel of the one that is chosen.
-    """
+    With `selector` the panels' titles are test strengths: a page shows the panel of the one that is
+    chosen."""
 
     name: str
     title: str
@@ -147,14 +152,21 @@ class Bars:
         return {label: place for place, label in enumerate(labels)}
 
     def bins(self, panel: str) -> NDArray[np.float64]:
-        """The edges that the panel's labels share: at most 30 bins, and no more than there are values to tell apart."""
-        known = np.concatenate([_finite(values) for values in self.panels[panel].values()] or [np.zeros(0)])
+        """The edges that the panel's labels share: at most 30 bins, and no more than there are
+        values to tell apart.
+        """
+        known = np.concatenate(
+            [_finite(values) for values in self.panels[panel].values()] or [np.zeros(0)]
+        )
         return np.histogram_bin_edges(known, max(1, min(BINS, len(np.unique(known)))))
 
     def counts(self, panel: str) -> dict[str, NDArray[np.int64]]:
         """How many values of each label lie in each bin."""
         bins = self.bins(panel)
-        return {label: np.histogram(_finite(values), bins)[0] for label, values in self.panels[panel].items()}
+        return {
+            label: np.histogram(_finite(values), bins)[0]
+            for label, values in self.panels[panel].items()
+        }
 
     def legend(self, panel: str) -> dict[str, str]:
         """For each label, the share of its values at or above each level: the yield.
@@ -167,7 +179,9 @@ class Bars:
             for name, level in self.levels.items():
                 reached, n = int((np.asarray(values, dtype=float) >= level).sum()), np.size(values)
                 where = f" at {name}" if len(self.levels) > 1 else ""
-                shares.append(f"{reached / n:.0%} of chips{where} ({reached} of {n})" if n else "no chips")
+                shares.append(
+                    f"{reached / n:.0%} of chips{where} ({reached} of {n})" if n else "no chips"
+                )
             found[label] = f"{label}: {', '.join(shares)}" if shares else label
         return found
 
@@ -181,7 +195,8 @@ def _finite(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def grid(count: int, columns: int) -> tuple[int, int]:
-    """Rows and columns for `count` panels, at most `columns` across, the last row as full as it can be.
+    """Rows and columns for `count` panels, at most `columns` across, the last row as full as it can
+    be.
 
     >>> grid(4, 3), grid(3, 3), grid(7, 3)
     ((2, 2), (1, 3), (3, 3))
@@ -191,7 +206,9 @@ def grid(count: int, columns: int) -> tuple[int, int]:
 
 
 def log_ticks(lines: Sequence[Line]) -> tuple[list[float], list[float]]:
-    """On a logarithmic axis with few points: the points, and those of them whose labels do not collide; else nothing."""
+    """On a logarithmic axis with few points: the points, and those of them whose labels do not
+    collide; else nothing.
+    """
     places = sorted({float(x) for line in lines for x in line.points[0] if x > 0})
     if not 1 <= len(places) <= 12:
         return [], []

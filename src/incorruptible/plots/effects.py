@@ -1,4 +1,6 @@
-"""Bars with intervals, one for each name: effects that are compared with each other and with nothing."""
+"""Bars with intervals, one for each name: effects that are compared with each other and with
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,13 @@ __all__ = ["effects"]
 ROW, TALLEST = 0.2, 11.0  # inches: a row, and a page
 
 
-def effects(names: Sequence[str], panels: Mapping[str, ArrayLike], text: str = "", marked: int = 0) -> Any:
+def effects(
+    names: Sequence[str], panels: Mapping[str, ArrayLike], text: str = "", marked: int = 0
+) -> Any:
     """A matplotlib figure of horizontal bars, the first name on top, side by side for each panel.
 
-    `panels` maps what is on the x axis, with its unit, to (low, estimate, high) for each name [names, 3]; nan draws nothing.
-    The last `marked` names have another colour. `text` stands below.
+    `panels` maps what is on the x axis, with its unit, to (low, estimate, high) for each name
+    [names, 3]; nan draws nothing. The last `marked` names have another colour. `text` stands below.
     """
     from matplotlib import rc_context
 
@@ -32,7 +36,9 @@ def effects(names: Sequence[str], panels: Mapping[str, ArrayLike], text: str = "
             low, estimate, high = np.asarray(values, dtype=float).T
             axis.barh(places, estimate, height=0.66, color=colours, alpha=0.55)
             error = np.array([estimate - low, high - estimate])
-            axis.errorbar(estimate, places, xerr=error, fmt="none", ecolor="#222222", elinewidth=1, capsize=2)
+            axis.errorbar(
+                estimate, places, xerr=error, fmt="none", ecolor="#222222", elinewidth=1, capsize=2
+            )
             axis.axvline(0, color=MUTED, linewidth=0.7)
             axis.set_xlabel(label)
             axis.locator_params(axis="x", nbins=6)

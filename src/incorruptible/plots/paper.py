@@ -14,7 +14,12 @@ from .charts import COLOURS, Bars, Chart, Heat, Line, Lines, grid, log_ticks, wr
 __all__ = ["MUTED", "STYLE", "caption", "draw", "page", "save"]
 
 MARKERS = "osD^vP*X"  # for whoever prints in grey
-DASHES: tuple[Any, ...] = ("-", ":", "-.", (0, (6, 1.5, 1, 1.5, 1, 1.5)))  # where colours come round again
+DASHES: tuple[Any, ...] = (
+    "-",
+    ":",
+    "-.",
+    (0, (6, 1.5, 1, 1.5, 1, 1.5)),
+)  # where colours come round again
 WIDE = 7.2  # inches: what an A4 or letter page leaves between its margins
 FEW = 6  # curves whose legend finds room inside the axes
 INK, MUTED = "#222222", "#5A5A5A"
@@ -69,7 +74,8 @@ def draw(chart: Chart) -> Any:
 
 
 def save(figure: Any, path: Path, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
-    """Write a chart or a figure beside `path`, once for each of `formats`, each whole or not at all; returns the paths.
+    """Write a chart or a figure beside `path`, once for each of `formats`, each whole or not at
+    all; returns the paths.
 
     One chart has the same bytes whenever it is drawn; PNG has 200 dots an inch.
     """
@@ -111,7 +117,9 @@ def caption(figure: Any, text: str) -> None:
     """Small print below everything."""
     if text:
         width = int(figure.get_figwidth() * 20)
-        figure.supxlabel("\n".join(wrapped(text, width)), x=0.01, ha="left", fontsize=7, color=MUTED)
+        figure.supxlabel(
+            "\n".join(wrapped(text, width)), x=0.01, ha="left", fontsize=7, color=MUTED
+        )
 
 
 def _dash(number: int, dashed: bool) -> Any:
@@ -120,7 +128,9 @@ def _dash(number: int, dashed: bool) -> Any:
 
 def _lines(chart: Lines) -> Any:
     one = len(chart.panels) == 1
-    figure, axes, across = page(len(chart.panels), chart.columns, 3.2 if one else 2.25, chart.share_y)
+    figure, axes, across = page(
+        len(chart.panels), chart.columns, 3.2 if one else 2.25, chart.share_y
+    )
     numbers = chart.numbers()
     shown: dict[str, Any] = {}
     for place, (axis, (title, curves)) in enumerate(zip(axes, chart.panels.items(), strict=True)):
@@ -128,7 +138,15 @@ def _lines(chart: Lines) -> Any:
             shown.setdefault(line.label, _curve(axis, line, numbers[line.label]))
         for name, level in (chart.levels or {}).items():
             axis.axhline(level, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)))
-            axis.annotate(name, (1, level), (0, 2), ("axes fraction", "data"), "offset points", ha="right", fontsize=7)
+            axis.annotate(
+                name,
+                (1, level),
+                (0, 2),
+                ("axes fraction", "data"),
+                "offset points",
+                ha="right",
+                fontsize=7,
+            )
         axis.set_title("\n".join(wrapped(_title(chart, title), 90 // across)), loc="left")
         axis.set_xlabel("\n".join(wrapped(chart.x, 90 // across)))
         if place % across == 0 or not chart.share_y:
@@ -143,7 +161,9 @@ def _lines(chart: Lines) -> Any:
 
 
 def _legend(figure: Any, axes: Sequence[Any], curves: Sequence[Any]) -> None:
-    """Inside a lone panel for few curves, beside it for more; above the panels for all of them, or for very many."""
+    """Inside a lone panel for few curves, beside it for more; above the panels for all of them, or
+    for very many.
+    """
     if len(axes) == 1 and 0 < len(curves) <= FEW:
         axes[0].legend(handles=curves)
     elif len(axes) == 1 and FEW < len(curves) <= 2 * FEW:
@@ -161,13 +181,17 @@ def _curve(axis: Any, line: Line, number: int) -> Any:
     marker = "" if len(x) > 20 and not line.scattered else MARKERS[number % len(MARKERS)]
     dash = "none" if line.scattered else _dash(number, line.dashed)
     style = {"color": colour, "linestyle": dash, "linewidth": 1.4}
-    (drawn,) = axis.plot(x, y, label=line.label, marker=marker, markersize=2 if len(x) > 40 else 3.5, **style)
+    (drawn,) = axis.plot(
+        x, y, label=line.label, marker=marker, markersize=2 if len(x) > 40 else 3.5, **style
+    )
     if line.edges is not None and line.scattered:
         axis.vlines(x, *line.edges, color=colour, linewidth=1)
     elif line.edges is not None:
         axis.fill_between(x, *line.edges, color=colour, alpha=0.15, linewidth=0)
     if line.mark is not None:
-        axis.plot(x[line.mark], y[line.mark], marker="o", markersize=9, fillstyle="none", color=colour)
+        axis.plot(
+            x[line.mark], y[line.mark], marker="o", markersize=9, fillstyle="none", color=colour
+        )
     return drawn
 
 
@@ -197,7 +221,9 @@ def _heat(chart: Heat) -> Any:
     for row, column in np.argwhere(np.isfinite(table)) if table.size <= 400 else ():
         light = image.norm(table[row, column]) > 0.55
         ink = INK if light else "white"
-        axis.text(column, row, chart.text(row, column), ha="center", va="center", fontsize=7, color=ink)
+        axis.text(
+            column, row, chart.text(row, column), ha="center", va="center", fontsize=7, color=ink
+        )
     for row, column in chart.marks:
         for width, colour in ((3.2, "white"), (1.3, "black")):  # shows on every colour of the map
             axis.add_patch(_frame(column, row, linewidth=width, edgecolor=colour))
@@ -224,16 +250,33 @@ def _bars(chart: Bars) -> Any:
             number = numbers[label]
             colour = COLOURS[number % len(COLOURS)]
             axis.stairs(counts, bins, fill=True, color=colour, alpha=0.25)
-            axis.stairs(counts, bins, color=colour, linestyle=_dash(number, False), linewidth=1.2, label=legend[label])
+            axis.stairs(
+                counts,
+                bins,
+                color=colour,
+                linestyle=_dash(number, False),
+                linewidth=1.2,
+                label=legend[label],
+            )
         for level in chart.levels.values():
             axis.axvline(level, color=INK, linewidth=1.1, linestyle=(0, (4, 2)))
         for name, level in chart.levels.items():
-            right = level > sum(axis.get_xlim()) / 2  # the label stands on the side that has more room
+            right = (
+                level > sum(axis.get_xlim()) / 2
+            )  # the label stands on the side that has more room
             shift, side = ((-3, -2), "right") if right else ((3, -2), "left")
             at = ("data", "axes fraction")
-            axis.annotate(name, (level, 1), shift, at, "offset points", ha=side, va="top", fontsize=7)
+            axis.annotate(
+                name, (level, 1), shift, at, "offset points", ha=side, va="top", fontsize=7
+            )
         # The key stands above the axes, under the title, where it covers no bar
-        axis.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, borderpad=0, labelspacing=0.25)
+        axis.legend(
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            borderaxespad=0.2,
+            borderpad=0,
+            labelspacing=0.25,
+        )
         axis.set_title(_title(chart, title), loc="left", pad=5 + 10.5 * len(legend))
         axis.set_xlabel(chart.x)
         if place % across == 0:

@@ -1,7 +1,7 @@
 """What is drawn into the panels of a page's chart: traces, as plotly.js takes them.
 
-Traces of one label share a `legendgroup`, and say in `meta` to which panel they belong and what a legend calls them.
-"""
+Traces of one label share a `legendgroup`, and say in `meta` to which panel they belong and what a
+legend calls them."""
 
 from __future__ import annotations
 
@@ -49,10 +49,23 @@ def _curve(line: Line, number: int, hover: Sequence[str]) -> Iterator[Trace]:
     bars: Trace = {}
     if line.edges is not None and line.scattered:
         low, high = line.edges
-        bars = {"error_y": {"type": "data", "symmetric": False, "array": high - y, "arrayminus": y - low, "width": 0}}
+        bars = {
+            "error_y": {
+                "type": "data",
+                "symmetric": False,
+                "array": high - y,
+                "arrayminus": y - low,
+                "width": 0,
+            }
+        }
     elif line.edges is not None:
         edge_x, edge_y = _outline(x, *line.edges)
-        fill = {"fill": "toself", "fillcolor": colour + BAND, "mode": "lines", "line": {"width": 0, "color": colour}}
+        fill = {
+            "fill": "toself",
+            "fillcolor": colour + BAND,
+            "mode": "lines",
+            "line": {"width": 0, "color": colour},
+        }
         yield {"x": edge_x, "y": edge_y, **fill, **aside}
     yield {
         "x": x,
@@ -65,7 +78,12 @@ def _curve(line: Line, number: int, hover: Sequence[str]) -> Iterator[Trace]:
         **bars,
     }
     if line.mark is not None:
-        ring = {"color": colour, "symbol": "circle-open", "size": 15, "line": {"width": 2, "color": colour}}
+        ring = {
+            "color": colour,
+            "symbol": "circle-open",
+            "size": 15,
+            "line": {"width": 2, "color": colour},
+        }
         yield {"x": x[[line.mark]], "y": y[[line.mark]], "mode": "markers", "marker": ring, **aside}
 
 
@@ -100,7 +118,8 @@ def histograms(chart: Bars, panel: str) -> Iterator[Trace]:
             "marker": {"color": colour + FILL, "line": {"color": colour, "width": 1}},
             "hoverinfo": "text",
             "hovertext": [
-                f"<b>{text(label)}</b><br>{text(chart.x)}: {low:.4g} to {high:.4g}<br>{text(chart.y)}: {count} of {counts.sum()}"
+                f"<b>{text(label)}</b><br>{text(chart.x)}: {low:.4g} to "
+                f"{high:.4g}<br>{text(chart.y)}: {count} of {counts.sum()}"
                 for (low, high), count in zip(pairwise(bins), counts, strict=True)
             ],
             "meta": {"panel": panel, "legend": legend[label]},
@@ -109,7 +128,10 @@ def histograms(chart: Bars, panel: str) -> Iterator[Trace]:
 
 def cells(chart: Heat) -> Trace:
     """The table, with its colour bar above it."""
-    said = [[chart.text(row, column) for column in range(len(chart.columns))] for row in range(len(chart.rows))]
+    said = [
+        [chart.text(row, column) for column in range(len(chart.columns))]
+        for row in range(len(chart.rows))
+    ]
     hover = [
         [
             f"{text(chart.y)}: <b>{text(row)}</b><br>{text(chart.x)}: <b>{text(column)}</b>"

@@ -26,11 +26,12 @@ DARK = dict(
 
 
 def figure(chart: Chart) -> dict[str, Any]:
-    """`chart` as {"data": [...], "layout": {...}}, in the colours of a light page, on a transparent ground.
+    """`chart` as {"data": [...], "layout": {...}}, in the colours of a light page, on a transparent
+    ground.
 
-    `layout["meta"]` has the number of panels that are drawn at once, how many stand side by side at most, the height of one
-    in pixels, and whether a selector chooses among them: then traces say in `meta` to which panel they belong, annotations in
-    `name`, and those of the first are visible.
+    `layout["meta"]` has the number of panels that are drawn at once, how many stand side by side at
+    most, the height of one in pixels, and whether a selector chooses among them: then traces say in
+    `meta` to which panel they belong, annotations in `name`, and those of the first are visible.
     """
     found: dict[str, Any] = plain(_heat(chart) if isinstance(chart, Heat) else _panels(chart))
     return found
@@ -41,7 +42,13 @@ def _layout(shown: int, columns: int, selector: bool) -> dict[str, Any]:
     cell = 400 if shown == 1 else 330
     return {
         "meta": {"panels": shown, "columns": columns, "cell": cell, "selector": selector},
-        "grid": {"rows": down, "columns": across, "pattern": "independent", "xgap": 0.18, "ygap": 0.42},
+        "grid": {
+            "rows": down,
+            "columns": across,
+            "pattern": "independent",
+            "xgap": 0.18,
+            "ygap": 0.42,
+        },
         "height": down * cell,
         "margin": {"l": 48, "r": 12, "t": 52, "b": 56},
         "showlegend": False,
@@ -74,7 +81,11 @@ def _panels(chart: Lines | Bars) -> dict[str, Any]:
     data: list[Trace] = []
     for index, title in enumerate(chart.panels):
         # What a selector chooses from is drawn over the same axes
-        place = {"visible": index == 0} if chart.selector else {axis + "axis": _place(axis, index) for axis in "xy"}
+        place = (
+            {"visible": index == 0}
+            if chart.selector
+            else {axis + "axis": _place(axis, index) for axis in "xy"}
+        )
         drawn = curves(chart, title) if isinstance(chart, Lines) else histograms(chart, title)
         data += [{**trace, **place} for trace in drawn]
         layout["annotations"] += _names(chart, index, title)
@@ -104,7 +115,13 @@ def _x(chart: Lines | Bars, panel: str) -> dict[str, Any]:
     _, ticks = log_ticks(chart.panels[panel])
     if not ticks:
         return _axis(chart.x, type="log", dtick=1)
-    return _axis(chart.x, type="log", ticks="outside", tickvals=ticks, ticktext=[chart.tick(tick) for tick in ticks])
+    return _axis(
+        chart.x,
+        type="log",
+        ticks="outside",
+        tickvals=ticks,
+        ticktext=[chart.tick(tick) for tick in ticks],
+    )
 
 
 def _y(chart: Lines | Bars) -> dict[str, Any]:
@@ -125,7 +142,9 @@ def _range(chart: Lines) -> list[float]:
 
 
 def _heading(index: int, title: str, y: str) -> dict[str, Any]:
-    """Over the panel's upper left corner: its title, and, where it needs no turned head, the label of its y axis."""
+    """Over the panel's upper left corner: its title, and, where it needs no turned head, the label
+    of its y axis.
+    """
     return {
         "text": "<br>".join([f"<b>{text(title)}</b>"] * bool(title) + [text(y)]),
         "xref": f"{_place('x', index)} domain",
@@ -146,7 +165,12 @@ def _level(index: int, level: float, across: bool) -> dict[str, Any]:
     along, at = ("x", "y") if across else ("y", "x")
     ends = {f"{along}0": 0, f"{along}1": 1, f"{at}0": level, f"{at}1": level}
     refs = {f"{along}ref": f"{_place(along, index)} domain", f"{at}ref": _place(at, index)}
-    return {"type": "line", **ends, **refs, "line": {"color": INK, "width": 1.2, "dash": "dot" if across else "dash"}}
+    return {
+        "type": "line",
+        **ends,
+        **refs,
+        "line": {"color": INK, "width": 1.2, "dash": "dot" if across else "dash"},
+    }
 
 
 def _names(chart: Lines | Bars, index: int, panel: str) -> list[dict[str, Any]]:
@@ -159,9 +183,18 @@ def _names(chart: Lines | Bars, index: int, panel: str) -> list[dict[str, Any]]:
     found = []
     for name, level in (chart.levels or {}).items():
         if isinstance(chart, Lines):
-            at = {"x": 1, "xref": f"{x} domain", "xanchor": "right", "y": level, "yref": y, "yanchor": "bottom"}
+            at = {
+                "x": 1,
+                "xref": f"{x} domain",
+                "xanchor": "right",
+                "y": level,
+                "yref": y,
+                "yanchor": "bottom",
+            }
         else:
-            right = level > chart.bins(panel)[[0, -1]].mean()  # the label stands on the side that has more room
+            right = (
+                level > chart.bins(panel)[[0, -1]].mean()
+            )  # the label stands on the side that has more room
             side = {"xanchor": "right", "xshift": -3} if right else {"xanchor": "left", "xshift": 3}
             at = {"x": level, "xref": x, "y": 1, "yref": f"{y} domain", "yanchor": "top", **side}
         found.append({"text": text(name), **at, **own})
@@ -182,7 +215,14 @@ def _heat(chart: Heat) -> dict[str, Any]:
     layout["xaxis"]["title"]["standoff"] = 14
     # Black in white shows on every colour of the map, day and night
     layout["shapes"] = [
-        {"type": "rect", "x0": column - 0.46, "x1": column + 0.46, "y0": row - 0.44, "y1": row + 0.44, "line": line}
+        {
+            "type": "rect",
+            "x0": column - 0.46,
+            "x1": column + 0.46,
+            "y0": row - 0.44,
+            "y1": row + 0.44,
+            "line": line,
+        }
         for row, column in chart.marks
         for line in ({"color": "white", "width": 4}, {"color": "black", "width": 1.6})
     ]

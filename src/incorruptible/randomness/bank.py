@@ -1,4 +1,6 @@
-"""A fast source of normal numbers for training: a bank of them, read from a place and with a sign that the name decides."""
+"""A fast source of normal numbers for training: a bank of them, read from a place and with a sign
+that the name decides.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +20,28 @@ __all__ = ["Bank", "BankedDraw", "bank_for"]
 
 _LEAST, _MOST = 1 << 13, 1 << 16  # numbers of a bank
 _WINDOWS = 32  # that one operation reads, each with a sign of its own
-# Walsh functions that share one factor: over all rows, no product of one, two or three different columns has a mean but 0
-_SIGNS = [[(-1.0) ** (row & (_WINDOWS + one)).bit_count() for one in range(_WINDOWS)] for row in range(2 * _WINDOWS)]
+# Walsh functions that share one factor: over all rows, no product of one, two or three different
+# columns has a mean but 0
+_SIGNS = [
+    [(-1.0) ** (row & (_WINDOWS + one)).bit_count() for one in range(_WINDOWS)]
+    for row in range(2 * _WINDOWS)
+]
 
 
 class Bank:
     """`size` numbers whose circular autocorrelation is exactly that of white noise.
 
-    They are `size` independent normal numbers whose Fourier coefficients were brought to modulus 1: phases stay random, so that
-    each number is a sum of many waves, normal to within 1 / size; and with a flat spectrum
+    They are `size` independent normal numbers whose Fourier coefficients were brought to modulus 1:
+    phases stay random, so that each number is a sum of many waves, normal to within 1 / size; and
+    with a flat spectrum
 
         sum_i b_i b_{i+k} = size * (k = 0)     (indices modulo `size`).
 
-    A window that starts at a place drawn uniformly and carries a random sign therefore has mean 0 and as covariance *exactly* the
-    identity, over draws, as independent normal numbers do; and between windows whose signs are independent there is none, wherever
-    they start. What differs is of higher order: there are 2 `size` windows, and the sum of squares of a whole bank never varies.
-    Kept twice in a row, so that every window is one view.
+    A window that starts at a place drawn uniformly and carries a random sign therefore has mean 0
+    and as covariance *exactly* the identity, over draws, as independent normal numbers do; and
+    between windows whose signs are independent there is none, wherever they start. What differs is
+    of higher order: there are 2 `size` windows, and the sum of squares of a whole bank never
+    varies. Kept twice in a row, so that every window is one view.
 
     Raises `UserError` for a size below 2 or odd.
 
@@ -52,7 +60,9 @@ class Bank:
         self._on = {torch.device("cpu"): (torch.from_numpy(twice), torch.from_numpy(signs))}
 
     def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """On that device: the numbers [2 size], and signs [64, 32], a row for as many windows, any three of which are independent."""
+        """On that device: the numbers [2 size], and signs [64, 32], a row for as many windows, any
+        three of which are independent.
+        """
         if device not in self._on:
             numbers, signs = self._on[torch.device("cpu")]
             self._on[device] = numbers.to(device), signs.to(device)
@@ -60,24 +70,29 @@ class Bank:
 
 
 def bank_for(sizes: Iterable[tuple[int, ...]], seed: int) -> Bank:
-    """A bank for arrays of these shapes: twice its size is less than a tenth of all weights, where that is 8,192 at least.
+    """A bank for arrays of these shapes: twice its size is less than a tenth of all weights, where
+    that is 8,192 at least.
 
-    A larger one repeats itself less, but the cache holds it no more beside the weights; so 65,536 at most.
-    """
+    A larger one repeats itself less, but the cache holds it no more beside the weights; so 65,536
+    at most."""
     weights = sum(math.prod(size) for size in sizes)
     return Bank(-(-min(_MOST, max(_LEAST, weights // 24)) // 2) * 2, seed)
 
 
 @dataclass(frozen=True)
 class _Banked(Native):
-    """The noise of one array from a bank; uniform numbers are drawn where the array lives, as ever in training."""
+    """The noise of one array from a bank; uniform numbers are drawn where the array lives, as ever
+    in training.
+    """
 
     bank: Bank = field(kw_only=True)
 
     def normal(self, like: Tensor, tag: str = "") -> Tensor:
         kind = torch.promote_types(like.dtype, torch.float32)
         zeros = torch.zeros(like.shape, dtype=kind, device=like.device)
-        self.add_normal(zeros, torch.ones((1,) * like.dim(), dtype=kind, device=like.device), zeros, tag)
+        self.add_normal(
+            zeros, torch.ones((1,) * like.dim(), dtype=kind, device=like.device), zeros, tag
+        )
         return zeros
 
     def add_normal(self, base: Tensor, std: Tensor, out: Tensor, tag: str = "") -> None:
@@ -87,20 +102,31 @@ class _Banked(Native):
         self._add(base, std, out, key(*self.name, self.array, tag))
 
     def _add(self, base: Tensor, std: Tensor, out: Tensor, state: int) -> int:
-        """Cut the first dimension, and add to each part its window of the bank; returns the state of the last one."""
+        """Cut the first dimension, and add to each part its window of the bank; returns the state
+        of the last one.
+        """
         count, size = base.shape[0], self.bank.size
-        if base.numel() > size // 2 * count:  # too few whole rows in the bank: each is cut by itself
-            for start, scale, there in zip(base, std.expand(count, *std.shape[1:]), out, strict=True):
+        if (
+            base.numel() > size // 2 * count
+        ):  # too few whole rows in the bank: each is cut by itself
+            for start, scale, there in zip(
+                base, std.expand(count, *std.shape[1:]), out, strict=True
+            ):
                 state = self._add(start, scale, there, state)
             return state
         numbers, signs = self.bank.on(base.device)
         for rows, shape, stride, farthest in _cuts(base.shape, size):
             state, first = _splitmix(state)
             state, rest = _splitmix(state)
-            # each window begins `apart` behind the one before, and the last one ends within the two copies, wherever the first begins
+            # each window begins `apart` behind the one before, and the last one ends within the two
+            # copies, wherever the first begins
             apart = 1 + (rest >> 32) % farthest if farthest else 0
             window = numbers.as_strided(shape, (apart, *stride), first % size)
-            start, there, scale = _windows(base, rows, shape), _windows(out, rows, shape), _windows(std, rows, shape)
+            start, there, scale = (
+                _windows(base, rows, shape),
+                _windows(out, rows, shape),
+                _windows(std, rows, shape),
+            )
             sign = signs[rest % len(_SIGNS), : shape[0]].view(-1, *[1] * len(stride))
             torch.addcmul(start, window, scale * sign, out=there)
         return state
@@ -116,9 +142,9 @@ def _windows(tensor: Tensor, rows: slice, shape: tuple[int, ...]) -> Tensor:
 def _cuts(like: torch.Size, size: int) -> list[tuple[slice, tuple[int, ...], tuple[int, ...], int]]:
     """How an array of that shape is cut into groups of windows, each of half a bank at most.
 
-    For each group: its rows; the shape [windows, rows of one, ...] and, but for the first, the strides; how far behind one
-    another its windows may begin. A group has 32 windows at most, so that they can lie far apart; where they divide the rows, no
-    rest needs an operation of its own.
+    For each group: its rows; the shape [windows, rows of one, ...] and, but for the first, the
+    strides; how far behind one another its windows may begin. A group has 32 windows at most, so
+    that they can lie far apart; where they divide the rows, no rest needs an operation of its own.
     """
     count, row = like[0], math.prod(like[1:])
     most = min(count, size // 2 // max(row, 1))
@@ -135,7 +161,9 @@ def _cuts(like: torch.Size, size: int) -> list[tuple[slice, tuple[int, ...], tup
 
 
 def _splitmix(state: int) -> tuple[int, int]:
-    """The next state and 64 well-mixed bits: SplitMix64 (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195)."""
+    """The next state and 64 well-mixed bits: SplitMix64 (Steele, Lea and Flood 2014,
+    doi:10.1145/2660193.2660195).
+    """
     state = (state + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
     word = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
     word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF

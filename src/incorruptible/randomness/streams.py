@@ -1,8 +1,9 @@
-"""Randomness by name: the same (seed, purpose, draw, array) gives the same numbers, whatever else is drawn.
+"""Randomness by name: the same (seed, purpose, draw, array) gives the same numbers, whatever else
+is drawn.
 
-A *draw* is one chip: every array's noise is keyed by the array's own name, so protecting one layer leaves every other
-layer's chip as it was, and chip k is the same at every strength and in every model that shares the names.
-"""
+A *draw* is one chip: every array's noise is keyed by the array's own name, so protecting one layer
+leaves every other layer's chip as it was, and chip k is the same at every strength and in every
+model that shares the names."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from torch import Tensor
 
 __all__ = ["Draw", "Exact", "Native", "Noise", "add_normal", "cuts", "each_part", "key"]
 
-# numbers that stay in a core's cache until they are added to the weights: in memory of their own, 64 KiB, or where they belong
+# numbers that stay in a core's cache until they are added to the weights: in memory of their own,
+# 64 KiB, or where they belong
 BLOCK, LARGE = 1 << 14, 1 << 17
 
 
@@ -31,17 +33,19 @@ def key(*parts: str | int) -> int:
     """
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
-        # numpy's numbers and strings count as Python's: their repr differs, and depends on numpy's version
+        # numpy's numbers and strings count as Python's: their repr differs, and depends on numpy's
+        # version
         data = repr(str(part) if isinstance(part, str) else int(index(part))).encode()
         digest.update(struct.pack(">I", len(data)) + data)
     return int.from_bytes(digest.digest(), "big") >> 1
 
 
 def cuts(like: Tensor, most: int, multiple: int = 1) -> list[int]:
-    """Lengths into which the first dimension is cut, so that a part holds at most `most` numbers where a row allows it.
+    """Lengths into which the first dimension is cut, so that a part holds at most `most` numbers
+    where a row allows it.
 
-    Each part but the last holds a multiple of `multiple` numbers, and the last no fewer than that unless it is the only one.
-    Where there are no numbers there is one part at most.
+    Each part but the last holds a multiple of `multiple` numbers, and the last no fewer than that
+    unless it is the only one. Where there are no numbers there is one part at most.
 
     >>> cuts(torch.empty(100, 27), most=1000, multiple=16)
     [32, 32, 32, 4]
@@ -62,16 +66,22 @@ def cuts(like: Tensor, most: int, multiple: int = 1) -> list[int]:
 
 
 def each_part(parts: list[int], *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The parts of each tensor side by side, as views; a tensor of length 1 stands beside all of them as it is."""
+    """The parts of each tensor side by side, as views; a tensor of length 1 stands beside all of
+    them as it is.
+    """
     cut = [[one] * len(parts) if len(one) == 1 else one.split_with_sizes(parts) for one in tensors]
     return zip(*cut, strict=True)
 
 
 class Noise(Protocol):
-    """The random numbers of one array on one chip. Asking twice gives the same numbers; `tag` names further ones."""
+    """The random numbers of one array on one chip. Asking twice gives the same numbers; `tag` names
+    further ones.
+    """
 
     def normal(self, like: Tensor, tag: str = "") -> Tensor:
-        """Standard normal numbers of the shape and device of `like`, in float32 (float64 for float64)."""
+        """Standard normal numbers of the shape and device of `like`, in float32 (float64 for
+        float64).
+        """
         ...
 
     def uniform(self, like: Tensor, tag: str = "") -> Tensor:
@@ -84,16 +94,19 @@ class Noise(Protocol):
 
     @property
     def reading(self) -> Noise:
-        """The noise of this read of the chip: another one for each read, where all else of the chip stays."""
+        """The noise of this read of the chip: another one for each read, where all else of the chip
+        stays.
+        """
         ...
 
 
 def add_normal(noise: Noise, base: Tensor, std: Tensor, out: Tensor, tag: str = "") -> None:
-    """Write base + std * noise.normal(base, tag) into `out`, to the same bits (a bank's in the last place).
+    """Write base + std * noise.normal(base, tag) into `out`, to the same bits (a bank's in the last
+    place).
 
-    `std` is broadcastable to `base`, with as many dimensions; `out` has its shape and type, and is `base` itself or other
-    memory. Noise that has a method of this name may do it without a further tensor as large.
-    """
+    `std` is broadcastable to `base`, with as many dimensions; `out` has its shape and type, and is
+    `base` itself or other memory. Noise that has a method of this name may do it without a further
+    tensor as large."""
     own = getattr(noise, "add_normal", None)
     if own is None:
         _add(base, noise.normal(base, tag), std, out)
@@ -103,10 +116,11 @@ def add_normal(noise: Noise, base: Tensor, std: Tensor, out: Tensor, tag: str = 
 
 @dataclass(frozen=True)
 class Exact:
-    """The noise of measuring: drawn on the CPU in float32 and moved, so that a chip is the same on every device.
+    """The noise of measuring: drawn on the CPU in float32 and moved, so that a chip is the same on
+    every device.
 
-    The bits are those of torch's CPU generator (Mersenne twister), which do not depend on the number of threads.
-    """
+    The bits are those of torch's CPU generator (Mersenne twister), which do not depend on the
+    number of threads."""
 
     name: tuple[str | int, ...]
     array: str
@@ -116,7 +130,9 @@ class Exact:
         return torch.Generator(device).manual_seed(key(*self.name, self.array, tag))
 
     def _draw(self, draw: Callable[..., Tensor], like: Tensor, tag: str) -> Tensor:
-        numbers = draw(like.shape, generator=self._source(torch.device("cpu"), tag), dtype=torch.float32)
+        numbers = draw(
+            like.shape, generator=self._source(torch.device("cpu"), tag), dtype=torch.float32
+        )
         return numbers.to(like.device, torch.promote_types(like.dtype, torch.float32))
 
     def normal(self, like: Tensor, tag: str = "") -> Tensor:
@@ -132,8 +148,11 @@ class Exact:
             return
         source = self._source(base.device, tag)
         kind = torch.promote_types(base.dtype, torch.float32)
-        apart = out.data_ptr() != base.data_ptr() and out.dtype == torch.float32 and out.is_contiguous()
-        # torch fills in sixteens, so that blocks of a multiple of 16 hold the numbers of one long draw
+        apart = (
+            out.data_ptr() != base.data_ptr() and out.dtype == torch.float32 and out.is_contiguous()
+        )
+        # torch fills in sixteens, so that blocks of a multiple of 16 hold the numbers of one long
+        # draw
         parts = cuts(base, LARGE if apart else max(BLOCK, base.numel() // 12), 16)
         for there, start, scale in each_part(parts, out, base, std):
             if apart:
@@ -171,7 +190,8 @@ def _add(base: Tensor, z: Tensor, std: Tensor, out: Tensor) -> None:
 
 @dataclass(frozen=True)
 class _Mirrored:
-    """The antithetic twin of a noise: each number at the same distance from the middle of its law, on the other side.
+    """The antithetic twin of a noise: each number at the same distance from the middle of its law,
+    on the other side.
 
     Uniform numbers are k 2^-24 with k below 2^24, and so are their twins: 1 - u would reach 1.
     """
@@ -200,11 +220,11 @@ class _Mirrored:
 class Draw:
     """One chip: `draw.of("fc.weight")` is that array's noise.
 
-    `purpose` keeps training, validation and test chips apart; `native=True` draws on the array's own device, which is
-    fast on a GPU and gives other numbers there than on the CPU (training only). `read` counts the reads of the chip: what
-    is programmed stays, and the noise of reading is another. `mirrored` is the chip's antithetic twin: -z for a normal
-    number z, and 1 - u, but for the last place, for a uniform u.
-    """
+    `purpose` keeps training, validation and test chips apart; `native=True` draws on the array's
+    own device, which is fast on a GPU and gives other numbers there than on the CPU (training
+    only). `read` counts the reads of the chip: what is programmed stays, and the noise of reading
+    is another. `mirrored` is the chip's antithetic twin: -z for a normal number z, and 1 - u, but
+    for the last place, for a uniform u."""
 
     seed: int
     purpose: str

@@ -27,25 +27,42 @@ SECTIONS = {
     "What noise does": ("accuracy", "crossover", "chips"),
     "What networks withstand": ("withstanding",),
     "Which training strength to choose": ("map", "strength", "gap", "shortfall"),
-    "What happens in training": ("curves", "gradient", "tolerated", "sharpness", "slices", "surface"),
+    "What happens in training": (
+        "curves",
+        "gradient",
+        "tolerated",
+        "sharpness",
+        "slices",
+        "surface",
+    ),
     "What the theory says": ("theory",),
 }
 TEXTS = {"What the theory says": ABOUT}
-ALONE = ("shortfall", "carried", "uncollapsed")  # rules without Holm, whose word is never "equivalent"
+ALONE = (
+    "shortfall",
+    "carried",
+    "uncollapsed",
+)  # rules without Holm, whose word is never "equivalent"
 
 
 def figures(folder: Folder, target: Path, formats: Sequence[str]) -> list[Path]:
-    """Draw every chart of the study into `target`; returns what was written. Raises `UserError` where no arm is whole."""
+    """Draw every chart of the study into `target`; returns what was written. Raises `UserError`
+    where no arm is whole.
+    """
     for one in formats:
         if one not in ("pdf", "svg", "png"):
             raise unknown("format", one, ["pdf", "svg", "png"])
     found = _whole(folder)
-    return [path for chart in _charts(folder, found) for path in save(chart, target / chart.name, tuple(formats))]
+    return [
+        path
+        for chart in _charts(folder, found)
+        for path in save(chart, target / chart.name, tuple(formats))
+    ]
 
 
 def report(folder: Folder, target: Path, command: str) -> Path:
-    """Write the study's page, one HTML file that needs nothing else. Raises `UserError` where no arm is whole, or where plotly
-    is missing."""
+    """Write the study's page, one HTML file that needs nothing else. Raises `UserError` where no
+    arm is whole, or where plotly is missing."""
     check()
     write(study_page(folder, command), target)
     return target
@@ -57,13 +74,19 @@ def study_page(folder: Folder, command: str) -> Page:
     definition, noise = folder.plan["definition"], folder.plan["noises"][0]
     verdicts = conclude(folder, found)
     drawn = _charts(folder, found)
-    strengths = [f"{s:g}" for s in noise["strengths"] if s > 0] or [f"{s:g}" for s in noise["strengths"]]
+    strengths = [f"{s:g}" for s in noise["strengths"] if s > 0] or [
+        f"{s:g}" for s in noise["strengths"]
+    ]
     return Page(
         title=definition["title"],
         question=definition["question"],
         summary=_summary(folder, found),
         findings=[_finding(one) for one in verdicts],
-        sections=[_section(title, names, drawn) for title, names in SECTIONS.items() if _pick(names, drawn)],
+        sections=[
+            _section(title, names, drawn)
+            for title, names in SECTIONS.items()
+            if _pick(names, drawn)
+        ],
         tables=_tables(folder),
         recipes=[(arm["name"], recipe_text(arm)) for arm in definition["arms"]],
         facts=how_made(folder),
@@ -77,7 +100,8 @@ def _whole(folder: Folder) -> list[Arm]:
     found = arms(folder)
     if not found:
         raise UserError(
-            f"no arm of {folder.plan['definition']['name']} is finished yet: incorruptible status shows where it stands."
+            f"no arm of {folder.plan['definition']['name']} is finished yet: incorruptible status "
+            "shows where it stands."
         )
     return found
 
@@ -99,26 +123,45 @@ def _finding(verdict: Verdict) -> Finding:
 def _summary(folder: Folder, found: Sequence[Arm]) -> list[str]:
     definition = folder.plan["definition"]
     test, noise = definition["test"], folder.plan["noises"][0]
-    seeds, n = len(found[0].test), " or ".join(map(str, sorted({arm.test.shape[2] for arm in found})))
+    seeds, n = (
+        len(found[0].test),
+        " or ".join(map(str, sorted({arm.test.shape[2] for arm in found}))),
+    )
     more = len(folder.plan["noises"]) - 1
-    others = f" and under each of {more} other corruptions" if more > 1 else " and another corruption" if more else ""
+    others = (
+        f" and under each of {more} other corruptions"
+        if more > 1
+        else " and another corruption"
+        if more
+        else ""
+    )
     lines = [
-        f"{len(found)} arms, {seeds} seeds each; {test['draws']} test chips under {noise['corruption']}{others}, {n} test examples; "
-        f"{definition['selection']['draws']} other chips and the validation data decide every choice of strength and schedule. "
-        "Intervals are 95%, over crossed seeds and examples; words come after Holm's correction over the rows of a question, "
+        f"{len(found)} arms, {seeds} seeds each; {test['draws']} test chips under "
+        f"{noise['corruption']}{others}, {n} test examples; "
+        f"{definition['selection']['draws']} other chips and the validation data decide every "
+        "choice of strength and schedule. "
+        "Intervals are 95%, over crossed seeds and examples; words come after Holm's correction "
+        "over the rows of a question, "
         f"but for those rules that take each interval by itself ({', '.join(ALONE)}).",
-        f"A claim is supported, contradicted, {_equivalent(folder)}, undecided, or conditional where its rows disagree.",
+        f"A claim is supported, contradicted, {_equivalent(folder)}, undecided, or conditional "
+        "where its rows disagree.",
     ]
     if any(claim["rule"] == "withstands" for claim in definition["claims"]):
         lines[-1] += (
-            " Of what networks withstand, the first question of each network decides; the others stand beside it."
+            " Of what networks withstand, the first question of each network decides; the others "
+            "stand beside it."
         )
     lacking = missing(folder)
     if lacking:
         said = [
-            f"{name} ({', '.join(f'{count} {end}' for end, count in ends.items())})" for name, ends in lacking.items()
+            f"{name} ({', '.join(f'{count} {end}' for end, count in ends.items())})"
+            for name, ends in lacking.items()
         ]
-        lines.append("Not in the figures and claims, for not all seeds are finished: " + "; ".join(said) + ".")
+        lines.append(
+            "Not in the figures and claims, for not all seeds are finished: "
+            + "; ".join(said)
+            + "."
+        )
     return lines
 
 
@@ -127,12 +170,22 @@ def _equivalent(folder: Folder) -> str:
     unit = folder.plan["score"]["unit"]
     factor, shown = (100, "points") if unit == "fraction" else (1, unit)
     claims = folder.plan["definition"]["claims"]
-    margins = {claim["fields"].get("margin", MARGIN) for claim in claims if claim["rule"] not in ALONE}
-    return f"equivalent (within {' or '.join(f'{factor * one:g}' for one in sorted(margins or {MARGIN}))} {shown})"
+    margins = {
+        claim["fields"].get("margin", MARGIN) for claim in claims if claim["rule"] not in ALONE
+    }
+    return (
+        "equivalent (within "
+        f"{' or '.join(f'{factor * one:g}' for one in sorted(margins or {MARGIN}))} {shown})"
+    )
 
 
 def _pick(names: Sequence[str], drawn: Sequence[Chart]) -> list[Chart]:
-    return [chart for name in names for chart in drawn if chart.name == name or chart.name.startswith(f"{name}-")]
+    return [
+        chart
+        for name in names
+        for chart in drawn
+        if chart.name == name or chart.name.startswith(f"{name}-")
+    ]
 
 
 def _section(title: str, names: Sequence[str], drawn: Sequence[Chart]) -> Section:
@@ -150,7 +203,8 @@ def _tables(folder: Folder) -> list[Table]:
             [
                 one.arm,
                 *(
-                    f"{factor * c.interval.estimate:.{places}f} ± {factor * c.interval.half:.{places}f}"
+                    f"{factor * c.interval.estimate:.{places}f} ± "
+                    f"{factor * c.interval.half:.{places}f}"
                     for c in one.cells
                 ),
                 str(one.cells[0].seeds),
@@ -159,8 +213,13 @@ def _tables(folder: Folder) -> list[Table]:
         ]
         head = ["arm", *(f"{s:g}" for s in noise["strengths"]), "seeds"]
         title = f"Every arm: {score['name']} ({unit}) under {noise['corruption']}"
-        note = "Mean over seeds, chips and examples, ± half of its 95% interval over crossed seeds and examples."
-        note += f" Strength: {noise['unit']}." + (f" {said}." if (said := noise.get("conditions")) else "")
+        note = (
+            "Mean over seeds, chips and examples, ± half of its 95% interval over crossed seeds "
+            "and examples."
+        )
+        note += f" Strength: {noise['unit']}." + (
+            f" {said}." if (said := noise.get("conditions")) else ""
+        )
         found.append(Table(title, head, body, note, by_strength=True))
         whole = tabulated([one.whole for one in own if one.whole is not None], score["unit"])
         if whole is not None:
@@ -169,13 +228,17 @@ def _tables(folder: Folder) -> list[Table]:
 
 
 def export(folder: Folder, target: Path) -> list[Path]:
-    """Write a folder with the page as text, tables, figures and all numbers; see `exporting.export`."""
+    """Write a folder with the page as text, tables, figures and all numbers; see
+    `exporting.export`.
+    """
     made = study_page(folder, "")
     return write_folder(folder, target, made, _summary_of(folder))
 
 
 def summarise(folder: Folder, target: Path, command: str) -> dict[str, Any]:
-    """Write the study's summary with what it was made with, for programs; returns it, the claims at the top by name."""
+    """Write the study's summary with what it was made with, for programs; returns it, the claims at
+    the top by name.
+    """
     found = {**_summary_of(folder), "command": command}
     records.write(target, found)
     return found

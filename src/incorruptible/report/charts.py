@@ -31,9 +31,17 @@ MEASURES = {
 
 
 def charts(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
-    """Every chart that the study's arms give something to draw for, in the order in which they are read; one of each for every
-    task, and for all that is in hardware, where arms have several."""
-    drawers: list[Callable[[_Frame], list[Chart]]] = [_accuracy, _crossover, _maps, _strength, _chips, _gap, _curves]
+    """Every chart that the study's arms give something to draw for, in the order in which they are
+    read; one of each for every task, and for all that is in hardware, where arms have several."""
+    drawers: list[Callable[[_Frame], list[Chart]]] = [
+        _accuracy,
+        _crossover,
+        _maps,
+        _strength,
+        _chips,
+        _gap,
+        _curves,
+    ]
     groups: dict[str, list[Arm]] = {}
     for arm in arms:
         if arm.role != "checkpoint":
@@ -48,7 +56,11 @@ def charts(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
     if len(frames) < 2:
         return [chart for _, chart in found]
     return [
-        replace(chart, name=f"{chart.name}-{re.sub(r'[^A-Za-z0-9.]+', '-', task)}", title=f"{chart.title}: {task}")
+        replace(
+            chart,
+            name=f"{chart.name}-{re.sub(r'[^A-Za-z0-9.]+', '-', task)}",
+            title=f"{chart.title}: {task}",
+        )
         for task, chart in found
     ]
 
@@ -57,13 +69,23 @@ class _Frame:
     """What the charts of one study share: its arms, names, units and the caption."""
 
     def __init__(self, folder: Folder, arms: Sequence[Arm]) -> None:
-        definition, noise, score = folder.plan["definition"], folder.plan["noises"][0], folder.plan["score"]
-        names = [arm.name for arm in arms if any(fnmatchcase(arm.name, one) for one in definition["shown"])]
-        head = (
-            f"{arms[0].task}: "  # arms of several tasks may bear theirs before their name: here it stands in the title
+        definition, noise, score = (
+            folder.plan["definition"],
+            folder.plan["noises"][0],
+            folder.plan["score"],
         )
+        names = [
+            arm.name
+            for arm in arms
+            if any(fnmatchcase(arm.name, one) for one in definition["shown"])
+        ]
+        # Where a study has several tasks, an arm may bear its task before its name. Here the title
+        # has the task.
+        head = f"{arms[0].task}: "
         self.arms = [replace(arm, name=arm.name.removeprefix(head)) for arm in arms]
-        self.schedules = {arm["name"].removeprefix(head): arm["recipe"]["strength"] for arm in definition["arms"]}
+        self.schedules = {
+            arm["name"].removeprefix(head): arm["recipe"]["strength"] for arm in definition["arms"]
+        }
         self.factor = 100 if score["unit"] == "fraction" else 1
         self.noun, self.unit = score["name"], score["unit"]
         self.score = f"{self.noun} ({'%' if self.factor == 100 else score['unit']})"
@@ -78,25 +100,37 @@ class _Frame:
         self.about = f"{noise['corruption']}, {seeds} seeds, {arms[0].chips.shape[2]} chips, {n} test examples"
         self.caption = f"{self.about}; bands: 95%, crossed seeds x examples"
         shown = {name.removeprefix(head) for name in names}
-        self.shown = [arm for arm in self.arms if arm.name in shown] or _telling(self.arms, self.methods, self.tests)
+        self.shown = [arm for arm in self.arms if arm.name in shown] or _telling(
+            self.arms, self.methods, self.tests
+        )
 
-    def line(self, x: Sequence[float], found: Sequence[Any], label: str, factor: float = 1, **style: Any) -> Line:
+    def line(
+        self, x: Sequence[float], found: Sequence[Any], label: str, factor: float = 1, **style: Any
+    ) -> Line:
         """A curve from intervals."""
         low, middle, high = (
-            factor * np.array([getattr(one, side) for one in found]) for side in ("low", "estimate", "high")
+            factor * np.array([getattr(one, side) for one in found])
+            for side in ("low", "estimate", "high")
         )
         return Line(list(x), middle, label, (low, high), **style)
 
     def ladder(self, method: str) -> list[Arm]:
-        """The constant arms of a method, weakest first; of several of one strength the one that is best on validation."""
+        """The constant arms of a method, weakest first; of several of one strength the one that is
+        best on validation.
+        """
         steps: dict[float, list[Arm]] = {}
         for arm in constants(self.arms, method):
             steps.setdefault(arm.peak, []).append(arm)
-        return [max(one, key=lambda arm: arm.sign * float(arm.validation.mean())) for one in steps.values()]
+        return [
+            max(one, key=lambda arm: arm.sign * float(arm.validation.mean()))
+            for one in steps.values()
+        ]
 
 
 def _telling(arms: Sequence[Arm], methods: Sequence[str], tests: Sequence[float]) -> list[Arm]:
-    """Where the study names none: of each method the arm that is best on validation at the middle test strength."""
+    """Where the study names none: of each method the arm that is best on validation at the middle
+    test strength.
+    """
     middle = tests[len(tests) // 2]
     return [best([arm for arm in arms if arm.kind == method], middle) for method in methods]
 
@@ -113,7 +147,10 @@ def _accuracy(frame: _Frame) -> list[Chart]:
         for arm in frame.shown
     ]
     levels = {} if frame.required is None else {"required of a chip": frame.factor * frame.required}
-    alt = f"{frame.score} of {len(curves)} arms against test strength; the numbers are in the table below."
+    alt = (
+        f"{frame.score} of {len(curves)} arms against test strength; the numbers are in the table "
+        "below."
+    )
     return [
         Lines(
             "accuracy",
@@ -129,11 +166,17 @@ def _accuracy(frame: _Frame) -> list[Chart]:
 
 
 def _crossover(frame: _Frame) -> list[Chart]:
-    """Each method's best candidate, chosen on validation at each test strength, less that of the method with most candidates."""
-    ours = {m: [a for a in frame.arms if a.kind == m and a.role == "candidate"] for m in frame.methods}
+    """Each method's best candidate, chosen on validation at each test strength, less that of the
+    method with most candidates.
+    """
+    ours = {
+        m: [a for a in frame.arms if a.kind == m and a.role == "candidate"] for m in frame.methods
+    }
     ours = {method: arms for method, arms in ours.items() if arms}
     tuned = {method: arms for method, arms in ours.items() if len(arms) > 1}
-    ours = tuned if len(tuned) > 1 else ours  # a single arm far behind would only flatten the others
+    ours = (
+        tuned if len(tuned) > 1 else ours
+    )  # a single arm far behind would only flatten the others
     if len(ours) < 2:
         return []
     reference = max(ours, key=lambda method: len(ours[method]))
@@ -141,7 +184,11 @@ def _crossover(frame: _Frame) -> list[Chart]:
     curves, picks = [], []
     for method in others:
         chosen = [(best(ours[method], s), best(ours[reference], s), s) for s in frame.strengths]
-        curves.append(frame.line(frame.strengths, [difference(*one).interval for one in chosen], method, frame.factor))
+        curves.append(
+            frame.line(
+                frame.strengths, [difference(*one).interval for one in chosen], method, frame.factor
+            )
+        )
         picks.append(f"{method}: " + ", ".join(f"{one.name} at {s:g}" for one, _, s in chosen))
     return [
         Lines(
@@ -151,7 +198,8 @@ def _crossover(frame: _Frame) -> list[Chart]:
             frame.test,
             f"{frame.noun}, ahead of {reference} ({frame.points})",
             caption=f"the best candidate of each method, chosen on validation. {frame.caption}",
-            alt="Lines that cross show where one method takes over from another. Chosen: " + "; ".join(picks),
+            alt="Lines that cross show where one method takes over from another. Chosen: "
+            + "; ".join(picks),
             levels={f"{reference}": 0.0},
         )
     ]
@@ -163,7 +211,9 @@ def _maps(frame: _Frame) -> list[Chart]:
         arms = frame.ladder(method)
         if len(arms) < 3 or len(frame.tests) < 2:
             continue
-        values = np.array([[frame.factor * float(arm.accuracy(s).mean()) for s in frame.tests] for arm in arms])
+        values = np.array(
+            [[frame.factor * float(arm.accuracy(s).mean()) for s in frame.tests] for arm in arms]
+        )
         marks = [(arms.index(best(arms, s)), k) for k, s in enumerate(frame.tests)]
         names = [f"{arm.peak:g}" for arm in arms]
         picks = ", ".join(f"{names[row]} at {frame.tests[column]:g}" for row, column in marks)
@@ -195,7 +245,9 @@ def _strength(frame: _Frame) -> list[Chart]:
         for s in frame.strengths:
             each = [crossed(arm.test[:, arm.index(s)]).interval for arm in arms]
             mark = arms.index(best(arms, s))
-            curves.append(frame.line([a.peak for a in arms], each, f"test {s:g}", frame.factor, mark=mark))
+            curves.append(
+                frame.line([a.peak for a in arms], each, f"test {s:g}", frame.factor, mark=mark)
+            )
         panels[method] = curves
     if not panels:
         return []
@@ -207,7 +259,8 @@ def _strength(frame: _Frame) -> list[Chart]:
             "training strength (constant)",
             frame.score,
             caption=f"rings: validation's choice; {frame.caption}",
-            alt="One line for each test strength; rings mark the training strength that validation chooses.",
+            alt="One line for each test strength; rings mark the training strength that validation "
+            "chooses.",
             log_x=True,
         )
     ]
@@ -215,7 +268,9 @@ def _strength(frame: _Frame) -> list[Chart]:
 
 def _chips(frame: _Frame) -> list[Chart]:
     panels = {
-        f"{s:g}": {arm.name: frame.factor * arm.chips[:, arm.index(s)].ravel() for arm in frame.shown[:5]}
+        f"{s:g}": {
+            arm.name: frame.factor * arm.chips[:, arm.index(s)].ravel() for arm in frame.shown[:5]
+        }
         for s in frame.tests
     }
     levels = {} if frame.required is None else {"required": frame.factor * frame.required}
@@ -228,7 +283,8 @@ def _chips(frame: _Frame) -> list[Chart]:
             "chips",
             levels,
             caption=f"chips of all {frame.seeds} seeds; {frame.about}",
-            alt="Histograms of the score of single chips; the legend says how many reach what is required.",
+            alt="Histograms of the score of single chips; the legend says how many reach what is "
+            "required.",
             selector=True,
         )
     ]
@@ -243,9 +299,14 @@ def _gap(frame: _Frame) -> list[Chart]:
     for s in frame.tests:
         k, peaks = arms[0].index(s), [arm.peak for arm in arms]
         panels[f"{s:g}"] = [
-            frame.line(peaks, [crossed(arm.test_loss[:, k]).interval for arm in arms], "noisy test loss"),
             frame.line(
-                peaks, [crossed(_present(arm)[:, k]).interval for arm in arms], "noisy training loss", dashed=True
+                peaks, [crossed(arm.test_loss[:, k]).interval for arm in arms], "noisy test loss"
+            ),
+            frame.line(
+                peaks,
+                [crossed(_present(arm)[:, k]).interval for arm in arms],
+                "noisy training loss",
+                dashed=True,
             ),
         ]
     return [
@@ -256,7 +317,8 @@ def _gap(frame: _Frame) -> list[Chart]:
             "training strength (constant)",
             "loss (nats)",
             caption=frame.caption,
-            alt=f"Noisy training and noisy test loss of {method} against training strength, for each test strength.",
+            alt=f"Noisy training and noisy test loss of {method} against training strength, for "
+            "each test strength.",
             share_y=False,
             selector=True,
         )
@@ -269,13 +331,18 @@ def _present(arm: Arm) -> NDArray[np.float64]:
 
 
 def _curves(frame: _Frame) -> list[Chart]:
-    panels: dict[str, list[Line]] = {"training loss, as trained": [], "strength": [], "learning rate": []}
+    panels: dict[str, list[Line]] = {
+        "training loss, as trained": [],
+        "strength": [],
+        "learning rate": [],
+    }
     for arm in frame.shown:
         seeds = [[one for one in seed if "epoch" in one] for seed in arm.metrics]
         epochs = [one["epoch"] for one in seeds[0]]
         for title, key in zip(panels, ("loss", "strength", "lr"), strict=True):
             values = np.array(
-                [[np.nan if one[key] is None else one[key] for one in seed] for seed in seeds], dtype=float
+                [[np.nan if one[key] is None else one[key] for one in seed] for seed in seeds],
+                dtype=float,
             )
             panels[title].append(_over_seeds(epochs, values, arm.name))
     return [
@@ -285,7 +352,8 @@ def _curves(frame: _Frame) -> list[Chart]:
             panels,
             "epoch",
             ["loss (nats)", "strength", "learning rate"],
-            caption=f"{frame.seeds} seeds; bands: two standard errors over seeds; the loss is at perturbed weights",
+            caption=f"{frame.seeds} seeds; bands: two standard errors over seeds; the loss is at "
+            "perturbed weights",
             alt="Loss, strength of the perturbation and learning rate over the epochs of training.",
             share_y=False,
         )
@@ -310,10 +378,19 @@ def _gradient(frame: _Frame) -> list[Chart]:
         curves = []
         for arm in watched:
             steps = [one["step"] for one in probes(arm.metrics[0])]
-            values = np.array([[one[measure] for one in probes(seed)] for seed in arm.metrics], dtype=float)
-            curves.append(_over_seeds(steps, values, arm.name, mark=before_stall(arm)[0] if fractions else None))
+            values = np.array(
+                [[one[measure] for one in probes(seed)] for seed in arm.metrics], dtype=float
+            )
+            curves.append(
+                _over_seeds(
+                    steps, values, arm.name, mark=before_stall(arm)[0] if fractions else None
+                )
+            )
         panels[title] = curves
-    rings = ("rings: the last probe before the stall", "Rings mark the last probe before the stall.")
+    rings = (
+        "rings: the last probe before the stall",
+        "Rings mark the last probe before the stall.",
+    )
     marked = rings if fractions else ("the stall is judged by fractions of right answers only", "")
     return [
         Lines(
@@ -332,7 +409,9 @@ def _gradient(frame: _Frame) -> list[Chart]:
 
 
 def _asked(written: str, seen: Sequence[Sequence[Any]], steps: NDArray[np.float64]) -> list[float]:
-    """The strength at those steps: the schedule's, or what a controller came to, averaged over seeds."""
+    """The strength at those steps: the schedule's, or what a controller came to, averaged over
+    seeds.
+    """
     schedule = parse(written)
     if callable(schedule):
         return [schedule(min(1.0, step / steps[-1])) for step in steps]
@@ -341,7 +420,10 @@ def _asked(written: str, seen: Sequence[Sequence[Any]], steps: NDArray[np.float6
 
 def _tolerated(frame: _Frame) -> list[Chart]:
     panels: dict[str, list[Line]] = {}
-    colours = {schedule: place for place, schedule in enumerate(dict.fromkeys(arm.schedule for arm in frame.arms))}
+    colours = {
+        schedule: place
+        for place, schedule in enumerate(dict.fromkeys(arm.schedule for arm in frame.arms))
+    }
     for arm in frame.arms:
         seen = [[one for one in seed if "tolerated" in one] for seed in arm.metrics]
         if not seen[0]:
@@ -352,19 +434,24 @@ def _tolerated(frame: _Frame) -> list[Chart]:
         number = colours[arm.schedule]
         asked = _asked(frame.schedules[arm.name], seen, steps)
         curves.append(_over_seeds(list(steps), values, f"{arm.schedule}: tolerated", colour=number))
-        curves.append(Line(list(steps), asked, f"{arm.schedule}: asked", dashed=True, colour=number))
+        curves.append(
+            Line(list(steps), asked, f"{arm.schedule}: asked", dashed=True, colour=number)
+        )
     if not panels:
         return []
     return [
         Lines(
             "tolerated",
-            "The strength that the network tolerates, beside the strength that its schedule asks for",
+            "The strength that the network tolerates, beside the strength that its schedule asks "
+            "for",
             panels,
             "optimiser step",
             "strength",
-            caption="tolerated: the largest strength with perturbed training loss within half of a constant predictor's, at most 4 "
+            caption="tolerated: the largest strength with perturbed training loss within half of a "
+            "constant predictor's, at most 4 "
             f"times the peak; {frame.seeds} seeds, bands: two standard errors",
-            alt="Where the asked strength runs above the tolerated one, training is pushed beyond what it can bear.",
+            alt="Where the asked strength runs above the tolerated one, training is pushed beyond "
+            "what it can bear.",
             share_y=False,
             columns=2,
         )
@@ -375,10 +462,16 @@ def _tolerated(frame: _Frame) -> list[Chart]:
 
 
 def shortfalls(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
-    """One chart for all claims by the rule `shortfall`, a panel for each of their groups; nothing without such a claim."""
+    """One chart for all claims by the rule `shortfall`, a panel for each of their groups; nothing
+    without such a claim.
+    """
     noise, score = folder.plan["noises"][0], folder.plan["score"]
     factor, unit = (100, "points") if score["unit"] == "fraction" else (1, score["unit"])
-    rules = {one["name"]: one for one in folder.plan["definition"]["claims"] if one["rule"] == "shortfall"}
+    rules = {
+        one["name"]: one
+        for one in folder.plan["definition"]["claims"]
+        if one["rule"] == "shortfall"
+    }
     panels: dict[str, list[Line]] = {}
     for one in conclude(folder, arms) if rules else []:
         rows = [row for row in one.rows if row.difference is not None and one.claim in rules]
@@ -388,7 +481,9 @@ def shortfalls(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
                 factor * np.array([getattr(row.difference.interval, side) for row in own])  # type: ignore[union-attr]
                 for side in ("low", "estimate", "high")
             )
-            panels.setdefault(title, []).append(Line([float(row.at) for row in own], middle, one.claim, (low, high)))
+            panels.setdefault(title, []).append(
+                Line([float(row.at) for row in own], middle, one.claim, (low, high))
+            )
     if not panels:
         return []
     fields = next(iter(rules.values()))["fields"]
@@ -399,9 +494,11 @@ def shortfalls(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
             panels,
             f"test strength, {noise['unit']}",
             f"ahead of tuned ({unit})",
-            caption="each seed's checkpoint is chosen on its own validation data, the tuned arm by its mean over all seeds; bands: "
+            caption="each seed's checkpoint is chosen on its own validation data, the tuned arm by "
+            "its mean over all seeds; bands: "
             f"95%, crossed seeds x examples; target: within {factor * fields['target']:g} {unit}",
-            alt="Where a line lies above 0, one run that was not tuned is ahead of the best of all tuned arms.",
+            alt="Where a line lies above 0, one run that was not tuned is ahead of the best of all "
+            "tuned arms.",
             levels={"as good": 0.0, "target": -factor * fields["target"]},
             share_y=False,
         )

@@ -1,4 +1,6 @@
-"""What a study found, as a folder of small files that can be kept beside the code: text, tables, figures."""
+"""What a study found, as a folder of small files that can be kept beside the code: text, tables,
+figures.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,19 @@ __all__ = ["export", "study_command"]
 
 
 def export(folder: Folder, target: Path, page: Page, found: dict[str, Any]) -> list[Path]:
-    """Write `page` and the summary `found` of a study into the folder `target`; returns what was written.
+    """Write `page` and the summary `found` of a study into the folder `target`; returns what was
+    written.
 
-    README.md holds question, verdicts with their rows, tables, what it was made with and the commands; summary.json all
-    numbers, results.csv the tables', figures/ every chart as PNG. Equal studies give equal files but for the machine and the time.
-    Raises `UserError` for a target that is a file.
-    """
+    README.md holds question, verdicts with their rows, tables, what it was made with and the
+    commands; summary.json all numbers, results.csv the tables', figures/ every chart as PNG. Equal
+    studies give equal files but for the machine and the time. Raises `UserError` for a target that
+    is a file."""
     if target.is_file():
         raise UserError(f"--out {target} is a file; the name of a folder is needed.")
     charts = [chart for section in page.sections for chart in section.charts]
-    written = [path for chart in charts for path in save(chart, target / "figures" / chart.name, ("png",))]
+    written = [
+        path for chart in charts for path in save(chart, target / "figures" / chart.name, ("png",))
+    ]
     command = study_command(folder)
     records.write(target / "summary.json", {**found, "command": command})
     out = io.StringIO()
@@ -40,7 +45,9 @@ def export(folder: Folder, target: Path, page: Page, found: dict[str, Any]) -> l
     records.write_text(target / "results.csv", out.getvalue())
     commands = [
         command,
-        shlex.join(["incorruptible", "export", _typed(folder), "--out", f"results/{folder.path.name}"]),
+        shlex.join(
+            ["incorruptible", "export", _typed(folder), "--out", f"results/{folder.path.name}"]
+        ),
     ]
     records.write_text(target / "README.md", _readme(page, commands, charts))
     return [*written, *(target / one for one in ("summary.json", "results.csv", "README.md"))]
@@ -58,17 +65,31 @@ def study_command(folder: Folder) -> str:
 def _typed(folder: Folder) -> str:
     """The study as it is typed: a shipped one by its name, one of the user's own by its file's."""
     name = folder.path.name
-    known = resources.files("incorruptible.studies") / "shipped" / f"{name}.toml"  # studies.spec imports torch
+    known = (
+        resources.files("incorruptible.studies") / "shipped" / f"{name}.toml"
+    )  # studies.spec imports torch
     return name if known.is_file() else known.name
 
 
 def _readme(page: Page, commands: Sequence[str], charts: Sequence[Any]) -> str:
     asked = [page.question] if page.question != page.title else []
-    parts = [f"# {_plain(page.title)}", *map(_plain, asked), "```sh\n" + "\n".join(commands) + "\n```", *page.summary]
+    parts = [
+        f"# {_plain(page.title)}",
+        *map(_plain, asked),
+        "```sh\n" + "\n".join(commands) + "\n```",
+        *page.summary,
+    ]
     parts += ["## Verdicts", *(_finding(one) for one in page.findings)] if page.findings else []
-    parts += [text for table in page.tables for text in (f"## {table.title}", _table(table), table.note) if text]
+    parts += [
+        text
+        for table in page.tables
+        for text in (f"## {table.title}", _table(table), table.note)
+        if text
+    ]
     parts += (
-        ["## Figures", *(f"![{chart.name}](figures/{quote(chart.name)}.png)" for chart in charts)] if charts else []
+        ["## Figures", *(f"![{chart.name}](figures/{quote(chart.name)}.png)" for chart in charts)]
+        if charts
+        else []
     )
     parts += ["## Made with", _rows(("what", "value"), page.facts)]
     return "\n\n".join(parts) + "\n"
@@ -77,7 +98,17 @@ def _readme(page: Page, commands: Sequence[str], charts: Sequence[Any]) -> str:
 def _finding(one: Finding) -> str:
     body = []
     for row in one.rows:
-        body.append([row["question"], row["at"], row["left"], row["right"], _difference(row), row["word"], row["note"]])
+        body.append(
+            [
+                row["question"],
+                row["at"],
+                row["left"],
+                row["right"],
+                _difference(row),
+                row["word"],
+                row["note"],
+            ]
+        )
     head = ("question", "at", "left", "right", "left - right", "word", "note")
     return f"**{_plain(one.name)}: {one.word}.** {_plain(one.text)}\n\n{_rows(head, body)}"
 
@@ -95,10 +126,19 @@ def _table(table: Table) -> str:
 
 
 def _rows(head: Sequence[str], body: Iterable[Sequence[Any]]) -> str:
-    lines = [list(head), ["---"] * len(head), *([("" if cell is None else str(cell)) for cell in row] for row in body)]
-    return "\n".join("| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    lines = [
+        list(head),
+        ["---"] * len(head),
+        *([("" if cell is None else str(cell)) for cell in row] for row in body),
+    ]
+    return "\n".join(
+        "| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in line) + " |"
+        for line in lines
+    )
 
 
 def _plain(text: str) -> str:
-    """`text` as it came, on one line: what Markdown would take for emphasis, code or HTML is escaped."""
+    """`text` as it came, on one line: what Markdown would take for emphasis, code or HTML is
+    escaped.
+    """
     return re.sub(r"([\\`*<])", r"\\\1", " ".join(text.split()))

@@ -20,8 +20,8 @@ __all__ = ["landscapes"]
 
 
 def landscapes(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
-    """Sharpness over training, of the arms of whose runs at least one was looked at, and for each of them slices and the surface
-    of one run; nothing where none was."""
+    """Sharpness over training, of the arms of whose runs at least one was looked at, and for each
+    of them slices and the surface of one run; nothing where none was."""
     around_: list[Chart] = []
     panels: dict[str, list[Line]] = {}
     units: dict[str, str] = {}
@@ -37,7 +37,8 @@ def landscapes(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
         for name, where in (("noise", f"per {scale}"), ("weights", "per unit of the weights")):
             for key, title in (("top", "top eigenvalue"), ("trace", "trace")):
                 values = np.array(
-                    [[look["sharpness"][name][key] for look in one["looks"]] for one in found], dtype=float
+                    [[look["sharpness"][name][key] for look in one["looks"]] for one in found],
+                    dtype=float,
                 )
                 panel = f"{title}, {where}"
                 panels.setdefault(panel, []).append(_line(steps, values, arm.name, place))
@@ -53,8 +54,10 @@ def landscapes(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
             "optimiser step",
             list(units.values()),
             caption=f"Hessian of the training loss, as incorruptible landscape kept it; {low}"
-            f"{f' to {high}' if high > low else ''} seed{'s' if high > 1 else ''} an arm; bands: two standard errors over seeds",
-            alt="Top eigenvalue and trace of the Hessian over training, in the noise's scale and in units of the weights.",
+            f"{f' to {high}' if high > low else ''} seed{'s' if high > 1 else ''} an arm; bands: "
+            "two standard errors over seeds",
+            alt="Top eigenvalue and trace of the Hessian over training, in the noise's scale and "
+            "in units of the weights.",
             log_x=True,
             share_y=False,
             columns=2,
@@ -70,7 +73,9 @@ def _of(chart: Chart, arm: str) -> Chart:
 
 
 def _kept(folder: Folder, name: str) -> list[dict[str, Any]]:
-    """The landscapes of that arm's runs over their trainings, which look at the same steps as the first."""
+    """The landscapes of that arm's runs over their trainings, which look at the same steps as the
+    first.
+    """
     found: list[dict[str, Any]] = []
     for job in folder.jobs:
         if folder.arms[job.arm]["name"] != name:

@@ -12,14 +12,18 @@ __all__ = ["how_made", "recipe_text"]
 
 
 def how_made(folder: Folder) -> list[tuple[str, str]]:
-    """Seeds, runs, versions, commits, machines and time, as its runs recorded them; where they differ, with how many each."""
+    """Seeds, runs, versions, commits, machines and time, as its runs recorded them; where they
+    differ, with how many each.
+    """
     definition, frame = folder.plan["definition"], folder.plan["frame"]
     ends = folder.ends()
     done = [job for job in folder.jobs if ends.get(job.name) == "finished"]
     made = [records.read(folder.trained(job) / "run.json")["made"] for job in done]
     seconds = sum(sum(folder.outcome(job, "finished")["seconds"].values()) for job in done)
     test, selection = definition["test"], definition["selection"]
-    policies = test["batchnorm"] if isinstance(test["batchnorm"], str) else ", ".join(test["batchnorm"])
+    policies = (
+        test["batchnorm"] if isinstance(test["batchnorm"], str) else ", ".join(test["batchnorm"])
+    )
     facts = [
         ("Seeds", ", ".join(map(str, definition["seeds"]))),
         ("Runs", f"{len(done)} finished of {len(folder.jobs)}"),
@@ -36,7 +40,10 @@ def how_made(folder: Folder) -> list[tuple[str, str]]:
     }
     for key, title in {**names, "machine": "Machine", "device": "Device"}.items():
         counts = Counter(one.get(key) or "not known" for one in made)
-        said = [value if len(counts) == 1 else f"{value} ({count} runs)" for value, count in counts.most_common()]
+        said = [
+            value if len(counts) == 1 else f"{value} ({count} runs)"
+            for value, count in counts.most_common()
+        ]
         facts.append((title, "; ".join(said)))
     return [*facts, ("Work", f"{seconds / 60:.1f} minutes of one worker, all runs together")]
 

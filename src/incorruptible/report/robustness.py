@@ -1,4 +1,6 @@
-"""Charts of what networks withstand: each corruption that a claim is about, over its strengths and over time."""
+"""Charts of what networks withstand: each corruption that a claim is about, over its strengths and
+over time.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,17 @@ _Panels = dict[str, dict[str, list[_Mark]]]  # by corruption, then by title
 
 
 def robustness_charts(folder: Folder) -> list[Chart]:
-    """For each network that a claim by the rule `withstands` is about, where it says under which noises: the score over times since
-    programming, and over strengths; a panel for each corruption, a line for each group of arms, of which validation chooses the best
-    at each place."""
-    claims = [one for one in folder.plan["definition"]["claims"] if one["rule"] == "withstands" and one.get("on")]
-    networks = list(dict.fromkeys(network for claim in claims for network in claim["fields"]["networks"]))
+    """For each network that a claim by the rule `withstands` is about, where it says under which
+    noises: the score over times since programming, and over strengths; a panel for each corruption,
+    a line for each group of arms, of which validation chooses the best at each place."""
+    claims = [
+        one
+        for one in folder.plan["definition"]["claims"]
+        if one["rule"] == "withstands" and one.get("on")
+    ]
+    networks = list(
+        dict.fromkeys(network for claim in claims for network in claim["fields"]["networks"])
+    )
     over_time: dict[str, _Panels] = {network: {} for network in networks}
     over_rate: dict[str, _Panels] = {network: {} for network in networks}
     outcomes = Outcomes(folder)
@@ -36,7 +44,9 @@ def robustness_charts(folder: Folder) -> list[Chart]:
         tests = [s for s in noise["strengths"] if s > 0]
         if not about or not tests:
             continue
-        found = outcomes.whole(place)  # validation of all arms, test scores of those that validation chooses
+        found = outcomes.whole(
+            place
+        )  # validation of all arms, test scores of those that validation chooses
         family, time = _timed(noise)
         for network in networks:
             for title, own in _groups(about, network, found).items():
@@ -60,7 +70,9 @@ def robustness_charts(folder: Folder) -> list[Chart]:
             over_time[network],
         )
         x = "test strength, in the corruption's unit"
-        charts += _chart(folder, "withstanding-rate", lone, "over its strengths", x, over_rate[network])
+        charts += _chart(
+            folder, "withstanding-rate", lone, "over its strengths", x, over_rate[network]
+        )
     return charts
 
 
@@ -70,7 +82,9 @@ def _at(arms: Sequence[Arm], strength: float, x: float) -> _Mark:
 
 
 def _timed(noise: dict[str, Any]) -> tuple[str, float | None]:
-    """The corruption without its time, and that time in seconds; what is not said in its name stands in its conditions."""
+    """The corruption without its time, and that time in seconds; what is not said in its name
+    stands in its conditions.
+    """
     corruption = str(noise["corruption"])
     found = re.search(r":time=([^:|)]+)", corruption)
     said = found or re.search(r"(\S+) after programming", noise.get("conditions", ""))
@@ -79,9 +93,11 @@ def _timed(noise: dict[str, Any]) -> tuple[str, float | None]:
     return corruption.replace(found[0], "") if found else corruption, float(seconds(said[1]))
 
 
-def _groups(claims: Sequence[dict[str, Any]], network: str, arms: Sequence[Arm]) -> dict[str, list[Arm]]:
-    """The hardened arms of one network and each group that they are held against, each group once, by its title; where claims
-    call two by one title, the second goes by its method."""
+def _groups(
+    claims: Sequence[dict[str, Any]], network: str, arms: Sequence[Arm]
+) -> dict[str, list[Arm]]:
+    """The hardened arms of one network and each group that they are held against, each group once,
+    by its title; where claims call two by one title, the second goes by its method."""
     found: dict[str, list[Arm]] = {}
     for claim in claims:
         fields = claim["fields"]
@@ -98,7 +114,9 @@ def _groups(claims: Sequence[dict[str, Any]], network: str, arms: Sequence[Arm])
     return found
 
 
-def _chart(folder: Folder, name: str, network: str, how: str, x: str, panels: _Panels) -> list[Chart]:
+def _chart(
+    folder: Folder, name: str, network: str, how: str, x: str, panels: _Panels
+) -> list[Chart]:
     score = folder.plan["score"]
     factor, unit = (100, "%") if score["unit"] == "fraction" else (1, score["unit"])
     drawn: dict[str, list[Line]] = {}
@@ -118,7 +136,8 @@ def _chart(folder: Folder, name: str, network: str, how: str, x: str, panels: _P
             drawn,
             x,
             f"{score['name']} ({unit})",
-            caption="each line: of its arms the one that is best on validation under that very corruption; bands: 95%, crossed "
+            caption="each line: of its arms the one that is best on validation under that very "
+            "corruption; bands: 95%, crossed "
             "seeds x examples",
             alt=f"{score['name']} of hardened networks and of others under each corruption.",
             log_x=True,

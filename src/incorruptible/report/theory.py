@@ -17,8 +17,10 @@ from ..studies.theory import DELTA, DELTA_DRAWS, Optima, RiskBounds, bounds, siz
 __all__ = ["ABOUT", "theory_charts"]
 
 ABOUT = (
-    "Upper bounds at fixed weights are compared here. That one bound is below another does not prove that its network, or its "
-    "training strength, is better: both may be far above the risk. A bound at or above 0.9, the error rate of a constant answer "
+    "Upper bounds at fixed weights are compared here. That one bound is below another does not "
+    "prove that its network, or its "
+    "training strength, is better: both may be far above the risk. A bound at or above 0.9, the "
+    "error rate of a constant answer "
     "among ten classes, says nothing (vacuous)."
 )
 CONSTANT = 0.9
@@ -30,22 +32,30 @@ class _TheoryFrame:
     def __init__(self, folder: Folder, arms: Sequence[Arm]) -> None:
         noise = folder.plan["noises"][0]
         self.arms, self.groups = arms, sizes(arms)
-        self.bounds: dict[str, RiskBounds] = {arm.name: bounds(arm) for group in self.groups.values() for arm in group}
+        self.bounds: dict[str, RiskBounds] = {
+            arm.name: bounds(arm) for group in self.groups.values() for arm in group
+        }
         one = next(iter(self.groups.values()))[0]
         self.seeds, self.chips, self.strengths = len(one.test), one.chips.shape[2], one.strengths
         self.tests = [s for s in self.strengths if s > 0]
         self.x = f"strength s, {noise['unit']}"
         self.test = f"test strength, {noise['unit']}"
         self.about = f"{noise['corruption']}, {self.seeds} seeds, {self.chips} chips, {one.test.shape[2]} test images"
-        self.claims = {claim["rule"]: claim["fields"] for claim in folder.plan["definition"]["claims"]}
+        self.claims = {
+            claim["rule"]: claim["fields"] for claim in folder.plan["definition"]["claims"]
+        }
 
     def assumed(self) -> str:
         """What stands behind a bound."""
         return (
-            "PAC-Bayes-kl at fixed weights: the posterior is the noise around the trained weights, the prior lies around the start, "
-            "which has seen only the other images, its scales from a paid grid; the risk is that of "
-            f"{self.chips} chips after the Monte-Carlo correction; counted images are taken as independent. Each network's bounds "
-            f"hold for all strengths at once with probability {1 - DELTA - DELTA_DRAWS:g}, not all networks' together"
+            "PAC-Bayes-kl at fixed weights: the posterior is the noise around the trained weights, "
+            "the prior lies around the start, "
+            "which has seen only the other images, its scales from a paid grid; the risk is that "
+            "of "
+            f"{self.chips} chips after the Monte-Carlo correction; counted images are taken as "
+            "independent. Each network's bounds "
+            f"hold for all strengths at once with probability {1 - DELTA - DELTA_DRAWS:g}, not all "
+            "networks' together"
         )
 
     def title(self, size: int, limits: np.ndarray) -> str:
@@ -79,7 +89,9 @@ def _few(group: Sequence[Arm]) -> list[Arm]:
 
 
 def _line(x: Sequence[float], found: Sequence[Interval], label: str, **style: Any) -> Line:
-    low, middle, high = (np.array([getattr(one, side) for one in found]) for side in ("low", "estimate", "high"))
+    low, middle, high = (
+        np.array([getattr(one, side) for one in found]) for side in ("low", "estimate", "high")
+    )
     return Line(list(x), middle, label, (low, high), **style)
 
 
@@ -98,9 +110,19 @@ def _bound(frame: _TheoryFrame) -> Lines:
         curves = []
         for number, arm in enumerate(_few(group)):
             limit = frame.bounds[arm.name].limit[:, places]
-            curves.append(_range(frame.tests, limit, f"bound, trained at {arm.peak:g}", colour=number))
+            curves.append(
+                _range(frame.tests, limit, f"bound, trained at {arm.peak:g}", colour=number)
+            )
             risks = [_risk(arm, k) for k in places]
-            curves.append(_line(frame.tests, risks, f"test risk, trained at {arm.peak:g}", colour=number, dashed=True))
+            curves.append(
+                _line(
+                    frame.tests,
+                    risks,
+                    f"test risk, trained at {arm.peak:g}",
+                    colour=number,
+                    dashed=True,
+                )
+            )
         shown = np.array([frame.bounds[arm.name].limit[:, places] for arm in _few(group)])
         panels[frame.title(size, shown)] = curves
     return Lines(
@@ -109,9 +131,12 @@ def _bound(frame: _TheoryFrame) -> Lines:
         panels,
         frame.x,
         "error rate",
-        caption="a bound at s holds for every test strength up to s if noisy risk grows with s (assumed; see the figure of its "
-        f"growth). {frame.assumed()}. Bounds: mean and range over seeds; risk: 95%, crossed seeds x images. {frame.about}",
-        alt="One panel for each number of training images; solid lines are bounds, dashed lines measured noisy test risk.",
+        caption="a bound at s holds for every test strength up to s if noisy risk grows with s "
+        "(assumed; see the figure of its "
+        f"growth). {frame.assumed()}. Bounds: mean and range over seeds; risk: 95%, crossed seeds "
+        f"x images. {frame.about}",
+        alt="One panel for each number of training images; solid lines are bounds, dashed lines "
+        "measured noisy test risk.",
         levels={"vacuous above": CONSTANT},
         columns=2,
     )
@@ -132,10 +157,18 @@ def _minimum(frame: _TheoryFrame, name: str, s: float) -> Lines:
             gap.append(crossed_sum([1.0 - arm.test[:, k], -seen]).interval)
         panels[frame.title(size, least)] = [
             _range(peaks, least, "least bound", mark=int(least.mean(0).argmin())),
-            Line(peaks, [CONSTANT] * len(peaks), "constant answer: vacuous above", dashed=True, colour=6),
+            Line(
+                peaks,
+                [CONSTANT] * len(peaks),
+                "constant answer: vacuous above",
+                dashed=True,
+                colour=6,
+            ),
         ]
         panels[f"{size} images, measured"] = [
-            _line(peaks, test, "noisy test risk", mark=int(np.argmin([one.estimate for one in test]))),
+            _line(
+                peaks, test, "noisy test risk", mark=int(np.argmin([one.estimate for one in test]))
+            ),
             _line(peaks, train, "noisy training risk", dashed=True),
             _line(peaks, gap, "gap: test less training", dashed=True),
         ]
@@ -145,9 +178,12 @@ def _minimum(frame: _TheoryFrame, name: str, s: float) -> Lines:
         panels,
         "training strength (constant)",
         "error rate",
-        caption=f"rings: the least of a curve. Assumed: noisy risk grows with s. {frame.assumed()}. Training risk and gap on the "
-        f"counted images. Bounds: mean and range over seeds; the rest: 95%, crossed seeds x images. {frame.about}",
-        alt=f"Two panels for each number of training images: the bound; test risk, training risk and gap at test strength {s:g}.",
+        caption="rings: the least of a curve. Assumed: noisy risk grows with s. "
+        f"{frame.assumed()}. Training risk and gap on the "
+        "counted images. Bounds: mean and range over seeds; the rest: 95%, crossed seeds x "
+        f"images. {frame.about}",
+        alt="Two panels for each number of training images: the bound; test risk, training risk "
+        f"and gap at test strength {s:g}.",
         share_y=False,
         columns=2,
     )
@@ -160,29 +196,40 @@ def _growth(frame: _TheoryFrame) -> Lines:
         panels[f"{size} training images"] = [
             _line(
                 frame.strengths[1:],
-                [crossed((arm.test[:, k] - arm.test[:, k + 1]) / v).interval for k, v in enumerate(variances)],
+                [
+                    crossed((arm.test[:, k] - arm.test[:, k + 1]) / v).interval
+                    for k, v in enumerate(variances)
+                ],
                 f"trained at {arm.peak:g}",
             )
             for arm in _few(group)
         ]
     return Lines(
         "theory-growth",
-        "The assumption that noisy risk grows with the strength: its slope from the strength before",
+        "The assumption that noisy risk grows with the strength: its slope from the strength "
+        "before",
         panels,
         frame.x,
         "rise of test error per unit of s^2",
-        caption=f"below 0 the assumption fails. Twice the slope is the trace of the curvature, averaged between "
-        f"the two strengths. Same chips and images at both strengths; 95%, crossed seeds x images. {frame.about}",
-        alt="One panel for each number of training images; a line below 0 would contradict the assumption.",
+        caption="below 0 the assumption fails. Twice the slope is the trace of the curvature, "
+        "averaged between "
+        "the two strengths. Same chips and images at both strengths; 95%, crossed seeds x images. "
+        f"{frame.about}",
+        alt="One panel for each number of training images; a line below 0 would contradict the "
+        "assumption.",
         levels={"no change": 0.0},
         columns=2,
     )
 
 
 def _rules(frame: _TheoryFrame) -> tuple[Preferred | None, list[float]]:
-    """The rule that predicts, as the study has it, and the test strengths that the study asks for."""
+    """The rule that predicts, as the study has it, and the test strengths that the study asks
+    for.
+    """
     asked = frame.claims.get("preferred")
-    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in (asked or {}).items()}
+    fields: dict[str, Any] = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in (asked or {}).items()
+    }
     rule = None if asked is None else Preferred(**fields)
     wanted = (frame.claims.get("exponent") or asked or {}).get("strengths")
     return rule, list(wanted or frame.tests)
@@ -194,7 +241,8 @@ def _strength(frame: _TheoryFrame) -> list[Chart]:
         return []
     said = rule.predict(frame.arms, tests)
     panels: dict[str, list[Line]] = {
-        f"{size} images{': kappa fitted here' if size == rule.fitted else ''}": [] for size in frame.groups
+        f"{size} images{': kappa fitted here' if size == rule.fitted else ''}": []
+        for size in frame.groups
     }
     for (size, group), curves in zip(frame.groups.items(), panels.values(), strict=True):
         best = [Optima.of([group], s).intervals()[0] for s in tests]
@@ -206,16 +254,22 @@ def _strength(frame: _TheoryFrame) -> list[Chart]:
     return [
         Lines(
             "theory-strength",
-            "The best training strength against the test strength, and what the curvature of the loss predicts",
+            "The best training strength against the test strength, and what the curvature of the "
+            "loss predicts",
             panels,
             frame.test,
             "training strength",
-            caption=f"sigma* = (A/(nT))^(1/4): {sigma}; kappa {said.kappa:.3g}. A, the squared distance from the start, and T, "
-            f"the trace of the bounded loss' curvature between strengths {rule.span[0]:g} and {rule.span[1]:g}, are those of networks "
-            "trained without noise, on the counted images. Assumed: a linear form of the bound, T the same at all strengths, one "
-            "kappa for all sizes. Best: top of a parabola in log strength, on test images, within the strengths trained; bands: 95%, "
+            caption=f"sigma* = (A/(nT))^(1/4): {sigma}; kappa {said.kappa:.3g}. A, the squared "
+            "distance from the start, and T, "
+            f"the trace of the bounded loss' curvature between strengths {rule.span[0]:g} and "
+            f"{rule.span[1]:g}, are those of networks "
+            "trained without noise, on the counted images. Assumed: a linear form of the bound, T "
+            "the same at all strengths, one "
+            "kappa for all sizes. Best: top of a parabola in log strength, on test images, within "
+            "the strengths trained; bands: 95%, "
             f"jackknife over seeds and images. {frame.about}",
-            alt="One panel for each number of training images: the measured optimum with its interval, and the prediction.",
+            alt="One panel for each number of training images: the measured optimum with its "
+            "interval, and the prediction.",
             columns=2,
         )
     ]
@@ -242,14 +296,18 @@ def _exponent(frame: _TheoryFrame) -> list[Chart]:
     return [
         Lines(
             "theory-exponent",
-            f"The best training strength against the number of training images, beside n^({predicted:g})",
+            "The best training strength against the number of training images, beside "
+            f"n^({predicted:g})",
             panels,
             "training images",
             "training strength",
-            caption="equal steps at every size. The exponent is predicted for equal A and T, which change with n (sigma* has "
-            "them as they are), and where it lies above the test strength. Bands: 95%, jackknife over seeds and "
+            caption="equal steps at every size. The exponent is predicted for equal A and T, which "
+            "change with n (sigma* has "
+            "them as they are), and where it lies above the test strength. Bands: 95%, jackknife "
+            "over seeds and "
             f"images; optima lie within the strengths trained. {frame.about}",
-            alt="One panel for each test strength: the optimum over the number of training images, and the predicted power law.",
+            alt="One panel for each test strength: the optimum over the number of training images, "
+            "and the predicted power law.",
             log_x=True,
             columns=2,
         )

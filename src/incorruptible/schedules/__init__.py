@@ -1,4 +1,6 @@
-"""How strong the perturbation is: schedules, which are plain functions of progress, and a controller, which closes the loop."""
+"""How strong the perturbation is: schedules, which are plain functions of progress, and a
+controller, which closes the loop.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,18 @@ from ..errors import UserError
 from ..specs.grammar import build
 from .auto import Auto
 from .controller import Controller, Seen, State
-from .schedules import SCHEDULES, Constant, Cosine, Linear, Quadratic, Reversed, Schedule, Steps, WarmupHold, checked
+from .schedules import (
+    SCHEDULES,
+    Constant,
+    Cosine,
+    Linear,
+    Quadratic,
+    Reversed,
+    Schedule,
+    Steps,
+    WarmupHold,
+    checked,
+)
 
 __all__ = [
     "CATALOGUE",
@@ -35,8 +48,8 @@ CATALOGUE: dict[str, Callable[..., Any]] = {**SCHEDULES, Auto.name: Auto}
 
 
 def parse(text: str) -> Any:
-    """The schedule or controller that `text` writes down: `constant:0.3` (or just `0.3`), `linear:0:0.3`,
-    `reversed(linear:0:0.3)`, `auto:classes=10`.
+    """The schedule or controller that `text` writes down: `constant:0.3` (or just `0.3`),
+    `linear:0:0.3`, `reversed(linear:0:0.3)`, `auto:classes=10`.
 
     >>> parse("warmup-hold:0.5:warmup=0.3")(0.15)
     0.25
@@ -58,7 +71,9 @@ def _inner(text: str) -> Any:
 
 
 def peak(strength: Schedule | Controller) -> float:
-    """The largest strength among 101 evenly spaced places of training; a controller's cap, and nan where it has none."""
+    """The largest strength among 101 evenly spaced places of training; a controller's cap, and nan
+    where it has none.
+    """
     if callable(strength):
         return max(strength(i / 100) for i in range(101))
     cap = getattr(strength, "cap", math.inf)

@@ -1,4 +1,6 @@
-"""A strength that tunes itself: up while training can bear it, down where it cannot, and down again as learning ends."""
+"""A strength that tunes itself: up while training can bear it, down where it cannot, and down again
+as learning ends.
+"""
 
 from __future__ import annotations
 
@@ -13,47 +15,60 @@ from .controller import Seen, State
 __all__ = ["Auto"]
 
 WINDOW = 0.02  # of training: over which the loss is averaged
-PATIENCE = 0.1  # of training: how long the first strength may wait for the loss to come below its budget
-SLOW = (
-    0.1  # of training: over which the clean loss is averaged; more holds more noise on labels, and costs more on text
+PATIENCE = (
+    0.1  # of training: how long the first strength may wait for the loss to come below its budget
 )
-EVERY = 8  # once the floor is learnt, every so many steps one is made at the clean weights, unless the objective visits them
+# The share of training over which the clean loss is averaged. A larger share bears more noise on
+# labels, and costs more on text.
+SLOW = 0.1
+# Once the floor is learnt, one of so many steps is made at the clean weights, unless the objective
+# visits them anyway.
+EVERY = 8
 LATEST = 0.75  # of training: a strength that falls after that falls because training ends
-LEARNT = (
-    0.95  # of the loss of a predictor that knows nothing: above that nothing was learnt, and there is no floor to learn
-)
+# A share of the loss of a predictor that knows nothing. Above it the network has learnt nothing, and
+# there is no floor to learn.
+LEARNT = 0.95
 
 
 @dataclass(frozen=True)
 class Auto:
     """Held at a loss budget that falls with the learning rate.
 
-    With L the running mean of the perturbed loss over the last 2% of training, U the loss of a predictor that knows nothing, and
+    With L the running mean of the perturbed loss over the last 2% of training, U the loss of a
+    predictor that knows nothing, and
 
         B(p) = budget * U * (1 + cos(pi p)) / 2,
 
-    the strength s goes, at progress p, by d ln s / dp = rate * clip((B - L) / B, -1, 1): up where the loss is below the budget,
-    down where it is above. It begins at `first`, and waits until L first comes below B, a tenth of training at most. U must be
-    given, by `classes` (U = ln classes, for balanced ones) or as `reference`: the initial loss would not do for fine-tuning.
+    the strength s goes, at progress p, by d ln s / dp = rate * clip((B - L) / B, -1, 1): up where
+    the loss is below the budget, down where it is above. It begins at `first`, and waits until L
+    first comes below B, a tenth of training at most. U must be given, by `classes` (U = ln classes,
+    for balanced ones) or as `reference`: the initial loss would not do for fine-tuning.
 
-    **Where the loss cannot come below B** (noisy labels, regression, text), it learns a floor F, the loss that can be reached: the
-    lowest value so far of the clean loss, averaged over a tenth of training. Then the budget is for the rise above the floor,
+    **Where the loss cannot come below B** (noisy labels, regression, text), it learns a floor F,
+    the loss that can be reached: the lowest value so far of the clean loss, averaged over a tenth
+    of training. Then the budget is for the rise above the floor,
 
-        E(p) = budget * (U - F) * (1 + cos(pi p)) / 2            d ln s / dp = rate * clip((E - (L - F)) / E, -1, 1),
+        E(p) = budget * (U - F) * (1 + cos(pi p)) / 2            d ln s / dp = rate * clip((E - (L -
+    F)) / E, -1, 1),
 
-    and one step in eight is made at strength 0, to see the clean loss; objectives that visit the clean weights (SAM) show it
-    anyway. That begins after a tenth of training if L was never below B, or when the strength has fallen to half of `first` before
-    three quarters of it, and only where L is below .95 U. Trainings in which neither happens are as without a floor, bit for bit.
-    `learn=False` leaves the floor out: the strength then falls, to a tenth of `first` at the least, until L comes below B.
+    and one step in eight is made at strength 0, to see the clean loss; objectives that visit the
+    clean weights (SAM) show it anyway. That begins after a tenth of training if L was never below
+    B, or when the strength has fallen to half of `first` before three quarters of it, and only
+    where L is below .95 U. Trainings in which neither happens are as without a floor, bit for bit.
+    `learn=False` leaves the floor out: the strength then falls, to a tenth of `first` at the least,
+    until L comes below B.
 
-    The budget falls as a cosine learning rate does, so training is hard while it can still learn and easy at the end: the
-    strength climbs to what the network can bear, then falls. The last weights do well under weak and medium noise, earlier ones
-    (`Recipe.checkpoints`) under strong noise. Where the test strength is known, `cap` bounds the strength (twice the test
-    strength, say), and from half of training on it does not fall below `end` (the test strength itself), or what it was at half
-    if that is less. The strength is the objective's: a corruption's, or SAM's rho. Meant for gradients clipped at 1. What it
-    brings where, and what was tried besides, and lost: docs/auto.md.
+    The budget falls as a cosine learning rate does, so training is hard while it can still learn
+    and easy at the end: the strength climbs to what the network can bear, then falls. The last
+    weights do well under weak and medium noise, earlier ones (`Recipe.checkpoints`) under strong
+    noise. Where the test strength is known, `cap` bounds the strength (twice the test strength,
+    say), and from half of training on it does not fall below `end` (the test strength itself), or
+    what it was at half if that is less. The strength is the objective's: a corruption's, or SAM's
+    rho. Meant for gradients clipped at 1. What it brings where, and what was tried besides, and
+    lost: docs/auto.md.
 
-    Raises `UserError` for neither or both of `classes` and `reference`, and for values out of range.
+    Raises `UserError` for neither or both of `classes` and `reference`, and for values out of
+    range.
 
     >>> auto = Auto(classes=10)
     >>> state = auto.next(0.01, Seen(loss=0.0), auto.start())  # as far below the budget as can be: e^(12 * 0.01)
@@ -74,14 +89,18 @@ class Auto:
     def __post_init__(self) -> None:
         if self.classes is not None and self.reference is not None:
             raise UserError(
-                "auto: classes and reference are two ways to say one thing, the unit of its budget: give one."
+                "auto: classes and reference are two ways to say one thing, the unit of its "
+                "budget: give one."
             )
         if self.classes is None and self.reference is None:
             raise UserError(
-                "auto needs the unit of its budget: auto:classes=10, or auto:reference=2.3 (the loss of a constant predictor)."
+                "auto needs the unit of its budget: auto:classes=10, or auto:reference=2.3 (the "
+                "loss of a constant predictor)."
             )
         if self.classes is not None and not (isinstance(self.classes, int) and self.classes >= 2):
-            raise UserError(f"auto: classes {self.classes!r}: a whole number, 2 at least, is needed.")
+            raise UserError(
+                f"auto: classes {self.classes!r}: a whole number, 2 at least, is needed."
+            )
         for key in ("reference", "budget", "first", "rate"):
             value = getattr(self, key)
             if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
@@ -89,14 +108,18 @@ class Auto:
         if not self.cap > 0:
             raise UserError(f"auto: cap {self.cap!r}: a strength above 0 is needed.")
         if not 0 <= self.end <= self.cap or self.end == math.inf:
-            raise UserError(f"auto: end {self.end!r}: a strength from 0 to the cap ({self.cap:g}) is needed.")
+            raise UserError(
+                f"auto: end {self.end!r}: a strength from 0 to the cap ({self.cap:g}) is needed."
+            )
 
     def __str__(self) -> str:
         return write(self.name, self)
 
     @property
     def revision(self) -> int | None:
-        """Which rule this text stands for, where it stood for another one before: trainings by the two have names of their own."""
+        """Which rule this text stands for, where it stood for another one before: trainings by the
+        two have names of their own.
+        """
         return 2 if self.learn else None
 
     @property
@@ -114,10 +137,11 @@ class Auto:
         return {"strength": strength, "half": strength, "progress": 0.0, "below": 0.0}
 
     def next(self, progress: float, seen: Seen, state: State) -> State:
-        """The state for the step at `progress`; a loss above four first budgets, or not finite, counts as that.
+        """The state for the step at `progress`; a loss above four first budgets, or not finite,
+        counts as that.
 
-        Once there is a floor it counts as four times U, and `state["held"]` is the strength of steps that are not made at 0.
-        """
+        Once there is a floor it counts as four times U, and `state["held"]` is the strength of
+        steps that are not made at 0."""
         if "floor" in state:
             return self._above_floor(progress, seen, state)
         most, passed = 4 * self.nats(0.0), progress - state["progress"]
@@ -129,29 +153,54 @@ class Auto:
         strength = state["strength"]
         if below or progress > PATIENCE:
             push = max(-1.0, min(1.0, (budget - average) / budget))
-            least = 0.0 if below else min(strength, self.first / 10)  # from nothing it would not come back in time
+            least = (
+                0.0 if below else min(strength, self.first / 10)
+            )  # from nothing it would not come back in time
             strength = min(self.cap, max(least, strength * math.exp(self.rate * passed * push)))
         strength, half = self._ended(progress, strength, state["half"])
-        found = {"strength": strength, "half": half, "progress": progress, "below": below, "loss": average}
+        found = {
+            "strength": strength,
+            "half": half,
+            "progress": progress,
+            "below": below,
+            "loss": average,
+        }
         # a budget below a quarter bounds losses that are usual, and with them their average
-        reached = average if most >= self._unit else max(average, _bounded(seen.loss, 4 * self._unit))
+        reached = (
+            average if most >= self._unit else max(average, _bounded(seen.loss, 4 * self._unit))
+        )
         if self._out_of_reach(found, reached):
-            found |= {"loss": reached, "held": strength, "floor": reached, "clean": reached, "since": 0.0}
+            found |= {
+                "loss": reached,
+                "held": strength,
+                "floor": reached,
+                "clean": reached,
+                "since": 0.0,
+            }
         return found
 
     def remark(self, before: State, after: State) -> str | None:
-        """What the user should know once half of training is over: that the strength is down where it began to matter least."""
+        """What the user should know once half of training is over: that the strength is down where
+        it began to matter least.
+        """
         held, began = after.get("held", after["strength"]), min(self.first, self.cap)
         if not before["progress"] < 0.5 <= after["progress"] or held > began / 5:
             return None
-        head = f"auto: half of training is over, and the strength is down at {held:.2g} from {began:g}"
+        head = (
+            f"auto: half of training is over, and the strength is down at {held:.2g} from {began:g}"
+        )
         if self.learn and "floor" not in after:
             return (
-                f"{head}: the loss is about that of a predictor that knows nothing ({self._unit:.3g}) or more. Set reference= to the "
-                "loss of the best constant predictor on your data, or a constant strength, such as 0.1."
+                f"{head}: the loss is about that of a predictor that knows nothing "
+                f"({self._unit:.3g}) or more. Set reference= to the "
+                "loss of the best constant predictor on your data, or a constant strength, such as "
+                "0.1."
             )
         choice = "a larger budget=" if self.learn else "learn=true"
-        return f"{head}: the loss does not come below its budget. Set {choice}, or a constant strength, such as 0.1."
+        return (
+            f"{head}: the loss does not come below its budget. Set {choice}, or a constant "
+            "strength, such as 0.1."
+        )
 
     def _out_of_reach(self, state: State, loss: float) -> bool:
         """Whether the strength falls, while training goes on, though something was learnt."""
@@ -161,7 +210,12 @@ class Auto:
 
     def _above_floor(self, progress: float, seen: Seen, state: State) -> State:
         most, passed = 4 * self._unit, progress - state["progress"]
-        average, clean, held, since = state["loss"], state["clean"], state["held"], state["since"] + 1.0
+        average, clean, held, since = (
+            state["loss"],
+            state["clean"],
+            state["held"],
+            state["since"] + 1.0,
+        )
         looked = state["strength"] == 0.0 < held  # this step was made at the clean weights
         if not looked:
             average += min(1.0, passed / WINDOW) * (_bounded(seen.loss, most) - average)
@@ -169,8 +223,12 @@ class Auto:
             found = seen.loss if seen.clean_loss is None else seen.clean_loss
             clean += min(1.0, since * passed / SLOW) * (_bounded(found, most) - clean)
             since = 0.0
-        floor = min(state["floor"], clean)  # it never rises: noise that spoils the network would pay for itself
-        share = max(self.budget * (self._unit - floor) * (1 + math.cos(math.pi * progress)) / 2, 1e-9 * most)
+        floor = min(
+            state["floor"], clean
+        )  # it never rises: noise that spoils the network would pay for itself
+        share = max(
+            self.budget * (self._unit - floor) * (1 + math.cos(math.pi * progress)) / 2, 1e-9 * most
+        )
         push = max(-1.0, min(1.0, (share - (average - floor)) / share))
         least = min(held, self.first / 10)
         held = min(self.cap, max(least, held * math.exp(self.rate * passed * push)))

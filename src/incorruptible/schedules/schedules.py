@@ -1,4 +1,5 @@
-"""How strong the perturbation is, as a plain function of progress from 0 (first step) to 1 (last step).
+"""How strong the perturbation is, as a plain function of progress from 0 (first step) to 1 (last
+step).
 
 Any callable from a float in [0, 1] to a strength is a schedule; those here can also be written down
 (`linear:0:0.3`) and show themselves as a table at the prompt.
@@ -64,7 +65,9 @@ class _Printed(ABC):
 
     def __repr__(self) -> str:
         cells = [f"{self(stop):.4g}" for stop in _STOPS]
-        widths = [max(5, len(cell), len(f"{stop:g}")) for stop, cell in zip(_STOPS, cells, strict=True)]
+        widths = [
+            max(5, len(cell), len(f"{stop:g}")) for stop, cell in zip(_STOPS, cells, strict=True)
+        ]
         rows = ["progress  ", "strength  "]
         for stop, cell, width in zip(_STOPS, cells, widths, strict=True):
             rows[0] += f"{stop:<{width}g}  "
@@ -97,7 +100,9 @@ class Linear(_Printed):
 
 @dataclass(frozen=True, repr=False)
 class Quadratic(_Printed):
-    """From `start` to `stop`, slowly first: start + (stop - start) p^2; the paper's example (arXiv 2602.07320)."""
+    """From `start` to `stop`, slowly first: start + (stop - start) p^2; the paper's example (arXiv
+    2602.07320).
+    """
 
     name: ClassVar[str] = "quadratic"
     start: float
@@ -123,8 +128,8 @@ class Cosine(_Printed):
 class WarmupHold(_Printed):
     """Rise linearly from 0 over the share `warmup` of training, then hold `peak`.
 
-    A ramp that peaks with the last step meets a learning rate of zero and wastes its strongest noise; this one does not.
-    """
+    A ramp that peaks with the last step meets a learning rate of zero and wastes its strongest
+    noise; this one does not."""
 
     name: ClassVar[str] = "warmup-hold"
     peak: float
@@ -133,7 +138,9 @@ class WarmupHold(_Printed):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.warmup > 1:
-            raise UserError(f"warmup-hold: warmup {self.warmup!r}: a share of training, from 0 to 1, is needed.")
+            raise UserError(
+                f"warmup-hold: warmup {self.warmup!r}: a share of training, from 0 to 1, is needed."
+            )
 
     def __call__(self, progress: float) -> float:
         return self.peak if progress >= self.warmup else self.peak * progress / self.warmup
@@ -141,7 +148,9 @@ class WarmupHold(_Printed):
 
 @dataclass(frozen=True, repr=False)
 class Steps(_Printed):
-    """`strengths[i]` from progress `at[i - 1]` on; the first from the start: one more strength than places."""
+    """`strengths[i]` from progress `at[i - 1]` on; the first from the start: one more strength than
+    places.
+    """
 
     name: ClassVar[str] = "steps"
     strengths: tuple[float, ...]
@@ -153,7 +162,8 @@ class Steps(_Printed):
         object.__setattr__(self, "at", tuple(float(place) for place in self.at))
         if len(self.strengths) != len(self.at) + 1:
             raise UserError(
-                f"steps: {len(self.strengths)} strengths need {len(self.strengths) - 1} places, {len(self.at)} came."
+                f"steps: {len(self.strengths)} strengths need {len(self.strengths) - 1} places, "
+                f"{len(self.at)} came."
             )
         if list(self.at) != sorted(set(self.at)) or not all(0 < place < 1 for place in self.at):
             raise UserError(f"steps: at {self.at!r}: rising places between 0 and 1 are needed.")
@@ -164,7 +174,9 @@ class Steps(_Printed):
 
 @dataclass(frozen=True, repr=False)
 class Reversed(_Printed):
-    """The same strengths in the opposite order: schedule(1 - p); a control with an equal average."""
+    """The same strengths in the opposite order: schedule(1 - p); a control with an equal
+    average.
+    """
 
     name: ClassVar[str] = "reversed"
     schedule: Schedule = field(metadata={"named": True, "inner": True})
@@ -177,5 +189,6 @@ class Reversed(_Printed):
 
 
 SCHEDULES: dict[str, Callable[..., Any]] = {
-    member.name: member for member in (Constant, Linear, Quadratic, Cosine, WarmupHold, Steps, Reversed)
+    member.name: member
+    for member in (Constant, Linear, Quadratic, Cosine, WarmupHold, Steps, Reversed)
 }

@@ -10,7 +10,16 @@ from ..errors import UserError
 __all__ = ["Seconds", "seconds"]
 
 # a year is 365 days, as in the peers' tables
-UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
+UNITS = {
+    "us": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "min": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+    "w": 604800.0,
+    "y": 31536000.0,
+}
 _PRINTED = ("y", "d", "h", "min", "s", "ms", "us")
 
 
@@ -39,7 +48,8 @@ class Seconds(float):
 def seconds(value: str | float) -> Seconds:
     """A length of time from a text with its unit, or from a number of seconds.
 
-    Raises `UserError` for a text without a unit, one that is no time, and a time that is negative or not finite.
+    Raises `UserError` for a text without a unit, one that is no time, and a time that is negative
+    or not finite.
 
     >>> float(seconds("1.5h")), seconds(20)
     (5400.0, 20s)
@@ -48,13 +58,19 @@ def seconds(value: str | float) -> Seconds:
         found = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", value)
         number = found and _number(found[1])
         if found is None or number is None:
-            raise UserError(f"time {value!r} is none: a number and its unit are needed, as in 20s, 1h, 1d or 1y.")
+            raise UserError(
+                f"time {value!r} is none: a number and its unit are needed, as in 20s, 1h, 1d or "
+                "1y."
+            )
         if not found[2]:
             raise UserError(
-                f"time {value!r} has no unit: {value.strip()}s, {value.strip()}h, {value.strip()}d or {value.strip()}y?"
+                f"time {value!r} has no unit: {value.strip()}s, {value.strip()}h, {value.strip()}d "
+                f"or {value.strip()}y?"
             )
         if found[2] not in UNITS:
-            raise UserError(f"time {value!r}: no unit {found[2]!r}; choose one of {', '.join(UNITS)}.")
+            raise UserError(
+                f"time {value!r}: no unit {found[2]!r}; choose one of {', '.join(UNITS)}."
+            )
         value = number * UNITS[found[2]]
     if not (math.isfinite(value) and value >= 0):
         raise UserError(f"time {value!r}: a finite time that is not negative is needed.")

@@ -1,8 +1,9 @@
-"""One way to write a thing down: `name(inner):value:key=value`, on the command line, in TOML and in print.
+"""One way to write a thing down: `name(inner):value:key=value`, on the command line, in TOML and in
+print.
 
-Values and fields are separated by colons, members of a list by commas, and a thing made of another thing names it in
-parentheses: `gaussian-filter-max:0,.1,.2`, `linear:0:0.3`, `mixture(gaussian-filter-max):low=0.5`.
-"""
+Values and fields are separated by colons, members of a list by commas, and a thing made of another
+thing names it in parentheses: `gaussian-filter-max:0,.1,.2`, `linear:0:0.3`,
+`mixture(gaussian-filter-max):low=0.5`."""
 
 from __future__ import annotations
 
@@ -15,12 +16,23 @@ from typing import Any, NamedTuple
 
 from ..errors import UserError, unknown
 
-__all__ = ["Spec", "build", "number", "numbers", "parted", "split", "strip_paths", "write", "written"]
+__all__ = [
+    "Spec",
+    "build",
+    "number",
+    "numbers",
+    "parted",
+    "split",
+    "strip_paths",
+    "write",
+    "written",
+]
 
 
-# ---- One way to write a thing down: `name(inner):value:key=value`, on the command line, in TOML and in print.
-# Values and fields are separated by colons, members of a list by commas, and a thing made of another thing names it
-# in parentheses: `gaussian-filter-max:0,.1,.2`, `linear:0:0.3`, `mixture(gaussian-filter-max):low=0.5`.
+# ---- One way to write a thing down: `name(inner):value:key=value`, on the command line, in TOML
+# and in print. Values and fields are separated by colons, members of a list by commas, and a thing
+# made of another thing names it in parentheses: `gaussian-filter-max:0,.1,.2`, `linear:0:0.3`,
+# `mixture(gaussian-filter-max):low=0.5`.
 
 
 class Spec(NamedTuple):
@@ -102,8 +114,8 @@ def written(value: object) -> str:
 def write(name: str, thing: Any, inner: str | None = None, positional: bool = False) -> str:
     """`thing`, a dataclass, as text: its fields that differ from their defaults.
 
-    Fields with `metadata={"named": True}` are part of the name. `positional` writes every value, without its key.
-    """
+    Fields with `metadata={"named": True}` are part of the name. `positional` writes every value,
+    without its key."""
     head = name if inner is None else f"{name}({inner})"
     parts = [head]
     for field in dataclasses.fields(thing):
@@ -131,19 +143,25 @@ def _convert(text: str, kind: object, what: str) -> object:
 
 
 def _value(text: str, field: dataclasses.Field[Any], what: str) -> object:
-    """What stands for the field; `metadata={"parse": ...}` knows how to read texts of a kind of its own."""
+    """What stands for the field; `metadata={"parse": ...}` knows how to read texts of a kind of its
+    own.
+    """
     own = field.metadata.get("parse")
     return own(text) if own else _convert(text, field.type, what)
 
 
 def build(
-    kind: str, text: str, catalogue: Mapping[str, Callable[..., Any]], parse_inner: Callable[[str], Any] | None = None
+    kind: str,
+    text: str,
+    catalogue: Mapping[str, Callable[..., Any]],
+    parse_inner: Callable[[str], Any] | None = None,
 ) -> Any:
-    """The member of `catalogue` that `text` names, with its fields set; `kind` is what errors call it.
+    """The member of `catalogue` that `text` names, with its fields set; `kind` is what errors call
+    it.
 
-    A member that is made of another (`reversed(linear:0:1)`) is called with what `parse_inner` makes of the text in
-    parentheses as its first argument. Raises `UserError` for an unknown name or field, and for a value of the wrong kind.
-    """
+    A member that is made of another (`reversed(linear:0:1)`) is called with what `parse_inner`
+    makes of the text in parentheses as its first argument. Raises `UserError` for an unknown name
+    or field, and for a value of the wrong kind."""
     spec = split(text)
     if spec.name not in catalogue:
         raise unknown(kind, spec.name, catalogue)
@@ -151,19 +169,31 @@ def build(
     cls: Any = getattr(make, "func", make)
     fields = [field for field in dataclasses.fields(cls) if not field.metadata.get("named")]
     if len(spec.values) > len(fields):
-        raise UserError(f"{text!r}: {spec.name} takes {len(fields)} values, {len(spec.values)} came.")
+        raise UserError(
+            f"{text!r}: {spec.name} takes {len(fields)} values, {len(spec.values)} came."
+        )
     given = dict(zip((field.name for field in fields), spec.values, strict=False))
     for key, value in spec.fields.items():
         if key not in {field.name for field in fields}:
-            raise unknown(f"field of {spec.name}", key, [field.name for field in fields] or ["(none)"])
+            raise unknown(
+                f"field of {spec.name}", key, [field.name for field in fields] or ["(none)"]
+            )
         if key in given:
             raise UserError(f"{text!r}: {key} is given twice.")
         given[key] = value
     by_name = {field.name: field for field in fields}
-    arguments = {key: _value(value, by_name[key], f"{spec.name}: {key}") for key, value in given.items()}
-    missing = [f.name for f in fields if f.default is dataclasses.MISSING and f.name not in arguments]
+    arguments = {
+        key: _value(value, by_name[key], f"{spec.name}: {key}") for key, value in given.items()
+    }
+    missing = [
+        f.name for f in fields if f.default is dataclasses.MISSING and f.name not in arguments
+    ]
     if missing:
-        shown = [f"{key}={by_name[key].metadata['example']}" for key in missing if "example" in by_name[key].metadata]
+        shown = [
+            f"{key}={by_name[key].metadata['example']}"
+            for key in missing
+            if "example" in by_name[key].metadata
+        ]
         example = f": {':'.join([spec.name, *shown])}" if shown else ""
         raise UserError(f"{text!r}: {spec.name} also needs {' and '.join(missing)}{example}.")
     needs_inner = any(field.metadata.get("inner") for field in dataclasses.fields(cls))
@@ -180,15 +210,18 @@ def build(
     return make(parse_inner(spec.inner), **arguments)
 
 
-# ---- A task's text without where its files lie: what is in them identifies a run, and what others read names no
-# folder
+# ---- A task's text without where its files lie: what is in them identifies a run, and what others
+# read names no folder
 
 
 def strip_paths(task: str) -> str:
-    """`task` without folders: of images neither their data nor a network's folder, of a task of the user's own the file's name.
+    """`task` without folders: of images neither their data nor a network's folder, of a task of the
+    user's own the file's name.
 
-    >>> strip_paths("images(parquet:/data/cifar10):network=resnet18"), strip_paths("/home/me/mine.py:task"), strip_paths("digits")
-    ('images:network=resnet18', 'mine.py:task', 'digits')
+    >>> strip_paths("images(parquet:/data/cifar10):network=resnet18"), strip_paths("digits")
+    ('images:network=resnet18', 'digits')
+    >>> strip_paths("/home/me/mine.py:task")
+    'mine.py:task'
     """
     spec = split(task)
     if spec.name == "images" and spec.inner is not None:

@@ -18,7 +18,16 @@ from .intervals import (
 )
 from .population import Slack, misled, slack_for
 from .stopping import Gathered, Stratum, gather, mean_interval, needed
-from .subsampling import CHIPS, Costs, SubsampleDesign, SubsamplePlan, choose, plan, variance_of, worth_another
+from .subsampling import (
+    CHIPS,
+    Costs,
+    SubsampleDesign,
+    SubsamplePlan,
+    choose,
+    plan,
+    variance_of,
+    worth_another,
+)
 from .two_level import TwoLevel, share_interval, two_level
 from .variance import Components, components
 

@@ -1,4 +1,6 @@
-"""What statements are made from: finite numbers of the right shape, or a mistake that says what came."""
+"""What statements are made from: finite numbers of the right shape, or a mistake that says what
+came.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ __all__ = ["array_of", "fraction", "inside"]
 
 
 def array_of(values: ArrayLike, name: str, *axes: str, least: int = 2) -> NDArray[np.float64]:
-    """Finite numbers with these axes, at least so many along each; UserError says what came instead."""
+    """Finite numbers with these axes, at least so many along each; UserError says what came
+    instead.
+    """
     takes = f"[{', '.join(axes)}]"
     try:
         raw = np.asarray(values)
@@ -23,28 +27,42 @@ def array_of(values: ArrayLike, name: str, *axes: str, least: int = 2) -> NDArra
         raise UserError(f"{name} came with shape {raw.shape}; it takes {takes}.")
     for size, axis in zip(raw.shape, axes, strict=True):
         if size < least:
-            raise UserError(f"{name} came with shape {raw.shape}, {takes}; it takes at least {least} along {axis}.")
+            raise UserError(
+                f"{name} came with shape {raw.shape}, {takes}; it takes at least {least} along "
+                f"{axis}."
+            )
     array = raw.astype(np.float64)
     finite = np.isfinite(array)
     if not finite.all():
         wrong = np.argwhere(~finite)
         place = tuple(wrong[0].tolist())
         count = f"{len(wrong)} of {array.size} values are not finite"
-        raise UserError(f"{name} holds {array[place]} at {list(place)}: {count}; give finite numbers.")
+        raise UserError(
+            f"{name} holds {array[place]} at {list(place)}: {count}; give finite numbers."
+        )
     return array
 
 
 def inside(name: str, value: float, example: float) -> None:
-    """A `UserError` unless the value lies strictly between 0 and 1; a percentage is answered with its fraction."""
+    """A `UserError` unless the value lies strictly between 0 and 1; a percentage is answered with
+    its fraction.
+    """
     if not 0 < value < 1:
-        raise UserError(f"{name} is {value!r}; it lies between 0 and 1, for example {_instead(value, example):g}.")
+        raise UserError(
+            f"{name} is {value!r}; it lies between 0 and 1, for example "
+            f"{_instead(value, example):g}."
+        )
 
 
 def fraction(name: str, value: float, example: float) -> None:
-    """A `UserError` unless the value lies above 0 and is at most 1; a percentage is answered with its fraction."""
+    """A `UserError` unless the value lies above 0 and is at most 1; a percentage is answered with
+    its fraction.
+    """
     if not 0 < value <= 1:
         shown = _instead(value, example)
-        raise UserError(f"{name} is {value!r}; it is a fraction above 0 and at most 1, for example {shown:g}.")
+        raise UserError(
+            f"{name} is {value!r}; it is a fraction above 0 and at most 1, for example {shown:g}."
+        )
 
 
 def _instead(value: float, example: float) -> float:

@@ -45,12 +45,11 @@ class Interval(NamedTuple):
 class Difference(NamedTuple):
     """How far one arm is ahead of another, and what that is worth.
 
-    p: two-sided, of the hypothesis that the difference is 0.
-    equivalence: of the hypothesis that the difference is as large as the margin or larger, in either direction, by
-    two one-sided tests (Schuirmann 1987, doi:10.1007/BF01068419): at most alpha where the interval at level
-    1 - 2 alpha lies within the margin; nan where no margin was given.
-    error: the standard error of the estimate. freedom: degrees of freedom of its t. n: (seeds,) or (seeds, images).
-    """
+    p: two-sided, of the hypothesis that the difference is 0. equivalence: of the hypothesis that
+    the difference is as large as the margin or larger, in either direction, by two one-sided tests
+    (Schuirmann 1987, doi:10.1007/BF01068419): at most alpha where the interval at level 1 - 2 alpha
+    lies within the margin; nan where no margin was given. error: the standard error of the
+    estimate. freedom: degrees of freedom of its t. n: (seeds,) or (seeds, images)."""
 
     interval: Interval
     p: float
@@ -63,8 +62,8 @@ class Difference(NamedTuple):
 def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """Student's interval for the mean of independent values [n]: mean +- t_{n-1} s / sqrt(n).
 
-    Exact for normal values; equal values give a width of 0. Raises UserError for fewer than 2 values, for values that are
-    not finite, and for a level outside (0, 1).
+    Exact for normal values; equal values give a width of 0. Raises UserError for fewer than 2
+    values, for values that are not finite, and for a level outside (0, 1).
 
     >>> print("{:.3f} {:.3f} {:.3f}".format(*t_interval(np.random.default_rng(0).normal(size=8))))
     -0.145 0.352 0.849
@@ -73,15 +72,21 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     mean = float(np.add.reduce(array) / array.size)
     apart = array - mean
     error = math.sqrt(float(np.add.reduce(apart * apart)) / (array.size - 1) / array.size)
-    return _interval(mean, error, array.size - 1, level, max(float(array.max()), -float(array.min())))[0]
+    return _interval(
+        mean, error, array.size - 1, level, max(float(array.max()), -float(array.min()))
+    )[0]
 
 
-def paired(a: ArrayLike, b: ArrayLike, level: float = 0.95, margin: float | None = None) -> Difference:
-    """The mean of a - b, [seeds] each and paired by seed, with Student's t on seeds - 1 degrees of freedom.
+def paired(
+    a: ArrayLike, b: ArrayLike, level: float = 0.95, margin: float | None = None
+) -> Difference:
+    """The mean of a - b, [seeds] each and paired by seed, with Student's t on seeds - 1 degrees of
+    freedom.
 
-    It speaks of new seeds on the *same* test images; `crossed` speaks of new images too. A mean difference within the
-    rounding of a and b is 0. Zero error gives p 1 for an estimate of 0, else 0. Raises UserError where the lengths
-    differ, for a margin that is not positive, and for what `t_interval` refuses.
+    It speaks of new seeds on the *same* test images; `crossed` speaks of new images too. A mean
+    difference within the rounding of a and b is 0. Zero error gives p 1 for an estimate of 0, else
+    0. Raises UserError where the lengths differ, for a margin that is not positive, and for what
+    `t_interval` refuses.
 
     >>> rng = np.random.default_rng(0)
     >>> d = paired(rng.normal(1, 1, 8), rng.normal(0, 1, 8), margin=3)
@@ -90,35 +95,43 @@ def paired(a: ArrayLike, b: ArrayLike, level: float = 0.95, margin: float | None
     """
     first, second = array_of(a, "a", "seeds"), array_of(b, "b", "seeds")
     if first.size != second.size:
-        raise UserError(f"a came with {first.size} seeds and b with {second.size}; give both arms the same seeds.")
+        raise UserError(
+            f"a came with {first.size} seeds and b with {second.size}; give both arms the same "
+            "seeds."
+        )
     array = first - second
     error = math.sqrt(array.var(ddof=1) / array.size)
     return _difference(array, error, level, margin, np.abs([first, second]).max())
 
 
 def crossed(differences: ArrayLike, level: float = 0.95, margin: float | None = None) -> Difference:
-    """The mean of paired differences [seeds, images], already averaged over chips, for new seeds *and* new images.
+    """The mean of paired differences [seeds, images], already averaged over chips, for new seeds
+    *and* new images.
 
-    Every seed sees the same images, so with Y_ij = mu + seed_i + image_j + rest_ij over S seeds and n images
+    Every seed sees the same images, so with Y_ij = mu + seed_i + image_j + rest_ij over S seeds and
+    n images
 
         Var(mean) = v_seed / S + v_image / n + v_rest / (S n),
 
-    estimated by (MS_seed + max(0, MS_image - MS_rest)) / (S n), where the mean squares expect v_rest + n v_seed,
-    v_rest + S v_image and v_rest (two-way random effects: Searle, Casella & McCulloch, Variance Components, 1992).
-    Without the maximum it is unbiased; the maximum can only widen. Seeds alone understate: their error is
-    MS_seed / (S n), and the luck of the test set, v_image / n, moves all rows together, so no spread between rows
-    shows it and no number of seeds removes it.
+    estimated by (MS_seed + max(0, MS_image - MS_rest)) / (S n), where the mean squares expect
+    v_rest + n v_seed, v_rest + S v_image and v_rest (two-way random effects: Searle, Casella &
+    McCulloch, Variance Components, 1992). Without the maximum it is unbiased; the maximum can only
+    widen. Seeds alone understate: their error is MS_seed / (S n), and the luck of the test set,
+    v_image / n, moves all rows together, so no spread between rows shows it and no number of seeds
+    removes it.
 
-    Student's t on S - 1 degrees of freedom is exact only where seeds are all that varies; images bring more of them
-    (Satterthwaite 1946), so it is mostly too wide. Share of misses at level .95 with 8 seeds and 60 images, normal
-    effects of sd (seed, image, rest), 200,000 simulated experiments, in brackets for seeds alone:
-    (.1, .5, .8) .025 [.187]; (0, .5, .8) .023 [.282]; (.1, 0, .8) .044 [.050]. Over 74 mixtures of the three, 3 to 16
-    seeds and 20 to 997 images: at most .051. Ternary answers, 85% of images never differing, 8 x 997, 4,000
-    experiments: .019 [.195]. It needs more images than seeds: 8 x 4 may miss .10. The tests repeat the first three.
+    Student's t on S - 1 degrees of freedom is exact only where seeds are all that varies; images
+    bring more of them (Satterthwaite 1946), so it is mostly too wide. Share of misses at level .95
+    with 8 seeds and 60 images, normal effects of sd (seed, image, rest), 200,000 simulated
+    experiments, in brackets for seeds alone: (.1, .5, .8) .025 [.187]; (0, .5, .8) .023 [.282];
+    (.1, 0, .8) .044 [.050]. Over 74 mixtures of the three, 3 to 16 seeds and 20 to 997 images: at
+    most .051. Ternary answers, 85% of images never differing, 8 x 997, 4,000 experiments: .019
+    [.195]. It needs more images than seeds: 8 x 4 may miss .10. The tests repeat the first three.
 
-    It needs images that differ, too: where no answer does, its width is 0 and arms count as equivalent. Two networks of accuracy
-    .98 and .97 with 5 seeds and 50 images missed .12 (width 0 in .08 of 600 experiments), .99 and .985 with 300 images .015, .998
-    and .996 with 1,000 images .047. Compare good networks on 300 images at least.
+    It needs images that differ, too: where no answer does, its width is 0 and arms count as
+    equivalent. Two networks of accuracy .98 and .97 with 5 seeds and 50 images missed .12 (width 0
+    in .08 of 600 experiments), .99 and .985 with 300 images .015, .998 and .996 with 1,000 images
+    .047. Compare good networks on 300 images at least.
 
     Raises UserError for fewer than 2 seeds or images, and for what `paired` refuses.
 
@@ -137,9 +150,9 @@ def crossed(differences: ArrayLike, level: float = 0.95, margin: float | None = 
 def crossed_each(tables: NDArray[Any], level: float = 0.95) -> list[Interval]:
     """The interval of `crossed` for each of several tables [table, seeds, images], to the last bit.
 
-    For a page of thousands of intervals: it makes no p-values, copies a table once and works in that copy, which takes a third of
-    the time of `[crossed(table).interval for table in tables]`. Raises UserError as that does.
-    """
+    For a page of thousands of intervals: it makes no p-values, copies a table once and works in
+    that copy, which takes a third of the time of `[crossed(table).interval for table in tables]`.
+    Raises UserError as that does."""
     return [_crossed_interval(table, level) for table in tables]
 
 
@@ -169,11 +182,13 @@ def _crossed_interval(table: NDArray[Any], level: float) -> Interval:
 
 
 def crossed_sum(parts: Sequence[ArrayLike], level: float = 0.95) -> Difference:
-    """The sum of the means of several matrices [seeds, images], each over images of its own and all over the same seeds.
+    """The sum of the means of several matrices [seeds, images], each over images of its own and all
+    over the same seeds.
 
-    For a difference of differences, such as how a gap between test and training loss moves: seeds move all parts together,
-    so their share comes from the sum over parts, and the luck of each set of images is added as in `crossed`, which this
-    equals for one part. `n` is (seeds, images of the first part). Raises UserError as `crossed`, and where seeds differ.
+    For a difference of differences, such as how a gap between test and training loss moves: seeds
+    move all parts together, so their share comes from the sum over parts, and the luck of each set
+    of images is added as in `crossed`, which this equals for one part. `n` is (seeds, images of the
+    first part). Raises UserError as `crossed`, and where seeds differ.
 
     >>> rng = np.random.default_rng(0)
     >>> d = crossed_sum([rng.normal(0.3, 1, (8, 60)), rng.normal(-0.1, 1, (8, 90))])
@@ -182,7 +197,10 @@ def crossed_sum(parts: Sequence[ArrayLike], level: float = 0.95) -> Difference:
     """
     arrays = [array_of(part, "parts", "seeds", "images") for part in parts]
     if not arrays or len({len(array) for array in arrays}) > 1:
-        raise UserError(f"parts came with {[len(array) for array in arrays]} seeds; give all parts the same seeds.")
+        raise UserError(
+            f"parts came with {[len(array) for array in arrays]} seeds; give all parts the same "
+            "seeds."
+        )
     total = np.sum([array.mean(axis=1) for array in arrays], axis=0)
     luck = 0.0
     for array in arrays:
@@ -194,30 +212,38 @@ def crossed_sum(parts: Sequence[ArrayLike], level: float = 0.95) -> Difference:
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
-    """Holm's step-down adjustment of p-values [rows]: rows at most alpha hold a false alarm with chance at most alpha.
+    """Holm's step-down adjustment of p-values [rows]: rows at most alpha hold a false alarm with
+    chance at most alpha.
 
-    The k-th smallest of m is multiplied by m - k + 1, raised to the largest before it and capped at 1; no independence
-    is needed (Holm 1979, Scandinavian Journal of Statistics 6:65-70). Raises UserError for nan and outside [0, 1].
+    The k-th smallest of m is multiplied by m - k + 1, raised to the largest before it and capped at
+    1; no independence is needed (Holm 1979, Scandinavian Journal of Statistics 6:65-70). Raises
+    UserError for nan and outside [0, 1].
 
     >>> holm([0.01, 0.04, 0.03]).tolist()
     [0.03, 0.06, 0.06]
     """
     array = array_of(p, "p", "rows", least=0)
     if np.any((array < 0) | (array > 1)):
-        raise UserError(f"p holds values from {array.min():g} to {array.max():g}; a p-value lies between 0 and 1.")
+        raise UserError(
+            f"p holds values from {array.min():g} to {array.max():g}; a p-value lies between 0 and "
+            "1."
+        )
     order = np.argsort(array, kind="stable")
     adjusted = np.empty_like(array)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(array[order] * np.arange(array.size, 0, -1)))
+    adjusted[order] = np.minimum(
+        1.0, np.maximum.accumulate(array[order] * np.arange(array.size, 0, -1))
+    )
     return adjusted
 
 
 def verdict(differences: Sequence[Difference], alpha: float = 0.05) -> list[str]:
     """One word per row: supported, contradicted, equivalent or undecided.
 
-    Supported or contradicted, by the sign of the estimate, where the Holm-adjusted p is at most alpha, Holm over all
-    rows given. Of the others, equivalent where the equivalence p is at most alpha, unadjusted and per row; without a
-    margin never. A difference that is inside the margin and yet not 0 is therefore supported or contradicted.
-    Raises UserError for an alpha outside (0, 1).
+    Supported or contradicted, by the sign of the estimate, where the Holm-adjusted p is at most
+    alpha, Holm over all rows given. Of the others, equivalent where the equivalence p is at most
+    alpha, unadjusted and per row; without a margin never. A difference that is inside the margin
+    and yet not 0 is therefore supported or contradicted. Raises UserError for an alpha outside (0,
+    1).
 
     >>> verdict([paired([3, 4, 5], [1, 2, 3.1]), paired([1, 2], [2, 1])])
     ['supported', 'undecided']
@@ -239,7 +265,9 @@ def agree(words: Sequence[str]) -> str:
     ('supported', 'conditional')
     """
     if isinstance(words, str):
-        raise UserError(f"words came as the single word {words!r}; give a list of words, one per row.")
+        raise UserError(
+            f"words came as the single word {words!r}; give a list of words, one per row."
+        )
     found = set(words)
     return found.pop() if len(found) == 1 else "conditional" if found else "undecided"
 
@@ -253,7 +281,10 @@ def _difference(
     freedom = len(array) - 1
     interval, error = _interval(float(array.mean()), error, freedom, level, largest)
     if margin is not None and not 0 < margin < math.inf:
-        raise UserError(f"margin is {margin!r}; give the largest difference that does not matter, for example 0.003.")
+        raise UserError(
+            f"margin is {margin!r}; give the largest difference that does not matter, for example "
+            "0.003."
+        )
 
     def above(excess: float) -> float:
         """The chance of an excess as large as this one or larger where the truth is 0."""
@@ -271,8 +302,12 @@ def _difference(
     )
 
 
-def _interval(estimate: float, error: float, freedom: int, level: float, largest: float) -> tuple[Interval, float]:
-    """Student's interval and the standard error, both without what is only rounding of values up to `largest`."""
+def _interval(
+    estimate: float, error: float, freedom: int, level: float, largest: float
+) -> tuple[Interval, float]:
+    """Student's interval and the standard error, both without what is only rounding of values up to
+    `largest`.
+    """
     from scipy import special
 
     inside("level", level, 0.95)

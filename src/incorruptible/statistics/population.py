@@ -12,11 +12,12 @@ __all__ = ["Slack", "misled", "slack_for"]
 
 
 class Slack(NamedTuple):
-    """What must be reached on the test set, so that a yield there is one at `accuracy` on the population.
+    """What must be reached on the test set, so that a yield there is one at `accuracy` on the
+    population.
 
-    With chance at least 1 - risk over test sets, at most the share `cost` of all chips reach `threshold` on the test set
-    without reaching `accuracy` on the population; so a yield at `threshold` here, less `cost`, is a yield at `accuracy` there.
-    """
+    With chance at least 1 - risk over test sets, at most the share `cost` of all chips reach
+    `threshold` on the test set without reaching `accuracy` on the population; so a yield at
+    `threshold` here, less `cost`, is a yield at `accuracy` there."""
 
     accuracy: float
     threshold: float
@@ -25,10 +26,12 @@ class Slack(NamedTuple):
 
 
 def misled(n: int, accuracy: float, threshold: float) -> float:
-    """The largest chance that a chip below `accuracy` on the population reaches `threshold` on n examples of it.
+    """The largest chance that a chip below `accuracy` on the population reaches `threshold` on n
+    examples of it.
 
-    P(Bin(n, accuracy) >= n threshold), for answers that are right or wrong and examples drawn independently; at most
-    exp(-2 n (threshold - accuracy)^2) (Hoeffding 1963, doi:10.1080/01621459.1963.10500830), which is looser.
+    P(Bin(n, accuracy) >= n threshold), for answers that are right or wrong and examples drawn
+    independently; at most exp(-2 n (threshold - accuracy)^2) (Hoeffding 1963,
+    doi:10.1080/01621459.1963.10500830), which is looser.
 
     >>> print(f"{misled(10000, 0.9, 0.91):.1e} against {math.exp(-2 * 10000 * 0.01**2):.1e}")
     3.9e-04 against 1.4e-01
@@ -45,10 +48,11 @@ def misled(n: int, accuracy: float, threshold: float) -> float:
 def slack_for(n: int, accuracy: float, cost: float, risk: float) -> Slack:
     """The smallest threshold on n examples at which `misled` is at most cost x risk.
 
-    A chip that is misled is one that a test set flatters. Over test sets and chips together that happens with chance at
-    most `misled`; so the share of flattered chips exceeds `misled` / risk with chance at most `risk` over test sets (Fubini,
-    Markov), and yield(accuracy, population) >= yield(threshold, test set) - cost. The threshold does not depend on what the
-    chips do. Raises UserError where even a chip that has every example right says too little: n is too small.
+    A chip that is misled is one that a test set flatters. Over test sets and chips together that
+    happens with chance at most `misled`; so the share of flattered chips exceeds `misled` / risk
+    with chance at most `risk` over test sets (Fubini, Markov), and yield(accuracy, population) >=
+    yield(threshold, test set) - cost. The threshold does not depend on what the chips do. Raises
+    UserError where even a chip that has every example right says too little: n is too small.
 
     >>> slack_for(10000, 0.9, cost=0.005, risk=0.01).threshold
     0.9116
@@ -66,5 +70,7 @@ def slack_for(n: int, accuracy: float, cost: float, risk: float) -> Slack:
     low, high = math.floor(n * accuracy), n
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if misled(n, accuracy, middle / n) <= cost * risk else (middle, high)
+        low, high = (
+            (low, middle) if misled(n, accuracy, middle / n) <= cost * risk else (middle, high)
+        )
     return Slack(accuracy, high / n, cost, risk)

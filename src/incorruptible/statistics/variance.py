@@ -13,7 +13,9 @@ __all__ = ["Components", "components", "mean_squares"]
 
 
 class Components(NamedTuple):
-    """Variances, in the squared unit of the values: between chips, between examples, and of what is left in a cell."""
+    """Variances, in the squared unit of the values: between chips, between examples, and of what is
+    left in a cell.
+    """
 
     chip: float
     example: float
@@ -21,11 +23,13 @@ class Components(NamedTuple):
 
 
 def components(values: ArrayLike) -> Components:
-    """Where the variance of values [chips, examples] comes from, by the estimators of the analysis of variance.
+    """Where the variance of values [chips, examples] comes from, by the estimators of the analysis
+    of variance.
 
-    chip = (MS_chip - MS_rest) / examples, example = (MS_example - MS_rest) / chips, interaction = MS_rest, with the
-    mean squares of `crossed`. Each is unbiased, so the first two may come out *negative* where the truth is near 0:
-    average over repetitions before you clip. The interaction contains the noise of a single cell.
+    chip = (MS_chip - MS_rest) / examples, example = (MS_example - MS_rest) / chips, interaction =
+    MS_rest, with the mean squares of `crossed`. Each is unbiased, so the first two may come out
+    *negative* where the truth is near 0: average over repetitions before you clip. The interaction
+    contains the noise of a single cell.
 
     Raises UserError for fewer than 2 chips or examples, and for values that are not finite.
 

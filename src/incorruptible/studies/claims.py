@@ -21,7 +21,9 @@ Built = Callable[..., Any]  # makes a rule from plain data, or notes why not
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement and the rule that decides it; `on` are patterns of the corruptions that it is about, else the study's first."""
+    """A statement and the rule that decides it; `on` are patterns of the corruptions that it is
+    about, else the study's first.
+    """
 
     name: str
     text: str
@@ -39,7 +41,9 @@ class Claim:
 def read_claims(
     entries: Any, names: Sequence[str], corruptions: Sequence[str], fault: NoteFault, built: Built
 ) -> tuple[Claim, ...]:
-    """The claims that `entries` declare about arms of these names under these corruptions; what is wrong goes to `fault`."""
+    """The claims that `entries` declare about arms of these names under these corruptions; what is
+    wrong goes to `fault`.
+    """
     found: dict[str, Claim] = {}
     if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
         fault(("claims",), "each claim is one of [[claims]]")
@@ -54,13 +58,19 @@ def read_claims(
             if isinstance(rule, str):
                 fault((*path, "rule"), unknown("rule", rule, RULES))
             continue
-        own = {key: value for key, value in entry.items() if key not in ("name", "text", "rule", "on")}
+        own = {
+            key: value for key, value in entry.items() if key not in ("name", "text", "rule", "on")
+        }
         on = tuple(str(one) for one in as_list(entry.get("on", [])))
         for one in on:
             if corruptions and not any(matches(corruption, [one]) for corruption in corruptions):
-                fault((*path, "on"), unknown("corruption among those that are tested", one, corruptions))
+                fault(
+                    (*path, "on"),
+                    unknown("corruption among those that are tested", one, corruptions),
+                )
         listed = {
-            key: [value] if key in ("left", "right") and isinstance(value, str) else value for key, value in own.items()
+            key: [value] if key in ("left", "right") and isinstance(value, str) else value
+            for key, value in own.items()
         }
         decide = built(RULES[rule], listed, path, f"entry of a claim by {rule!r}")
         if decide is None:
@@ -78,14 +88,18 @@ def read_claims(
 def check_strengths(
     entries: Any, claims: Sequence[Claim], looks: Sequence[tuple[str, str, str]], fault: NoteFault
 ) -> None:
-    """Whether what claims are about is tested at all, in every one of `looks` (`Test.looks`) that they are about."""
+    """Whether what claims are about is tested at all, in every one of `looks` (`Test.looks`) that
+    they are about.
+    """
     try:
         sweeps = [(name, parse_sweep(sweep).strengths) for sweep, _, name in looks]
     except UserError:
         return  # noted already
     for place, entry in enumerate(entries if sweeps and claims else []):
         claim = next((one for one in claims if one.name == entry.get("name")), None)
-        about = [strengths for name, strengths in sweeps if claim and matches(name, claim.on)] or [sweeps[0][1]]
+        about = [strengths for name, strengths in sweeps if claim and matches(name, claim.on)] or [
+            sweeps[0][1]
+        ]
         tested = tuple(s for s in about[0] if all(s in strengths for strengths in about))
         for key in ("strengths", "small", "large") if claim is not None else ():
             fit = [s for s in tested if s > 0 or key == "strengths"]

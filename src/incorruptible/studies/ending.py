@@ -1,8 +1,8 @@
 """How a worker ended, in a file that the worker writes itself and the supervisor reads.
 
-What a worker prints is for people: libraries print, too, and some of them last of all, when Python ends. So the supervisor does not
-look for the reason among those lines. A worker that was killed by a signal has written no such file.
-"""
+What a worker prints is for people: libraries print, too, and some of them last of all, when Python
+ends. So the supervisor does not look for the reason among those lines. A worker that was killed by
+a signal has written no such file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ __all__ = ["Ending", "read_ending", "write_ending"]
 
 @dataclass(frozen=True)
 class Ending:
-    """The exit code that a worker chose, and why; the mistakes in a file, where it was that, with the file's name and a line each."""
+    """The exit code that a worker chose, and why; the mistakes in a file, where it was that, with
+    the file's name and a line each.
+    """
 
     code: int
     message: str = ""
@@ -38,7 +40,9 @@ class Ending:
 
 
 def write_ending(path: Path, ending: Ending) -> None:
-    """Write it to `path`, whole or not at all. Where the disk is full or broken there is no file: the exit code says as much."""
+    """Write it to `path`, whole or not at all. Where the disk is full or broken there is no file:
+    the exit code says as much.
+    """
     with suppress(OSError):
         records.write(path, asdict(ending))
 

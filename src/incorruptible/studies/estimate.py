@@ -27,11 +27,14 @@ STEPS = 12
 
 
 class Estimate(dict[str, float]):
-    """Seconds of one processor for each arm's seed: training, looking and measuring, by the arm's name."""
+    """Seconds of one processor for each arm's seed: training, looking and measuring, by the arm's
+    name.
+    """
 
 
 def estimate(study: Study, tasks: Tasks, device: str = "cpu") -> Estimate:
-    """Time a dozen steps, one look of the instrument and one chip for each kind of arm; the rest is arithmetic.
+    """Time a dozen steps, one look of the instrument and one chip for each kind of arm; the rest is
+    arithmetic.
 
     Rough: a machine that is busy with other things answers for those, too.
     """
@@ -42,7 +45,13 @@ def estimate(study: Study, tasks: Tasks, device: str = "cpu") -> Estimate:
     for design in study.arms:
         recipe = design.recipe
         task = tasks(recipe.task)
-        ways = (recipe.accumulate, recipe.autocast, recipe.channels_last, recipe.compiled, recipe.noise)
+        ways = (
+            recipe.accumulate,
+            recipe.autocast,
+            recipe.channels_last,
+            recipe.compiled,
+            recipe.noise,
+        )
         kind = (recipe.task, recipe.objective, recipe.batch, *ways)
         if kind not in steps:
             steps[kind] = _step(task, recipe, device)

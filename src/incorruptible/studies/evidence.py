@@ -44,17 +44,19 @@ class Lacking(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """What one arm came to under one noise, over its seeds. S seeds, K strengths, C chips, n test examples.
+    """What one arm came to under one noise, over its seeds. S seeds, K strengths, C chips, n test
+    examples.
 
-    `test`, `test_loss` [S, K, n] score and loss on each test example, averaged over test chips; `validation` [S, K] score on
-    validation examples and chips; `chips` [S, K, C] score of each test chip. Where the study measures the training part,
-    `train_loss` [S, K, m] loss on each training example and `train` [S, K] noisy training score. `metrics` and `at_peak` are
-    the trainings' own records; `sign` is -1 where a lower score is better. The weights at a checkpoint of the recipe are an
-    arm of their own, of role "checkpoint", named after the arm that they were taken from and the place.
-    Where the study asks for bounds, `train_score` and `train_bounded` [S, K, m] are score and bounded loss on each training
-    example, the first `seen` of which the starting weights depend on, and `displacement` [S] how far training moved the weights.
-    `equivalent` [S, K] is the gaussian-filter-max strength whose error is as large on the arm's weights.
-    """
+    `test`, `test_loss` [S, K, n] score and loss on each test example, averaged over test chips;
+    `validation` [S, K] score on validation examples and chips; `chips` [S, K, C] score of each test
+    chip. Where the study measures the training part, `train_loss` [S, K, m] loss on each training
+    example and `train` [S, K] noisy training score. `metrics` and `at_peak` are the trainings' own
+    records; `sign` is -1 where a lower score is better. The weights at a checkpoint of the recipe
+    are an arm of their own, of role "checkpoint", named after the arm that they were taken from and
+    the place. Where the study asks for bounds, `train_score` and `train_bounded` [S, K, m] are
+    score and bounded loss on each training example, the first `seen` of which the starting weights
+    depend on, and `displacement` [S] how far training moved the weights. `equivalent` [S, K] is the
+    gaussian-filter-max strength whose error is as large on the arm's weights."""
 
     name: str
     kind: str  # plain, rwp, sam, sam-metric
@@ -103,7 +105,12 @@ class EvidenceRow:
     unit: str = "points"
 
     def plain(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"question": self.question, "at": self.at, "left": self.left, "right": self.right}
+        found: dict[str, Any] = {
+            "question": self.question,
+            "at": self.at,
+            "left": self.left,
+            "right": self.right,
+        }
         if self.difference is not None:
             d = self.difference
             found |= {
@@ -140,7 +147,11 @@ class Verdict:
 
     def plain(self) -> dict[str, Any]:
         """As the summary keeps it."""
-        return {"claim": self.text, "verdict": self.word, "rows": [row.plain() for row in self.rows]}
+        return {
+            "claim": self.text,
+            "verdict": self.word,
+            "rows": [row.plain() for row in self.rows],
+        }
 
 
 def named(arms: Iterable[Arm], name: str) -> Arm:
@@ -152,20 +163,28 @@ def named(arms: Iterable[Arm], name: str) -> Arm:
 
 
 def difference(left: Arm, right: Arm, strength: float, margin: float = MARGIN) -> Difference:
-    """How far `left` is ahead at that test strength, over crossed seeds and examples; above 0 is better."""
+    """How far `left` is ahead at that test strength, over crossed seeds and examples; above 0 is
+    better.
+    """
     k = left.index(strength)
     return crossed(left.sign * (left.test[:, k] - right.test[:, k]), margin=margin)
 
 
 def best(arms: Sequence[Arm], strength: float) -> Arm:
     """The arm of the best mean validation score at that strength; of equal ones the first."""
-    return max(arms, key=lambda arm: arm.sign * float(arm.validation[:, arm.index(strength)].mean()))
+    return max(
+        arms, key=lambda arm: arm.sign * float(arm.validation[:, arm.index(strength)].mean())
+    )
 
 
 def constants(arms: Sequence[Arm], method: str) -> list[Arm]:
     """The candidates of that method whose strength is constant, weakest first."""
     return sorted(
-        (a for a in arms if a.kind == method and a.schedule == "constant" and a.role == "candidate"),
+        (
+            a
+            for a in arms
+            if a.kind == method and a.schedule == "constant" and a.role == "candidate"
+        ),
         key=lambda a: a.peak,
     )
 
@@ -178,10 +197,13 @@ def said(interval: Interval, unit: str) -> str:
 
 
 def refuse_other_units(arms: Iterable[Arm]) -> None:
-    """Raises `Lacking` for scores of which ten points mean nothing: failing is judged by a fraction of right answers."""
+    """Raises `Lacking` for scores of which ten points mean nothing: failing is judged by a fraction
+    of right answers.
+    """
     if strange := next((arm for arm in arms if arm.unit != "points" or arm.sign != 1), None):
         raise Lacking(
-            f"whether training fails is judged by a fraction of right answers; the score is in {strange.unit}"
+            "whether training fails is judged by a fraction of right answers; the score is in "
+            f"{strange.unit}"
         )
 
 
@@ -194,16 +216,23 @@ def numbers(interval: Interval) -> str:
 
 
 class Served(NamedTuple):
-    """The score on each test example [S, n] of the checkpoint that each seed chose, and how many seeds chose which."""
+    """The score on each test example [S, n] of the checkpoint that each seed chose, and how many
+    seeds chose which.
+    """
 
     test: NDArray[np.float64]
     picks: str
 
 
 def served(arms: Sequence[Arm], run: str, strength: float) -> Served:
-    """What the training `run` comes to at that test strength: for each seed the best of its checkpoints, the last weights among
-    them, by the seed's own score on validation data; of equal ones the latest. Raises `Lacking` where it is not finished."""
-    own = [arm for arm in arms if arm.name == run or (arm.role == "checkpoint" and arm.name.startswith(f"{run} @"))]
+    """What the training `run` comes to at that test strength: for each seed the best of its
+    checkpoints, the last weights among them, by the seed's own score on validation data; of equal
+    ones the latest. Raises `Lacking` where it is not finished."""
+    own = [
+        arm
+        for arm in arms
+        if arm.name == run or (arm.role == "checkpoint" and arm.name.startswith(f"{run} @"))
+    ]
     if not own:
         raise Lacking(f"arm {run!r} is not finished")
     last, *rest = own
@@ -211,8 +240,14 @@ def served(arms: Sequence[Arm], run: str, strength: float) -> Served:
     k = last.index(strength)
     validation = np.array([arm.sign * arm.validation[:, k] for arm in own])
     best = validation.argmax(0)
-    counts = Counter("the end" if one == 0 else own[one].name.removeprefix(f"{run} ") for one in best)
-    picks = ", ".join(f"{name} by {count}" for name, count in counts.most_common()) if len(own) > 1 else ""
+    counts = Counter(
+        "the end" if one == 0 else own[one].name.removeprefix(f"{run} ") for one in best
+    )
+    picks = (
+        ", ".join(f"{name} by {count}" for name, count in counts.most_common())
+        if len(own) > 1
+        else ""
+    )
     return Served(np.array([own[one].test[seed, k] for seed, one in enumerate(best)]), picks)
 
 

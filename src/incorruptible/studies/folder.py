@@ -23,7 +23,9 @@ ENDS: tuple[End, ...] = ("finished", "diverged", "failed")
 
 @dataclass(frozen=True)
 class StudyJob:
-    """One unit of work: an arm's seed, trained in the run's folder and measured. `name` names its outcome."""
+    """One unit of work: an arm's seed, trained in the run's folder and measured. `name` names its
+    outcome.
+    """
 
     arm: int
     seed: int
@@ -59,7 +61,9 @@ class Folder:
         return self.home / "trained" / job.run
 
     def ends(self) -> dict[str, End]:
-        """How each job ended that has: by its name. One look into one folder, however many there are."""
+        """How each job ended that has: by its name. One look into one folder, however many there
+        are.
+        """
         found: dict[str, End] = {}
         known: dict[str, End] = {f"{end}.json": end for end in ENDS}
         for name in _names(self._outcomes):
@@ -70,11 +74,15 @@ class Folder:
 
     def outcome(self, job: StudyJob, end: End) -> dict[str, Any]:
         """What came of it. Raises `UserError` for a record that is torn or altered."""
-        return records.read(f"{self._outcomes}/{job.name}.{end}.json")  # of thousands, a Path takes a fifth of the time
+        return records.read(
+            f"{self._outcomes}/{job.name}.{end}.json"
+        )  # of thousands, a Path takes a fifth of the time
 
     def write(self, job: StudyJob, end: End, found: dict[str, Any]) -> None:
         """Note how a job ended; whatever was noted before is replaced."""
-        records.write(self._outcome(job, end), {"arm": self.arms[job.arm]["name"], "seed": job.seed, **found})
+        records.write(
+            self._outcome(job, end), {"arm": self.arms[job.arm]["name"], "seed": job.seed, **found}
+        )
         for other in ENDS:
             if other != end:
                 self._outcome(job, other).unlink(missing_ok=True)
@@ -84,7 +92,9 @@ class Folder:
         self._outcome(job, end).unlink(missing_ok=True)
 
     def altered(self) -> Iterator[tuple[StudyJob, End, str]]:
-        """Every job with a file that is torn, altered or gone, and which; reads all files that finished jobs left."""
+        """Every job with a file that is torn, altered or gone, and which; reads all files that
+        finished jobs left.
+        """
         ends = self.ends()
         for job in self.jobs:
             if (end := ends.get(job.name)) is None:
@@ -119,7 +129,8 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def named(text: str) -> str:
-    """The name of the study that `text`, a shipped name or the path of a TOML file, stands for; the file is not read.
+    """The name of the study that `text`, a shipped name or the path of a TOML file, stands for; the
+    file is not read.
 
     Raises `UserError` for one that could be no folder's.
     """
@@ -128,10 +139,12 @@ def named(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
         if not file:
             raise UserError(
-                f"No study {text!r} here: the name of a shipped one, or the path of a .toml file, is needed."
+                f"No study {text!r} here: the name of a shipped one, or the path of a .toml file, "
+                "is needed."
             )
         raise UserError(
-            f"{text}: the file's name is the study's, and of letters, digits, dots, dashes and underscores."
+            f"{text}: the file's name is the study's, and of letters, digits, dots, dashes and "
+            "underscores."
         )
     return name
 
@@ -140,7 +153,11 @@ def find(home: Path, name: str, text: str) -> Folder:
     """The folder of a study that was begun. Raises `UserError` where it was not."""
     path = home / "studies" / name
     if not (path / "study.json").is_file():
-        begun = sorted(one for one in _names(home / "studies") if (home / "studies" / one / "study.json").is_file())
+        begun = sorted(
+            one
+            for one in _names(home / "studies")
+            if (home / "studies" / one / "study.json").is_file()
+        )
         there = f" Begun there: {', '.join(begun)}." if begun else ""
         begin = shlex.join(["incorruptible", "study", text, "--home", str(home)])
         raise UserError(f"no study {name!r} was begun in {home}.{there} To begin: {begin}.")

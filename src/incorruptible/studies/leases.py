@@ -21,7 +21,8 @@ from ..files.records import naming
 
 __all__ = ["Holder", "Lease", "Leases"]
 
-# What a lease file says beside its token, and what is assumed of one that is torn: a holder whom nobody knows.
+# What a lease file says beside its token, and what is assumed of one that is torn: a holder whom
+# nobody knows.
 _UNKNOWN: dict[str, Any] = {
     "host": "",
     "machine": "",
@@ -32,14 +33,19 @@ _UNKNOWN: dict[str, Any] = {
     "deaths": 0,
     "facts": {},
 }
-_VANISHED = {errno.ENOENT, errno.ESTALE}  # NFS calls a file stale that was removed elsewhere while it was open here
+_VANISHED = {
+    errno.ENOENT,
+    errno.ESTALE,
+}  # NFS calls a file stale that was removed elsewhere while it was open here
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _LEFTOVER = 3600.0  # seconds; a claim is through with its temporary files within one
 
 
 @dataclass(frozen=True)
 class Holder:
-    """One line of the table of who is at what; `alive` is None as long as that cannot be known from here."""
+    """One line of the table of who is at what; `alive` is None as long as that cannot be known from
+    here.
+    """
 
     name: str
     host: str
@@ -52,9 +58,8 @@ class Holder:
 class Lease:
     """A name that is held, from `Leases.claim` until it is released or lost.
 
-    `deaths` holders in a row died on this name since the last one that progressed; `lost` says that somebody took the
-    name over, because this process stood still for too long.
-    """
+    `deaths` holders in a row died on this name since the last one that progressed; `lost` says that
+    somebody took the name over, because this process stood still for too long."""
 
     def __init__(self, path: Path, deaths: int) -> None:
         self.name = path.stem
@@ -69,13 +74,19 @@ class Lease:
         self._head = json.dumps({"token": uuid4().hex}).removesuffix("}").encode()
 
     def note(self, *, at_once: bool = False, **facts: Any) -> None:
-        """Add facts for the table, such as epoch=3; they are written with the next beat, or at once."""
-        self._facts = json.loads(json.dumps({**self._facts, **facts}))  # a copy, and an error here, not in the thread
+        """Add facts for the table, such as epoch=3; they are written with the next beat, or at
+        once.
+        """
+        self._facts = json.loads(
+            json.dumps({**self._facts, **facts})
+        )  # a copy, and an error here, not in the thread
         if at_once:
             self._beat()
 
     def progressed(self) -> None:
-        """Something was achieved that the next holder can go on from: earlier deaths no longer count."""
+        """Something was achieved that the next holder can go on from: earlier deaths no longer
+        count.
+        """
         if self.deaths:
             self.deaths = 0
             self._beat()
@@ -104,11 +115,12 @@ class Lease:
         return self._head + b", " + json.dumps(body).removeprefix("{").encode()
 
     def _beat(self) -> bool:
-        """Write what is new into the file if it is still ours; False once there is nothing left to beat.
+        """Write what is new into the file if it is still ours; False once there is nothing left to
+        beat.
 
-        In place, never by rename: should the name be taken over between look and write, the write goes to a file that
-        has no name any more. An error (disk full, server away) is passed over: the next beat tries again.
-        """
+        In place, never by rename: should the name be taken over between look and write, the write
+        goes to a file that has no name any more. An error (disk full, server away) is passed over:
+        the next beat tries again."""
         if not self._ours():
             return False
         with self._lock:
@@ -120,7 +132,9 @@ class Lease:
                     if old.startswith(self._head):
                         self._beats += 1
                         file.seek(0)
-                        file.write(self._content().ljust(len(old)))  # blanks instead of what was longer
+                        file.write(
+                            self._content().ljust(len(old))
+                        )  # blanks instead of what was longer
                     else:
                         self.lost = True
             except FileNotFoundError:
@@ -138,11 +152,12 @@ class _Seen:
 
 
 class Leases:
-    """The claims of one folder, which may be shared by many machines; clocks need not agree, and locks are not needed.
+    """The claims of one folder, which may be shared by many machines; clocks need not agree, and
+    locks are not needed.
 
-    A holder rewrites its lease every `beat` seconds. It counts as dead when its lease did not change for `ttl` seconds
-    of the observer's own clock, and at once when its process ran on this machine and is gone.
-    """
+    A holder rewrites its lease every `beat` seconds. It counts as dead when its lease did not
+    change for `ttl` seconds of the observer's own clock, and at once when its process ran on this
+    machine and is gone."""
 
     def __init__(self, folder: Path, *, ttl: float = 60.0, beat: float = 5.0) -> None:
         if not 0 < 3 * beat <= ttl:
@@ -155,7 +170,9 @@ class Leases:
         self._begin()
 
     def _begin(self) -> None:
-        """Hold nothing; also after a fork, for the parent's leases are not the child's to beat or release."""
+        """Hold nothing; also after a fork, for the parent's leases are not the child's to beat or
+        release.
+        """
         self._pid = os.getpid()
         self._held: set[Lease] = set()
         self._stop = threading.Event()
@@ -176,16 +193,24 @@ class Leases:
             lease = Lease(path, 0 if seen is None else _parsed(seen.content)["deaths"] + 1)
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._temporary(lease) as temporary:
-                if not (_created(temporary, path) if seen is None else self._took_over(temporary, path, seen.content)):
+                if not (
+                    _created(temporary, path)
+                    if seen is None
+                    else self._took_over(temporary, path, seen.content)
+                ):
                     return None
         except OSError as error:
             if error.errno in _VANISHED:  # somebody else is at it just now
                 return None
-            error.filename = error.filename or str(path)  # writing to an open file does not say which
+            error.filename = error.filename or str(
+                path
+            )  # writing to an open file does not say which
             raise
         self._held.add(lease)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, args=(self._stop, self._held), name="beats", daemon=True)
+            self._thread = threading.Thread(
+                target=self._run, args=(self._stop, self._held), name="beats", daemon=True
+            )
             self._thread.start()
         return lease
 
@@ -235,18 +260,20 @@ class Leases:
         return seen
 
     def _alive(self, seen: _Seen) -> bool | None:
-        """Whether somebody holds the lease that was just looked at; None where that is not known yet."""
+        """Whether somebody holds the lease that was just looked at; None where that is not known
+        yet.
+        """
         if time.monotonic() - seen.since >= self.ttl:
             return False
         present = _present(_parsed(seen.content))
         return present if present is not None else seen.changed or None
 
     def _took_over(self, temporary: Path, path: Path, judged: bytes) -> bool:
-        """Put `temporary` in the place of the lease that was judged dead, if it is still the one that is there.
+        """Put `temporary` in the place of the lease that was judged dead, if it is still the one
+        that is there.
 
-        A guard lets one claimer at a time compare and replace. The name is never free meanwhile, so that nobody can
-        slip in and forget the deaths.
-        """
+        A guard lets one claimer at a time compare and replace. The name is never free meanwhile, so
+        that nobody can slip in and forget the deaths."""
         guard = path.with_name(f".{path.stem}.guard")
         if not _created(temporary, guard):
             left = self._look(guard)
@@ -274,7 +301,9 @@ class Leases:
             temporary.unlink(missing_ok=True)
 
     def _sweep(self, now: float) -> None:
-        """Remove what killed claimers left; `now` by the clock of the file system, not of this machine."""
+        """Remove what killed claimers left; `now` by the clock of the file system, not of this
+        machine.
+        """
         self._swept = True
         for path in self._files(".tmp", ".guard"):
             with suppress(OSError):
@@ -317,20 +346,30 @@ def _read(path: Path) -> bytes | None:
 def _parsed(content: bytes) -> dict[str, Any]:
     with suppress(ValueError):
         data = json.loads(content)
-        if isinstance(data, dict) and all(type(data.get(key)) is type(value) for key, value in _UNKNOWN.items()):
+        if isinstance(data, dict) and all(
+            type(data.get(key)) is type(value) for key, value in _UNKNOWN.items()
+        ):
             return data
     return _UNKNOWN
 
 
 def _this_process() -> dict[str, Any]:
-    """Who is asking: host, boot and pid namespace say which processes can be seen, pid and start time which one it is."""
+    """Who is asking: host, boot and pid namespace say which processes can be seen, pid and start
+    time which one it is.
+    """
     try:
         machine = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         space = str(Path("/proc/self/ns/pid").readlink())
     except OSError:  # no Linux
         machine, space = f"{getnode():x}", ""
     pid = os.getpid()
-    return {"host": socket.gethostname(), "machine": machine, "space": space, "pid": pid, "born": _state(pid)[1]}
+    return {
+        "host": socket.gethostname(),
+        "machine": machine,
+        "space": space,
+        "pid": pid,
+        "born": _state(pid)[1],
+    }
 
 
 def _present(holder: dict[str, Any]) -> bool | None:

@@ -1,9 +1,8 @@
 """The files that finished runs left, each opened once, and the arms that are made of them.
 
-A study of 20,000 runs leaves gigabytes. A table needs them arm by arm, and a claim often looks at two arms of thousands. So
-`Outcomes` looks once at how runs ended and keeps their records, and a `StoredArm` reads its arrays when somebody asks for them
-and lets go of them when told to.
-"""
+A study of 20,000 runs leaves gigabytes. A table needs them arm by arm, and a claim often looks at
+two arms of thousands. So `Outcomes` looks once at how runs ended and keeps their records, and a
+`StoredArm` reads its arrays when somebody asks for them and lets go of them when told to."""
 
 from __future__ import annotations
 
@@ -31,8 +30,9 @@ READ = ("score", "score by example", "loss by example", "bounded by example", "e
 
 
 class Outcomes:
-    """One look at a study: how each run has ended, and what finished runs have recorded. Every file is opened once, when it is
-    first needed, so that a study that goes on meanwhile does not change what is said halfway."""
+    """One look at a study: how each run has ended, and what finished runs have recorded. Every file
+    is opened once, when it is first needed, so that a study that goes on meanwhile does not change
+    what is said halfway."""
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
@@ -49,8 +49,9 @@ class Outcomes:
         self._checked: set[str] = set()
 
     def arms(self, noise: int = 0) -> list[StoredArm]:
-        """The arms with at least two finished seeds under the study's noise of that number, in the file's order, each followed
-        by its checkpoints. The same objects at every call; making them reads no file."""
+        """The arms with at least two finished seeds under the study's noise of that number, in the
+        file's order, each followed by its checkpoints. The same objects at every call; making them
+        reads no file."""
         if noise not in self._arms:
             self._arms[noise] = list(self._made(noise))
         return self._arms[noise]
@@ -85,12 +86,16 @@ class Outcomes:
         return self._moved[job.name]
 
     def check_moved(self, job: StudyJob) -> None:
-        """Raises `UserError` where the file behind `moved` is altered or gone; reads it if nobody has."""
+        """Raises `UserError` where the file behind `moved` is altered or gone; reads it if nobody
+        has.
+        """
         if job.name not in self._moved and self._first(f"{job.name} displacement"):
             records.check_arrays(*self.measure(job, "displacement"))
 
     def check_trained(self, job: StudyJob) -> None:
-        """Raises `UserError` where the file behind `trained` is torn, altered or gone; reads it if nobody has."""
+        """Raises `UserError` where the file behind `trained` is torn, altered or gone; reads it if
+        nobody has.
+        """
         if job.run not in self._trained and self._first(job.run):
             records.check(self.folder.trained(job) / "run.json", self._record(job).trained)
 
@@ -109,7 +114,9 @@ class Outcomes:
 
 
 class _Record(NamedTuple):
-    """Of a finished run: name and checksum of each file of measurements, and the checksum of its run.json if it was noted."""
+    """Of a finished run: name and checksum of each file of measurements, and the checksum of its
+    run.json if it was noted.
+    """
 
     measures: dict[str, tuple[str, str]]
     trained: str | None
@@ -118,9 +125,8 @@ class _Record(NamedTuple):
 class StoredArm(Arm):
     """An arm under one noise whose arrays lie in files until somebody asks for them.
 
-    Asking for a field opens the files behind it once, and raises `UserError` for one that is torn, altered or gone. `drop` lets
-    go of the arrays again.
-    """
+    Asking for a field opens the files behind it once, and raises `UserError` for one that is torn,
+    altered or gone. `drop` lets go of the arrays again."""
 
     def __init__(
         self,
@@ -133,8 +139,8 @@ class StoredArm(Arm):
     ) -> None:
         plan, recipe = outcomes.folder.plan, design["recipe"]
         schedule = recipe["strength"]
-        # The fields of an Arm that are no arrays. They are set as a frozen dataclass sets its own; those that are arrays are
-        # properties below.
+        # The fields of an Arm that are no arrays. They are set as a frozen dataclass sets its own;
+        # those that are arrays are properties below.
         self.__dict__.update(
             name=at_checkpoint(design["name"], at),
             kind=design["method"],
@@ -187,7 +193,11 @@ class StoredArm(Arm):
     @property
     def equivalent(self) -> NDArray[np.float64] | None:
         files = self._read("test")
-        return _stack([one["equivalent"] for one in files]) if all("equivalent" in one for one in files) else None
+        return (
+            _stack([one["equivalent"] for one in files])
+            if all("equivalent" in one for one in files)
+            else None
+        )
 
     @property
     def train_loss(self) -> NDArray[np.float64] | None:
@@ -201,11 +211,19 @@ class StoredArm(Arm):
 
     @property
     def train_score(self) -> NDArray[np.float64] | None:
-        return _stack([one["score by example"] for one in self._read("train")]) if self._bounds else None
+        return (
+            _stack([one["score by example"] for one in self._read("train")])
+            if self._bounds
+            else None
+        )
 
     @property
     def train_bounded(self) -> NDArray[np.float64] | None:
-        return _stack([one["bounded by example"] for one in self._read("train")]) if self._bounds else None
+        return (
+            _stack([one["bounded by example"] for one in self._read("train")])
+            if self._bounds
+            else None
+        )
 
     @property
     def displacement(self) -> tuple[Displacement, ...]:
@@ -224,15 +242,17 @@ class StoredArm(Arm):
         return tuple(run["at_peak"] for run in self._trained)
 
     def loaded(self) -> Arm:
-        """The same arm with all its arrays, which holds no files. Raises `UserError` for a file that is torn, altered or gone."""
+        """The same arm with all its arrays, which holds no files. Raises `UserError` for a file
+        that is torn, altered or gone.
+        """
         for part in ("test", "validation", "train"):
             self._read(part)
         _ = self._moved, self._trained
         return Arm(**{one.name: getattr(self, one.name) for one in fields(Arm)})
 
     def check(self) -> None:
-        """Raises `UserError` for a file that `loaded` could not read. What was read before is not opened again, and what is
-        only checked is not kept."""
+        """Raises `UserError` for a file that `loaded` could not read. What was read before is not
+        opened again, and what is only checked is not kept."""
         for part in ("test", "validation"):
             self._read(part)
         if "train" not in self._files:
@@ -252,9 +272,13 @@ class StoredArm(Arm):
             self.__dict__.pop(name, None)
 
     def _read(self, part: str) -> list[dict[str, NDArray[Any]]]:
-        """The arrays of the measurements on that part of the data, seed by seed; none where the study does not measure it."""
+        """The arrays of the measurements on that part of the data, seed by seed; none where the
+        study does not measure it.
+        """
         if part not in self._files:
-            self._files[part] = [records.read_arrays(*place, only=READ) for place in self._places(part)]
+            self._files[part] = [
+                records.read_arrays(*place, only=READ) for place in self._places(part)
+            ]
         return self._files[part]
 
     def _places(self, part: str) -> list[tuple[str, str]]:

@@ -25,7 +25,9 @@ __all__ = ["Tasks", "begin"]
 
 
 class Tasks:
-    """Tasks by name. Those of the package are loaded once; a user's own is made anew for each job, for it may keep state."""
+    """Tasks by name. Those of the package are loaded once; a user's own is made anew for each job,
+    for it may keep state.
+    """
 
     def __init__(self) -> None:
         self._loaded: dict[str, Task] = {}
@@ -46,12 +48,12 @@ def begin(
     tasks: Tasks,
     force: bool = False,
 ) -> Folder:
-    """The study's folder, with its plan written where it is new or another; runs that are done stay, and are shared.
+    """The study's folder, with its plan written where it is new or another; runs that are done
+    stay, and are shared.
 
-    `threads` and `device` are part of every run's identity: without them those that the study was begun with (1 and "cpu" at
-    first). Raises `UserError` where it was begun with others, or under another version of torch or of this package, unless
-    `force`.
-    """
+    `threads` and `device` are part of every run's identity: without them those that the study was
+    begun with (1 and "cpu" at first). Raises `UserError` where it was begun with others, or under
+    another version of torch or of this package, unless `force`."""
     path = home / "studies" / study.name
     old = _frame(path)
     frame = {
@@ -63,7 +65,8 @@ def begin(
     for key, value in frame.items():
         if old.get(key, value) != value and not force:
             raise UserError(
-                f"{path} was begun with {key} {old[key]}, and this is {value}; bits depend on it. Go on with {old[key]}, choose "
+                f"{path} was begun with {key} {old[key]}, and this is {value}; bits depend on it. "
+                f"Go on with {old[key]}, choose "
                 "another --home, or train everything again with --force."
             )
     plan = _plan(study, frame, overrides, tasks)
@@ -75,10 +78,14 @@ def begin(
     return folder
 
 
-def _plan(study: Study, frame: dict[str, Any], overrides: dict[str, Any], tasks: Tasks) -> dict[str, Any]:
+def _plan(
+    study: Study, frame: dict[str, Any], overrides: dict[str, Any], tasks: Tasks
+) -> dict[str, Any]:
     jobs: list[tuple[float, StudyJob]] = []
     plans = study.plans()
-    loaded = {name: tasks(name) for name in dict.fromkeys(design.recipe.task for design in study.arms)}
+    loaded = {
+        name: tasks(name) for name in dict.fromkeys(design.recipe.task for design in study.arms)
+    }
     for place, design in enumerate(study.arms):
         task = loaded[design.recipe.task]
         measures: list[dict[str, Any]] = [
@@ -91,7 +98,9 @@ def _plan(study: Study, frame: dict[str, Any], overrides: dict[str, Any], tasks:
             run = records.identity(identity(recipe, task, frame["device"], frame["threads"]))
             name = records.identity({"run": run, "measures": measures})
             jobs.append((_cost(recipe), StudyJob(place, seed, run, name)))
-    jobs.sort(key=lambda one: -one[0])  # long ones first, so that no worker is left with one at the end; stable
+    jobs.sort(
+        key=lambda one: -one[0]
+    )  # long ones first, so that no worker is left with one at the end; stable
     score = loaded[study.arms[0].recipe.task].score
     noises = []
     for text, _, name in study.test.looks():

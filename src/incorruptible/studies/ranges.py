@@ -15,13 +15,14 @@ __all__ = ["Tabulated", "Whole", "area", "best", "tabulated", "validation_area",
 
 
 class Whole(NamedTuple):
-    """One arm over the strengths from `low` to `high`, by the definitions of `incorruptible.statistics.curves`.
+    """One arm over the strengths from `low` to `high`, by the definitions of
+    `incorruptible.statistics.curves`.
 
-    `area` is the mean score of a strength that is uniform over the range, with its 95% interval over crossed seeds and
-    examples. `worst` and `tolerance` are of each seed's curve, averaged over chips and examples, with Student's interval
-    over seeds: they are not linear in examples, and speak of these test examples only. Of the seeds, `beyond` never lose
-    `loss`; their tolerance counts as `high`. None where strength 0 was not tested.
-    """
+    `area` is the mean score of a strength that is uniform over the range, with its 95% interval
+    over crossed seeds and examples. `worst` and `tolerance` are of each seed's curve, averaged over
+    chips and examples, with Student's interval over seeds: they are not linear in examples, and
+    speak of these test examples only. Of the seeds, `beyond` never lose `loss`; their tolerance
+    counts as `high`. None where strength 0 was not tested."""
 
     arm: str
     noise: str
@@ -39,7 +40,9 @@ class Whole(NamedTuple):
         found: dict[str, Any] = {"noise": self.noise, "from": self.low, "to": self.high}
         for name in ("area", "worst", "tolerance"):
             one: Interval | None = getattr(self, name)
-            found[name] = None if one is None else {"mean": one.estimate, "low": one.low, "high": one.high}
+            found[name] = (
+                None if one is None else {"mean": one.estimate, "low": one.low, "high": one.high}
+            )
         return {**found, "loss": self.loss, "seeds_beyond": self.beyond, "seeds": self.seeds}
 
 
@@ -53,12 +56,16 @@ class Tabulated(NamedTuple):
 
 
 def tabulated(wholes: Sequence[Whole], unit: str) -> Tabulated | None:
-    """The arms under one noise over the whole range, to be read; None without any. `unit` is the score's."""
+    """The arms under one noise over the whole range, to be read; None without any. `unit` is the
+    score's.
+    """
     if not wholes:
         return None
     one = wholes[0]
     factor, places, shown, loss = (
-        (100, 2, "%", f"{100 * one.loss:g} point") if unit == "fraction" else (1, 3, unit, f"{one.loss:g} {unit}")
+        (100, 2, "%", f"{100 * one.loss:g} point")
+        if unit == "fraction"
+        else (1, 3, unit, f"{one.loss:g} {unit}")
     )
     body = [
         [
@@ -73,12 +80,20 @@ def tabulated(wholes: Sequence[Whole], unit: str) -> Tabulated | None:
         for whole in wholes
     ]
     note = (
-        f"Area: the mean score where every strength from {one.low:g} to {one.high:g} is equally likely, ± half of its 95% interval "
-        "over crossed seeds and examples. Worst: the worst point of a seed's curve; tolerance: the strength up to which a seed's "
-        f"curve loses at most {loss}; both ± half of Student's interval over seeds. A seed that never loses it counts as {one.high:g}."
+        f"Area: the mean score where every strength from {one.low:g} to {one.high:g} is equally "
+        "likely, ± half of its 95% interval "
+        "over crossed seeds and examples. Worst: the worst point of a seed's curve; tolerance: the "
+        "strength up to which a seed's "
+        f"curve loses at most {loss}; both ± half of Student's interval over seeds. A seed that "
+        f"never loses it counts as {one.high:g}."
     )
     title = f"Over the whole range, {one.low:g} to {one.high:g}, under {one.noise}"
-    return Tabulated(title, ["arm", f"area ({shown})", f"worst ({shown})", f"tolerance ({loss})", "seeds"], body, note)
+    return Tabulated(
+        title,
+        ["arm", f"area ({shown})", f"worst ({shown})", f"tolerance ({loss})", "seeds"],
+        body,
+        note,
+    )
 
 
 def _tolerance(whole: Whole) -> str:
@@ -109,10 +124,12 @@ def whole(arm: Arm, noise: str, loss: float = curves.LOSS) -> Whole | None:
 def area(arm: Arm, strengths: Sequence[float] = ()) -> NDArray[np.float64]:
     """[S, n] The area of each test example's curve over `strengths`, or over all that were tested.
 
-    Area is linear, so the mean over examples is the area of the mean curve. Raises `UserError` for fewer than 2 strengths.
-    """
+    Area is linear, so the mean over examples is the area of the mean curve. Raises `UserError` for
+    fewer than 2 strengths."""
     at, places = _rising(arm, strengths)
-    tested = arm.test if places == list(range(arm.test.shape[1])) else arm.test[:, places]  # without a copy, as a rule
+    tested = (
+        arm.test if places == list(range(arm.test.shape[1])) else arm.test[:, places]
+    )  # without a copy, as a rule
     return curves.area(np.moveaxis(tested, 1, 2), at)
 
 
@@ -122,7 +139,9 @@ def best(arms: Sequence[Arm], strengths: Sequence[float] = ()) -> Arm:
 
 
 def validation_area(arm: Arm, strengths: Sequence[float] = ()) -> float:
-    """The area on validation data, averaged over seeds, in the unit of the score; strengths as in `area`."""
+    """The area on validation data, averaged over seeds, in the unit of the score; strengths as in
+    `area`.
+    """
     at, places = _rising(arm, strengths)
     return float(curves.area(arm.validation[:, places], at).mean())
 

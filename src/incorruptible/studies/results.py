@@ -1,4 +1,6 @@
-"""What a study has found so far: arms as arrays, the table, comparisons and verdicts; without torch."""
+"""What a study has found so far: arms as arrays, the table, comparisons and verdicts; without
+torch.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,9 @@ COLUMNS = (
 
 
 class ArmCell(NamedTuple):
-    """One arm at one test strength: the mean score over seeds, chips and examples with its 95% interval over crossed seeds and
-    examples, its spread over chips (averaged over seeds), the share of chips that reach the required score, seeds, chips."""
+    """One arm at one test strength: the mean score over seeds, chips and examples with its 95%
+    interval over crossed seeds and examples, its spread over chips (averaged over seeds), the share
+    of chips that reach the required score, seeds, chips."""
 
     arm: str
     noise: str
@@ -58,7 +61,9 @@ class ArmCell(NamedTuple):
 
 
 class ArmResult(NamedTuple):
-    """One arm under one noise: its cells, strength by strength, and the whole range where there is one."""
+    """One arm under one noise: its cells, strength by strength, and the whole range where there is
+    one.
+    """
 
     arm: str
     noise: str
@@ -67,11 +72,16 @@ class ArmResult(NamedTuple):
 
 
 def findings(
-    folder: Folder, outcomes: Outcomes | None = None, *, check: Collection[int] = (), whole: bool = True
+    folder: Folder,
+    outcomes: Outcomes | None = None,
+    *,
+    check: Collection[int] = (),
+    whole: bool = True,
 ) -> Iterator[ArmResult]:
-    """Every arm with at least two finished seeds, under every noise. `outcomes` are the folder's where the caller has some; their
-    arms' arrays are dropped once an arm is done, so that a study of any size needs the memory of one arm. Under the noises of
-    the numbers `check`, files that a table does not need are checked as well. Without `whole` no result says what an arm comes to
+    """Every arm with at least two finished seeds, under every noise. `outcomes` are the folder's
+    where the caller has some; their arms' arrays are dropped once an arm is done, so that a study
+    of any size needs the memory of one arm. Under the noises of the numbers `check`, files that a
+    table does not need are checked as well. Without `whole` no result says what an arm comes to
     over the whole range, which takes a fifth of the time.
 
     Raises `UserError` for a file that is torn or altered; the study makes it anew.
@@ -112,7 +122,16 @@ def rows(folder: Folder, outcomes: Outcomes | None = None) -> Iterator[ArmCell]:
 def listed(folder: Folder) -> list[list[Any]]:
     """The cells of `findings` as a table under `COLUMNS`."""
     return [
-        [c.arm, c.noise, c.strength, c.interval.estimate, c.interval.low, c.interval.high, c.spread, c.validation]
+        [
+            c.arm,
+            c.noise,
+            c.strength,
+            c.interval.estimate,
+            c.interval.low,
+            c.interval.high,
+            c.spread,
+            c.validation,
+        ]
         + ["" if c.reached is None else c.reached, c.seeds, c.chips]
         for c in rows(folder)
     ]
@@ -124,8 +143,8 @@ def mean(arm: Arm, strength: float) -> Interval:
 
 
 def arms(folder: Folder, noise: int = 0, *, whole: bool = True) -> list[Arm]:
-    """The arms under the study's noise of that number, in the file's order: with all seeds finished where `whole`, else with
-    at least two. All their arrays are read.
+    """The arms under the study's noise of that number, in the file's order: with all seeds finished
+    where `whole`, else with at least two. All their arrays are read.
 
     Raises `UserError` for a file that is torn or altered; the study makes it anew.
     """
@@ -138,8 +157,8 @@ def arms(folder: Folder, noise: int = 0, *, whole: bool = True) -> list[Arm]:
 
 
 def missing(folder: Folder, ends: Mapping[str, End] | None = None) -> dict[str, dict[str, int]]:
-    """For each arm that is not whole: how many of its seeds are waiting, failed or diverged. `ends` is how the folder's runs
-    ended, where the caller has looked."""
+    """For each arm that is not whole: how many of its seeds are waiting, failed or diverged. `ends`
+    is how the folder's runs ended, where the caller has looked."""
     ends = folder.ends() if ends is None else ends
     found: dict[str, dict[str, int]] = {}
     for job in folder.jobs:
@@ -150,15 +169,20 @@ def missing(folder: Folder, ends: Mapping[str, End] | None = None) -> dict[str, 
     return found
 
 
-def conclude(folder: Folder, found: Sequence[Arm], outcomes: Outcomes | None = None) -> list[Verdict]:
-    """The verdict of each claim, on whole arms under the noises that it is about, which is the study's first unless it says so;
-    "undecided", and why, where an arm is lacking. `found` are the arms under the first, `outcomes` the folder's where the caller
-    has some. Raises `UserError` for a file that is torn or altered."""
+def conclude(
+    folder: Folder, found: Sequence[Arm], outcomes: Outcomes | None = None
+) -> list[Verdict]:
+    """The verdict of each claim, on whole arms under the noises that it is about, which is the
+    study's first unless it says so; "undecided", and why, where an arm is lacking. `found` are the
+    arms under the first, `outcomes` the folder's where the caller has some. Raises `UserError` for
+    a file that is torn or altered."""
     lacking = missing(folder, outcomes.ends if outcomes else None)
     under = {0: found}
     verdicts = []
     for claim in folder.plan["definition"]["claims"]:
-        rule = RULES[claim["rule"]](**{key: _tuples(value) for key, value in claim["fields"].items()})
+        rule = RULES[claim["rule"]](
+            **{key: _tuples(value) for key, value in claim["fields"].items()}
+        )
         rows: list[EvidenceRow] = []
         words = []
         for place in _places(folder, claim):
@@ -171,10 +195,13 @@ def conclude(folder: Folder, found: Sequence[Arm], outcomes: Outcomes | None = N
                 raise  # a claim is not undecided because somebody damaged a file
             except (Lacking, UserError) as problem:
                 judged = Judgement(
-                    "undecided", (EvidenceRow(claim["rule"], "-", "-", "-", None, "undecided", f"{problem}"),)
+                    "undecided",
+                    (EvidenceRow(claim["rule"], "-", "-", "-", None, "undecided", f"{problem}"),),
                 )
             words.append(judged.word)
-            rows += [_under(row, noise["corruption"]) if claim.get("on") else row for row in judged.rows]
+            rows += [
+                _under(row, noise["corruption"]) if claim.get("on") else row for row in judged.rows
+            ]
         if lacking and rows:
             note = "left out, for not all seeds are finished: " + ", ".join(lacking)
             rows.append(EvidenceRow(claim["rule"], "-", "-", "-", None, "", note))
@@ -187,16 +214,23 @@ def _places(folder: Folder, claim: Mapping[str, Any]) -> list[int]:
     patterns = claim.get("on", ())
     if not patterns:
         return [0]
-    return [at for at, noise in enumerate(folder.plan["noises"]) if matches(noise["corruption"], patterns)]
+    return [
+        at
+        for at, noise in enumerate(folder.plan["noises"])
+        if matches(noise["corruption"], patterns)
+    ]
 
 
 def _under(row: EvidenceRow, corruption: str) -> EvidenceRow:
     return replace(row, question=f"{row.question}, {corruption}")
 
 
-def compare(found: Sequence[Arm], left: str, right: str) -> list[tuple[Arm, Arm, float, Difference, str]]:
-    """Paired differences of every arm that `left` matches to every one that `right` does, at every test strength, and a word
-    for each after Holm's correction over all of them. Raises `UserError` where nothing matches."""
+def compare(
+    found: Sequence[Arm], left: str, right: str
+) -> list[tuple[Arm, Arm, float, Difference, str]]:
+    """Paired differences of every arm that `left` matches to every one that `right` does, at every
+    test strength, and a word for each after Holm's correction over all of them. Raises `UserError`
+    where nothing matches."""
     sides = []
     for pattern in (left, right):
         side = [arm for arm in found if arm.name == pattern or fnmatchcase(arm.name, pattern)]
@@ -207,7 +241,10 @@ def compare(found: Sequence[Arm], left: str, right: str) -> list[tuple[Arm, Arm,
     if not triples:
         raise UserError(f"{left!r} and {right!r} are one and the same arm.")
     differences = [difference(a, b, s) for a, b, s in triples]
-    return [(*triple, gap, word) for triple, gap, word in zip(triples, differences, verdict(differences), strict=True)]
+    return [
+        (*triple, gap, word)
+        for triple, gap, word in zip(triples, differences, verdict(differences), strict=True)
+    ]
 
 
 def summary(folder: Folder) -> dict[str, Any]:
@@ -221,13 +258,25 @@ def summary(folder: Folder) -> dict[str, Any]:
     cells: dict[str, list[dict[str, Any]]] = {}
     spans: dict[str, list[dict[str, Any]]] = {}
     for found in findings(
-        folder, outcomes, check={at for one in definition["claims"] for at in (0, *_places(folder, one))}
+        folder,
+        outcomes,
+        check={at for one in definition["claims"] for at in (0, *_places(folder, one))},
     ):
         for cell in found.cells:
             low, estimate, high = cell.interval
-            one = {"noise": cell.noise, "strength": cell.strength, "mean": estimate, "low": low, "high": high}
+            one = {
+                "noise": cell.noise,
+                "strength": cell.strength,
+                "mean": estimate,
+                "low": low,
+                "high": high,
+            }
             one |= {"sd_over_chips": cell.spread, "validation_mean": cell.validation}
-            one |= {"share_of_chips_that_reach": cell.reached, "seeds": cell.seeds, "chips": cell.chips}
+            one |= {
+                "share_of_chips_that_reach": cell.reached,
+                "seeds": cell.seeds,
+                "chips": cell.chips,
+            }
             cells.setdefault(cell.arm, []).append(one)
         if found.whole is not None:
             spans.setdefault(found.arm, []).append(found.whole.plain())
@@ -261,11 +310,14 @@ def summary(folder: Folder) -> dict[str, Any]:
     }
 
 
-def _verdicts(folder: Folder, outcomes: Outcomes) -> tuple[list[Verdict], records.Unreadable | None]:
+def _verdicts(
+    folder: Folder, outcomes: Outcomes
+) -> tuple[list[Verdict], records.Unreadable | None]:
     """The verdicts, and the first file that could not be read for them.
 
-    Claims come before the table, which drops the arrays that claims have read: so each file is opened once. A damaged file is
-    kept for later, for the table may meet another one first, and the first in the study's order is named."""
+    Claims come before the table, which drops the arrays that claims have read: so each file is
+    opened once. A damaged file is kept for later, for the table may meet another one first, and the
+    first in the study's order is named."""
     complete = outcomes.whole() if folder.plan["definition"]["claims"] else []
     try:
         return (conclude(folder, complete, outcomes) if complete else []), None
@@ -274,7 +326,9 @@ def _verdicts(folder: Folder, outcomes: Outcomes) -> tuple[list[Verdict], record
 
 
 def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without its seed, and without the folders in which files and images of the user's own lie."""
+    """A recipe without its seed, and without the folders in which files and images of the user's
+    own lie.
+    """
     found = {key: value for key, value in recipe.items() if key != "seed"}
     found["task"] = strip_paths(found["task"])
     if found["start"]:

@@ -1,4 +1,6 @@
-"""A whole study, from its file to the last run; without torch, for workers do the planning as well."""
+"""A whole study, from its file to the last run; without torch, for workers do the planning as
+well.
+"""
 
 from __future__ import annotations
 
@@ -35,15 +37,17 @@ def run(
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Folder:
-    """Bring `study`, a name or the path of a TOML file, to its end below `home`; what was done before is kept.
+    """Bring `study`, a name or the path of a TOML file, to its end below `home`; what was done
+    before is kept.
 
-    `workers` (one for each core) of `threads` (cores / workers) each are started by the `engine`, "local" or "ray"; `gpus` and
-    `address` are for Ray. `seeds` and `epochs` replace the file's, `data` is what its images are. `retry` does failed runs
-    again, `force` begins again under other threads, device or versions. `progress(done, runs, about)` and `tell(line)` are told
-    how it goes.
+    `workers` (one for each core) of `threads` (cores / workers) each are started by the `engine`,
+    "local" or "ray"; `gpus` and `address` are for Ray. `seeds` and `epochs` replace the file's,
+    `data` is what its images are. `retry` does failed runs again, `force` begins again under other
+    threads, device or versions. `progress(done, runs, about)` and `tell(line)` are told how it
+    goes.
 
-    Raises `UserError` for what is wrong with the study or the request, and `Stopped` where it cannot go on.
-    """
+    Raises `UserError` for what is wrong with the study or the request, and `Stopped` where it
+    cannot go on."""
     if engine not in CATALOGUE:
         raise unknown("engine", engine, CATALOGUE)
     if engine == "local" and (gpus or address):
@@ -57,7 +61,15 @@ def run(
     frame = planned.frame
     threads = threads or frame.get("threads") or share(workers)
     where = str(Path(study).resolve()) if study.endswith(".toml") else study
-    command = [sys.executable, "-m", "incorruptible", "worker", where, "--home", str(home.resolve())]
+    command = [
+        sys.executable,
+        "-m",
+        "incorruptible",
+        "worker",
+        where,
+        "--home",
+        str(home.resolve()),
+    ]
     command += ["--threads", str(threads), "--seeds", str(seeds or 0), "--epochs", str(epochs or 0)]
     command += ["--data", data] if data else []
     command += ["--device", device] if device else []
@@ -98,12 +110,18 @@ def run(
 
 
 class _Planned:
-    """The study's folder once a worker has planned it: each does, and touches the plan where it stands already."""
+    """The study's folder once a worker has planned it: each does, and touches the plan where it
+    stands already.
+    """
 
-    def __init__(self, home: Path, name: str, workers: int, retry: bool, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, home: Path, name: str, workers: int, retry: bool, tell: Callable[[str], None]
+    ) -> None:
         self.home, self.path, self.retry, self.tell = home, home / "studies" / name, retry, tell
         self.note = self.path / "study.json"
-        self.there = [folder for folder in (self.path / "logs", *self.path.parents) if folder.exists()]
+        self.there = [
+            folder for folder in (self.path / "logs", *self.path.parents) if folder.exists()
+        ]
         self.before = self.seen = self._stamp()
         self.folder: Folder | None = None
         self.frame: dict[str, Any] = {}

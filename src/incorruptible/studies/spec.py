@@ -1,4 +1,6 @@
-"""A study as it is declared: a question, a base recipe, arms x seeds, what to test on, and the claims to decide."""
+"""A study as it is declared: a question, a base recipe, arms x seeds, what to test on, and the
+claims to decide.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ _LISTS = ("checkpoints", "also", "protect")  # of a recipe: lists themselves
 
 @dataclass(frozen=True)
 class ArmSpec:
-    """One arm: its name, how it is trained (but for the seed), the method that it belongs to and its role among those."""
+    """One arm: its name, how it is trained (but for the seed), the method that it belongs to and
+    its role among those.
+    """
 
     name: str
     method: str
@@ -49,11 +53,12 @@ class ArmSpec:
 
 @dataclass(frozen=True)
 class Test:
-    """What trained networks are tested on: sweeps of corruptions, the first being the one that claims are about, over `chips`
-    chips, on the test data and, for gaps, on the training data too; `required` is the score that a chip must reach. Where
-    `batchnorm` has several policies, each makes noises of its own, those under the first coming first. Of the training data,
-    and of no other, the first `examples` are looked at (0: all). `bounds` asks for what PAC-Bayes bounds are computed from: a
-    bounded loss, and how far training moved each filter."""
+    """What trained networks are tested on: sweeps of corruptions, the first being the one that
+    claims are about, over `chips` chips, on the test data and, for gaps, on the training data too;
+    `required` is the score that a chip must reach. Where `batchnorm` has several policies, each
+    makes noises of its own, those under the first coming first. Of the training data, and of no
+    other, the first `examples` are looked at (0: all). `bounds` asks for what PAC-Bayes bounds are
+    computed from: a bounded loss, and how far training moved each filter."""
 
     corruptions: tuple[str, ...]
     chips: int = 20
@@ -65,7 +70,9 @@ class Test:
     examples: int = 0
 
     def looks(self) -> list[tuple[str, str, str]]:
-        """Every sweep under every policy for BatchNorm, the first policy first: the sweep, the policy, and the name of both."""
+        """Every sweep under every policy for BatchNorm, the first policy first: the sweep, the
+        policy, and the name of both.
+        """
         found = []
         for policy in self.batchnorm:
             more = "" if policy == self.batchnorm[0] else f", BatchNorm {policy}"
@@ -74,13 +81,17 @@ class Test:
 
     def plain(self) -> dict[str, Any]:
         """As plain data; one policy as a text, and what came later left out at its default."""
-        found = recorded(asdict(self)) | ({"batchnorm": self.batchnorm[0]} if len(self.batchnorm) == 1 else {})
+        found = recorded(asdict(self)) | (
+            {"batchnorm": self.batchnorm[0]} if len(self.batchnorm) == 1 else {}
+        )
         return {key: value for key, value in found.items() if key != "examples" or value}
 
 
 @dataclass(frozen=True)
 class Selection:
-    """How strengths and schedules are chosen: by the mean score on validation data over `chips` chips that the test never sees."""
+    """How strengths and schedules are chosen: by the mean score on validation data over `chips`
+    chips that the test never sees.
+    """
 
     chips: int = 10
     seed: int = 0
@@ -106,7 +117,9 @@ class Study:
     source: str
 
     def plans(self) -> dict[str, MeasurePlan]:
-        """What each run is measured on, by a name for each: "0 test", "0 train", "0 validation", "1 test", ..."""
+        """What each run is measured on, by a name for each: "0 test", "0 train", "0 validation", "1
+        test", ...
+        """
         found = {}
         for place, (sweep, policy, _) in enumerate(self.test.looks()):
             for part in self.test.parts:
@@ -128,7 +141,8 @@ class Study:
             "source": self.source,
             "seeds": list(self.seeds),
             "arms": [
-                {"name": d.name, "method": d.method, "role": d.role, "recipe": d.recipe.plain()} for d in self.arms
+                {"name": d.name, "method": d.method, "role": d.role, "recipe": d.recipe.plain()}
+                for d in self.arms
             ],
             "test": self.test.plain(),
             "selection": self.selection.plain(),
@@ -140,21 +154,30 @@ class Study:
 def shipped() -> dict[str, str]:
     """The text of every study that travels with the package, by name."""
     folder = resources.files(__package__) / "shipped"
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
+    files = sorted(
+        (file for file in folder.iterdir() if file.name.endswith(".toml")),
+        key=lambda file: file.name,
+    )
     return {file.name.removesuffix(".toml"): file.read_text(encoding="utf-8") for file in files}
 
 
-def load(text: str, *, seeds: int | None = None, epochs: int | None = None, data: str | None = None) -> Study:
+def load(
+    text: str, *, seeds: int | None = None, epochs: int | None = None, data: str | None = None
+) -> Study:
     """The study of that name, or in that TOML file.
 
-    `seeds` replaces the file's seeds by 0, 1, ..., `epochs` those of its base recipe (arms that train longer or shorter keep
-    their proportion). `data` is what `images` tasks that name no data of their own are about. Raises `UserErrors`
-    with every fault of the file at once, each with its line.
-    """
+    `seeds` replaces the file's seeds by 0, 1, ..., `epochs` those of its base recipe (arms that
+    train longer or shorter keep their proportion). `data` is what `images` tasks that name no data
+    of their own are about. Raises `UserErrors` with every fault of the file at once, each with its
+    line."""
     if text.endswith(".toml"):
         path = Path(text)
         try:
-            source, where, folder = path.read_text(encoding="utf-8"), path.name, path.resolve().parent
+            source, where, folder = (
+                path.read_text(encoding="utf-8"),
+                path.name,
+                path.resolve().parent,
+            )
         except FileNotFoundError:
             raise UserError(f"{text}: no such file.") from None
         except (OSError, UnicodeDecodeError) as problem:
@@ -162,7 +185,9 @@ def load(text: str, *, seeds: int | None = None, epochs: int | None = None, data
     else:
         known = shipped()
         if text not in known:
-            near = f" For a file of your own: {text}.toml." if Path(f"{text}.toml").is_file() else ""
+            near = (
+                f" For a file of your own: {text}.toml." if Path(f"{text}.toml").is_file() else ""
+            )
             raise UserError(
                 f"{unknown('study', text, known)}{near or ' For a study of your own, give the path of its .toml file.'}"
             )
@@ -175,9 +200,17 @@ class _Reader:
     """Reads one file, and gathers what is wrong with it."""
 
     def __init__(self, name: str, text: str, where: str, folder: Path, images: str | None) -> None:
-        self.name, self.text, self.where, self.folder, self.images = name, text, where, folder, images
+        self.name, self.text, self.where, self.folder, self.images = (
+            name,
+            text,
+            where,
+            folder,
+            images,
+        )
         self.faults: dict[tuple[int, str], None] = {}
-        self.names: dict[str, None] | None = {}  # of all arms, also of those at fault; None where one cannot be told
+        self.names: (
+            dict[str, None] | None
+        ) = {}  # of all arms, also of those at fault; None where one cannot be told
         try:
             self.data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as problem:
@@ -187,19 +220,27 @@ class _Reader:
         self._rename_entries()
 
     def _rename_entries(self) -> None:
-        """Have entries of the data that were renamed under the names that they have now; faults name them as they were typed."""
+        """Have entries of the data that were renamed under the names that they have now; faults
+        name them as they were typed.
+        """
         for table in self._renamed_tables():
             for new, old in RENAMED.items():
                 if old not in table:
                     continue
                 if new in table:
-                    self.fault((), f"{old}: its name is {new} now, and {new} stands beside it; give one")
+                    self.fault(
+                        (), f"{old}: its name is {new} now, and {new} stands beside it; give one"
+                    )
                 table[new] = table.pop(old)
         names = {old: new for new, old in RENAMED.items()}
-        self.typed = {(*path[:-1], names[path[-1]]): path for path in self.places if path[-1] in names}
+        self.typed = {
+            (*path[:-1], names[path[-1]]): path for path in self.places if path[-1] in names
+        }
 
     def _renamed_tables(self) -> Iterator[dict[str, Any]]:
-        """Every table that may have an entry that was renamed; what is no table is told of elsewhere."""
+        """Every table that may have an entry that was renamed; what is no table is told of
+        elsewhere.
+        """
         arms = self.data.get("arms", [])
         every = [self.data.get(name) for name in ("recipe", "test", "selection")]
         for table in [*every, *(arms if isinstance(arms, list) else [])]:
@@ -210,15 +251,24 @@ class _Reader:
 
     def fault(self, path: Sequence[str | int], message: object) -> None:
         """Note what is wrong at that place; the same thing once."""
-        typed = next((one for end in range(len(path), 0, -1) if (one := self.typed.get(tuple(path[:end])))), ())
+        typed = next(
+            (one for end in range(len(path), 0, -1) if (one := self.typed.get(tuple(path[:end])))),
+            (),
+        )
         where = spoken((*typed, *path[len(typed) :]), self.places) if path else ""
         line = int(match[1]) if (match := re.match(r"line (\d+)", where)) else 0
-        self.faults[line, ": ".join(part for part in (where, str(message).rstrip(".")) if part)] = None
+        self.faults[line, ": ".join(part for part in (where, str(message).rstrip(".")) if part)] = (
+            None
+        )
 
     def study(self, seeds: int | None, epochs: int | None) -> Study:
         data = self.data
-        if self.images is not None and not any(tasks.needing_data(str(one.get("task"))) for one in self._tables()):
-            raise UserError(f"--data {self.images}: no arm of {self.where} is about images that want for data.")
+        if self.images is not None and not any(
+            tasks.needing_data(str(one.get("task"))) for one in self._tables()
+        ):
+            raise UserError(
+                f"--data {self.images}: no arm of {self.where} is about images that want for data."
+            )
         for key in data:
             if key not in _TOP:
                 self.fault((key,), unknown("entry of a study", key, _TOP))
@@ -234,7 +284,9 @@ class _Reader:
         names = list(self.names or ())
         entries = data.get("claims", [])
         looks = [] if test is None else test.looks()
-        claims = read_claims(entries, names, [name for _, _, name in looks], self.fault, self._built)
+        claims = read_claims(
+            entries, names, [name for _, _, name in looks], self.fault, self._built
+        )
         check_strengths(entries, claims, looks, self.fault)
         shown = tuple(str(one) for one in as_list(data.get("shown", [])))
         for one in shown:
@@ -245,7 +297,16 @@ class _Reader:
             raise UserErrors(self.where, [message for _, message in sorted(self.faults)])
         digest = sha256(self.text.encode()).hexdigest()[:16]
         return Study(
-            self.name, title or question, question, tuple(designs), chosen, test, selection, claims, shown, digest
+            self.name,
+            title or question,
+            question,
+            tuple(designs),
+            chosen,
+            test,
+            selection,
+            claims,
+            shown,
+            digest,
         )
 
     def _text(self, key: str, value: Any) -> str:
@@ -261,9 +322,13 @@ class _Reader:
             return tuple(range(override))
         found = list(range(value)) if _whole(value) else value
         if not isinstance(found, list) or not all(_whole(one) and one >= 0 for one in found):
-            self.fault(("seeds",), f"{value!r} came where a number of seeds, or a list of them, is needed")
+            self.fault(
+                ("seeds",), f"{value!r} came where a number of seeds, or a list of them, is needed"
+            )
         elif len(set(found)) < 2 or len(set(found)) < len(found):
-            self.fault(("seeds",), f"{value!r}: at least 2 different ones are needed, for intervals")
+            self.fault(
+                ("seeds",), f"{value!r}: at least 2 different ones are needed, for intervals"
+            )
         else:
             return tuple(found)
         return ()
@@ -282,21 +347,31 @@ class _Reader:
         }
         return self._built(cls, one, (key,), f"entry of [{key}]")
 
-    def _built(self, cls: type[Any], value: Mapping[str, Any], path: tuple[str | int, ...], what: str) -> Any:
-        """`cls` from plain data by its own fields; None where that cannot be, and the faults are noted."""
+    def _built(
+        self, cls: type[Any], value: Mapping[str, Any], path: tuple[str | int, ...], what: str
+    ) -> Any:
+        """`cls` from plain data by its own fields; None where that cannot be, and the faults are
+        noted.
+        """
         names = [one.name for one in fields(cls)]
         strange = [key for key in value if key not in names]
         for key in strange:
             self.fault((*path, key), unknown(what, key, names))
         adapter = TypeAdapter(cls)
         try:
-            return adapter.validate_python({key: part for key, part in value.items() if key not in strange})
+            return adapter.validate_python(
+                {key: part for key, part in value.items() if key not in strange}
+            )
         except ValidationError as problem:
             for error in problem.errors():
-                said = {"missing": "is missing", "missing_argument": "is missing"}.get(error["type"])
+                said = {"missing": "is missing", "missing_argument": "is missing"}.get(
+                    error["type"]
+                )
                 if isinstance(own := error.get("ctx", {}).get("error"), UserError):
                     said = str(own)
-                self.fault((*path, *error["loc"]), said or f"{error['msg']} ({error['input']!r} came)")
+                self.fault(
+                    (*path, *error["loc"]), said or f"{error['msg']} ({error['input']!r} came)"
+                )
             return None
 
     def _tested(self, test: Test) -> Test:
@@ -309,7 +384,10 @@ class _Reader:
             except UserError as problem:
                 self.fault(("test", "corruptions"), problem)
         if not test.corruptions or len(set(alone)) < len(alone):
-            self.fault(("test", "corruptions"), "at least one is needed, and each once, with all of its strengths")
+            self.fault(
+                ("test", "corruptions"),
+                "at least one is needed, and each once, with all of its strengths",
+            )
         for part in test.parts:
             if part not in ("test", "train"):
                 self.fault(("test", "parts"), unknown("part to test on", part, ["test", "train"]))
@@ -317,27 +395,41 @@ class _Reader:
             self.fault(("test", "parts"), '"test" must be among them')
         for policy in test.batchnorm:
             if policy not in ("as-is", "folded", "recalibrated"):
-                self.fault(("test", "batchnorm"), unknown("policy", policy, ["as-is", "folded", "recalibrated"]))
+                self.fault(
+                    ("test", "batchnorm"),
+                    unknown("policy", policy, ["as-is", "folded", "recalibrated"]),
+                )
         if not test.batchnorm or len(set(test.batchnorm)) < len(test.batchnorm):
             self.fault(("test", "batchnorm"), "at least one policy is needed, and each once")
         if test.bounds and "train" not in test.parts:
-            self.fault(("test", "bounds"), 'the training data are needed: parts = ["test", "train"]')
+            self.fault(
+                ("test", "bounds"), 'the training data are needed: parts = ["test", "train"]'
+            )
         if test.bounds and "recalibrated" in test.batchnorm:
-            self.fault(("test", "bounds"), 'statistics recomputed on the counted images void them: batchnorm = "as-is"')
+            self.fault(
+                ("test", "bounds"),
+                'statistics recomputed on the counted images void them: batchnorm = "as-is"',
+            )
         if test.bounds and any("start" in one for one in self._tables()):
             self.fault(
                 ("test", "bounds"),
-                "the weights to start from may have seen the counted images: a task with a prior, no start",
+                "the weights to start from may have seen the counted images: a task with a prior, "
+                "no start",
             )
         if test.bounds and any("protect" in one for one in self._tables()):
             self.fault(
-                ("test", "bounds"), "what is protected moves without noise, and bounds would be infinite: no protect"
+                ("test", "bounds"),
+                "what is protected moves without noise, and bounds would be infinite: no protect",
             )
         if test.bounds and good and not good[0].startswith("gaussian-filter-max:"):
             self.fault(
-                ("test", "bounds"), f"they are for gaussian-filter-max, and the first of corruptions is {good[0]}"
+                ("test", "bounds"),
+                f"they are for gaussian-filter-max, and the first of corruptions is {good[0]}",
             )
-        for table, table_key in ((test.chips, "test"), (self.data.get("selection", {}).get("chips", 2), "selection")):
+        for table, table_key in (
+            (test.chips, "test"),
+            (self.data.get("selection", {}).get("chips", 2), "selection"),
+        ):
             if _whole(table) and table < 2:
                 self.fault((table_key, "chips"), f"{table}: at least 2 chips are needed")
         return replace(test, corruptions=tuple(good))
@@ -372,20 +464,30 @@ class _Reader:
             for each in self._expanded(entry, path):
                 if self.names is not None:
                     self.names[each["name"]] = None
-                design = self._design({k: v for k, v in base.items() if k != "seed"}, each, path, epochs, usual)
+                design = self._design(
+                    {k: v for k, v in base.items() if k != "seed"}, each, path, epochs, usual
+                )
                 if design is None:
                     continue
                 if design.name in found:
                     self.fault(
-                        (*path, "name"), f"{design.name!r} is an arm already; put what differs in braces: {{strength}}"
+                        (*path, "name"),
+                        f"{design.name!r} is an arm already; put what differs in braces: "
+                        f"{{strength}}",
                     )
                 found[design.name] = design
                 if self.names is not None:
-                    self.names |= {at_checkpoint(design.name, at): None for at in design.recipe.checkpoints}
+                    self.names |= {
+                        at_checkpoint(design.name, at): None for at in design.recipe.checkpoints
+                    }
         return list(found.values())
 
-    def _expanded(self, entry: dict[str, Any], path: tuple[str | int, ...]) -> Iterator[dict[str, Any]]:
-        """One dictionary for each cell of the grid that the entry's lists span, its texts filled in."""
+    def _expanded(
+        self, entry: dict[str, Any], path: tuple[str | int, ...]
+    ) -> Iterator[dict[str, Any]]:
+        """One dictionary for each cell of the grid that the entry's lists span, its texts filled
+        in.
+        """
         each = entry.get("each", {})
         if not isinstance(each, dict):
             self.fault((*path, "each"), "a table of lists is needed: each.peak = [0.1, 0.2]")
@@ -419,45 +521,75 @@ class _Reader:
                     one[key] = _filled(value, say)
                 except KeyError as missing:
                     self.fault(
-                        (*path, key), f"{value!r}: no {missing.args[0]!r} to put there; it has {', '.join(sorted(say))}"
+                        (*path, key),
+                        f"{value!r}: no {missing.args[0]!r} to put there; it has "
+                        f"{', '.join(sorted(say))}",
                     )
                     if key == "name":
                         one[key], self.names = value, None
-            unsaid = [k for k, values_ in axes.items() if len(values_) > 1 and f"{{{k}}}" not in str(entry["name"])]
+            unsaid = [
+                k
+                for k, values_ in axes.items()
+                if len(values_) > 1 and f"{{{k}}}" not in str(entry["name"])
+            ]
             one["name"] += "".join(f", {k} {_filled(f'{{{k}}}', say)}" for k in unsaid)
             yield one
 
     def _design(
-        self, base: dict[str, Any], entry: dict[str, Any], path: tuple[str | int, ...], epochs: int | None, usual: Any
+        self,
+        base: dict[str, Any],
+        entry: dict[str, Any],
+        path: tuple[str | int, ...],
+        epochs: int | None,
+        usual: Any,
     ) -> ArmSpec | None:
-        known = list(dict.fromkeys([*(one.name for one in fields(Recipe) if one.name != "seed"), *_ARM]))
-        given = {key: value for key, value in entry.items() if key not in ("name", "method", "role")}
+        known = list(
+            dict.fromkeys([*(one.name for one in fields(Recipe) if one.name != "seed"), *_ARM])
+        )
+        given = {
+            key: value for key, value in entry.items() if key not in ("name", "method", "role")
+        }
         strange = [key for key in given if key not in known]
         for key in strange:
             own = "seeds stand at the top of the file: seeds = 8"
-            self.fault((*path, key), own if key == "seed" else unknown("entry of an arm", key, known))
+            self.fault(
+                (*path, key), own if key == "seed" else unknown("entry of an arm", key, known)
+            )
         merged = {**base, **{key: value for key, value in given.items() if key not in strange}}
         if isinstance(base.get("probe"), dict) and isinstance(given.get("probe"), dict):
             merged["probe"] = {**base["probe"], **given["probe"]}
-        if epochs is not None and _whole(usual) and usual > 0 and _whole(merged.get("epochs", usual)):
+        if (
+            epochs is not None
+            and _whole(usual)
+            and usual > 0
+            and _whole(merged.get("epochs", usual))
+        ):
             merged["epochs"] = max(1, round(epochs * merged.get("epochs", usual) / usual))
         if merged.get("ranks", 1) != 1:
-            line = "a study's workers are single processes; give it more of them (--workers), or torchrun one recipe with train"
+            line = (
+                "a study's workers are single processes; give it more of them (--workers), or "
+                "torchrun one recipe with train"
+            )
             self.fault((*(path if "ranks" in given else ("recipe",)), "ranks"), line)
         if "task" in merged:
             merged["task"] = self._task_path(merged["task"])
         recipe, faults = checked(merged)
         bad = bool(strange or faults)
-        while faults:  # and what else there is: values are looked at only where all have the types that they need
+        # Look for what else is wrong: values are judged only where all fields have their types.
+        while faults:
             for key, message in faults:
                 first, *rest = key.split(".")
                 inner = given.get(first)
-                here = first in given and not (rest and isinstance(inner, dict) and rest[0] not in inner)
+                here = first in given and not (
+                    rest and isinstance(inner, dict) and rest[0] not in inner
+                )
                 self.fault((*(path if here else ("recipe",)), first, *rest), message)
             wrong = {key.split(".")[0] for key, _ in faults}
             if not wrong & {*merged, "task"}:
                 break
-            merged = {"task": "digits"} | {key: value for key, value in merged.items() if key not in wrong}
+            merged = {"task": "digits"} | {
+                key: value for key, value in merged.items() if key not in wrong
+            }
             _, faults = checked(merged)
         method = entry.get("method", str(merged.get("objective", Recipe.objective)))
         role = entry.get("role", "candidate")
@@ -469,25 +601,47 @@ class _Reader:
         return ArmSpec(entry["name"], method, role, recipe)
 
     def _task_path(self, task: Any) -> Any:
-        """A task in a file beside the study is found from there; `images` without data of their own get those of the call."""
+        """A task in a file beside the study is found from there; `images` without data of their own
+        get those of the call.
+        """
         if isinstance(task, str) and self.images is not None and tasks.needing_data(task):
             return tasks.with_data(task, self.images)
-        if isinstance(task, str) and ".py:" in task and not Path(task.partition(".py:")[0] + ".py").is_absolute():
+        if (
+            isinstance(task, str)
+            and ".py:" in task
+            and not Path(task.partition(".py:")[0] + ".py").is_absolute()
+        ):
             beside = self.folder / (task.partition(".py:")[0] + ".py")
             if beside.is_file():
                 return str(self.folder / task)
         return task
 
     def _tasks(self, designs: Sequence[ArmSpec]) -> None:
-        """Whether each task is there, and has the data that a study needs; and the parameters that patterns name."""
+        """Whether each task is there, and has the data that a study needs; and the parameters that
+        patterns name.
+        """
         for name in dict.fromkeys(design.recipe.task for design in designs):
             try:
                 task = tasks.load(name)
                 for part in ("train", "validation"):
                     task.part(part)
-                self._held(task, [one.recipe for one in designs if one.recipe.task == name and one.recipe.held()])
+                self._held(
+                    task,
+                    [
+                        one.recipe
+                        for one in designs
+                        if one.recipe.task == name and one.recipe.held()
+                    ],
+                )
             except UserError as problem:
-                arm = next((i for i, e in enumerate(self.data["arms"]) if self._task_path(e.get("task")) == name), None)
+                arm = next(
+                    (
+                        i
+                        for i, e in enumerate(self.data["arms"])
+                        if self._task_path(e.get("task")) == name
+                    ),
+                    None,
+                )
                 self.fault(("recipe", "task") if arm is None else ("arms", arm, "task"), problem)
 
     def _held(self, task: Task, asked: Sequence[Recipe]) -> None:
@@ -499,7 +653,14 @@ class _Reader:
                         Recipe(task.name, **{key: patterns}).arrays((task.blank or task.model)())
                 except UserError as problem:
                     arms = enumerate(self._tables()[1:])
-                    arm = next((place for place, one in arms if as_list(one.get(key, [])) == list(patterns)), None)
+                    arm = next(
+                        (
+                            place
+                            for place, one in arms
+                            if as_list(one.get(key, [])) == list(patterns)
+                        ),
+                        None,
+                    )
                     self.fault(("recipe", key) if arm is None else ("arms", arm, key), problem)
 
 

@@ -27,7 +27,9 @@ class ArmStatus:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """Arms, who is at what, and what went wrong, each message once with the runs that it stopped."""
+    """Arms, who is at what, and what went wrong, each message once with the runs that it
+    stopped.
+    """
 
     study: str
     lines: tuple[ArmStatus, ...]
@@ -63,11 +65,18 @@ def status_of(folder: Folder) -> StudyStatus:
         if end is not None:
             lines[job.arm].counts[end] += 1
             if end != "finished":
-                troubles.setdefault(f"{end}: {folder.outcome(job, end)['message']}", []).append(folder.label(job))
+                troubles.setdefault(f"{end}: {folder.outcome(job, end)['message']}", []).append(
+                    folder.label(job)
+                )
         elif job.run in holders:
             holder = holders[job.run]
             lines[job.arm].counts["running"] += 1
-            workers.append({"worker": f"{holder.host}:{holder.pid}", "run": folder.label(job), **holder.facts})
+            workers.append(
+                {"worker": f"{holder.host}:{holder.pid}", "run": folder.label(job), **holder.facts}
+            )
     return StudyStatus(
-        folder.plan["definition"]["name"], tuple(lines), tuple(workers), {k: tuple(v) for k, v in troubles.items()}
+        folder.plan["definition"]["name"],
+        tuple(lines),
+        tuple(workers),
+        {k: tuple(v) for k, v in troubles.items()},
     )

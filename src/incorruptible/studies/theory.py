@@ -1,4 +1,6 @@
-"""What PAC-Bayes says of a study's arms: bounds on noisy risk, the strengths that they would like, and the best ones found."""
+"""What PAC-Bayes says of a study's arms: bounds on noisy risk, the strengths that they would like,
+and the best ones found.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +12,37 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..pacbayes import complexity, curvature, kl_inverse, monte_carlo, paid_divergence, preferred_strength
+from ..pacbayes import (
+    complexity,
+    curvature,
+    kl_inverse,
+    monte_carlo,
+    paid_divergence,
+    preferred_strength,
+)
 from ..statistics import Difference, Interval
 from .evidence import Arm, Lacking
 
-__all__ = ["DELTA", "DELTA_DRAWS", "Optima", "RiskBounds", "best_strength", "bounds", "kappa", "preferred", "sizes"]
+__all__ = [
+    "DELTA",
+    "DELTA_DRAWS",
+    "Optima",
+    "RiskBounds",
+    "best_strength",
+    "bounds",
+    "kappa",
+    "preferred",
+    "sizes",
+]
 
 DELTA, DELTA_DRAWS = 0.025, 0.01  # of the bound, and of the mean over chips in it
 GROUPS = 20  # of test images, for the jackknife
 
 
 def sizes(arms: Sequence[Arm]) -> dict[int, list[Arm]]:
-    """Arms of constant strength by the number of their training examples, weakest first. Raises `Lacking` where the study did
-    not measure what bounds need, or no score that is a share of errors."""
+    """Arms of constant strength by the number of their training examples, weakest first. Raises
+    `Lacking` where the study did not measure what bounds need, or no score that is a share of
+    errors."""
     able = [arm for arm in arms if arm.displacement and arm.train_score is not None]
     able = [arm for arm in able if arm.role == "candidate" and arm.schedule == "constant"]
     if not able:
@@ -37,8 +57,9 @@ def sizes(arms: Sequence[Arm]) -> dict[int, list[Arm]]:
 
 
 class RiskBounds(NamedTuple):
-    """For S seeds and K strengths: the noisy error rate [S, K] on the n training examples that the start has not seen, the
-    paid divergence [S, K] in nats, and the limit [S, K] for the noisy risk at each strength."""
+    """For S seeds and K strengths: the noisy error rate [S, K] on the n training examples that the
+    start has not seen, the paid divergence [S, K] in nats, and the limit [S, K] for the noisy risk
+    at each strength."""
 
     risk: NDArray[np.float64]
     divergence: NDArray[np.float64]
@@ -47,24 +68,27 @@ class RiskBounds(NamedTuple):
 
 
 def bounds(arm: Arm) -> RiskBounds:
-    """PAC-Bayes-kl bounds for each network of the arm under noise of each strength, with the Monte-Carlo correction.
+    """PAC-Bayes-kl bounds for each network of the arm under noise of each strength, with the
+    Monte-Carlo correction.
 
-    Each network's limits hold for all strengths at once with probability 1 - DELTA - DELTA_DRAWS: both are divided by the number
-    of strengths above 0. At strength 0 there is none: the limit is 1.
-    """
+    Each network's limits hold for all strengths at once with probability 1 - DELTA - DELTA_DRAWS:
+    both are divided by the number of strengths above 0. At strength 0 there is none: the limit is
+    1."""
     assert arm.train_score is not None
     held = arm.train_score[:, :, arm.seen :]
     n, draws = held.shape[2], arm.chips.shape[2]
     risk = 1.0 - held.mean(2)
-    nats = np.array([[paid_divergence(one, s)[0] for s in arm.strengths] for one in arm.displacement])
+    nats = np.array(
+        [[paid_divergence(one, s)[0] for s in arm.strengths] for one in arm.displacement]
+    )
     count = max(1, sum(s > 0 for s in arm.strengths))
     seen = monte_carlo(np.clip(risk, 0.0, 1.0), draws, DELTA_DRAWS / count)
     return RiskBounds(risk, nats, kl_inverse(seen, complexity(nats, n, DELTA / count)), n)
 
 
 def preferred(arm: Arm, span: tuple[float, float]) -> NDArray[np.float64]:
-    """[S] sigma* = (A/(nT))^(1/4) of each network, T from the bounded loss on the n held training examples at the two strengths
-    of `span`; nan where that does not grow."""
+    """[S] sigma* = (A/(nT))^(1/4) of each network, T from the bounded loss on the n held training
+    examples at the two strengths of `span`; nan where that does not grow."""
     assert arm.train_bounded is not None
     held = arm.train_bounded[:, :, arm.seen :].mean(2)
     trace = curvature(held[:, arm.index(span[0])], held[:, arm.index(span[1])], span)
@@ -72,9 +96,12 @@ def preferred(arm: Arm, span: tuple[float, float]) -> NDArray[np.float64]:
     return preferred_strength(distance, arm.train_bounded.shape[2] - arm.seen, trace)
 
 
-def best_strength(scores: Sequence[float] | NDArray[np.float64], strengths: Sequence[float]) -> float:
-    """Where the score is best: the top of a parabola in log strength through the best place and up to two neighbours on each
-    side, by least squares; within the strengths given. Where the points bend upwards, the best place itself."""
+def best_strength(
+    scores: Sequence[float] | NDArray[np.float64], strengths: Sequence[float]
+) -> float:
+    """Where the score is best: the top of a parabola in log strength through the best place and up
+    to two neighbours on each side, by least squares; within the strengths given. Where the points
+    bend upwards, the best place itself."""
     values, logs = np.asarray(scores, dtype=float), np.log(strengths)
     top = int(values.argmax())
     near = slice(max(0, top - 2), top + 3)
@@ -89,9 +116,10 @@ def best_strength(scores: Sequence[float] | NDArray[np.float64], strengths: Sequ
 
 @dataclass(frozen=True, eq=False)
 class Optima:
-    """The logarithms of the best training strengths of Z groups of arms at one test strength, on the test images; and again
-    without each seed, `seeds` [S, Z], and without each of some groups of images, `images` [G, Z]. `edged` says that one of all these
-    is the weakest or the strongest arm: then the true optimum may lie beyond, and neither estimate nor interval knows how far."""
+    """The logarithms of the best training strengths of Z groups of arms at one test strength, on
+    the test images; and again without each seed, `seeds` [S, Z], and without each of some groups of
+    images, `images` [G, Z]. `edged` says that one of all these is the weakest or the strongest arm:
+    then the true optimum may lie beyond, and neither estimate nor interval knows how far."""
 
     logs: NDArray[np.float64]
     seeds: NDArray[np.float64]
@@ -100,22 +128,30 @@ class Optima:
 
     @classmethod
     def of(cls, groups: Sequence[Sequence[Arm]], strength: float) -> Optima:
-        """The optima of arms with a strength above 0. Raises `Lacking` where there are fewer than 3 in a group."""
-        columns = [_replicates([arm for arm in group if arm.peak > 0], strength) for group in groups]
+        """The optima of arms with a strength above 0. Raises `Lacking` where there are fewer than 3
+        in a group.
+        """
+        columns = [
+            _replicates([arm for arm in group if arm.peak > 0], strength) for group in groups
+        ]
         whole, seeds, images = (np.log(np.array(part)).T for part in zip(*columns, strict=True))
         edged = False
         for column, group in enumerate(groups):
             peaks = [math.log(arm.peak) for arm in group if arm.peak > 0]
             every = np.concatenate([part[..., column].ravel() for part in (whole, seeds, images)])
-            edged |= bool(np.isclose(every, min(peaks)).any() or np.isclose(every, max(peaks)).any())
+            edged |= bool(
+                np.isclose(every, min(peaks)).any() or np.isclose(every, max(peaks)).any()
+            )
         return cls(whole, seeds, images, edged)
 
-    def combined(self, weights: Sequence[float] | NDArray[np.float64], less: float = 0.0) -> Difference:
+    def combined(
+        self, weights: Sequence[float] | NDArray[np.float64], less: float = 0.0
+    ) -> Difference:
         """weights . logs - less, with an interval for new seeds and new images.
 
-        The variance is the sum of two jackknives', over seeds and over groups of images, which counts what is left between
-        them twice and so errs to the wide side; Student's t with seeds - 1 degrees of freedom.
-        """
+        The variance is the sum of two jackknives', over seeds and over groups of images, which
+        counts what is left between them twice and so errs to the wide side; Student's t with seeds
+        - 1 degrees of freedom."""
         from scipy import special
 
         w = np.asarray(weights, dtype=float)
@@ -143,14 +179,18 @@ class Optima:
 
 def _replicates(arms: Sequence[Arm], strength: float) -> tuple[float, list[float], list[float]]:
     if len(arms) < 3:
-        raise Lacking("at least 3 training strengths above 0 are needed for each number of training examples")
+        raise Lacking(
+            "at least 3 training strengths above 0 are needed for each number of training examples"
+        )
     peaks = [arm.peak for arm in arms]
     values = np.array([arm.sign * arm.test[:, arm.index(strength)] for arm in arms])  # [arms, S, n]
     _, s, n = values.shape
     by_seed, by_image = values.mean(2), values.mean(1)
     seeds = [best_strength(np.delete(by_seed, k, 1).mean(1), peaks) for k in range(s)]
     groups = np.arange(n) % min(GROUPS, n)
-    images = [best_strength(by_image[:, groups != g].mean(1), peaks) for g in range(groups.max() + 1)]
+    images = [
+        best_strength(by_image[:, groups != g].mean(1), peaks) for g in range(groups.max() + 1)
+    ]
     return best_strength(values.mean((1, 2)), peaks), seeds, images
 
 
@@ -159,11 +199,14 @@ def _jackknife(values: NDArray[np.float64]) -> float:
 
 
 def kappa(best: Mapping[float, float], sigma: float) -> float:
-    """The kappa for which max(test strength, kappa sigma) is closest to the best training strengths, by test strength, in least
-    squares of logarithms; the smallest of equally good ones, among 2,000 from .01 to 100. nan for a sigma that is not above 0."""
+    """The kappa for which max(test strength, kappa sigma) is closest to the best training
+    strengths, by test strength, in least squares of logarithms; the smallest of equally good ones,
+    among 2,000 from .01 to 100. nan for a sigma that is not above 0."""
     if not sigma > 0:
         return math.nan
     tests, wanted = np.array(list(best)), np.log(list(best.values()))
     candidates = np.geomspace(0.01, 100, 2000)
-    errors = [float(((np.log(np.maximum(tests, k * sigma)) - wanted) ** 2).sum()) for k in candidates]
+    errors = [
+        float(((np.log(np.maximum(tests, k * sigma)) - wanted) ** 2).sum()) for k in candidates
+    ]
     return float(candidates[int(np.argmin(errors))])

@@ -8,12 +8,17 @@ __all__ = ["KeyPath", "spoken", "toml_positions"]
 
 KeyPath = tuple[str | int, ...]
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
-_KEY = re.compile(r"""^\s*((?:"[^"]*"|'[^']*'|[\w-]+)(?:\s*\.\s*(?:"[^"]*"|'[^']*'|[\w-]+))*)\s*=""")
-_STRING = re.compile(r'"""(?:.|\n)*?"""|\'\'\'(?:.|\n)*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*')
+_KEY = re.compile(
+    r"""^\s*((?:"[^"]*"|'[^']*'|[\w-]+)(?:\s*\.\s*(?:"[^"]*"|'[^']*'|[\w-]+))*)\s*="""
+)
+_STRING = re.compile(
+    r'"""(?:.|\n)*?"""|\'\'\'(?:.|\n)*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*'
+)
 
 
 def toml_positions(text: str) -> dict[KeyPath, int]:
-    """The line, from 1, of every table and key: `("arms", 2, "strength")` is the key in the third [[arms]].
+    """The line, from 1, of every table and key: `("arms", 2, "strength")` is the key in the third
+    [[arms]].
 
     Keys inside inline tables have the line of the table.
 
@@ -24,7 +29,9 @@ def toml_positions(text: str) -> dict[KeyPath, int]:
     counts: dict[KeyPath, int] = {}
     table: KeyPath = ()
     depth = 0
-    blank = _STRING.sub(lambda match: re.sub(r"[^\n]", "_", match[0]), text)  # brackets and keys in strings are none
+    blank = _STRING.sub(
+        lambda match: re.sub(r"[^\n]", "_", match[0]), text
+    )  # brackets and keys in strings are none
     for number, (raw, line) in enumerate(zip(text.split("\n"), blank.split("\n"), strict=True), 1):
         header = _HEADER.match(raw) if depth == 0 and line.lstrip().startswith("[") else None
         if header:
@@ -62,11 +69,15 @@ def spoken(path: KeyPath, found: dict[KeyPath, int]) -> str:
 
 
 def _parts(key: str) -> KeyPath:
-    return tuple(part.strip().strip("\"'") for part in re.findall(r'"[^"]*"|\'[^\']*\'|[\w-]+', key))
+    return tuple(
+        part.strip().strip("\"'") for part in re.findall(r'"[^"]*"|\'[^\']*\'|[\w-]+', key)
+    )
 
 
 def _inside(path: KeyPath, counts: dict[KeyPath, int]) -> KeyPath:
-    """`path` with the index of the array's last table where a part of it, but the last, is an array of tables."""
+    """`path` with the index of the array's last table where a part of it, but the last, is an array
+    of tables.
+    """
     full: KeyPath = ()
     for place, part in enumerate(path):
         full = (*full, part)

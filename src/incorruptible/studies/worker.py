@@ -1,4 +1,6 @@
-"""One worker: it claims runs of a study in a shared folder and does them, until all are done or it is asked to leave."""
+"""One worker: it claims runs of a study in a shared folder and does them, until all are done or it
+is asked to leave.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +51,8 @@ class _Asked:
 def leaving() -> Iterator[Callable[[], bool]]:
     """TERM, INT, USR1 and USR2 ask to leave: yields a function that says whether one came.
 
-    Whoever does not leave within 8 seconds, or is asked twice, gets `Leaving` raised at the place where it is.
-    """
+    Whoever does not leave within 8 seconds, or is asked twice, gets `Leaving` raised at the place
+    where it is."""
     asked = _Asked()
 
     def hear(number: int, frame: FrameType | None) -> None:
@@ -82,11 +84,12 @@ def work(
     leave: Callable[[], bool] = lambda: False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> bool:
-    """Do what of the study nobody else is at; True once all is done, False where it was asked to leave.
+    """Do what of the study nobody else is at; True once all is done, False where it was asked to
+    leave.
 
-    A failure of the user's own (a task that raises) is noted and not tried again; a full disk raises `OSError`, and
-    nothing is noted. While others hold all that is left it waits, in case that one of them dies.
-    """
+    A failure of the user's own (a task that raises) is noted and not tried again; a full disk
+    raises `OSError`, and nothing is noted. While others hold all that is left it waits, in case
+    that one of them dies."""
     with Leases(folder.home / "leases") as leases:
         while not leave():
             ends = folder.ends()
@@ -109,16 +112,26 @@ def _next(
 ) -> bool:
     """Do the first job that can be claimed; False where there was none."""
     held = {holder.name for holder in leases.holders()}
-    for job in sorted(todo, key=lambda job: job.run in held):  # first those that nobody seems to hold
+    for job in sorted(
+        todo, key=lambda job: job.run in held
+    ):  # first those that nobody seems to hold
         lease = leases.claim(job.run)
         if lease is None:
             continue
         with lease:
             if job.name in folder.ends():
                 return True  # somebody finished it between our look and our claim
-            lease.note(study=folder.path.name, arm=folder.arms[job.arm]["name"], seed=job.seed, at_once=True)
+            lease.note(
+                study=folder.path.name,
+                arm=folder.arms[job.arm]["name"],
+                seed=job.seed,
+                at_once=True,
+            )
             if lease.deaths >= DEATHS:
-                text = f"its worker died {lease.deaths} times in a row before an epoch was done (out of memory?)"
+                text = (
+                    f"its worker died {lease.deaths} times in a row before an epoch was done (out "
+                    "of memory?)"
+                )
                 folder.write(job, "failed", {"message": text})
                 return True
             tell(folder.label(job))
@@ -138,7 +151,14 @@ def _next(
     return False
 
 
-def _do(folder: Folder, job: StudyJob, lease: Lease, tasks: Tasks, device: str, leave: Callable[[], bool]) -> None:
+def _do(
+    folder: Folder,
+    job: StudyJob,
+    lease: Lease,
+    tasks: Tasks,
+    device: str,
+    leave: Callable[[], bool],
+) -> None:
     began = time.monotonic()
     recipe = replace(parse(folder.arms[job.arm]["recipe"]), seed=job.seed)
     threads = folder.plan["frame"]["threads"]
@@ -148,10 +168,20 @@ def _do(folder: Folder, job: StudyJob, lease: Lease, tasks: Tasks, device: str, 
         lease.progressed()
 
     task = tasks(recipe.task)
-    run = train(recipe, folder.home / "trained", device=device, threads=threads, task=task, progress=tell, leave=leave)
+    run = train(
+        recipe,
+        folder.home / "trained",
+        device=device,
+        threads=threads,
+        task=task,
+        progress=tell,
+        leave=leave,
+    )
     trained = time.monotonic()
     if run.folder.name != job.run:
-        raise Changed(f"{recipe.task} has changed since this worker began: give the same command again.")
+        raise Changed(
+            f"{recipe.task} has changed since this worker began: give the same command again."
+        )
     if run.record["metrics"][-1]["loss"] is None:
         _diverged(folder, job, run, "its loss is not finite", trained - began)
         return
@@ -162,12 +192,19 @@ def _do(folder: Folder, job: StudyJob, lease: Lease, tasks: Tasks, device: str, 
         one = MeasurePlan.of(plan)
         lease.note(measuring=one.part)
         try:
-            measured(run, one, task, at=at, threads=threads, device=device, leave=leave, bounded=bounds)
-        except NotFinite as problem:  # the last epoch's loss was finite, and the network that it left is not
+            measured(
+                run, one, task, at=at, threads=threads, device=device, leave=leave, bounded=bounds
+            )
+        except (
+            NotFinite
+        ) as problem:  # the last epoch's loss was finite, and the network that it left is not
             _diverged(folder, job, run, str(problem), trained - began)
             return
         file = measures(run, one, task, at, bounds)[1]
-        arrays[at_checkpoint(key, at)] = [str(file.relative_to(folder.home)), records.checksum(file)]
+        arrays[at_checkpoint(key, at)] = [
+            str(file.relative_to(folder.home)),
+            records.checksum(file),
+        ]
         lease.progressed()
     if bounds:
         file, digest = displaced(run, task, threads=threads)
@@ -182,7 +219,9 @@ def _do(folder: Folder, job: StudyJob, lease: Lease, tasks: Tasks, device: str, 
 
 
 def _diverged(folder: Folder, job: StudyJob, run: Run, message: str, seconds: float) -> None:
-    """Record that the training of `job`, which took `seconds`, left a network that is not finite."""
+    """Record that the training of `job`, which took `seconds`, left a network that is not
+    finite.
+    """
     found = {"run": job.run, "files": _files(folder, run), "seconds": {"train": seconds}}
     folder.write(job, "diverged", {"message": message, **found})
 

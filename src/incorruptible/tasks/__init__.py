@@ -33,7 +33,8 @@ CATALOGUE: dict[str, Any] = {"digits": Digits, "bytes": Bytes, "images": ImageTa
 
 
 def load(text: str) -> Task:
-    """The task that `text` names: `digits:network=conv`, `images(parquet:PATH)`, `mine.py:task` or `package.module:task`.
+    """The task that `text` names: `digits:network=conv`, `images(parquet:PATH)`, `mine.py:task` or
+    `package.module:task`.
 
     >>> load("digits").test[0].shape
     torch.Size([997, 1, 8, 8])
@@ -54,14 +55,17 @@ def canonical(text: str) -> str:
 
 
 def absolute(text: str) -> str:
-    """`text` as it is found again from any folder: a task of the user's own by its file's full path, and so the data of images."""
+    """`text` as it is found again from any folder: a task of the user's own by its file's full
+    path, and so the data of images.
+    """
     if is_user_task(text) and split(text).name not in CATALOGUE:
         return absolute_user_task(text)
     return str(_built(text).absolute()) if split(text).name == "images" else text
 
 
 def portable(text: str) -> str:
-    """What of a canonical `text` identifies a run: no folder, and of a task of the user's own its name alone.
+    """What of a canonical `text` identifies a run: no folder, and of a task of the user's own its
+    name alone.
 
     >>> portable("images(parquet:/data/cifar10):network=resnet18"), portable("mine.py:task"), portable("digits")
     ('images:network=resnet18', 'task', 'digits')
@@ -72,12 +76,16 @@ def portable(text: str) -> str:
 
 def _built(text: str) -> Any:
     if needing_data(text):
-        raise UserError(f"{text} needs to know which: --data hf:uoft-cs/cifar100, parquet:PATH or folder:PATH.")
+        raise UserError(
+            f"{text} needs to know which: --data hf:uoft-cs/cifar100, parquet:PATH or folder:PATH."
+        )
     name = split(text).name
     if name not in CATALOGUE and not get_close_matches(name, CATALOGUE, n=1, cutoff=0.5):
         # bert-base-uncased, say: the name of a network somewhere else
         raise UserError(
-            f"{text!r} is no task here: a network of your own, or of another library, is made by a function of yours, which is "
-            f"named FILE.py:NAME, with --weights where it does not load its own; the tasks here are {', '.join(sorted(CATALOGUE))}."
+            f"{text!r} is no task here: a network of your own, or of another library, is made by a "
+            "function of yours, which is "
+            "named FILE.py:NAME, with --weights where it does not load its own; the tasks here "
+            f"are {', '.join(sorted(CATALOGUE))}."
         )
     return build("task", text, CATALOGUE, str)

@@ -24,13 +24,14 @@ SIZES = {"validation": 256, "test": 512}
 
 @dataclass(frozen=True)
 class Bytes:
-    """Bytes of the standard library's .py files, each predicted from those before it: `bytes`, `bytes:train=4096:length=128`.
+    """Bytes of the standard library's .py files, each predicted from those before it: `bytes`,
+    `bytes:train=4096:length=128`.
 
-    `network` is "transformer" (2 blocks of width 64) or "deep-transformer" (6). `train` training windows of `length` bytes
-    come from 8 of 10 files, 256 validation and 512 test windows from 1 of 10 each; a hash of a file's name decides which.
-    The score is bits per byte, for each window the mean over its positions: less is better. The version of Python and a
-    fingerprint of all its files are part of a run's identity: runs under another Python are other runs.
-    """
+    `network` is "transformer" (2 blocks of width 64) or "deep-transformer" (6). `train` training
+    windows of `length` bytes come from 8 of 10 files, 256 validation and 512 test windows from 1 of
+    10 each; a hash of a file's name decides which. The score is bits per byte, for each window the
+    mean over its positions: less is better. The version of Python and a fingerprint of all its
+    files are part of a run's identity: runs under another Python are other runs."""
 
     network: str = "transformer"
     train: int = 2048
@@ -40,15 +41,21 @@ class Bytes:
         if self.network not in NETWORKS:
             raise unknown("network", self.network, NETWORKS)
         if self.train < 1:
-            raise UserError(f"bytes: train={self.train}: at least 1 window is needed; 2048 are usual.")
+            raise UserError(
+                f"bytes: train={self.train}: at least 1 window is needed; 2048 are usual."
+            )
         if not 2 <= self.length <= LONGEST:
-            raise UserError(f"bytes: length={self.length}: 2 to {LONGEST} bytes are possible; 64 are usual.")
+            raise UserError(
+                f"bytes: length={self.length}: 2 to {LONGEST} bytes are possible; 64 are usual."
+            )
 
     def __str__(self) -> str:
         return write("bytes", self)
 
     def task(self) -> Task:
-        """Model and data, ready to use. Raises `UserError` where the standard library has fewer windows, or no sources."""
+        """Model and data, ready to use. Raises `UserError` where the standard library has fewer
+        windows, or no sources.
+        """
         found = sources()
         train = self._part(found["train"], "train", self.train)
         validation, test = (self._part(found[part], part, size) for part, size in SIZES.items())
@@ -70,7 +77,8 @@ class Bytes:
         text, starts = windows(files, self.length, part)
         if size > len(starts):
             raise UserError(
-                f"bytes: {size} {part} windows of {self.length} bytes are needed, and this Python's library has {len(starts)}."
+                f"bytes: {size} {part} windows of {self.length} bytes are needed, and this "
+                f"Python's library has {len(starts)}."
             )
         rows = text[starts[:size, None] + np.arange(self.length + 1)]
         whole = torch.from_numpy(rows.astype(np.int64))
@@ -78,5 +86,9 @@ class Bytes:
 
 
 def _entropy(labels: Tensor) -> float:
-    """Of the distribution of single bytes, in nats: the loss of the best predictor that sees nothing."""
-    return float(torch.special.entr(torch.bincount(labels.flatten()).double() / labels.numel()).sum())
+    """Of the distribution of single bytes, in nats: the loss of the best predictor that sees
+    nothing.
+    """
+    return float(
+        torch.special.entr(torch.bincount(labels.flatten()).double() / labels.numel()).sum()
+    )

@@ -19,20 +19,24 @@ from .protocol import Task
 
 __all__ = ["Digits"]
 
-NETWORKS: dict[str, Callable[[], nn.Module]] = {"mlp": mlp, "conv": small_conv}  # those for 8x8 images
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "mlp": mlp,
+    "conv": small_conv,
+}  # those for 8x8 images
 FEWEST = 10  # images: one of each class
 
 
 @dataclass(frozen=True)
 class Digits:
-    """UCI optical digits, 8x8 pixels, ten classes: `digits`, `digits:network=conv`, `digits:split=full:train=250`.
+    """UCI optical digits, 8x8 pixels, ten classes: `digits`, `digits:network=conv`,
+    `digits:split=full:train=250`.
 
-    `network` is "mlp" (64-128-128-10) or "conv" (with BatchNorm); `split` "small" (500 training, 300 validation, 997
-    test images) or "full" (1,000, 200 and 597). `train` takes only so many of the training images, the first ones, with the
-    classes in equal parts (0: all). With `prior`, a share such as 0.5, networks start where plain training on that first share
-    of the training images led, with biases frozen: a prior for PAC-Bayes bounds, which count the other images; pixels are then
-    less the mean over that share alone.
-    """
+    `network` is "mlp" (64-128-128-10) or "conv" (with BatchNorm); `split` "small" (500 training,
+    300 validation, 997 test images) or "full" (1,000, 200 and 597). `train` takes only so many of
+    the training images, the first ones, with the classes in equal parts (0: all). With `prior`, a
+    share such as 0.5, networks start where plain training on that first share of the training
+    images led, with biases frozen: a prior for PAC-Bayes bounds, which count the other images;
+    pixels are then less the mean over that share alone."""
 
     network: str = "mlp"
     split: str = "small"
@@ -40,18 +44,28 @@ class Digits:
     prior: float = 0.0
 
     def __post_init__(self) -> None:
-        for what, name, choices in (("network", self.network, NETWORKS), ("split", self.split, SPLITS)):
+        for what, name, choices in (
+            ("network", self.network, NETWORKS),
+            ("split", self.split, SPLITS),
+        ):
             if name not in choices:
                 raise unknown(what, name, choices)
         most = SPLITS[self.split][0]
         if self.train and not FEWEST <= self.train <= most:
-            raise UserError(f"digits: train={self.train}: {FEWEST} to {most} images are there in split={self.split}.")
+            raise UserError(
+                f"digits: train={self.train}: {FEWEST} to {most} images are there in "
+                f"split={self.split}."
+            )
         if self.prior:
             if self.network == "conv":
-                raise UserError("digits: prior=... needs network=mlp: running statistics of BatchNorm have no prior.")
+                raise UserError(
+                    "digits: prior=... needs network=mlp: running statistics of BatchNorm have no "
+                    "prior."
+                )
             if not 0 < self.prior < 1 or min(self.seen, self.size - self.seen) < FEWEST:
                 raise UserError(
-                    f"digits: prior={self.prior:g}: a share is needed that leaves {FEWEST} of {self.size} images on each side, "
+                    f"digits: prior={self.prior:g}: a share is needed that leaves {FEWEST} of "
+                    f"{self.size} images on each side, "
                     "as 0.5 does."
                 )
 
@@ -77,7 +91,9 @@ class Digits:
             shift = images[: self.seen].mean()
             images = images - shift
             model = prepared(model, images[: self.seen], labels[: self.seen])
-        test, validation = ((parts[name][0] - shift, parts[name][1]) for name in ("test", "validation"))
+        test, validation = (
+            (parts[name][0] - shift, parts[name][1]) for name in ("test", "validation")
+        )
         return Task(
             model,
             test=test,

@@ -30,16 +30,18 @@ FEWEST = 2
 
 @dataclass(frozen=True)
 class ImageTask:
-    """Labelled images on a network: `images(parquet:PATH):network=resnet8:train=5000`, `images(hf:uoft-cs/cifar100)`.
+    """Labelled images on a network: `images(parquet:PATH):network=resnet8:train=5000`,
+    `images(hf:uoft-cs/cifar100)`.
 
-    `data` is `hf:OWNER/NAME`, `parquet:PATH` or `folder:PATH`; its images are decoded once (`data.decoded`). `network` is one of
-    `networks.IMAGES`, or a folder of transformers (`networks.image_network`). Where the data have no validation part,
-    `validation` of the training images, the last ones of a fixed order in which classes come evenly, are kept for it; `train`
-    takes the first so many of the others (0: all), and `test` of the test images (0: all). Training images are moved by up to
-    `crop` pixels, mirrored (`flip`), and lose a square of `cutout` pixels, anew in each epoch. `image` and `label` name the
-    columns of tables; `size` scales all images to size x size.
-    Pixels are normalised, channel by channel, by mean and standard deviation of the training images taken.
-    """
+    `data` is `hf:OWNER/NAME`, `parquet:PATH` or `folder:PATH`; its images are decoded once
+    (`data.decoded`). `network` is one of `networks.IMAGES`, or a folder of transformers
+    (`networks.image_network`). Where the data have no validation part, `validation` of the training
+    images, the last ones of a fixed order in which classes come evenly, are kept for it; `train`
+    takes the first so many of the others (0: all), and `test` of the test images (0: all). Training
+    images are moved by up to `crop` pixels, mirrored (`flip`), and lose a square of `cutout`
+    pixels, anew in each epoch. `image` and `label` name the columns of tables; `size` scales all
+    images to size x size. Pixels are normalised, channel by channel, by mean and standard deviation
+    of the training images taken."""
 
     data: str = field(metadata={"inner": True, "named": True})
     network: str = "resnet8"
@@ -58,7 +60,10 @@ class ImageTask:
             image_network(self.network)
         for name in ("train", "validation", "test", "size"):
             if getattr(self, name) < 0:
-                raise UserError(f"images: {name}={getattr(self, name)}: a number that is not negative is needed.")
+                raise UserError(
+                    f"images: {name}={getattr(self, name)}: a number that is not negative is "
+                    "needed."
+                )
         Augmentation(self.crop, self.flip, self.cutout)
 
     def __str__(self) -> str:
@@ -66,11 +71,17 @@ class ImageTask:
 
     def absolute(self) -> ImageTask:
         """The same, found again from any folder."""
-        network = self.network if self.network in NETWORKS else str(Path(self.network).expanduser().resolve())
+        network = (
+            self.network
+            if self.network in NETWORKS
+            else str(Path(self.network).expanduser().resolve())
+        )
         return replace(self, data=absolute_data(self.data), network=network)
 
     def task(self) -> Task:
-        """Model and data, ready to use. Raises `UserError` for data that are not there or are too few."""
+        """Model and data, ready to use. Raises `UserError` for data that are not there or are too
+        few.
+        """
         found = decoded(self.data, self.image, self.label, self.size)
         pixels, labels = found.parts["train"]
         order = stratified(labels, "images", "train")
@@ -78,18 +89,27 @@ class ImageTask:
         if "validation" not in found.parts:
             if self.validation >= len(order) - FEWEST:
                 raise UserError(
-                    f"images: validation={self.validation}: the training part has {len(order):,} images; keep fewer."
+                    f"images: validation={self.validation}: the training part has {len(order):,} "
+                    "images; keep fewer."
                 )
-            kept, order = order[len(order) - self.validation :], order[: len(order) - self.validation]
+            kept, order = (
+                order[len(order) - self.validation :],
+                order[: len(order) - self.validation],
+            )
         if self.train > len(order):
             raise UserError(
-                f"images: train={self.train}: {len(order):,} images are there besides those for validation."
+                f"images: train={self.train}: {len(order):,} images are there besides those for "
+                "validation."
             )
         chosen = order[: self.train or len(order)]
         train = pixels[chosen]
         mean, std = _normal(train)
 
-        def part(some: tuple[Tensor, Tensor], which: Tensor | None, augmentation: Augmentation | None = None) -> Images:
+        def part(
+            some: tuple[Tensor, Tensor],
+            which: Tensor | None,
+            augmentation: Augmentation | None = None,
+        ) -> Images:
             images, own = some if which is None else (some[0][which], some[1][which])
             return Images(images, own, mean, std, augmentation or Augmentation())
 
@@ -97,7 +117,9 @@ class ImageTask:
         test = self._tested(found.parts["test"], "test", self.test)
         validation = (
             self._tested(
-                found.parts["validation"], "validation", min(self.validation, len(found.parts["validation"][1]))
+                found.parts["validation"],
+                "validation",
+                min(self.validation, len(found.parts["validation"][1])),
             )
             if kept is None
             else kept
@@ -105,7 +127,9 @@ class ImageTask:
         channels, height, width = pixels.shape[1:]
         network = image_network(self.network)
         shape = {"channels": channels, "classes": len(found.classes), "size": (height, width)}
-        classes = f"{len(found.classes)} classes, {sha256(repr(found.classes).encode()).hexdigest()[:16]}"
+        classes = (
+            f"{len(found.classes)} classes, {sha256(repr(found.classes).encode()).hexdigest()[:16]}"
+        )
         return Task(
             partial(_channels_last, network, shape),
             test=part(found.parts["test"], test),
@@ -133,8 +157,12 @@ def _channels_last(make: Callable[..., nn.Module], shape: dict[str, Any]) -> nn.
 
 
 def _normal(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel [c] of pixels in bytes, as shares of 255; a constant channel has 1."""
-    counts = torch.stack([torch.bincount(one.flatten(), minlength=256) for one in pixels.unbind(1)]).double()
+    """Mean and standard deviation of each channel [c] of pixels in bytes, as shares of 255; a
+    constant channel has 1.
+    """
+    counts = torch.stack(
+        [torch.bincount(one.flatten(), minlength=256) for one in pixels.unbind(1)]
+    ).double()
     values, total = torch.arange(256, dtype=torch.float64) / 255, counts.sum(1)
     mean = counts @ values / total
     std = (counts @ values**2 / total - mean**2).clamp_min(0).sqrt()
@@ -149,7 +177,11 @@ def _entropy(labels: Tensor) -> float:
 def absolute_data(data: str) -> str:
     """`data` as it is found again from any folder."""
     kind, colon, path = data.partition(":")
-    return f"{kind}{colon}{Path(path).expanduser().resolve()}" if kind in ("parquet", "folder") and path else data
+    return (
+        f"{kind}{colon}{Path(path).expanduser().resolve()}"
+        if kind in ("parquet", "folder") and path
+        else data
+    )
 
 
 def needing_data(text: str) -> bool:
@@ -170,6 +202,10 @@ def with_data(text: str, data: str) -> str:
     """
     spec = split(text)
     if spec.name != "images":
-        raise UserError(f"{text} brings its own data; --data is for the task images (images:network=resnet8).")
-    _, _, rest = text.partition(f"({spec.inner})") if spec.inner is not None else text.partition("images")
+        raise UserError(
+            f"{text} brings its own data; --data is for the task images (images:network=resnet8)."
+        )
+    _, _, rest = (
+        text.partition(f"({spec.inner})") if spec.inner is not None else text.partition("images")
+    )
     return f"images({absolute_data(data)}){rest}"

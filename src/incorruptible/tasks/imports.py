@@ -1,9 +1,10 @@
-"""Which files of a folder a module imports, read from their sources: what decides the bits of a task of the user's own.
+"""Which files of a folder a module imports, read from their sources: what decides the bits of a
+task of the user's own.
 
-The sources are read, rather than looking at which modules are loaded: a script that trains, a process that it started and the command
-line have each loaded modules of their own, and the task is the same. So imports inside functions count, whether the function was
-called or not. What a task imports by a name that it computes is not seen.
-"""
+The sources are read, rather than looking at which modules are loaded: a script that trains, a
+process that it started and the command line have each loaded modules of their own, and the task is
+the same. So imports inside functions count, whether the function was called or not. What a task
+imports by a name that it computes is not seen."""
 
 from __future__ import annotations
 
@@ -20,19 +21,24 @@ from types import ModuleType
 
 __all__ = ["imported"]
 
-# Installed packages, Python's own modules and this package have versions, and may lie below the folder of a task.
+# Installed packages, Python's own modules and this package have versions, and may lie below the
+# folder of a task.
 _INSTALLED = [
     Path(__file__).resolve().parents[1],
-    *(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
+    *(
+        Path(sysconfig.get_path(kind)).resolve()
+        for kind in ("stdlib", "platstdlib", "purelib", "platlib")
+    ),
 ]
 _SITES = {"site-packages", "dist-packages"}
 
 
 def imported(module: ModuleType, folder: Path) -> dict[str, Path]:
-    """The files in `folder` or below that `module` imports, itself or by others of them, each by the name of its module.
+    """The files in `folder` or below that `module` imports, itself or by others of them, each by
+    the name of its module.
 
-    Files that are installed do not count, nor what is imported for a type checker or under `if __name__ == "__main__"` alone.
-    """
+    Files that are installed do not count, nor what is imported for a type checker or under `if
+    __name__ == "__main__"` alone."""
     importlib.invalidate_caches()  # a file that was written within the second
     assert module.__file__ is not None
     graph, name = _Graph(folder), module.__name__
@@ -40,7 +46,10 @@ def imported(module: ModuleType, folder: Path) -> dict[str, Path]:
     # Python runs the packages that a module lies in before the module itself.
     above = [one for one in _prefixes(package) if one != name]
     found: dict[str, Path] = {}
-    seen, todo = {name, "__main__", "__mp_main__"}, [*above, *graph.imports(package, Path(module.__file__))]
+    seen, todo = (
+        {name, "__main__", "__mp_main__"},
+        [*above, *graph.imports(package, Path(module.__file__))],
+    )
     while todo:
         one = todo.pop()
         if one in seen or (file := graph.file(one)) is None:
@@ -75,8 +84,8 @@ class _Graph:
         return self._place(name)[1] is not None
 
     def imports(self, package: str, file: Path) -> list[str]:
-        """The full names of what a source in `package` imports: of `from a import b` a and a.b, which may be a module, and of `import
-        a.b` a, too."""
+        """The full names of what a source in `package` imports: of `from a import b` a and a.b,
+        which may be a module, and of `import a.b` a, too."""
         full: list[str] = []
         for base, names in _statements(_parsed(file), package):
             full.append(base)
@@ -104,15 +113,21 @@ class _Graph:
                 spec = PathFinder.find_spec(name, paths)
             if spec is None:
                 return None, None
-            file, paths = spec.origin if spec.has_location else None, spec.submodule_search_locations
+            file, paths = (
+                spec.origin if spec.has_location else None,
+                spec.submodule_search_locations,
+            )
         source = Path(file).resolve() if file and str(file).endswith(".py") else None
-        return source if source and source.is_file() else None, None if paths is None else list(paths)
+        return source if source and source.is_file() else None, None if paths is None else list(
+            paths
+        )
 
     def _near(self, name: str) -> bool:
         """Whether modules of that package may lie in the folder or below."""
         places = [Path(place).resolve() for place in self._place(name)[1] or []]
         return any(
-            place == self.folder or self.folder in place.parents or place in self.folder.parents for place in places
+            place == self.folder or self.folder in place.parents or place in self.folder.parents
+            for place in places
         )
 
 
@@ -126,14 +141,18 @@ def _parsed(file: Path) -> ast.Module:
     """The source; an empty one where it is no Python of this version."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the source; where they are errors, it would not be parsed
+            warnings.simplefilter(
+                "ignore"
+            )  # about the source; where they are errors, it would not be parsed
             return ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return ast.Module([], [])
 
 
 def _statements(tree: ast.Module, package: str) -> Iterator[tuple[str, list[str]]]:
-    """Every import that may run when others import or call what a source holds: a module's full name, and the names from it."""
+    """Every import that may run when others import or call what a source holds: a module's full
+    name, and the names from it.
+    """
     todo: list[ast.AST] = [tree]
     while todo:
         node = todo.pop()
@@ -144,40 +163,69 @@ def _statements(tree: ast.Module, package: str) -> Iterator[tuple[str, list[str]
                 yield base, [alias.name for alias in node.names]
         elif isinstance(node, ast.Call) and (base := _absolute(_by_name(node), package)):
             yield base, []
-        todo += node.orelse if isinstance(node, ast.If) and _elsewhere(node.test) else ast.iter_child_nodes(node)
+        todo += (
+            node.orelse
+            if isinstance(node, ast.If) and _elsewhere(node.test)
+            else ast.iter_child_nodes(node)
+        )
 
 
 def _elsewhere(test: ast.expr) -> bool:
-    """Whether a condition holds only for a type checker, or only where the file is run as a script."""
-    if isinstance(test, ast.Compare) and len(test.comparators) == 1 and isinstance(test.ops[0], ast.Eq):
-        sides = {getattr(side, "id", getattr(side, "value", None)) for side in (test.left, test.comparators[0])}
+    """Whether a condition holds only for a type checker, or only where the file is run as a
+    script.
+    """
+    if (
+        isinstance(test, ast.Compare)
+        and len(test.comparators) == 1
+        and isinstance(test.ops[0], ast.Eq)
+    ):
+        sides = {
+            getattr(side, "id", getattr(side, "value", None))
+            for side in (test.left, test.comparators[0])
+        }
         return sides == {"__name__", "__main__"}
     return "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))
 
 
 def _by_name(call: ast.Call) -> str:
-    """The module that `importlib.import_module("a.b")` and its like name; "" for other calls, and for a name that is computed."""
+    """The module that `importlib.import_module("a.b")` and its like name; "" for other calls, and
+    for a name that is computed.
+    """
     called = getattr(call.func, "id", getattr(call.func, "attr", ""))
     first = call.args[0] if call.args else None
-    if called in ("import_module", "__import__") and isinstance(first, ast.Constant) and isinstance(first.value, str):
+    if (
+        called in ("import_module", "__import__")
+        and isinstance(first, ast.Constant)
+        and isinstance(first.value, str)
+    ):
         return first.value
     return ""
 
 
 def _absolute(text: str, package: str) -> str:
-    """The full name of a module that is named from within `package`, with a dot in front for each level; "" where there is none."""
+    """The full name of a module that is named from within `package`, with a dot in front for each
+    level; "" where there is none.
+    """
     name = text.lstrip(".")
     level = len(text) - len(name)
     if level == 0:
         return name
     parts = package.split(".") if package else []
-    return ".".join([*parts[: len(parts) - level + 1], *([name] if name else [])]) if level <= len(parts) else ""
+    return (
+        ".".join([*parts[: len(parts) - level + 1], *([name] if name else [])])
+        if level <= len(parts)
+        else ""
+    )
 
 
 def _listed(tree: ast.Module) -> list[str]:
-    """What a package lists as `__all__`, which `from package import *` imports, modules included."""
+    """What a package lists as `__all__`, which `from package import *` imports, modules
+    included.
+    """
     for one in tree.body:
-        if isinstance(one, ast.Assign) and any(getattr(target, "id", "") == "__all__" for target in one.targets):
+        if isinstance(one, ast.Assign) and any(
+            getattr(target, "id", "") == "__all__" for target in one.targets
+        ):
             with suppress(ValueError):
                 return [str(name) for name in ast.literal_eval(one.value)]
     return []

@@ -1,4 +1,6 @@
-"""A start that has seen only a first share of the training data, so that a bound may count the rest."""
+"""A start that has seen only a first share of the training data, so that a bound may count the
+rest.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,13 @@ STEPS, BATCH, LR, MOMENTUM = 160, 64, 0.05, 0.9
 def prepared(
     make: Callable[[], nn.Module], images: Tensor, labels: Tensor, steps: int = STEPS
 ) -> Callable[[], nn.Module]:
-    """What makes a network by `make` and trains it plainly on these images: w0, the mean of a data-dependent prior.
+    """What makes a network by `make` and trains it plainly on these images: w0, the mean of a
+    data-dependent prior.
 
-    SGD, batch 64, momentum .9, learning rate .05 to 0 along a cosine, no weight decay, for `steps` steps. Fresh weights and
-    the order of the images come from torch's global generator alone, so that equal randomness makes equal bits. Parameters
-    that get no noise (biases) do not require a gradient any more: a prior without width there could not follow them.
-    """
+    SGD, batch 64, momentum .9, learning rate .05 to 0 along a cosine, no weight decay, for `steps`
+    steps. Fresh weights and the order of the images come from torch's global generator alone, so
+    that equal randomness makes equal bits. Parameters that get no noise (biases) do not require a
+    gradient any more: a prior without width there could not follow them."""
 
     def model() -> nn.Module:
         network = make()

@@ -18,16 +18,18 @@ __all__ = ["Task"]
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A model and what it is for. Only `model` and `test` are needed to measure; training needs `train` as well.
+    """A model and what it is for. Only `model` and `test` are needed to measure; training needs
+    `train` as well.
 
-    `model()` makes the network, with fresh weights from torch's global generator. `train`, `validation` and `test` are
-    tuples of tensors (inputs, labels), which are cut into batches here, or anything that gives batches each time it is
-    iterated (a DataLoader). `loss(model, batch)` and `score(model, batch)` give one number for each example, [b].
-    `reference` is the loss of the best constant predictor (ln 10 for ten balanced classes): what budgets are relative to.
-    `blank()` makes the same network where weights are loaded into it at once, and `model()` would do work in vain.
-    `seen` is how many of the training examples, the first ones, `model()` depends on: bounds count only the others.
-    `batch` is how many examples are best measured at once. `origin` says what the data were made from, where that can
-    change under the same name; it counts as data do.
+    `model()` makes the network, with fresh weights from torch's global generator. `train`,
+    `validation` and `test` are tuples of tensors (inputs, labels), which are cut into batches here,
+    or anything that gives batches each time it is iterated (a DataLoader). `loss(model, batch)` and
+    `score(model, batch)` give one number for each example, [b]. `reference` is the loss of the best
+    constant predictor (ln 10 for ten balanced classes): what budgets are relative to. `blank()`
+    makes the same network where weights are loaded into it at once, and `model()` would do work in
+    vain. `seen` is how many of the training examples, the first ones, `model()` depends on: bounds
+    count only the others. `batch` is how many examples are best measured at once. `origin` says
+    what the data were made from, where that can change under the same name; it counts as data do.
     """
 
     model: Callable[[], nn.Module]
@@ -48,20 +50,26 @@ class Task:
         if isinstance(self.model, nn.Module) or not callable(self.model):
             kind = type(self.model).__name__
             raise UserError(
-                f"Task(model=...) came as {kind}; give what makes it: model=lambda: {kind}(...), or the class itself."
+                f"Task(model=...) came as {kind}; give what makes it: model=lambda: {kind}(...), "
+                "or the class itself."
             )
 
     def part(self, name: str) -> Any:
         """The data of that name; a `UserError` where the task has none, or no image in them."""
         data = getattr(self, name)
         if data is None:
-            raise UserError(f"{self.name or 'the task'} has no {name} data: give the Task {name}=(inputs, labels).")
+            raise UserError(
+                f"{self.name or 'the task'} has no {name} data: give the Task {name}=(inputs, "
+                "labels)."
+            )
         if isinstance(data, Images) and not len(data):
             raise UserError(f"{self.name or 'the task'} keeps no images for {name}.")
         return data
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
-        """What identifies its data, for each part, and their origin if it is known; computed once, so data must not change later."""
+        """What identifies its data, for each part, and their origin if it is known; computed once,
+        so data must not change later.
+        """
         found = {part: fingerprint(getattr(self, part)) for part in ("train", "validation", "test")}
         return found | {"origin": self.origin} if self.origin else found

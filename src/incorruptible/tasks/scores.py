@@ -34,7 +34,9 @@ IGNORED = -100  # the label of a token that does not count, as torch and transfo
 
 
 def each_tensor(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """`batch` with `change` of every tensor inside tuples, lists and dictionaries; whatever else as it is."""
+    """`batch` with `change` of every tensor inside tuples, lists and dictionaries; whatever else as
+    it is.
+    """
     if isinstance(batch, Tensor):
         return change(batch)
     if isinstance(batch, Mapping):  # transformers' BatchEncoding is no dict
@@ -50,15 +52,21 @@ def moved(batch: Any, device: torch.device) -> Any:
 
 
 def channels_last(batch: Any) -> Any:
-    """`batch` with every tensor of four dimensions, images [b, c, h, w], laid out with its channels side by side."""
-    return each_tensor(batch, lambda one: one.contiguous(memory_format=torch.channels_last) if one.dim() == 4 else one)
+    """`batch` with every tensor of four dimensions, images [b, c, h, w], laid out with its channels
+    side by side.
+    """
+    return each_tensor(
+        batch,
+        lambda one: one.contiguous(memory_format=torch.channels_last) if one.dim() == 4 else one,
+    )
 
 
 def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-    """Logits [b, classes] and labels [b] of a batch (inputs, labels) or, as of transformers, {"labels": ..., ...}.
+    """Logits [b, classes] and labels [b] of a batch (inputs, labels) or, as of transformers,
+    {"labels": ..., ...}.
 
-    In pairs, logits may be [b, t, classes] where labels are [b, t]: one label for each position, none of them shifted.
-    """
+    In pairs, logits may be [b, t, classes] where labels are [b, t]: one label for each position,
+    none of them shifted."""
     positions = False
     if isinstance(
         batch, Mapping
@@ -69,37 +77,48 @@ def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         output, labels = model(**inputs), batch["labels"]
     else:
         if not isinstance(batch, list | tuple) or len(batch) != 2:
-            came = f"{len(batch)} members" if isinstance(batch, list | tuple) else type(batch).__name__
+            came = (
+                f"{len(batch)} members" if isinstance(batch, list | tuple) else type(batch).__name__
+            )
             raise UserError(
-                f"a batch came as {came}; (inputs, labels) or a dictionary with 'labels' is needed, or a score of your own."
+                f"a batch came as {came}; (inputs, labels) or a dictionary with 'labels' is "
+                "needed, or a score of your own."
             )
         inputs, labels = batch
         output, positions = model(inputs), isinstance(labels, Tensor) and labels.dim() == 2
     output = getattr(output, "logits", output)
-    if positions and isinstance(output, Tensor) and output.dim() == 3 and output.shape[:2] == labels.shape:
+    if (
+        positions
+        and isinstance(output, Tensor)
+        and output.dim() == 3
+        and output.shape[:2] == labels.shape
+    ):
         return output, labels
     if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[0] != len(labels):
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise UserError(
-            f"the model answered {shape} to a batch of {len(labels)}; logits [b, classes] are needed, or a score of your own "
+            f"the model answered {shape} to a batch of {len(labels)}; logits [b, classes] are "
+            "needed, or a score of your own "
             "(scores.per_token makes one for language models of transformers)."
         )
     return output, labels
 
 
 def finite_rows(outputs: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Whether all numbers that the model answered to an example are finite: [b] for outputs [b, ...]."""
+    """Whether all numbers that the model answered to an example are finite: [b] for outputs [b,
+    ...].
+    """
     return outputs.isfinite().flatten(1).all(1) if outputs.dim() > 1 else outputs.isfinite()
 
 
 @dataclass(frozen=True)
 class Score:
-    """A function (model, batch) -> [b], one number for each of b examples, with its name, unit and direction.
+    """A function (model, batch) -> [b], one number for each of b examples, with its name, unit and
+    direction.
 
-    `grade(logits, labels)` does it from what `answer(model, batch)` gives, so that several scores can share a forward pass.
-    `finite(logits, labels)` says of each example whether the answer to it is finite [b]: one that is not is counted, and a
-    `grade` that judges answers calls it wrong.
-    """
+    `grade(logits, labels)` does it from what `answer(model, batch)` gives, so that several scores
+    can share a forward pass. `finite(logits, labels)` says of each example whether the answer to it
+    is finite [b]: one that is not is counted, and a `grade` that judges answers calls it wrong."""
 
     name: str
     unit: str
@@ -110,7 +129,10 @@ class Score:
 
     def __call__(self, model: nn.Module, batch: Any) -> Tensor:
         if isinstance(model, Tensor):
-            raise UserError(f"{self.name} takes (model, batch); of logits and labels: score.grade(logits, labels).")
+            raise UserError(
+                f"{self.name} takes (model, batch); of logits and labels: score.grade(logits, "
+                "labels)."
+            )
         return self.grade(*self.answer(model, batch))
 
 
@@ -128,28 +150,32 @@ def _by_position(grade: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor,
 def classes_of(logits: Tensor, labels: Tensor) -> Tensor:
     """The labels [b] as whole numbers that are classes of `logits` [b, classes].
 
-    Raises `UserError` where they cannot be: a single logit for each example, numbers that are not whole, and labels outside the
-    classes. Without the first check the argmax would always be class 0, and a label that is shifted by one always wrong.
-    """
+    Raises `UserError` where they cannot be: a single logit for each example, numbers that are not
+    whole, and labels outside the classes. Without the first check the argmax would always be class
+    0, and a label that is shifted by one always wrong."""
     classes = logits.shape[1]
     if classes == 1:
         raise UserError(
-            "the model answers one logit for each example, whose argmax is always class 0: give score=scores.binary_accuracy, "
+            "the model answers one logit for each example, whose argmax is always class 0: give "
+            "score=scores.binary_accuracy, "
             "which judges by the logit's sign, or a score of your own."
         )
     if labels.is_floating_point():
         whole = labels.long()
         if not bool((whole == labels).all()):
             raise UserError(
-                "labels are real numbers, and classes are needed: for regression a score of your own is missing: "
-                "inc.Score(name, unit, higher_is_better, grade), given as Task(score=...) or to measure."
+                "labels are real numbers, and classes are needed: for regression a score of your "
+                "own is missing: "
+                "inc.Score(name, unit, higher_is_better, grade), given as Task(score=...) or to "
+                "measure."
             )
         labels = whole
     if labels.numel():
         low, high = (int(end) for end in torch.stack(labels.aminmax()).tolist())
         if low < 0 or high >= classes:
             raise UserError(
-                f"labels run from {low} to {high}, and the model has {classes} classes, which are counted from 0 to {classes - 1}."
+                f"labels run from {low} to {high}, and the model has {classes} classes, which are "
+                f"counted from 0 to {classes - 1}."
             )
     return labels
 
@@ -160,7 +186,8 @@ def _right(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _surprise(logits: Tensor, labels: Tensor) -> Tensor:
-    # in training, where a GPU would have to wait for it, nobody looks at the labels: torch has an error of its own
+    # in training, where a GPU would have to wait for it, nobody looks at the labels: torch has an
+    # error of its own
     if logits.shape[1] == 1 or not torch.is_grad_enabled():
         labels = classes_of(logits, labels)
     return F.cross_entropy(logits, labels, reduction="none")
@@ -181,17 +208,24 @@ def _answer_by_one(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         raise UserError("a score of one logit for each example needs batches (inputs, labels).")
     output = getattr(output := model(batch[0]), "logits", output)
     labels = batch[1].flatten()
-    if not isinstance(output, Tensor) or output.numel() != len(labels) or len(output) != len(labels):
+    if (
+        not isinstance(output, Tensor)
+        or output.numel() != len(labels)
+        or len(output) != len(labels)
+    ):
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise UserError(
-            f"the model answered {shape} to a batch of {len(labels)}; one logit for each example is needed."
+            f"the model answered {shape} to a batch of {len(labels)}; one logit for each example "
+            "is needed."
         )
     return output.flatten(), labels
 
 
 def _binary(labels: Tensor) -> Tensor:
     if not bool(((labels == 0) | (labels == 1)).all()):
-        raise UserError(f"labels run from {labels.min():g} to {labels.max():g}; 0 and 1 are needed.")
+        raise UserError(
+            f"labels run from {labels.min():g} to {labels.max():g}; 0 and 1 are needed."
+        )
     return labels
 
 
@@ -200,24 +234,29 @@ def _right_side(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _binary_surprise(logits: Tensor, labels: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(logits, _binary(labels).to(logits.dtype), reduction="none")
+    return F.binary_cross_entropy_with_logits(
+        logits, _binary(labels).to(logits.dtype), reduction="none"
+    )
 
 
 accuracy = Score("accuracy", "fraction", True, _by_position(_right))
 binary_accuracy = Score("accuracy", "fraction", True, _right_side, _answer_by_one)
 binary_cross_entropy = Score("cross-entropy", "nats", False, _binary_surprise, _answer_by_one)
 bits_per_byte = Score("code length", "bits per byte", False, _by_position(_bits))
-bounded_loss = Score("bounded loss", "1 - softmax probability of the label", False, _by_position(_doubt))
+bounded_loss = Score(
+    "bounded loss", "1 - softmax probability of the label", False, _by_position(_doubt)
+)
 cross_entropy = Score("cross-entropy", "nats", False, _by_position(_surprise))
 
 
 def per_token(score: Score, *, causal: bool) -> Score:
-    """`score` for a language model of transformers and batches {"labels": [b, t], ...}: the mean over each example's tokens.
+    """`score` for a language model of transformers and batches {"labels": [b, t], ...}: the mean
+    over each example's tokens.
 
-    With `causal`, as for GPT-2, position i answers for label i + 1; without, as for BERT's masked tokens, for label i. Labels
-    of -100 do not count. Weighted by how many labels count in each example, the mean of `per_token(cross_entropy, ...)` over a
-    batch is `model(**batch).loss`. Raises `UserError` for an example none of whose labels counts.
-    """
+    With `causal`, as for GPT-2, position i answers for label i + 1; without, as for BERT's masked
+    tokens, for label i. Labels of -100 do not count. Weighted by how many labels count in each
+    example, the mean of `per_token(cross_entropy, ...)` over a batch is `model(**batch).loss`.
+    Raises `UserError` for an example none of whose labels counts."""
 
     def grade(logits: Tensor, labels: Tensor) -> Tensor:
         counted = labels != IGNORED
@@ -237,12 +276,16 @@ def per_token(score: Score, *, causal: bool) -> Score:
 def _tokens(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
     """Logits [b, t, classes] and labels [b, t], as they stand."""
     if not isinstance(batch, Mapping) or "labels" not in batch:
-        raise UserError("a score per token needs a dictionary with 'labels'; (inputs, labels) needs none of its kind.")
+        raise UserError(
+            "a score per token needs a dictionary with 'labels'; (inputs, labels) needs none of "
+            "its kind."
+        )
     labels = batch["labels"]
     logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
     if logits.dim() != 3 or logits.shape[:2] != labels.shape:
         raise UserError(
-            f"the model answered {tuple(logits.shape)} to labels {tuple(labels.shape)}; logits [b, t, classes] are needed."
+            f"the model answered {tuple(logits.shape)} to labels {tuple(labels.shape)}; logits [b, "
+            "t, classes] are needed."
         )
     return logits, labels
 

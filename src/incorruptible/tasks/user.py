@@ -17,7 +17,9 @@ from .protocol import Task
 
 __all__ = ["absolute", "is_user_task", "load_user_task"]
 
-_OWN = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)|(?P<module>[A-Za-z_][\w.]*):(?P<attribute>[A-Za-z_]\w*)")
+_OWN = re.compile(
+    r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)|(?P<module>[A-Za-z_][\w.]*):(?P<attribute>[A-Za-z_]\w*)"
+)
 
 
 def is_user_task(text: str) -> bool:
@@ -28,9 +30,8 @@ def is_user_task(text: str) -> bool:
 def load_user_task(text: str) -> Task:
     """The task that `text` names: a `Task`, or a function without arguments that returns one.
 
-    Raises `UserError` for a file or module that is not there or cannot be run, a name that it lacks, and for anything else
-    that stands under the name.
-    """
+    Raises `UserError` for a file or module that is not there or cannot be run, a name that it
+    lacks, and for anything else that stands under the name."""
     match = _OWN.fullmatch(text)
     assert match is not None
     name = match["name"] or match["attribute"]
@@ -40,9 +41,17 @@ def load_user_task(text: str) -> Task:
             one
             for one, value in vars(module).items()
             if isinstance(value, Task)
-            or (callable(value) and not isinstance(value, type) and getattr(value, "__module__", "") == module.__name__)
+            or (
+                callable(value)
+                and not isinstance(value, type)
+                and getattr(value, "__module__", "") == module.__name__
+            )
         ]
-        raise unknown(f"task in {match['file'] or match['module']}", name, own or ["(nothing there is a task)"])
+        raise unknown(
+            f"task in {match['file'] or match['module']}",
+            name,
+            own or ["(nothing there is a task)"],
+        )
     task = getattr(module, name)
     if callable(task) and not isinstance(task, Task):
         try:
@@ -55,7 +64,8 @@ def load_user_task(text: str) -> Task:
             ) from problem
     if not isinstance(task, Task):
         raise UserError(
-            f"{text} is {type(task).__name__}; an incorruptible.Task, or a function without arguments that returns one, is needed."
+            f"{text} is {type(task).__name__}; an incorruptible.Task, or a function without "
+            "arguments that returns one, is needed."
         )
     return replace(task, name=task.name or text, source=_source(module))
 
@@ -67,7 +77,9 @@ def absolute(text: str) -> str:
 
 
 def _source(module: ModuleType) -> str:
-    """A hash of the module's source and of every source in its folder or below that it imports, itself or by others of them."""
+    """A hash of the module's source and of every source in its folder or below that it imports,
+    itself or by others of them.
+    """
     if not module.__file__:
         return "built-in"
     path = Path(module.__file__).resolve()
@@ -79,21 +91,28 @@ def _source(module: ModuleType) -> str:
 
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise UserError(f"{path}: no such file; a task is written FILE.py:NAME or package.module:NAME.")
+        raise UserError(
+            f"{path}: no such file; a task is written FILE.py:NAME or package.module:NAME."
+        )
     name = f"incorruptible_task_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look a class's module up by name
-    if str(path.parent.resolve()) not in sys.path:  # it stays there: what the task calls may import its neighbours
+    if (
+        str(path.parent.resolve()) not in sys.path
+    ):  # it stays there: what the task calls may import its neighbours
         sys.path.insert(0, str(path.parent.resolve()))
     try:
-        # not by the loader: it may run what Python compiled earlier within the same second, and the source is hashed
+        # not by the loader: it may run what Python compiled earlier within the same second, and the
+        # source is hashed
         exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), module.__dict__)
     except UserError:
         raise
     except (Exception, SystemExit) as problem:
-        raise UserError(f"{path} cannot be run: {type(problem).__name__}: {_first_line(problem)}") from problem
+        raise UserError(
+            f"{path} cannot be run: {type(problem).__name__}: {_first_line(problem)}"
+        ) from problem
     return module
 
 
@@ -103,7 +122,9 @@ def _from_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as problem:
-        raise UserError(f"{name} cannot be imported: {type(problem).__name__}: {_first_line(problem)}") from problem
+        raise UserError(
+            f"{name} cannot be imported: {type(problem).__name__}: {_first_line(problem)}"
+        ) from problem
 
 
 def _first_line(problem: BaseException) -> str:

@@ -1,4 +1,6 @@
-"""The processes of one training, as torchrun starts them: who is who, what they agree on, and gradients averaged over them."""
+"""The processes of one training, as torchrun starts them: who is who, what they agree on, and
+gradients averaged over them.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from ..errors import UserError
 __all__ = ["ALONE", "PATIENCE", "RankGroup", "averaged", "joined", "launched", "promised", "synced"]
 
 
-# ---- Gradients that DistributedDataParallel did not see, averaged over its ranks as it would have done
+# ---- Gradients that DistributedDataParallel did not see, averaged over its ranks as it would have
+# done
 
 
 def synced(ranks: DistributedDataParallel) -> bool:
@@ -27,11 +30,12 @@ def synced(ranks: DistributedDataParallel) -> bool:
 
 
 def averaged(ranks: DistributedDataParallel) -> None:
-    """Every `.grad` becomes its mean over the ranks; where no rank has one it stays None, and a rank without one counts as 0.
+    """Every `.grad` becomes its mean over the ranks; where no rank has one it stays None, and a
+    rank without one counts as 0.
 
-    One collective call for each dtype and device, whatever a rank has or lacks, so that none waits for another. A hook that was
-    registered for DDP's own communication is not asked. Raises `UserError` for sparse gradients.
-    """
+    One collective call for each dtype and device, whatever a rank has or lacks, so that none waits
+    for another. A hook that was registered for DDP's own communication is not asked. Raises
+    `UserError` for sparse gradients."""
     named = [
         (name, parameter)
         for name, parameter in ranks.module.named_parameters()
@@ -48,11 +52,18 @@ def averaged(ranks: DistributedDataParallel) -> None:
                 grad = parameter.grad
                 if grad is not None and grad.is_sparse:
                     raise UserError(
-                        f"{name}: its gradient is sparse, which is not averaged over ranks: use sparse=False."
+                        f"{name}: its gradient is sparse, which is not averaged over ranks: use "
+                        "sparse=False."
                     )
-                parts.append(torch.zeros_like(parameter).flatten() if grad is None else grad.flatten())
-            there = torch.tensor([float(p.grad is not None) for _, p in members], dtype=dtype, device=device)
-            flat = torch.cat([there, *parts]).div_(size)  # divided first, as DDP does: a sum could overflow 16 bits
+                parts.append(
+                    torch.zeros_like(parameter).flatten() if grad is None else grad.flatten()
+                )
+            there = torch.tensor(
+                [float(p.grad is not None) for _, p in members], dtype=dtype, device=device
+            )
+            flat = torch.cat([there, *parts]).div_(
+                size
+            )  # divided first, as DDP does: a sum could overflow 16 bits
             distributed.all_reduce(flat, distributed.ReduceOp.SUM, ranks.process_group)
             _put(members, flat)
     # the next pass brings the buffers of rank 0 to all, as after a pass that DDP synchronises
@@ -62,7 +73,9 @@ def averaged(ranks: DistributedDataParallel) -> None:
 def _put(members: list[tuple[str, Tensor]], flat: Tensor) -> None:
     there, rest = flat[: len(members)], flat[len(members) :]
     sizes = [parameter.numel() for _, parameter in members]
-    for (_, parameter), found, mean in zip(members, there.tolist(), torch.split(rest, sizes), strict=True):
+    for (_, parameter), found, mean in zip(
+        members, there.tolist(), torch.split(rest, sizes), strict=True
+    ):
         if parameter.grad is not None:
             parameter.grad.copy_(mean.view_as(parameter))
         elif found:
@@ -71,8 +84,15 @@ def _put(members: list[tuple[str, Tensor]], flat: Tensor) -> None:
 
 # ---- The processes of one training, as torchrun starts them: who is who, and what they agree on
 
-PATIENCE = timedelta(minutes=10)  # how long a process waits for the others; one that dies is noticed at once
-_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")  # what torchrun sets; fewer are somebody else's
+PATIENCE = timedelta(
+    minutes=10
+)  # how long a process waits for the others; one that dies is noticed at once
+_TORCHRUN = (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "MASTER_ADDR",
+)  # what torchrun sets; fewer are somebody else's
 
 
 @dataclass(frozen=True)
@@ -97,12 +117,18 @@ class RankGroup:
 
     def alike(self, number: int) -> bool:
         """Whether all of them came with the same number."""
-        most, least = self._reduced(torch.tensor([number, -number]), distributed.ReduceOp.MAX).tolist()
+        most, least = self._reduced(
+            torch.tensor([number, -number]), distributed.ReduceOp.MAX
+        ).tolist()
         return bool(most == -least)
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of `values` over all of them."""
-        return values if self.size == 1 else self._reduced(values.clone(), distributed.ReduceOp.SUM) / self.size
+        return (
+            values
+            if self.size == 1
+            else self._reduced(values.clone(), distributed.ReduceOp.SUM) / self.size
+        )
 
     def wait(self) -> None:
         """Until all are here."""
@@ -124,11 +150,17 @@ def launched() -> bool:
 
 
 def promised(ranks: int, typed: str = "incorruptible train TASK") -> int:
-    """This process's rank, where as many were started as `ranks` says. Raises `UserError` with the line to type where not."""
+    """This process's rank, where as many were started as `ranks` says. Raises `UserError` with the
+    line to type where not.
+    """
     started = int(os.environ["WORLD_SIZE"]) if launched() else 1
     if started == ranks:
         return int(os.environ["RANK"]) if launched() else 0
-    came = f"torchrun started {started} processes" if launched() else "this is one process, without torchrun"
+    came = (
+        f"torchrun started {started} processes"
+        if launched()
+        else "this is one process, without torchrun"
+    )
     here = int(os.environ.get("LOCAL_WORLD_SIZE", started)) if ranks == 1 else ranks
     line = f"torchrun --nproc-per-node {here} -m {typed}"
     more = "" if "--ranks" in typed else f" --ranks {started if ranks == 1 else ranks}"
@@ -137,10 +169,11 @@ def promised(ranks: int, typed: str = "incorruptible train TASK") -> int:
 
 @contextmanager
 def joined(ranks: int, device: str | torch.device) -> Iterator[RankGroup]:
-    """The group of this process for the length of a training: nccl between GPUs, one for each process, gloo between processors.
+    """The group of this process for the length of a training: nccl between GPUs, one for each
+    process, gloo between processors.
 
-    A group that the caller has started is used, and left as it is. Raises `UserError` where `ranks` are not there.
-    """
+    A group that the caller has started is used, and left as it is. Raises `UserError` where `ranks`
+    are not there."""
     device = torch.device(device)
     if ranks == 1:
         yield RankGroup(device=device)
@@ -149,19 +182,28 @@ def joined(ranks: int, device: str | torch.device) -> Iterator[RankGroup]:
     if own:
         promised(ranks)
     elif distributed.get_world_size() != ranks:
-        raise UserError(f"ranks={ranks}, and the process group that is there has {distributed.get_world_size()}.")
+        raise UserError(
+            f"ranks={ranks}, and the process group that is there has "
+            f"{distributed.get_world_size()}."
+        )
     device = _place(device, int(os.environ.get("LOCAL_RANK", 0)))
     if own:
         gpu = device.type == "cuda"
-        distributed.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE, device_id=device if gpu else None)
+        distributed.init_process_group(
+            "nccl" if gpu else "gloo", timeout=PATIENCE, device_id=device if gpu else None
+        )
     try:
         yield RankGroup(distributed.get_rank(), ranks, device)
     except BaseException:
-        if own and device.type != "cuda":  # nccl would wait here for those who still work; the process's end is its own
+        if (
+            own and device.type != "cuda"
+        ):  # nccl would wait here for those who still work; the process's end is its own
             distributed.destroy_process_group()
         raise
     if own:
-        gc.collect()  # DDP, which lies in cycles, would keep gloo's threads until Python's end, where they abort the process
+        # DDP objects lie in reference cycles. Left alone, they would keep gloo's threads alive until
+        # Python ends, and there the threads abort the process.
+        gc.collect()
         distributed.destroy_process_group()
 
 
@@ -177,6 +219,9 @@ def _place(device: torch.device, local: int) -> torch.device:
         raise UserError(f"device {str(device)!r}: each rank takes a GPU of its own: --device cuda.")
     count = torch.cuda.device_count()
     if local >= count:
-        raise UserError(f"rank {local} of this machine has no GPU, there are {count}: start {count or 'none'} here.")
+        raise UserError(
+            f"rank {local} of this machine has no GPU, there are {count}: start {count or 'none'} "
+            "here."
+        )
     torch.cuda.set_device(local)
     return torch.device("cuda", local)

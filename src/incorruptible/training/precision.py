@@ -1,4 +1,6 @@
-"""How a training uses its device: 16-bit arithmetic, memory layout, compilation, and which part of a batch is whose."""
+"""How a training uses its device: 16-bit arithmetic, memory layout, compilation, and which part of
+a batch is whose.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +24,18 @@ __all__ = ["Precision", "called", "part"]
 
 
 class Precision:
-    """fp32, or the loss under autocast to "bf16" or "fp16"; weights, their perturbation and gradients stay in fp32.
+    """fp32, or the loss under autocast to "bf16" or "fp16"; weights, their perturbation and
+    gradients stay in fp32.
 
-    Under fp16 the loss is scaled before backward, and a step whose gradients overflow is left out and counted in `skipped`.
-    Raises `UserError` for a device that has no autocast.
-    """
+    Under fp16 the loss is scaled before backward, and a step whose gradients overflow is left out
+    and counted in `skipped`. Raises `UserError` for a device that has no autocast."""
 
     def __init__(self, name: str, device: torch.device) -> None:
         self.kind = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
         if self.kind is not None and not torch.amp.is_autocast_available(device.type):
-            raise UserError(f"autocast {name!r}: torch has no autocast for {device.type}; use fp32.")
+            raise UserError(
+                f"autocast {name!r}: torch has no autocast for {device.type}; use fp32."
+            )
         self.device = device
         self.scaler = torch.amp.GradScaler(device.type) if name == "fp16" else None
         self.skipped = 0
@@ -72,13 +76,21 @@ class Precision:
     def decay(self, schedule: torch.optim.lr_scheduler.LRScheduler) -> None:
         """One step of the learning rate's schedule, which counts steps that were left out, too."""
         with warnings.catch_warnings():
-            if self.scaler is not None:  # torch takes a first step that was left out for a wrong order of calls
-                warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler.step\(\)`", UserWarning)
+            if (
+                self.scaler is not None
+            ):  # torch takes a first step that was left out for a wrong order of calls
+                warnings.filterwarnings(
+                    "ignore", r"Detected call of `lr_scheduler.step\(\)`", UserWarning
+                )
             schedule.step()
 
     def state(self) -> dict[str, Any]:
         """What a stopped training needs of it: nothing without a scaler."""
-        return {} if self.scaler is None else {"scaler": self.scaler.state_dict(), "overflows": self.skipped}
+        return (
+            {}
+            if self.scaler is None
+            else {"scaler": self.scaler.state_dict(), "overflows": self.skipped}
+        )
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from `state`, in which other things may stand."""
@@ -88,7 +100,8 @@ class Precision:
 
 
 def called(model: nn.Module, compiled: bool, device: torch.device, group: RankGroup) -> nn.Module:
-    """What the loss calls in place of `model`, with its very parameters: compiled, distributed over the ranks, or itself.
+    """What the loss calls in place of `model`, with its very parameters: compiled, distributed over
+    the ranks, or itself.
 
     Raises `UserError` where there is nothing to compile with.
     """
@@ -97,7 +110,9 @@ def called(model: nn.Module, compiled: bool, device: torch.device, group: RankGr
         _check_compiler(device)
         network = torch.compile(model)
     if group.size > 1:
-        network = DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+        network = DistributedDataParallel(
+            network, device_ids=[device] if device.type == "cuda" else None
+        )
     return network  # type: ignore[no-any-return]
 
 
@@ -106,21 +121,24 @@ def _check_compiler(device: torch.device) -> None:
     if device.type == "cuda":
         if find_spec("triton") is None:
             raise UserError(
-                "compiled: torch.compile needs Triton on a GPU: pip install triton, or leave --compile out."
+                "compiled: torch.compile needs Triton on a GPU: pip install triton, or leave "
+                "--compile out."
             )
         return
     name = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     if shutil.which(name) is None:
         raise UserError(
-            f"compiled: torch.compile needs a C++ compiler, and there is no {name!r}: install it, set CXX, or leave --compile out."
+            f"compiled: torch.compile needs a C++ compiler, and there is no {name!r}: install it, "
+            "set CXX, or leave --compile out."
         )
 
 
 def part(batch: Any, index: int, count: int) -> tuple[Any, float]:
-    """The `index`-th of `count` parts of a batch, in the order of its examples and as equal as can be, and its share of them.
+    """The `index`-th of `count` parts of a batch, in the order of its examples and as equal as can
+    be, and its share of them.
 
-    A batch of fewer examples than parts gives those that come short its last example, with share 0. Raises `UserError` for a
-    batch that holds anything but tensors of one length.
+    A batch of fewer examples than parts gives those that come short its last example, with share 0.
+    Raises `UserError` for a batch that holds anything but tensors of one length.
 
     >>> part([torch.arange(5)], 0, 2), part([torch.arange(5)], 1, 2)
     (([tensor([0, 1])], 0.4), ([tensor([2, 3, 4])], 0.6))
@@ -129,7 +147,10 @@ def part(batch: Any, index: int, count: int) -> tuple[Any, float]:
         return batch, 1.0
     lengths = set(_lengths(batch, count))
     if len(lengths) != 1:
-        raise UserError(f"a batch holds tensors of {sorted(lengths)} examples: that cannot be cut into {count} parts.")
+        raise UserError(
+            f"a batch holds tensors of {sorted(lengths)} examples: that cannot be cut into {count} "
+            "parts."
+        )
     (n,) = lengths
     start, stop = index * n // count, (index + 1) * n // count
     if start == stop:
@@ -149,5 +170,6 @@ def _lengths(batch: Any, count: int) -> Iterator[int]:
     else:
         what = "a number" if isinstance(batch, Tensor) else type(batch).__name__
         raise UserError(
-            f"a batch holds {what}, which cannot be cut into {count} parts: give tensors that count examples in their first dimension."
+            f"a batch holds {what}, which cannot be cut into {count} parts: give tensors that "
+            "count examples in their first dimension."
         )

@@ -29,9 +29,10 @@ class Faults(UserError):
 
 @dataclass(frozen=True)
 class Probe:
-    """The gradient instrument during training: how many training images it looks at (0: all), over how many draws, after
-    every how many epochs (0: only once training is done) and after which steps of the first epoch, and whether it also
-    seeks the strength that the network tolerates. `draws=0` switches it off."""
+    """The gradient instrument during training: how many training images it looks at (0: all), over
+    how many draws, after every how many epochs (0: only once training is done) and after which
+    steps of the first epoch, and whether it also seeks the strength that the network tolerates.
+    `draws=0` switches it off."""
 
     images: int = 256
     draws: int = 4
@@ -43,7 +44,9 @@ class Probe:
         for name in ("images", "draws", "every"):
             value = getattr(self, name)
             if isinstance(value, int) and value < 0:
-                raise Faults([(name, f"probe {name} {value}: a number that is not negative is needed.")])
+                raise Faults(
+                    [(name, f"probe {name} {value}: a number that is not negative is needed.")]
+                )
 
     def due(self, epoch: int) -> bool:
         """Whether the instrument looks after that epoch, counted from 1."""
@@ -52,22 +55,26 @@ class Probe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides how a network is trained; equal recipes on equal data give equal bits.
+    """Everything that decides how a network is trained; equal recipes on equal data give equal
+    bits.
 
-    `task`, `objective` and `strength` are written in the grammar of the command line. `lr` decays to 0 along half a
-    cosine over all steps, or stays ("constant"). `clip` bounds the gradient's norm. `clip_weights` bounds every weight, after
-    each step, to that many standard deviations of its layer (`training.clip_weights`). `start` is a file of weights to go on
-    from. `batchnorm` as for `Hardener`. `checkpoints` are shares of training, rising and below 1, at which the weights are kept
-    besides those at the end. `also` and `protect` are patterns over parameter names: what is held in arrays besides what `select`
-    chooses, and what is not; training perturbs these arrays, and the run is measured on them.
+    `task`, `objective` and `strength` are written in the grammar of the command line. `lr` decays
+    to 0 along half a cosine over all steps, or stays ("constant"). `clip` bounds the gradient's
+    norm. `clip_weights` bounds every weight, after each step, to that many standard deviations of
+    its layer (`training.clip_weights`). `start` is a file of weights to go on from. `batchnorm` as
+    for `Hardener`. `checkpoints` are shares of training, rising and below 1, at which the weights
+    are kept besides those at the end. `also` and `protect` are patterns over parameter names: what
+    is held in arrays besides what `select` chooses, and what is not; training perturbs these
+    arrays, and the run is measured on them.
 
-    Each batch is cut into `accumulate` parts, each with a draw of its own, whose mean gradient makes one step; `ranks`
-    processes (torchrun) share each batch likewise, `accumulate` parts each. `autocast` is the arithmetic of forward and
-    backward passes ("bf16", "fp16": autocast; the weights that are perturbed stay fp32), `channels_last` the memory layout of
-    images, and `compiled` passes the network through `torch.compile`. `noise` is where training's normal numbers come from: each one
-    drawn ("exact"), or read from a bank ("banked"), which is faster on small linear networks; it never touches a measurement, and
-    resolved it is "exact" for an objective that draws nothing.
-    """
+    Each batch is cut into `accumulate` parts, each with a draw of its own, whose mean gradient
+    makes one step; `ranks` processes (torchrun) share each batch likewise, `accumulate` parts each.
+    `autocast` is the arithmetic of forward and backward passes ("bf16", "fp16": autocast; the
+    weights that are perturbed stay fp32), `channels_last` the memory layout of images, and
+    `compiled` passes the network through `torch.compile`. `noise` is where training's normal
+    numbers come from: each one drawn ("exact"), or read from a bank ("banked"), which is faster on
+    small linear networks; it never touches a measurement, and resolved it is "exact" for an
+    objective that draws nothing."""
 
     task: str
     objective: str = "plain"
@@ -100,46 +107,67 @@ class Recipe:
         for name in ("epochs", "batch", "accumulate", "ranks"):
             if isinstance(getattr(self, name), int) and getattr(self, name) < 1:
                 faults[name] = f"{name} {getattr(self, name)}: at least 1 is needed."
-        cut = self.accumulate * self.ranks if all(isinstance(n, int) for n in (self.accumulate, self.ranks)) else 1
+        cut = (
+            self.accumulate * self.ranks
+            if all(isinstance(n, int) for n in (self.accumulate, self.ranks))
+            else 1
+        )
         if isinstance(self.batch, int) and 1 <= self.batch < cut:
             faults["batch"] = (
-                f"batch {self.batch}: it is cut into {cut} parts, accumulate x ranks: at least {cut} is needed."
+                f"batch {self.batch}: it is cut into {cut} parts, accumulate x ranks: at least "
+                f"{cut} is needed."
             )
         for name in ("lr", "momentum", "weight_decay", "clip"):
             value = getattr(self, name)
             if isinstance(value, int | float) and not (0 <= value < float("inf")):
                 faults[name] = f"{name} {value!r}: a finite number that is not negative is needed."
-        if isinstance(self.clip_weights, int | float) and not (1 <= self.clip_weights < float("inf")):
+        if isinstance(self.clip_weights, int | float) and not (
+            1 <= self.clip_weights < float("inf")
+        ):
             faults["clip_weights"] = (
-                f"clip_weights {self.clip_weights!r}: standard deviations of a layer, 1 at least, are needed (2.5, say)."
+                f"clip_weights {self.clip_weights!r}: standard deviations of a layer, 1 at least, "
+                "are needed (2.5, say)."
             )
         if isinstance(self.momentum, int | float) and self.momentum >= 1:
             faults["momentum"] = f"momentum {self.momentum!r}: a number below 1 is needed."
         places = self.checkpoints
         if list(places) != sorted(set(places)) or not all(0 < place < 1 for place in places):
             faults["checkpoints"] = (
-                f"checkpoints {list(places)!r}: rising shares of training, above 0 and below 1, are needed."
+                f"checkpoints {list(places)!r}: rising shares of training, above 0 and below 1, "
+                "are needed."
             )
         if faults:
             raise Faults(faults.items())
 
     def resolved(self) -> Recipe:
-        """The same recipe with every text in its canonical form. Raises `UserError` for a text that says nothing."""
+        """The same recipe with every text in its canonical form. Raises `UserError` for a text that
+        says nothing.
+        """
         found, faults = _canonical(self)
         if found is None:
             raise UserError("; ".join(message for _, message in faults))
         return found
 
     def arrays(self, model: nn.Module) -> list[Array]:
-        """The arrays of `model` that lie in hardware. Raises `UserError` for a pattern that matches no parameter."""
+        """The arrays of `model` that lie in hardware. Raises `UserError` for a pattern that matches
+        no parameter.
+        """
         return select(model, self.also, self.protect)
 
     def held(self) -> dict[str, list[str]]:
-        """The patterns that say which arrays lie in hardware; nothing where that is the usual ones."""
-        return {name: list(patterns) for name in ("also", "protect") if (patterns := getattr(self, name))}
+        """The patterns that say which arrays lie in hardware; nothing where that is the usual
+        ones.
+        """
+        return {
+            name: list(patterns)
+            for name in ("also", "protect")
+            if (patterns := getattr(self, name))
+        }
 
     def plain(self) -> dict[str, Any]:
-        """The recipe as nested dictionaries, lists, texts and numbers, under the names that records keep."""
+        """The recipe as nested dictionaries, lists, texts and numbers, under the names that records
+        keep.
+        """
         return recorded(asdict(self))
 
 
@@ -148,20 +176,30 @@ Recipe.__pydantic_config__ = Probe.__pydantic_config__ = ConfigDict(extra="forbi
 
 
 def parse(data: dict[str, Any]) -> Recipe:
-    """A recipe from plain data, as of a TOML file, in canonical form. Raises one `UserError` that names every fault."""
+    """A recipe from plain data, as of a TOML file, in canonical form. Raises one `UserError` that
+    names every fault.
+    """
     recipe, faults = checked(data)
     if recipe is None:
-        raise UserError("; ".join(message if key in message else f"{key}: {message}" for key, message in faults))
+        raise UserError(
+            "; ".join(message if key in message else f"{key}: {message}" for key, message in faults)
+        )
     return recipe
 
 
 def checked(data: dict[str, Any]) -> tuple[Recipe | None, list[tuple[str, str]]]:
-    """The recipe in canonical form, or None and every fault: the entry, with dots inside a table, and what is wrong.
+    """The recipe in canonical form, or None and every fault: the entry, with dots inside a table,
+    and what is wrong.
 
     An entry that was renamed is read under its former name too, that of records.
     """
     if "precision" in data and "autocast" in data:
-        return None, [("precision", "precision: its name is autocast now, and autocast stands there too; give one")]
+        return None, [
+            (
+                "precision",
+                "precision: its name is autocast now, and autocast stands there too; give one",
+            )
+        ]
     data = current(data)
     if isinstance(data.get("strength"), int | float):
         data = {**data, "strength": str(data["strength"])}  # strength = 0.3 says enough
@@ -199,7 +237,9 @@ def _canonical(recipe: Recipe) -> tuple[Recipe | None, list[tuple[str, str]]]:
     if faults:
         return None, faults
     texts: dict[str, Any] = {key: str(value) for key, value in found.items()}
-    if not hasattr(found["objective"], "corruption"):  # plain, SAM, ASAM: the same bits, so the same run
+    if not hasattr(
+        found["objective"], "corruption"
+    ):  # plain, SAM, ASAM: the same bits, so the same run
         texts["noise"] = "exact"
     return replace(recipe, **texts), []
 
@@ -213,7 +253,14 @@ def _faults(error: dict[str, Any]) -> list[tuple[str, str]]:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "unexpected_keyword_argument":
         home = Probe if len(error["loc"]) > 1 else Recipe
-        return [(where, str(unknown("entry of a recipe", where, [one.name for one in fields(home)])).rstrip("."))]
+        return [
+            (
+                where,
+                str(unknown("entry of a recipe", where, [one.name for one in fields(home)])).rstrip(
+                    "."
+                ),
+            )
+        ]
     if error["type"] == "missing" or error["type"] == "missing_argument":
         return [(where, "it is missing")]
     own = error.get("ctx", {}).get("error")

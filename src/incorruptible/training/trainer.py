@@ -30,15 +30,16 @@ __all__ = ["Trainer"]
 
 
 class Trainer:
-    """One training: `epoch()` does the next epoch, `state()` is what a stopped one needs to go on with the same bits.
+    """One training: `epoch()` does the next epoch, `state()` is what a stopped one needs to go on
+    with the same bits.
 
-    Weights are initialised, examples shuffled and noise drawn from the recipe's seed, each under its own name, so two
-    arms of equal seed start from equal weights and see equal batches. torch's global generators are left alone. `keep` is
-    called with the model at each of the recipe's checkpoints. Each batch is cut into `accumulate` parts for each rank of
-    `group`; one part draws noise (and dropout) of its own, so that two ranks do what one process does with two parts.
-    Raises `UserError` for a task without training data, for weights that do not fit, for a pattern that
-    matches no parameter, and for a group that is not the recipe's.
-    """
+    Weights are initialised, examples shuffled and noise drawn from the recipe's seed, each under
+    its own name, so two arms of equal seed start from equal weights and see equal batches. torch's
+    global generators are left alone. `keep` is called with the model at each of the recipe's
+    checkpoints. Each batch is cut into `accumulate` parts for each rank of `group`; one part draws
+    noise (and dropout) of its own, so that two ranks do what one process does with two parts.
+    Raises `UserError` for a task without training data, for weights that do not fit, for a pattern
+    that matches no parameter, and for a group that is not the recipe's."""
 
     def __init__(
         self,
@@ -48,17 +49,27 @@ class Trainer:
         keep: Callable[[nn.Module, float], None] = lambda model, place: None,
         group: RankGroup = ALONE,
     ) -> None:
-        self.task, self.recipe, self.device, self.keep, self.group = task, recipe, torch.device(device), keep, group
+        self.task, self.recipe, self.device, self.keep, self.group = (
+            task,
+            recipe,
+            torch.device(device),
+            keep,
+            group,
+        )
         if recipe.ranks != group.size:
             raise UserError(
-                f"the recipe says ranks={recipe.ranks}, and {group.size} is here; one process does the same with "
+                f"the recipe says ranks={recipe.ranks}, and {group.size} is here; one process does "
+                "the same with "
                 f"ranks=1 and accumulate={recipe.ranks * recipe.accumulate}."
             )
         data = task.part("train")
         with named_randomness(recipe.seed, "weights"):
             self.model = task.model()
         if not isinstance(self.model, nn.Module):
-            raise UserError(f"{task.name}: model() gave {type(self.model).__name__}; a torch.nn.Module is needed.")
+            raise UserError(
+                f"{task.name}: model() gave {type(self.model).__name__}; a torch.nn.Module is "
+                "needed."
+            )
         if recipe.start is not None:
             load_weights(self.model, Path(recipe.start))
             refuse_not_finite(self.model)
@@ -68,18 +79,25 @@ class Trainer:
         train = batches(data, recipe.batch)
         if not hasattr(train, "__len__"):
             raise UserError(
-                f"{task.name}: the training data have no length; the strength must know how many steps there will be."
+                f"{task.name}: the training data have no length; the strength must know how many "
+                "steps there will be."
             )
         self.steps = len(train) * recipe.epochs  # type: ignore[arg-type]
         self.objective = objectives.parse(recipe.objective)
         self.schedule = schedules.parse(recipe.strength)
         if recipe.optimizer == "sgd":
             self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
-                self.model.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
+                self.model.parameters(),
+                recipe.lr,
+                recipe.momentum,
+                weight_decay=recipe.weight_decay,
             )
         else:
             self.optimizer = torch.optim.AdamW(
-                self.model.parameters(), recipe.lr, (recipe.momentum, 0.999), weight_decay=recipe.weight_decay
+                self.model.parameters(),
+                recipe.lr,
+                (recipe.momentum, 0.999),
+                weight_decay=recipe.weight_decay,
             )
         self.decay = (
             CosineAnnealingLR(self.optimizer, self.steps)
@@ -106,11 +124,15 @@ class Trainer:
             self._probe_batch, self._climbs = self._fixed_probe(data)
 
     def epoch(self) -> dict[str, Any]:
-        """Train for one epoch; returns its metrics, which are also kept in `metrics`; "loss" is nan where every step was skipped."""
+        """Train for one epoch; returns its metrics, which are also kept in `metrics`; "loss" is nan
+        where every step was skipped.
+        """
         recipe, strength = self.recipe, self.robust.held
         losses: list[Tensor] = []
         early = set(recipe.probe.early) if self.done == 0 and recipe.probe.draws else set()
-        own = getattr(self.task.train, "generator", None)  # a DataLoader may shuffle by a generator of its own
+        own = getattr(
+            self.task.train, "generator", None
+        )  # a DataLoader may shuffle by a generator of its own
         if isinstance(own, torch.Generator):
             own.manual_seed(key(recipe.seed, "order", self.done) >> 1)
         with named_randomness(recipe.seed, "epoch", self.done, device=self.device):
@@ -122,7 +144,9 @@ class Trainer:
                     self.metrics.append({"step": self.robust.step, **self._probe(strength)})
         self.done += 1
         # the others were skipped, and `skipped` counts them
-        finite = [loss for loss in self.group.mean(torch.stack(losses)).tolist() if math.isfinite(loss)]
+        finite = [
+            loss for loss in self.group.mean(torch.stack(losses)).tolist() if math.isfinite(loss)
+        ]
         metrics = {
             "step": self.robust.step,
             "epoch": self.done,
@@ -141,7 +165,9 @@ class Trainer:
         return self.robust.skipped + self.precision.skipped
 
     def step(self, batch: Any) -> Tensor:
-        """One step of the optimiser on that batch, wherever it lies; returns the loss, under ranks this one's part of the mean."""
+        """One step of the optimiser on that batch, wherever it lies; returns the loss, under ranks
+        this one's part of the mean.
+        """
         self.optimizer.zero_grad()
         losses = [self._passed(batch, micro) for micro in range(self.recipe.accumulate)]
         self.precision.step(self.optimizer, self.model, self.recipe.clip)
@@ -155,7 +181,9 @@ class Trainer:
         return torch.stack(losses).sum()
 
     def _passed(self, batch: Any, micro: int) -> Tensor:
-        """The gradient of one part of the batch, added; returns its loss, weighted so that the mean over the ranks is the batch's."""
+        """The gradient of one part of the batch, added; returns its loss, weighted so that the mean
+        over the ranks is the batch's.
+        """
         each, ranks = self.recipe.accumulate, self.group.size
         index = self.group.rank * each + micro
         mine, share = part(batch, index, each * ranks)
@@ -172,10 +200,14 @@ class Trainer:
             return self.robust.backward(loss)
 
     def _dropout(self, index: int) -> AbstractContextManager[None]:
-        """What the network itself draws for a part, where there are several: named, as the parts' noise is."""
+        """What the network itself draws for a part, where there are several: named, as the parts'
+        noise is.
+        """
         if self.recipe.accumulate * self.group.size == 1:
             return nullcontext()
-        return named_randomness(self.recipe.seed, "part", self.robust.step, index, device=self.device)
+        return named_randomness(
+            self.recipe.seed, "part", self.robust.step, index, device=self.device
+        )
 
     def _apart(self, micro: int) -> AbstractContextManager[Any]:
         """Ranks average their gradients once for each step, after its last part."""
@@ -184,14 +216,20 @@ class Trainer:
         return self.network.no_sync()  # type: ignore[operator, no-any-return]
 
     def at_peak(self) -> dict[str, Any]:
-        """The instrument at the largest strength of the training, on the weights as they are now."""
+        """The instrument at the largest strength of the training, on the weights as they are
+        now.
+        """
         return self._probe(self._peak())
 
     def _peak(self) -> float:
-        """The schedule's largest strength; where it is no function of progress, the largest at the end of an epoch so far."""
+        """The schedule's largest strength; where it is no function of progress, the largest at the
+        end of an epoch so far.
+        """
         if self.robust.controller is None:
             return schedules.peak(self.schedule)
-        return max((one["strength"] for one in self.metrics if "strength" in one), default=self.robust.held)
+        return max(
+            (one["strength"] for one in self.metrics if "strength" in one), default=self.robust.held
+        )
 
     def _fixed_probe(self, data: Any) -> tuple[Any, list[Any]]:
         probe = self.recipe.probe
@@ -202,9 +240,15 @@ class Trainer:
             size = min(probe.images or found.examples, found.examples)
             batch = next(iter(batches(data, size, order)))
             climbs: list[Any] = []
-            while len(climbs) < probe.draws:  # no mini-batch twice, as long as there are enough permutations: always
+            while (
+                len(climbs) < probe.draws
+            ):  # no mini-batch twice, as long as there are enough permutations: always
                 round_ = Batches(batch, self.recipe.batch, (*order, len(climbs)))
-                climbs += [moved(one, self.device) for one in round_ if len(one[0]) == min(size, self.recipe.batch)]
+                climbs += [
+                    moved(one, self.device)
+                    for one in round_
+                    if len(one[0]) == min(size, self.recipe.batch)
+                ]
             return moved(batch, self.device), climbs
         batch = moved(next(iter(found)), self.device)
         return batch, [batch]

@@ -1,8 +1,8 @@
 """Which tensors live in hardware arrays, and how to see each one as [filter, fan-in].
 
-A *filter* is what one output sees: the row of a Linear, the kernel of a convolution's output channel. Selection is by
-module type; norms, biases and embeddings stay digital unless they are asked for by name.
-"""
+A *filter* is what one output sees: the row of a Linear, the kernel of a convolution's output
+channel. Selection is by module type; norms, biases and embeddings stay digital unless they are
+asked for by name."""
 
 from __future__ import annotations
 
@@ -37,10 +37,9 @@ __all__ = [
 class Array:
     """One tensor in hardware.
 
-    `parameter` is the model's own, changed in place while other values stand there; `axis` is the dimension that counts
-    filters; with `groups` > 1 (grouped transposed convolutions) dimension 0 is cut into that many blocks, each of which
-    has filters of its own.
-    """
+    `parameter` is the model's own, changed in place while other values stand there; `axis` is the
+    dimension that counts filters; with `groups` > 1 (grouped transposed convolutions) dimension 0
+    is cut into that many blocks, each of which has filters of its own."""
 
     name: str
     parameter: Tensor
@@ -53,20 +52,30 @@ class Array:
         return self.parameter.data
 
     def reduce(self, how: Callable[..., Tensor], value: Tensor | None = None) -> Tensor:
-        """`how(value, dim=..., keepdim=True)` over the fan-in of each filter, broadcastable to the value."""
+        """`how(value, dim=..., keepdim=True)` over the fan-in of each filter, broadcastable to the
+        value.
+        """
         value = self.value if value is None else value
         if self.axis is None:
             return how(value, dim=tuple(range(value.dim())), keepdim=True)
         if self.groups == 1:
-            return how(value, dim=tuple(d for d in range(value.dim()) if d != self.axis), keepdim=True)
+            return how(
+                value, dim=tuple(d for d in range(value.dim()) if d != self.axis), keepdim=True
+            )
         blocks = value.reshape(self.groups, -1, *value.shape[1:])
-        kept = how(blocks, dim=tuple(d for d in range(1, blocks.dim()) if d != self.axis + 1), keepdim=True)
+        kept = how(
+            blocks, dim=tuple(d for d in range(1, blocks.dim()) if d != self.axis + 1), keepdim=True
+        )
         return kept.expand(-1, blocks.shape[1], *kept.shape[2:]).flatten(0, 1)
 
     def peak(self) -> Tensor:
         """max|W_f| of each filter, broadcastable to the value."""
-        if self.value.is_contiguous() and self.axis == 0:  # without |W|, which is as large as the array
-            return torch.maximum(self.reduce(torch.amax), self.reduce(torch.amin).neg_()).abs_()  # -0 is 0
+        if (
+            self.value.is_contiguous() and self.axis == 0
+        ):  # without |W|, which is as large as the array
+            return torch.maximum(
+                self.reduce(torch.amax), self.reduce(torch.amin).neg_()
+            ).abs_()  # -0 is 0
         return self.reduce(torch.amax, self.value.abs())
 
     def norm(self) -> Tensor:
@@ -86,7 +95,8 @@ class Array:
         return f"{self.name}:{layouts[0]}" if experts and layouts else self.name
 
 
-# How a tensor of experts lies, as it is written after a name in `also`: a block for each expert, whose filters have their own scale
+# How a tensor of experts lies, as it is written after a name in `also`: a block for each expert,
+# whose filters have their own scale
 LAYOUTS = {"expert-out-in": 1, "expert-in-out": 2}
 
 
@@ -114,7 +124,8 @@ def _transposed(module: nn.Module) -> dict[str, _Place]:
 
 
 def _recurrent(module: nn.Module) -> dict[str, _Place]:
-    # torch's own list: a parametrised weight is no parameter any more, and its weight_hh_l0_g is no weight
+    # torch's own list: a parametrised weight is no parameter any more, and its weight_hh_l0_g is no
+    # weight
     names: list[str] = module._flat_weights_names  # type: ignore[assignment]
     return {name: _Place(0) for name in names if name.startswith("weight_")}
 
@@ -128,7 +139,9 @@ _PLACES: dict[type[nn.Module], Callable[[nn.Module], dict[str, _Place]]] = {
     nn.ConvTranspose1d: _transposed,
     nn.ConvTranspose2d: _transposed,
     nn.ConvTranspose3d: _transposed,
-    nn.MultiheadAttention: _weights("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"),
+    nn.MultiheadAttention: _weights(
+        "in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"
+    ),
     nn.RNNBase: _recurrent,
     nn.RNNCellBase: _weights("weight_ih", "weight_hh"),
 }
@@ -146,15 +159,18 @@ def _places(module: nn.Module) -> dict[str, _Place]:
     for kind, rule in _PLACES.items():
         if isinstance(module, kind):
             return rule(module)
-    # transformers' Conv1D is a linear layer whose weight is [fan-in, out]; known by name, so that transformers stays optional,
-    # and by the name of any of its classes: a parametrised one is a ParametrizedConv1D
+    # transformers' Conv1D is a linear layer whose weight is [fan-in, out]; known by name, so that
+    # transformers stays optional, and by the name of any of its classes: a parametrised one is a
+    # ParametrizedConv1D
     if hasattr(module, "nf") and any(kind.__name__ == "Conv1D" for kind in type(module).__mro__):
         return {"weight": _Place(1)}
     return {}
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside DistributedDataParallel, DataParallel and torch.compile, whose names carry no prefix."""
+    """The model inside DistributedDataParallel, DataParallel and torch.compile, whose names carry
+    no prefix.
+    """
     while True:
         if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             model = model.module
@@ -165,7 +181,9 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _refuse_parametrised(name: str, module: nn.Module, protect: Sequence[str]) -> list[str]:
-    """Raise `UserError` for a weight that is computed from others, unless it is to stay digital; returns the names of those."""
+    """Raise `UserError` for a weight that is computed from others, unless it is to stay digital;
+    returns the names of those.
+    """
     aside: list[str] = []
     where = f'model.get_submodule("{name}")' if name else "model"  # model.0 would be no Python
     for weight in _places(module):
@@ -175,7 +193,8 @@ def _refuse_parametrised(name: str, module: nn.Module, protect: Sequence[str]) -
             continue
         if hasattr(module, "weight_fake_quant"):
             raise UserError(
-                f"{full} goes through a fake quantiser before it is used, and errors would go in before it: convert the model "
+                f"{full} goes through a fake quantiser before it is used, and errors would go in "
+                "before it: convert the model "
                 f"first, or keep this weight digital: protect=({full!r},)."
             )
         if parametrize.is_parametrized(module, weight):
@@ -189,18 +208,23 @@ def _refuse_parametrised(name: str, module: nn.Module, protect: Sequence[str]) -
         else:
             continue
         raise UserError(
-            f"{name or 'model'}.{weight} is computed from other parameters and cannot be held in an array; keep it digital with "
+            f"{name or 'model'}.{weight} is computed from other parameters and cannot be held in "
+            "an array; keep it digital with "
             f"protect=({full!r},), or compute it for good first: {line}"
         )
     return aside
 
 
 def _refuse_wrapped(name: str, parameter: Tensor) -> None:
-    """Raises `UserError` for a tensor that stands for others (torchao's quantised ones): no value can be put in its place."""
+    """Raises `UserError` for a tensor that stands for others (torchao's quantised ones): no value
+    can be put in its place.
+    """
     if hasattr(parameter, "__tensor_flatten__"):
         raise UserError(
-            f"{name} is a {type(parameter.data).__name__}, which keeps its weights in other tensors, and errors cannot be put into "
-            f"it: take the model as it was before it was quantised, or keep this weight digital: protect=({name!r},)."
+            f"{name} is a {type(parameter.data).__name__}, which keeps its weights in other "
+            "tensors, and errors cannot be put into "
+            "it: take the model as it was before it was quantised, or keep this weight digital: "
+            f"protect=({name!r},)."
         )
 
 
@@ -211,8 +235,10 @@ def refuse_sharded(model: nn.Module) -> None:
     kinds |= {type(parameter).__name__ for parameter in model.parameters()}
     if kinds & {"FullyShardedDataParallel", "FSDPModule", "DTensor"}:
         raise UserError(
-            "under FSDP each rank holds shards of the weights, and a filter's scale needs whole ones: train with "
-            "DistributedDataParallel(model), and measure an unsharded model with the full state_dict in it."
+            "under FSDP each rank holds shards of the weights, and a filter's scale needs whole "
+            "ones: train with "
+            "DistributedDataParallel(model), and measure an unsharded model with the full "
+            "state_dict in it."
         )
 
 
@@ -221,22 +247,32 @@ def refuse_offloaded(model: nn.Module) -> None:
     for name, parameter in unwrapped(model).named_parameters():
         if parameter.is_meta:
             raise UserError(
-                f"{name} is on the meta device, without values: it is offloaded, or no weights were loaded yet; load the whole "
-                "model into memory first (without device_map, or with model.to_empty and the weights)."
+                f"{name} is on the meta device, without values: it is offloaded, or no weights "
+                "were loaded yet; load the whole "
+                "model into memory first (without device_map, or with model.to_empty and the "
+                "weights)."
             )
 
 
 def refuse_not_finite(model: nn.Module) -> None:
-    """Raise `UserError` for a parameter or a buffer of `model` that holds numbers which are not finite."""
+    """Raise `UserError` for a parameter or a buffer of `model` that holds numbers which are not
+    finite.
+    """
     network = unwrapped(model)
-    for kind, tensors in (("parameter", network.named_parameters()), ("buffer", network.named_buffers())):
+    for kind, tensors in (
+        ("parameter", network.named_parameters()),
+        ("buffer", network.named_buffers()),
+    ):
         for name, tensor in tensors:
             if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.is_meta:
                 continue
             # a sum of finite numbers may overflow: then, and only then, all are looked at
-            if not bool(tensor.detach().sum().isfinite()) and (count := int((~tensor.detach().isfinite()).sum())):
+            if not bool(tensor.detach().sum().isfinite()) and (
+                count := int((~tensor.detach().isfinite()).sum())
+            ):
                 raise NotFinite(
-                    f"the {kind} {name} holds {count} of {tensor.numel()} numbers that are not finite: what such a network "
+                    f"the {kind} {name} holds {count} of {tensor.numel()} numbers that are not "
+                    "finite: what such a network "
                     "answers has no meaning, with or without errors; load other weights."
                 )
 
@@ -248,7 +284,10 @@ def _reason(module: nn.Module, parameter: Tensor) -> str:
     if parameter.dim() <= 1:
         return f"a bias, scale or vector of {kind}"
     if parameter.dim() == 3 and len(parameter) > 1:  # not the positions of a transformer
-        return f"no rule for {kind}: name it in also=(...), a tensor of experts with its layout, as in 'NAME:expert-out-in'"
+        return (
+            f"no rule for {kind}: name it in also=(...), a tensor of experts with its layout, as "
+            "in 'NAME:expert-out-in'"
+        )
     return f"no rule for {kind}: name it in also=(...) to include it"
 
 
@@ -264,34 +303,41 @@ def _asked(also: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _of_experts(name: str, module: nn.Module, parameter: Tensor, layout: str) -> _Place:
-    """Where the filters of a tensor lie that has no rule, by its layout. Raises `UserError` where experts came without one."""
+    """Where the filters of a tensor lie that has no rule, by its layout. Raises `UserError` where
+    experts came without one.
+    """
     if layout and parameter.dim() != 3:
         shape = "x".join(map(str, parameter.shape))
         raise UserError(
-            f"{name}:{layout}: three dimensions are needed, and its shape is {shape}; name it without a layout."
+            f"{name}:{layout}: three dimensions are needed, and its shape is {shape}; name it "
+            "without a layout."
         )
     if layout:
         return _Place(LAYOUTS[layout], int(parameter.shape[0]))
     kinds = f"{type(module).__name__} {name}".lower()
     if parameter.dim() == 3 and ("expert" in kinds or "moe" in kinds):
         raise UserError(
-            f"{name} holds experts, and where their outputs lie cannot be seen: name it with its layout, "
-            f"{name}:expert-out-in or {name}:expert-in-out (the last two dimensions, as the forward pass multiplies them)."
+            f"{name} holds experts, and where their outputs lie cannot be seen: name it with its "
+            "layout, "
+            f"{name}:expert-out-in or {name}:expert-in-out (the last two dimensions, as the "
+            "forward pass multiplies them)."
         )
     return _Place(0 if parameter.dim() > 1 else None)
 
 
-def survey(model: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = ()) -> list[SurveyedParameter]:
+def survey(
+    model: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = ()
+) -> list[SurveyedParameter]:
     """Every parameter of `model`, with the array that it becomes or the reason why it does not.
 
-    `also` and `protect` are patterns (as of a shell) over parameter names: `also=("*.bias",)`, `protect=("head.*",)`. Tensors of
-    experts, [E, out, in] or [E, in, out], are named with their layout, `also=("*.down_proj:expert-out-in",)`, and each expert's
-    filters have their own scale.
-    A tied tensor appears once, under its first name, and is selected if any of its owners is. Whether a parameter
-    requires a gradient does not matter: frozen weights sit on the chip too. A weight that is computed from others (parametrised,
-    behind a fake quantiser) may be named in `protect`, and stays digital. Raises `UserError` for other ones of that kind, for
-    sharded ones (FSDP), for lazy ones that no batch has shaped yet, and for a pattern that matches nothing.
-    """
+    `also` and `protect` are patterns (as of a shell) over parameter names: `also=("*.bias",)`,
+    `protect=("head.*",)`. Tensors of experts, [E, out, in] or [E, in, out], are named with their
+    layout, `also=("*.down_proj:expert-out-in",)`, and each expert's filters have their own scale. A
+    tied tensor appears once, under its first name, and is selected if any of its owners is. Whether
+    a parameter requires a gradient does not matter: frozen weights sit on the chip too. A weight
+    that is computed from others (parametrised, behind a fake quantiser) may be named in `protect`,
+    and stays digital. Raises `UserError` for other ones of that kind, for sharded ones (FSDP), for
+    lazy ones that no batch has shaped yet, and for a pattern that matches nothing."""
     model = unwrapped(model)
     refuse_sharded(model)
     named, protect = _asked(also), tuple(protect)
@@ -318,14 +364,22 @@ def survey(model: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = 
                 _refuse_wrapped(name, parameter)
             if not parameter.is_floating_point():
                 entry = SurveyedParameter(
-                    first, type(module).__name__, parameter, None, f"holds {parameter.dtype}, not floats"
+                    first,
+                    type(module).__name__,
+                    parameter,
+                    None,
+                    f"holds {parameter.dtype}, not floats",
                 )
             elif parameter.numel() == 0:
                 entry = SurveyedParameter(first, type(module).__name__, parameter, None, "empty")
             elif place is None:
-                entry = SurveyedParameter(first, type(module).__name__, parameter, None, _reason(module, parameter))
+                entry = SurveyedParameter(
+                    first, type(module).__name__, parameter, None, _reason(module, parameter)
+                )
             else:
-                entry = SurveyedParameter(first, type(module).__name__, parameter, Array(first, parameter, *place), "")
+                entry = SurveyedParameter(
+                    first, type(module).__name__, parameter, Array(first, parameter, *place), ""
+                )
             if before is None or (before.array is None and entry.array is not None):
                 found[id(parameter)] = entry
     for patterns, what in (([pattern for pattern, _ in named], "also"), (protect, "protect")):
@@ -340,7 +394,9 @@ def survey(model: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = 
 
 
 class PackedWeight(NamedTuple):
-    """A weight of a quantised layer, which keeps it packed and not as a parameter: no error can be put into it."""
+    """A weight of a quantised layer, which keeps it packed and not as a parameter: no error can be
+    put into it.
+    """
 
     name: str
     module: str
@@ -348,7 +404,9 @@ class PackedWeight(NamedTuple):
 
 
 def packed_weights(model: nn.Module) -> list[PackedWeight]:
-    """The weights that torch's quantised layers (`torch.ao.nn.quantized`, dynamic or static) keep beside the parameters."""
+    """The weights that torch's quantised layers (`torch.ao.nn.quantized`, dynamic or static) keep
+    beside the parameters.
+    """
     found = []
     for prefix, module in unwrapped(model).named_modules():
         if ".nn.quantized" not in type(module).__module__:
@@ -357,18 +415,25 @@ def packed_weights(model: nn.Module) -> list[PackedWeight]:
         each = getattr(module, "get_weight", None)
         held = {"weight": weight()} if callable(weight) else each() if callable(each) else {}
         for own, tensor in held.items():
-            found.append(PackedWeight(f"{prefix}.{own}" if prefix else own, type(module).__name__, tuple(tensor.shape)))
+            found.append(
+                PackedWeight(
+                    f"{prefix}.{own}" if prefix else own, type(module).__name__, tuple(tensor.shape)
+                )
+            )
     return found
 
 
 def share_in(arrays: Sequence[Array], model: nn.Module) -> float:
-    """The share of all weights of `model` (its parameters, tied ones once, and packed weights) that is in `arrays`.
+    """The share of all weights of `model` (its parameters, tied ones once, and packed weights) that
+    is in `arrays`.
 
     Vectors (biases, the scales of norms) are no weights here, unless they are in an array.
     """
     held = {id(array.parameter): array.parameter.numel() for array in arrays}
     whole = {
-        id(parameter): parameter.numel() for parameter in unwrapped(model).parameters() if parameter.dim() > 1
+        id(parameter): parameter.numel()
+        for parameter in unwrapped(model).parameters()
+        if parameter.dim() > 1
     } | held
     beside = sum(math.prod(one.shape) for one in packed_weights(model))
     return sum(held.values()) / max(1, sum(whole.values()) + beside)
@@ -386,11 +451,13 @@ def select(model: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = 
     arrays = [one.array for one in found if one.array is not None]
     if not arrays and any(one.reason.startswith("left out by") for one in found):
         raise UserError(
-            f"every weight of {type(unwrapped(model)).__name__} is left out by {', '.join(map(repr, protect))}."
+            f"every weight of {type(unwrapped(model)).__name__} is left out by "
+            f"{', '.join(map(repr, protect))}."
         )
     if not arrays:
         kinds = ", ".join(sorted({one.module for one in found})) or "no parameters at all"
         raise UserError(
-            f"{type(unwrapped(model)).__name__} has no weight to perturb: it holds {kinds}; name some with also=(...)."
+            f"{type(unwrapped(model)).__name__} has no weight to perturb: it holds {kinds}; name "
+            "some with also=(...)."
         )
     return arrays

@@ -20,7 +20,9 @@ _EXCHANGES = hasattr(torch.UntypedStorage, _EXCHANGE) and hasattr(torch._C, "_st
 
 
 def _alone() -> int:
-    """How often torch counts a storage at which one parameter looks, and what `Array.value` makes of it."""
+    """How often torch counts a storage at which one parameter looks, and what `Array.value` makes
+    of it.
+    """
     value = torch.nn.Parameter(torch.empty(1, device="cpu"))
     place = value.data
     return torch._C._storage_Use_Count(place.untyped_storage()._cdata) if _EXCHANGES else 0
@@ -32,16 +34,21 @@ _ALONE = _alone()
 class BufferPool:
     """Memory for what is kept aside, used again from one time to the next.
 
-    `lend` gives a tensor of the shape, type, device and layout of `like`, but without gaps, whose content is left over from
-    before; `back` takes it for the next one. Who lends twice without giving back gets two.
-    """
+    `lend` gives a tensor of the shape, type, device and layout of `like`, but without gaps, whose
+    content is left over from before; `back` takes it for the next one. Who lends twice without
+    giving back gets two."""
 
     def __init__(self) -> None:
         self._free: defaultdict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
-        self._dense: dict[tuple[Any, ...], tuple[Any, ...]] = {}  # what is lent for weights with gaps has none
+        self._dense: dict[
+            tuple[Any, ...], tuple[Any, ...]
+        ] = {}  # what is lent for weights with gaps has none
 
     def __reduce__(self) -> tuple[type[BufferPool], tuple[()]]:
-        return BufferPool, ()  # copied or pickled, it is empty: what lies here is of no use elsewhere
+        return (
+            BufferPool,
+            (),
+        )  # copied or pickled, it is empty: what lies here is of no use elsewhere
 
     def lend(self, like: Tensor) -> Tensor:
         """A tensor like `like`."""
@@ -49,7 +56,9 @@ class BufferPool:
         free = self._free[self._dense.get(kind, kind)]
         if free:
             return free.pop()
-        with torch.inference_mode(False):  # what is made in that mode cannot be written to outside of it
+        with torch.inference_mode(
+            False
+        ):  # what is made in that mode cannot be written to outside of it
             made = torch.empty_like(like)
         if made.stride() != like.stride():
             self._dense[kind] = _kind(made)
@@ -72,24 +81,28 @@ def _kind(tensor: Tensor) -> tuple[Any, ...]:
 @renamed_arguments(spare="pool")
 @contextmanager
 def replaced(
-    arrays: Sequence[Array], values: Callable[[Array], Tensor] | None, pool: BufferPool | None = None
+    arrays: Sequence[Array],
+    values: Callable[[Array], Tensor] | None,
+    pool: BufferPool | None = None,
 ) -> Iterator[None]:
-    """Other values in place for a while; on leaving, also by an error, the weights are back bit for bit.
+    """Other values in place for a while; on leaving, also by an error, the weights are back bit for
+    bit.
 
-    `values` is asked array by array and sees clean weights; None leaves all as it is. Values are copied into the same
-    storage and the clean ones copied back: subtracting drifts (bf16 by 2% in 1000 steps), and another `.data` breaks
-    every alias (tied tensors, flat buffers, compiled graphs). Writing goes around autograd's version counter, so a
-    graph that is kept beyond the block would see other weights: call backward inside.
+    `values` is asked array by array and sees clean weights; None leaves all as it is. Values are
+    copied into the same storage and the clean ones copied back: subtracting drifts (bf16 by 2% in
+    1000 steps), and another `.data` breaks every alias (tied tensors, flat buffers, compiled
+    graphs). Writing goes around autograd's version counter, so a graph that is kept beyond the
+    block would see other weights: call backward inside.
 
-    Values that have a method `into(array, out)` write themselves, into memory that they are given, without a further tensor of
-    the array's size.
+    Values that have a method `into(array, out)` write themselves, into memory that they are given,
+    without a further tensor of the array's size.
 
-    `pool` keeps the memory for the next time. With it nothing is copied where torch lets two storages change their memory
-    (2.12 and later, on the CPU, a tensor that fills a storage of its own): values are written into pool memory, which the
-    array's storage holds for the length of the block. All that looks at that storage sees them, but for what keeps a bare
-    address, as numpy and other processes do. Taken before, it sees the clean weights throughout; taken inside, the pool memory,
-    which then lives as long as the weights do.
-    """
+    `pool` keeps the memory for the next time. With it nothing is copied where torch lets two
+    storages change their memory (2.12 and later, on the CPU, a tensor that fills a storage of its
+    own): values are written into pool memory, which the array's storage holds for the length of the
+    block. All that looks at that storage sees them, but for what keeps a bare address, as numpy and
+    other processes do. Taken before, it sees the clean weights throughout; taken inside, the pool
+    memory, which then lives as long as the weights do."""
     if values is None:
         yield
         return
@@ -147,7 +160,8 @@ class _Exchanged:
             return
         storage = self.place.untyped_storage()
         if torch._C._storage_Use_Count(storage._cdata) > _ALONE:
-            # somebody looks at it who may have taken a bare address meanwhile: the memory there lives as long as the weights'
+            # somebody looks at it who may have taken a bare address meanwhile: the memory there
+            # lives as long as the weights'
             memory = self.other.untyped_storage()
             vars(storage).setdefault("exchanged", {})[id(memory)] = memory
         try:
@@ -157,7 +171,9 @@ class _Exchanged:
 
 
 def _put_back(held: list[_Copied | _Exchanged]) -> None:
-    """All that is held, the last first, though one fails or Ctrl-C comes between: the first error is raised in the end."""
+    """All that is held, the last first, though one fails or Ctrl-C comes between: the first error
+    is raised in the end.
+    """
     waiting, failed = list(held), None
     tried: _Copied | _Exchanged | None = None
     while waiting:
@@ -177,8 +193,8 @@ def _put_back(held: list[_Copied | _Exchanged]) -> None:
 
 
 def _exchangeable(tensor: Tensor) -> bool:
-    # a tensor that is all of its storage, in a layout that `BufferPool` keeps. A graph that CUDA has captured holds addresses, so
-    # elsewhere weights are copied.
+    # a tensor that is all of its storage, in a layout that `BufferPool` keeps. A graph that CUDA
+    # has captured holds addresses, so elsewhere weights are copied.
     return (
         _EXCHANGES
         and type(tensor) is Tensor
@@ -198,11 +214,14 @@ def _write(values: Callable[[Array], Tensor], array: Array, out: Tensor) -> None
         return
     new = values(array)
     if new.shape != out.shape:
-        raise UserError(f"{array.name}: values of shape {tuple(new.shape)} came for {tuple(out.shape)}.")
+        raise UserError(
+            f"{array.name}: values of shape {tuple(new.shape)} came for {tuple(out.shape)}."
+        )
     out.copy_(new)
 
 
 def _forget_casts() -> None:
-    # autocast keeps 16-bit copies of the weights until its block ends; without this, later passes would see stale ones
+    # autocast keeps 16-bit copies of the weights until its block ends; without this, later passes
+    # would see stale ones
     if torch.is_autocast_cache_enabled():
         torch.clear_autocast_cache()

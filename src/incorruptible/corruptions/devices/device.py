@@ -1,4 +1,6 @@
-"""What all devices share: a crossbar of conductances, the time since they were programmed, and its compensation."""
+"""What all devices share: a crossbar of conductances, the time since they were programmed, and its
+compensation.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,12 @@ __all__ = ["Device"]
 
 @dataclass(frozen=True)
 class Device(Composed, Crossbar):
-    """A memory device with error measured on hardware. Strength 1 is the error as measured; 0 is none.
+    """A memory device with error measured on hardware. Strength 1 is the error as measured; 0 is
+    none.
 
-    `time` is that since programming, with its unit ("1d") or in seconds; `compensation` as for `Stored`, and of no
-    effect where no step ages. A subclass names its range in `valid`, writes `faults`, and may narrow the times in `check_time`.
-    """
+    `time` is that since programming, with its unit ("1d") or in seconds; `compensation` as for
+    `Stored`, and of no effect where no step ages. A subclass names its range in `valid`, writes
+    `faults`, and may narrow the times in `check_time`."""
 
     time: Seconds = field(default=Seconds(0), metadata={"parse": seconds})
     compensation: str = "none"
@@ -37,7 +40,8 @@ class Device(Composed, Crossbar):
         low, high = self.valid
         if self.lowest < low * (1 - 1e-9) or self.g_max > high * (1 + 1e-9):
             raise UserError(
-                f"{self.name}: {self.lowest:.4g} to {self.g_max:.4g} uS is outside {low:g} to {high:g} uS, the range that was "
+                f"{self.name}: {self.lowest:.4g} to {self.g_max:.4g} uS is outside {low:g} to "
+                f"{high:g} uS, the range that was "
                 "measured: set g_max and g_min (or on_off)."
             )
         if self.compensation not in COMPENSATIONS:
@@ -49,7 +53,9 @@ class Device(Composed, Crossbar):
     @property
     def conditions(self) -> str:
         """How it is held, when it is read, and what corrects its drift: what a result must say."""
-        return f"{self.held}; {self.time} after programming; drift compensation: {self.compensation}"
+        return (
+            f"{self.held}; {self.time} after programming; drift compensation: {self.compensation}"
+        )
 
     @property
     @abstractmethod

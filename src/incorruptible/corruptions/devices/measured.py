@@ -1,4 +1,6 @@
-"""A device of one's own, from a file of measured cells: the errors that were fitted to them, and the device that has these errors."""
+"""A device of one's own, from a file of measured cells: the errors that were fitted to them, and
+the device that has these errors.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +27,23 @@ from .device import Device
 __all__ = ["Measured", "MeasuredAgeing", "MeasuredProgramming", "fits"]
 
 
-# ---- Errors as they were measured on cells of one's own: after programming, and what time made of them
+# ---- Errors as they were measured on cells of one's own: after programming, and what time made of
+# them
 
 
 @dataclass(frozen=True)
 class MeasuredProgramming:
-    """g + s (shift(g) + spread(g) z), cut at 0, with z ~ N(0, 1) for each cell: the error at the first time that was measured."""
+    """g + s (shift(g) + spread(g) z), cut at 0, with z ~ N(0, 1) for each cell: the error at the
+    first time that was measured.
+    """
 
     fitted: Fitted
     file: str
 
     unit: ClassVar[str] = "multiple of the error as measured (1 = nominal)"
-    formula: ClassVar[str] = "g + s (shift(g) + spread(g) z), cut at 0 uS, both as fitted to the cells"
+    formula: ClassVar[str] = (
+        "g + s (shift(g) + spread(g) z), cut at 0 uS, both as fitted to the cells"
+    )
     ages: ClassVar[bool] = False
     rereads: ClassVar[bool] = False
     max_strength: ClassVar[float] = math.inf
@@ -55,18 +62,21 @@ class MeasuredProgramming:
     def moments(self, before: Raw, held: Held, strength: float) -> Raw | None:
         if not torch.equal(before.first**2, before.second):
             return None
-        shift, spread = _at(self.fitted.parts(float(self.fitted.times[0] or 0.0)), held.value.double())
+        shift, spread = _at(
+            self.fitted.parts(float(self.fitted.times[0] or 0.0)), held.value.double()
+        )
         return rectified(before.first + strength * shift, strength * spread)
 
 
 @dataclass(frozen=True)
 class MeasuredAgeing:
-    """What `MeasuredProgramming` left, as it is at `time`: each cell keeps its z, and shift and spread are those of that time.
+    """What `MeasuredProgramming` left, as it is at `time`: each cell keeps its z, and shift and
+    spread are those of that time.
 
-    It stands right behind the programming. A cell that was cut at 0 has lost its z; another one from below the cut takes its place.
-    Only the distribution at each time is measured, so that a cell keeps its rank is an assumption: it matters to drift compensation,
-    which compares two times, and to nothing else.
-    """
+    It stands right behind the programming. A cell that was cut at 0 has lost its z; another one
+    from below the cut takes its place. Only the distribution at each time is measured, so that a
+    cell keeps its rank is an assumption: it matters to drift compensation, which compares two
+    times, and to nothing else."""
 
     fitted: Fitted
     time: Seconds
@@ -89,11 +99,18 @@ class MeasuredAgeing:
         if strength == 0:
             return value
         first = self.fitted.parts(float(self.fitted.times[0] or 0.0))
-        (shift, spread), (later, wider) = _at(first, held.value), _at(self.fitted.parts(self.time), held.value)
+        (shift, spread), (later, wider) = (
+            _at(first, held.value),
+            _at(self.fitted.parts(self.time), held.value),
+        )
         z = (value - held.value - strength * shift) / (strength * spread)
-        below = torch.special.ndtr(((-held.value - strength * shift) / (strength * spread)).double())
+        below = torch.special.ndtr(
+            ((-held.value - strength * shift) / (strength * spread)).double()
+        )
         tiny = torch.finfo(torch.float64).tiny
-        lost = torch.special.ndtri((below * (1 - noise.uniform(value).double())).clamp_min(tiny)).to(value.dtype)
+        lost = torch.special.ndtri(
+            (below * (1 - noise.uniform(value).double())).clamp_min(tiny)
+        ).to(value.dtype)
         z = torch.where(value > 0, z, lost)
         return (held.value + strength * (later + wider * z)).clamp_min(0)
 
@@ -112,10 +129,13 @@ def _at(parts: Sequence[tuple[float, Curve]], g: Tensor) -> tuple[Tensor, Tensor
 
 def _between(curve: Curve, g: Tensor) -> tuple[Tensor, Tensor]:
     knots, *values = (
-        torch.tensor(part, dtype=g.dtype, device=g.device) for part in (curve.knots, curve.shift, curve.spread)
+        torch.tensor(part, dtype=g.dtype, device=g.device)
+        for part in (curve.knots, curve.shift, curve.spread)
     )
     place = torch.bucketize(g.detach(), knots[1:-1])
-    share = ((g - knots[place]) / (knots[place + 1] - knots[place])).clamp(0, 1)  # rounding may step out
+    share = ((g - knots[place]) / (knots[place + 1] - knots[place])).clamp(
+        0, 1
+    )  # rounding may step out
     shift, spread = (one[place] + share * (one[place + 1] - one[place]) for one in values)
     return shift, spread
 
@@ -125,14 +145,16 @@ def _between(curve: Curve, g: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Measured(Device):
-    """Cells as they are in `file`, a CSV with the columns target and measured (uS), and time where there are several.
+    """Cells as they are in `file`, a CSV with the columns target and measured (uS), and time where
+    there are several.
 
-    The error at a target is Gaussian, cut at 0 uS, with the mean and the standard deviation that `CellFit` finds; between times
-    both are linear in log time. `g_min` and `g_max` are the range of targets unless said otherwise, `time` the first that was
-    measured. `sha` is that of the file's content: what is written down names it, so that a file that has changed is refused.
+    The error at a target is Gaussian, cut at 0 uS, with the mean and the standard deviation that
+    `CellFit` finds; between times both are linear in log time. `g_min` and `g_max` are the range of
+    targets unless said otherwise, `time` the first that was measured. `sha` is that of the file's
+    content: what is written down names it, so that a file that has changed is refused.
 
-    Raises `UserError` for a bad file (`cells.read`), and for conductances and times beyond those that were measured.
-    """
+    Raises `UserError` for a bad file (`cells.read`), and for conductances and times beyond those
+    that were measured."""
 
     g_max: float = cast("float", None)  # these three: as measured
     g_min: float = cast("float", None)
@@ -146,15 +168,23 @@ class Measured(Device):
 
     def __post_init__(self) -> None:
         if not self.file or set(self.file) & set(":()|"):
-            raise UserError(f"measured: file {self.file!r}: a path without ':', '|' and parentheses is needed.")
+            raise UserError(
+                f"measured: file {self.file!r}: a path without ':', '|' and parentheses is needed."
+            )
         content = content_of(self.file)
         now = sha_of(content)
         if self.sha not in ("", now):
             raise UserError(
-                f"{self.file} has changed: its sha is {now} and not {self.sha}; without :sha={self.sha} it is taken as it is now."
+                f"{self.file} has changed: its sha is {now} and not {self.sha}; without "
+                f":sha={self.sha} it is taken as it is now."
             )
         fitted = _fitted(content, self.file)
-        usual = {"sha": now, "fitted": fitted, "g_max": fitted.high, "time": Seconds(fitted.times[0] or 0.0)}
+        usual = {
+            "sha": now,
+            "fitted": fitted,
+            "g_max": fitted.high,
+            "time": Seconds(fitted.times[0] or 0.0),
+        }
         if self.on_off is None:
             usual["g_min"] = fitted.low
         for name, value in usual.items():
@@ -163,7 +193,8 @@ class Measured(Device):
         super().__post_init__()
         if self.lowest < fitted.low * (1 - 1e-9) or self.g_max > fitted.high * (1 + 1e-9):
             raise UserError(
-                f"measured: {self.lowest:.4g} to {self.g_max:.4g} uS is outside {fitted.low:.4g} to {fitted.high:.4g} uS, "
+                f"measured: {self.lowest:.4g} to {self.g_max:.4g} uS is outside {fitted.low:.4g} "
+                f"to {fitted.high:.4g} uS, "
                 f"the targets in {self.file}: set g_max and g_min (or on_off)."
             )
 
@@ -188,10 +219,14 @@ class Measured(Device):
             return
         if self.fitted.times == (None,):
             raise UserError(
-                f"measured: time={self.time}: {self.file} has no column time; cells must be read at several."
+                f"measured: time={self.time}: {self.file} has no column time; cells must be read "
+                "at several."
             )
         span = f"at {known[0]} only" if len(known) == 1 else f"from {known[0]} to {known[-1]}"
-        raise UserError(f"measured: time={self.time}: the cells in {self.file} were read {span}; choose a time within.")
+        raise UserError(
+            f"measured: time={self.time}: the cells in {self.file} were read {span}; choose a time "
+            "within."
+        )
 
     def faults(self) -> tuple[Fault, ...]:
         programming = MeasuredProgramming(self.fitted, self.file)
@@ -201,7 +236,9 @@ class Measured(Device):
 
 
 def fits(device: Measured) -> list[CellFit]:
-    """The fit at each measured time, with its cells and intervals, from the file, which must not have changed."""
+    """The fit at each measured time, with its cells and intervals, from the file, which must not
+    have changed.
+    """
     content = content_of(device.file)
     if sha_of(content) != device.sha:
         raise UserError(f"{device.file} has changed since it was read.")
@@ -211,7 +248,9 @@ def fits(device: Measured) -> list[CellFit]:
 @lru_cache(maxsize=4)  # a command takes the same text apart several times
 def _fitted(content: bytes, file: str) -> Fitted:
     found = read(content, file)
-    return Fitted(tuple(cells.time for cells in found), tuple(fit.curve for fit in _fits(content, file)))
+    return Fitted(
+        tuple(cells.time for cells in found), tuple(fit.curve for fit in _fits(content, file))
+    )
 
 
 def _fits(content: bytes, file: str) -> list[CellFit]:

@@ -1,4 +1,6 @@
-"""Phase-change memory, whose conductances are imprecise, noisy, and fall with time: what goes wrong, and the devices."""
+"""Phase-change memory, whose conductances are imprecise, noisy, and fall with time: what goes
+wrong, and the devices.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,12 @@ __all__ = [
     "PCMRead",
 ]
 
-# ---- The phase-change memory of IBM's HERMES chip: error of programming, drift, and 1/f noise of reading
+# ---- The phase-change memory of IBM's HERMES chip: error of programming, drift, and 1/f noise of
+# reading
 
 HERMES_SOURCE = (
-    "Le Gallo et al., Nature Electronics 2023, doi 10.1038/s41928-023-01010-1, as fitted in aihwkit HermesNoiseModel"
+    "Le Gallo et al., Nature Electronics 2023, doi 10.1038/s41928-023-01010-1, as fitted in "
+    "aihwkit HermesNoiseModel"
 )
 
 
@@ -51,7 +55,9 @@ class _HermesBranch(NamedTuple):
 
 
 class _HermesFits(NamedTuple):
-    """Of one kind of cell: the largest conductance in uS, which is r = 1; t_0 in s; the error of programming in uS; nu; q."""
+    """Of one kind of cell: the largest conductance in uS, which is r = 1; t_0 in s; the error of
+    programming in uS; nu; q.
+    """
 
     top: float
     t_0: float
@@ -84,10 +90,11 @@ HERMES = {  # by whether a cell is a pair of devices that hold the same
 
 @dataclass(frozen=True)
 class HermesProgramming(Programming):
-    """g + s sigma(g) z, cut at 0, sigma a cubic of r = g / 20.7 uS, or for single devices (`pair` false) of g / 10.35 uS.
+    """g + s sigma(g) z, cut at 0, sigma a cubic of r = g / 20.7 uS, or for single devices (`pair`
+    false) of g / 10.35 uS.
 
-    By hand, at 20.7 uS: 0.16603 + 4.71806 - 8.48101 + 4.68961 = 1.0927 uS; single, at 10.35 uS: 1.0076 uS.
-    """
+    By hand, at 20.7 uS: 0.16603 + 4.71806 - 8.48101 + 4.68961 = 1.0927 uS; single, at 10.35 uS:
+    1.0076 uS."""
 
     pair: bool = True
 
@@ -110,7 +117,8 @@ class HermesProgramming(Programming):
 
 @dataclass(frozen=True)
 class HermesDrift(Drift):
-    """g (t / t_0)^(-s nu), nu = |mu + sigma z| with one z for each cell and for ever; t_0 = 300 s, of single devices 200 s.
+    """g (t / t_0)^(-s nu), nu = |mu + sigma z| with one z for each cell and for ever; t_0 = 300 s,
+    of single devices 200 s.
 
     By hand, at r = 1: mu = 0.0736 - 0.0126 - 0.0436 = 0.0174 and sigma = 0.0048.
     """
@@ -133,10 +141,11 @@ class HermesDrift(Drift):
 
 @dataclass(frozen=True)
 class HermesRead(Read):
-    """g (1 + s q k z), cut at 0, with a new z ~ N(0, 1) for each cell in each read; k as for `Read`, t_read = 512 ns.
+    """g (1 + s q k z), cut at 0, with a new z ~ N(0, 1) for each cell in each read; k as for
+    `Read`, t_read = 512 ns.
 
-    q is taken at the target; aihwkit takes it at the programmed conductance. By hand, at r = 1: q = 0.0123.
-    """
+    q is taken at the target; aihwkit takes it at the programmed conductance. By hand, at r = 1: q =
+    0.0123."""
 
     pair: bool = True
 
@@ -178,7 +187,8 @@ FITS = {
 
 @dataclass(frozen=True)
 class PCMProgramming(Programming):
-    """g + s sigma(g) z, cut at 0, with z ~ N(0, 1) for each cell and sigma a polynomial of g in uS, fitted up to 25 uS.
+    """g + s sigma(g) z, cut at 0, with z ~ N(0, 1) for each cell and sigma a polynomial of g in uS,
+    fitted up to 25 uS.
 
     By hand, fit joshi: sigma(25) = 0.286 + 1.896 - 1.117 = 1.065 uS.
     """
@@ -214,33 +224,38 @@ class PCMProgramming(Programming):
 
 @dataclass(frozen=True)
 class PCMDrift(Drift):
-    """g (t / t_0)^(-s nu) with nu = |mu + sigma z|, one z ~ N(0, 1) for each cell and for ever; t = time + t_0, t_0 = 20 s.
+    """g (t / t_0)^(-s nu) with nu = |mu + sigma z|, one z ~ N(0, 1) for each cell and for ever; t =
+    time + t_0, t_0 = 20 s.
 
-    With r = g / G_max: mu = -0.0155 ln r + 0.0244 within 0.049 to 0.1, sigma = -0.0125 ln r - 0.0059 within 0.008 to 0.045.
-    Source: Joshi et al. 2020, as in aihwkit's PCMLikeNoiseModel.
-    """
+    With r = g / G_max: mu = -0.0155 ln r + 0.0244 within 0.049 to 0.1, sigma = -0.0125 ln r -
+    0.0059 within 0.008 to 0.045. Source: Joshi et al. 2020, as in aihwkit's PCMLikeNoiseModel."""
 
-    source: ClassVar[str] = "Joshi et al. 2020, doi 10.1038/s41467-020-16108-9, as in aihwkit PCMLikeNoiseModel"
+    source: ClassVar[str] = (
+        "Joshi et al. 2020, doi 10.1038/s41467-020-16108-9, as in aihwkit PCMLikeNoiseModel"
+    )
 
     def __str__(self) -> str:
         return write("pcm-drift", self)
 
     def nu(self, held: Held) -> tuple[Tensor, Tensor]:
         log = (held.value / held.high).clamp_min(1e-7).log()
-        return (-0.0155 * log + 0.0244).clamp(0.049, 0.1), (-0.0125 * log - 0.0059).clamp(0.008, 0.045)
+        return (-0.0155 * log + 0.0244).clamp(0.049, 0.1), (-0.0125 * log - 0.0059).clamp(
+            0.008, 0.045
+        )
 
 
 @dataclass(frozen=True)
 class PCMRead(Read):
     """g (1 + s q k z), cut at 0, with a new z ~ N(0, 1) for each cell in each read.
 
-    q = min(0.0088 / r^0.65, 0.2) with r = g_target / G_max, and k = sqrt(ln((time + 20 s + t_read) / (2 t_read))) with
-    t_read = 250 ns is the 1/f noise gathered since programming. None at time 0, at which the error of programming was
-    measured, reads included.
-    Source: Joshi et al. 2020, as in aihwkit's PCMLikeNoiseModel, where r is that of the programmed conductance.
-    """
+    q = min(0.0088 / r^0.65, 0.2) with r = g_target / G_max, and k = sqrt(ln((time + 20 s + t_read)
+    / (2 t_read))) with t_read = 250 ns is the 1/f noise gathered since programming. None at time 0,
+    at which the error of programming was measured, reads included. Source: Joshi et al. 2020, as in
+    aihwkit's PCMLikeNoiseModel, where r is that of the programmed conductance."""
 
-    source: ClassVar[str] = "Joshi et al. 2020, doi 10.1038/s41467-020-16108-9, as in aihwkit PCMLikeNoiseModel"
+    source: ClassVar[str] = (
+        "Joshi et al. 2020, doi 10.1038/s41467-020-16108-9, as in aihwkit PCMLikeNoiseModel"
+    )
 
     def __str__(self) -> str:
         return write("pcm-read", self)
@@ -255,11 +270,11 @@ class PCMRead(Read):
 
 @dataclass(frozen=True)
 class PCMJoshi(Device):
-    """Doped Ge2Sb2Te5 mushroom cells: programming error, drift and 1/f read noise; no drift at time 0.
+    """Doped Ge2Sb2Te5 mushroom cells: programming error, drift and 1/f read noise; no drift at time
+    0.
 
-    Joshi et al. 2020, doi 10.1038/s41467-020-16108-9; the programming polynomial as fitted in CrossSim 3.2. Fitted up to 25 uS;
-    G_min 0.25 uS unless said otherwise.
-    """
+    Joshi et al. 2020, doi 10.1038/s41467-020-16108-9; the programming polynomial as fitted in
+    CrossSim 3.2. Fitted up to 25 uS; G_min 0.25 uS unless said otherwise."""
 
     g_max: float = 25.0
     g_min: float = 0.25
@@ -277,7 +292,9 @@ class PCMJoshi(Device):
 
 @dataclass(frozen=True)
 class PCMNandakumar(PCMJoshi):
-    """As `PCMJoshi`, with the programming polynomial of Nandakumar et al., ICECS 2019 (aihwkit's PCMLike), and G_min = 0."""
+    """As `PCMJoshi`, with the programming polynomial of Nandakumar et al., ICECS 2019 (aihwkit's
+    PCMLike), and G_min = 0.
+    """
 
     g_min: float = 0.0
 
@@ -287,11 +304,12 @@ class PCMNandakumar(PCMJoshi):
 
 @dataclass(frozen=True)
 class PCMHermes(Device):
-    """The cells of IBM's HERMES chip, each a pair of devices that hold the same, or single ones (`pair` false, up to 10.35 uS).
+    """The cells of IBM's HERMES chip, each a pair of devices that hold the same, or single ones
+    (`pair` false, up to 10.35 uS).
 
-    Le Gallo et al., Nature Electronics 2023, doi 10.1038/s41928-023-01010-1, as fitted in aihwkit's HermesNoiseModel, with the
-    polynomials taken at the absolute conductance. A pair is one cell here, whose conductance is that of both.
-    """
+    Le Gallo et al., Nature Electronics 2023, doi 10.1038/s41928-023-01010-1, as fitted in aihwkit's
+    HermesNoiseModel, with the polynomials taken at the absolute conductance. A pair is one cell
+    here, whose conductance is that of both."""
 
     g_max: float = 20.7
     pair: bool = True
@@ -303,4 +321,8 @@ class PCMHermes(Device):
         return 0.0, HERMES[self.pair].top
 
     def faults(self) -> tuple[Fault, ...]:
-        return HermesProgramming(self.pair), HermesDrift(self.time, self.pair), HermesRead(self.time, self.pair)
+        return (
+            HermesProgramming(self.pair),
+            HermesDrift(self.time, self.pair),
+            HermesRead(self.time, self.pair),
+        )

@@ -1,4 +1,6 @@
-"""Resistive memory, whose conductances are imprecise and relax: what goes wrong, and the devices."""
+"""Resistive memory, whose conductances are imprecise and relax: what goes wrong, and the
+devices.
+"""
 
 from __future__ import annotations
 
@@ -65,13 +67,15 @@ class _CMOLaterFault(_CMOFault):
         if 0 < self.time < 1:
             name = str(self).split(":")[0]
             raise UserError(
-                f"{name}: time={self.time}: nothing is known between 0s and 1s; set time=0s, or 1s or more."
+                f"{name}: time={self.time}: nothing is known between 0s and 1s; set time=0s, or 1s "
+                "or more."
             )
 
 
 @dataclass(frozen=True)
 class CMOProgramming(_CMOFault, Programming):
-    """g + s (c_0 + c_1 g) z, cut at 0, where programming stops within `acceptance` % of the target: 0.2 or 2.
+    """g + s (c_0 + c_1 g) z, cut at 0, where programming stops within `acceptance` % of the target:
+    0.2 or 2.
 
     By hand, at 88.2 uS: 1.007 uS for 2 %, 0.0951 uS for 0.2 %.
     """
@@ -80,7 +84,9 @@ class CMOProgramming(_CMOFault, Programming):
 
     def __post_init__(self) -> None:
         if self.acceptance not in CMO:
-            raise UserError(f"cmo-programming: acceptance={self.acceptance:g}: 0.2 or 2 (percent) was measured.")
+            raise UserError(
+                f"cmo-programming: acceptance={self.acceptance:g}: 0.2 or 2 (percent) was measured."
+            )
 
     def __str__(self) -> str:
         return write("cmo-programming", self)
@@ -96,7 +102,8 @@ class CMOProgramming(_CMOFault, Programming):
 
 @dataclass(frozen=True)
 class CMORelaxation(_CMOLaterFault):
-    """g + s (-0.0890 ln t + (0.0420 ln t + 0.4118) z) uS, cut at 0; z for each cell and for ever, t the seconds since programming.
+    """g + s (-0.0890 ln t + (0.0420 ln t + 0.4118) z) uS, cut at 0; z for each cell and for ever, t
+    the seconds since programming.
 
     By hand, after a day: ln t = 11.367, the mean falls by 1.012 uS and the spread is 0.889 uS.
     """
@@ -126,10 +133,11 @@ class CMORelaxation(_CMOLaterFault):
 
 @dataclass(frozen=True)
 class CMORead(_CMOLaterFault):
-    """g + s 0.0277316483 log10(g) sqrt(ln((t + 1 us) / 2 us)) z uS, cut to the cell's range; a new z in each read.
+    """g + s 0.0277316483 log10(g) sqrt(ln((t + 1 us) / 2 us)) z uS, cut to the cell's range; a new
+    z in each read.
 
-    g in the logarithm is the target, in uS; aihwkit takes the conductance that was relaxed. By hand, 88.2 uS after a day: 0.267 uS.
-    """
+    g in the logarithm is the target, in uS; aihwkit takes the conductance that was relaxed. By
+    hand, 88.2 uS after a day: 0.267 uS."""
 
     rereads: ClassVar[bool] = True
 
@@ -188,13 +196,18 @@ TOP = {"quartic": 40.0, "cubic": 39.26}  # uS, up to which each was fitted
 
 
 def wan(name: str, fit: str, time: float) -> tuple[float, tuple[float, ...]]:
-    """G_0 in uS and the coefficients of a fit at a time; a `UserError` of `name` where that was not measured."""
+    """G_0 in uS and the coefficients of a fit at a time; a `UserError` of `name` where that was not
+    measured.
+    """
     if fit not in WAN:
         raise unknown(f"fit of {name}", fit, WAN)
     unit, by_time = WAN[fit]
     if time not in by_time:
         times = " or ".join(f"time={Seconds(one)}" for one in by_time)
-        raise UserError(f"{name}: {Seconds(time)} after programming was not measured for fit={fit}: set {times}.")
+        raise UserError(
+            f"{name}: {Seconds(time)} after programming was not measured for fit={fit}: set "
+            f"{times}."
+        )
     return unit, by_time[time]
 
 
@@ -226,13 +239,13 @@ class MiloProgramming(Programming):
 
 @dataclass(frozen=True)
 class WanProgramming(Programming):
-    """g + s sigma_t(g) z, cut at 0: the spread around the target at one of the times that were measured.
+    """g + s sigma_t(g) z, cut at 0: the spread around the target at one of the times that were
+    measured.
 
-    `fit` quartic is a polynomial of g / 40 uS at 1 s, 1 d and 2 d, up to 40 uS; cubic is one of g in uS at 1 s, up to 39.26 uS.
-    A cell keeps its z at all times. By hand, at 1 s and 20 uS: 0.348 + 8.015 - 10.963 + 5.674 - 1.051 = 2.023 uS.
-    Source: Wan et al., Nature 608 (2022), Extended Data Fig. 3; quartic as in aihwkit's ReRamWan2022NoiseModel, cubic as in
-    CrossSim 3.2.
-    """
+    `fit` quartic is a polynomial of g / 40 uS at 1 s, 1 d and 2 d, up to 40 uS; cubic is one of g
+    in uS at 1 s, up to 39.26 uS. A cell keeps its z at all times. By hand, at 1 s and 20 uS: 0.348
+    + 8.015 - 10.963 + 5.674 - 1.051 = 2.023 uS. Source: Wan et al., Nature 608 (2022), Extended
+    Data Fig. 3; quartic as in aihwkit's ReRamWan2022NoiseModel, cubic as in CrossSim 3.2."""
 
     fit: str = "quartic"
     time: Seconds = field(default=Seconds(1), metadata={"parse": seconds})
@@ -255,7 +268,10 @@ class WanProgramming(Programming):
     @property
     def source(self) -> str:
         by = "aihwkit ReRamWan2022NoiseModel" if self.fit == "quartic" else "CrossSim 3.2"
-        return f"Wan et al., Nature 608 (2022), Extended Data Fig. 3, doi 10.1038/s41586-022-04992-8, as fitted in {by}"
+        return (
+            "Wan et al., Nature 608 (2022), Extended Data Fig. 3, doi 10.1038/s41586-022-04992-8, "
+            f"as fitted in {by}"
+        )
 
     def sigma(self, g: Tensor) -> Tensor:
         unit, coefficients = wan("wan-programming", self.fit, self.time)
@@ -270,11 +286,11 @@ class WanProgramming(Programming):
 
 @dataclass(frozen=True)
 class RRAMMilo(Device):
-    """HfO2 cells programmed by the IGVVA-100 algorithm: error of programming, and nothing after it, which was not measured.
+    """HfO2 cells programmed by the IGVVA-100 algorithm: error of programming, and nothing after it,
+    which was not measured.
 
-    Milo et al., IRPS 2021, Fig. 4, as fitted in CrossSim 3.2, from 50 to 225 uS: no cell is off. The nonlinear I-V
-    curve of Fig. 1 is not modelled.
-    """
+    Milo et al., IRPS 2021, Fig. 4, as fitted in CrossSim 3.2, from 50 to 225 uS: no cell is off.
+    The nonlinear I-V curve of Fig. 1 is not modelled."""
 
     g_max: float = 225.0
     g_min: float = 50.0
@@ -287,7 +303,9 @@ class RRAMMilo(Device):
 
     def check_time(self) -> None:
         if self.time:
-            raise UserError(f"{self.name}: {self.time} after programming was not measured: set time=0s.")
+            raise UserError(
+                f"{self.name}: {self.time} after programming was not measured: set time=0s."
+            )
 
     def faults(self) -> tuple[Fault, ...]:
         return (MiloProgramming(),)
@@ -295,11 +313,12 @@ class RRAMMilo(Device):
 
 @dataclass(frozen=True)
 class RRAMWan(Device):
-    """The cells of NeuRRAM: the spread around the target at 1 s, 1 d or 2 d after programming, relaxation included.
+    """The cells of NeuRRAM: the spread around the target at 1 s, 1 d or 2 d after programming,
+    relaxation included.
 
-    Wan et al., Nature 608 (2022), Extended Data Fig. 3. `fit` quartic is aihwkit's polynomial of g / 40 uS, taken at the absolute
-    conductance whatever G_max is; cubic is CrossSim's, at 1 s alone and up to 39.26 uS.
-    """
+    Wan et al., Nature 608 (2022), Extended Data Fig. 3. `fit` quartic is aihwkit's polynomial of g
+    / 40 uS, taken at the absolute conductance whatever G_max is; cubic is CrossSim's, at 1 s alone
+    and up to 39.26 uS."""
 
     g_max: float = 40.0
     g_min: float = 1.0
@@ -321,11 +340,11 @@ class RRAMWan(Device):
 
 @dataclass(frozen=True)
 class RRAMCMO(Device):
-    """Filamentary CMO/HfOx cells from 9 to 88.2 uS, one for each weight: programming, and from 1 s on relaxation and read noise.
+    """Filamentary CMO/HfOx cells from 9 to 88.2 uS, one for each weight: programming, and from 1 s
+    on relaxation and read noise.
 
-    Falcone et al., as fitted in aihwkit's ReRamCMONoiseModel; programming stops within `acceptance` % of the target, 0.2 or 2. What
-    is read is cut to the cells' range.
-    """
+    Falcone et al., as fitted in aihwkit's ReRamCMONoiseModel; programming stops within `acceptance`
+    % of the target, 0.2 or 2. What is read is cut to the cells' range."""
 
     g_max: float = 88.2
     g_min: float = 9.0
@@ -340,9 +359,14 @@ class RRAMCMO(Device):
 
     def check_time(self) -> None:
         if 0 < self.time < 1:
-            raise UserError(f"{self.name}: {self.time} after programming was not measured: set time=0s, or 1s or more.")
+            raise UserError(
+                f"{self.name}: {self.time} after programming was not measured: set time=0s, or 1s "
+                "or more."
+            )
         if self.acceptance not in CMO:
-            raise UserError(f"{self.name}: acceptance={self.acceptance:g}: 0.2 or 2 (percent) was measured.")
+            raise UserError(
+                f"{self.name}: acceptance={self.acceptance:g}: 0.2 or 2 (percent) was measured."
+            )
 
     def faults(self) -> tuple[Fault, ...]:
         return CMOProgramming(self.acceptance), CMORelaxation(self.time), CMORead(self.time)

@@ -1,4 +1,6 @@
-"""SONOS charge-trap memory read below threshold, whose currents are imprecise and move as charge is lost: faults and device."""
+"""SONOS charge-trap memory read below threshold, whose currents are imprecise and move as charge is
+lost: faults and device.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from .device import Device
 
 __all__ = ["DAY", "SONOS", "SONOSDrift", "SONOSProgramming", "SONOSRead", "top"]
 
-# ---- SONOS charge-trap memory: error of programming, loss of charge, and noise of reading, in the current of a cell
+# ---- SONOS charge-trap memory: error of programming, loss of charge, and noise of reading, in the
+# current of a cell
 
 DAY = 86400.0
 # of the days 0 to 5 after programming: A and B in nA of the spread A - A exp(-I / B)
@@ -34,7 +37,8 @@ SPREAD = (
     (34.57909, 207.34309),
 )
 READ = (12.58037, 215.36557)  # A and B in nA of the noise of one read
-# of the days 0 to 5: by how many nA the mean has moved, as a polynomial of I in nA, lowest power first
+# of the days 0 to 5: by how many nA the mean has moved, as a polynomial of I in nA, lowest power
+# first
 SHIFT: tuple[tuple[float, ...], ...] = (
     (0.0,) * 11,
     (
@@ -106,7 +110,9 @@ SHIFT: tuple[tuple[float, ...], ...] = (
 
 
 def top(time: float) -> float:
-    """The largest current in nA that was measured at a time: 3200 at programming, and below 1800 later."""
+    """The largest current in nA that was measured at a time: 3200 at programming, and below 1800
+    later.
+    """
     return 1799.99 if time else 3200.0
 
 
@@ -116,12 +122,16 @@ class _Current(ConductanceFault):
 
     v_read: float = 0.1
 
-    source: ClassVar[str] = "Agrawal et al., IEDM 2022, 21.7, Figs. 10 and 11, as fitted in CrossSim 3.2"
+    source: ClassVar[str] = (
+        "Agrawal et al., IEDM 2022, 21.7, Figs. 10 and 11, as fitted in CrossSim 3.2"
+    )
 
     def __post_init__(self) -> None:
         name = str(self).split(":")[0]
         if not 0 < self.v_read < math.inf:
-            raise UserError(f"{name}: v_read={self.v_read:g}: a voltage above 0 V is needed, as in v_read=0.1.")
+            raise UserError(
+                f"{name}: v_read={self.v_read:g}: a voltage above 0 V is needed, as in v_read=0.1."
+            )
 
     @property
     def per_siemens(self) -> float:
@@ -131,11 +141,11 @@ class _Current(ConductanceFault):
 
 @dataclass(frozen=True)
 class SONOSProgramming(_Current, Programming):
-    """g + s sigma(g) z, cut at 0, with sigma_I = A - A exp(-I / B), A = 19.88665 nA and B = 176.3115 nA.
+    """g + s sigma(g) z, cut at 0, with sigma_I = A - A exp(-I / B), A = 19.88665 nA and B =
+    176.3115 nA.
 
-    By hand, at 16 uS and 0.1 V, which is 1600 nA: sigma = 19.88 nA = 0.1988 uS.
-    Source: Agrawal et al., IEDM 2022, Fig. 10(a), as fitted in CrossSim 3.2; measured up to 3200 nA.
-    """
+    By hand, at 16 uS and 0.1 V, which is 1600 nA: sigma = 19.88 nA = 0.1988 uS. Source: Agrawal et
+    al., IEDM 2022, Fig. 10(a), as fitted in CrossSim 3.2; measured up to 3200 nA."""
 
     def __str__(self) -> str:
         return write("sonos-programming", self)
@@ -154,14 +164,15 @@ class SONOSProgramming(_Current, Programming):
 
 @dataclass(frozen=True)
 class SONOSDrift(_Current):
-    """I + s d_t(I) + s sqrt(sigma_t(I + d_t(I))^2 - sigma_0(I)^2) z, cut at 0: the mean moves, and the spread grows.
+    """I + s d_t(I) + s sqrt(sigma_t(I + d_t(I))^2 - sigma_0(I)^2) z, cut at 0: the mean moves, and
+    the spread grows.
 
-    I is the programmed current, d_t a polynomial of the 10th degree, sigma_t = A_t - A_t exp(-I / B_t); their coefficients are
-    linear between the days 0 to 5 after programming. z ~ N(0, 1) for each cell and for ever, apart from the error of
-    programming: behind `sonos-programming` of strength 1 the spread is the measured sigma_t. That the two are independent was
-    not measured. By hand, 1600 nA after 5 d: I + d = 1559.3 nA, sigma_t = 34.56 nA.
-    Source: Agrawal et al., IEDM 2022, Fig. 10(a) and (b), as fitted in CrossSim 3.2; measured below 1800 nA.
-    """
+    I is the programmed current, d_t a polynomial of the 10th degree, sigma_t = A_t - A_t exp(-I /
+    B_t); their coefficients are linear between the days 0 to 5 after programming. z ~ N(0, 1) for
+    each cell and for ever, apart from the error of programming: behind `sonos-programming` of
+    strength 1 the spread is the measured sigma_t. That the two are independent was not measured. By
+    hand, 1600 nA after 5 d: I + d = 1559.3 nA, sigma_t = 34.56 nA. Source: Agrawal et al., IEDM
+    2022, Fig. 10(a) and (b), as fitted in CrossSim 3.2; measured below 1800 nA."""
 
     time: Seconds = field(default=Seconds(0), metadata={"parse": seconds})
 
@@ -172,7 +183,8 @@ class SONOSDrift(_Current):
         super().__post_init__()
         if self.time > 5 * DAY:
             raise UserError(
-                f"sonos-drift: time={self.time}: 5d is the longest that was measured; set a time from 0s to 5d."
+                f"sonos-drift: time={self.time}: 5d is the longest that was measured; set a time "
+                "from 0s to 5d."
             )
 
     def __str__(self) -> str:
@@ -187,14 +199,23 @@ class SONOSDrift(_Current):
         return "I + s d_t(I) + s sqrt(sigma_t(I + d_t)^2 - sigma_0(I)^2) z, cut at 0"
 
     def shift(self, g: Tensor) -> tuple[Tensor, Tensor]:
-        """By how much the mean of a cell programmed to `g` has moved, and what has come to its spread; both in uS."""
+        """By how much the mean of a cell programmed to `g` has moved, and what has come to its
+        spread; both in uS.
+        """
         day = min(int(self.time / DAY), 4)
         part = self.time / DAY - day
         current, moved = g.double() * self.per_siemens, torch.zeros_like(g, dtype=torch.float64)
         for one, two in zip(reversed(SHIFT[day]), reversed(SHIFT[day + 1]), strict=True):
             moved = moved * current + ((1 - part) * one + part * two)
-        a, b = ((1 - part) * one + part * two for one, two in zip(SPREAD[day], SPREAD[day + 1], strict=True))
-        grown = (_spread(current + moved, a, b) ** 2 - _spread(current, *SPREAD[0]) ** 2).clamp_min(0).sqrt()
+        a, b = (
+            (1 - part) * one + part * two
+            for one, two in zip(SPREAD[day], SPREAD[day + 1], strict=True)
+        )
+        grown = (
+            (_spread(current + moved, a, b) ** 2 - _spread(current, *SPREAD[0]) ** 2)
+            .clamp_min(0)
+            .sqrt()
+        )
         if not self.time:  # no rounding
             moved, grown = torch.zeros_like(moved), torch.zeros_like(grown)
         return (moved / self.per_siemens).to(g.dtype), (grown / self.per_siemens).to(g.dtype)
@@ -213,9 +234,9 @@ class SONOSDrift(_Current):
 class SONOSRead(_Current):
     """I + s sigma(I) z, cut at 0, with a new z ~ N(0, 1) for each cell in each read.
 
-    sigma = A - A exp(-I / B) with A = 12.58037 nA and B = 215.36557 nA, at the programmed current, and at every time.
-    Source: Agrawal et al., IEDM 2022, Fig. 11(b), as fitted in CrossSim 3.2, which takes the current after all errors.
-    """
+    sigma = A - A exp(-I / B) with A = 12.58037 nA and B = 215.36557 nA, at the programmed current,
+    and at every time. Source: Agrawal et al., IEDM 2022, Fig. 11(b), as fitted in CrossSim 3.2,
+    which takes the current after all errors."""
 
     rereads: ClassVar[bool] = True
 
@@ -244,17 +265,19 @@ def _spread(current: Tensor, a: float, b: float) -> Tensor:
     return spread.clamp_min(0)
 
 
-# ---- SONOS charge-trap memory read below threshold, whose currents are imprecise and move as charge is lost
+# ---- SONOS charge-trap memory read below threshold, whose currents are imprecise and move as
+# charge is lost
 
 
 @dataclass(frozen=True)
 class SONOS(Device):
-    """40 nm SONOS cells: error of programming, and after it, up to 5 d, a mean that moves and a spread that grows.
+    """40 nm SONOS cells: error of programming, and after it, up to 5 d, a mean that moves and a
+    spread that grows.
 
-    Agrawal et al., IEDM 2022, Figs. 10 and 11(b), as fitted in CrossSim 3.2: currents I [nA] = g [uS] v_read [V] 1000, up to
-    3200 nA at time 0 and below 1800 nA later. `read_noise` adds what differs from read to read. It is off unless asked for, as in
-    CrossSim, because the spread of Fig. 10(a) was itself read, so that some of it is counted twice.
-    """
+    Agrawal et al., IEDM 2022, Figs. 10 and 11(b), as fitted in CrossSim 3.2: currents I [nA] = g
+    [uS] v_read [V] 1000, up to 3200 nA at time 0 and below 1800 nA later. `read_noise` adds what
+    differs from read to read. It is off unless asked for, as in CrossSim, because the spread of
+    Fig. 10(a) was itself read, so that some of it is counted twice."""
 
     g_max: float = 16.0
     g_min: float = 1.6e-6
@@ -273,7 +296,10 @@ class SONOS(Device):
 
     def check_time(self) -> None:
         if self.time > 5 * DAY:
-            raise UserError(f"{self.name}: {self.time} after programming was not measured: set a time from 0s to 5d.")
+            raise UserError(
+                f"{self.name}: {self.time} after programming was not measured: set a time from 0s "
+                "to 5d."
+            )
 
     def faults(self) -> tuple[Fault, ...]:
         steps = SONOSProgramming(self.v_read), SONOSDrift(self.v_read, self.time)

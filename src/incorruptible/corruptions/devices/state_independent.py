@@ -24,7 +24,9 @@ SOURCE = "aihwkit StateIndependentNoiseModel"
 
 @dataclass(frozen=True)
 class ConstantProgramming(Programming):
-    """g + s 0.2 uS z, cut at 0. Source: aihwkit's StateIndependentNoiseModel, by convention and not by measurement."""
+    """g + s 0.2 uS z, cut at 0. Source: aihwkit's StateIndependentNoiseModel, by convention and not
+    by measurement.
+    """
 
     source: ClassVar[str] = SOURCE
 
@@ -41,7 +43,8 @@ class ConstantProgramming(Programming):
 
 @dataclass(frozen=True)
 class ConstantDrift(Drift):
-    """g (t / t_0)^(-s nu) with nu = |0.1 + 0.05 z|, one z ~ N(0, 1) for each cell and for ever; t = time + t_0, t_0 = 20 s.
+    """g (t / t_0)^(-s nu) with nu = |0.1 + 0.05 z|, one z ~ N(0, 1) for each cell and for ever; t =
+    time + t_0, t_0 = 20 s.
 
     Source: aihwkit's StateIndependentNoiseModel.
     """
@@ -57,11 +60,11 @@ class ConstantDrift(Drift):
 
 @dataclass(frozen=True)
 class ConstantRead(Read):
-    """g + s (g / G_max) k z uS, cut at 0, with a new z ~ N(0, 1) for each cell in each read; k as for `Read`, t_read = 250 ns.
+    """g + s (g / G_max) k z uS, cut at 0, with a new z ~ N(0, 1) for each cell in each read; k as
+    for `Read`, t_read = 250 ns.
 
-    By hand, at 25 uS after an hour: k = sqrt(ln(3620 / 5e-7)) = 4.765, 0.191 of the conductance for G_max = 25 uS.
-    Source: aihwkit's StateIndependentNoiseModel.
-    """
+    By hand, at 25 uS after an hour: k = sqrt(ln(3620 / 5e-7)) = 4.765, 0.191 of the conductance for
+    G_max = 25 uS. Source: aihwkit's StateIndependentNoiseModel."""
 
     source: ClassVar[str] = SOURCE
 
@@ -77,7 +80,8 @@ class ConstantRead(Read):
 
 @dataclass(frozen=True)
 class StateIndependent(Device):
-    """Programming error of 0.2 uS, drift exponents |0.1 + 0.05 z|, read noise of (g / G_max) k uS: aihwkit's default numbers.
+    """Programming error of 0.2 uS, drift exponents |0.1 + 0.05 z|, read noise of (g / G_max) k uS:
+    aihwkit's default numbers.
 
     No device was measured; it is a convention to compare with, and any range will do.
     """

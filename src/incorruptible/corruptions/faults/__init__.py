@@ -1,4 +1,6 @@
-"""What may go wrong with anything that is stored: one file for each fault; those of one device live with the device."""
+"""What may go wrong with anything that is stored: one file for each fault; those of one device live
+with the device.
+"""
 
 from __future__ import annotations
 

@@ -21,15 +21,17 @@ __all__ = ["BitFlips", "flipped"]
 
 @dataclass(frozen=True)
 class BitFlips:
-    """Each bit of each cell flips with probability s, but for the `protected` most significant ones, which never do.
+    """Each bit of each cell flips with probability s, but for the `protected` most significant
+    ones, which never do.
 
-    Protected bits count from the top of the pattern: of float32, 1 is the sign and 9 are sign and exponent. Flips are
-    nested: those at one rate on a chip are there at every higher one, and those of a protected memory in one that is less so.
+    Protected bits count from the top of the pattern: of float32, 1 is the sign and 9 are sign and
+    exponent. Flips are nested: those at one rate on a chip are there at every higher one, and those
+    of a protected memory in one that is less so.
 
-    Moments are exact where it is known what stands in the cells (`flipped`). Elsewhere, where the number is linear in
-    the bits (two's complement and offset codes) and none is protected: with x = m + sum_i a_i t_i / 2, t_i = +-1 and
-    rho = 1 - 2 s, E[x'] - m = rho (E[x] - m) and E[(x' - m)^2] = rho^2 E[(x - m)^2] + (1 - rho^2) sum_i a_i^2 / 4.
-    """
+    Moments are exact where it is known what stands in the cells (`flipped`). Elsewhere, where the
+    number is linear in the bits (two's complement and offset codes) and none is protected: with x =
+    m + sum_i a_i t_i / 2, t_i = +-1 and rho = 1 - 2 s, E[x'] - m = rho (E[x] - m) and E[(x' - m)^2]
+    = rho^2 E[(x - m)^2] + (1 - rho^2) sum_i a_i^2 / 4."""
 
     protected: int = 0
 
@@ -42,21 +44,27 @@ class BitFlips:
 
     def __post_init__(self) -> None:
         if not (self.protected >= 0 and self.protected == int(self.protected)):
-            raise UserError(f"bit-flips: protected={self.protected}: a count of bits, 0 or more, is needed.")
+            raise UserError(
+                f"bit-flips: protected={self.protected}: a count of bits, 0 or more, is needed."
+            )
 
     def __str__(self) -> str:
         return write("bit-flips", self)
 
     @property
     def formula(self) -> str:
-        return f"each bit flips with probability s{f' below the top {self.protected}' if self.protected else ''}"
+        return (
+            "each bit flips with probability "
+            f"s{f' below the top {self.protected}' if self.protected else ''}"
+        )
 
     def suits(self, storage: Storage) -> None:
         needs("bits", self, storage)
         bits = getattr(storage, "bits", 0)
         if self.protected >= bits:
             raise UserError(
-                f"bit-flips: protected={self.protected} of the {bits} bits of {storage} leaves none to flip: at most {bits - 1}."
+                f"bit-flips: protected={self.protected} of the {bits} bits of {storage} leaves "
+                f"none to flip: at most {bits - 1}."
             )
 
     def __call__(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:
@@ -74,13 +82,15 @@ class BitFlips:
         return None if self.protected or bits > 16 else _linear(before, held, bits, strength)
 
 
-def flipped(pattern: Tensor, number: Callable[[Tensor], Tensor], bits: int, rate: float, protected: int = 0) -> Raw:
+def flipped(
+    pattern: Tensor, number: Callable[[Tensor], Tensor], bits: int, rate: float, protected: int = 0
+) -> Raw:
     """Moments of the number behind `pattern` after its bits flipped, in float64.
 
-    Up to 16 bits from a table of all 2^bits numbers, mixed bit by bit: E f(v) <- (1 - rate) f(v) + rate f(v with the bit
-    flipped). Of 32 bits, the upper 16 give a table of A and B in number = A + B low, which holds for float32 with specials
-    as zero (but for the one upper half in which float16 arrays saturate, by less than 0.4%), and `low` is a 16-bit integer.
-    """
+    Up to 16 bits from a table of all 2^bits numbers, mixed bit by bit: E f(v) <- (1 - rate) f(v) +
+    rate f(v with the bit flipped). Of 32 bits, the upper 16 give a table of A and B in number = A +
+    B low, which holds for float32 with specials as zero (but for the one upper half in which
+    float16 arrays saturate, by less than 0.4%), and `low` is a 16-bit integer."""
     free = bits - protected
     every = torch.arange(2 ** min(bits, 16), device=pattern.device)
     if bits <= 16:
@@ -91,7 +101,9 @@ def flipped(pattern: Tensor, number: Callable[[Tensor], Tensor], bits: int, rate
     b = (number(every << 16 | 0xFFFF).double() - a) / 0xFFFF
     low = every.double()
     first, second = (_mixed(power, rate, min(free, 16))[lower] for power in (low, low**2))
-    ea, eb, eaa, eab, ebb = (_mixed(table, rate, max(free - 16, 0))[upper] for table in (a, b, a * a, a * b, b * b))
+    ea, eb, eaa, eab, ebb = (
+        _mixed(table, rate, max(free - 16, 0))[upper] for table in (a, b, a * a, a * b, b * b)
+    )
     return Raw(ea + eb * first, eaa + 2 * eab * first + ebb * second)
 
 
@@ -104,7 +116,9 @@ def _mixed(table: Tensor, rate: float, free: int) -> Tensor:
 
 
 def _standing(before: Raw, held: Held) -> Tensor | None:
-    """The pattern in each cell, if what stands there is certain and one of those that the storage names."""
+    """The pattern in each cell, if what stands there is certain and one of those that the storage
+    names.
+    """
     if not torch.equal(before.first**2, before.second):
         return None
     found = torch.full_like(held.value, -1)

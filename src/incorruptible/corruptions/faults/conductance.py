@@ -1,4 +1,6 @@
-"""What goes wrong with conductances: error of programming, drift by a power law, and noise of reading."""
+"""What goes wrong with conductances: error of programming, drift by a power law, and noise of
+reading.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ class ConductanceFault(ABC):
         (low, high), lowest, highest = self.valid, float(held.low), float(held.high)
         if lowest < low * (1 - 1e-9) or highest > high * (1 + 1e-9):
             raise UserError(
-                f"{name}: {lowest:.4g} to {highest:.4g} uS is outside {low:g} to {high:g} uS, the range that was "
+                f"{name}: {lowest:.4g} to {highest:.4g} uS is outside {low:g} to {high:g} uS, the "
+                "range that was "
                 "measured: set the crossbar's g_max and g_min (or on_off)."
             )
 
@@ -63,7 +66,9 @@ class ConductanceFault(ABC):
 
 @dataclass(frozen=True)
 class Programming(ConductanceFault):
-    """g + s sigma(g) z, cut at 0, with z ~ N(0, 1) for each cell and for ever. A subclass writes `sigma`."""
+    """g + s sigma(g) z, cut at 0, with z ~ N(0, 1) for each cell and for ever. A subclass writes
+    `sigma`.
+    """
 
     @abstractmethod
     def sigma(self, g: Tensor) -> Tensor:
@@ -81,7 +86,9 @@ class Programming(ConductanceFault):
 
 @dataclass(frozen=True)
 class Ageing(ConductanceFault):
-    """What happens after programming; `time` counts from time 0, which lies `t_0` seconds after it."""
+    """What happens after programming; `time` counts from time 0, which lies `t_0` seconds after
+    it.
+    """
 
     time: Seconds = field(default=Seconds(0), metadata={"parse": seconds})
 
@@ -98,10 +105,11 @@ class Ageing(ConductanceFault):
 
 @dataclass(frozen=True)
 class Drift(Ageing):
-    """g (t / t_0)^(-s nu), nu = |mu + sigma z| with one z ~ N(0, 1) for each cell and for ever; t = time + t_0.
+    """g (t / t_0)^(-s nu), nu = |mu + sigma z| with one z ~ N(0, 1) for each cell and for ever; t =
+    time + t_0.
 
-    A subclass writes `nu` and may set `t_0`, the seconds after programming at which the drift was first read.
-    """
+    A subclass writes `nu` and may set `t_0`, the seconds after programming at which the drift was
+    first read."""
 
     @abstractmethod
     def nu(self, held: Held) -> tuple[Tensor, Tensor]:
@@ -121,11 +129,15 @@ class Drift(Ageing):
         self.check(held)
         mu, sigma = (part.double() for part in self.nu(held))
         length = strength * math.log1p(self.time / self.t_0)
-        return Raw(before.first * _decay(mu, sigma, length), before.second * _decay(mu, sigma, 2 * length))
+        return Raw(
+            before.first * _decay(mu, sigma, length), before.second * _decay(mu, sigma, 2 * length)
+        )
 
 
 def _decay(mu: Tensor, sigma: Tensor, length: float) -> Tensor:
-    """E exp(-length |mu + sigma z|), in logarithms, for its factors overflow where drift is strong."""
+    """E exp(-length |mu + sigma z|), in logarithms, for its factors overflow where drift is
+    strong.
+    """
     t, half = mu / sigma, (length * sigma) ** 2 / 2
     down = half - length * mu + torch.special.log_ndtr(t - length * sigma)
     up = half + length * mu + torch.special.log_ndtr(-t - length * sigma)
@@ -137,9 +149,9 @@ def _decay(mu: Tensor, sigma: Tensor, length: float) -> Tensor:
 class Read(Ageing):
     """g (1 + s q k z), cut at 0, with a new z ~ N(0, 1) for each cell in each read.
 
-    k = sqrt(ln((time + t_0 + t_read) / (2 t_read))) is the 1/f noise gathered since programming by a read of t_read seconds;
-    a subclass writes q. None at time 0, at which the error of programming was measured, reads included.
-    """
+    k = sqrt(ln((time + t_0 + t_read) / (2 t_read))) is the 1/f noise gathered since programming by
+    a read of t_read seconds; a subclass writes q. None at time 0, at which the error of programming
+    was measured, reads included."""
 
     rereads: ClassVar[bool] = True
     t_read: ClassVar[float] = 250e-9
@@ -150,13 +162,18 @@ class Read(Ageing):
 
     @property
     def formula(self) -> str:
-        return f"g (1 + s q(g) sqrt(ln((t + {self.t_0:g} s) / {self.t_read * 2e9:.4g} ns)) z), cut at 0 uS"
+        return (
+            f"g (1 + s q(g) sqrt(ln((t + {self.t_0:g} s) / {self.t_read * 2e9:.4g} ns)) z), cut at "
+            "0 uS"
+        )
 
     def sigma(self, held: Held) -> Tensor:
         """Standard deviation over the conductance, for each cell."""
         if not self.time:
             return torch.zeros_like(held.value)
-        return self.q(held) * math.sqrt(math.log((self.time + self.t_0 + self.t_read) / (2 * self.t_read)))
+        return self.q(held) * math.sqrt(
+            math.log((self.time + self.t_0 + self.t_read) / (2 * self.t_read))
+        )
 
     def after(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:
         return value * (1 + strength * self.sigma(held) * noise.normal(value)).clamp_min(0)
@@ -171,7 +188,7 @@ class Read(Ageing):
 def added(before: Raw, shift: Tensor | float, std: Tensor) -> Raw:
     """Moments of max(0, g + shift + std z), z independent of g: exact where g is normal.
 
-    A g that was itself cut at 0 is taken as normal of the same moments: off by no more than what the cut took.
-    """
+    A g that was itself cut at 0 is taken as normal of the same moments: off by no more than what
+    the cut took."""
     spread = (before.second - before.first**2).clamp_min(0)
     return rectified(before.first + shift, (spread + std**2).sqrt())

@@ -23,18 +23,21 @@ LINES = ("row", "column")
 
 @dataclass(frozen=True)
 class Dead:
-    """Each line is lost with probability s: all cells of its weights hold what makes a weight of zero.
+    """Each line is lost with probability s: all cells of its weights hold what makes a weight of
+    zero.
 
-    A "column" is an output line: a filter. A "row" is an input line: one place of the fan-in in every filter, which in a
-    convolution is one input channel at one place of the kernel (the rows of im2col). Grouped convolutions are held as one
-    block, in which a row crosses all groups; grouped transposed ones have a row for each input channel, in its own group.
-    Rates are nested: a line that is lost at one rate on a chip is lost at every higher one.
-    """
+    A "column" is an output line: a filter. A "row" is an input line: one place of the fan-in in
+    every filter, which in a convolution is one input channel at one place of the kernel (the rows
+    of im2col). Grouped convolutions are held as one block, in which a row crosses all groups;
+    grouped transposed ones have a row for each input channel, in its own group. Rates are nested: a
+    line that is lost at one rate on a chip is lost at every higher one."""
 
     line: str = "row"
 
     unit: ClassVar[str] = "share of lines that are lost"
-    source: ClassVar[str] = "shorts between bit lines, Chen et al., IEEE Trans. Computers 2015, doi 10.1109/TC.2014.12"
+    source: ClassVar[str] = (
+        "shorts between bit lines, Chen et al., IEEE Trans. Computers 2015, doi 10.1109/TC.2014.12"
+    )
     ages: ClassVar[bool] = False
     rereads: ClassVar[bool] = False
     max_strength: ClassVar[float] = 1.0
@@ -66,7 +69,9 @@ def rows(array: Array) -> Tensor:
 
 
 def columns(array: Array) -> Tensor:
-    """One element for each filter, with dimension 0 cut to one element for each group; only its shape counts."""
+    """One element for each filter, with dimension 0 cut to one element for each group; only its
+    shape counts.
+    """
     value = array.value
     keep = {array.axis, 0} if array.groups > 1 else {array.axis}
     for dim in range(value.dim()):
@@ -76,7 +81,9 @@ def columns(array: Array) -> Tensor:
 
 
 def spread(lines: Tensor, array: Array) -> Tensor:
-    """Broadcastable to the array's value: each group's filters reach over the group's part of dimension 0."""
+    """Broadcastable to the array's value: each group's filters reach over the group's part of
+    dimension 0.
+    """
     if array.groups > 1 and lines.shape[0] == array.groups:
         return lines.repeat_interleave(array.value.shape[0] // array.groups, dim=0)
     return lines

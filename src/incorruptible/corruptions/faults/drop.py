@@ -1,4 +1,6 @@
-"""Weights that are lost, each on its own; and the mask of independent chances that other faults use too."""
+"""Weights that are lost, each on its own; and the mask of independent chances that other faults use
+too.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ from .protocol import Raw, Split, nothing
 
 __all__ = ["Drop", "bernoulli_mask"]
 
-# ---- A mask: true for each one on its own with probability `rate`, and what is true at one rate is true at every
-# higher one
+# ---- A mask: true for each one on its own with probability `rate`, and what is true at one rate is
+# true at every higher one
 
 _STEPS = 2**24  # the uniform numbers of float32 are multiples of 1 / _STEPS
 
@@ -23,8 +25,8 @@ _STEPS = 2**24  # the uniform numbers of float32 are multiples of 1 / _STEPS
 def bernoulli_mask(noise: Noise, like: Tensor, rate: float, tag: str = "") -> Tensor:
     """Booleans of the shape of `like`, true with probability `rate` to within 2^-48.
 
-    A bit error rate of 1e-7 is less than two steps of a uniform number in float32: those on the step that the rate cuts
-    are decided by a second number, which is drawn only if there are any.
+    A bit error rate of 1e-7 is less than two steps of a uniform number in float32: those on the
+    step that the rate cuts are decided by a second number, which is drawn only if there are any.
     """
     whole, rest = divmod(min(rate, 1.0) * _STEPS, 1.0)
     uniform = noise.uniform(like, tag)

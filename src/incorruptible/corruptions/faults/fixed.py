@@ -18,7 +18,9 @@ __all__ = ["Fixed"]
 
 @dataclass(frozen=True)
 class Fixed:
-    """`fault` at `strength` always, also where the corruption's own strength is 0: `fixed(drop):0.01`."""
+    """`fault` at `strength` always, also where the corruption's own strength is 0:
+    `fixed(drop):0.01`.
+    """
 
     fault: Fault = field(metadata={"inner": True, "named": True})
     strength: float
@@ -27,7 +29,8 @@ class Fixed:
         checked(self.strength, f"fixed({self.fault}): strength")
         if self.strength > self.fault.max_strength:
             raise UserError(
-                f"fixed({self.fault}): strength {self.strength:g}: at most {self.fault.max_strength:g} ({self.fault.unit})."
+                f"fixed({self.fault}): strength {self.strength:g}: at most "
+                f"{self.fault.max_strength:g} ({self.fault.unit})."
             )
         if isinstance(self.fault, Fixed):
             raise UserError("fixed(fixed(...)): it is fixed already.")

@@ -25,16 +25,18 @@ AT = ("zero", "max", "random")
 class Stuck:
     """Each cell is stuck with probability s, on its own: both cells of a pair seldom are.
 
-    At "zero" a conductance is G_min, a code or a weight that of zero; at "max" it is G_max, the code of the largest
-    number, the largest weight; at "random" it is uniform between G_min and G_max, one of all 2^bits patterns, or uniform
-    within the largest weight to both sides, drawn once for each cell. Rates are nested, and a cell that is stuck at two
-    rates is stuck at the same value.
-    """
+    At "zero" a conductance is G_min, a code or a weight that of zero; at "max" it is G_max, the
+    code of the largest number, the largest weight; at "random" it is uniform between G_min and
+    G_max, one of all 2^bits patterns, or uniform within the largest weight to both sides, drawn
+    once for each cell. Rates are nested, and a cell that is stuck at two rates is stuck at the same
+    value."""
 
     at: str = "zero"
 
     unit: ClassVar[str] = "share of cells that are stuck"
-    source: ClassVar[str] = "stuck-at faults, Chen et al., IEEE Trans. Computers 2015, doi 10.1109/TC.2014.12"
+    source: ClassVar[str] = (
+        "stuck-at faults, Chen et al., IEEE Trans. Computers 2015, doi 10.1109/TC.2014.12"
+    )
     ages: ClassVar[bool] = False
     rereads: ClassVar[bool] = False
     max_strength: ClassVar[float] = 1.0
@@ -49,7 +51,9 @@ class Stuck:
 
     @property
     def formula(self) -> str:
-        where = {"zero": "zero (or G_min)", "max": "its largest value", "random": "a random value"}[self.at]
+        where = {"zero": "zero (or G_min)", "max": "its largest value", "random": "a random value"}[
+            self.at
+        ]
         return f"each cell is stuck at {where} with probability s"
 
     def __call__(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:

@@ -17,7 +17,9 @@ __all__ = ["MAPPINGS", "PER", "Crossbar"]
 
 
 class _Side(NamedTuple):
-    """One device of a weight x in [-1, 1]: its share u = a x + b of the range, cut at 0, and its part c u of the weight."""
+    """One device of a weight x in [-1, 1]: its share u = a x + b of the range, cut at 0, and its
+    part c u of the weight.
+    """
 
     a: float
     b: float
@@ -46,14 +48,15 @@ class Crossbar:
     - two-sided pair: G+- = G_min + R (1 +- x) / 2, w = max|W| (G+ - G-) / R;
     - offset: G = G_min + R (1 + x) / 2, w = max|W| (2 (G - G_min) / R - 1).
 
-    The maximum is that of the `per` "layer", or of each "filter". `g_min` in uS, or `on_off` = G_max / G_min in its
-    place. With `levels` > 0 a cell holds that many evenly spaced conductances, and the resting state is rounded to
-    them. With `slices` > 1 the share of the range is a number of that many digits in base `levels`, one cell for each.
-    `devices` hold the same conductance side by side and are averaged.
+    The maximum is that of the `per` "layer", or of each "filter". `g_min` in uS, or `on_off` =
+    G_max / G_min in its place. With `levels` > 0 a cell holds that many evenly spaced conductances,
+    and the resting state is rounded to them. With `slices` > 1 the share of the range is a number
+    of that many digits in base `levels`, one cell for each. `devices` hold the same conductance
+    side by side and are averaged.
 
     Raises `UserError` for an empty range, for slices without levels, and for counts that cannot be.
-    Source: mappings as in CrossSim 3.2 (BALANCED, OFFSET, BITSLICED) and aihwkit (SinglePair, NPair).
-    """
+    Source: mappings as in CrossSim 3.2 (BALANCED, OFFSET, BITSLICED) and aihwkit (SinglePair,
+    NPair)."""
 
     g_max: float = 25.0
     g_min: float = 0.0
@@ -73,23 +76,31 @@ class Crossbar:
         if self.per not in PER:
             raise unknown(f"per of {name}", self.per, PER)
         if self.on_off is not None and self.g_min != type(self).g_min:
-            raise UserError(f"{name}: g_min={self.g_min:g} and on_off={self.on_off:g} say the same thing; give one.")
+            raise UserError(
+                f"{name}: g_min={self.g_min:g} and on_off={self.on_off:g} say the same thing; give "
+                "one."
+            )
         if self.on_off is not None and not self.on_off > 1:
             raise UserError(f"{name}: on_off={self.on_off:g}: the ratio G_max / G_min is above 1.")
         if not 0 <= self.lowest < self.g_max < float("inf"):
             raise UserError(
-                f"{name}: from g_min={self.lowest:g} to g_max={self.g_max:g} uS: 0 <= g_min < g_max is needed."
+                f"{name}: from g_min={self.lowest:g} to g_max={self.g_max:g} uS: 0 <= g_min < "
+                "g_max is needed."
             )
         if self.levels < 0 or self.levels == 1 or self.slices < 1 or self.devices < 1:
             raise UserError(
-                f"{name}: levels={self.levels}, slices={self.slices}, devices={self.devices}: levels is 0 (any conductance) or at "
+                f"{name}: levels={self.levels}, slices={self.slices}, devices={self.devices}: "
+                "levels is 0 (any conductance) or at "
                 "least 2, the others at least 1."
             )
         if self.slices > 1 and not self.levels:
-            raise UserError(f"{name}: slices={self.slices} needs levels, the base of its digits: levels=4.")
+            raise UserError(
+                f"{name}: slices={self.slices} needs levels, the base of its digits: levels=4."
+            )
         if self.levels and self.levels**self.slices > 2**24:
             raise UserError(
-                f"{name}: levels={self.levels} and slices={self.slices} make more steps than float32 counts."
+                f"{name}: levels={self.levels} and slices={self.slices} make more steps than "
+                "float32 counts."
             )
 
     def __str__(self) -> str:
@@ -110,7 +121,11 @@ class Crossbar:
     @property
     def held(self) -> str:
         """How weights are held, in words."""
-        parts = [f"{self.lowest:.4g} to {self.g_max:.4g} uS", MAPPINGS[self.mapping].words, f"per {self.per}"]
+        parts = [
+            f"{self.lowest:.4g} to {self.g_max:.4g} uS",
+            MAPPINGS[self.mapping].words,
+            f"per {self.per}",
+        ]
         parts += [f"{self.levels} levels"] if self.levels else []
         parts += [f"{self.slices} slices"] if self.slices > 1 else []
         parts += [f"{self.devices} devices side by side"] if self.devices > 1 else []
@@ -120,7 +135,9 @@ class Crossbar:
         """[sides * slices * devices, *shape] in uS."""
         w = array.value.to(torch.promote_types(array.value.dtype, torch.float32))
         scale = self._scale(array, w)
-        x = torch.where(scale > 0, w / scale.clamp_min(torch.finfo(w.dtype).tiny), torch.zeros_like(w)).clamp(-1, 1)
+        x = torch.where(
+            scale > 0, w / scale.clamp_min(torch.finfo(w.dtype).tiny), torch.zeros_like(w)
+        ).clamp(-1, 1)
         span = self.g_max - self.lowest
         cells, parts, mapping = [], [], MAPPINGS[self.mapping]
         for side in mapping.sides:
@@ -131,7 +148,12 @@ class Crossbar:
         c = torch.stack([scale * part for part in parts])
         idle = -sum(parts) * self.lowest + mapping.offset
         at_zero = torch.zeros((), dtype=w.dtype, device=w.device)
-        nothing = [d for s in mapping.sides for d, _ in self._digits(s.a * at_zero + s.b) for _ in range(self.devices)]
+        nothing = [
+            d
+            for s in mapping.sides
+            for d, _ in self._digits(s.a * at_zero + s.b)
+            for _ in range(self.devices)
+        ]
         zero = (self.lowest + span * torch.stack(nothing)).reshape(-1, *[1] * w.dim())
         return Held(array, torch.stack(cells), c, scale * idle, self.lowest, self.g_max, zero, "uS")
 
@@ -148,7 +170,10 @@ class Crossbar:
         count, found = (share * top).round(), []
         for place in range(self.slices):
             found.append(
-                (count.remainder(self.levels) / (self.levels - 1), (self.levels - 1) * self.levels**place / top)
+                (
+                    count.remainder(self.levels) / (self.levels - 1),
+                    (self.levels - 1) * self.levels**place / top,
+                )
             )
             count = (count / self.levels).floor()
         return found

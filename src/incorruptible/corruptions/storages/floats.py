@@ -32,13 +32,14 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Floats:
-    """The bit pattern of each weight in `format`: float32, float16 or bfloat16 (IEEE 754; bfloat16 is its upper half).
+    """The bit pattern of each weight in `format`: float32, float16 or bfloat16 (IEEE 754; bfloat16
+    is its upper half).
 
-    The resting state is the weight rounded to the format, ties to even, which is the weight itself where the format
-    holds the array's own dtype. Weights beyond the largest number of the format (65504 in float16) saturate there.
-    Patterns that read as infinite or NaN (all exponent bits set) are read as zero, the `specials`, and numbers that the
-    array's own dtype cannot hold saturate at its largest, so that what is read is always finite.
-    """
+    The resting state is the weight rounded to the format, ties to even, which is the weight itself
+    where the format holds the array's own dtype. Weights beyond the largest number of the format
+    (65504 in float16) saturate there. Patterns that read as infinite or NaN (all exponent bits set)
+    are read as zero, the `specials`, and numbers that the array's own dtype cannot hold saturate at
+    its largest, so that what is read is always finite."""
 
     format: str = "float32"
 
@@ -68,14 +69,18 @@ class Floats:
         return Floats(**{field.name: getattr(self, field.name) for field in fields(Floats)})
 
     def encode(self, array: Array) -> Held:
-        """[1, *shape], int64: the patterns. `low` and `high` are those of the smallest and the largest finite number."""
+        """[1, *shape], int64: the patterns. `low` and `high` are those of the smallest and the
+        largest finite number.
+        """
         kind, whole, bits, _ = FORMATS[self.format]
         widest = torch.promote_types(array.value.dtype, torch.float32)
         top = torch.finfo(kind).max
         own = min(torch.finfo(array.value.dtype).max, torch.finfo(torch.float32).max)
 
         def pattern(numbers: Tensor) -> Tensor:
-            found: Tensor = numbers.clamp(-top, top).to(kind).view(whole).to(torch.int64) & (2**bits - 1)
+            found: Tensor = numbers.clamp(-top, top).to(kind).view(whole).to(torch.int64) & (
+                2**bits - 1
+            )
             return found
 
         def number(patterns: Tensor) -> Tensor:

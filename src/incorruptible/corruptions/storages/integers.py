@@ -1,4 +1,6 @@
-"""Weights held as whole numbers: a step, a level for each weight, and a code of a few bits for each level."""
+"""Weights held as whole numbers: a step, a level for each weight, and a code of a few bits for each
+level.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ class _Code(NamedTuple):
 
 
 CODES = {
-    "twos-complement": _Code(lambda level, b: level & (2**b - 1), lambda p, b: (p ^ 2 ** (b - 1)) - 2 ** (b - 1), 1),
+    "twos-complement": _Code(
+        lambda level, b: level & (2**b - 1), lambda p, b: (p ^ 2 ** (b - 1)) - 2 ** (b - 1), 1
+    ),
     "offset": _Code(lambda level, b: level + 2 ** (b - 1), lambda p, b: p - 2 ** (b - 1), 1),
     "sign-magnitude": _Code(
         lambda level, b: level.abs() | (level < 0).to(level.dtype) << (b - 1),
@@ -41,18 +45,20 @@ CODES = {
 class Integers:
     """w = d (q - z) with a whole level q of `bits` bits (2 to 16), a step d > 0 and a zero point z.
 
-    Symmetric: z = 0, d = max|w| / Q and q = round(w / d) within -Q to Q, Q = 2^(bits-1) - 1. Asymmetric: the levels are
-    those of the code, from L = -Q - 1 (-Q where the code is sign-magnitude) to Q; d = (max(w, 0) - min(w, 0)) / (Q - L),
-    z = L + round(-min(w, 0) / d), q = round(w / d) + z, cut at both ends. Maxima are those of the `per` "layer" (per
-    tensor) or of each "filter" (per channel). Ties go to the even level, so that weights come back to within d / 2.
+    Symmetric: z = 0, d = max|w| / Q and q = round(w / d) within -Q to Q, Q = 2^(bits-1) - 1.
+    Asymmetric: the levels are those of the code, from L = -Q - 1 (-Q where the code is
+    sign-magnitude) to Q; d = (max(w, 0) - min(w, 0)) / (Q - L), z = L + round(-min(w, 0) / d), q =
+    round(w / d) + z, cut at both ends. Maxima are those of the `per` "layer" (per tensor) or of
+    each "filter" (per channel). Ties go to the even level, so that weights come back to within d /
+    2.
 
-    `code` writes q as a pattern: "twos-complement", "offset" (q + 2^(bits-1), the unsigned integers of torch.quint8 and
-    of Stutz et al.'s robust quantisation) or "sign-magnitude". A pattern that no weight uses, -Q - 1 where symmetric, can
-    still come about by faults, and is read as what the code says.
+    `code` writes q as a pattern: "twos-complement", "offset" (q + 2^(bits-1), the unsigned integers
+    of torch.quint8 and of Stutz et al.'s robust quantisation) or "sign-magnitude". A pattern that
+    no weight uses, -Q - 1 where symmetric, can still come about by faults, and is read as what the
+    code says.
 
-    Raises `UserError` for other bits, codes and `per`.
-    Source: Jacob et al., CVPR 2018 (arXiv 1712.05877), eq. 1; as in torch.fake_quantize_per_tensor_affine.
-    """
+    Raises `UserError` for other bits, codes and `per`. Source: Jacob et al., CVPR 2018 (arXiv
+    1712.05877), eq. 1; as in torch.fake_quantize_per_tensor_affine."""
 
     bits: int = 8
     symmetric: bool = True
@@ -78,7 +84,8 @@ class Integers:
     def held(self) -> str:
         """How weights are held, in words."""
         return (
-            f"{self.bits}-bit integers, {'symmetric' if self.symmetric else 'asymmetric'} per {self.per}, {self.code}"
+            f"{self.bits}-bit integers, {'symmetric' if self.symmetric else 'asymmetric'} per "
+            f"{self.per}, {self.code}"
         )
 
     def plain(self) -> Integers:
@@ -86,7 +93,9 @@ class Integers:
         return Integers(**{field.name: getattr(self, field.name) for field in fields(Integers)})
 
     def encode(self, array: Array) -> Held:
-        """[1, *shape], int32: the patterns. `low` and `high` are those of the smallest and the largest level."""
+        """[1, *shape], int32: the patterns. `low` and `high` are those of the smallest and the
+        largest level.
+        """
         w = array.value.to(torch.promote_types(array.value.dtype, torch.float32))
         code, top = CODES[self.code], 2 ** (self.bits - 1) - 1
         if self.symmetric:
@@ -95,11 +104,14 @@ class Integers:
             bottom = -top - code.spare
             least = self._over(array, torch.amin, w).clamp_max(0)
             step = (self._over(array, torch.amax, w).clamp_min(0) - least) / (top - bottom)
-        safe = torch.where(step > 0, step, torch.ones_like(step))  # zeros have no step, and code 0 for each
+        safe = torch.where(
+            step > 0, step, torch.ones_like(step)
+        )  # zeros have no step, and code 0 for each
         zero = torch.zeros_like(step) if self.symmetric else bottom + (-least / safe).round()
         levels = ((w / safe).round() + zero).clamp(bottom, top).to(torch.int32)
         low, high, nothing = (
-            code.write(torch.as_tensor(level).to(torch.int32), self.bits) for level in (bottom, top, zero)
+            code.write(torch.as_tensor(level).to(torch.int32), self.bits)
+            for level in (bottom, top, zero)
         )
 
         def number(pattern: Tensor) -> Tensor:

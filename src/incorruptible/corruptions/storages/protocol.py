@@ -1,4 +1,6 @@
-"""How weights are held: as cells of some unit, from which a linear read-out makes the weights again."""
+"""How weights are held: as cells of some unit, from which a linear read-out makes the weights
+again.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,14 @@ def _same(value: Tensor) -> Tensor:
 class Held:
     """What a storage holds of one array.
 
-    `value` [cells, *shape] is what stands in the cells (conductances in uS, bit patterns, weights) and `number` turns
-    it into the numbers x that are read, of the same shape. The weights are sum over cells of c x, plus `offset`, where
-    c is `coefficients` [cells, ...] and both broadcast to the array's shape. A cell holds values from `low` to `high`;
-    cells of `zero` make a weight of zero. `bits` is the width of a bit pattern, None where there is none; of patterns,
-    `low` and `high` are those of the smallest and the largest number, and a cell can hold every one of the 2^bits.
-    They are tensors where they come from the weights, so that no draw waits for the weights' device; of conductances they are floats.
-    """
+    `value` [cells, *shape] is what stands in the cells (conductances in uS, bit patterns, weights)
+    and `number` turns it into the numbers x that are read, of the same shape. The weights are sum
+    over cells of c x, plus `offset`, where c is `coefficients` [cells, ...] and both broadcast to
+    the array's shape. A cell holds values from `low` to `high`; cells of `zero` make a weight of
+    zero. `bits` is the width of a bit pattern, None where there is none; of patterns, `low` and
+    `high` are those of the smallest and the largest number, and a cell can hold every one of the
+    2^bits. They are tensors where they come from the weights, so that no draw waits for the
+    weights' device; of conductances they are floats."""
 
     array: Array
     value: Tensor
@@ -53,10 +56,11 @@ class Held:
 
 
 class Storage(Protocol):
-    """A way to hold weights. `exact` says whether they come back as they were, or rounded to what it can hold.
+    """A way to hold weights. `exact` says whether they come back as they were, or rounded to what
+    it can hold.
 
-    `cells` says of what kind its cells are: "weights", "conductances" or "bits"; a fault may need one of them.
-    """
+    `cells` says of what kind its cells are: "weights", "conductances" or "bits"; a fault may need
+    one of them."""
 
     @property
     def exact(self) -> bool:

@@ -29,4 +29,13 @@ class Weights:
         """[1, *shape]: the weights."""
         value = array.value.to(torch.promote_types(array.value.dtype, torch.float32))[None].clone()
         top = value.abs().max()
-        return Held(array, value, torch.ones_like(value[:, :1].flatten()[:1]), 0.0, -top, top, 0.0, self.unit)
+        return Held(
+            array,
+            value,
+            torch.ones_like(value[:, :1].flatten()[:1]),
+            0.0,
+            -top,
+            top,
+            0.0,
+            self.unit,
+        )

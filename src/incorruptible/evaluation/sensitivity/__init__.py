@@ -17,10 +17,19 @@ from ...weights.arrays import Array, select, survey
 from .. import Sampling, Scores, measure, measure_all
 from .results import Effect, GroupScores, Sensitivity
 
-__all__ = ["Effect", "GroupScores", "LayerGroup", "Sensitivity", "blocks", "named_by", "sensitivity"]
+__all__ = [
+    "Effect",
+    "GroupScores",
+    "LayerGroup",
+    "Sensitivity",
+    "blocks",
+    "named_by",
+    "sensitivity",
+]
 
 
-# ---- Which arrays are corrupted or kept together: single ones, those of a module, those that patterns name
+# ---- Which arrays are corrupted or kept together: single ones, those of a module, those that
+# patterns name
 
 
 class LayerGroup(NamedTuple):
@@ -36,40 +45,50 @@ class LayerGroup(NamedTuple):
 
 
 def blocks(arrays: Sequence[Array], by: str = "layer") -> tuple[str, list[LayerGroup]]:
-    """The arrays, each alone or in blocks, in the order of the network; and `by` with the depth that was taken.
+    """The arrays, each alone or in blocks, in the order of the network; and `by` with the depth
+    that was taken.
 
-    "layer" is one array. "block:N" puts together what has the same module at depth N, where "encoder.0.attn.in_proj_weight"
-    lies in `encoder` at depth 1 and in `encoder.0` at depth 2; modules above that depth are blocks of their own. "block" takes
-    the first depth at which there is more than one. Raises `UserError` for another word, and for a depth that does not exist.
-    """
+    "layer" is one array. "block:N" puts together what has the same module at depth N, where
+    "encoder.0.attn.in_proj_weight" lies in `encoder` at depth 1 and in `encoder.0` at depth 2;
+    modules above that depth are blocks of their own. "block" takes the first depth at which there
+    is more than one. Raises `UserError` for another word, and for a depth that does not exist."""
     if by == "layer":
         return by, [LayerGroup(array.name, (array,)) for array in arrays]
     word, _, depth = by.partition(":")
     deepest = max(1, max(len(_module(array)) for array in arrays))
     if word != "block" or not (depth.isdecimal() or by == "block"):
-        raise unknown("way to part a network", by, ["layer", "block", *(f"block:{n + 1}" for n in range(deepest))])
+        raise unknown(
+            "way to part a network",
+            by,
+            ["layer", "block", *(f"block:{n + 1}" for n in range(deepest))],
+        )
     if depth:
         if not 1 <= int(depth) <= deepest:
             choices = ", ".join(f"block:{n + 1}" for n in range(deepest))
-            raise UserError(f"by {by!r}: no weight lies at depth {int(depth)}; choose one of: {choices}.")
+            raise UserError(
+                f"by {by!r}: no weight lies at depth {int(depth)}; choose one of: {choices}."
+            )
         return f"block:{int(depth)}", _at(arrays, int(depth))
     found = next((n for n in range(1, deepest + 1) if len(_at(arrays, n)) > 1), deepest)
     return f"block:{found}", _at(arrays, found)
 
 
 def named_by(model: nn.Module, arrays: Sequence[Array], patterns: str) -> LayerGroup:
-    """Those of `arrays` that patterns (as of a shell, commas between them) over parameter names keep digital.
+    """Those of `arrays` that patterns (as of a shell, commas between them) over parameter names
+    keep digital.
 
-    The same as `select(protect=...)` leaves out. Raises `UserError` for a pattern that matches no parameter, and where none of
-    what they match is in an array.
-    """
+    The same as `select(protect=...)` leaves out. Raises `UserError` for a pattern that matches no
+    parameter, and where none of what they match is in an array."""
     names = {array.name for array in arrays}
     each = [one.strip() for one in patterns.split(",")]
     also = [array.pattern for array in arrays]
     left = {one.name for one in survey(model, also=also, protect=each) if one.array is not None}
     found = tuple(array for array in arrays if array.name not in left)
     if not found:
-        raise UserError(f"{patterns!r} names only what is digital already; the arrays are: {', '.join(sorted(names))}.")
+        raise UserError(
+            f"{patterns!r} names only what is digital already; the arrays are: "
+            f"{', '.join(sorted(names))}."
+        )
     return LayerGroup(repr(patterns), found)
 
 
@@ -81,7 +100,9 @@ def _at(arrays: Sequence[Array], depth: int) -> list[LayerGroup]:
     found: dict[str, list[Array]] = {}
     for array in arrays:
         found.setdefault(".".join(_module(array)[:depth]), []).append(array)
-    return [LayerGroup(name or "(the model's own)", tuple(members)) for name, members in found.items()]
+    return [
+        LayerGroup(name or "(the model's own)", tuple(members)) for name, members in found.items()
+    ]
 
 
 # ---- Which layers hurt when they are corrupted, and what it buys to keep one digital
@@ -107,20 +128,24 @@ def sensitivity(
     calibration: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sensitivity:
-    """The score of `model` with each layer corrupted alone, with all but it, and with all of them, on the same chips.
+    """The score of `model` with each layer corrupted alone, with all but it, and with all of them,
+    on the same chips.
 
-    `by` is "layer" (one array), "block:N" (the arrays of a module at depth N) or "block" (the first depth with more than one
-    block). Each of `what_if_digital`, shell patterns over parameter names with commas between them, adds what it buys to keep those
-    arrays digital. The chip of a layer does not depend on what else is corrupted, so that all differences are paired: the loss
-    of a layer corrupted alone is exactly `clean - measure(..., arrays=[layer])`. Takes (2 layers + patterns + 1) `chips` passes
-    over `data`. What to protect is a choice, so `data` should be validation data, and the test score be measured afterwards.
+    `by` is "layer" (one array), "block:N" (the arrays of a module at depth N) or "block" (the first
+    depth with more than one block). Each of `what_if_digital`, shell patterns over parameter names
+    with commas between them, adds what it buys to keep those arrays digital. The chip of a layer
+    does not depend on what else is corrupted, so that all differences are paired: the loss of a
+    layer corrupted alone is exactly `clean - measure(..., arrays=[layer])`. Takes (2 layers +
+    patterns + 1) `chips` passes over `data`. What to protect is a choice, so `data` should be
+    validation data, and the test score be measured afterwards.
 
-    Everything else as for `measure`. Raises `UserError` for a score without a direction or values that are not finite, fewer
-    than 2 chips, several strengths, strength 0 (unless a fault is pinned), a depth that does not exist, and a pattern that
-    matches nothing.
-    """
+    Everything else as for `measure`. Raises `UserError` for a score without a direction or values
+    that are not finite, fewer than 2 chips, several strengths, strength 0 (unless a fault is
+    pinned), a depth that does not exist, and a pattern that matches nothing."""
     if getattr(score, "higher_is_better", None) is None:
-        raise UserError("the score has no direction, so nothing is lost or gained: wrap it in a Score.")
+        raise UserError(
+            "the score has no direction, so nothing is lost or gained: wrap it in a Score."
+        )
     if chips < 2:
         raise UserError(f"chips={chips}: at least 2 chips are needed to tell a loss from chance.")
     strength = _one(strength, corruption)
@@ -129,9 +154,18 @@ def sensitivity(
     asked = [named_by(model, arrays, patterns) for patterns in what_if_digital]
     every = frozenset(array.name for array in arrays)
     # What is asked for twice is measured once: of two layers, all but the first is the second alone
-    sets = list(dict.fromkeys([every, *_alone(parts), *(every - names for names in _alone([*parts, *asked]))]))
+    sets = list(
+        dict.fromkeys(
+            [every, *_alone(parts), *(every - names for names in _alone([*parts, *asked]))]
+        )
+    )
     sets = [names for names in sets if names]
-    common: dict[str, Any] = {"seed": seed, "purpose": purpose, "batchnorm": batchnorm, "calibration": calibration}
+    common: dict[str, Any] = {
+        "seed": seed,
+        "purpose": purpose,
+        "batchnorm": batchnorm,
+        "calibration": calibration,
+    }
     clean = measure(model, score, data, _Digital(), [0.0], chips=1, arrays=arrays, **common)
     found: dict[Names, Scores] = {}
     remembering: Any = _Remembering(corruption)
@@ -140,7 +174,9 @@ def sensitivity(
         tell = _shifted(progress, place * chips, len(sets) * chips)
         sampling = Sampling(remembering, [strength], chips, **common)
         # the network as a whole was checked above; some layer of it may really change no answer
-        only = measure_all(model, {"": score}, data, sampling, arrays=chosen, progress=tell, checks=False)
+        only = measure_all(
+            model, {"": score}, data, sampling, arrays=chosen, progress=tell, checks=False
+        )
         found[names] = only[""]
         _refuse_infinite(found[names], names)
     values = {names: scores.values[0] for names, scores in found.items()}
@@ -168,7 +204,9 @@ class _Digital:
 
 
 class _Remembering:
-    """The same corruption, asked for the moments of an array once: some are estimated from 256 chips, and sets are many."""
+    """The same corruption, asked for the moments of an array once: some are estimated from 256
+    chips, and sets are many.
+    """
 
     def __init__(self, corruption: Corruption) -> None:
         self._of = corruption
@@ -194,7 +232,10 @@ def _one(strength: float, corruption: Corruption) -> float:
     if len(strengths) != 1:
         raise UserError(f"{len(strengths)} strengths came; a map is made at one.")
     if strengths[0] == 0 and not traits(corruption).pinned:
-        said = "all chips are alike, and a map is made of how they differ; give more than 0, or measure it."
+        said = (
+            "all chips are alike, and a map is made of how they differ; give more than 0, or "
+            "measure it."
+        )
         if not traits(corruption).conditions:  # at rest on no storage
             said = "nothing is corrupted and there is nothing to see; give more than 0."
         raise UserError(f"{corruption} at strength 0: {said}")
@@ -206,17 +247,28 @@ def _alone(parts: Sequence[LayerGroup]) -> list[Names]:
 
 
 def _group(
-    block: LayerGroup, every: Names, arrays: Sequence[Array], values: dict[Names, NDArray[np.float64]], alone: bool
+    block: LayerGroup,
+    every: Names,
+    arrays: Sequence[Array],
+    values: dict[Names, NDArray[np.float64]],
+    alone: bool,
 ) -> GroupScores:
     names = frozenset(array.name for array in block.arrays)
     share = block.weights / sum(array.value.numel() for array in arrays)
     ordered = tuple(array.name for array in block.arrays)
     return GroupScores(
-        block.name, ordered, block.weights, share, values[names] if alone else None, values[every - names]
+        block.name,
+        ordered,
+        block.weights,
+        share,
+        values[names] if alone else None,
+        values[every - names],
     )
 
 
-def _shifted(progress: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
+def _shifted(
+    progress: Callable[[int, int], None] | None, before: int, total: int
+) -> Callable[[int, int], None] | None:
     return None if progress is None else lambda done, _: progress(before + done, total)
 
 
@@ -224,6 +276,7 @@ def _refuse_infinite(scores: Scores, names: Names) -> None:
     wrong = int((~np.isfinite(scores.values)).sum())
     if wrong:
         raise UserError(
-            f"{scores.name} is not finite on {wrong} of {scores.chips} chips with {', '.join(sorted(names)[:3])} corrupted; "
+            f"{scores.name} is not finite on {wrong} of {scores.chips} chips with "
+            f"{', '.join(sorted(names)[:3])} corrupted; "
             "take a weaker strength, or a score that is bounded, such as accuracy."
         )

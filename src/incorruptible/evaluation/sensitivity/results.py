@@ -1,4 +1,6 @@
-"""What was lost where one part of a network was corrupted and gained where one was kept digital, and how people read it."""
+"""What was lost where one part of a network was corrupted and gained where one was kept digital,
+and how people read it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from .. import Scores
 
 __all__ = ["Effect", "GroupScores", "Sensitivity", "table"]
 
-# ---- What was lost where one part of a network was corrupted, and gained where one was kept digital
+# ---- What was lost where one part of a network was corrupted, and gained where one was kept
+# digital
 
 LEVEL = 0.95
 
@@ -23,9 +26,9 @@ LEVEL = 0.95
 class GroupScores:
     """Arrays that were corrupted or kept together: a layer, a block, or what a pattern names.
 
-    `share` is of all weights that can be corrupted. `alone` [chip] is the score of each chip with this group corrupted and all
-    others digital, None for a pattern; `kept` [chip] with this group digital and all others corrupted.
-    """
+    `share` is of all weights that can be corrupted. `alone` [chip] is the score of each chip with
+    this group corrupted and all others digital, None for a pattern; `kept` [chip] with this group
+    digital and all others corrupted."""
 
     name: str
     arrays: tuple[str, ...]
@@ -36,11 +39,12 @@ class GroupScores:
 
 
 class Effect(NamedTuple):
-    """What one group does to the mean score, in its unit, positive for the worse (a loss) or for the better (a gain).
+    """What one group does to the mean score, in its unit, positive for the worse (a loss) or for
+    the better (a gain).
 
-    `difference` is paired over chips; `adjusted` is its p-value after Holm, over every loss and gain of the map;
-    `tail` and `worst` are gains of the score that 95% of the chips reach and of the worst chip (nan for a loss).
-    """
+    `difference` is paired over chips; `adjusted` is its p-value after Holm, over every loss and
+    gain of the map; `tail` and `worst` are gains of the score that 95% of the chips reach and of
+    the worst chip (nan for a loss)."""
 
     group: GroupScores
     difference: Difference
@@ -76,9 +80,9 @@ class Effect(NamedTuple):
 class Sensitivity:
     """What `sensitivity` found.
 
-    `groups` are the layers or blocks, in the order of the network, and `patterns` what `what_if_digital` asked for. `clean` is the
-    score with every array digital, `together` with every array corrupted, as `measure` gives it; its chips are those of every group.
-    """
+    `groups` are the layers or blocks, in the order of the network, and `patterns` what
+    `what_if_digital` asked for. `clean` is the score with every array digital, `together` with
+    every array corrupted, as `measure` gives it; its chips are those of every group."""
 
     by: str
     clean: float
@@ -100,16 +104,26 @@ class Sensitivity:
         return self._lost(self.joint)
 
     def interaction(self) -> Difference:
-        """The joint loss less the sum of the losses of each group alone, paired over chips; 0 where losses just add up."""
-        each = [self._sign * (self.clean - group.alone) for group in self.groups if group.alone is not None]
+        """The joint loss less the sum of the losses of each group alone, paired over chips; 0 where
+        losses just add up.
+        """
+        each = [
+            self._sign * (self.clean - group.alone)
+            for group in self.groups
+            if group.alone is not None
+        ]
         return paired(self._sign * (self.clean - self.joint), np.sum(each, axis=0), LEVEL)
 
     def losses(self) -> list[Effect]:
-        """For each layer or block, in the order of the network: lost against clean where it alone is corrupted."""
+        """For each layer or block, in the order of the network: lost against clean where it alone
+        is corrupted.
+        """
         return self._effects()[0]
 
     def gains(self) -> list[Effect]:
-        """For each layer or block, then each pattern: gained over the joint corruption where it alone is kept digital."""
+        """For each layer or block, then each pattern: gained over the joint corruption where it
+        alone is kept digital.
+        """
         return self._effects()[1]
 
     def _lost(self, values: NDArray[np.float64]) -> Difference:
@@ -123,7 +137,8 @@ class Sensitivity:
         before = self._tail(self.joint)
         nothing = float("nan")
         losses = [
-            Effect(group, one, p, nothing, nothing) for group, one, p in zip(self.groups, lost, adjusted, strict=False)
+            Effect(group, one, p, nothing, nothing)
+            for group, one, p in zip(self.groups, lost, adjusted, strict=False)
         ]
         gains = [
             Effect(group, one, p, *(float(after) for after in self._tail(group.kept) - before))
@@ -172,7 +187,12 @@ class Sensitivity:
 
 
 def _plain(one: Difference) -> dict[str, float]:
-    return {"mean": one.interval.estimate, "low": one.interval.low, "high": one.interval.high, "p": one.p}
+    return {
+        "mean": one.interval.estimate,
+        "low": one.interval.low,
+        "high": one.interval.high,
+        "p": one.p,
+    }
 
 
 # ---- A sensitivity map as people read it: two tables, the worst first, and what they do not say
@@ -184,8 +204,14 @@ _WIDTHS = {"95% interval": 18, "weights": 10, "share": 6, "p (Holm)": 8}
 
 
 def table(found: Sensitivity) -> str:
-    """Losses and gains, sorted; how much of the joint loss the single ones add up to; and how to read them."""
-    together, loss, interaction = found.together, found.loss().interval, found.interaction().interval
+    """Losses and gains, sorted; how much of the joint loss the single ones add up to; and how to
+    read them.
+    """
+    together, loss, interaction = (
+        found.together,
+        found.loss().interval,
+        found.interaction().interval,
+    )
     what = "layer" if found.by == "layer" else found.by
     first, *held = together.header().splitlines()
     gains = sorted(found.gains(), key=_size)
@@ -196,7 +222,8 @@ def table(found: Sensitivity) -> str:
         [
             f"{first}, strength {together.strengths[0]:g}, by {what}",
             *held,
-            f"clean {found.clean:.4f}; all {total:,} weights corrupted {found.joint.mean():.4f}: a loss of {_of(loss)}",
+            f"clean {found.clean:.4f}; all {total:,} weights corrupted {found.joint.mean():.4f}: a "
+            f"loss of {_of(loss)}",
             "",
             _line(f"{'corrupted alone':<{width}}", (*_NUMBERS, *_LOSS)),
             *(_row(one, width, _LOSS) for one in sorted(found.losses(), key=_size)),
@@ -204,8 +231,10 @@ def table(found: Sensitivity) -> str:
             "",
             _line(f"{'kept digital, all else corrupted':<{width}}", (*_NUMBERS, *_GAIN)),
             *(_row(one, width, _GAIN) for one in gains),
-            "interval: Student's, of a mean paired over chips, on these examples, each row by itself",
-            "p (Holm): of no loss or gain at all, over all rows of both tables; share and per 1%: of these weights",
+            "interval: Student's, of a mean paired over chips, on these examples, each row by "
+            "itself",
+            "p (Holm): of no loss or gain at all, over all rows of both tables; share and per 1%: "
+            "of these weights",
             "5%, worst: gain in the 5% quantile and in the worst of these chips",
         ]
     )
@@ -228,12 +257,18 @@ def _row(one: Effect, width: int, titles: Sequence[str]) -> str:
         "5%": f"{one.tail:.4f}",
         "worst": f"{one.worst:.4f}",
     }
-    return _line(f"{one.group.name:<{width}}", [cells[title] for title in (*_NUMBERS, *titles)], (*_NUMBERS, *titles))
+    return _line(
+        f"{one.group.name:<{width}}",
+        [cells[title] for title in (*_NUMBERS, *titles)],
+        (*_NUMBERS, *titles),
+    )
 
 
 def _line(name: str, cells: Sequence[str], titles: Sequence[str] | None = None) -> str:
     widths = [_WIDTHS.get(title, 7) for title in titles or cells]
-    return "  ".join([name, *(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))])
+    return "  ".join(
+        [name, *(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))]
+    )
 
 
 def _of(one: Interval) -> str:

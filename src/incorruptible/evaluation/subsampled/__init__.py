@@ -1,4 +1,6 @@
-"""The mean over chips to a half-width, by as few passes as will do: many chips that look at few images each."""
+"""The mean over chips to a half-width, by as few passes as will do: many chips that look at few
+images each.
+"""
 
 from __future__ import annotations
 
@@ -48,40 +50,58 @@ def measure_mean(
     antithetic: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Means:
-    """The mean score over chips on these n examples, at each strength until its interval is at most 2 `half_width` long.
+    """The mean score over chips on these n examples, at each strength until its interval is at most
+    2 `half_width` long.
 
-    What is estimated is mu = (1/n) sum_i E[Y(chip, i)]. Chip c looks at a random subset S_c of m examples, and
+    What is estimated is mu = (1/n) sum_i E[Y(chip, i)]. Chip c looks at a random subset S_c of m
+    examples, and
 
         mu_hat = beta mean(C) + mean_c D_c,    D_c = mean over S_c of (Y(c, i) - beta C_i),
 
-    with the clean scores C of all examples. Subsets are drawn without replacement and independently of the chips, and m and
-    beta are fixed before the chips that are averaged: mu_hat is unbiased but for stopping, and D_c are independent and equally
-    distributed. m and beta come from a first look (`statistics.plan`) or, m, from `images`; m = n are whole chips, those of
-    `measure`, which need no clean pass. The interval is Student's, made longer for having been watched (`statistics.gather`);
-    it covers 95% approximately, where that of `measure_until` holds without exception and takes many more chips.
+    with the clean scores C of all examples. Subsets are drawn without replacement and independently
+    of the chips, and m and beta are fixed before the chips that are averaged: mu_hat is unbiased
+    but for stopping, and D_c are independent and equally distributed. m and beta come from a first
+    look (`statistics.plan`) or, m, from `images`; m = n are whole chips, those of `measure`, which
+    need no clean pass. The interval is Student's, made longer for having been watched
+    (`statistics.gather`); it covers 95% approximately, where that of `measure_until` holds without
+    exception and takes many more chips.
 
-    Corruptions that may ruin a whole chip (flipped bits, stuck cells, dead lines) are refused: a rare chip that fails altogether
-    moves the mean by more than chips that agree can show.
+    Corruptions that may ruin a whole chip (flipped bits, stuck cells, dead lines) are refused: a
+    rare chip that fails altogether moves the mean by more than chips that agree can show.
 
-    `antithetic` makes chip 2k + 1 the mirror image of chip 2k: True always, False never, None (not for whole chips) for a
-    first quarter, and on where that helps. `max_chips` bounds the chips that are averaged; the result says whether they did.
-    Subsets need data that can be indexed: a tuple of tensors, `Images`, or batches (inputs, labels) in a list or an unshuffled
-    DataLoader, which are laid out in memory once; otherwise chips are whole. Everything else is as in `measure`. Raises
-    `UserError`, besides, for a half-width below 1e-12, no examples, a confidence outside (0, 1), fewer than 16 `max_chips`, and
-    more `images` than there are.
-    """
+    `antithetic` makes chip 2k + 1 the mirror image of chip 2k: True always, False never, None (not
+    for whole chips) for a first quarter, and on where that helps. `max_chips` bounds the chips that
+    are averaged; the result says whether they did. Subsets need data that can be indexed: a tuple
+    of tensors, `Images`, or batches (inputs, labels) in a list or an unshuffled DataLoader, which
+    are laid out in memory once; otherwise chips are whole. Everything else is as in `measure`.
+    Raises `UserError`, besides, for a half-width below 1e-12, no examples, a confidence outside (0,
+    1), fewer than 16 `max_chips`, and more `images` than there are."""
     _refuse(half_width, confidence, max_chips)
     if traits(corruption).ruins:
         raise UserError(
-            f"{corruption} may ruin a whole chip and leave all others as they are, which the few chips that are looked at "
-            "first would not show: measure whole chips (chips=...), or by measure_until, whose interval holds whatever one chip "
+            f"{corruption} may ruin a whole chip and leave all others as they are, which the few "
+            "chips that are looked at "
+            "first would not show: measure whole chips (chips=...), or by measure_until, whose "
+            "interval holds whatever one chip "
             "may do (--half-width without --subsample)."
         )
     asked = Sampling(
-        corruption, strengths, max_chips, seed, purpose, 1, read, batchnorm, calibration, autocast, channels_last
+        corruption,
+        strengths,
+        max_chips,
+        seed,
+        purpose,
+        1,
+        read,
+        batchnorm,
+        calibration,
+        autocast,
+        channels_last,
     )
     refuse_iterators(data, asked)
-    with torch.random.fork_rng(devices=[]):  # a DataLoader draws from the global generator at every turn
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # a DataLoader draws from the global generator at every turn
         data = batches(data, BATCH)
         rows, why = gathered(data)
         data = rows if rows is not None and isinstance(data, Batches) else data
@@ -92,7 +112,17 @@ def measure_mean(
         with evaluating(model), keeping(Statistics(model)):
             check_network(model, {"": score}, data, sampling, arrays)
         estimator = MeanEstimator(
-            model, score, data, rows, total, sampling, arrays, half_width, confidence, images, antithetic
+            model,
+            score,
+            data,
+            rows,
+            total,
+            sampling,
+            arrays,
+            half_width,
+            confidence,
+            images,
+            antithetic,
         )
         found = [
             estimator.average(strength, why, counted(progress, sampling, place))
@@ -105,12 +135,15 @@ def _refuse(half_width: float, confidence: float, max_chips: int) -> None:
     """A `UserError` for what no measurement can come to."""
     if not FINEST <= half_width < float("inf"):
         raise UserError(
-            f"half_width is {half_width:g}; it is positive, {FINEST:g} or more, in the unit of the score, for example 0.0025."
+            f"half_width is {half_width:g}; it is positive, {FINEST:g} or more, in the unit of the "
+            "score, for example 0.0025."
         )
     if not 0 < confidence < 1:
         raise UserError(f"confidence is {confidence:g}; it lies between 0 and 1, for example 0.95.")
     if max_chips < 16:
-        raise UserError(f"max_chips is {max_chips}; at least 16 chips are needed to tell how much they differ.")
+        raise UserError(
+            f"max_chips is {max_chips}; at least 16 chips are needed to tell how much they differ."
+        )
 
 
 def _refuse_images(images: int | None, total: int, why: str) -> None:
@@ -119,5 +152,7 @@ def _refuse_images(images: int | None, total: int, why: str) -> None:
         raise UserError("data is empty: no example came.")
     if images is not None and not (1 <= images < total and not why) and images != total:
         raise UserError(
-            f"images={images}: " + (why or f"1 to {total} are there") + f"; images={total} are whole chips."
+            f"images={images}: "
+            + (why or f"1 to {total} are there")
+            + f"; images={total} are whole chips."
         )

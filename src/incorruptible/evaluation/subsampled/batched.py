@@ -1,4 +1,6 @@
-"""Many chips that look at few examples each: side by side in one stack of weights where that is faster, else one by one."""
+"""Many chips that look at few examples each: side by side in one stack of weights where that is
+faster, else one by one.
+"""
 
 from __future__ import annotations
 
@@ -12,33 +14,52 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from ...errors import UserError
-from ...tasks.scores import Score, accuracy, bits_per_byte, bounded_loss, cross_entropy, moved, predict
+from ...tasks.scores import (
+    Score,
+    accuracy,
+    bits_per_byte,
+    bounded_loss,
+    cross_entropy,
+    moved,
+    predict,
+)
 from ...weights.arrays import Array, unwrapped
 from ..chips import ProgrammedModel, Sampling, cleaned
 from ..scoring import NOT_FINITE, Examples, ScoreFunction, checked, score_chip
 
 __all__ = ["at_once", "products", "score_parts", "score_stacked", "stackable", "worth"]
 
-# ---- When chips are scored side by side: a rule from counted work alone, so that the same call takes the same way
-# everywhere
+# ---- When chips are scored side by side: a rule from counted work alone, so that the same call
+# takes the same way everywhere
 
 FEWEST = 16  # chips that are worth a stack: of four it costs more than it saves
 AT_ONCE = 64  # chips in a stack, and fewer where their weights would be more than
 STACK = 1 << 24  # numbers, 64 MiB in float32
 WEIGHTS = 1 << 19  # in one chip's arrays: beyond, reading them costs as much as multiplying them
-WORK = {"cpu": 1 << 21, "cuda": 1 << 25}  # products of two numbers for one chip, all of its images, and one layer
+WORK = {
+    "cpu": 1 << 21,
+    "cuda": 1 << 25,
+}  # products of two numbers for one chip, all of its images, and one layer
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
-_KINDS = (*_LAYERS, nn.modules.batchnorm._BatchNorm)  # networks with other layers that have weights are scored in place
+_KINDS = (
+    *_LAYERS,
+    nn.modules.batchnorm._BatchNorm,
+)  # networks with other layers that have weights are scored in place
 
 
 def stackable(
-    model: nn.Module, score: ScoreFunction, parts: Sequence[Any], sampling: Sampling, arrays: Sequence[Array]
+    model: nn.Module,
+    score: ScoreFunction,
+    parts: Sequence[Any],
+    sampling: Sampling,
+    arrays: Sequence[Array],
 ) -> bool:
-    """Whether chips can be scored side by side at all: a `Score` of logits, pairs of tensors, layers that torch maps well.
+    """Whether chips can be scored side by side at all: a `Score` of logits, pairs of tensors,
+    layers that torch maps well.
 
-    In place are scored: functions of one's own; BatchNorm recalibrated; autocast and channels-last; a model that is wrapped
-    or has hooks; layers other than Linear, convolutions, BatchNorm and what stands between them.
-    """
+    In place are scored: functions of one's own; BatchNorm recalibrated; autocast and channels-last;
+    a model that is wrapped or has hooks; layers other than Linear, convolutions, BatchNorm and what
+    stands between them."""
     own = dict(model.named_parameters())
     return (
         isinstance(score, Score)
@@ -79,7 +100,9 @@ def _layers(model: nn.Module) -> list[nn.Module]:
 
 
 def products(model: nn.Module, part: Any) -> int:
-    """How many products of two numbers the Linear and convolutional layers compute in one pass of that batch."""
+    """How many products of two numbers the Linear and convolutional layers compute in one pass of
+    that batch.
+    """
     total = 0
 
     def count(module: Any, _: Any, output: Tensor) -> None:
@@ -102,16 +125,25 @@ def _maps(module: nn.Module) -> bool:
 
 
 def _paired(part: Any) -> bool:
-    return isinstance(part, list | tuple) and len(part) == 2 and all(isinstance(one, Tensor) for one in part)
+    return (
+        isinstance(part, list | tuple)
+        and len(part) == 2
+        and all(isinstance(one, Tensor) for one in part)
+    )
 
 
 def _alike(part: Sequence[Tensor], first: Sequence[Tensor]) -> bool:
-    return all(one.shape == other.shape and one.dtype == other.dtype for one, other in zip(part, first, strict=True))
+    return all(
+        one.shape == other.shape and one.dtype == other.dtype
+        for one, other in zip(part, first, strict=True)
+    )
 
 
 # ---- Chips side by side: their weights in one stack, and one pass for all of them
 
-_EXAMPLE_BY_EXAMPLE = tuple(score.grade for score in (accuracy, bits_per_byte, bounded_loss, cross_entropy))
+_EXAMPLE_BY_EXAMPLE = tuple(
+    score.grade for score in (accuracy, bits_per_byte, bounded_loss, cross_entropy)
+)
 
 
 def score_stacked(
@@ -125,18 +157,21 @@ def score_stacked(
     at_once: int,
     seen: Stacks | None = None,
 ) -> Examples:
-    """What the score gives on chip `numbers[k]` for every example of the pair `parts[k]`: [chip, example].
+    """What the score gives on chip `numbers[k]` for every example of the pair `parts[k]`: [chip,
+    example].
 
-    The same chips as in place, bit for bit; logits differ by rounding, since one product of stacked matrices (for convolutions,
-    one grouped convolution) stands for many. The weights of `at_once` chips lie in memory that is used again for the next ones;
-    the model's own are not touched. Raises what torch's vmap raises for a network that it cannot map, and its warning where
-    it would go chip by chip.
-    """
+    The same chips as in place, bit for bit; logits differ by rounding, since one product of stacked
+    matrices (for convolutions, one grouped convolution) stands for many. The weights of `at_once`
+    chips lie in memory that is used again for the next ones; the model's own are not touched.
+    Raises what torch's vmap raises for a network that it cannot map, and its warning where it would
+    go chip by chip."""
     device = arrays[0].value.device
     same = all(own[0] is parts[0][0] and own[1] is parts[0][1] for own in parts)
     with torch.no_grad():
         clean = cleaned(arrays)
-        stacks = {array.name: array.value.new_empty(at_once, *array.value.shape) for array in arrays}
+        stacks = {
+            array.name: array.value.new_empty(at_once, *array.value.shape) for array in arrays
+        }
     found = []
     for start in range(0, len(numbers), at_once):
         some = numbers[start : start + at_once]
@@ -145,7 +180,9 @@ def score_stacked(
                 for array in clean:
                     stacks[array.name][place].copy_(sampling.values(array, strength, chip, 0))
         weights = {name: stack[: len(some)] for name, stack in stacks.items()}
-        found.append(_graded(model, score, weights, moved(parts[start : start + at_once], device), same))
+        found.append(
+            _graded(model, score, weights, moved(parts[start : start + at_once], device), same)
+        )
     if seen is not None:
         seen.not_finite += sum(count for _, count in found)
     return np.concatenate([one for one, _ in found])
@@ -154,8 +191,8 @@ def score_stacked(
 def _graded(
     model: nn.Module, score: Score, weights: dict[str, Tensor], parts: Sequence[Any], same: bool
 ) -> tuple[Examples, int]:
-    """[chip, example] of the chips whose weights [chip, ...] these are, each on its own part or all on one; and how many answers
-    were not finite."""
+    """[chip, example] of the chips whose weights [chip, ...] these are, each on its own part or all
+    on one; and how many answers were not finite."""
 
     def answer(weights: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         def called(inputs: Tensor) -> Any:
@@ -165,7 +202,9 @@ def _graded(
 
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.filterwarnings("error", "There is a performance drop", UserWarning)
-        both = parts[0] if same else [torch.stack([own[place] for own in parts]) for place in (0, 1)]
+        both = (
+            parts[0] if same else [torch.stack([own[place] for own in parts]) for place in (0, 1)]
+        )
         logits, labels = vmap(answer, in_dims=(0, *(2 * [None if same else 0])))(weights, *both)
         if score.grade in _EXAMPLE_BY_EXAMPLE:
             flat = logits.flatten(0, 1), labels.flatten(0, 1)
@@ -173,14 +212,17 @@ def _graded(
             return marks.float().cpu().numpy(), int((~score.finite(*flat)).sum())
         each = list(zip(logits, labels, parts, strict=True))
         wrong = sum(int((~score.finite(own, truth)).sum()) for own, truth, _ in each)
-        return np.stack([checked(score.grade(own, truth), part) for own, truth, part in each]), wrong
+        return np.stack(
+            [checked(score.grade(own, truth), part) for own, truth, part in each]
+        ), wrong
 
 
 # ---- Many chips, each of which looks at a few examples
 
 
 class Stacks:
-    """Whether stacked chips of one network answer as the same chips in place; looked at once, for the first chip.
+    """Whether stacked chips of one network answer as the same chips in place; looked at once, for
+    the first chip.
 
     `not_finite` counts the answers that were not finite so far, in place and in stacks.
     """
@@ -199,16 +241,25 @@ class Stacks:
         strength: float,
         number: int,
     ) -> bool:
-        """Whether they do; a network that computes from a view of its weights, say, sees the chip in place alone."""
+        """Whether they do; a network that computes from a view of its weights, say, sees the chip
+        in place alone.
+        """
         if self.agree is None:
             with ProgrammedModel(model, arrays, sampling) as programmed, torch.inference_mode():
                 programmed.put(strength, number)
                 one = moved(part, arrays[0].value.device)
                 logits = score.answer(model, one)[0].double()
-            with torch.inference_mode():  # the same chip, its weights handed to the network as in a stack
-                weights = {clean.name: sampling.values(clean, strength, number, 0) for clean in cleaned(arrays)}
-                answer = score.answer(lambda inputs: functional_call(model, weights, (inputs,)), one)  # type: ignore[arg-type]
-                stacked = answer[0].double()
+            # The same chip once more, its weights handed to the network as a stack hands them.
+            with torch.inference_mode():
+                weights = {
+                    clean.name: sampling.values(clean, strength, number, 0)
+                    for clean in cleaned(arrays)
+                }
+
+                def called(inputs: Tensor) -> Any:
+                    return functional_call(model, weights, (inputs,))
+
+                stacked = score.answer(called, one)[0].double()  # type: ignore[arg-type]
             room = 1e-3 * float(logits.abs().nan_to_num(0.0, 0.0, 0.0).amax()) + 1e-6
             self.agree = torch.allclose(logits, stacked, rtol=1e-3, atol=room, equal_nan=True)
         return self.agree
@@ -224,21 +275,28 @@ def score_parts(
     numbers: Sequence[int],
     stacks: Stacks | None = None,
 ) -> Examples:
-    """What the score gives on chip `numbers[k]` for every example of the batch `parts[k]`: [chip, example].
+    """What the score gives on chip `numbers[k]` for every example of the batch `parts[k]`: [chip,
+    example].
 
-    Every part has equally many examples; the same batch may stand for several chips. The model is in eval mode already.
-    Small networks on few examples are scored side by side, all others one after another: `stackable` and `worth` decide, and the
-    first chip, which is scored both ways and must agree (`stacks` remembers it). Raises `UserError` where parts differ in size.
-    """
+    Every part has equally many examples; the same batch may stand for several chips. The model is
+    in eval mode already. Small networks on few examples are scored side by side, all others one
+    after another: `stackable` and `worth` decide, and the first chip, which is scored both ways and
+    must agree (`stacks` remembers it). Raises `UserError` where parts differ in size."""
     stacks = stacks or Stacks()
-    if stackable(model, score, parts, sampling, arrays) and worth(model, parts[0], arrays, len(numbers)):
+    if stackable(model, score, parts, sampling, arrays) and worth(
+        model, parts[0], arrays, len(numbers)
+    ):
         assert isinstance(score, Score)
         try:
             if stacks.trusted(model, score, parts[0], sampling, arrays, strength, numbers[0]):
                 many = at_once(arrays)
-                return score_stacked(model, score, parts, sampling, arrays, strength, numbers, many, stacks)
+                return score_stacked(
+                    model, score, parts, sampling, arrays, strength, numbers, many, stacks
+                )
         except (RuntimeError, UserWarning):
-            pass  # a pass that branches on values, or draws, cannot be mapped; what is truly wrong is raised again below
+            # torch cannot map a pass that branches on values or draws random numbers. Where something
+            # else is wrong, the pass in place below raises it again.
+            pass
     with ProgrammedModel(model, arrays, sampling) as programmed:
         each = [
             score_chip(programmed, {"": score}, [part], strength, number)
@@ -247,5 +305,8 @@ def score_parts(
     stacks.not_finite += sum(int(one[NOT_FINITE].sum()) for one in each if NOT_FINITE in one)
     scores = [one[""] for one in each]
     if len({len(one) for one in scores}) > 1:
-        raise UserError(f"parts of {sorted({len(one) for one in scores})} examples came; give each chip equally many.")
+        raise UserError(
+            f"parts of {sorted({len(one) for one in scores})} examples came; give each chip "
+            "equally many."
+        )
     return np.stack(scores)

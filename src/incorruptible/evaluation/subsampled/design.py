@@ -1,4 +1,6 @@
-"""By which chips, looking at how many examples each, the mean over chips of one network is found, and what each of them costs."""
+"""By which chips, looking at how many examples each, the mean over chips of one network is found,
+and what each of them costs.
+"""
 
 from __future__ import annotations
 
@@ -35,17 +37,28 @@ from ...tasks.scores import Score, moved
 from ...weights.arrays import Array, unwrapped
 from ...weights.batchnorm import Statistics, evaluating
 from ..chips import ProgrammedModel, Sampling, cleaned
-from ..scoring import NOT_FINITE, Examples, ScoreFunction, count_of, keeping, score_chip, score_one_chip, scored
+from ..scoring import (
+    NOT_FINITE,
+    Examples,
+    ScoreFunction,
+    count_of,
+    keeping,
+    score_chip,
+    score_one_chip,
+    scored,
+)
 from .batched import Stacks, score_parts
 from .results import Average
 
 __all__ = ["BATCH", "KEPT", "FullPassChips", "MeanEstimator", "costs_of", "drawn", "gathered"]
 
-# ---- What making a chip and reading an image cost: counted, not timed, so that it is the same on every machine
+# ---- What making a chip and reading an image cost: counted, not timed, so that it is the same on
+# every machine
 
-# Nanoseconds on one core of an AMD EPYC with torch 2.13 (medians of 5 to 30 repetitions, batches of 64 to 1,024): torch.randn
-# takes 3 for a number; 45 operations on the 25,856 weights of an MLP 230,000, 300 on the 268,336 of a ResNet-20 1,860,000; a
-# pass of ResNet-8 runs 20 to 36 operations on numbers in a nanosecond, of ResNet-20 36 to 73, of the MLP 79.
+# Nanoseconds on one core of an AMD EPYC with torch 2.13 (medians of 5 to 30 repetitions, batches of
+# 64 to 1,024): torch.randn takes 3 for a number; 45 operations on the 25,856 weights of an MLP
+# 230,000, 300 on the 268,336 of a ResNet-20 1,860,000; a pass of ResNet-8 runs 20 to 36 operations
+# on numbers in a nanosecond, of ResNet-20 36 to 73, of the MLP 79.
 RANDOM, NUMBER, OPERATION, FLOP = 3.0, 0.3, 2500.0, 1 / 50
 
 
@@ -78,26 +91,33 @@ def costs_of(
     arrays: Sequence[Array],
     strength: float,
 ) -> Costs:
-    """Nanoseconds for making a chip and for reading one image, from one clean pass over a batch of so many and one chip made.
+    """Nanoseconds for making a chip and for reading one image, from one clean pass over a batch of
+    so many and one chip made.
 
-    Counted are operations, numbers made, random numbers and floating-point operations, each at a fixed price (see above): the
-    same call gives the same design everywhere. Where BatchNorm is recalibrated, a chip costs its passes over the calibration
-    data too. On a GPU passes are cheaper than this and random numbers, which the CPU draws, are not.
-    """
+    Counted are operations, numbers made, random numbers and floating-point operations, each at a
+    fixed price (see above): the same call gives the same design everywhere. Where BatchNorm is
+    recalibrated, a chip costs its passes over the calibration data too. On a GPU passes are cheaper
+    than this and random numbers, which the CPU draws, are not."""
     device = arrays[0].value.device
     with torch.inference_mode(), FlopCounterMode(display=False) as flops, _Counted() as reading:
         if isinstance(score, Score):
             score.answer(unwrapped(model), moved(batch, device))
         else:
             score(unwrapped(model), moved(batch, device))
-    if isinstance(score, Score):  # grading counts as three small operations, whatever a score looks at besides
+    if isinstance(
+        score, Score
+    ):  # grading counts as three small operations, whatever a score looks at besides
         reading.operations, reading.numbers = reading.operations + 3, reading.numbers + 3 * size
     image = (NUMBER * reading.numbers + FLOP * flops.get_total_flops()) / size
     clean = cleaned(arrays)
     with torch.no_grad(), _Counted() as making:
         for array in clean:
             sampling.values(array, strength, 0, 0)
-    chip = OPERATION * (making.operations + reading.operations) + NUMBER * making.numbers + RANDOM * making.random
+    chip = (
+        OPERATION * (making.operations + reading.operations)
+        + NUMBER * making.numbers
+        + RANDOM * making.random
+    )
     if sampling.calibration is not None:
         chip += count_of(sampling.calibration) * image
     return Costs(chip, image)
@@ -107,23 +127,27 @@ def costs_of(
 
 
 def drawn(total: int, *name: str | int) -> Tensor:
-    """A random order [total] of that name, of which any first part is a sample drawn without replacement."""
+    """A random order [total] of that name, of which any first part is a sample drawn without
+    replacement.
+    """
     return torch.randperm(total, generator=torch.Generator().manual_seed(key(*name)))
 
 
 def gathered(data: Iterable[Any]) -> tuple[Batches | None, str]:
     """Data that can be indexed, or None and why not.
 
-    Batches of tensors in a list, or in a DataLoader that goes through its data in order, are put together once: the inputs
-    lie in memory. `Batches` come without the order that they may have. Raises no mistake for other data, which whole chips can
-    look at.
-    """
+    Batches of tensors in a list, or in a DataLoader that goes through its data in order, are put
+    together once: the inputs lie in memory. `Batches` come without the order that they may have.
+    Raises no mistake for other data, which whole chips can look at."""
     if isinstance(data, Batches):
         plain = copy(data)
         plain.order = None
         return plain, ""
     if isinstance(data, DataLoader):
-        if not isinstance(data.sampler, SequentialSampler) or type(data.batch_sampler) is not BatchSampler:
+        if (
+            not isinstance(data.sampler, SequentialSampler)
+            or type(data.batch_sampler) is not BatchSampler
+        ):
             return None, "the DataLoader does not go through all its data in order"
     elif not isinstance(data, Sequence):
         return None, f"data came as {type(data).__name__}, which cannot be indexed"
@@ -140,7 +164,9 @@ def _alike(first: list[Any], part: list[Any]) -> bool:
         tensors
         and len(part) == len(first)
         and len({len(member) for member in part}) == 1
-        and all(member.shape[1:] == other.shape[1:] for member, other in zip(part, first, strict=True))
+        and all(
+            member.shape[1:] == other.shape[1:] for member, other in zip(part, first, strict=True)
+        )
     )
 
 
@@ -150,7 +176,9 @@ KEPT = 128  # chips, the most by which a design is chosen
 
 
 class FullPassChips:
-    """The chips of `measure` at one strength: the means of all that were scored, and every score of the first KEPT plain ones."""
+    """The chips of `measure` at one strength: the means of all that were scored, and every score of
+    the first KEPT plain ones.
+    """
 
     def __init__(
         self,
@@ -163,7 +191,11 @@ class FullPassChips:
         told: Callable[[int], None] | None,
     ) -> None:
         self.model, self.score, self.data, self.arrays, self.told = model, score, data, arrays, told
-        self.sampling, self.strength, self.means = sampling, strength, dict[tuple[int, bool], float]()
+        self.sampling, self.strength, self.means = (
+            sampling,
+            strength,
+            dict[tuple[int, bool], float](),
+        )
         self.kept: dict[int, Examples] = {}
         self.not_finite = 0  # answers so far
 
@@ -173,7 +205,9 @@ class FullPassChips:
         return len({chip for chip, _ in self.means})
 
     def values(self, start: int, stop: int, pairs: bool) -> NDArray[np.float64]:
-        """The mean score of each of the chips start to stop - 1 [chip]; with `pairs` every odd one mirrors the one before."""
+        """The mean score of each of the chips start to stop - 1 [chip]; with `pairs` every odd one
+        mirrors the one before.
+        """
         wanted = [(chip, pairs and chip % 2 == 1) for chip in range(start, stop)]
         lacking = [one for one in wanted if one not in self.means]
         if lacking:
@@ -202,17 +236,22 @@ class FullPassChips:
         return np.stack([self.kept[chip] for chip in range(count)]).astype(np.float64)
 
 
-# ---- One network on its examples: by which chips, looking at how many of them each, the mean over chips is found
+# ---- One network on its examples: by which chips, looking at how many of them each, the mean over
+# chips is found
 
 BATCH = 1024  # images at a time
 BYTES = 2**27  # of inputs that are laid out at once
 SMALLEST = 8  # images of a chip that are ever chosen: of so few examples chips look at all
 LEFT = 16  # chips that few images need in order to take over
-PAIRED = 16  # whole chips in pairs before the first interval: begun after 6, with skewed chips, it covered .82 to .89, not .92 to .95
+# So many whole chips are taken in pairs before the first interval is made. Begun after 6 chips, with
+# skewed chips, the interval covered .82 to .89 instead of .92 to .95.
+PAIRED = 16
 
 
 class MeanEstimator:
-    """One network on its data: what is common to all strengths, and the clean scores as far as they were needed."""
+    """One network on its data: what is common to all strengths, and the clean scores as far as they
+    were needed.
+    """
 
     def __init__(
         self,
@@ -230,7 +269,12 @@ class MeanEstimator:
     ) -> None:
         self.model, self.score, self.data, self.rows, self.total = model, score, data, rows, total
         self.sampling, self.arrays, self.device = sampling, arrays, arrays[0].value.device
-        self.half, self.confidence, self.images, self.antithetic = half, confidence, images, antithetic
+        self.half, self.confidence, self.images, self.antithetic = (
+            half,
+            confidence,
+            images,
+            antithetic,
+        )
         self.clean = np.full(total, np.nan)
         self.stacks = Stacks()
         self.statistics = Statistics(model)
@@ -238,12 +282,16 @@ class MeanEstimator:
 
     def average(self, strength: float, why: str, told: Callable[[int], None] | None) -> Average:
         """The mean at one strength."""
-        whole = FullPassChips(self.model, self.score, self.data, self.sampling, self.arrays, strength, told)
+        whole = FullPassChips(
+            self.model, self.score, self.data, self.sampling, self.arrays, strength, told
+        )
         self.stacks.not_finite = 0
         found = self._average(strength, why, whole, told)
         return replace(found, not_finite=whole.not_finite + self.stacks.not_finite)
 
-    def _average(self, strength: float, why: str, whole: FullPassChips, told: Callable[[int], None] | None) -> Average:
+    def _average(
+        self, strength: float, why: str, whole: FullPassChips, told: Callable[[int], None] | None
+    ) -> Average:
         if not self.sampling.differ(strength):
             return Average.alike(strength, float(whole.values(0, 1, False)[0]), self.total)
         if self.rows is None or self.images == self.total:
@@ -251,14 +299,28 @@ class MeanEstimator:
         if self.images is None and self.total <= SMALLEST:
             return self._by_whole_chips(strength, whole, None, "few images are all there are")
         with evaluating(self.model), keeping(self.statistics):
-            order = drawn(self.total, self.sampling.seed, self.sampling.purpose, "examples", "first look")
+            order = drawn(
+                self.total, self.sampling.seed, self.sampling.purpose, "examples", "first look"
+            )
             first = self.rows.at(order[:64])
-            costs = costs_of(self.model, self.score, first, min(64, self.total), self.sampling, self.arrays, strength)
+            costs = costs_of(
+                self.model,
+                self.score,
+                first,
+                min(64, self.total),
+                self.sampling,
+                self.arrays,
+                strength,
+            )
             span = self._span(order)
             asked = self.total, costs, self.half, self.confidence, span
             found = plan(partial(self._look, strength, order, whole), *asked, self.images)
             for checked in (16, 32, 64, KEPT):
-                if found.design.images < self.total or self.antithetic or checked + LEFT > self.sampling.chips:
+                if (
+                    found.design.images < self.total
+                    or self.antithetic
+                    or checked + LEFT > self.sampling.chips
+                ):
                     break
                 if not worth_another(found, self.total, costs):
                     break
@@ -270,7 +332,9 @@ class MeanEstimator:
         return self._by_whole_chips(strength, whole, found, "whole chips cost least")
 
     def _span(self, order: Tensor) -> float:
-        """How far one answer can change a score: 1 where scores lie in [0, 1]; of others nothing is known beforehand."""
+        """How far one answer can change a score: 1 where scores lie in [0, 1]; of others nothing is
+        known beforehand.
+        """
         seen = self._clean_at(order[:64])
         return 1.0 if seen.min() >= 0 and seen.max() <= 1 else 0.0
 
@@ -281,7 +345,9 @@ class MeanEstimator:
         if len(lacking):
             self.statistics.put(self.before)
             some = (self.rows.at(part) for part in torch.split(lacking, BATCH))
-            self.clean[lacking.numpy()] = scored(self.model, {"": self.score}, some, self.device, self.sampling)[""]
+            self.clean[lacking.numpy()] = scored(
+                self.model, {"": self.score}, some, self.device, self.sampling
+            )[""]
         return np.asarray(self.clean[places.numpy()])
 
     def _all_clean(self) -> NDArray[np.float64]:
@@ -298,7 +364,14 @@ class MeanEstimator:
         some = [self.rows.at(part) for part in torch.split(order[start:stop], BATCH)]
         seen = [
             score_parts(
-                self.model, self.score, [part] * CHIPS, self.sampling, self.arrays, strength, range(CHIPS), self.stacks
+                self.model,
+                self.score,
+                [part] * CHIPS,
+                self.sampling,
+                self.arrays,
+                strength,
+                range(CHIPS),
+                self.stacks,
             )
             for part in some
         ]
@@ -315,14 +388,17 @@ class MeanEstimator:
         design, within = found.design, list[float]()
         everything = self._all_clean() if design.beta else np.zeros(self.total)
         base, started = design.beta * float(everything.mean()), max(CHIPS, whole.seen)
-        # those that were scored on all images, where whole chips seemed cheaper at first, estimate the same mean
+        # those that were scored on all images, where whole chips seemed cheaper at first, estimate
+        # the same mean
         before = whole.values(0, whole.seen if whole.seen > CHIPS else 0, False)
 
         def sampled(start: int, stop: int, pairs: bool) -> NDArray[np.float64]:
             values = np.empty(stop - start)
             for chip in range(start, stop, self._at_once(design)):
                 numbers = range(chip, min(stop, chip + self._at_once(design)))
-                each, places = self._parts(strength, design.images, [started + k for k in numbers], pairs)
+                each, places = self._parts(
+                    strength, design.images, [started + k for k in numbers], pairs
+                )
                 each -= design.beta * everything[places]
                 values[chip - start : chip - start + len(numbers)] = each.mean(1)
                 within.extend(each.var(1, ddof=1) if design.images > 1 else np.zeros(len(each)))
@@ -339,14 +415,22 @@ class MeanEstimator:
             first=quarter,
             step=8,
             grain=span / design.images,
-            pilot=0 if self.antithetic is False else min(quarter + quarter % 2, self.sampling.chips // 2 * 2),
+            pilot=0
+            if self.antithetic is False
+            else min(quarter + quarter % 2, self.sampling.chips // 2 * 2),
             always=self.antithetic is True,
             before=[Stratum(before - base, 1, span / self.total)] if len(before) else [],
         )
         low, mean, high = (end + base for end in come.interval)
         lack = float(np.mean(within)) * (1 / design.images - 1 / self.total)
-        sd = max(0.0, float(come.values.var(ddof=1)) - lack) ** 0.5 if design.images > 1 else float("nan")
-        come = come._replace(values=np.concatenate([before, come.values + base]), interval=Interval(low, mean, high))
+        sd = (
+            max(0.0, float(come.values.var(ddof=1)) - lack) ** 0.5
+            if design.images > 1
+            else float("nan")
+        )
+        come = come._replace(
+            values=np.concatenate([before, come.values + base]), interval=Interval(low, mean, high)
+        )
         return Average.of(strength, self.half, design, come, sd, found, len(before))
 
     def _at_once(self, design: SubsampleDesign) -> int:
@@ -365,7 +449,9 @@ class MeanEstimator:
         sampling = replace(self.sampling, pairs=pairs)
         if images <= BATCH:
             parts = [self.rows.at(place) for place in places]
-            each = score_parts(self.model, self.score, parts, sampling, self.arrays, strength, numbers, self.stacks)
+            each = score_parts(
+                self.model, self.score, parts, sampling, self.arrays, strength, numbers, self.stacks
+            )
         else:
             each = np.stack(
                 [
@@ -399,8 +485,14 @@ class MeanEstimator:
             known=known,
         )
 
-    def _by_whole_chips(self, strength: float, whole: FullPassChips, found: SubsamplePlan | None, why: str) -> Average:
+    def _by_whole_chips(
+        self, strength: float, whole: FullPassChips, found: SubsamplePlan | None, why: str
+    ) -> Average:
         come = self._gather_whole(whole, self.sampling.chips)
         count = len(come.values)
-        design = SubsampleDesign(self.total, 0.0, count, float("nan")) if found is None else found.design
-        return Average.of(strength, self.half, design, come, float(come.values.std(ddof=1)), found, count, why)
+        design = (
+            SubsampleDesign(self.total, 0.0, count, float("nan")) if found is None else found.design
+        )
+        return Average.of(
+            strength, self.half, design, come, float(come.values.std(ddof=1)), found, count, why
+        )

@@ -19,16 +19,17 @@ __all__ = ["Average", "Means"]
 
 @dataclass(frozen=True, eq=False)
 class Average:
-    """At one strength: `chips` of which the first `whole` looked at all images and the others at `images` each.
+    """At one strength: `chips` of which the first `whole` looked at all images and the others at
+    `images` each.
 
     `paired` of those that looked at equally many, the first ones, stand in antithetic pairs.
 
-    `values` [chip] are what was averaged, each an estimate of the mean: the mean score of a whole chip, or beta mean(C) + D_c as
-    `measure_mean` defines them. `sd` is the standard deviation between whole chips, `sd_from` says what it comes from.
-    `components` come from `seen` images on `looked` chips: the first look's, all images where whole chips handed over, 0 where
-    nobody looked; `designs` are what was chosen among, each with its predicted chips and cost in ns. `not_finite` counts the
-    answers that were not finite, which are wrong ones.
-    """
+    `values` [chip] are what was averaged, each an estimate of the mean: the mean score of a whole
+    chip, or beta mean(C) + D_c as `measure_mean` defines them. `sd` is the standard deviation
+    between whole chips, `sd_from` says what it comes from. `components` come from `seen` images on
+    `looked` chips: the first look's, all images where whole chips handed over, 0 where nobody
+    looked; `designs` are what was chosen among, each with its predicted chips and cost in ns.
+    `not_finite` counts the answers that were not finite, which are wrong ones."""
 
     strength: float
     interval: Interval
@@ -52,7 +53,20 @@ class Average:
     def alike(cls, strength: float, value: float, total: int) -> Average:
         """Where all chips are the same, and one was scored."""
         same = "all chips are the same"
-        return cls(strength, Interval(value, value, value), True, total, 0, 1, 1, 0, 0, same, same, np.array([value]))
+        return cls(
+            strength,
+            Interval(value, value, value),
+            True,
+            total,
+            0,
+            1,
+            1,
+            0,
+            0,
+            same,
+            same,
+            np.array([value]),
+        )
 
     @classmethod
     def of(
@@ -114,7 +128,11 @@ class Average:
     def plain(self) -> dict[str, Any]:
         """The row, and what the design was chosen by."""
         parts = None if self.components is None else self.components._asdict()
-        return {**self.row(), "components": parts, "designs": [one._asdict() for one in self.designs]}
+        return {
+            **self.row(),
+            "components": parts,
+            "designs": [one._asdict() for one in self.designs],
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,8 +237,10 @@ class Means:
         titles = ("strength", "images", "chips", "mean", "interval", "half", "sd", "sd from")
         reads = f"; read with {self.read}" if self.read else ""
         lines = [
-            f"{self.name} ({self.unit}) under {self.corruption} [{self.corruption_unit}]; the mean over chips within "
-            f"{self.half_width:g}, at most {self.max_chips} chips; {self.n_examples} examples, seed {self.seed} ({self.purpose}), "
+            f"{self.name} ({self.unit}) under {self.corruption} [{self.corruption_unit}]; the mean "
+            "over chips within "
+            f"{self.half_width:g}, at most {self.max_chips} chips; {self.n_examples} examples, "
+            f"seed {self.seed} ({self.purpose}), "
             f"BatchNorm {self.batchnorm}{arithmetic(self.autocast, self.channels_last)}{reads}",
             *([self.conditions] if self.conditions else []),
             "  ".join(f"{title:>{width}}" for title, width in zip(titles, _WIDTHS, strict=True)),
@@ -239,14 +259,19 @@ class Means:
             )
             line = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
             lines.append(line if row["reached"] else f"{line}  not reached")
-        lines += [f"strength {one.strength:g}: {one.why}" for one in self.averages if one.sd_from == "whole chips"]
+        lines += [
+            f"strength {one.strength:g}: {one.why}"
+            for one in self.averages
+            if one.sd_from == "whole chips"
+        ]
         lines += [
             f"strength {one.strength:g}: {one.not_finite} answers were not finite, and are wrong"
             for one in self.averages
             if one.not_finite
         ]
         lines.append(
-            f"interval: of the mean over chips, on these examples, at confidence {self.confidence:g} for each strength (Student's, "
+            "interval: of the mean over chips, on these examples, at confidence "
+            f"{self.confidence:g} for each strength (Student's, "
             "corrected for stopping); images: of each chip; sd: between whole chips"
         )
         return "\n".join(lines)

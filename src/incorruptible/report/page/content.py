@@ -17,9 +17,8 @@ TableCell = str | float | None
 class Finding:
     """A claim, the word for it, and the comparisons that it rests on.
 
-    A row has question, at, left, right, word, note and unit; where something was compared also difference, low, high, p and
-    n, a list. Fractions are shown in points.
-    """
+    A row has question, at, left, right, word, note and unit; where something was compared also
+    difference, low, high, p and n, a list. Fractions are shown in points."""
 
     name: str
     word: str
@@ -40,8 +39,8 @@ class Section:
 class Table:
     """Rows of cells under columns; the first cell names its row, None is an empty cell.
 
-    With `by_strength`, columns that are called as a test strength stand out while that strength is chosen.
-    """
+    With `by_strength`, columns that are called as a test strength stand out while that strength is
+    chosen."""
 
     title: str
     columns: Sequence[str]
@@ -54,9 +53,9 @@ class Table:
 class Page:
     """All that a report says, from its question to the command that makes it again.
 
-    `recipes` are pairs of an arm's name and its recipe as TOML; `facts` are pairs such as ("seeds", "8"); `strengths` are the
-    test strengths to choose from, as the panels of charts with a selector are called.
-    """
+    `recipes` are pairs of an arm's name and its recipe as TOML; `facts` are pairs such as ("seeds",
+    "8"); `strengths` are the test strengths to choose from, as the panels of charts with a selector
+    are called."""
 
     title: str
     question: str

@@ -1,4 +1,6 @@
-"""The HTML document: everything that a page says, in one file, with the scripts that it may run named by their hashes."""
+"""The HTML document: everything that a page says, in one file, with the scripts that it may run
+named by their hashes.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,8 @@ def write(page: Page, path: Path) -> None:
 def html(page: Page) -> str:
     """The page as one HTML document that loads nothing; equal pages are equal bytes.
 
-    Raises `UserError` where plotly is missing, and ValueError for two charts of one name or a chart whose selector has
-    strengths that are not the page's.
-    """
+    Raises `UserError` where plotly is missing, and ValueError for two charts of one name or a chart
+    whose selector has strengths that are not the page's."""
     check()
     _consistent(page)
     plotly = Markup(import_module("plotly.offline").get_plotlyjs())
@@ -88,7 +89,9 @@ def _consistent(page: Page) -> None:
         if names.count(anchor(chart)) > 1:
             raise ValueError(f"two charts of the page are called {chart.name!r}")
         if not strengths(chart) <= set(page.strengths):
-            raise ValueError(f"chart {chart.name!r} has panels that are not among the page's strengths")
+            raise ValueError(
+                f"chart {chart.name!r} has panels that are not among the page's strengths"
+            )
 
 
 def _hash(script: str) -> str:
@@ -119,7 +122,9 @@ def _header(page: Page) -> Markup:
         "header",
         element("h1", page.title),
         element("p", page.question, class_="question"),
-        element("ul", join(*verdicts), class_="verdicts", aria_label="Verdicts") if verdicts else "",
+        element("ul", join(*verdicts), class_="verdicts", aria_label="Verdicts")
+        if verdicts
+        else "",
         *(element("p", line) for line in page.summary),
     )
 
@@ -145,17 +150,24 @@ def _contents(page: Page) -> Markup:
 
 def _part(name: str, title: str, *inside: str) -> Markup:
     return element(
-        "section", element("h2", title, id=f"{name}-title"), *inside, id=name, aria_labelledby=f"{name}-title"
+        "section",
+        element("h2", title, id=f"{name}-title"),
+        *inside,
+        id=name,
+        aria_labelledby=f"{name}-title",
     )
 
 
 def _main(page: Page) -> Iterator[Markup]:
     titles = dict(_parts(page))
     if page.findings:
-        yield _part("findings", titles["findings"], *(evidence(finding) for finding in page.findings))
+        yield _part(
+            "findings", titles["findings"], *(evidence(finding) for finding in page.findings)
+        )
     if page.sections:
         yield Markup(
-            "<noscript><p>The charts need JavaScript; their numbers stand under “Data” below each.</p></noscript>"
+            "<noscript><p>The charts need JavaScript; their numbers stand under “Data” below "
+            "each.</p></noscript>"
         )
     if page.strengths:
         yield _selector(page)
@@ -163,7 +175,9 @@ def _main(page: Page) -> Iterator[Markup]:
         drawn = (element_of(chart) for chart in section.charts)
         yield _part(slug("section", section.title), section.title, paragraphs(section.text), *drawn)
     if page.tables:
-        yield _part("tables", titles["tables"], *(table(one, page.strengths) for one in page.tables))
+        yield _part(
+            "tables", titles["tables"], *(table(one, page.strengths) for one in page.tables)
+        )
     if page.recipes:
         recipes = (
             element("details", element("summary", name), element("pre", element("code", text)))
@@ -176,7 +190,8 @@ def _selector(page: Page) -> Markup:
     """Hidden until there is a script that listens to it."""
     middle = len(page.strengths) // 2  # more to see than at rest
     options = (
-        element("option", strength, value=strength, selected=i == middle) for i, strength in enumerate(page.strengths)
+        element("option", strength, value=strength, selected=i == middle)
+        for i, strength in enumerate(page.strengths)
     )
     return element(
         "div",

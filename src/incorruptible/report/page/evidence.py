@@ -1,4 +1,6 @@
-"""The evidence for a finding: its comparisons in numbers, and drawn beside them with their intervals."""
+"""The evidence for a finding: its comparisons in numbers, and drawn beside them with their
+intervals.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +27,23 @@ def chip(word: str) -> Markup:
 
 
 def evidence(finding: Finding) -> Markup:
-    """A finding under its heading: the claim, and a table with a forest of differences, one scale for each unit."""
+    """A finding under its heading: the claim, and a table with a forest of differences, one scale
+    for each unit.
+    """
     title = f"Comparisons for {finding.name}"
     anchor = slug("finding", finding.name)
-    spans = {_unit(row): _span([other for other in finding.rows if _unit(other) == _unit(row)]) for row in finding.rows}
+    spans = {
+        _unit(row): _span([other for other in finding.rows if _unit(other) == _unit(row)])
+        for row in finding.rows
+    }
     bodies = [
         element("tbody", _group(question, list(rows), spans))
         for question, rows in groupby(finding.rows, lambda row: str(row["question"]))
     ]
     head = element("thead", element("tr", *(element("th", name, scope="col") for name in COLUMNS)))
-    whole = element("table", element("caption", title, class_="unseen"), head, *bodies, class_="evidence")
+    whole = element(
+        "table", element("caption", title, class_="unseen"), head, *bodies, class_="evidence"
+    )
     return element(
         "section",
         element("h3", finding.name, " ", chip(finding.word), id=f"{anchor}-title"),
@@ -45,7 +54,9 @@ def evidence(finding: Finding) -> Markup:
     )
 
 
-def _group(question: str, rows: Sequence[Mapping[str, Any]], spans: Mapping[str, Span | None]) -> Markup:
+def _group(
+    question: str, rows: Sequence[Mapping[str, Any]], spans: Mapping[str, Span | None]
+) -> Markup:
     """Rows of one question, under the scale that they are drawn to."""
     unit = next((_unit(row) for row in rows if _known(row)), "")
     span = spans.get(unit)
@@ -70,8 +81,12 @@ def _row(row: Mapping[str, Any], span: Span | None) -> Markup:
         p = row.get("p")
         cells += [
             element("td", _text(row), class_="number"),
-            element("td", _interval(span, *_values(row)) if span and _known(row) else "", class_="drawn"),
-            element("td", "–" if p is None else "<0.0001" if p < 0.0001 else f"{p:.4f}", class_="number"),
+            element(
+                "td", _interval(span, *_values(row)) if span and _known(row) else "", class_="drawn"
+            ),
+            element(
+                "td", "–" if p is None else "<0.0001" if p < 0.0001 else f"{p:.4f}", class_="number"
+            ),
             element("td", " × ".join(str(count) for count in row.get("n") or ()), class_="number"),
         ]
     drawn = element("tr", *cells, element("td", chip(str(row["word"]))))
@@ -142,6 +157,9 @@ def _scale(span: Span, unit: str) -> Markup:
     labels = [(end, signed(end, "+.2g")) for end in ends] + [(0.0, f"0 {unit}")]
     return _picture(
         HEIGHT,
-        *(element("text", text, x=_at(span, value), y="12", text_anchor="middle") for value, text in labels),
+        *(
+            element("text", text, x=_at(span, value), y="12", text_anchor="middle")
+            for value, text in labels
+        ),
         *(_stroke(_at(span, value), _at(span, value), 16, HEIGHT, "zero") for value, _ in labels),
     )

@@ -1,4 +1,6 @@
-"""A chart on the page: where it is drawn, what it says in words, and its numbers for whoever does not see it."""
+"""A chart on the page: where it is drawn, what it says in words, and its numbers for whoever does
+not see it.
+"""
 
 from __future__ import annotations
 
@@ -19,25 +21,34 @@ def anchor(chart: Chart) -> str:
 
 
 def strengths(chart: Chart) -> set[str]:
-    """The test strengths that a chart has panels for; none where it does not follow the selector."""
+    """The test strengths that a chart has panels for; none where it does not follow the
+    selector.
+    """
     return set() if isinstance(chart, Heat) or not chart.selector else set(chart.panels)
 
 
 def element_of(chart: Chart) -> Markup:
     """The figure, empty until the script draws it."""
     name = anchor(chart)
-    chosen = element("p", "Test strength ", element("b", "", class_="chosen-strength"), class_="at-strength")
+    chosen = element(
+        "p", "Test strength ", element("b", "", class_="chosen-strength"), class_="at-strength"
+    )
     return element(
         "figure",
         element("h3", chart.title, id=f"{name}-title"),
         chosen if strengths(chart) else "",
         element(
-            "div", element("div", class_="plot", aria_hidden="true"), role="img", aria_label=chart.alt or chart.title
+            "div",
+            element("div", class_="plot", aria_hidden="true"),
+            role="img",
+            aria_label=chart.alt or chart.title,
         ),
         element("p", "Nothing was measured at this strength.", class_="nothing", hidden=True)
         if strengths(chart)
         else "",
-        element("ul", class_="legend", aria_label="Shown in the chart") if not isinstance(chart, Heat) else "",
+        element("ul", class_="legend", aria_label="Shown in the chart")
+        if not isinstance(chart, Heat)
+        else "",
         element("figcaption", paragraphs(chart.caption)) if chart.caption else "",
         element("details", element("summary", "Data"), *(table(one) for one in _tables(chart))),
         id=name,
@@ -50,11 +61,19 @@ def _tables(chart: Chart) -> Iterator[Table]:
     match chart:
         case Heat():
             rows = [
-                [name, *(chart.text(i, j) + " *" * ((i, j) in chart.marks) for j in range(len(chart.columns)))]
+                [
+                    name,
+                    *(
+                        chart.text(i, j) + " *" * ((i, j) in chart.marks)
+                        for j in range(len(chart.columns))
+                    ),
+                ]
                 for i, name in enumerate(chart.rows)
             ]
             marked = " (*: framed in the chart)" if chart.marks else ""
-            yield Table(f"{chart.value} by {chart.y} and {chart.x}{marked}", [chart.y, *chart.columns], rows)
+            yield Table(
+                f"{chart.value} by {chart.y} and {chart.x}{marked}", [chart.y, *chart.columns], rows
+            )
         case Lines():
             for (title, curves), y in zip(chart.panels.items(), chart.y_labels(), strict=True):
                 yield _curves(_titled(chart, title, y), chart.x, curves)

@@ -19,7 +19,8 @@ def _inner(part: str) -> str:
 
 
 def element(name: str, *inside: str, **attributes: str | bool) -> Markup:
-    """One element; `class_` and `aria_label` are written `class` and `aria-label`, False leaves an attribute out.
+    """One element; `class_` and `aria_label` are written `class` and `aria-label`, False leaves an
+    attribute out.
 
     >>> element("p", "1 < 2, ", element("b", "so"), class_="note")
     '<p class="note">1 &lt; 2, <b>so</b></p>'

@@ -15,12 +15,24 @@ def table(table: Table, strengths: Collection[str] = ()) -> Markup:
     """A table with its title and note; numbers of a column have equally many places."""
     by = [name if table.by_strength and name in strengths else None for name in table.columns]
     places = [_places([row[i] for row in table.rows]) for i in range(len(table.columns))]
-    head = element("tr", *(_cell("th", name, name=name, at=by[i], scope="col") for i, name in enumerate(table.columns)))
+    head = element(
+        "tr",
+        *(
+            _cell("th", name, name=name, at=by[i], scope="col")
+            for i, name in enumerate(table.columns)
+        ),
+    )
     body = [
         element(
             "tr",
             *(
-                _cell("td" if i else "th", cell, places[i], at=by[i], **({} if i else {"scope": "row"}))
+                _cell(
+                    "td" if i else "th",
+                    cell,
+                    places[i],
+                    at=by[i],
+                    **({} if i else {"scope": "row"}),
+                )
                 for i, cell in enumerate(row)
             ),
         )
@@ -38,12 +50,16 @@ def table(table: Table, strengths: Collection[str] = ()) -> Markup:
 
 def scrolled(inside: Markup, name: str) -> Markup:
     """A box of its own in which a wide table scrolls, also by keyboard."""
-    return element("div", inside, class_="scroll", role="region", tabindex="0", aria_label=f"Table: {name}")
+    return element(
+        "div", inside, class_="scroll", role="region", tabindex="0", aria_label=f"Table: {name}"
+    )
 
 
 def _places(column: Sequence[TableCell]) -> int:
     """As many as give the largest number of the column four digits; none if all are whole."""
-    numbers = [abs(cell) for cell in column if not isinstance(cell, str | None) and math.isfinite(cell)]
+    numbers = [
+        abs(cell) for cell in column if not isinstance(cell, str | None) and math.isfinite(cell)
+    ]
     largest = max(numbers, default=0.0)
     if largest == 0 or all(float(number).is_integer() for number in numbers):
         return 0
@@ -51,7 +67,12 @@ def _places(column: Sequence[TableCell]) -> int:
 
 
 def _cell(
-    kind: str, cell: TableCell, places: int = 0, at: str | None = None, name: str = "", **attributes: str
+    kind: str,
+    cell: TableCell,
+    places: int = 0,
+    at: str | None = None,
+    name: str = "",
+    **attributes: str,
 ) -> Markup:
     number = not isinstance(cell, str | None)
     if isinstance(cell, str):

@@ -13,11 +13,14 @@ __all__ = ["Local"]
 
 
 class Local:
-    """Starts workers as processes of this machine, of `threads` threads each; those for "cpu" see no GPU."""
+    """Starts workers as processes of this machine, of `threads` threads each; those for "cpu" see
+    no GPU.
+    """
 
     def __init__(self, threads: int, device: str = "cpu") -> None:
         self.threads = threads
-        # A context of CUDA takes some hundred MB of the GPU, also in a process that computes nothing there.
+        # A context of CUDA takes some hundred MB of the GPU, also in a process that computes
+        # nothing there.
         self._environment = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
         self._started: list[_Process] = []
 

@@ -1,4 +1,6 @@
-"""One process of a worker: with its threads pinned, out of reach of Ctrl-C, and gone when its parent is."""
+"""One process of a worker: with its threads pinned, out of reach of Ctrl-C, and gone when its
+parent is.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def cores() -> int:
 
 
 def share(workers: int) -> int:
-    """Threads for each of that many workers: more threads than cores cost up to ten times the time."""
+    """Threads for each of that many workers: more threads than cores cost up to ten times the
+    time.
+    """
     return max(1, cores() // workers)
 
 
@@ -36,7 +40,9 @@ def launch(
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start `command` in `folder`, in a process group of its own: Ctrl-C in the terminal is for whoever supervises."""
+    """Start `command` in `folder`, in a process group of its own: Ctrl-C in the terminal is for
+    whoever supervises.
+    """
     pinned = dict.fromkeys(_THREADS, str(threads))
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
@@ -52,7 +58,8 @@ def launch(
 
 
 def watch_parent() -> None:
-    """Have this process end soon after the engine that started it, even if that was killed: SIGTERM, later SIGKILL.
+    """Have this process end soon after the engine that started it, even if that was killed:
+    SIGTERM, later SIGKILL.
 
     Nothing happens in a process that no engine started.
     """

@@ -12,13 +12,15 @@ __all__ = ["Engine", "Worker"]
 class Worker(Protocol):
     """One copy of a command, at work somewhere.
 
-    `fault` is what the engine knows of its end and the command cannot say, such as that its machine is gone; "" elsewhere.
-    """
+    `fault` is what the engine knows of its end and the command cannot say, such as that its machine
+    is gone; "" elsewhere."""
 
     fault: str
 
     def poll(self) -> int | None:
-        """The exit code, negative for the number of the signal that killed it; None while it is at work."""
+        """The exit code, negative for the number of the signal that killed it; None while it is at
+        work.
+        """
 
     def leave(self) -> None:
         """Ask it with SIGTERM to come to an end."""

@@ -24,20 +24,25 @@ from .protocol import Worker
 
 __all__ = ["Ray"]
 
-_PATIENCE = 15.0  # seconds for a cluster to answer; Ray's own are two minutes, and then it ends the process
+_PATIENCE = (
+    15.0  # seconds for a cluster to answer; Ray's own are two minutes, and then it ends the process
+)
 _QUIET = {"logging_level": logging.CRITICAL, "log_to_driver": False, "include_dashboard": False}
 
 
 class Ray:
-    """Starts workers as Ray actors of `threads` cores and `gpus` GPUs each, which watch over a process.
+    """Starts workers as Ray actors of `threads` cores and `gpus` GPUs each, which watch over a
+    process.
 
-    Without an address Ray is started for the time on this machine; "auto" and "host:port" name a cluster. Its nodes must
-    see the working directory and the log at the same path, and have the same Python.
-    """
+    Without an address Ray is started for the time on this machine; "auto" and "host:port" name a
+    cluster. Its nodes must see the working directory and the log at the same path, and have the
+    same Python."""
 
     def __init__(self, threads: int, gpus: float = 0, address: str | None = None) -> None:
         if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
-            raise UserError(f"gpus {gpus:g}: a part of one, such as .25, or a whole number would do.")
+            raise UserError(
+                f"gpus {gpus:g}: a part of one, such as .25, or a whole number would do."
+            )
         try:
             self._ray: Any = importlib.import_module("ray")
         except ImportError:
@@ -49,12 +54,16 @@ class Ray:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         before = signal.getsignal(signal.SIGTERM)
         if address is None:
-            # Otherwise Ray writes a token into the home directory, and clusters begun later want it, too.
+            # Otherwise Ray writes a token into the home directory, and clusters begun later want
+            # it, too.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             # Under /tmp, because the path of a socket may have no more than 107 characters.
             self._folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-            # No core is booked, so that Ray starts no idle workers and as many of ours as are asked for.
-            self._ray.init("local", num_cpus=0, object_store_memory=100 << 20, _temp_dir=self._folder, **_QUIET)
+            # No core is booked, so that Ray starts no idle workers and as many of ours as are asked
+            # for.
+            self._ray.init(
+                "local", num_cpus=0, object_store_memory=100 << 20, _temp_dir=self._folder, **_QUIET
+            )
         else:
             _probe(address)
             self._ray.init(address, **_QUIET)
@@ -64,13 +73,21 @@ class Ray:
             self.close()
             raise UserError(f"gpus {gpus:g}: Ray sees fewer on this machine.")
         self._remote = self._ray.remote(
-            num_cpus=threads if address else 0, num_gpus=gpus, max_restarts=0, max_task_retries=0, max_concurrency=2
+            num_cpus=threads if address else 0,
+            num_gpus=gpus,
+            max_restarts=0,
+            max_task_retries=0,
+            max_concurrency=2,
         )(_Remote)
 
     def start(self, command: Sequence[str], log: Path) -> Worker:
-        """Start a copy of `command` once there is room for it; its stdout and stderr are appended to `log`."""
+        """Start a copy of `command` once there is room for it; its stdout and stderr are appended
+        to `log`.
+        """
         log = log.absolute()
-        worker = _Actor(self._ray, self._remote.remote(list(command), log, self.threads, Path.cwd()), log)
+        worker = _Actor(
+            self._ray, self._remote.remote(list(command), log, self.threads, Path.cwd()), log
+        )
         self._started.append(worker)
         return worker
 
@@ -138,13 +155,16 @@ class _Actor:
     def _send(self, number: int) -> None:
         if self.poll() is not None:
             return
-        if self._ray.wait([self._begun], timeout=2)[0]:  # on a busy machine the news of its start comes late
+        if self._ray.wait([self._begun], timeout=2)[
+            0
+        ]:  # on a busy machine the news of its start comes late
             self._actor.send.remote(number)
         else:
             self._ray.kill(self._actor)  # it still waits for room
 
 
-# What a process of its own tries: it writes into a file what Ray raises, for Ray and others print on stderr as they like.
+# What a process of its own tries: it writes into a file what Ray raises, for Ray and others print
+# on stderr as they like.
 _ATTEMPT = f"""
 import json, sys
 from pathlib import Path
@@ -158,25 +178,32 @@ except Exception as error:
 
 
 def _probe(address: str) -> None:
-    """See in another process whether a cluster answers, because `ray.init` cannot be told to give up."""
+    """See in another process whether a cluster answers, because `ray.init` cannot be told to give
+    up.
+    """
     with tempfile.TemporaryDirectory() as folder:
         note = Path(folder) / "error.json"
         try:
             done = subprocess.run(
-                [sys.executable, "-c", _ATTEMPT, address, note], capture_output=True, timeout=_PATIENCE
+                [sys.executable, "-c", _ATTEMPT, address, note],
+                capture_output=True,
+                timeout=_PATIENCE,
             )
             if done.returncode == 0:
                 return
             printed, cause = done.stderr, _raised(note) or f"exit code {done.returncode}"
         except subprocess.TimeoutExpired as error:
             printed, cause = error.stderr or b"", f"nothing within {error.timeout:g} s"
-    # Ray's part in C++ asks again and again for minutes, and only prints why. The word may stand anywhere.
+    # Ray's part in C++ asks again and again for minutes, and only prints why. The word may stand
+    # anywhere.
     if b"InvalidAuthToken" in printed:
         raise UserError(
-            f"The Ray cluster at {address!r} wants its token: set RAY_AUTH_MODE=token, see 'ray get-auth-token'."
+            f"The Ray cluster at {address!r} wants its token: set RAY_AUTH_MODE=token, see 'ray "
+            "get-auth-token'."
         )
     raise UserError(
-        f"No Ray cluster at {address!r} ({cause}): give the address that 'ray start --head' told, or none for this machine."
+        f"No Ray cluster at {address!r} ({cause}): give the address that 'ray start --head' told, "
+        "or none for this machine."
     )
 
 

@@ -16,14 +16,15 @@ __all__ = ["Ahead", "matching"]
 
 @dataclass(frozen=True)
 class Ahead:
-    """At each test strength, the arm of `left` against the arm of `right`; of several, the one that is best on validation.
+    """At each test strength, the arm of `left` against the arm of `right`; of several, the one that
+    is best on validation.
 
-    `left` and `right` are names, in which * stands for anything. `statistic` is the "score", or the "loss" on the test
-    examples (left is ahead where its loss is lower); differences are over crossed seeds and examples, Holm over the strengths.
-    "area" makes one comparison in place of many: of the area under score against strength, 0 included, between the arms that
-    are best by their area on validation. "equivalent" where the difference lies within `margin`. `strengths` restricts the
-    test strengths.
-    """
+    `left` and `right` are names, in which * stands for anything. `statistic` is the "score", or the
+    "loss" on the test examples (left is ahead where its loss is lower); differences are over
+    crossed seeds and examples, Holm over the strengths. "area" makes one comparison in place of
+    many: of the area under score against strength, 0 included, between the arms that are best by
+    their area on validation. "equivalent" where the difference lies within `margin`. `strengths`
+    restricts the test strengths."""
 
     left: tuple[str, ...]
     right: tuple[str, ...]
@@ -53,7 +54,9 @@ class Ahead:
         words = verdict(differences)
         unit = sides[0][0].unit if self.statistic == "score" else "nats"
         rows = [
-            EvidenceRow(f"ahead in {self.statistic}", f"{s:g}", left_name, right_name, gap, word, unit=unit)
+            EvidenceRow(
+                f"ahead in {self.statistic}", f"{s:g}", left_name, right_name, gap, word, unit=unit
+            )
             for (s, left_name, right_name), gap, word in zip(pairs, differences, words, strict=True)
         ]
         return Judgement(agree(words), tuple(rows))
@@ -63,11 +66,22 @@ class Ahead:
         gap = one.sign * (ranges.area(one, self.strengths) - ranges.area(other, self.strengths))
         difference = crossed(gap, margin=self.margin)
         (word,) = verdict([difference])
-        among = [f"{arm.name} of {len(side)}" for arm, side in ((one, left), (other, right)) if len(side) > 1]
+        among = [
+            f"{arm.name} of {len(side)}"
+            for arm, side in ((one, left), (other, right))
+            if len(side) > 1
+        ]
         note = f"best by area on validation: {', '.join(among)}" if among else ""
         low, high = min(self.strengths or one.strengths), max(self.strengths or one.strengths)
         row = EvidenceRow(
-            "ahead in area", f"{low:g} to {high:g}", one.name, other.name, difference, word, note, one.unit
+            "ahead in area",
+            f"{low:g} to {high:g}",
+            one.name,
+            other.name,
+            difference,
+            word,
+            note,
+            one.unit,
         )
         return Judgement(word, (row,))
 
@@ -79,7 +93,8 @@ def matching(arms: Sequence[Arm], patterns: Sequence[str]) -> list[Arm]:
         arm
         for arm in arms
         for one in patterns
-        if arm.name == one or (fnmatchcase(arm.name, one) and ("@" in one or arm.role != "checkpoint"))
+        if arm.name == one
+        or (fnmatchcase(arm.name, one) and ("@" in one or arm.role != "checkpoint"))
     ]
     found = list(dict.fromkeys(found))
     if not found:

@@ -17,13 +17,14 @@ __all__ = ["Carried"]
 
 @dataclass(frozen=True)
 class Carried:
-    """For each of `groups` (a title, a run, a pattern of arms): the area under score against test strength of the run, each strength
-    by the checkpoint that validation chooses, less that of one and the same recipe carried over to all groups: of those that all
-    groups have, under names that differ only in what their pattern has before its first *, the one whose area on validation,
+    """For each of `groups` (a title, a run, a pattern of arms): the area under score against test
+    strength of the run, each strength by the checkpoint that validation chooses, less that of one
+    and the same recipe carried over to all groups: of those that all groups have, under names that
+    differ only in what their pattern has before its first *, the one whose area on validation,
     averaged over the groups, is best. Over crossed seeds and examples.
 
-    "supported" where the lower limit lies above -`margin`, "contradicted" where the upper limit lies below it.
-    """
+    "supported" where the lower limit lies above -`margin`, "contradicted" where the upper limit
+    lies below it."""
 
     groups: tuple[tuple[str, str, str], ...]
     margin: float = MARGIN
@@ -50,9 +51,13 @@ class Carried:
             other = one[carried]
             strengths = sorted(other.strengths)
             ours = np.array([served(arms, run, s).test for s in strengths])
-            gap = crossed(other.sign * (curves.area(np.moveaxis(ours, 0, 2), strengths) - area(other)))
+            gap = crossed(
+                other.sign * (curves.area(np.moveaxis(ours, 0, 2), strengths) - area(other))
+            )
             note = f"best by area on validation, over all {len(self.groups)}, of {len(shared)}"
             at = f"{strengths[0]:g} to {strengths[-1]:g}"
             word = non_inferior(gap.interval, self.margin)
-            rows.append(EvidenceRow(f"{title}, area", at, run, other.name, gap, word, note, other.unit))
+            rows.append(
+                EvidenceRow(f"{title}, area", at, run, other.name, gap, word, note, other.unit)
+            )
         return Judgement(agree([row.word for row in rows]), tuple(rows))

@@ -16,13 +16,13 @@ __all__ = ["Changing"]
 
 @dataclass(frozen=True)
 class Changing:
-    """(a) optimisation and (c) matching the landscape; (b, whether it pays in practice against constant strengths tuned as hard,
-    is not asked here).
+    """(a) optimisation and (c) matching the landscape; (b, whether it pays in practice against
+    constant strengths tuned as hard, is not asked here).
 
-    a, for each of `methods` (a method, its title): at the smallest strength whose constant arm fails, the perturbed training
-    loss at that strength of constant less that of warm-up-hold, over seeds. c, for each of `ramps` (a title, a rising arm, the
-    same ramp reversed): their test scores at every test strength. `plain` is the arm that failing is measured against.
-    """
+    a, for each of `methods` (a method, its title): at the smallest strength whose constant arm
+    fails, the perturbed training loss at that strength of constant less that of warm-up-hold, over
+    seeds. c, for each of `ramps` (a title, a rising arm, the same ramp reversed): their test scores
+    at every test strength. `plain` is the arm that failing is measured against."""
 
     methods: tuple[tuple[str, str], ...]
     ramps: tuple[tuple[str, str, str], ...]
@@ -44,23 +44,40 @@ class Changing:
             found = verdict(differences)
             words.append(agree(found))
             rows += [
-                EvidenceRow(f"c, {title}", f"{s:g}", rising.name, falling.name, gap, word, unit=rising.unit)
+                EvidenceRow(
+                    f"c, {title}", f"{s:g}", rising.name, falling.name, gap, word, unit=rising.unit
+                )
                 for s, gap, word in zip(strengths, differences, found, strict=True)
             ]
         return Judgement(agree(words), tuple(rows))
 
-    def _optimisation(self, arms: Sequence[Arm], plain: Arm, method: str, title: str) -> EvidenceRow:
+    def _optimisation(
+        self, arms: Sequence[Arm], plain: Arm, method: str, title: str
+    ) -> EvidenceRow:
         question = f"a, {title}"
-        lost = {a.name: float((plain.accuracy(0) - a.accuracy(0)).mean()) for a in constants(arms, method)}
+        lost = {
+            a.name: float((plain.accuracy(0) - a.accuracy(0)).mean())
+            for a in constants(arms, method)
+        }
         failing = [a for a in constants(arms, method) if lost[a.name] > FAILED]
         if not failing:
-            return EvidenceRow(question, "-", "warm-up-hold", "constant", None, "undecided", "no constant arm fails")
+            return EvidenceRow(
+                question,
+                "-",
+                "warm-up-hold",
+                "constant",
+                None,
+                "undecided",
+                "no constant arm fails",
+            )
         constant = failing[0]
         want = (method, "warmup-hold", constant.peak, "candidate")
         warm = [a for a in arms if (a.kind, a.schedule, a.peak, a.role) == want]
         if not warm:
             note = "no warm-up-hold arm at this strength"
-            return EvidenceRow(question, f"{constant.peak:g}", "-", constant.name, None, "undecided", note)
+            return EvidenceRow(
+                question, f"{constant.peak:g}", "-", constant.name, None, "undecided", note
+            )
         losses = [
             np.array([at["probe_perturbed_loss"] for at in arm.at_peak if at is not None])
             for arm in (constant, warm[0])
@@ -71,4 +88,13 @@ class Changing:
             f"constant {losses[0].mean():.3f}, warm-up-hold {losses[1].mean():.3f}"
         )
         (word,) = verdict([gap])
-        return EvidenceRow(question, f"{constant.peak:g}", constant.name, warm[0].name, gap, word, note, unit="nats")
+        return EvidenceRow(
+            question,
+            f"{constant.peak:g}",
+            constant.name,
+            warm[0].name,
+            gap,
+            word,
+            note,
+            unit="nats",
+        )

@@ -16,12 +16,12 @@ __all__ = ["Exponent"]
 
 @dataclass(frozen=True)
 class Exponent:
-    """For each test strength, the slope of the logarithm of the best training strength against that of the number of training
-    examples, less `predicted`; over seeds and test images by jackknife.
+    """For each test strength, the slope of the logarithm of the best training strength against that
+    of the number of training examples, less `predicted`; over seeds and test images by jackknife.
 
-    "contradicted" where it differs from `predicted`, after Holm over the test strengths; else "supported" where it is surely
-    below 0, likewise; else "undecided", as where a best strength, or one of its replicates, is the weakest or strongest of all arms.
-    """
+    "contradicted" where it differs from `predicted`, after Holm over the test strengths; else
+    "supported" where it is surely below 0, likewise; else "undecided", as where a best strength, or
+    one of its replicates, is the weakest or strongest of all arms."""
 
     predicted: float = -0.25
     strengths: tuple[float, ...] = ()
@@ -41,16 +41,34 @@ class Exponent:
         slopes = [optima.combined(weights) for optima in found.values()]
         rows = []
         for s, gap, slope, differs, some in zip(
-            found, gaps, slopes, holm([one.p for one in gaps]), holm([one.p for one in slopes]), strict=True
+            found,
+            gaps,
+            slopes,
+            holm([one.p for one in gaps]),
+            holm([one.p for one in slopes]),
+            strict=True,
         ):
             falls = some <= 0.05 and slope.interval.estimate < 0
             word = "contradicted" if differs <= 0.05 else "supported" if falls else "undecided"
             edged = found[s].edged
             word = "undecided" if edged else word
-            best = ", ".join(f"{np.exp(log):.3f} at {n}" for n, log in zip(groups, found[s].logs, strict=True))
+            best = ", ".join(
+                f"{np.exp(log):.3f} at {n}" for n, log in zip(groups, found[s].logs, strict=True)
+            )
             note = f"exponent {numbers(slope.interval)}; best training strength {best}"
-            note += "; at the edge of the arms' strengths, so the best may lie beyond" if edged else ""
+            note += (
+                "; at the edge of the arms' strengths, so the best may lie beyond" if edged else ""
+            )
             rows.append(
-                EvidenceRow("exponent", f"{s:g}", "measured", f"{self.predicted:g}", gap, word, note, unit="exponent")
+                EvidenceRow(
+                    "exponent",
+                    f"{s:g}",
+                    "measured",
+                    f"{self.predicted:g}",
+                    gap,
+                    word,
+                    note,
+                    unit="exponent",
+                )
             )
         return Judgement(agree([row.word for row in rows]), tuple(rows))

@@ -1,4 +1,6 @@
-"""Does noisy risk on held-out examples grow with the strength, as bounds at a larger strength assume?"""
+"""Does noisy risk on held-out examples grow with the strength, as bounds at a larger strength
+assume?
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,12 @@ __all__ = ["Grows"]
 
 @dataclass(frozen=True)
 class Grows:
-    """For each number of training examples and each two neighbouring strengths, the increase of the error rate on test examples
-    under the same chips, averaged over the arms, over crossed seeds and examples; Holm over all rows.
+    """For each number of training examples and each two neighbouring strengths, the increase of the
+    error rate on test examples under the same chips, averaged over the arms, over crossed seeds and
+    examples; Holm over all rows.
 
-    A row is also "contradicted" where the risk of any single arm falls, after Holm over all arms and rows.
-    """
+    A row is also "contradicted" where the risk of any single arm falls, after Holm over all arms
+    and rows."""
 
     def needs(self) -> list[str]:
         """Names of arms without which nothing can be said."""
@@ -32,17 +35,29 @@ class Grows:
         single: list[list[Difference]] = []
         for size, group in sizes(arms).items():
             for k, (low, high) in enumerate(pairwise(group[0].strengths)):
-                rises = np.array([arm.test[:, k] - arm.test[:, k + 1] for arm in group])  # of the error rate
+                rises = np.array(
+                    [arm.test[:, k] - arm.test[:, k + 1] for arm in group]
+                )  # of the error rate
                 cells.append((size, low, high, crossed(rises.mean(0))))
                 single.append([crossed(one) for one in rises])
         words = iter(verdict([one for row in single for one in row]))
         rows = []
-        for (size, low, high, rise), word, own in zip(cells, verdict([cell[3] for cell in cells]), single, strict=True):
+        for (size, low, high, rise), word, own in zip(
+            cells, verdict([cell[3] for cell in cells]), single, strict=True
+        ):
             falls = sum(one.interval.estimate < 0 for one in own)
             surely = [next(words) for _ in own].count("contradicted")
             note = f"of {len(own)} arms the risk of {falls} falls, of {surely} surely"
             word = "contradicted" if surely else word
             rows.append(
-                EvidenceRow(f"{size} training examples", f"{high:g}", f"{high:g}", f"{low:g}", rise, word, note)
+                EvidenceRow(
+                    f"{size} training examples",
+                    f"{high:g}",
+                    f"{high:g}",
+                    f"{low:g}",
+                    rise,
+                    word,
+                    note,
+                )
             )
         return Judgement(agree([row.word for row in rows]), tuple(rows))

@@ -1,4 +1,6 @@
-"""Is training noise above test noise better than training noise equal to it, and because it regularises?"""
+"""Is training noise above test noise better than training noise equal to it, and because it
+regularises?
+"""
 
 from __future__ import annotations
 
@@ -6,21 +8,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...statistics import agree, crossed_sum, paired, verdict
-from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, Lacking, best, constants, difference, numbers, said
+from ..evidence import (
+    MARGIN,
+    Arm,
+    EvidenceRow,
+    Judgement,
+    Lacking,
+    best,
+    constants,
+    difference,
+    numbers,
+    said,
+)
 
 __all__ = ["OverRegularised"]
 
 
 @dataclass(frozen=True)
 class OverRegularised:
-    """For each test strength, among constant arms of `method` with kappa = training over test strength in (1, 4], the one that
-    is best on validation, against kappa = 1.
+    """For each test strength, among constant arms of `method` with kappa = training over test
+    strength in (1, 4], the one that is best on validation, against kappa = 1.
 
-    "supported" where the score is ahead, the gap between noisy test and noisy training loss shrinks (lower limit above 0,
-    over crossed seeds and examples) and the noisy training score is not higher (lower limit over seeds, on the training
-    examples themselves, not above 0); where the score is ahead but one of the others fails, it was not regularisation, and the
-    row says "undecided". "equivalent" within `margin`. The study must measure the part "train".
-    """
+    "supported" where the score is ahead, the gap between noisy test and noisy training loss shrinks
+    (lower limit above 0, over crossed seeds and examples) and the noisy training score is not
+    higher (lower limit over seeds, on the training examples themselves, not above 0); where the
+    score is ahead but one of the others fails, it was not regularisation, and the row says
+    "undecided". "equivalent" within `margin`. The study must measure the part "train"."""
 
     method: str = "rwp"
     margin: float = MARGIN
@@ -38,21 +51,36 @@ class OverRegularised:
             if same and above:
                 pairs.append((s, best(above, s), same[0], best(candidates, s)))
         differences = [difference(over, equal, s, self.margin) for s, over, equal, _ in pairs]
-        for (s, over, equal, chosen), found, word in zip(pairs, differences, verdict(differences), strict=True):
+        for (s, over, equal, chosen), found, word in zip(
+            pairs, differences, verdict(differences), strict=True
+        ):
             k = over.index(s)
-            if over.train is None or over.train_loss is None or equal.train is None or equal.train_loss is None:
+            if (
+                over.train is None
+                or over.train_loss is None
+                or equal.train is None
+                or equal.train_loss is None
+            ):
                 raise Lacking('the study does not measure the part "train"')
             gap = crossed_sum(
-                [equal.test_loss[:, k] - over.test_loss[:, k], over.train_loss[:, k] - equal.train_loss[:, k]]
+                [
+                    equal.test_loss[:, k] - over.test_loss[:, k],
+                    over.train_loss[:, k] - equal.train_loss[:, k],
+                ]
             )
             train = paired(over.sign * over.train[:, k], equal.sign * equal.train[:, k])
             shrinks, not_higher = gap.interval.low > 0, train.interval.low <= 0
             note = (
-                f"loss gap shrinks by {numbers(gap.interval)} nats, noisy training score ahead by {said(train.interval, over.unit)}; "
+                f"loss gap shrinks by {numbers(gap.interval)} nats, noisy training score ahead by "
+                f"{said(train.interval, over.unit)}; "
                 f"validation's choice among all: {chosen.name} (kappa {chosen.peak / s:.3g})"
             )
             if word == "supported" and not (shrinks and not_higher):
                 word, note = "undecided", f"ahead, but not by regularisation alone: {note}"
             left = f"{over.name} (kappa {over.peak / s:.3g})"
-            rows.append(EvidenceRow("over-regularised", f"{s:g}", left, equal.name, found, word, note, over.unit))
+            rows.append(
+                EvidenceRow(
+                    "over-regularised", f"{s:g}", left, equal.name, found, word, note, over.unit
+                )
+            )
         return Judgement(agree([row.word for row in rows]), tuple(rows))

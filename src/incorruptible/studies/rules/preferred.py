@@ -1,4 +1,6 @@
-"""Does max(test strength, kappa sigma*) name the training strength that is best, with kappa from one size only?"""
+"""Does max(test strength, kappa sigma*) name the training strength that is best, with kappa from
+one size only?
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ __all__ = ["Prediction", "Preferred"]
 
 
 class Prediction(NamedTuple):
-    """sigma* of each number of training examples, kappa, and the training strength by (examples, test strength)."""
+    """sigma* of each number of training examples, kappa, and the training strength by (examples,
+    test strength).
+    """
 
     sigma: dict[int, float]
     kappa: float
@@ -25,13 +29,15 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class Preferred:
-    """sigma* = (A/(nT))^(1/4) comes from the arm of strength 0 of each number of training examples, by geometric mean over seeds;
-    kappa is fitted to validation's best training strengths at `fitted` examples. At every other number of examples and each test
-    strength, the arm nearest to the prediction against the one that is best on validation (first question, which decides;
-    "equivalent" within `margin` counts as supported) and against the one nearest to the test strength.
+    """sigma* = (A/(nT))^(1/4) comes from the arm of strength 0 of each number of training examples,
+    by geometric mean over seeds; kappa is fitted to validation's best training strengths at
+    `fitted` examples. At every other number of examples and each test strength, the arm nearest to
+    the prediction against the one that is best on validation (first question, which decides;
+    "equivalent" within `margin` counts as supported) and against the one nearest to the test
+    strength.
 
-    `span` are the two strengths between which the bounded loss gives T. Holm over the rows of a question.
-    """
+    `span` are the two strengths between which the bounded loss gives T. Holm over the rows of a
+    question."""
 
     fitted: int
     span: tuple[float, float] = (0.0, 0.1)
@@ -46,7 +52,9 @@ class Preferred:
         """What the theory says, before it is held against anything."""
         groups = sizes(arms)
         if self.fitted not in groups:
-            raise Lacking(f"no arms of {self.fitted} training examples are finished; there are {list(groups)}")
+            raise Lacking(
+                f"no arms of {self.fitted} training examples are finished; there are {list(groups)}"
+            )
         sigma = {}
         for size, group in groups.items():
             if lacking := [s for s in self.span if s not in group[0].strengths]:
@@ -60,17 +68,28 @@ class Preferred:
             raise Lacking("at least 3 training strengths above 0 are needed to fit kappa")
         wanted = self.strengths or tuple(tests)
         peaks = [arm.peak for arm in noisy]
-        chosen = {s: best_strength([arm.validation[:, arm.index(s)].mean() for arm in noisy], peaks) for s in wanted}
+        chosen = {
+            s: best_strength([arm.validation[:, arm.index(s)].mean() for arm in noisy], peaks)
+            for s in wanted
+        }
         fit = kappa(chosen, sigma[self.fitted])
         if not np.isfinite(fit):
             raise Lacking(
-                f"the loss of some network with {self.fitted} training examples does not curve upwards: no kappa"
+                f"the loss of some network with {self.fitted} training examples does not curve "
+                "upwards: no kappa"
             )
-        return Prediction(sigma, fit, {(n, s): float(np.maximum(s, fit * sigma[n])) for n in groups for s in wanted})
+        return Prediction(
+            sigma,
+            fit,
+            {(n, s): float(np.maximum(s, fit * sigma[n])) for n in groups for s in wanted},
+        )
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
         found, groups = self.predict(arms, tests), sizes(arms)
-        pairs: dict[str, list[tuple[int, float, Arm, Arm]]] = {"as validation's choice": [], "as the test strength": []}
+        pairs: dict[str, list[tuple[int, float, Arm, Arm]]] = {
+            "as validation's choice": [],
+            "as the test strength": [],
+        }
         for (size, s), strength in found.strength.items():
             noisy = [arm for arm in groups[size] if arm.peak > 0]
             if size == self.fitted or not np.isfinite(strength):
@@ -81,20 +100,32 @@ class Preferred:
         rows, words = [], []
         for question, cells in pairs.items():
             gaps = [difference(ours, other, s, self.margin) for _, s, ours, other in cells]
-            for (size, s, ours, other), gap, word in zip(cells, gaps, verdict(gaps) if gaps else (), strict=True):
+            for (size, s, ours, other), gap, word in zip(
+                cells, gaps, verdict(gaps) if gaps else (), strict=True
+            ):
                 note = (
-                    f"predicted {found.strength[size, s]:.3f}: sigma* {found.sigma[size]:.3f}, kappa {found.kappa:.3g}"
+                    f"predicted {found.strength[size, s]:.3f}: sigma* {found.sigma[size]:.3f}, "
+                    f"kappa {found.kappa:.3g}"
                 )
                 rows.append(
                     EvidenceRow(
-                        f"as good {question}, {size} examples", f"{s:g}", ours.name, other.name, gap, word, note
+                        f"as good {question}, {size} examples",
+                        f"{s:g}",
+                        ours.name,
+                        other.name,
+                        gap,
+                        word,
+                        note,
                     )
                 )
                 if question == "as validation's choice":
                     words.append("supported" if word == "equivalent" else word)
         for size in groups:
             if not np.isfinite(found.sigma[size]):
-                note = f"no prediction for {size} training examples: the loss of some network does not curve upwards"
+                note = (
+                    f"no prediction for {size} training examples: the loss of some network does "
+                    "not curve upwards"
+                )
                 rows.append(EvidenceRow("left out", "-", "-", "-", None, "", note))
         return Judgement(agree(words), tuple(rows))
 

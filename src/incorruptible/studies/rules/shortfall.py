@@ -13,14 +13,15 @@ __all__ = ["Shortfall", "non_inferior"]
 
 @dataclass(frozen=True)
 class Shortfall:
-    """For each of `groups` (a title, a run, a pattern of tuned arms) and each test strength: the run, by the checkpoint that each
-    seed's own validation data choose, less the tuned arm of the best mean validation score; over crossed seeds and examples.
+    """For each of `groups` (a title, a run, a pattern of tuned arms) and each test strength: the
+    run, by the checkpoint that each seed's own validation data choose, less the tuned arm of the
+    best mean validation score; over crossed seeds and examples.
 
-    "supported" where the lower limit lies above -`target`: the run falls short by less than that. "contradicted" where the upper
-    limit lies below -`target`. Otherwise "undecided". Each row says, too, whether the estimate itself is within `target` and
-    `most`. Each interval is taken by itself, without a correction over rows. The tuned arms are many and chosen by their mean over
-    all seeds, which is in their favour.
-    """
+    "supported" where the lower limit lies above -`target`: the run falls short by less than that.
+    "contradicted" where the upper limit lies below -`target`. Otherwise "undecided". Each row says,
+    too, whether the estimate itself is within `target` and `most`. Each interval is taken by
+    itself, without a correction over rows. The tuned arms are many and chosen by their mean over
+    all seeds, which is in their favour."""
 
     groups: tuple[tuple[str, str, str], ...]
     target: float = 0.005
@@ -38,13 +39,21 @@ class Shortfall:
                 ours, theirs = served(arms, run, s), best(tuned, s)
                 gap = crossed(theirs.sign * (ours.test - theirs.test[:, theirs.index(s)]))
                 lost = -gap.interval.estimate
-                within = "target" if lost <= self.target else "limit" if lost <= self.most else "neither"
-                said = {"target": "within the target", "limit": "within the limit", "neither": "beyond the limit"}[
-                    within
-                ]
-                note = f"{said}; best of {len(tuned)}" + (f"; checkpoint: {ours.picks}" if ours.picks else "")
+                within = (
+                    "target" if lost <= self.target else "limit" if lost <= self.most else "neither"
+                )
+                said = {
+                    "target": "within the target",
+                    "limit": "within the limit",
+                    "neither": "beyond the limit",
+                }[within]
+                note = f"{said}; best of {len(tuned)}" + (
+                    f"; checkpoint: {ours.picks}" if ours.picks else ""
+                )
                 word = non_inferior(gap.interval, self.target)
-                rows.append(EvidenceRow(title, f"{s:g}", run, theirs.name, gap, word, note, theirs.unit))
+                rows.append(
+                    EvidenceRow(title, f"{s:g}", run, theirs.name, gap, word, note, theirs.unit)
+                )
         return Judgement(agree([row.word for row in rows]), tuple(rows))
 
 
@@ -54,4 +63,6 @@ def non_inferior(gap: Interval, margin: float) -> str:
     >>> non_inferior(Interval(-0.004, 0.001, 0.006), 0.005), non_inferior(Interval(-0.02, -0.01, -0.006), 0.005)
     ('supported', 'contradicted')
     """
-    return "supported" if gap.low > -margin else "contradicted" if gap.high < -margin else "undecided"
+    return (
+        "supported" if gap.low > -margin else "contradicted" if gap.high < -margin else "undecided"
+    )

@@ -13,12 +13,12 @@ __all__ = ["SmallLarge"]
 
 @dataclass(frozen=True)
 class SmallLarge:
-    """The best arm of each method in `ours` against the best of the method `theirs`, chosen on validation at each test strength:
-    first against candidates (equal epochs), then against arms of role `double` (equal passes: `theirs` for twice the epochs).
+    """The best arm of each method in `ours` against the best of the method `theirs`, chosen on
+    validation at each test strength: first against candidates (equal epochs), then against arms of
+    role `double` (equal passes: `theirs` for twice the epochs).
 
-    A block is "supported" if ours is ahead at all `small` strengths and behind at all `large` ones. `titles` name ours in
-    rows; "equivalent" within `margin`.
-    """
+    A block is "supported" if ours is ahead at all `small` strengths and behind at all `large` ones.
+    `titles` name ours in rows; "equivalent" within `margin`."""
 
     small: tuple[float, ...]
     large: tuple[float, ...]
@@ -51,12 +51,22 @@ class SmallLarge:
                 found = verdict(differences)
                 for (s, left, right), gap, word in zip(pairs, differences, found, strict=True):
                     ahead = {"supported": "ahead", "contradicted": "behind"}.get(word, word)
-                    rows.append(EvidenceRow(question, f"{s:g}", left.name, right.name, gap, ahead, unit=left.unit))
+                    rows.append(
+                        EvidenceRow(
+                            question, f"{s:g}", left.name, right.name, gap, ahead, unit=left.unit
+                        )
+                    )
                 by = dict(zip(tests, found, strict=True))
                 flipped = {"supported": "contradicted", "contradicted": "supported"}
-                words.append(agree([by[s] for s in self.small] + [flipped.get(by[s], by[s]) for s in self.large]))
+                words.append(
+                    agree(
+                        [by[s] for s in self.small]
+                        + [flipped.get(by[s], by[s]) for s in self.large]
+                    )
+                )
                 sizes = (
-                    f"small {', '.join(f'{s:g}' for s in self.small)}; large {', '.join(f'{s:g}' for s in self.large)}"
+                    f"small {', '.join(f'{s:g}' for s in self.small)}; large "
+                    f"{', '.join(f'{s:g}' for s in self.large)}"
                 )
                 counts = f"{len(ours)} arms", f"{len(theirs)} arms"
                 rows.append(EvidenceRow(question, "all", *counts, None, words[-1], sizes))

@@ -14,12 +14,13 @@ __all__ = ["Uncollapsed"]
 
 @dataclass(frozen=True)
 class Uncollapsed:
-    """For each of `groups` (a title, a pattern of runs, a pattern of arms): the score without noise of each run's last weights, less
-    that of the arm whose score without noise is best on validation; over crossed seeds and examples.
+    """For each of `groups` (a title, a pattern of runs, a pattern of arms): the score without noise
+    of each run's last weights, less that of the arm whose score without noise is best on
+    validation; over crossed seeds and examples.
 
-    "supported" where the lower limit lies above -`margin` (2 points), "contradicted" where the upper limit lies below it. `runs` is
-    how many each group must have; where one is missing, for it diverged, say, nothing is concluded.
-    """
+    "supported" where the lower limit lies above -`margin` (2 points), "contradicted" where the
+    upper limit lies below it. `runs` is how many each group must have; where one is missing, for it
+    diverged, say, nothing is concluded."""
 
     groups: tuple[tuple[str, str, str], ...]
     runs: int = 1
@@ -34,12 +35,21 @@ class Uncollapsed:
         for title, runs, pattern in self.groups:
             theirs = best(matching(arms, pattern), 0.0)
             if len(found := matching(arms, runs)) < self.runs:
-                raise Lacking(f"of {self.runs} runs {runs!r} only {len(found)} came to an end in all seeds")
+                raise Lacking(
+                    f"of {self.runs} runs {runs!r} only {len(found)} came to an end in all seeds"
+                )
             for run in found:
                 k = run.index(0.0)
                 gap = crossed(run.sign * (run.test[:, k] - theirs.test[:, k]))
-                reached = [max(one["strength"] for one in seed if "strength" in one) for seed in run.metrics]
-                note = f"largest strength {min(reached):.3g} to {max(reached):.3g}" if reached else ""
+                reached = [
+                    max(one["strength"] for one in seed if "strength" in one)
+                    for seed in run.metrics
+                ]
+                note = (
+                    f"largest strength {min(reached):.3g} to {max(reached):.3g}" if reached else ""
+                )
                 word = non_inferior(gap.interval, self.margin)
-                rows.append(EvidenceRow(title, "0", run.name, theirs.name, gap, word, note, theirs.unit))
+                rows.append(
+                    EvidenceRow(title, "0", run.name, theirs.name, gap, word, note, theirs.unit)
+                )
         return Judgement(agree([row.word for row in rows]), tuple(rows))

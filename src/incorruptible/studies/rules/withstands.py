@@ -15,15 +15,16 @@ __all__ = ["Withstands"]
 
 @dataclass(frozen=True)
 class Withstands:
-    """At each test strength above 0, or at 0 where there is no other: of the arms of `hardened`, the one that is best on validation
-    under this very corruption, against the one of each of `against` (a title and names, in which * stands for anything) that is.
+    """At each test strength above 0, or at 0 where there is no other: of the arms of `hardened`,
+    the one that is best on validation under this very corruption, against the one of each of
+    `against` (a title and names, in which * stands for anything) that is.
 
-    `networks` are beginnings of names, such as "conv: ", under each of which all of this is asked. The first of `against`
-    decides; the others are printed with words of their own, and where one of them is not finished, that is said in its row.
-    Differences are over crossed seeds and examples, Holm over the
-    strengths of one title under one network; "equivalent" within `margin`. Each row notes the gaussian-filter-max strength
-    whose error is as large, averaged over the seeds of the hardened arm.
-    """
+    `networks` are beginnings of names, such as "conv: ", under each of which all of this is asked.
+    The first of `against` decides; the others are printed with words of their own, and where one of
+    them is not finished, that is said in its row. Differences are over crossed seeds and examples,
+    Holm over the strengths of one title under one network; "equivalent" within `margin`. Each row
+    notes the gaussian-filter-max strength whose error is as large, averaged over the seeds of the
+    hardened arm."""
 
     hardened: tuple[str, ...]
     against: tuple[tuple[str, ...], ...]
@@ -34,8 +35,15 @@ class Withstands:
     def __post_init__(self) -> None:
         titles = [one[0] if one else "" for one in self.against]
         if not self.hardened or not self.networks:
-            raise UserError("hardened and networks: at least one each is needed, even if it is the empty beginning")
-        if not titles or not all(len(one) > 1 for one in self.against) or len(set(titles)) < len(titles):
+            raise UserError(
+                "hardened and networks: at least one each is needed, even if it is the empty "
+                "beginning"
+            )
+        if (
+            not titles
+            or not all(len(one) > 1 for one in self.against)
+            or len(set(titles)) < len(titles)
+        ):
             raise UserError(
                 'against: lists of a title, each its own, and names are needed: [["plain training", "sgd"]]'
             )
@@ -56,9 +64,15 @@ class Withstands:
                 except Lacking as problem:
                     if not place:
                         raise
-                    rows.append(EvidenceRow(f"{network}{title}", "-", "-", "-", None, "undecided", str(problem)))
+                    rows.append(
+                        EvidenceRow(
+                            f"{network}{title}", "-", "-", "-", None, "undecided", str(problem)
+                        )
+                    )
                     continue
-                own = self._rows(f"{network}{title}", ours, theirs, self.strengths or tuple(tests) or (0.0,))
+                own = self._rows(
+                    f"{network}{title}", ours, theirs, self.strengths or tuple(tests) or (0.0,)
+                )
                 deciding += [] if place else [row.word for row in own]
                 rows += own
         return Judgement(agree(deciding), tuple(rows))
@@ -72,6 +86,11 @@ class Withstands:
         for (s, left, right), gap, word in zip(pairs, gaps, verdict(gaps), strict=True):
             note = f"best of {len(ours)} against best of {len(theirs)}"
             if left.equivalent is not None:
-                note += f"; as large as gaussian-filter-max {left.equivalent[:, left.index(s)].mean():.3g}"
-            rows.append(EvidenceRow(title, f"{s:g}", left.name, right.name, gap, word, note, left.unit))
+                note += (
+                    "; as large as gaussian-filter-max "
+                    f"{left.equivalent[:, left.index(s)].mean():.3g}"
+                )
+            rows.append(
+                EvidenceRow(title, f"{s:g}", left.name, right.name, gap, word, note, left.unit)
+            )
         return rows

@@ -1,4 +1,6 @@
-"""Data that travel with the package or with Python, images from files and the hub, and batches of whatever comes."""
+"""Data that travel with the package or with Python, images from files and the hub, and batches of
+whatever comes.
+"""
 
 from __future__ import annotations
 

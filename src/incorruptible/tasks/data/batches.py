@@ -22,11 +22,13 @@ __all__ = ["Batches", "batches", "fingerprint", "named_randomness", "shuffles"]
 class Batches:
     """Tuples of tensors cut into batches along the first dimension; every iteration starts anew.
 
-    With `order` the examples come shuffled by a permutation of that name alone, so epoch 7 of seed 3 is the same
-    whatever came before: `Batches(data, 64, order=(3, "epoch", 7))`. The last batch may be smaller.
-    """
+    With `order` the examples come shuffled by a permutation of that name alone, so epoch 7 of seed
+    3 is the same whatever came before: `Batches(data, 64, order=(3, "epoch", 7))`. The last batch
+    may be smaller."""
 
-    def __init__(self, tensors: Sequence[Tensor], size: int, order: tuple[str | int, ...] | None = None) -> None:
+    def __init__(
+        self, tensors: Sequence[Tensor], size: int, order: tuple[str | int, ...] | None = None
+    ) -> None:
         self.tensors, self.size, self.order = tuple(tensors), size, order
 
     def __len__(self) -> int:
@@ -40,14 +42,19 @@ class Batches:
     def places(self) -> Iterator[Tensor | slice]:
         """For each batch where its examples lie."""
         if self.order is None:
-            yield from (slice(start, start + self.size) for start in range(0, self.examples, self.size))
+            yield from (
+                slice(start, start + self.size) for start in range(0, self.examples, self.size)
+            )
             return
         source = torch.Generator().manual_seed(key(*self.order))
         yield from torch.split(torch.randperm(self.examples, generator=source), self.size)
 
     def at(self, places: Tensor | slice) -> list[Tensor]:
         """The batch of the examples that lie there."""
-        return [tensor[places.to(tensor.device) if isinstance(places, Tensor) else places] for tensor in self.tensors]
+        return [
+            tensor[places.to(tensor.device) if isinstance(places, Tensor) else places]
+            for tensor in self.tensors
+        ]
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         for some in self.places():
@@ -59,7 +66,11 @@ class Batched(Protocol):
     """Data that are cut into batches by themselves, such as `Images`."""
 
     def batches(
-        self, size: int, order: tuple[str | int, ...] | None, device: torch.device | None, augmented: bool
+        self,
+        size: int,
+        order: tuple[str | int, ...] | None,
+        device: torch.device | None,
+        augmented: bool,
     ) -> Batches:
         """Batches of `size` in `order`, made on `device`; `augmented` in training alone."""
 
@@ -79,23 +90,30 @@ def batches(
     device: torch.device | None = None,
     augmented: bool = False,
 ) -> Iterable[Any]:
-    """A tuple of tensors or arrays cut into batches, in `order` if one is named; what makes its own batches as it is.
+    """A tuple of tensors or arrays cut into batches, in `order` if one is named; what makes its own
+    batches as it is.
 
-    Data with a method `batches` are asked for them, on `device` and, in training, `augmented`. Raises `UserError` for a data set
-    that gives single examples, and for tensors of different lengths.
-    """
+    Data with a method `batches` are asked for them, on `device` and, in training, `augmented`.
+    Raises `UserError` for a data set that gives single examples, and for tensors of different
+    lengths."""
     if isinstance(data, Batched):
         return data.batches(size, order, device, augmented)
-    if isinstance(data, tuple) and data and all(isinstance(part, Tensor | np.ndarray) for part in data):
+    if (
+        isinstance(data, tuple)
+        and data
+        and all(isinstance(part, Tensor | np.ndarray) for part in data)
+    ):
         tensors = [torch.as_tensor(part) for part in data]
         if len({len(tensor) for tensor in tensors}) > 1:
             raise UserError(
-                f"data of {[len(tensor) for tensor in tensors]} examples: inputs and labels must be equally many."
+                f"data of {[len(tensor) for tensor in tensors]} examples: inputs and labels must "
+                "be equally many."
             )
         return Batches(tensors, size, order)
     if isinstance(data, Dataset) or not isinstance(data, Iterable):
         raise UserError(
-            f"data came as {type(data).__name__}; give a tuple of tensors (inputs, labels), or batches: "
+            f"data came as {type(data).__name__}; give a tuple of tensors (inputs, labels), or "
+            "batches: "
             "torch.utils.data.DataLoader(data, batch_size=64)."
         )
     return data
@@ -109,9 +127,9 @@ def shuffles(data: Any) -> bool:
 def fingerprint(data: Any) -> str:
     """A hash of what the data hold, never of where they lie.
 
-    Tensors and arrays are hashed whole; of a DataLoader's or a list's examples all where there are up to 64, and 64 spread
-    evenly otherwise, with their number, the batch size and whether they are shuffled. Data of another kind count by type.
-    """
+    Tensors and arrays are hashed whole; of a DataLoader's or a list's examples all where there are
+    up to 64, and 64 spread evenly otherwise, with their number, the batch size and whether they are
+    shuffled. Data of another kind count by type."""
     digest = hashlib.sha256()
     _feed(digest, data)
     return digest.hexdigest()[:16]
@@ -119,10 +137,16 @@ def fingerprint(data: Any) -> str:
 
 def _feed(digest: Any, data: Any) -> None:
     if isinstance(data, Tensor | np.ndarray):
-        array = data.detach().cpu().contiguous().numpy() if isinstance(data, Tensor) else np.ascontiguousarray(data)
+        array = (
+            data.detach().cpu().contiguous().numpy()
+            if isinstance(data, Tensor)
+            else np.ascontiguousarray(data)
+        )
         digest.update(f"{array.dtype} {array.shape} ".encode() + array.tobytes())
     elif isinstance(data, DataLoader):
-        digest.update(f"loader {data.batch_size} {type(data.sampler).__name__} {data.drop_last} ".encode())
+        digest.update(
+            f"loader {data.batch_size} {type(data.sampler).__name__} {data.drop_last} ".encode()
+        )
         _feed(digest, data.dataset)
     elif isinstance(data, TensorDataset):
         _feed(digest, data.tensors)
@@ -132,7 +156,9 @@ def _feed(digest: Any, data: Any) -> None:
         for name in sorted(data):
             digest.update(repr(name).encode())
             _feed(digest, data[name])
-    elif isinstance(data, tuple | list) or (isinstance(data, Dataset) and not isinstance(data, IterableDataset)):
+    elif isinstance(data, tuple | list) or (
+        isinstance(data, Dataset) and not isinstance(data, IterableDataset)
+    ):
         n = len(data)  # type: ignore[arg-type]
         digest.update(f"{n} members ".encode())
         # a data set may augment its examples as they are taken
@@ -147,14 +173,17 @@ def _feed(digest: Any, data: Any) -> None:
 
 @contextmanager
 def named_randomness(*name: str | int, device: torch.device | None = None) -> Iterator[None]:
-    """Seed the global generators of torch, numpy and random from a name, and put their states back afterwards.
+    """Seed the global generators of torch, numpy and random from a name, and put their states back
+    afterwards.
 
-    For what draws from them whatever one does: dropout, a DataLoader's shuffling, augmentation in a user's data set.
-    """
+    For what draws from them whatever one does: dropout, a DataLoader's shuffling, augmentation in a
+    user's data set."""
     seed = key(*name)
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
-        with torch.random.fork_rng(devices=[device] if device is not None and device.type == "cuda" else []):
+        with torch.random.fork_rng(
+            devices=[device] if device is not None and device.type == "cuda" else []
+        ):
             torch.manual_seed(seed >> 1)
             random.seed(seed)
             np.random.seed(seed % 2**32)  # noqa: NPY002

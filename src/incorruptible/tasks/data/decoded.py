@@ -39,7 +39,9 @@ class Decoded:
 
 
 def folder() -> Path:
-    """Where decoded images are kept: $INCORRUPTIBLE_CACHE, or `incorruptible` in the user's cache."""
+    """Where decoded images are kept: $INCORRUPTIBLE_CACHE, or `incorruptible` in the user's
+    cache.
+    """
     own = os.environ.get("INCORRUPTIBLE_CACHE")
     if own:
         return Path(own)
@@ -51,11 +53,12 @@ class _Coloured(Exception):
 
 
 def decoded(source: str, image: str = "", label: str = "", size: int = 0) -> Decoded:
-    """The images of `source`, as `pictures` opens it, in their own size or scaled to `size` x `size`.
+    """The images of `source`, as `pictures` opens it, in their own size or scaled to `size` x
+    `size`.
 
-    Decoded the first time, and found again by the files' names, sizes and times of change. Grey images have one channel, all others
-    three. Raises `UserError` for images of different sizes where no `size` is given, and for what is no image.
-    """
+    Decoded the first time, and found again by the files' names, sizes and times of change. Grey
+    images have one channel, all others three. Raises `UserError` for images of different sizes
+    where no `size` is given, and for what is no image."""
     opened = pictures(source, image, label)
     place = folder() / "images" / _key(source, opened, image, label, size)
     if not (place / "about.json").is_file():
@@ -72,7 +75,9 @@ def decoded(source: str, image: str = "", label: str = "", size: int = 0) -> Dec
 
 
 def _torn(place: Path, problem: Exception) -> UserError:
-    return UserError(f"{place} is torn ({type(problem).__name__}): delete it, and it is made again.")
+    return UserError(
+        f"{place} is torn ({type(problem).__name__}): delete it, and it is made again."
+    )
 
 
 def _key(source: str, opened: Pictures, image: str, label: str, size: int) -> str:
@@ -84,18 +89,23 @@ def _key(source: str, opened: Pictures, image: str, label: str, size: int) -> st
 
 
 def _mapped(file: Path) -> Tensor:
-    """The array in `file`, in memory only as far as it is looked at; what is written to it stays in this process."""
+    """The array in `file`, in memory only as far as it is looked at; what is written to it stays in
+    this process.
+    """
     return torch.from_numpy(np.load(file, mmap_mode="c"))
 
 
 def _decode(source: str, opened: Pictures, place: Path, size: int) -> None:
-    sys.stderr.write(f"decoding {sum(part.size for part in opened.parts.values()):,} images of {source}, once\n")
+    sys.stderr.write(
+        f"decoding {sum(part.size for part in opened.parts.values()):,} images of {source}, once\n"
+    )
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     except OSError as problem:
         raise UserError(
-            f"{place.parent} cannot be written ({problem.strerror}); name another folder: INCORRUPTIBLE_CACHE=PATH."
+            f"{place.parent} cannot be written ({problem.strerror}); name another folder: "
+            "INCORRUPTIBLE_CACHE=PATH."
         ) from None
     try:
         try:
@@ -112,8 +122,12 @@ def _decode(source: str, opened: Pictures, place: Path, size: int) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _write(source: str, opened: Pictures, work: Path, size: int, coloured: bool = False) -> list[str]:
-    """Write every part; returns the names of the classes. Raises `_Coloured` at the first coloured image after grey ones."""
+def _write(
+    source: str, opened: Pictures, work: Path, size: int, coloured: bool = False
+) -> list[str]:
+    """Write every part; returns the names of the classes. Raises `_Coloured` at the first coloured
+    image after grey ones.
+    """
     shape: tuple[int, int, int] | None = None
     most = -1
     for name, part in opened.parts.items():
@@ -131,7 +145,9 @@ def _write(source: str, opened: Pictures, work: Path, size: int, coloured: bool 
                 pixels = _opened(work / f"{name}.pixels.npy", (part.size, *shape))
             pixels[row], labels[row] = one, number
         if labels.min() < 0:
-            raise UserError(f"{source}: some images of the part {name} have no label ({labels.min()}).")
+            raise UserError(
+                f"{source}: some images of the part {name} have no label ({labels.min()})."
+            )
         most = max(most, int(labels.max()))
         pixels.flush()
         with records.naming(work / f"{name}.labels.npy"):
@@ -143,7 +159,9 @@ def _write(source: str, opened: Pictures, work: Path, size: int, coloured: bool 
 
 
 def _opened(file: Path, shape: tuple[int, ...]) -> Any:
-    """An array of bytes in `file`. Its room is taken now, for a disk that fills up under a mapped file ends the process."""
+    """An array of bytes in `file`. Its room is taken now, for a disk that fills up under a mapped
+    file ends the process.
+    """
     with records.naming(file):
         found = open_memmap(file, "w+", np.uint8, shape)
         if hasattr(os, "posix_fallocate"):
@@ -184,7 +202,9 @@ def _image(library: Any, encoded: bytes | Path, size: int) -> np.ndarray:
     try:
         with library.open(encoded if isinstance(encoded, Path) else BytesIO(encoded)) as opened:
             if opened.mode.startswith(("I", "F")):
-                raise UserError(f"an image has {opened.mode} pixels; 8 bits for each channel are needed.")
+                raise UserError(
+                    f"an image has {opened.mode} pixels; 8 bits for each channel are needed."
+                )
             image = opened.convert("L" if opened.mode in ("1", "L") else "RGB")
     except OSError as problem:
         where = encoded if isinstance(encoded, Path) else "an image"

@@ -30,12 +30,14 @@ def _all() -> tuple[Tensor, Tensor]:
 def digits(split: str = "small") -> dict[str, tuple[Tensor, Tensor]]:
     """Images [n, 1, 8, 8] and labels [n], under "train", "validation" and "test".
 
-    The split is fixed and stratified: "small" has 500, 300 and 997 images, "full" 1,000, 200 and 597. Pixels are
-    in [0, 1], less the mean over all pixels of the training images.
-    """
+    The split is fixed and stratified: "small" has 500, 300 and 997 images, "full" 1,000, 200 and
+    597. Pixels are in [0, 1], less the mean over all pixels of the training images."""
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     images, labels = _all()
     parts = torch.split(stratified(labels, "digits", "split"), list(SPLITS[split]))
     mean = images[parts[0]].mean()
-    return {name: (images[i] - mean, labels[i]) for name, i in zip(("train", "validation", "test"), parts, strict=True)}
+    return {
+        name: (images[i] - mean, labels[i])
+        for name, i in zip(("train", "validation", "test"), parts, strict=True)
+    }

@@ -18,11 +18,13 @@ SHARE = 0.25  # of a GPU's free memory that all pixels may take, to lie there fo
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to each training image anew in each epoch, in this order; every image draws numbers of its own.
+    """What happens to each training image anew in each epoch, in this order; every image draws
+    numbers of its own.
 
-    `crop`: it is moved by up to so many pixels each way, evenly, and what is uncovered is black (zero padding and a crop, as of He
-    et al. 2016). `flip`: it is mirrored left to right with probability 1/2. `cutout`: a square of so many pixels a side, its centre
-    anywhere on the image, becomes the mean colour (DeVries and Taylor 2017, arXiv 1708.04552; it may reach over the edge).
+    `crop`: it is moved by up to so many pixels each way, evenly, and what is uncovered is black
+    (zero padding and a crop, as of He et al. 2016). `flip`: it is mirrored left to right with
+    probability 1/2. `cutout`: a square of so many pixels a side, its centre anywhere on the image,
+    becomes the mean colour (DeVries and Taylor 2017, arXiv 1708.04552; it may reach over the edge).
     """
 
     crop: int = 0
@@ -32,16 +34,23 @@ class Augmentation:
     def __post_init__(self) -> None:
         for name in ("crop", "cutout"):
             if getattr(self, name) < 0:
-                raise UserError(f"{name}={getattr(self, name)}: a number of pixels that is not negative is needed.")
+                raise UserError(
+                    f"{name}={getattr(self, name)}: a number of pixels that is not negative is "
+                    "needed."
+                )
 
     def drawn(self, count: int, height: int, width: int, order: tuple[str | int, ...]) -> Tensor:
-        """Whole numbers [count, 5], for each image: rows and columns moved by, mirrored or not, centre of the square."""
+        """Whole numbers [count, 5], for each image: rows and columns moved by, mirrored or not,
+        centre of the square.
+        """
         source = torch.Generator().manual_seed(key(*order, "augmentation"))
         most = (2 * self.crop + 1, 2 * self.crop + 1, 2, height, width)
         return torch.stack([torch.randint(one, (count,), generator=source) for one in most], 1)
 
     def moved(self, pixels: Tensor, drawn: Tensor) -> Tensor:
-        """Pixels [b, c, h, w] of any type after crop and flip, by numbers [b, 5] on the same device."""
+        """Pixels [b, c, h, w] of any type after crop and flip, by numbers [b, 5] on the same
+        device.
+        """
         b, _, h, w = pixels.shape
         if self.crop:
             p = self.crop
@@ -64,11 +73,12 @@ class Augmentation:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Pixels [n, c, h, w] in bytes and labels [n], with the mean and standard deviation [c] that normalise them, in [0, 1].
+    """Pixels [n, c, h, w] in bytes and labels [n], with the mean and standard deviation [c] that
+    normalise them, in [0, 1].
 
-    `batches` gives what networks take: float32 images in channels-last memory, less the mean and divided by the standard
-    deviation, with labels. `augmentation` is applied where that is asked for, in training alone.
-    """
+    `batches` gives what networks take: float32 images in channels-last memory, less the mean and
+    divided by the standard deviation, with labels. `augmentation` is applied where that is asked
+    for, in training alone."""
 
     pixels: Tensor
     labels: Tensor
@@ -94,7 +104,9 @@ class Images:
         device: torch.device | None = None,
         augmented: bool = False,
     ) -> Batches:
-        """Batches of `size` in `order`, made on `device`; with `augmented` each epoch's numbers follow from `order` too."""
+        """Batches of `size` in `order`, made on `device`; with `augmented` each epoch's numbers
+        follow from `order` too.
+        """
         return _Batches(self, size, order, device or torch.device("cpu"), augmented)
 
 
@@ -102,7 +114,12 @@ class _Batches(Batches):
     """As `Batches`: [images, labels], the same whatever came before."""
 
     def __init__(
-        self, images: Images, size: int, order: tuple[str | int, ...] | None, device: torch.device, augmented: bool
+        self,
+        images: Images,
+        size: int,
+        order: tuple[str | int, ...] | None,
+        device: torch.device,
+        augmented: bool,
     ) -> None:
         super().__init__(_on(images, device), size, order)
         self.images, self.device = images, device
@@ -116,14 +133,18 @@ class _Batches(Batches):
         scale, shift = 1 / (255 * self.images.std), -self.images.mean / self.images.std
         scale, shift = (one.to(self.device)[None, :, None, None] for one in (scale, shift))
         pixels, labels = (self.taken(tensor, places) for tensor in self.tensors)
-        drawn = None if self.drawn is None else self.drawn[places].to(self.device, non_blocking=True)
+        drawn = (
+            None if self.drawn is None else self.drawn[places].to(self.device, non_blocking=True)
+        )
         return [self._made(pixels, drawn, scale, shift), labels]
 
     def taken(self, tensor: Tensor, places: Tensor | slice) -> Tensor:
         found = tensor[places.to(tensor.device) if isinstance(places, Tensor) else places]
         if found.device == self.device:
             return found
-        return (found.pin_memory() if self.device.type == "cuda" else found).to(self.device, non_blocking=True)
+        return (found.pin_memory() if self.device.type == "cuda" else found).to(
+            self.device, non_blocking=True
+        )
 
     def _made(self, pixels: Tensor, drawn: Tensor | None, scale: Tensor, shift: Tensor) -> Tensor:
         augmentation = self.images.augmentation

@@ -11,7 +11,8 @@ __all__ = ["stratified"]
 
 
 def stratified(labels: Tensor, *name: str | int) -> Tensor:
-    """A shuffled order [n] in which every prefix holds the classes in equal parts, as nearly as their sizes allow.
+    """A shuffled order [n] in which every prefix holds the classes in equal parts, as nearly as
+    their sizes allow.
 
     It follows from the labels [n] and the name alone.
     """
@@ -21,6 +22,7 @@ def stratified(labels: Tensor, *name: str | int) -> Tensor:
         own = torch.nonzero(labels == label).flatten()
         own = own[torch.randperm(len(own), generator=source)]
         place[own] = (
-            torch.arange(len(own), dtype=torch.float64) + torch.rand(1, generator=source, dtype=torch.float64)
+            torch.arange(len(own), dtype=torch.float64)
+            + torch.rand(1, generator=source, dtype=torch.float64)
         ) / len(own)
     return place.argsort()

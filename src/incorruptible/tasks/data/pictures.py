@@ -19,7 +19,13 @@ __all__ = ["PARTS", "SOURCES", "Part", "Pictures", "pictures"]
 PARTS = ("train", "validation", "test")
 PATIENCE = 4.0  # seconds for the hub to answer
 EXTRA = "pip install 'incorruptible[data]'"
-_NAMES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation"}
+_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+}
 _NAMES |= {"dev": "validation", "test": "test", "testing": "test"}
 _PART = re.compile(rf"(?<![a-z])({'|'.join(sorted(_NAMES, key=len, reverse=True))})(?![a-z])")
 _FORMATS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -27,7 +33,9 @@ _LABELS = ("label", "labels", "fine_label")
 
 
 class Part(NamedTuple):
-    """Images of one part of the data: how many, and each as an encoded file (bytes or a path) with its label."""
+    """Images of one part of the data: how many, and each as an encoded file (bytes or a path) with
+    its label.
+    """
 
     size: int
     rows: Callable[[], Iterator[tuple[bytes | Path, int]]]
@@ -35,7 +43,9 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Pictures:
-    """A source, opened: what it is made of, the names of its classes (none where they are not known), and its parts."""
+    """A source, opened: what it is made of, the names of its classes (none where they are not
+    known), and its parts.
+    """
 
     files: Sequence[Path]
     classes: Sequence[str]
@@ -43,42 +53,60 @@ class Pictures:
 
 
 def pictures(source: str, image: str = "", label: str = "") -> Pictures:
-    """Open `parquet:PATH`, `folder:PATH` or `hf:OWNER/NAME`; `image` and `label` name columns where that is not plain.
+    """Open `parquet:PATH`, `folder:PATH` or `hf:OWNER/NAME`; `image` and `label` name columns where
+    that is not plain.
 
-    Raises `UserError` for another kind of source, for one that is not there or does not answer within 5 seconds, and for one without
-    training and test images.
-    """
+    Raises `UserError` for another kind of source, for one that is not there or does not answer
+    within 5 seconds, and for one without training and test images."""
     kind, colon, where = source.partition(":")
     if not colon or kind not in SOURCES:
         raise UserError(
-            f"data {source!r}: hf:OWNER/NAME (hf:uoft-cs/cifar100), parquet:PATH or folder:PATH would do."
+            f"data {source!r}: hf:OWNER/NAME (hf:uoft-cs/cifar100), parquet:PATH or folder:PATH "
+            "would do."
             if not colon or not where
             else str(unknown("kind of data", kind, SOURCES))
         )
     if not where:
-        raise UserError(f"data {source!r}: what? {kind}:{'OWNER/NAME' if kind == 'hf' else 'PATH'} is needed.")
+        raise UserError(
+            f"data {source!r}: what? {kind}:{'OWNER/NAME' if kind == 'hf' else 'PATH'} is needed."
+        )
     return SOURCES[kind](where, image, label)
 
 
 def _parquet(where: str, image: str, label: str) -> Pictures:
-    """The .parquet files in a folder, those of each part told by their names or their folders', as on the hub."""
+    """The .parquet files in a folder, those of each part told by their names or their folders', as
+    on the hub.
+    """
     path = Path(where).expanduser()
     if not path.is_dir():
-        what = "is a file; give the folder that holds train and test files" if path.is_file() else "no such folder"
+        what = (
+            "is a file; give the folder that holds train and test files"
+            if path.is_file()
+            else "no such folder"
+        )
         raise UserError(f"parquet:{where}: {what}.")
     files = _below(path, {".parquet"})
     if not files:
         raise UserError(f"parquet:{where}: no .parquet file is in that folder.")
-    return _tables({file.relative_to(path).as_posix(): file for file in files}, f"parquet:{where}", image, label)
+    return _tables(
+        {file.relative_to(path).as_posix(): file for file in files},
+        f"parquet:{where}",
+        image,
+        label,
+    )
 
 
 def _hub(where: str, image: str, label: str) -> Pictures:
-    """The parquet files of a data set on the Hugging Face hub, fetched once into the hub's own cache."""
+    """The parquet files of a data set on the Hugging Face hub, fetched once into the hub's own
+    cache.
+    """
     hub = _imported("huggingface_hub", "hf: sources")
     name, _, revision = where.partition("@")
     owner, *rest = name.split("/")
     if not 1 <= len(rest) <= 2:
-        raise UserError(f"hf:{where}: OWNER/NAME is needed, or OWNER/NAME/CONFIG; @REVISION may follow.")
+        raise UserError(
+            f"hf:{where}: OWNER/NAME is needed, or OWNER/NAME/CONFIG; @REVISION may follow."
+        )
     repository, configuration = f"{owner}/{rest[0]}", "".join(rest[1:])
     common = {"repo_id": repository, "repo_type": "dataset", "revision": revision or None}
     wanted: list[str] = []
@@ -88,41 +116,55 @@ def _hub(where: str, image: str, label: str) -> Pictures:
         wanted = [one for one in names if one.endswith(".parquet") and _of(one, configuration)]
         if not wanted:
             raise UserError(
-                f"hf:{where}: there are no parquet files{f' in {configuration}' if configuration else ''}; see whether "
-                f"hf:{repository}@refs/convert/parquet has them, or download the data and use folder:PATH."
+                f"hf:{where}: there are no parquet "
+                f"files{f' in {configuration}' if configuration else ''}; see whether "
+                f"hf:{repository}@refs/convert/parquet has them, or download the data and use "
+                "folder:PATH."
             )
         _one_configuration(wanted, where, repository)
-        found = {one: Path(hub.hf_hub_download(filename=one, etag_timeout=PATIENCE, **common)) for one in wanted}
+        found = {
+            one: Path(hub.hf_hub_download(filename=one, etag_timeout=PATIENCE, **common))
+            for one in wanted
+        }
     except UserError:
         raise
     except (hub.errors.RepositoryNotFoundError, hub.errors.RevisionNotFoundError):
         raise UserError(
-            f"hf:{where}: the hub has no such data set or revision, or it is private (hf auth login)."
+            f"hf:{where}: the hub has no such data set or revision, or it is private (hf auth "
+            "login)."
         ) from None
-    except (
-        Exception
-    ) as problem:  # the hub's client raises what its transport does, and that changes from version to version
+    # The hub's client raises the errors of its transport, which change from version to version.
+    except Exception as problem:
         found = _kept(hub, common, configuration)
-        if not found or not set(wanted) <= set(found) or not _whole(found):  # else a part of the data, in silence
+        if (
+            not found or not set(wanted) <= set(found) or not _whole(found)
+        ):  # else a part of the data, in silence
             raise UserError(
-                f"hf:{where}: the hub does not answer ({type(problem).__name__}); download the data set elsewhere "
-                f"(hf download {repository} --repo-type dataset --local-dir PATH), and use --data parquet:PATH."
+                f"hf:{where}: the hub does not answer ({type(problem).__name__}); download the "
+                "data set elsewhere "
+                f"(hf download {repository} --repo-type dataset --local-dir PATH), and use --data "
+                "parquet:PATH."
             ) from None
     return _tables(found, f"hf:{where}", image, label)
 
 
 def _one_configuration(names: Sequence[str], where: str, repository: str) -> None:
-    """A `UserError` where the files lie in several folders that name no part: each is a data set of its own."""
+    """A `UserError` where the files lie in several folders that name no part: each is a data set of
+    its own.
+    """
     folders = {name.partition("/")[0] for name in names if "/" in name}
     several = sorted(one for one in folders if one != "data" and not _PART.search(one.lower()))
     if len(several) > 1:
         raise UserError(
-            f"hf:{where}: it has several configurations, {', '.join(several)}; choose one: hf:{repository}/{several[0]}."
+            f"hf:{where}: it has several configurations, {', '.join(several)}; choose one: "
+            f"hf:{repository}/{several[0]}."
         )
 
 
 def _knock(address: str) -> None:
-    """Whether anybody answers there, in time; `TimeoutError` or another `OSError` if not. The hub's client tries again and again."""
+    """Whether anybody answers there, in time; `TimeoutError` or another `OSError` if not. The hub's
+    client tries again and again.
+    """
     answers: list[OSError | None] = []
 
     def ask() -> None:
@@ -159,15 +201,23 @@ def _kept(hub: Any, common: dict[str, Any], configuration: str) -> dict[str, Pat
 
 
 def _of(name: str, configuration: str) -> bool:
-    """Whether a file of the hub belongs to a configuration, which is a folder; all do where none is asked for."""
+    """Whether a file of the hub belongs to a configuration, which is a folder; all do where none is
+    asked for.
+    """
     return not configuration or name.startswith(f"{configuration}/")
 
 
 def _whole(names: Iterable[str]) -> bool:
-    """Whether every file is there of those that say how many they are: train-00000-of-00002.parquet."""
+    """Whether every file is there of those that say how many they are:
+    train-00000-of-00002.parquet.
+    """
     there = set(names)
     counted = [match for name in there if (match := re.fullmatch(r"(.*-)(\d+)(-of-(\d+).*)", name))]
-    return all(f"{one[1]}{place:0{len(one[2])}d}{one[3]}" in there for one in counted for place in range(int(one[4])))
+    return all(
+        f"{one[1]}{place:0{len(one[2])}d}{one[3]}" in there
+        for one in counted
+        for place in range(int(one[4]))
+    )
 
 
 def _tables(files: dict[str, Path], source: str, image: str, label: str) -> Pictures:
@@ -179,9 +229,13 @@ def _tables(files: dict[str, Path], source: str, image: str, label: str) -> Pict
     for name, own in grouped.items():
         opened = [_opened(tables, file) for file in own]
         for file, one in zip(own, opened, strict=True):
-            if lacking := [column for column in (pixels, classes_of) if column not in one.schema_arrow.names]:
+            if lacking := [
+                column for column in (pixels, classes_of) if column not in one.schema_arrow.names
+            ]:
                 raise UserError(f"{file}: it has no column {lacking[0]!r}.")
-        parts[name] = Part(sum(one.metadata.num_rows for one in opened), _rows(tables, own, pixels, classes_of))
+        parts[name] = Part(
+            sum(one.metadata.num_rows for one in opened), _rows(tables, own, pixels, classes_of)
+        )
     classes = _class_names(first.schema_arrow, classes_of)
     return Pictures([file for own in grouped.values() for file in own], classes, parts)
 
@@ -193,11 +247,15 @@ def _opened(tables: Any, file: Path) -> Any:
         raise UserError(f"{file} cannot be read as parquet: {type(problem).__name__}.") from None
 
 
-def _rows(tables: Any, files: Sequence[Path], image: str, label: str) -> Callable[[], Iterator[tuple[bytes, int]]]:
+def _rows(
+    tables: Any, files: Sequence[Path], image: str, label: str
+) -> Callable[[], Iterator[tuple[bytes, int]]]:
     def rows() -> Iterator[tuple[bytes, int]]:
         for file in files:
             for batch in tables.ParquetFile(file).iter_batches(256, columns=[image, label]):
-                for one, number in zip(batch[image].to_pylist(), batch[label].to_pylist(), strict=True):
+                for one, number in zip(
+                    batch[image].to_pylist(), batch[label].to_pylist(), strict=True
+                ):
                     encoded = one["bytes"] if isinstance(one, dict) else one
                     if encoded is None or number is None:
                         raise UserError(f"{file}: a row has no image in it, or no label.")
@@ -209,7 +267,9 @@ def _rows(tables: Any, files: Sequence[Path], image: str, label: str) -> Callabl
 def _columns(schema: Any, source: str, image: str, label: str) -> tuple[str, str]:
     """Which columns hold encoded images and whole numbers that are labels."""
     types = dict(zip(schema.names, map(str, schema.types), strict=True))
-    encoded = [name for name, kind in types.items() if re.search(r"(^|bytes: )(large_)?binary", kind)]
+    encoded = [
+        name for name, kind in types.items() if re.search(r"(^|bytes: )(large_)?binary", kind)
+    ]
     whole = [name for name, kind in types.items() if re.fullmatch(r"u?int\d+", kind)]
     usual = [name for name in _LABELS if name in whole]
     told = [
@@ -226,11 +286,13 @@ def _columns(schema: Any, source: str, image: str, label: str) -> tuple[str, str
         if given and given not in fit:
             there = ", ".join(fit) or "none is there"
             raise UserError(
-                f"{source}: {what}={given}: that column holds {types[given]}; one of {kind} is needed ({there})."
+                f"{source}: {what}={given}: that column holds {types[given]}; one of {kind} is "
+                f"needed ({there})."
             )
         if not given and len(guessed) != 1:
             raise UserError(
-                f"{source}: which column holds the {what}s? Add {what}=COLUMN; there are: {', '.join(types)}."
+                f"{source}: which column holds the {what}s? Add {what}=COLUMN; there are: "
+                f"{', '.join(types)}."
             )
         chosen.append(given or guessed[0])
     return chosen[0], chosen[1]
@@ -246,23 +308,33 @@ def _class_names(schema: Any, label: str) -> list[str]:
 
 
 def _folder(where: str, image: str, label: str) -> Pictures:
-    """PATH/train/CLASS/*.png and PATH/test/CLASS/*.png, as torchvision's ImageFolder and the hub's imagefolder have them."""
+    """PATH/train/CLASS/*.png and PATH/test/CLASS/*.png, as torchvision's ImageFolder and the hub's
+    imagefolder have them.
+    """
     if image or label:
-        raise UserError(f"folder:{where}: columns are of parquet files; a folder's labels are its subfolders' names.")
+        raise UserError(
+            f"folder:{where}: columns are of parquet files; a folder's labels are its subfolders' "
+            "names."
+        )
     path = Path(where).expanduser()
     if not path.is_dir():
         raise UserError(f"folder:{where}: no such folder.")
     grouped = _grouped({one.name: one for one in _folders(path)}, f"folder:{where}")
     classes = sorted({one.name for root in grouped["train"] for one in _folders(root)})
     if not classes:
-        raise UserError(f"folder:{where}: no class has a folder of its own in train; PATH/train/CLASS/*.png is needed.")
+        raise UserError(
+            f"folder:{where}: no class has a folder of its own in train; PATH/train/CLASS/*.png is "
+            "needed."
+        )
     files, parts = [], {}
     for name, roots in grouped.items():
         own: list[tuple[Path, int]] = []
         for root in roots:
             for one in _folders(root):
                 if one.name not in classes:
-                    raise UserError(f"{one}: no such class is in train, which has: {', '.join(classes[:12])}.")
+                    raise UserError(
+                        f"{one}: no such class is in train, which has: {', '.join(classes[:12])}."
+                    )
             for number, each in enumerate(classes):
                 own += [(file, number) for file in _below(root / each, _FORMATS)]
         files += [file for file, _ in own]
@@ -271,18 +343,28 @@ def _folder(where: str, image: str, label: str) -> Pictures:
 
 
 def _folders(path: Path) -> list[Path]:
-    """The folders in a folder, in order, without hidden ones: notebooks and file managers leave theirs."""
+    """The folders in a folder, in order, without hidden ones: notebooks and file managers leave
+    theirs.
+    """
     return sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith("."))
 
 
 def _below(path: Path, endings: set[str]) -> list[Path]:
-    """The files with one of these endings anywhere below a folder, in order, without hidden ones (macOS leaves ._NAME.png)."""
+    """The files with one of these endings anywhere below a folder, in order, without hidden ones
+    (macOS leaves ._NAME.png).
+    """
     files = (file for file in path.rglob("*") if file.suffix.lower() in endings and file.is_file())
-    return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts))
+    return sorted(
+        file
+        for file in files
+        if not any(part.startswith(".") for part in file.relative_to(path).parts)
+    )
 
 
 def _grouped(files: dict[str, Path], source: str) -> dict[str, list[Path]]:
-    """Files by part, told by the last word in a file's path that names one; `UserError` without training and test data."""
+    """Files by part, told by the last word in a file's path that names one; `UserError` without
+    training and test data.
+    """
     found: dict[str, list[Path]] = {}
     for name, file in files.items():
         words = _PART.findall(name.lower())
@@ -309,4 +391,8 @@ def _imported(module: str, what: str) -> Any:
         raise UserError(f"{what} need {module.partition('.')[0]}: {EXTRA}") from None
 
 
-SOURCES: dict[str, Callable[[str, str, str], Pictures]] = {"hf": _hub, "parquet": _parquet, "folder": _folder}
+SOURCES: dict[str, Callable[[str, str, str], Pictures]] = {
+    "hf": _hub,
+    "parquet": _parquet,
+    "folder": _folder,
+}

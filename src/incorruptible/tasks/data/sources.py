@@ -37,20 +37,27 @@ def folder() -> Path:
 
 
 def sources(root: Path | None = None) -> dict[str, dict[str, bytes]]:
-    """For each part the files of the standard library by name, sorted: 8 of 10 for training, 1 for validation, 1 for test.
+    """For each part the files of the standard library by name, sorted: 8 of 10 for training, 1 for
+    validation, 1 for test.
 
-    A file's part follows from a hash of its name below `root` alone. Left out are tests, and modules that some
-    distributions do without (`tkinter`, `idlelib`, ...) or that describe one machine. Raises `UserError` where no file is.
-    """
+    A file's part follows from a hash of its name below `root` alone. Left out are tests, and
+    modules that some distributions do without (`tkinter`, `idlelib`, ...) or that describe one
+    machine. Raises `UserError` where no file is."""
     root = folder() if root is None else root
     found: dict[str, dict[str, bytes]] = {part: {} for part in PARTS}
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root)
-        if _LEFT_OUT & set(name.parts) or name.parts[0].startswith("config-") or name.name.startswith(_MACHINES):
+        if (
+            _LEFT_OUT & set(name.parts)
+            or name.parts[0].startswith("config-")
+            or name.name.startswith(_MACHINES)
+        ):
             continue
         found[_part(name.as_posix())][name.as_posix()] = path.read_bytes()
     if not any(found.values()):
-        raise UserError(f"{root} holds no .py files: this Python carries no sources of its standard library.")
+        raise UserError(
+            f"{root} holds no .py files: this Python carries no sources of its standard library."
+        )
     return found
 
 
@@ -70,13 +77,17 @@ def origin(found: dict[str, dict[str, bytes]]) -> str:
 
 
 def windows(files: dict[str, bytes], length: int, order: str) -> tuple[np.ndarray, np.ndarray]:
-    """The bytes of `files` one after another, and where windows of `length` bytes and the byte after them begin [n].
+    """The bytes of `files` one after another, and where windows of `length` bytes and the byte
+    after them begin [n].
 
-    No window reaches over the end of a file, no byte is to be predicted twice, and they come shuffled by the name `order`.
-    """
+    No window reaches over the end of a file, no byte is to be predicted twice, and they come
+    shuffled by the name `order`."""
     text = np.frombuffer(b"".join(files.values()), np.uint8)
     ends = np.cumsum([len(one) for one in files.values()])
-    starts = [np.arange(end - len(one), end - length, length) for end, one in zip(ends, files.values(), strict=True)]
+    starts = [
+        np.arange(end - len(one), end - length, length)
+        for end, one in zip(ends, files.values(), strict=True)
+    ]
     each = np.concatenate(starts) if starts else np.zeros(0, np.int64)
     source = torch.Generator().manual_seed(key("bytes", "order", order))
     return text, each[torch.randperm(len(each), generator=source).numpy()]

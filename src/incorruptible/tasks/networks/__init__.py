@@ -1,7 +1,8 @@
-"""Networks of the field, by name; a call makes one with fresh weights from torch's global generator.
+"""Networks of the field, by name; a call makes one with fresh weights from torch's global
+generator.
 
-Those for images, but for `mlp`, take `channels` and `classes`; those for sequences a `length`. `image_network` finds one
-for images by name or in a folder of transformers', and calls all alike.
+Those for images, but for `mlp`, take `channels` and `classes`; those for sequences a `length`.
+`image_network` finds one for images by name or in a folder of transformers', and calls all alike.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ CATALOGUE: dict[str, Callable[..., nn.Module]] = {**IMAGES, **SEQUENCES}
 
 
 def image_network(text: str) -> ImageNetwork:
-    """The network for images that `text` names: `resnet8`, or a folder that holds a `config.json` of transformers.
+    """The network for images that `text` names: `resnet8`, or a folder that holds a `config.json`
+    of transformers.
 
     >>> image_network("mlp")(channels=3, classes=10, size=8)[1]
     Linear(in_features=192, out_features=128, bias=True)

@@ -8,11 +8,16 @@ __all__ = ["small_conv"]
 
 
 def _block(fan_in: int, fan_out: int, stride: int) -> list[nn.Module]:
-    return [nn.Conv2d(fan_in, fan_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(fan_out), nn.ReLU()]
+    return [
+        nn.Conv2d(fan_in, fan_out, 3, stride, padding=1, bias=False),
+        nn.BatchNorm2d(fan_out),
+        nn.ReLU(),
+    ]
 
 
 def small_conv(channels: int = 1, classes: int = 10, width: int = 16) -> nn.Sequential:
-    """Three 3x3 convolutions (width, 2 width, 2 width; strides 1, 2, 1) with BatchNorm and ReLU, the mean, one Linear.
+    """Three 3x3 convolutions (width, 2 width, 2 width; strides 1, 2, 1) with BatchNorm and ReLU,
+    the mean, one Linear.
 
     >>> sum(p.numel() for p in small_conv().parameters())
     14458

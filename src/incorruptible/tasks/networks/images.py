@@ -18,7 +18,9 @@ __all__ = ["ImageNetwork", "chosen"]
 
 
 class ImageNetwork(Protocol):
-    """Makes a network for images and so many `classes`: called, as `Task.model` is to. `size` is height and width, or both."""
+    """Makes a network for images and so many `classes`: called, as `Task.model` is to. `size` is
+    height and width, or both.
+    """
 
     @property
     def origin(self) -> str:
@@ -45,7 +47,9 @@ class _Catalogued:
         if "widths" in takes:
             return self.make(channels * height * width, 128, 128, classes)
         if "size" in takes and height != width:
-            raise UserError(f"images of {height}x{width}: {self.make.__name__} takes square ones only.")
+            raise UserError(
+                f"images of {height}x{width}: {self.make.__name__} takes square ones only."
+            )
         shape = {"channels": channels, "classes": classes, "size": height}
         return self.make(**{name: value for name, value in shape.items() if name in takes})
 
@@ -54,15 +58,17 @@ class _Catalogued:
 
 
 def chosen(text: str, catalogue: Mapping[str, Callable[..., nn.Module]]) -> ImageNetwork:
-    """The network of the catalogue that `text` names, or `local_model(text, "images")` of a folder or `.json` file.
+    """The network of the catalogue that `text` names, or `local_model(text, "images")` of a folder
+    or `.json` file.
 
-    Raises `UserError` for a text that is neither; a catalogued name goes before a folder of that name.
-    """
+    Raises `UserError` for a text that is neither; a catalogued name goes before a folder of that
+    name."""
     if text in catalogue:
         return _Catalogued(catalogue[text])
     path = Path(text).expanduser()
     if not (os.sep in text or path.is_dir() or path.suffix == ".json"):
         raise UserError(
-            f"{unknown('network', text, catalogue)} Or name a folder that holds a config.json of transformers."
+            f"{unknown('network', text, catalogue)} Or name a folder that holds a config.json of "
+            "transformers."
         )
     return local_model(path, "images")

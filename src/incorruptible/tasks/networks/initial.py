@@ -8,7 +8,8 @@ __all__ = ["he_normal"]
 
 
 def he_normal(model: nn.Module) -> None:
-    """Draw each convolution from N(0, 2 / (kernel area x outputs per group)), the fan-out that keeps gradients' size.
+    """Draw each convolution from N(0, 2 / (kernel area x outputs per group)), the fan-out that
+    keeps gradients' size.
 
     Linear and BatchNorm stay as torch makes them. He et al. 2015, arXiv 1502.01852, equation 14.
     """

@@ -1,4 +1,6 @@
-"""A model of `transformers` from files on this machine: a config alone, or with the weights that lie beside it."""
+"""A model of `transformers` from files on this machine: a config alone, or with the weights that
+lie beside it.
+"""
 
 from __future__ import annotations
 
@@ -33,24 +35,29 @@ _OTHERS = (".bin", ".ckpt", ".h5", ".msgpack", ".pt", ".pth", ".safetensors")
 
 @dataclass(frozen=True, eq=False)
 class LocalModel:
-    """What makes such a model, as `local_model` gives it: called, with the folder's weights where it has them.
+    """What makes such a model, as `local_model` gives it: called, with the folder's weights where
+    it has them.
 
-    `origin` identifies config, weights and the version of transformers: what a `Task` made of it is to be given as its own.
-    """
+    `origin` identifies config, weights and the version of transformers: what a `Task` made of it is
+    to be given as its own."""
 
     source: Path | Any
     kind: str | None = None
 
     def __call__(
-        self, *, channels: int | None = None, classes: int | None = None, size: int | tuple[int, int] | None = None
+        self,
+        *,
+        channels: int | None = None,
+        classes: int | None = None,
+        size: int | tuple[int, int] | None = None,
     ) -> nn.Module:
         """The model in float32 and training mode; `size` of images is height and width, or both.
 
-        What is not given is as the config has it. Fresh weights come from torch's global generator: all of them without a
-        folder's, the head's (whatever lies outside `model.base_model`) and a pooler's where the folder has none or one for
-        another number of classes. Raises `UserError` where anything else of the model would not come from the folder, and for
-        what transformers cannot make.
-        """
+        What is not given is as the config has it. Fresh weights come from torch's global generator:
+        all of them without a folder's, the head's (whatever lies outside `model.base_model`) and a
+        pooler's where the folder has none or one for another number of classes. Raises `UserError`
+        where anything else of the model would not come from the folder, and for what transformers
+        cannot make."""
         config = self._config(channels, classes, size)
         if not self._weights:
             return self._fresh(config)
@@ -59,7 +66,8 @@ class LocalModel:
             model, told = self._class(config).from_pretrained(
                 str(self.source),
                 config=config,
-                dtype=torch.float32,  # and not what the file has: noise and steps would drown in bfloat16
+                # Not the type in the file: noise and optimiser steps would be lost in bfloat16.
+                dtype=torch.float32,
                 local_files_only=True,
                 trust_remote_code=False,  # unless told, transformers asks on the terminal
                 use_safetensors=True,
@@ -71,7 +79,11 @@ class LocalModel:
         return trained
 
     def blank(
-        self, *, channels: int | None = None, classes: int | None = None, size: int | tuple[int, int] | None = None
+        self,
+        *,
+        channels: int | None = None,
+        classes: int | None = None,
+        size: int | tuple[int, int] | None = None,
     ) -> nn.Module:
         """The same with fresh weights throughout, where others are loaded into it at once."""
         return self._fresh(self._config(channels, classes, size))
@@ -81,22 +93,33 @@ class LocalModel:
         """The type of model, a hash of config and weights, and the version of transformers."""
         plain = self._plain
         digest = hashlib.sha256()
-        said = {name: plain[name] for name in sorted(plain) if name not in ("transformers_version", "_name_or_path")}
+        said = {
+            name: plain[name]
+            for name in sorted(plain)
+            if name not in ("transformers_version", "_name_or_path")
+        }
         digest.update(json.dumps(said, sort_keys=True, default=str).encode())
         for file in self._weights:
             digest.update(f"{file.name} {checksum(file)} ".encode())
-        return f"{plain['model_type']} {digest.hexdigest()[:16]}, transformers {metadata.version('transformers')}"
+        return (
+            f"{plain['model_type']} {digest.hexdigest()[:16]}, transformers "
+            f"{metadata.version('transformers')}"
+        )
 
     @property
     def _plain(self) -> dict[str, Any]:
         if isinstance(self.source, Path):
             return _read(_file(self.source))
-        said: dict[str, Any] = json.loads(self.source.to_json_string())  # as it would stand in a file
+        said: dict[str, Any] = json.loads(
+            self.source.to_json_string()
+        )  # as it would stand in a file
         return said
 
     @property
     def _weights(self) -> list[Path]:
-        """The files of the folder's weights; a `UserError` where they are of a kind that is not read."""
+        """The files of the folder's weights; a `UserError` where they are of a kind that is not
+        read.
+        """
         if not isinstance(self.source, Path) or not self.source.is_dir():
             return []
         if any((self.source / name).is_file() for name in _WEIGHTS):
@@ -104,12 +127,15 @@ class LocalModel:
         others = sorted(file.name for file in self.source.iterdir() if file.suffix in _OTHERS)
         if others:
             raise UserError(
-                f"{self.source} holds {', '.join(others)} and no model.safetensors: have transformers write that "
+                f"{self.source} holds {', '.join(others)} and no model.safetensors: have "
+                "transformers write that "
                 f"(model.save_pretrained), or name {self.source / 'config.json'} for fresh weights."
             )
         return []
 
-    def _config(self, channels: int | None, classes: int | None, size: int | tuple[int, int] | None) -> Any:
+    def _config(
+        self, channels: int | None, classes: int | None, size: int | tuple[int, int] | None
+    ) -> Any:
         if isinstance(self.source, Path):
             from transformers import AutoConfig
 
@@ -124,19 +150,25 @@ class LocalModel:
         if hasattr(config, "num_channels"):
             config.num_channels = config.num_channels if channels is None else channels
         elif channels not in (None, 3):
-            raise UserError(f"{config.model_type} has no num_channels: images of {channels} channels do not fit it.")
+            raise UserError(
+                f"{config.model_type} has no num_channels: images of {channels} channels do not "
+                "fit it."
+            )
         if size is not None and hasattr(config, "image_size"):
             patch = getattr(config, "patch_size", 1)
             least = size if isinstance(size, int) else min(size)
             if isinstance(patch, int) and least < patch:
                 raise UserError(
-                    f"{config.model_type}: patches of {patch}x{patch} are larger than images of {least} pixels."
+                    f"{config.model_type}: patches of {patch}x{patch} are larger than images of "
+                    f"{least} pixels."
                 )
             config.image_size = size
         return config
 
     def _class(self, config: Any) -> Any:
-        """The class of transformers' that makes the model: of `kind`, or the one that the config names."""
+        """The class of transformers' that makes the model: of `kind`, or the one that the config
+        names.
+        """
         import transformers
 
         if self.kind is not None:
@@ -144,7 +176,8 @@ class LocalModel:
         name = next(iter(config.architectures or ()), "")
         if not hasattr(transformers, name):
             raise UserError(
-                f"the config of {config.model_type} names {name or 'no architecture'}, and transformers has none of that name: "
+                f"the config of {config.model_type} names {name or 'no architecture'}, and "
+                "transformers has none of that name: "
                 f"give kind, one of {', '.join(KINDS)}."
             )
         return getattr(transformers, name)
@@ -153,33 +186,44 @@ class LocalModel:
         made = self._class(config)
         with _quietly(f"transformers cannot make a {config.model_type} of this config"):
             options = {"dtype": torch.float32, "trust_remote_code": False}
-            model: nn.Module = made(config) if self.kind is None else made.from_config(config, **options)
+            model: nn.Module = (
+                made(config) if self.kind is None else made.from_config(config, **options)
+            )
         return model.float().train()
 
     def _refuse(self, model: Any, told: dict[str, Any]) -> None:
-        """A `UserError` where transformers left more than a head or a pooler at fresh weights: it would do so silently."""
-        wrong = {str(name): f"has {tuple(came)} for {tuple(own)}" for name, came, own in told["mismatched_keys"]}
+        """A `UserError` where transformers left more than a head or a pooler at fresh weights: it
+        would do so silently.
+        """
+        wrong = {
+            str(name): f"has {tuple(came)} for {tuple(own)}"
+            for name, came, own in told["mismatched_keys"]
+        }
         wrong |= {str(name): "is not there" for name in told["missing_keys"]}
         trunk = "" if model.base_model is model else f"{model.base_model_prefix}."
         inner = {
-            name: what for name, what in wrong.items() if name.startswith(trunk) and "pooler" not in name.split(".")
+            name: what
+            for name, what in wrong.items()
+            if name.startswith(trunk) and "pooler" not in name.split(".")
         }
         if inner:
             first = min(inner)
             more = f" (and {len(inner) - 1} more)" if len(inner) > 1 else ""
             raise UserError(
-                f"{self.source}: the weight {first} {inner[first]}{more}, which is no head to be made anew: give data of the "
+                f"{self.source}: the weight {first} {inner[first]}{more}, which is no head to be "
+                "made anew: give data of the "
                 f"shape that it was trained on, or name {_file(self.source)} for fresh weights."
             )
 
 
 def local_model(source: str | Path | Any, kind: str | None = None) -> LocalModel:
-    """A model of transformers from a folder that holds `config.json`, from such a file, or from a config object.
+    """A model of transformers from a folder that holds `config.json`, from such a file, or from a
+    config object.
 
-    A folder's `model.safetensors` are the weights; a config alone means fresh ones. transformers is told to fetch
-    nothing, and to run no code of the folder's. `kind` is "images", "causal", "masked" or "sequences"; without it, the
-    first of the config's `architectures` is made. Raises `UserError` for what is not there, and where transformers is not installed.
-    """
+    A folder's `model.safetensors` are the weights; a config alone means fresh ones. transformers is
+    told to fetch nothing, and to run no code of the folder's. `kind` is "images", "causal",
+    "masked" or "sequences"; without it, the first of the config's `architectures` is made. Raises
+    `UserError` for what is not there, and where transformers is not installed."""
     if util.find_spec("transformers") is None:
         raise UserError("models of transformers need it: pip install 'incorruptible[models]'")
     if kind is not None and kind not in KINDS:
@@ -189,7 +233,8 @@ def local_model(source: str | Path | Any, kind: str | None = None) -> LocalModel
         _read(_file(source))
     elif not hasattr(source, "to_dict") or not hasattr(source, "model_type"):
         raise UserError(
-            f"a {type(source).__name__} came: a folder with config.json, such a file or a config is needed."
+            f"a {type(source).__name__} came: a folder with config.json, such a file or a config "
+            "is needed."
         )
     return LocalModel(source, kind)
 
@@ -202,7 +247,9 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         plain = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{file}: no such file; model.save_pretrained(folder) writes one.") from None
+        raise UserError(
+            f"{file}: no such file; model.save_pretrained(folder) writes one."
+        ) from None
     except (OSError, ValueError) as problem:
         raise UserError(f"{file} cannot be read as JSON: {type(problem).__name__}.") from None
     if not isinstance(plain, dict) or "model_type" not in plain:
@@ -212,7 +259,9 @@ def _read(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def _quietly(what: str) -> Iterator[None]:
-    """transformers without progress bars and reports, which are then as they were; what it raises as a `UserError`."""
+    """transformers without progress bars and reports, which are then as they were; what it raises
+    as a `UserError`.
+    """
     logging: Any = import_module("transformers.utils.logging")
     bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()

@@ -9,17 +9,31 @@ from .initial import he_normal
 
 __all__ = ["Inverted", "mobilenet_v2"]
 
-STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 1),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 """Expansion, channels, blocks, first stride: table 2 of the paper, but with stride 1 where 24 channels begin."""
 
 
-def _layer(fan_in: int, fan_out: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    conv = nn.Conv2d(fan_in, fan_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+def _layer(
+    fan_in: int, fan_out: int, kernel: int = 1, stride: int = 1, groups: int = 1
+) -> list[nn.Module]:
+    conv = nn.Conv2d(
+        fan_in, fan_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False
+    )
     return [conv, nn.BatchNorm2d(fan_out), nn.ReLU6()]
 
 
 class Inverted(nn.Module):
-    """1x1 to `expansion` times the channels, 3x3 on each channel alone, 1x1 back without ReLU; plus x where shapes agree."""
+    """1x1 to `expansion` times the channels, 3x3 on each channel alone, 1x1 back without ReLU; plus
+    x where shapes agree.
+    """
 
     def __init__(self, fan_in: int, fan_out: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -41,21 +55,29 @@ def _rounded(size: float) -> int:
 
 
 def mobilenet_v2(channels: int = 3, classes: int = 10, width: float = 1.0) -> nn.Sequential:
-    """MobileNetV2 with depthwise convolutions, for 32x32 images, 2.24M parameters; Sandler et al. 2018.
+    """MobileNetV2 with depthwise convolutions, for 32x32 images, 2.24M parameters; Sandler et al.
+    2018.
 
-    As arXiv 1801.04381, table 2, with strides 1 in the stem and where 24 channels begin, so that 4x4 pixels are left of
-    32x32, and no dropout. `width` multiplies all channels (the last 1280 only above 1), rounded to multiples of 8. Raises
-    `UserError` unless it is positive.
-    """
+    As arXiv 1801.04381, table 2, with strides 1 in the stem and where 24 channels begin, so that
+    4x4 pixels are left of 32x32, and no dropout. `width` multiplies all channels (the last 1280
+    only above 1), rounded to multiples of 8. Raises `UserError` unless it is positive."""
     if not width > 0:
-        raise UserError(f"width={width:g}: a positive multiple of the paper's channels is needed, such as 1 or 0.5.")
+        raise UserError(
+            f"width={width:g}: a positive multiple of the paper's channels is needed, such as 1 or "
+            "0.5."
+        )
     fan_in, last = _rounded(32 * width), _rounded(1280 * max(1.0, width))
     layers = _layer(channels, fan_in, 3)
     for expansion, wide, depth, stride in STAGES:
         for i in range(depth):
             layers.append(Inverted(fan_in, _rounded(wide * width), 1 if i else stride, expansion))
             fan_in = _rounded(wide * width)
-    layers += [*_layer(fan_in, last), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(last, classes)]
+    layers += [
+        *_layer(fan_in, last),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(last, classes),
+    ]
     model = nn.Sequential(*layers)
     he_normal(model)
     return model

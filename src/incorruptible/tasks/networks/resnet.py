@@ -1,4 +1,6 @@
-"""Residual networks for 32x32 images: CIFAR's own ResNets, and ResNet-18 and 50 with a small stem."""
+"""Residual networks for 32x32 images: CIFAR's own ResNets, and ResNet-18 and 50 with a small
+stem.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,22 @@ from torch.nn import functional as F
 from ...errors import UserError
 from .initial import he_normal
 
-__all__ = ["Basic", "Bottleneck", "cifar_resnet", "resnet8", "resnet18", "resnet20", "resnet50", "resnet56"]
+__all__ = [
+    "Basic",
+    "Bottleneck",
+    "cifar_resnet",
+    "resnet8",
+    "resnet18",
+    "resnet20",
+    "resnet50",
+    "resnet56",
+]
 
 
 class _Padded(nn.Module):
-    """Option A of He et al. 2016: every stride-th pixel, and zeros for the channels that are new. No parameters."""
+    """Option A of He et al. 2016: every stride-th pixel, and zeros for the channels that are new.
+    No parameters.
+    """
 
     def __init__(self, new: int, stride: int) -> None:
         super().__init__()
@@ -55,7 +68,9 @@ class Basic(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """As `Basic`, by 1x1, 3x3 and 1x1 convolutions, the last four times as wide; the stride is in the 3x3 one."""
+    """As `Basic`, by 1x1, 3x3 and 1x1 convolutions, the last four times as wide; the stride is in
+    the 3x3 one.
+    """
 
     growth = 4
 
@@ -76,10 +91,15 @@ class Bottleneck(nn.Module):
 
 
 def _resnet(
-    block: type[Basic | Bottleneck], depths: Sequence[int], width: int, channels: int, classes: int, padded: bool
+    block: type[Basic | Bottleneck],
+    depths: Sequence[int],
+    width: int,
+    channels: int,
+    classes: int,
+    padded: bool,
 ) -> nn.Sequential:
-    """A 3x3 stem, one stage for each of `depths` (the first at full size, each later one half as large and twice as
-    wide), the mean over pixels, one Linear."""
+    """A 3x3 stem, one stage for each of `depths` (the first at full size, each later one half as
+    large and twice as wide), the mean over pixels, one Linear."""
     stages: list[nn.Module] = []
     fan_in = width
     for number, depth in enumerate(depths):
@@ -89,7 +109,9 @@ def _resnet(
             fan_in = width * 2**number * block.growth
         stages.append(nn.Sequential(*blocks))
     model = nn.Sequential(
-        nn.Sequential(nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()),
+        nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+        ),
         *stages,
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
@@ -99,12 +121,14 @@ def _resnet(
     return model
 
 
-def cifar_resnet(depth: int, channels: int = 3, classes: int = 10, width: int = 16) -> nn.Sequential:
-    """CIFAR's ResNet of `depth` = 6 n + 2 layers: three stages of n `Basic` blocks, `width`, 2 and 4 times as wide.
+def cifar_resnet(
+    depth: int, channels: int = 3, classes: int = 10, width: int = 16
+) -> nn.Sequential:
+    """CIFAR's ResNet of `depth` = 6 n + 2 layers: three stages of n `Basic` blocks, `width`, 2 and
+    4 times as wide.
 
-    Shortcuts are option A, without parameters, as in He et al. 2016, arXiv 1512.03385, section 4.2. Raises `UserError` for
-    another depth.
-    """
+    Shortcuts are option A, without parameters, as in He et al. 2016, arXiv 1512.03385, section 4.2.
+    Raises `UserError` for another depth."""
     if depth < 8 or depth % 6 != 2:
         raise UserError(f"depth={depth}: CIFAR's ResNets have 6 n + 2 layers, such as 8, 20 or 56.")
     return _resnet(Basic, [(depth - 2) // 6] * 3, width, channels, classes, padded=True)
@@ -130,7 +154,8 @@ def resnet56(channels: int = 3, classes: int = 10) -> nn.Sequential:
 
 
 def resnet18(channels: int = 3, classes: int = 10, width: int = 64) -> nn.Sequential:
-    """ResNet-18 with a 3x3 stem and no max pooling, for 32x32 images, 11.17M parameters; He et al. 2016.
+    """ResNet-18 with a 3x3 stem and no max pooling, for 32x32 images, 11.17M parameters; He et al.
+    2016.
 
     Shortcuts are option B: a 1x1 convolution with BatchNorm where shapes change.
     """
@@ -138,8 +163,9 @@ def resnet18(channels: int = 3, classes: int = 10, width: int = 64) -> nn.Sequen
 
 
 def resnet50(channels: int = 3, classes: int = 10, width: int = 64) -> nn.Sequential:
-    """ResNet-50 with a 3x3 stem and no max pooling, for 32x32 images, 23.52M parameters; He et al. 2016.
+    """ResNet-50 with a 3x3 stem and no max pooling, for 32x32 images, 23.52M parameters; He et al.
+    2016.
 
-    Shortcuts are option B. The stride is in the 3x3 convolution, as in torchvision ("v1.5"); the paper has it in the 1x1 one.
-    """
+    Shortcuts are option B. The stride is in the 3x3 convolution, as in torchvision ("v1.5"); the
+    paper has it in the 1x1 one."""
     return _resnet(Bottleneck, (3, 4, 6, 3), width, channels, classes, padded=False)

@@ -15,9 +15,9 @@ __all__ = ["Attention", "Transformer", "TransformerBlock", "deep_transformer", "
 class Attention(nn.Module):
     """Causal self-attention [b, t, width] -> [b, t, width]: position i sees positions up to i.
 
-    softmax(Q K^T / sqrt(width / heads)) V as in Vaswani et al. 2017 (arXiv 1706.03762, eq. 1), written out, so that it can be
-    differentiated twice. The projections are two Linear layers, `in_proj` (queries, keys, values) and `out_proj`.
-    """
+    softmax(Q K^T / sqrt(width / heads)) V as in Vaswani et al. 2017 (arXiv 1706.03762, eq. 1),
+    written out, so that it can be differentiated twice. The projections are two Linear layers,
+    `in_proj` (queries, keys, values) and `out_proj`."""
 
     hidden: Tensor
 
@@ -39,13 +39,17 @@ class Attention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention and a perceptron of four times the width (GELU), each on a normalised input and added to the stream."""
+    """Attention and a perceptron of four times the width (GELU), each on a normalised input and
+    added to the stream.
+    """
 
     def __init__(self, width: int, heads: int, length: int) -> None:
         super().__init__()
         self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads, length)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """The stream after this block, [b, t, width]."""
@@ -57,9 +61,9 @@ class TransformerBlock(nn.Module):
 class Transformer(nn.Module):
     """Symbols [b, t] to logits [b, t, symbols] of the symbol that comes next, for t up to `length`.
 
-    Pre-norm, learned positions, no dropout; the head is a Linear layer of its own, not tied to the embedding. Embeddings and
-    norms stay digital; `in_proj`, `out_proj`, both layers of each perceptron, and the head sit in arrays.
-    """
+    Pre-norm, learned positions, no dropout; the head is a Linear layer of its own, not tied to the
+    embedding. Embeddings and norms stay digital; `in_proj`, `out_proj`, both layers of each
+    perceptron, and the head sit in arrays."""
 
     def __init__(self, symbols: int, length: int, width: int, heads: int, blocks: int) -> None:
         super().__init__()
@@ -67,13 +71,20 @@ class Transformer(nn.Module):
         self.symbols, self.positions = nn.Embedding(symbols, width), nn.Embedding(length, width)
         for embedding in (self.symbols, self.positions):
             nn.init.normal_(embedding.weight, std=0.1)
-        self.blocks = nn.Sequential(*(TransformerBlock(width, heads, length) for _ in range(blocks)))
+        self.blocks = nn.Sequential(
+            *(TransformerBlock(width, heads, length) for _ in range(blocks))
+        )
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, symbols, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of the next symbol after each position. Raises `UserError` for sequences that are too long."""
+        """Logits of the next symbol after each position. Raises `UserError` for sequences that are
+        too long.
+        """
         if x.shape[1] > self.length:
-            raise UserError(f"sequences of {x.shape[1]} symbols: this transformer has positions for {self.length}.")
+            raise UserError(
+                f"sequences of {x.shape[1]} symbols: this transformer has positions for "
+                f"{self.length}."
+            )
         stream = self.symbols(x) + self.positions.weight[: x.shape[1]]
         logits: Tensor = self.head(self.norm(self.blocks(stream)))
         return logits

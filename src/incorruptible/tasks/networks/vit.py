@@ -18,7 +18,9 @@ class _Block(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, growth * width), nn.GELU(), nn.Linear(growth * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, growth * width), nn.GELU(), nn.Linear(growth * width, width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm1(x)
@@ -28,9 +30,13 @@ class _Block(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Patches by one convolution, learned positions, blocks, norm, the mean over patches, one Linear; see `vit`."""
+    """Patches by one convolution, learned positions, blocks, norm, the mean over patches, one
+    Linear; see `vit`.
+    """
 
-    def __init__(self, channels: int, classes: int, size: int, patch: int, width: int, depth: int, heads: int) -> None:
+    def __init__(
+        self, channels: int, classes: int, size: int, patch: int, width: int, depth: int, heads: int
+    ) -> None:
         super().__init__()
         self.patches = nn.Conv2d(channels, width, patch, patch)
         self.position = nn.Embedding((size // patch) ** 2, width)
@@ -58,14 +64,16 @@ def vit(
     depth: int = 6,
     heads: int = 3,
 ) -> VisionTransformer:
-    """A small vision transformer, patches of 4x4 on 32x32 images, 2.69M parameters; Dosovitskiy et al. 2021.
+    """A small vision transformer, patches of 4x4 on 32x32 images, 2.69M parameters; Dosovitskiy et
+    al. 2021.
 
-    Norms come first, as in arXiv 2010.11929, section 3.1; width and heads are DeiT-Ti's (arXiv 2012.12877, table 1) at half its depth,
-    and the mean over patches stands for the class token. Positions are an Embedding, which stays digital unless asked for
-    (`also=("position.*",)`). Raises `UserError` where patches do not fill the image or heads the width.
-    """
+    Norms come first, as in arXiv 2010.11929, section 3.1; width and heads are DeiT-Ti's (arXiv
+    2012.12877, table 1) at half its depth, and the mean over patches stands for the class token.
+    Positions are an Embedding, which stays digital unless asked for (`also=("position.*",)`).
+    Raises `UserError` where patches do not fill the image or heads the width."""
     if min(patch, depth, heads) < 1 or size < patch or size % patch or width % heads:
         raise UserError(
-            f"vit: size={size} is to be a multiple of patch={patch}, width={width} one of heads={heads}, and depth={depth} at least 1."
+            f"vit: size={size} is to be a multiple of patch={patch}, width={width} one of "
+            f"heads={heads}, and depth={depth} at least 1."
         )
     return VisionTransformer(channels, classes, size, patch, width, depth, heads)

@@ -12,7 +12,9 @@ __all__ = ["PreActivation", "wide_resnet", "wrn_16_4", "wrn_28_10"]
 
 
 class PreActivation(nn.Module):
-    """y = relu(bn(x)); x + conv3x3(relu(bn(conv3x3(y)))); where shapes change, a 1x1 convolution of y stands for x."""
+    """y = relu(bn(x)); x + conv3x3(relu(bn(conv3x3(y)))); where shapes change, a 1x1 convolution of
+    y stands for x.
+    """
 
     def __init__(self, fan_in: int, fan_out: int, stride: int) -> None:
         super().__init__()
@@ -31,12 +33,16 @@ class PreActivation(nn.Module):
 
 
 def wide_resnet(depth: int, widen: int, channels: int = 3, classes: int = 10) -> nn.Sequential:
-    """WRN-`depth`-`widen`: three stages of (depth - 4) / 6 blocks, 16, 32 and 64 times `widen` wide; no dropout.
+    """WRN-`depth`-`widen`: three stages of (depth - 4) / 6 blocks, 16, 32 and 64 times `widen`
+    wide; no dropout.
 
-    Zagoruyko and Komodakis 2016, arXiv 1605.07146, table 1. Raises `UserError` for another depth and for `widen` below 1.
-    """
+    Zagoruyko and Komodakis 2016, arXiv 1605.07146, table 1. Raises `UserError` for another depth
+    and for `widen` below 1."""
     if depth < 10 or depth % 6 != 4 or widen < 1:
-        raise UserError(f"WRN-{depth}-{widen}: the depth is 6 n + 4, such as 16 or 28, and the widening at least 1.")
+        raise UserError(
+            f"WRN-{depth}-{widen}: the depth is 6 n + 4, such as 16 or 28, and the widening at "
+            "least 1."
+        )
     layers: list[nn.Module] = [nn.Conv2d(channels, 16, 3, padding=1, bias=False)]
     fan_in = 16
     for number in range(3):
@@ -45,7 +51,13 @@ def wide_resnet(depth: int, widen: int, channels: int = 3, classes: int = 10) ->
             blocks.append(PreActivation(fan_in, width, 2 if number and i == 0 else 1))
             fan_in = width
         layers.append(nn.Sequential(*blocks))
-    head = [nn.BatchNorm2d(fan_in), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(fan_in, classes)]
+    head = [
+        nn.BatchNorm2d(fan_in),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(fan_in, classes),
+    ]
     model = nn.Sequential(*layers, *head)
     he_normal(model)
     return model
