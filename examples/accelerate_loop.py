@@ -31,15 +31,13 @@ def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
     steps = EPOCHS * math.ceil(len(loader) / accelerator.gradient_accumulation_steps)
     robust = AcceleratedHardener(accelerator, model, objective, strength, steps=steps, seed=0)
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
-    accelerator.register_for_checkpointing(
-        robust
-    )  # so that save_state and load_state go on with the same bits
+    # So that save_state and load_state go on with the same bits.
+    accelerator.register_for_checkpointing(robust)
     for _ in range(EPOCHS):
         for x, y in loader:
             with accelerator.accumulate(model):
-                robust.backward(
-                    lambda x=x, y=y: cross_entropy(model(x), y)
-                )  # was: accelerator.backward(loss)
+                # was: accelerator.backward(loss).
+                robust.backward(lambda x=x, y=y: cross_entropy(model(x), y))
                 if accelerator.sync_gradients:
                     accelerator.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()

@@ -222,9 +222,8 @@ def set_up(folder: Path, python: Path, extras: set[str], venv: str, choice: str)
             f"VENV=.venv-{here}",
             code=1,
         )
-    with contextlib.suppress(
-        OSError
-    ):  # before pip's first step, so that an interrupted call leaves no stamp
+    # Before pip's first step, so that an interrupted call leaves no stamp.
+    with contextlib.suppress(OSError):
         (folder / STAMP).unlink()
     install_torch(python, pins["torch"], choice)
     target = "." + (f"[{','.join(sorted(extras))}]" if extras else "")

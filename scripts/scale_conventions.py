@@ -48,9 +48,8 @@ def main() -> None:
             measured(run, MeasurePlan(f"gaussian-{scale}:{sweep}", chips=given.draws), task)
             for run in runs
         ]
-        scores = np.array(
-            [one["score by example"] for one in found], dtype=np.float64
-        )  # [run, strength, example]
+        # [run, strength, example].
+        scores = np.array([one["score by example"] for one in found], dtype=np.float64)
         cells = [crossed(scores[:, k]).interval for k in range(len(STRENGTHS))]
         equivalent = np.array([one["equivalent"] for one in found], dtype=np.float64).mean(0)
         numbers[scale] = {

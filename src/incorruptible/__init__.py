@@ -151,9 +151,8 @@ _HOMES = {
     "train": "runs",
     "translate": "corruptions.equivalence",
 }
-_ROOMS = {
-    "optim"
-}  # with names that the face has too: `inc.optim.SAM` is an optimiser, `inc.SAM` an objective
+# With names that the face has too: `inc.optim.SAM` is an optimiser, `inc.SAM` an objective.
+_ROOMS = {"optim"}
 
 __all__ = [
     "ASAM",

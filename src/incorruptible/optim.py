@@ -253,9 +253,8 @@ class SAMOptimizer(Optimizer):
 
         shaped = metric if any(group["adaptive"] for group in self.param_groups) else None
         radii = {radius(group) for group in self.param_groups}
-        steps = {
-            rho: Ascent(grads, arrays, rho, shaped) for rho in radii
-        }  # all along one gradient, with one norm
+        # All along one gradient, with one norm.
+        steps = {rho: Ascent(grads, arrays, rho, shaped) for rho in radii}
         return lambda array: steps[radius(groups[id(array.parameter)])](array)
 
 

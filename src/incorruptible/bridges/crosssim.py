@@ -103,9 +103,8 @@ class CrossSim:
         with refusing():
             with seeded(noise):
                 core = simulator.AnalogCore(matrix, self.params, empty_matrix=True)
-            with seeded(
-                noise
-            ):  # anew, for making a core draws as well; programming a layer of CrossSim's does not
+            # Anew, for making a core draws as well; programming a layer of CrossSim's does not.
+            with seeded(noise):
                 core.set_matrix(matrix)
         return np.ascontiguousarray(core.get_matrix(), dtype=np.float32)
 

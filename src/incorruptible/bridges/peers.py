@@ -40,9 +40,8 @@ def lightning(*modules: str) -> list[Any]:
 
 def _imported(peer: str, line: str, package: str, modules: Iterable[str]) -> list[Any]:
     try:
-        with redirect_stdout(
-            sys.stderr
-        ):  # aihwkit-lightning prints what it could not find; stdout is for data
+        # aihwkit-lightning prints what it could not find; stdout is for data.
+        with redirect_stdout(sys.stderr):
             return [import_module(f"{package}.{module}".rstrip(".")) for module in modules]
     except ImportError as problem:
         raise UserError(f"{peer} is not installed ({problem}): {line}") from problem
@@ -73,9 +72,8 @@ def layers(
     }
     found, foreign = [], []
     for name, module in model.named_modules(remove_duplicate=False):
-        if isinstance(
-            module, nn.Embedding | nn.EmbeddingBag
-        ):  # looked up, not multiplied, even where its weight is tied
+        # Looked up, not multiplied, even where its weight is tied.
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
             continue
         for own, parameter in module._parameters.items():
             array = arrays.get(id(parameter))

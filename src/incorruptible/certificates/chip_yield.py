@@ -27,10 +27,11 @@ __all__ = ["ChipYield", "certify", "chips_for"]
 # By default so many chips may fail. Each further one costs some 16 chips at a yield of .9, and makes
 # it likelier that a true promise is granted.
 _FAILURES = 2
+# Of what may be missing from the yield, and of the chance of error: what the population takes.
 _COST, _RISK = (
     1 / 20,
     1 / 5,
-)  # of what may be missing from the yield, and of the chance of error: what the population takes
+)
 
 
 @dataclass(frozen=True, repr=False)

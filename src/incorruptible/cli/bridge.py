@@ -185,9 +185,8 @@ def aihwkit_lightning(
         made = to_aihwkit_lightning(model, config, protect=protect or ())
         far = _apart(model, made, task.test)
         for module in made.modules():
-            if type(module).__module__.startswith(
-                "incorruptible_task_"
-            ):  # as a file of the user's is called here
+            # As a file of the user's is called here.
+            if type(module).__module__.startswith("incorruptible_task_"):
                 raise UserError(
                     f"{type(module).__name__} lives in the task's file, where torch.load would not "
                     "find it: name the task as "

@@ -96,9 +96,8 @@ def device(
         from ..corruptions.fitted_cells import chart, report, rows
 
         plain["fit"] = rows(chosen)
-        text = (
-            f"{report(chosen)}\n\n{text}" if target is None else text
-        )  # a model asks for its own table
+        # A model asks for its own table.
+        text = f"{report(chosen)}\n\n{text}" if target is None else text
         if fit_figure is not None:
             _save(chart(chosen), fit_figure)
     if figure is not None and figure != fit_figure:
@@ -198,9 +197,8 @@ def _draw(found: Translation, path: Path) -> None:
     rows = found.fine
     x, mean = [row.x for row in rows], [row.mean for row in rows]
     band = [row.mean - row.std for row in rows], [row.mean + row.std for row in rows]
-    none = Line(
-        [-1, 1], [0, 0], "no error", dashed=True, colour=6
-    )  # which also gives both panels the same axis
+    # Which also gives both panels the same axis.
+    none = Line([-1, 1], [0, 0], "no error", dashed=True, colour=6)
     panels = {"error": [Line(x, mean, "mean of the error, ± its standard deviation", band), none]}
     labels, of = ["error / max|W|"], "alone"
     if found.whole is not None:

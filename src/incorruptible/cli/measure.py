@@ -351,9 +351,8 @@ def _draw_over_time(found: OverTime, path: Path) -> None:
     from ..plots import Line, Lines, save
 
     last, curves = found.scores[-1], []
-    later = [
-        place for place, time in enumerate(found.times) if time > 0
-    ]  # 0 s has no place on a logarithmic axis
+    # 0 s has no place on a logarithmic axis.
+    later = [place for place, time in enumerate(found.times) if time > 0]
     for k, strength in enumerate(last.strengths):
         rows = [found.scores[place].rows()[k] for place in later]
         band = (

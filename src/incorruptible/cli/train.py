@@ -185,10 +185,11 @@ def _train(wanted: Recipe, home: Path, device: str, threads: int, json_: bool) -
     first = promised(wanted.ranks, command()) == 0
     _agree(wanted)
     bar = progress("train") if first else nullcontext(lambda *said: None)
+    # What the user's own code prints is no data.
     with (
         bar as tell,
         redirect_stdout(sys.stderr if first else io.StringIO()),
-    ):  # what the user's own code prints is no data
+    ):
         done = train_run(
             wanted,
             home / "trained",

@@ -64,9 +64,8 @@ def equivalent(
             array.value
         )
         live = scales > 0
-        ratios = (
-            ratios.flatten() if bool(live.all()) else ratios[live.expand_as(ratios)]
-        )  # picking them takes long
+        # Picking them takes long.
+        ratios = ratios.flatten() if bool(live.all()) else ratios[live.expand_as(ratios)]
         ratio, n = float(ratios.sum()), ratios.numel()
         each[array.name] = math.sqrt(ratio / n) if n else 0.0
         total, count = total + ratio, count + n

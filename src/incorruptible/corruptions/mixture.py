@@ -93,10 +93,11 @@ class Mixture:
 
     def moments(self, array: Array, strength: float) -> Moments:
         nodes, weights = np.polynomial.legendre.leggauss(16)
+        # The difference square - mean^2 cancels in float32, so both are kept in float64.
         mean, square = (
             0.0 * array.value.double(),
             0.0 * array.value.double(),
-        )  # square - mean^2 cancels in float32
+        )
         for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
             one = self.of.moments(array, strength * self._at(float(node)))
             mean = mean + float(weight) * one.mean.double()

@@ -237,9 +237,8 @@ def _examples(
     if done:
         progress(done, sampling.total)
     readings = here(job, left) if workers < 2 else elsewhere(job, left, workers)
-    aside = torch.random.fork_rng(
-        devices=[]
-    )  # a DataLoader draws from the global generator at every turn
+    # A DataLoader draws from the global generator at every turn.
+    aside = torch.random.fork_rng(devices=[])
     with aside, evaluating(model), keeping(Statistics(model)), closing(readings):
         if left and checks:
             check_network(model, scores, data, sampling, arrays)

@@ -217,10 +217,11 @@ def measure_until(
     refuse_iterators(data, sampling)
     data = batches(data, 1024)
     model, arrays = sampling.fitted(model, arrays)
+    # A DataLoader draws from the global generator at every turn.
     found, aside = (
         [],
         torch.random.fork_rng(devices=[]),
-    )  # a DataLoader draws from the global generator at every turn
+    )
     with (
         aside,
         evaluating(model),

@@ -91,9 +91,8 @@ def elsewhere(
     there. Raises `UserError` for a model that is not on the CPU or lies in shared memory, for data
     with workers of its own, and where processes cannot be forked."""
     _refuse_unshareable(job, workers)
-    for found in _forked(
-        _WorkItems(job, work_items), workers
-    ):  # in no variable: an error's traceback would keep the processes
+    # In no variable: an error's traceback would keep the processes.
+    for found in _forked(_WorkItems(job, work_items), workers):
         if isinstance(found, _Raised):
             raise found.problem
         yield from found

@@ -109,9 +109,8 @@ class AcceleratedHardener(Hardener):
         self._finish()
 
     def _finish(self) -> None:
-        if (
-            self._accelerator.sync_gradients
-        ):  # also at the end of a loader, whatever has been accumulated by then
+        # Also at the end of a loader, whatever has been accumulated by then.
+        if self._accelerator.sync_gradients:
             self.finish_step()
 
 

@@ -16,10 +16,11 @@ from .callback import CallbackBase, base, put_aside, sharded
 __all__ = ["LightningHardening"]
 
 _CALLBACK = base("Callback", "lightning.pytorch.callbacks", "pytorch_lightning.callbacks")
+# By name, for there are two packages with one of each.
 _WHOLE = {
     "SingleDeviceStrategy",
     "DDPStrategy",
-}  # by name, for there are two packages with one of each
+}
 _OTHERS = {"DeepSpeedStrategy", "SingleDeviceXLAStrategy"}  # which derive from those
 
 
@@ -80,9 +81,8 @@ class LightningHardening(CallbackBase, _CALLBACK or object):  # type: ignore[mis
                 type(trainer.strategy).__name__, "one device and with DDP: Trainer(strategy='ddp')"
             )
         for callback in trainer.callbacks:
-            if {*getattr(callback, "scheduling", {1: 1}).values()} != {
-                1
-            }:  # a GradientAccumulationScheduler
+            # A GradientAccumulationScheduler.
+            if {*getattr(callback, "scheduling", {1: 1}).values()} != {1}:
                 raise UserError(
                     "accumulation that changes in training is not supported: "
                     "accumulate_grad_batches=4, say."

@@ -183,9 +183,8 @@ class _Pass:
             raise self.objective.unfit(
                 name, f"its layer got {list(x.shape)}, where [b, in] is needed"
             )
-        if (
-            torch._C._current_graph_task_id() != -1
-        ):  # in backward: activation checkpointing computes the pass again
+        # In backward: activation checkpointing computes the pass again.
+        if torch._C._current_graph_task_id() != -1:
             return
         if name in self.rows:
             raise self.objective.unfit(

@@ -93,9 +93,8 @@ class RandBET:
             return grads
         total = {name: g * self.share for name, g in grads.items()}
         for one in range(self.population):
-            chip = replace(
-                draw, index=draw.index * self.population + one
-            )  # as numbered, no chip comes twice
+            # As numbered, no chip comes twice.
+            chip = replace(draw, index=draw.index * self.population + one)
             _, grads = yield at(strength, chip)
             for name, g in grads.items():
                 bounded = self._bounded(g) * self.share

@@ -121,9 +121,8 @@ def _unit(grads: Sequence[Tensor]) -> Tensor:
     """
     peaks = torch.stack([torch.linalg.vector_norm(g, torch.inf) for g in grads if g.numel()])
     peak = peaks.amax().to(torch.promote_types(peaks.dtype, torch.float32))
-    factor = (
-        torch.frexp(peak).mantissa / peak
-    )  # exactly the inverse of the power of two that frexp splits off
+    # Exactly the inverse of the power of two that frexp splits off.
+    factor = torch.frexp(peak).mantissa / peak
     limits = torch.finfo(peak.dtype)
     usual = (peak > 0) & torch.isfinite(peak)
     return torch.where(usual, factor.clamp(limits.tiny, 1 / limits.tiny), 1.0)

@@ -14,12 +14,13 @@ from .charts import COLOURS, Bars, Chart, Heat, Line, Lines, grid, log_ticks, wr
 __all__ = ["MUTED", "STYLE", "caption", "draw", "page", "save"]
 
 MARKERS = "osD^vP*X"  # for whoever prints in grey
+# Where colours come round again.
 DASHES: tuple[Any, ...] = (
     "-",
     ":",
     "-.",
     (0, (6, 1.5, 1, 1.5, 1, 1.5)),
-)  # where colours come round again
+)
 WIDE = 7.2  # inches: what an A4 or letter page leaves between its margins
 FEW = 6  # curves whose legend finds room inside the axes
 INK, MUTED = "#222222", "#5A5A5A"
@@ -261,9 +262,8 @@ def _bars(chart: Bars) -> Any:
         for level in chart.levels.values():
             axis.axvline(level, color=INK, linewidth=1.1, linestyle=(0, (4, 2)))
         for name, level in chart.levels.items():
-            right = (
-                level > sum(axis.get_xlim()) / 2
-            )  # the label stands on the side that has more room
+            # The label stands on the side that has more room.
+            right = level > sum(axis.get_xlim()) / 2
             shift, side = ((-3, -2), "right") if right else ((3, -2), "left")
             at = ("data", "axes fraction")
             axis.annotate(

@@ -192,9 +192,8 @@ def _names(chart: Lines | Bars, index: int, panel: str) -> list[dict[str, Any]]:
                 "yanchor": "bottom",
             }
         else:
-            right = (
-                level > chart.bins(panel)[[0, -1]].mean()
-            )  # the label stands on the side that has more room
+            # The label stands on the side that has more room.
+            right = level > chart.bins(panel)[[0, -1]].mean()
             side = {"xanchor": "right", "xshift": -3} if right else {"xanchor": "left", "xshift": 3}
             at = {"x": level, "xref": x, "y": 1, "yref": f"{y} domain", "yanchor": "top", **side}
         found.append({"text": text(name), **at, **own})

@@ -106,9 +106,8 @@ class _Banked(Native):
         of the last one.
         """
         count, size = base.shape[0], self.bank.size
-        if (
-            base.numel() > size // 2 * count
-        ):  # too few whole rows in the bank: each is cut by itself
+        # Too few whole rows in the bank: each is cut by itself.
+        if base.numel() > size // 2 * count:
             for start, scale, there in zip(
                 base, std.expand(count, *std.shape[1:]), out, strict=True
             ):

@@ -38,11 +38,12 @@ SECTIONS = {
     "What the theory says": ("theory",),
 }
 TEXTS = {"What the theory says": ABOUT}
+# Rules without Holm, whose word is never "equivalent".
 ALONE = (
     "shortfall",
     "carried",
     "uncollapsed",
-)  # rules without Holm, whose word is never "equivalent"
+)
 
 
 def figures(folder: Folder, target: Path, formats: Sequence[str]) -> list[Path]:

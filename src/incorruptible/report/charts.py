@@ -174,9 +174,8 @@ def _crossover(frame: _Frame) -> list[Chart]:
     }
     ours = {method: arms for method, arms in ours.items() if arms}
     tuned = {method: arms for method, arms in ours.items() if len(arms) > 1}
-    ours = (
-        tuned if len(tuned) > 1 else ours
-    )  # a single arm far behind would only flatten the others
+    # A single arm far behind would only flatten the others.
+    ours = tuned if len(tuned) > 1 else ours
     if len(ours) < 2:
         return []
     reference = max(ours, key=lambda method: len(ours[method]))

@@ -65,9 +65,8 @@ def study_command(folder: Folder) -> str:
 def _typed(folder: Folder) -> str:
     """The study as it is typed: a shipped one by its name, one of the user's own by its file's."""
     name = folder.path.name
-    known = (
-        resources.files("incorruptible.studies") / "shipped" / f"{name}.toml"
-    )  # studies.spec imports torch
+    # studies.spec imports torch.
+    known = resources.files("incorruptible.studies") / "shipped" / f"{name}.toml"
     return name if known.is_file() else known.name
 
 

@@ -44,9 +44,8 @@ def robustness_charts(folder: Folder) -> list[Chart]:
         tests = [s for s in noise["strengths"] if s > 0]
         if not about or not tests:
             continue
-        found = outcomes.whole(
-            place
-        )  # validation of all arms, test scores of those that validation chooses
+        # Validation of all arms, test scores of those that validation chooses.
+        found = outcomes.whole(place)
         family, time = _timed(noise)
         for network in networks:
             for title, own in _groups(about, network, found).items():

@@ -153,9 +153,8 @@ class Auto:
         strength = state["strength"]
         if below or progress > PATIENCE:
             push = max(-1.0, min(1.0, (budget - average) / budget))
-            least = (
-                0.0 if below else min(strength, self.first / 10)
-            )  # from nothing it would not come back in time
+            # From nothing it would not come back in time.
+            least = 0.0 if below else min(strength, self.first / 10)
             strength = min(self.cap, max(least, strength * math.exp(self.rate * passed * push)))
         strength, half = self._ended(progress, strength, state["half"])
         found = {
@@ -223,9 +222,8 @@ class Auto:
             found = seen.loss if seen.clean_loss is None else seen.clean_loss
             clean += min(1.0, since * passed / SLOW) * (_bounded(found, most) - clean)
             since = 0.0
-        floor = min(
-            state["floor"], clean
-        )  # it never rises: noise that spoils the network would pay for itself
+        # It never rises: noise that spoils the network would pay for itself.
+        floor = min(state["floor"], clean)
         share = max(
             self.budget * (self._unit - floor) * (1 + math.cos(math.pi * progress)) / 2, 1e-9 * most
         )

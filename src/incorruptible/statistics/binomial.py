@@ -78,8 +78,7 @@ def quantile_rank(n: int, share: float, confidence: float = 0.95) -> int:
     low, high = 0, n + 1  # P(Bin >= 0) = 1, P(Bin >= n + 1) = 0
     while high - low > 1:
         middle = (low + high) // 2
-        enough = (
-            special.betainc(middle, n - middle + 1, share) >= confidence
-        )  # P(Bin(n, share) >= middle)
+        # P(Bin(n, share) >= middle).
+        enough = special.betainc(middle, n - middle + 1, share) >= confidence
         low, high = (middle, high) if enough else (low, middle)
     return low

@@ -89,9 +89,10 @@ def tolerance(
             f"{LOSS}."
         )
     lost = (curve[..., :1] - curve) * (1 if higher_is_better else -1)
+    # rounding.
     fallen = lost > loss + 8 * np.finfo(np.float64).eps * np.abs(curve).max(
         -1, keepdims=True, initial=0
-    )  # rounding
+    )
     beyond = ~fallen.any(-1)
     after = np.where(beyond, len(at) - 1, fallen.argmax(-1))
     near, far = (np.take_along_axis(lost, (after - back)[..., None], -1)[..., 0] for back in (1, 0))

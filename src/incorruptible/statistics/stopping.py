@@ -159,9 +159,8 @@ def gather(
         paired = len(values) if pairs else paired
         strata = [*before, *_strata(values, paired, grain)]
         interval = mean_interval(strata, confidence, correction)
-        last = (
-            max_chips - 1 if len(values) == paired else max_chips
-        )  # one more alone would be a stratum that says nothing
+        # One more alone would be a stratum that says nothing.
+        last = max_chips - 1 if len(values) == paired else max_chips
         if interval.half <= half or len(values) >= last:
             return Gathered(values, paired, interval)
         if pairs and not always:

@@ -212,9 +212,8 @@ def _choices(
     each = [images] if images is not None else [2**k for k in range(3, 63) if 2**k < total]
     found = []
     for m in each:
-        dense = (
-            m * within >= span**2
-        )  # where less than one answer differs, values are mostly 0, and Student's interval is none
+        # Where less than one answer differs, values are mostly 0, and Student's interval is none.
+        dense = m * within >= span**2
         found.append(
             _Choice(
                 design(m, parts),

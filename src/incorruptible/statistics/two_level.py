@@ -161,9 +161,8 @@ def _beta_limit(
     variance = (variance * examples**2 + (1 - share)) / (examples + 1) ** 2
     if variance == 0:  # a share of 1 without any spread
         return 1.0
-    total = (
-        with_another * (1 - with_another) / variance + 1
-    )  # n + 1 for n answers that are independent
+    # This is n + 1 for n answers that are independent.
+    total = with_another * (1 - with_another) / variance + 1
     quantile = special.betaincinv(with_another * total, (1 - with_another) * total, (1 + level) / 2)
     return max(with_another, float(quantile))
 

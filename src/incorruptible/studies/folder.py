@@ -74,9 +74,8 @@ class Folder:
 
     def outcome(self, job: StudyJob, end: End) -> dict[str, Any]:
         """What came of it. Raises `UserError` for a record that is torn or altered."""
-        return records.read(
-            f"{self._outcomes}/{job.name}.{end}.json"
-        )  # of thousands, a Path takes a fifth of the time
+        # Of thousands, a Path takes a fifth of the time.
+        return records.read(f"{self._outcomes}/{job.name}.{end}.json")
 
     def write(self, job: StudyJob, end: End, found: dict[str, Any]) -> None:
         """Note how a job ended; whatever was noted before is replaced."""

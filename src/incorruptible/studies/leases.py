@@ -33,10 +33,11 @@ _UNKNOWN: dict[str, Any] = {
     "deaths": 0,
     "facts": {},
 }
+# NFS calls a file stale that was removed elsewhere while it was open here.
 _VANISHED = {
     errno.ENOENT,
     errno.ESTALE,
-}  # NFS calls a file stale that was removed elsewhere while it was open here
+}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _LEFTOVER = 3600.0  # seconds; a claim is through with its temporary files within one
 
@@ -77,9 +78,8 @@ class Lease:
         """Add facts for the table, such as epoch=3; they are written with the next beat, or at
         once.
         """
-        self._facts = json.loads(
-            json.dumps({**self._facts, **facts})
-        )  # a copy, and an error here, not in the thread
+        # A copy, and an error here, not in the thread.
+        self._facts = json.loads(json.dumps({**self._facts, **facts}))
         if at_once:
             self._beat()
 
@@ -132,9 +132,8 @@ class Lease:
                     if old.startswith(self._head):
                         self._beats += 1
                         file.seek(0)
-                        file.write(
-                            self._content().ljust(len(old))
-                        )  # blanks instead of what was longer
+                        # Blanks instead of what was longer.
+                        file.write(self._content().ljust(len(old)))
                     else:
                         self.lost = True
             except FileNotFoundError:
@@ -202,9 +201,8 @@ class Leases:
         except OSError as error:
             if error.errno in _VANISHED:  # somebody else is at it just now
                 return None
-            error.filename = error.filename or str(
-                path
-            )  # writing to an open file does not say which
+            # Writing to an open file does not say which.
+            error.filename = error.filename or str(path)
             raise
         self._held.add(lease)
         if self._thread is None:

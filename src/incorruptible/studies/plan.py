@@ -98,9 +98,8 @@ def _plan(
             run = records.identity(identity(recipe, task, frame["device"], frame["threads"]))
             name = records.identity({"run": run, "measures": measures})
             jobs.append((_cost(recipe), StudyJob(place, seed, run, name)))
-    jobs.sort(
-        key=lambda one: -one[0]
-    )  # long ones first, so that no worker is left with one at the end; stable
+    # Long ones first, so that no worker is left with one at the end; stable.
+    jobs.sort(key=lambda one: -one[0])
     score = loaded[study.arms[0].recipe.task].score
     noises = []
     for text, _, name in study.test.looks():

@@ -127,9 +127,8 @@ def area(arm: Arm, strengths: Sequence[float] = ()) -> NDArray[np.float64]:
     Area is linear, so the mean over examples is the area of the mean curve. Raises `UserError` for
     fewer than 2 strengths."""
     at, places = _rising(arm, strengths)
-    tested = (
-        arm.test if places == list(range(arm.test.shape[1])) else arm.test[:, places]
-    )  # without a copy, as a rule
+    # Without a copy, as a rule.
+    tested = arm.test if places == list(range(arm.test.shape[1])) else arm.test[:, places]
     return curves.area(np.moveaxis(tested, 1, 2), at)
 
 

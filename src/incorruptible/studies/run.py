@@ -97,10 +97,11 @@ def run(
         raise
     finally:
         started.close()
+        # Of workers that were killed while they wrote it.
         for pattern in (
             f"{os.getpid()}-*.json",
             f".{os.getpid()}-*.tmp",
-        ):  # of workers that were killed while they wrote it
+        ):
             for note in (planned.path / "logs").glob(pattern):
                 note.unlink(missing_ok=True)
         planned.tidy()

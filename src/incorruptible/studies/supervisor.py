@@ -83,12 +83,10 @@ def supervise(
                 if ends.get(job.name, "finished") != "finished" and job.name not in known:
                     known.add(job.name)
                     _report(folder, job, ends[job.name], tell)
-            pause = max(
-                LOOK, 200 * (time.monotonic() - looked)
-            )  # under 1% of a core, however large the study
-            ended = sum(
-                job.name in ends for job in folder.jobs
-            )  # two arms of one recipe share their jobs' names
+            # Under 1% of a core, however large the study.
+            pause = max(LOOK, 200 * (time.monotonic() - looked))
+            # Two arms of one recipe share their jobs' names.
+            ended = sum(job.name in ends for job in folder.jobs)
             if ended != shown:
                 crew.deaths, shown, before = 0, ended, ended if before < 0 else before
                 progress(
@@ -140,9 +138,8 @@ class _Crew:
             )
         while len(self.workers) < wanted:
             note = self._note(self.number)
-            note.unlink(
-                missing_ok=True
-            )  # of an earlier supervisor whose process had the same number
+            # Of an earlier supervisor whose process had the same number.
+            note.unlink(missing_ok=True)
             self.workers[self.number] = self.engine.start(
                 [*self.command, "--ending", str(note.absolute())], self._log(self.number)
             )

@@ -159,9 +159,8 @@ class Optima:
         error = math.sqrt(sum(_jackknife(part @ w) for part in (self.seeds, self.images)))
         freedom = len(self.seeds) - 1
         half = float(special.stdtrit(freedom, 0.975)) * error
-        p = (
-            2 * float(special.stdtr(freedom, -abs(estimate) / error)) if error else 1.0
-        )  # nothing moved: nothing is known
+        # Nothing moved: nothing is known.
+        p = 2 * float(special.stdtr(freedom, -abs(estimate) / error)) if error else 1.0
         return Difference(
             Interval(estimate - half, estimate, estimate + half),
             p,

@@ -112,9 +112,8 @@ def _next(
 ) -> bool:
     """Do the first job that can be claimed; False where there was none."""
     held = {holder.name for holder in leases.holders()}
-    for job in sorted(
-        todo, key=lambda job: job.run in held
-    ):  # first those that nobody seems to hold
+    # First those that nobody seems to hold.
+    for job in sorted(todo, key=lambda job: job.run in held):
         lease = leases.claim(job.run)
         if lease is None:
             continue

@@ -19,10 +19,11 @@ from .protocol import Task
 
 __all__ = ["Digits"]
 
+# Those for 8x8 images.
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "mlp": mlp,
     "conv": small_conv,
-}  # those for 8x8 images
+}
 FEWEST = 10  # images: one of each class
 
 

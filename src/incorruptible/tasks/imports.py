@@ -141,9 +141,8 @@ def _parsed(file: Path) -> ast.Module:
     """The source; an empty one where it is no Python of this version."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # about the source; where they are errors, it would not be parsed
+            # About the source; where they are errors, it would not be parsed.
+            warnings.simplefilter("ignore")
             return ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return ast.Module([], [])

@@ -68,9 +68,8 @@ def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
     In pairs, logits may be [b, t, classes] where labels are [b, t]: one label for each position,
     none of them shifted."""
     positions = False
-    if isinstance(
-        batch, Mapping
-    ):  # transformers' language models shift labels themselves: not to be scored as they are
+    # transformers' language models shift labels themselves: not to be scored as they are.
+    if isinstance(batch, Mapping):
         if "labels" not in batch:
             raise UserError(f"a batch holds {sorted(batch)}, but no 'labels'.")
         inputs = {name: value for name, value in batch.items() if name != "labels"}

@@ -99,9 +99,8 @@ def _from_file(path: Path) -> ModuleType:
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look a class's module up by name
-    if (
-        str(path.parent.resolve()) not in sys.path
-    ):  # it stays there: what the task calls may import its neighbours
+    # It stays there: what the task calls may import its neighbours.
+    if str(path.parent.resolve()) not in sys.path:
         sys.path.insert(0, str(path.parent.resolve()))
     try:
         # not by the loader: it may run what Python compiled earlier within the same second, and the

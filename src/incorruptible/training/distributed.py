@@ -61,9 +61,8 @@ def averaged(ranks: DistributedDataParallel) -> None:
             there = torch.tensor(
                 [float(p.grad is not None) for _, p in members], dtype=dtype, device=device
             )
-            flat = torch.cat([there, *parts]).div_(
-                size
-            )  # divided first, as DDP does: a sum could overflow 16 bits
+            # Divided first, as DDP does: a sum could overflow 16 bits.
+            flat = torch.cat([there, *parts]).div_(size)
             distributed.all_reduce(flat, distributed.ReduceOp.SUM, ranks.process_group)
             _put(members, flat)
     # the next pass brings the buffers of rank 0 to all, as after a pass that DDP synchronises
@@ -84,15 +83,15 @@ def _put(members: list[tuple[str, Tensor]], flat: Tensor) -> None:
 
 # ---- The processes of one training, as torchrun starts them: who is who, and what they agree on
 
-PATIENCE = timedelta(
-    minutes=10
-)  # how long a process waits for the others; one that dies is noticed at once
+# How long a process waits for the others; one that dies is noticed at once.
+PATIENCE = timedelta(minutes=10)
+# What torchrun sets; fewer are somebody else's.
 _TORCHRUN = (
     "RANK",
     "WORLD_SIZE",
     "LOCAL_RANK",
     "MASTER_ADDR",
-)  # what torchrun sets; fewer are somebody else's
+)
 
 
 @dataclass(frozen=True)
@@ -195,9 +194,8 @@ def joined(ranks: int, device: str | torch.device) -> Iterator[RankGroup]:
     try:
         yield RankGroup(distributed.get_rank(), ranks, device)
     except BaseException:
-        if (
-            own and device.type != "cuda"
-        ):  # nccl would wait here for those who still work; the process's end is its own
+        # Nccl would wait here for those who still work; the process's end is its own.
+        if own and device.type != "cuda":
             distributed.destroy_process_group()
         raise
     if own:

@@ -76,9 +76,8 @@ class Precision:
     def decay(self, schedule: torch.optim.lr_scheduler.LRScheduler) -> None:
         """One step of the learning rate's schedule, which counts steps that were left out, too."""
         with warnings.catch_warnings():
-            if (
-                self.scaler is not None
-            ):  # torch takes a first step that was left out for a wrong order of calls
+            # Torch takes a first step that was left out for a wrong order of calls.
+            if self.scaler is not None:
                 warnings.filterwarnings(
                     "ignore", r"Detected call of `lr_scheduler.step\(\)`", UserWarning
                 )

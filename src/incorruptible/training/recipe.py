@@ -237,9 +237,8 @@ def _canonical(recipe: Recipe) -> tuple[Recipe | None, list[tuple[str, str]]]:
     if faults:
         return None, faults
     texts: dict[str, Any] = {key: str(value) for key, value in found.items()}
-    if not hasattr(
-        found["objective"], "corruption"
-    ):  # plain, SAM, ASAM: the same bits, so the same run
+    # Plain, SAM, ASAM: the same bits, so the same run.
+    if not hasattr(found["objective"], "corruption"):
         texts["noise"] = "exact"
     return replace(recipe, **texts), []
 

@@ -130,9 +130,8 @@ class Trainer:
         recipe, strength = self.recipe, self.robust.held
         losses: list[Tensor] = []
         early = set(recipe.probe.early) if self.done == 0 and recipe.probe.draws else set()
-        own = getattr(
-            self.task.train, "generator", None
-        )  # a DataLoader may shuffle by a generator of its own
+        # A DataLoader may shuffle by a generator of its own.
+        own = getattr(self.task.train, "generator", None)
         if isinstance(own, torch.Generator):
             own.manual_seed(key(recipe.seed, "order", self.done) >> 1)
         with named_randomness(recipe.seed, "epoch", self.done, device=self.device):
@@ -240,9 +239,8 @@ class Trainer:
             size = min(probe.images or found.examples, found.examples)
             batch = next(iter(batches(data, size, order)))
             climbs: list[Any] = []
-            while (
-                len(climbs) < probe.draws
-            ):  # no mini-batch twice, as long as there are enough permutations: always
+            # No mini-batch twice, as long as there are enough permutations: always.
+            while len(climbs) < probe.draws:
                 round_ = Batches(batch, self.recipe.batch, (*order, len(climbs)))
                 climbs += [
                     moved(one, self.device)

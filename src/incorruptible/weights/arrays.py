@@ -70,9 +70,8 @@ class Array:
 
     def peak(self) -> Tensor:
         """max|W_f| of each filter, broadcastable to the value."""
-        if (
-            self.value.is_contiguous() and self.axis == 0
-        ):  # without |W|, which is as large as the array
+        # Without |W|, which is as large as the array.
+        if self.value.is_contiguous() and self.axis == 0:
             return torch.maximum(
                 self.reduce(torch.amax), self.reduce(torch.amin).neg_()
             ).abs_()  # -0 is 0

@@ -52,9 +52,8 @@ class Statistics:
                 if buffers.get(name) is not buffer:  # a pass may assign another tensor
                     buffers[name] = buffer
                 if buffer is not None and held is not None:
-                    if (
-                        buffer.is_inference()
-                    ):  # made by a pass in inference mode, outside of which it cannot be written to
+                    # Made by a pass in inference mode, outside of which it cannot be written to.
+                    if buffer.is_inference():
                         buffers[name] = held
                         continue
                     if buffer.shape != held.shape:  # observers begin with no channels, and grow
@@ -157,9 +156,8 @@ def _fold(layer: _FOLDABLE, norm: nn.modules.batchnorm._BatchNorm) -> None:
     if norm.bias is not None:
         bias = bias + norm.bias.detach()
     weight = layer.weight.detach()
-    if isinstance(
-        layer, _TRANSPOSED
-    ):  # [in, out / groups, ...], the inputs of a group side by side
+    # [in, out / groups, ...], the inputs of a group side by side.
+    if isinstance(layer, _TRANSPOSED):
         blocks = weight.reshape(layer.groups, -1, *weight.shape[1:])
         each = growth.reshape(layer.groups, 1, -1, *[1] * (weight.dim() - 2))
         new = (blocks * each).flatten(0, 1)

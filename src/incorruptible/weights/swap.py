@@ -45,10 +45,11 @@ class BufferPool:
         ] = {}  # what is lent for weights with gaps has none
 
     def __reduce__(self) -> tuple[type[BufferPool], tuple[()]]:
+        # Copied or pickled, it is empty: what lies here is of no use elsewhere.
         return (
             BufferPool,
             (),
-        )  # copied or pickled, it is empty: what lies here is of no use elsewhere
+        )
 
     def lend(self, like: Tensor) -> Tensor:
         """A tensor like `like`."""
@@ -56,9 +57,8 @@ class BufferPool:
         free = self._free[self._dense.get(kind, kind)]
         if free:
             return free.pop()
-        with torch.inference_mode(
-            False
-        ):  # what is made in that mode cannot be written to outside of it
+        # What is made in that mode cannot be written to outside of it.
+        with torch.inference_mode(False):
             made = torch.empty_like(like)
         if made.stride() != like.stride():
             self._dense[kind] = _kind(made)

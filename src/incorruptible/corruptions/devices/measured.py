@@ -133,9 +133,8 @@ def _between(curve: Curve, g: Tensor) -> tuple[Tensor, Tensor]:
         for part in (curve.knots, curve.shift, curve.spread)
     )
     place = torch.bucketize(g.detach(), knots[1:-1])
-    share = ((g - knots[place]) / (knots[place + 1] - knots[place])).clamp(
-        0, 1
-    )  # rounding may step out
+    # Rounding may step out.
+    share = ((g - knots[place]) / (knots[place + 1] - knots[place])).clamp(0, 1)
     shift, spread = (one[place] + share * (one[place + 1] - one[place]) for one in values)
     return shift, spread
 

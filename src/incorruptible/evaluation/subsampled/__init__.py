@@ -99,9 +99,8 @@ def measure_mean(
         channels_last,
     )
     refuse_iterators(data, asked)
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # a DataLoader draws from the global generator at every turn
+    # A DataLoader draws from the global generator at every turn.
+    with torch.random.fork_rng(devices=[]):
         data = batches(data, BATCH)
         rows, why = gathered(data)
         data = rows if rows is not None and isinstance(data, Batches) else data

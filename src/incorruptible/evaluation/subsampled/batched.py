@@ -36,15 +36,17 @@ FEWEST = 16  # chips that are worth a stack: of four it costs more than it saves
 AT_ONCE = 64  # chips in a stack, and fewer where their weights would be more than
 STACK = 1 << 24  # numbers, 64 MiB in float32
 WEIGHTS = 1 << 19  # in one chip's arrays: beyond, reading them costs as much as multiplying them
+# Products of two numbers for one chip, all of its images, and one layer.
 WORK = {
     "cpu": 1 << 21,
     "cuda": 1 << 25,
-}  # products of two numbers for one chip, all of its images, and one layer
+}
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+# Networks with other layers that have weights are scored in place.
 _KINDS = (
     *_LAYERS,
     nn.modules.batchnorm._BatchNorm,
-)  # networks with other layers that have weights are scored in place
+)
 
 
 def stackable(

@@ -104,9 +104,8 @@ def costs_of(
             score.answer(unwrapped(model), moved(batch, device))
         else:
             score(unwrapped(model), moved(batch, device))
-    if isinstance(
-        score, Score
-    ):  # grading counts as three small operations, whatever a score looks at besides
+    # Grading counts as three small operations, whatever a score looks at besides.
+    if isinstance(score, Score):
         reading.operations, reading.numbers = reading.operations + 3, reading.numbers + 3 * size
     image = (NUMBER * reading.numbers + FLOP * flops.get_total_flops()) / size
     clean = cleaned(arrays)

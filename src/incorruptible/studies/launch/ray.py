@@ -155,9 +155,8 @@ class _Actor:
     def _send(self, number: int) -> None:
         if self.poll() is not None:
             return
-        if self._ray.wait([self._begun], timeout=2)[
-            0
-        ]:  # on a busy machine the news of its start comes late
+        # On a busy machine the news of its start comes late.
+        if self._ray.wait([self._begun], timeout=2)[0]:
             self._actor.send.remote(number)
         else:
             self._ray.kill(self._actor)  # it still waits for room

@@ -35,9 +35,8 @@ class Grows:
         single: list[list[Difference]] = []
         for size, group in sizes(arms).items():
             for k, (low, high) in enumerate(pairwise(group[0].strengths)):
-                rises = np.array(
-                    [arm.test[:, k] - arm.test[:, k + 1] for arm in group]
-                )  # of the error rate
+                # Of the error rate.
+                rises = np.array([arm.test[:, k] - arm.test[:, k + 1] for arm in group])
                 cells.append((size, low, high, crossed(rises.mean(0))))
                 single.append([crossed(one) for one in rises])
         words = iter(verdict([one for row in single for one in row]))

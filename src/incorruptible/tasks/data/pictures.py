@@ -136,9 +136,8 @@ def _hub(where: str, image: str, label: str) -> Pictures:
     # The hub's client raises the errors of its transport, which change from version to version.
     except Exception as problem:
         found = _kept(hub, common, configuration)
-        if (
-            not found or not set(wanted) <= set(found) or not _whole(found)
-        ):  # else a part of the data, in silence
+        # Else a part of the data, in silence.
+        if not found or not set(wanted) <= set(found) or not _whole(found):
             raise UserError(
                 f"hf:{where}: the hub does not answer ({type(problem).__name__}); download the "
                 "data set elsewhere "
@@ -272,10 +271,11 @@ def _columns(schema: Any, source: str, image: str, label: str) -> tuple[str, str
     ]
     whole = [name for name, kind in types.items() if re.fullmatch(r"u?int\d+", kind)]
     usual = [name for name in _LABELS if name in whole]
+    # True and false, where they are asked for.
     told = [
         *whole,
         *(name for name, kind in types.items() if kind == "bool"),
-    ]  # true and false, where they are asked for
+    ]
     chosen = []
     for what, given, kind, fit, guessed in (
         ("image", image, "encoded images", encoded, encoded),

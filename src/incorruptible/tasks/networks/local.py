@@ -110,9 +110,8 @@ class LocalModel:
     def _plain(self) -> dict[str, Any]:
         if isinstance(self.source, Path):
             return _read(_file(self.source))
-        said: dict[str, Any] = json.loads(
-            self.source.to_json_string()
-        )  # as it would stand in a file
+        # As it would stand in a file.
+        said: dict[str, Any] = json.loads(self.source.to_json_string())
         return said
 
     @property
