@@ -7,7 +7,8 @@ Each task is trained at constant strengths, by `Auto` without its floor (`learn=
 `Auto` as it comes, and the last weights are measured on test data under Gaussian noise. Rows: mean
 over seeds and two standard errors of it. "Best constant" is the constant strength whose mean on
 validation data is best, chosen for each test strength anew. What is in the file of rows is not
-trained again. An interrupted run goes on where it was when the same line is typed again."""
+trained again. An interrupted run goes on where it was when the same line is typed again.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ OMP_NUM_THREADS=1 python scripts/chips_needed.py --out rows.jsonl [--seeds 20]
 
 Values are drawn one after the other until the half-width is reached, at confidence .95. Seed k
 draws the same values for every way to bet. Rows are written as they come; the same command goes on
-where it was stopped. Some ten minutes on one core."""
+where it was stopped. Some ten minutes on one core.
+"""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ minutes on one core)
 
 Each row: validation accuracy in points at test strengths 0 to .4, for each seed the best of the
 checkpoints, averaged over seeds. The choice and the score are of the same data, so all rows are a
-little too high, and alike."""
+little too high, and alike.
+"""
 
 from __future__ import annotations
 
@@ -238,7 +239,8 @@ def averaged(average: nn.Module | None, model: nn.Module, keep: float = 0.97) ->
 
 def forked(task: Task, seed: int) -> list[list[float]]:
     """Single-run selection: the strength rises to .5 at full learning rate; at .1, .2, ..., .5 a
-    branch holds it and anneals over 8 epochs. 33 + 5 * 8 = 73 epochs in all."""
+    branch holds it and anneals over 8 epochs. 33 + 5 * 8 = 73 epochs in all.
+    """
     model, found, at, state = fresh(task, seed), [], 0, None
     for strength in (0.1, 0.2, 0.3, 0.4, 0.5):
         stop = round(40 * strength / 0.6)

@@ -4,7 +4,8 @@ OMP_NUM_THREADS=1 python scripts/mean_over_chips.py [--only "digits MLP"] [--str
 rows.json] [--twins]
 
 A minute for the digits' MLP, half an hour for ResNet-8 on CIFAR-10 (where it is in $CIFAR10 or
-beside the project)."""
+beside the project).
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ A line of a function's docstring does not count towards its length, for words ar
 Functions nested in another count by themselves and as part of it. Verbs of the command line are
 left out of the count of parameters: theirs are what a user types. Statements are those of the
 syntax tree, docstrings apart, so that a layout changes nothing. `tests/test_taste.py` holds the
-limits."""
+limits.
+"""
 
 from __future__ import annotations
 

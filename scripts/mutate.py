@@ -12,7 +12,8 @@ The faults go into a copy of the checkout in a temporary folder, never into the 
 out is kept in .mutate.json, under the fault's text and the contents of its file and its tests: a
 second call runs only what has changed. The exit code is 0 where at least 95% of the faults that are
 not marked as equivalent are killed, 1 where fewer are, and 2 where a row of the list does not fit
-the source."""
+the source.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +66,8 @@ class Fault:
     should fail.
 
     `equivalent` says why nobody could tell the difference, `survives` why no test does although
-    somebody could."""
+    somebody could.
+    """
 
     number: int
     file: str
@@ -421,8 +423,7 @@ def said(faults: Sequence[Fault], outcomes: Sequence[dict[str, str]]) -> int:
     names = "; ".join(str(fault) for fault in left if not fault.equivalent) or "none"
     print(
         f"{len(faults)} faults, {alike} of them equivalent: {killed} of {len(counted)} killed "
-        f"({share:.1%}), "
-        f"{len(counted) - killed} survived: {names}"
+        f"({share:.1%}), {len(counted) - killed} survived: {names}"
     )
     return 0 if share >= ENOUGH else 1
 

@@ -6,7 +6,8 @@ The paper prints a covariance max|W_f| sigma^2, a standard deviation of sigma sq
 sqrt(max|W_f|).
 
 python scripts/scale_conventions.py [--home runs] [--study cifar10-resnet8] [--arm sgd] [--draws 3]
-[--out results/scale-conventions]"""
+[--out results/scale-conventions]
+"""
 
 from __future__ import annotations
 
@@ -89,11 +90,17 @@ def main() -> None:
         },
     )
     (given.out / "README.md").write_text(
-        f"# Which reading of the printed noise\n\n```sh\n{command}\n```\n\nAccuracy in % of "
-        f"{what}; ± is half a 95% interval over "
-        "crossed seeds and images. Below each: the gaussian-filter-max strength that is as large "
-        "on these weights, and what is "
-        f"left of the accuracy without noise.\n\n{table}\n",
+        "# Which reading of the printed noise\n"
+        "\n"
+        "```sh\n"
+        f"{command}\n"
+        "```\n"
+        "\n"
+        f"Accuracy in % of {what}; ± is half a 95% interval over crossed seeds and images. Below "
+        "each: the gaussian-filter-max strength that is as large on these weights, and what is "
+        "left of the accuracy without noise.\n"
+        "\n"
+        f"{table}\n",
         encoding="utf-8",
     )
 

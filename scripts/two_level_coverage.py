@@ -6,7 +6,8 @@ OMP_NUM_THREADS=1 python scripts/two_level_coverage.py --out rows.jsonl [--table
 A chip is right where a + chip + example + rest > 0, with normal parts whose variances add up to 1,
 so that the accuracy is Phi(a). Every row of the grid is seeded by its own numbers and is written as
 soon as it is there; the same command goes on where it was stopped. An hour for the whole grid on
-one core; most of it goes into 10,000 examples."""
+one core; most of it goes into 10,000 examples.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@ python scripts/where_a_step_goes.py
 
 Each operation that writes perturbed weights from a bank of noise is timed by itself within steps of
 SGD, and once more in a loop of its own, where everything it needs is in the cache. Microseconds of
-one step, summed over the three arrays of the network, medians of 300 steps."""
+one step, summed over the three arrays of the network, medians of 300 steps.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ class UserError(ValueError):
     """What came, what would do, the next keystroke, in one line.
 
     The command line prints it and exits with 2; anything else that is raised is a defect of this
-    package."""
+    package.
+    """
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled whole, as a worker process sends it: a subclass may be made of other things than

@@ -60,7 +60,8 @@ class SAMOptimizer(Optimizer):
     for rho and eta that are not finite numbers of at least 0.
 
     By hand: L = (a^2 + 4 b^2) / 2 at (1, 1) has g = (1, 4); rho = sqrt(17) gives e = (1, 4), there
-    the gradient is (2, 20), and plain SGD with lr 0.1 goes to (0.8, -1)."""
+    the gradient is (2, 20), and plain SGD with lr 0.1 goes to (0.8, -1).
+    """
 
     def __init__(
         self,
@@ -104,7 +105,8 @@ class SAMOptimizer(Optimizer):
         first one.
 
         Raises `UserError` when no parameter has a gradient, and when the last `first_step` was not
-        followed by `second_step` or `restore`; the weights are the clean ones then."""
+        followed by `second_step` or `restore`; the weights are the clean ones then.
+        """
         if self._moved is not None:
             self.restore()
             raise UserError(
@@ -151,7 +153,8 @@ class SAMOptimizer(Optimizer):
 
         As in the packages, the first gradient stands in `.grad` already, and `closure` is one full
         pass: the loss, and its backward(). An exception in it leaves weights and running statistics
-        as they were, and no gradient. Raises `UserError` without a closure."""
+        as they were, and no gradient. Raises `UserError` without a closure.
+        """
         if closure is None:
             raise UserError(
                 "step() needs a closure that does the second backward(); or first_step() and "

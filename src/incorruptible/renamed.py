@@ -97,7 +97,8 @@ def missing(module: str, name: str) -> Exception:
     """What to raise for a name that `module` does not have.
 
     An `ImportError` for one that was renamed: an AttributeError would lose its text in `from module
-    import name`."""
+    import name`.
+    """
     new = NAMES.get(module.partition(".")[2], {}).get(name)
     if new is None:
         return AttributeError(f"module {module!r} has no attribute {name!r}")

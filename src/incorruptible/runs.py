@@ -109,8 +109,8 @@ class Run:
         if moved or task.source != named["source"]:
             raise UserError(
                 f"{self.recipe.task} has changed since {self.folder} was trained; to measure these "
-                "weights on the task as it "
-                f"is now: incorruptible measure {self.recipe.task} --weights {self.weights}."
+                f"weights on the task as it is now: incorruptible measure {self.recipe.task} "
+                f"--weights {self.weights}."
             )
         return task
 
@@ -139,7 +139,8 @@ class Run:
 
     def start(self, task: Task | None = None) -> nn.Module:
         """The network as it was before training, made anew from the same named randomness. Raises
-        `UserError` if the weights that it started from are not what they were."""
+        `UserError` if the weights that it started from are not what they were.
+        """
         recipe = self.recipe
         with named_randomness(recipe.seed, "weights"):
             model = (task or self.task()).model()
@@ -203,7 +204,8 @@ def train(
 
     Of a recipe with `ranks`, each process that torchrun started calls this; the first one writes,
     and all return the run. Raises `UserError` where other than `ranks` processes are there, or do
-    not see the same folder."""
+    not see the same folder.
+    """
     recipe = recipe.resolved()
     task = task or load(recipe.task)
     named = identity(recipe, task, device, threads)
@@ -396,7 +398,8 @@ def _threads(count: int) -> Iterator[None]:
 @dataclass(frozen=True)
 class MeasurePlan:
     """What to measure on a run: a sweep in the grammar of `measure`, on one part of the data or,
-    where `examples` is not 0, the first so many of it, over chips of one purpose."""
+    where `examples` is not 0, the first so many of it, over chips of one purpose.
+    """
 
     sweep: str
     part: str = "test"
@@ -408,7 +411,8 @@ class MeasurePlan:
 
     def plain(self) -> dict[str, Any]:
         """As plain data, under the names that records keep. Entries that came later are left out at
-        their defaults, so that what was measured keeps its name."""
+        their defaults, so that what was measured keeps its name.
+        """
         found = records.recorded(asdict(self))
         return (
             found
@@ -459,7 +463,8 @@ def measured(
     record, and one of other data, is measured again. What a stopped measurement had found, up to
     `CHECKPOINT_EVERY` seconds before, is kept; where `leave()` says so, it is saved and `Left` is
     raised. Raises `NotFinite` for a network that is not finite without errors, unless `checks` is
-    False (see `measure_all`)."""
+    False (see `measure_all`).
+    """
     task = task or run.task()
     note, file = measures(run, plan, task, at, bounded)
     if note.is_file():
@@ -526,7 +531,8 @@ def displaced(run: Run, task: Task | None = None, *, threads: int = 1) -> tuple[
     checksum.
 
     The arrays are the fields of a `pacbayes.Displacement`, and "seen": how many of the training
-    examples its start depends on."""
+    examples its start depends on.
+    """
     task = task or run.task()
     with _threads(threads):
         found = displacement(run.model(task), run.start(task), run.recipe.also, run.recipe.protect)

@@ -2,7 +2,8 @@
 our networks for them.
 
 The peers are imported where they are used, and a `UserError` says what to install where one is not
-there."""
+there.
+"""
 
 from __future__ import annotations
 

@@ -35,7 +35,8 @@ def to_aihwkit_lightning(
     the copy computes what the model does. Parameters keep their names; tied ones become separate.
     Weights that `protect` names stay digital. aihwkit-lightning applies noise in training mode
     only. Raises `UserError` where it is not installed and for weights and layers that it has none
-    for: subclasses, grouped and some dilated convolutions, padding other than zeros."""
+    for: subclasses, grouped and some dilated convolutions, padding other than zeros.
+    """
     modules, configs = lightning("nn", "simulator.configs")
     made = copy.deepcopy(unwrapped(model))
     done: dict[int, nn.Module] = {}
@@ -81,7 +82,8 @@ def noisy_configuration(strength: float) -> Any:
     strength: AddNormalPerChannel.
 
     Without tiles: a filter is one slice, so that its largest weight is max|W_f|. Strength 0 is no
-    noise."""
+    noise.
+    """
     configs, enums = lightning("simulator.configs", "simulator.parameters.enums")
     if not 0 <= strength < float("inf"):
         raise UserError(f"noise {strength:g}: a finite strength of at least 0 is needed.")

@@ -61,7 +61,8 @@ def parameters(
     since programming (SONOS alone drifts in CrossSim); `cell_bits` levels of conductance; bits of
     converters, 0 for ideal ones; `wire` in ohm, the resistance between two cells of a row and of a
     column. Everything else of CrossSim is set on what comes back. Raises `UserError` for what does
-    not fit together."""
+    not fit together.
+    """
     if device not in DEVICES:
         raise unknown("device of CrossSim", device, DEVICES)
     (simulator,) = crosssim("")
@@ -69,8 +70,7 @@ def parameters(
     if usual.sized != (magnitude is not None):
         raise UserError(
             f"{device} {'needs' if usual.sized else 'has its own error, and takes no'} magnitude, "
-            "the size of its error"
-            f"{': 0.02, for example' if usual.sized else ''}."
+            f"the size of its error{': 0.02, for example' if usual.sized else ''}."
         )
     if later and device != _DRIFTING:
         raise UserError(

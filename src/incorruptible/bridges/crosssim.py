@@ -37,7 +37,8 @@ class CrossSim:
     CrossSim draws from numpy's global state, which is seeded from the chip's noise and restored.
     Moments are estimates from 64 chips, whose spreads are off by some 9% (one standard deviation).
     Raises `UserError` where CrossSim is not installed, for params that it refuses, and for those
-    with an error that weights alone cannot carry: `programmed(params)` leaves these out."""
+    with an error that weights alone cannot carry: `programmed(params)` leaves these out.
+    """
 
     params: Any
 

@@ -63,7 +63,8 @@ def layers(
 
     `kinds` are the classes that the peer knows: by their exact class, as peers look them up. Raises
     `UserError` for weights that would silently stay ideal, except those that `protect` names, and
-    for a model that has none."""
+    for a model that has none.
+    """
     model, protect, kinds = unwrapped(model), tuple(protect), tuple(kinds)
     arrays = {
         id(one.parameter): one.array

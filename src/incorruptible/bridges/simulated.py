@@ -55,7 +55,8 @@ def evaluate(
     seen there, of the clean network; converters need it unless `params` says their ranges. Weights
     that `protect` names stay digital. BatchNorm is as it is; the simulation runs on the CPU, on a
     copy. Raises `UserError` where CrossSim is not installed, refuses the parameters, or knows no
-    layer for some weights."""
+    layer for some weights.
+    """
     if chips < 1:
         raise UserError(f"chips={chips}: at least 1.")
     for name, what in (("data", data), ("calibration", calibration)):
@@ -122,8 +123,7 @@ def converted(
     if calibration is None and _needs_range(params):
         raise UserError(
             "converters have ranges: give calibration=batches of inputs that are not the test's, "
-            "or set "
-            "xbar.adc.mvm.adc_range_option and core.mapping.inputs.mvm.percentile in params."
+            "or set xbar.adc.mvm.adc_range_option and core.mapping.inputs.mvm.percentile in params."
         )
     ranges = {} if calibration is None else _ranges(native, found, params, calibration)
     made: dict[int, Any] = {}
@@ -155,8 +155,8 @@ def _ranges(
     if style != "BALANCED" or params.core.rows_max or params.core.mapping.weights.percentile != 1.0:
         raise UserError(
             "calibration is for one balanced array for each layer, mapped by its largest weight "
-            "(style BALANCED, rows_max 0, "
-            "percentile 1); set other ranges in params, and leave calibration out."
+            "(style BALANCED, rows_max 0, percentile 1); set other ranges in params, and leave "
+            "calibration out."
         )
     seen: dict[int, tuple[float, float]] = {}
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..corruptions import traits
 from ..errors import UserError
-from ..evaluation.chips import Sampling
+from ..evaluation.sampling import Sampling
 from ..evaluation.scoring import ScoreFunction
 from ..tasks.scores import Score
 from ..weights.arrays import Array, unwrapped
@@ -23,6 +23,7 @@ __all__ = [
     "assumptions_of",
     "refuse_undirected",
     "refuse_unfit",
+    "refuse_unstated",
 ]
 
 OF_THE_POPULATION = (
@@ -39,7 +40,8 @@ class Assumptions:
     `arrays` names the parameters that go wrong, and `weights` counts their numbers; everything else
     in the network is taken to be exact. `conditions` is what a device's result must say: range,
     mapping, time, drift compensation. `score_unit` and `higher_is_better` belong to the score.
-    `read_once` says that reads of one chip differ, and that each chip was read once."""
+    `read_once` says that reads of one chip differ, and that each chip was read once.
+    """
 
     corruption: str
     unit: str
@@ -141,6 +143,21 @@ def _hash(model: nn.Module) -> str:
     return digest.hexdigest()[:12]
 
 
+def refuse_unstated(sampling: Sampling) -> None:
+    """Raises `UserError` for what a certificate does not state: reads with errors of their own, and
+    forward passes in 16 bits.
+    """
+    if sampling.reads > 1 or sampling.read is not None:
+        raise UserError(
+            "a certificate is about chips that are read once: leave reads and read out."
+        )
+    if sampling.autocast is not None:
+        raise UserError(
+            "a certificate is about the network's own arithmetic: leave "
+            f"autocast={sampling.autocast!r} out."
+        )
+
+
 def refuse_unfit(score: ScoreFunction) -> None:
     """Raises `UserError` for a score that is not a fraction of which more is better."""
     refuse_undirected(score)
@@ -149,9 +166,8 @@ def refuse_unfit(score: ScoreFunction) -> None:
         more, end = ("more", "smallest") if score.higher_is_better else ("less", "largest")
         raise UserError(
             f"accuracy is a fraction of which more is better, and of {score.name} (in "
-            f"{score.unit}) {more} is better: "
-            f"certify(..., threshold=X), --threshold X, takes the {end} {score.name} that a good "
-            "chip may have."
+            f"{score.unit}) {more} is better: certify(..., threshold=X), --threshold X, takes the "
+            f"{end} {score.name} that a good chip may have."
         )
 
 

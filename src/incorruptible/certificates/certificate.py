@@ -21,7 +21,8 @@ class StrengthVerdict(NamedTuple):
 
     `holds`: the accuracy that the required share of all chips reaches, by the same chips and the
     same confidence; nan where nothing of the kind is known. `not_finite` counts the answers that
-    were not finite, and are wrong."""
+    were not finite, and are wrong.
+    """
 
     strength: float
     hits: int
@@ -49,7 +50,8 @@ def fixed_sequence(
     A false promise needs the first strength whose promise is false to pass its test, which has
     chance at most 1 - confidence; so all that pass hold together at that confidence, without a
     correction for their number, and also where the same chips serve for all (fixed-sequence
-    testing: Maurer, Hothorn & Lehmacher 1995). The strengths must be chosen beforehand."""
+    testing: Maurer, Hothorn & Lehmacher 1995). The strengths must be chosen beforehand.
+    """
     steps: list[StrengthVerdict] = []
     for strength in sorted(strengths):
         steps.append(test(strength))
@@ -158,10 +160,9 @@ class Certificate(ABC):
         ]
         return [
             f"{self.strength:g} is the certified strength: in increasing order, each at the full "
-            "confidence, "
-            f"{', '.join(f'{step.strength:g}' for step in self.passed)} passed and {failed[0]}; "
-            "the confidence holds for all "
-            "that passed together, and nothing is said of strengths that were not tested."
+            f"confidence, {', '.join(f'{step.strength:g}' for step in self.passed)} passed and "
+            f"{failed[0]}; the confidence holds for all that passed together, and nothing is said "
+            "of strengths that were not tested."
         ]
 
     def __str__(self) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,20 @@ from torch import nn
 
 from ..corruptions import Corruption
 from ..errors import UserError, renamed_arguments
-from ..evaluation import Sampling, Scores, measure
+from ..evaluation import Scores, measure
+from ..evaluation.sampling import Sampling, SamplingOptions, sampling_of
 from ..evaluation.scoring import ScoreFunction, count_of, refuse_iterators
 from ..statistics import Slack, fewest, lower_bound, quantile_rank, slack_for
 from ..statistics.given import fraction, inside
 from ..tasks.data import batches
 from ..weights.arrays import Array, select
-from .assumptions import OF_THE_POPULATION, assumptions_of, refuse_undirected, refuse_unfit
+from .assumptions import (
+    OF_THE_POPULATION,
+    assumptions_of,
+    refuse_undirected,
+    refuse_unfit,
+    refuse_unstated,
+)
 from .certificate import Certificate, StrengthVerdict, fixed_sequence
 
 __all__ = ["ChipYield", "certify", "chips_for"]
@@ -41,7 +48,8 @@ class ChipYield(Certificate):
 
     For another score than an accuracy, `accuracy` holds the threshold in the score's unit, which a
     good chip's score is not on the wrong side of. With `slack` it is about the population that the
-    examples come from; else about these examples."""
+    examples come from; else about these examples.
+    """
 
     kind: ClassVar[str] = "chip yield"
 
@@ -65,9 +73,9 @@ class ChipYield(Certificate):
         )
         said = (
             f"{begin} {self.confidence:g}{',' if self.granted else ' that'} at least "
-            f"{self.min_yield:g} of all chips "
-            f"{self._good_chips()} on {whom} under {self.assumptions.error(step.strength)}: "
-            f"{step.hits} of {step.n} chips reached {self._bound(step)}."
+            f"{self.min_yield:g} of all chips {self._good_chips()} on {whom} under "
+            f"{self.assumptions.error(step.strength)}: {step.hits} of {step.n} chips reached "
+            f"{self._bound(step)}."
         )
         if self.granted or step.holds != step.holds:
             return said
@@ -138,9 +146,8 @@ class ChipYield(Certificate):
         threshold, sure = self.slack.threshold, self.confidence + self.slack.risk
         return (
             f"{threshold:.4f}, {self.accuracy:g} and a slack of {threshold - self.accuracy:.4f}, "
-            f"on the {self._examples()} of the "
-            f"test set, so that the yield is at least {step.bound:.4f} (exact, Clopper-Pearson at "
-            f"confidence {sure:g}, less "
+            f"on the {self._examples()} of the test set, so that the yield is at least "
+            f"{step.bound:.4f} (exact, Clopper-Pearson at confidence {sure:g}, less "
             f"{self.slack.cost:g} for chips that the test set flatters)"
         )
 
@@ -175,77 +182,71 @@ def certify(
     model: nn.Module,
     score: ScoreFunction,
     data: Iterable[Any],
-    corruption: Corruption,
-    strengths: Sequence[float],
+    sampling: Sampling | Corruption | str,
+    strengths: Sequence[float] | None = None,
     *,
     accuracy: float | None = None,
     threshold: float | None = None,
     min_yield: float = 0.9,
     confidence: float = 0.95,
-    chips: int | None = None,
     population: bool = False,
-    seed: int,
-    purpose: str = "certify",
     arrays: Sequence[Array] | None = None,
-    batchnorm: str = "as-is",
-    calibration: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **options: Unpack[SamplingOptions],
 ) -> ChipYield:
     """Certify that at least `min_yield` of all chips reach `accuracy`, up to the largest of the
     strengths that passes.
 
-    Chips are drawn one by one; K of N that reach it bound the yield from below, exactly
-    (`lower_bound`), and strengths are tested in increasing order (`fixed_sequence`). N is `chips`;
-    by default the fewest that do where two fail (`chips_for`). The chips are those of `purpose`,
-    which `measure` never draws: what was tuned on its chips may be certified.
+    `sampling` says which chips: a `Sampling`, or a corruption, its `strengths` and the `options` of a
+    `Sampling`. N chips are made one by one; K of them that reach the accuracy bound the yield from
+    below, exactly (`lower_bound`), and strengths are tested in increasing order (`fixed_sequence`).
+    Unless given, N is the fewest chips that do where two fail (`chips_for`). The chips are those of
+    the purpose "certify", which `measure` never makes: what was tuned on the chips of `measure` may
+    be certified.
 
     Either `accuracy` is given, for a score that is a fraction of which more is better, or
     `threshold`, in the score's unit, for any `Score`: a chip is good where its mean score is
     `threshold` or better, above it where more is better and below it where less is (a mean squared
     error of at most .02, say). A chip whose mean is not finite is not good.
 
-    With `population` the promise is about the population that the examples come from: chips must
-    reach a threshold above `accuracy`, and the yield pays a small cost (`slack_for`); 1/20 of 1 -
-    min_yield, and 1/5 of 1 - confidence. Everything else as in `measure`. Raises `UserError` for
-    fractions that are none, for fewer chips than could ever do, for a score that does not fit, and
-    with `population` for one that is not 0 or 1 for each example."""
+    With `population` the promise is about the population that the examples come from. Then chips must
+    reach a threshold above `accuracy`, and the yield pays a small cost (`slack_for`): 1/20 of
+    1 - min_yield, and 1/5 of 1 - confidence. `arrays` and `progress` are as in `measure`.
+
+    Raises `UserError` as `measure` does, and for fractions that are none, for fewer chips than could
+    ever do, for several reads of a chip, for a score that does not fit, and with `population` for a
+    score that is not 0 or 1 for each example.
+    """
     level = _asked_level(score, accuracy, threshold, population)
     asked, sure, cost, risk = _split(min_yield, confidence, population)
-    n = fewest(asked, sure, _FAILURES) if chips is None else chips
+    sampling = sampling_of(
+        sampling, strengths, options, chips=fewest(asked, sure, _FAILURES), purpose="certify"
+    )
+    refuse_unstated(sampling)
+    n = sampling.chips
     if n < fewest(asked, sure):
         raise UserError(
             f"{n} chips cannot show a yield of {min_yield:g} at confidence {confidence:g}, even if "
-            "none fails: "
-            f"at least {fewest(asked, sure)} are needed, {fewest(asked, sure, _FAILURES)} where "
-            f"{_FAILURES} may fail."
+            f"none fails: at least {fewest(asked, sure)} are needed, "
+            f"{fewest(asked, sure, _FAILURES)} where {_FAILURES} may fail."
         )
-    sampling = Sampling(
-        corruption, strengths, n, seed, purpose, batchnorm=batchnorm, calibration=calibration
-    )
     arrays = select(model) if arrays is None else arrays
     refuse_iterators(data, sampling)
     data = batches(data, 1024)
     examples = count_of(data)
     slack = slack_for(examples, level, cost, risk) if population else None
+    rising = sorted(sampling.strengths)
 
     def test(strength: float) -> StrengthVerdict:
-        before = sorted(sampling.strengths).index(strength) * n
+        done_before = rising.index(strength) * n
         scores = measure(
             model,
             score,
             data,
-            corruption,
-            [strength],
-            chips=n,
-            seed=seed,
-            purpose=purpose,
+            replace(sampling, strengths=[strength]),
             arrays=arrays,
-            batchnorm=batchnorm,
-            calibration=calibration,
             keep_examples=population,
-            progress=None
-            if progress is None
-            else lambda done, _: progress(before + done, len(sampling.strengths) * n),
+            progress=progress and (lambda done, _: progress(done_before + done, len(rising) * n)),
         )
         return _step(scores, level, threshold is not None, min_yield, confidence, slack)
 
@@ -269,8 +270,7 @@ def _asked_level(
     if (accuracy is None) == (threshold is None):
         raise UserError(
             "certify takes either accuracy=0.95 (--accuracy 0.95), a fraction that chips must "
-            "reach, or threshold=X "
-            "(--threshold X), in the unit of the score; and not both."
+            "reach, or threshold=X (--threshold X), in the unit of the score; and not both."
         )
     if accuracy is not None:
         fraction("accuracy", accuracy, 0.95)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from torch import Tensor, nn
 
 from ..corruptions import Corruption
 from ..errors import UserError
-from ..evaluation import Sampling
 from ..evaluation.checks import check_network
 from ..evaluation.chips import ProgrammedModel
+from ..evaluation.sampling import Sampling, SamplingOptions, sampling_of
 from ..evaluation.scoring import (
     NOT_FINITE,
     ScoreFunction,
@@ -28,7 +28,7 @@ from ..statistics.given import inside
 from ..tasks.data import batches, shuffles
 from ..weights.arrays import Array, select
 from ..weights.batchnorm import Statistics, evaluating
-from .assumptions import OF_THE_POPULATION, assumptions_of, refuse_unfit
+from .assumptions import OF_THE_POPULATION, assumptions_of, refuse_unfit, refuse_unstated
 from .certificate import Certificate, StrengthVerdict, fixed_sequence
 
 __all__ = ["FreshAccuracy", "certify_fresh"]
@@ -47,20 +47,17 @@ class FreshAccuracy(Certificate):
         begin = "With confidence" if self.granted else "Refused: it was not shown with confidence"
         return (
             f"{begin} {self.confidence:g}{',' if self.granted else ' that'} an example of the "
-            "population that the test examples "
-            "come from, answered by a chip drawn for it alone, has a chance of at least "
-            f"{self.accuracy:g} of a right answer under "
+            "population that the test examples come from, answered by a chip drawn for it alone, "
+            f"has a chance of at least {self.accuracy:g} of a right answer under "
             f"{self.assumptions.error(step.strength)}: {step.hits} of {step.n} test examples, each "
-            "on a chip of its own, were "
-            f"answered right, so that the chance is at least {step.bound:.4f} (exact, "
-            "Clopper-Pearson)."
+            "on a chip of its own, were answered right, so that the chance is at least "
+            f"{step.bound:.4f} (exact, Clopper-Pearson)."
         )
 
     def covers(self) -> str:
         return (
             "It covers other examples of the same population and other chips, on average over "
-            "both; "
-            "it does not promise this accuracy of any one chip."
+            "both; it does not promise this accuracy of any one chip."
         )
 
     def assumed(self) -> str:
@@ -79,17 +76,14 @@ def certify_fresh(
     model: nn.Module,
     score: ScoreFunction,
     data: Iterable[Any],
-    corruption: Corruption,
-    strengths: Sequence[float],
+    sampling: Sampling | Corruption | str,
+    strengths: Sequence[float] | None = None,
     *,
     accuracy: float,
     confidence: float = 0.95,
-    seed: int,
-    purpose: str = "certify, fresh",
     arrays: Sequence[Array] | None = None,
-    batchnorm: str = "as-is",
-    calibration: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **options: Unpack[SamplingOptions],
 ) -> FreshAccuracy:
     """Certify the accuracy where every example is answered by a chip of its own, up to the largest
     strength that passes.
@@ -103,15 +97,20 @@ def certify_fresh(
     false promises becomes 8% for 100 examples a chip and 24% for 1,000 (2,000 simulated test sets
     of 10,000; at accuracy .7, 6% and 17%).
 
-    Everything else as in `measure`. Raises `UserError` for a score that is not a fraction of which
-    more is better, for answers that are not 0 or 1, and for too few examples to show the accuracy
-    at all."""
+    `sampling`, `strengths`, `options`, `arrays` and `progress` are as in `certify`, except that the
+    examples say how many chips there are, which are those of the purpose "certify, fresh".
+
+    Raises `UserError` as `measure` does, and for a score that is not a fraction of which more is
+    better, for answers that are not 0 or 1, for chips that are read several times, and for too few
+    examples to show the accuracy at all.
+    """
     inside("accuracy", accuracy, 0.95)
     inside("confidence", confidence, 0.95)
     refuse_unfit(score)
-    sampling = Sampling(
-        corruption, strengths, 1, seed, purpose, batchnorm=batchnorm, calibration=calibration
+    sampling = sampling_of(
+        sampling, strengths, options, chips=1, purpose="certify, fresh", max_chips=1
     )
+    refuse_unstated(sampling)
     refuse_iterators(data, sampling)
     if shuffles(data):
         raise UserError(
@@ -124,8 +123,7 @@ def certify_fresh(
     if n < fewest(accuracy, confidence):
         raise UserError(
             f"{n} examples cannot show an accuracy of {accuracy:g} at confidence {confidence:g}, "
-            "even if all are "
-            f"right: at least {fewest(accuracy, confidence)} are needed."
+            f"even if all are right: at least {fewest(accuracy, confidence)} are needed."
         )
     seen = 0
 

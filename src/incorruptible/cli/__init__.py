@@ -62,7 +62,8 @@ app.command("list", cls=Once)(list_)
 def run() -> None:
     """Entry point: a user's mistake is one line and exit code 2, Ctrl-C 130, a full disk 74, a
     defect of this package or of the user's code 70; 1 is an answer: a certificate refused, a
-    training that diverged, a study with failed runs."""
+    training that diverged, a study with failed runs.
+    """
     words, renamed = respelled(sys.argv[1:])
     sys.argv[1:] = words
     for line in dict.fromkeys(renamed):

@@ -31,7 +31,8 @@ def tell_cost(
 
     `examples()` counts the examples, and `few(n)` does the work for n chips. The scores of one in
     `at_once` chips are kept at a time. Raises `UserError` where the scores of all examples on all
-    chips do not fit into this machine's memory."""
+    chips do not fit into this machine's memory.
+    """
     if chips < MANY:
         return
     few(1)  # the first call is slower than others
@@ -44,8 +45,7 @@ def tell_cost(
     if needed > memory:
         raise UserError(
             f"{cost}, and this machine has {_size(memory)}: ask for fewer chips or --examples; "
-            "measure --half-width 0.0025 "
-            "takes as many chips as that precision needs."
+            "measure --half-width 0.0025 takes as many chips as that precision needs."
         )
     say(f"incorruptible: {cost}; Ctrl-C stops.")
 
@@ -97,6 +97,6 @@ def tell_drift(corruptions: Iterable[Corruption]) -> None:
             told.add(name)
             say(
                 f"incorruptible: tip: {name} has drifted for {since} and nothing corrects it; "
-                "rescaling what is read does: "
-                f"{name}:1:time={since}:compensation=global, or compensation=column."
+                f"rescaling what is read does: {name}:1:time={since}:compensation=global, or "
+                "compensation=column."
             )

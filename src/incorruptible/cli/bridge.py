@@ -17,6 +17,7 @@ from .targets import (
     JsonOption,
     ProtectOption,
     SeedOption,
+    TargetArgument,
     WeightsOption,
     check_part,
     first_of,
@@ -32,12 +33,11 @@ __all__ = ["bridge"]
 bridge = typer.Typer(
     help="Simulate a network in CrossSim, or hand it to aihwkit-lightning.", no_args_is_help=True
 )
-Target = Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")]
 
 
 @bridge.command("crosssim", cls=Once)
 def crosssim(
-    target: Target,
+    target: TargetArgument,
     device: Annotated[
         str,
         typer.Option("--device", help="CrossSim's device: PCMJoshi, RRAMMilo, RRAMWan, SONOS, ..."),
@@ -82,7 +82,8 @@ def crosssim(
     """Simulate a network on chips of CrossSim.
 
     The same chips are measured natively, too, with the errors of weights alone: the difference is
-    what converters and wires do."""
+    what converters and wires do.
+    """
     check_output(out, (".json",), force)
     check_part(part)
     from ..bridges import parameters
@@ -152,7 +153,7 @@ def _both(
 
 @bridge.command("aihwkit-lightning", cls=Once)
 def aihwkit_lightning(
-    target: Target,
+    target: TargetArgument,
     out: Annotated[
         Path, typer.Option("--out", help="Where the whole network goes, by torch.save (.pt).")
     ],
@@ -189,9 +190,8 @@ def aihwkit_lightning(
             if type(module).__module__.startswith("incorruptible_task_"):
                 raise UserError(
                     f"{type(module).__name__} lives in the task's file, where torch.load would not "
-                    "find it: name the task as "
-                    "package.module:NAME, or call incorruptible.bridges.to_aihwkit_lightning in a "
-                    "script of your own."
+                    "find it: name the task as package.module:NAME, or call "
+                    "incorruptible.bridges.to_aihwkit_lightning in a script of your own."
                 )
         try:
             write_atomically(out, lambda temporary: torch.save(made, temporary))
@@ -222,8 +222,7 @@ def aihwkit_lightning(
     else:
         put(
             f"{out}: {', '.join(f'{kinds.count(kind)} {kind}' for kind in dict.fromkeys(kinds))}; "
-            "largest difference from ours on a "
-            f"batch of the test data, without noise: {far:.2g}\n"
+            f"largest difference from ours on a batch of the test data, without noise: {far:.2g}\n"
             f'torch.load("{out}", weights_only=False) reads it where aihwkit_lightning is installed; '
             "it runs code: read only your own."
         )
@@ -250,8 +249,7 @@ def _told(simulated: Scores, native: Scores, difference: dict[str, float]) -> st
     titles = ("", "chips", "mean", "sd", "worst")
     lines = [
         f"{simulated.name} ({simulated.unit}) under {simulated.corruption}; {simulated.n_examples} "
-        f"examples, seed {simulated.seed} "
-        f"({simulated.purpose}), BatchNorm {simulated.batchnorm}",
+        f"examples, seed {simulated.seed} ({simulated.purpose}), BatchNorm {simulated.batchnorm}",
         "  ".join(f"{title:>{width}}" for title, width in zip(titles, _WIDTHS, strict=True)),
     ]
     for name, scores, row in (

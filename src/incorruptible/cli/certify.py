@@ -5,95 +5,100 @@ from __future__ import annotations
 import sys
 import textwrap
 from contextlib import redirect_stdout
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from ..errors import UserError
-from .advice import tell_cost, tell_drift
+from .advice import tell_cost
 from .targets import (
     AlsoOption,
+    BatchnormOption,
+    BatchOption,
     DebugOption,
     DeviceOption,
     ExamplesOption,
     ForceOption,
     JsonOption,
+    OutOption,
+    PartOption,
     ProtectOption,
     SeedOption,
+    TargetArgument,
     WeightsOption,
     check_part,
-    device_of,
-    first_of,
-    held_in,
-    target_of,
-    tell_share,
+    open_target,
 )
 from .terminal import check_output, give, progress, say
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Callable
 
     from ..certificates import Certificate
-    from ..corruptions import Sweep
+    from ..evaluation.sampling import Sampling
+    from .targets import ScoringTarget
 
 __all__ = ["certify"]
 
 
+CorruptionOption = Annotated[
+    str, typer.Option("--corruption", help="With strengths: gaussian-filter-max:.1,.2.")
+]
+AccuracyOption = Annotated[
+    str | None,
+    typer.Option("--accuracy", help="What chips must reach: 0.95.", metavar="FRACTION"),
+]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold",
+        help="Instead, in the unit of the task's score: what a good chip has at worst.",
+    ),
+]
+ConfidenceOption = Annotated[
+    str, typer.Option("--confidence", help="How sure the promise is.", metavar="FRACTION")
+]
+MinYieldOption = Annotated[
+    str | None,
+    typer.Option(
+        "--min-yield", help="Share of all chips that must reach it [0.9].", metavar="FRACTION"
+    ),
+]
+CertifiedChipsOption = Annotated[
+    int | None,
+    typer.Option("--chips", help="How many [the fewest that do where 2 fail].", min=1),
+]
+PopulationOption = Annotated[
+    bool,
+    typer.Option("--population", help="Promise it of the population that the examples come from."),
+]
+FreshOption = Annotated[
+    bool,
+    typer.Option(
+        "--fresh", help="Accuracy where every example meets a chip of its own, not the yield."
+    ),
+]
+
+
 def certify(
-    target: Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")],
-    corruption: Annotated[
-        str, typer.Option("--corruption", help="With strengths: gaussian-filter-max:.1,.2.")
-    ],
-    accuracy: Annotated[
-        str | None,
-        typer.Option("--accuracy", help="What chips must reach: 0.95.", metavar="FRACTION"),
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            "--threshold",
-            help="Instead, in the unit of the task's score: what a good chip has at worst.",
-        ),
-    ] = None,
-    confidence: Annotated[
-        str, typer.Option("--confidence", help="How sure the promise is.", metavar="FRACTION")
-    ] = "0.95",
-    min_yield: Annotated[
-        str | None,
-        typer.Option(
-            "--min-yield", help="Share of all chips that must reach it [0.9].", metavar="FRACTION"
-        ),
-    ] = None,
-    chips: Annotated[
-        int | None,
-        typer.Option("--chips", help="How many [the fewest that do where 2 fail].", min=1),
-    ] = None,
-    population: Annotated[
-        bool,
-        typer.Option(
-            "--population", help="Promise it of the population that the examples come from."
-        ),
-    ] = False,
-    fresh: Annotated[
-        bool,
-        typer.Option(
-            "--fresh", help="Accuracy where every example meets a chip of its own, not the yield."
-        ),
-    ] = False,
+    target: TargetArgument,
+    corruption: CorruptionOption,
+    accuracy: AccuracyOption = None,
+    threshold: ThresholdOption = None,
+    confidence: ConfidenceOption = "0.95",
+    min_yield: MinYieldOption = None,
+    chips: CertifiedChipsOption = None,
+    population: PopulationOption = False,
+    fresh: FreshOption = False,
     weights: WeightsOption = None,
-    part: Annotated[str, typer.Option("--part", help="Data: test, validation or train.")] = "test",
-    batchnorm: Annotated[
-        str,
-        typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data."),
-    ] = "as-is",
+    part: PartOption = "test",
+    batchnorm: BatchnormOption = "as-is",
     also: AlsoOption = None,
     protect: ProtectOption = None,
     examples: ExamplesOption = None,
-    batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 1024,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Keep the certificate here (.json).")
-    ] = None,
+    batch: BatchOption = 1024,
+    out: OutOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
     json_: JsonOption = False,
@@ -108,115 +113,124 @@ def certify(
             "--part train: a promise about the population needs examples that did not train the "
             "network; use --part test."
         )
-    asked = _asked(fresh, accuracy, threshold, confidence, min_yield, chips, population)
+    promise = _promise(accuracy, threshold, confidence, min_yield, chips, population, fresh)
     from ..corruptions import parse_sweep
-    from ..tasks import batches, is_user_task
-    from ..weights.arrays import select
 
     sweep = parse_sweep(corruption)
-    with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
-        held = held_in(target, also, protect)
-        task, model = target_of(target, weights, seed)
-    model.to(device_of(device))
-    asked |= {
-        "seed": seed,
-        "arrays": select(model, held.also, held.protect),
-        "batchnorm": batchnorm,
-        "calibration": batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
-    }
-    data = first_of(batches(task.part(part), batch), examples)
+    on = open_target(
+        target,
+        weights,
+        also,
+        protect,
+        part=part,
+        batch=batch,
+        examples=examples,
+        batchnorm=batchnorm,
+        seed=seed,
+        device=device,
+    )
+    sampling = on.sampling(*sweep, seed=seed)
     if not fresh:
-        _tell_cost(model, task.score, data, sweep, asked)
+        sampling = replace(sampling, chips=promise.chips)
+        _tell_cost(on, sampling)
     with progress("certify") as tell, redirect_stdout(sys.stderr):
-        asked["progress"] = lambda done, total: tell(done, total, "chips")
-        found = _certified(fresh, (model, task.score, data, *sweep), asked)
+        found = promise.certify(on, sampling, lambda done, total: tell(done, total, "chips"))
     if chips is None and not fresh:
-        _tell_chips(asked["min_yield"], asked["confidence"], population)
-    if weights is None and is_user_task(target):
-        say("incorruptible: no --weights came; these are the weights that model() makes.")
-    tell_share(asked["arrays"], model)
-    tell_drift([sweep.corruption])
-    plain = {"target": target, "part": part, **held.plain(), **found.plain()}
+        _tell_chips(promise.min_yield, promise.confidence, population)
+    on.tell([sweep.corruption])
     said = f"{textwrap.fill(found.sentence(), 110, break_on_hyphens=False)}\n\n{found.table()}"
-    give(plain, held.before(said), out, json_)
+    give(on.plain(found.plain()), on.held.before(said), out, json_)
     if not found.granted:
         raise typer.Exit(1)
 
 
-def _asked(
-    fresh: bool,
+class _Promise(NamedTuple):
+    """The numbers of a promise, checked as far as they can be without a network."""
+
+    accuracy: float | None
+    threshold: float | None
+    confidence: float
+    min_yield: float
+    chips: int
+    population: bool
+    fresh: bool
+
+    def certify(
+        self, on: ScoringTarget, sampling: Sampling, tell: Callable[[int, int], None]
+    ) -> Certificate:
+        """Whether the chips of this network keep the promise."""
+        from ..certificates import certify, certify_fresh
+
+        what = on.model, on.task.score, on.data, sampling
+        if self.fresh:
+            assert self.accuracy is not None
+            return certify_fresh(
+                *what,
+                accuracy=self.accuracy,
+                confidence=self.confidence,
+                arrays=on.arrays,
+                progress=tell,
+            )
+        return certify(
+            *what,
+            accuracy=self.accuracy,
+            threshold=self.threshold,
+            confidence=self.confidence,
+            min_yield=self.min_yield,
+            population=self.population,
+            arrays=on.arrays,
+            progress=tell,
+        )
+
+
+def _promise(
     accuracy: str | None,
     threshold: float | None,
     confidence: str,
     min_yield: str | None,
     chips: int | None,
     population: bool,
-) -> dict[str, Any]:
-    """The numbers of the promise, checked as far as they can be without a network."""
+    fresh: bool,
+) -> _Promise:
+    """What was typed, as numbers. Raises `UserError` for options that do not go together."""
+    from ..certificates import chips_for
+
     if (accuracy is None) == (threshold is None):
         raise UserError(
             "certify needs one of --accuracy 0.95, a fraction that chips must reach, and "
-            "--threshold X, in the unit of the "
-            "task's score; and not both."
+            "--threshold X, in the unit of the task's score; and not both."
         )
-    asked: dict[str, Any] = {"confidence": _number("--confidence", confidence)}
-    if accuracy is not None:
-        asked["accuracy"] = _number("--accuracy", accuracy)
-    elif fresh or population:
+    sure = _number("--confidence", confidence)
+    level = None if accuracy is None else _number("--accuracy", accuracy)
+    if level is None and (fresh or population):
         raise UserError(
             "--fresh and --population count answers that are right: give --accuracy, and no "
             "--threshold."
         )
-    else:
-        asked["threshold"] = threshold
-    if not fresh:
-        return asked | {
-            "min_yield": _number("--min-yield", min_yield or "0.9"),
-            "chips": chips,
-            "population": population,
-        }
-    if min_yield is not None or chips is not None or population:
+    if fresh and (min_yield is not None or chips is not None or population):
         raise UserError(
             "--fresh draws one chip for each example and speaks of the population: leave out "
             "--min-yield, --chips and --population."
         )
-    return asked
+    share = _number("--min-yield", min_yield or "0.9")
+    many = 1 if fresh else chips or chips_for(share, sure, population)
+    return _Promise(level, threshold, sure, share, many, population, fresh)
 
 
-def _certified(fresh: bool, what: tuple[Any, ...], asked: dict[str, Any]) -> Certificate:
-    from ..certificates import certify, certify_fresh
-
-    return certify_fresh(*what, **asked) if fresh else certify(*what, **asked)
-
-
-def _tell_cost(
-    model: nn.Module, score: Any, data: Any, sweep: Sweep, asked: dict[str, Any]
-) -> None:
-    """What many chips will cost, before they begin."""
-    from ..certificates import chips_for
+def _tell_cost(on: ScoringTarget, sampling: Sampling) -> None:
+    """Say what many chips will cost, before they begin."""
     from ..evaluation import measure
     from ..evaluation.scoring import count_of
 
-    chips = asked["chips"] or chips_for(
-        asked["min_yield"], asked["confidence"], asked["population"]
-    )
-    common = {name: asked[name] for name in ("arrays", "batchnorm", "calibration")}
+    few = replace(sampling, strengths=sampling.strengths[-1:], purpose="cost")
     with redirect_stdout(sys.stderr):
         tell_cost(
-            chips * len(sweep.strengths),
-            lambda: count_of(data),
+            sampling.chips * len(sampling.strengths),
+            lambda: count_of(on.data),
             lambda n: measure(
-                model,
-                score,
-                data,
-                sweep.corruption,
-                sweep.strengths[-1:],
-                chips=n,
-                seed=0,
-                purpose="cost",
-                **common,
+                on.model, on.task.score, on.data, replace(few, chips=n), arrays=on.arrays
             ),
-            at_once=len(sweep.strengths),
+            at_once=len(sampling.strengths),
         )
 
 
@@ -229,8 +243,7 @@ def _tell_chips(min_yield: float, confidence: float, population: bool) -> None:
     )
     say(
         f"{n} chips at each strength: the fewest that certify a yield of {min_yield:g} at "
-        f"confidence {confidence:g} where 2 fail "
-        f"({least} where none does)"
+        f"confidence {confidence:g} where 2 fail ({least} where none does)"
     )
 
 

@@ -160,7 +160,8 @@ def _next(found: Translation, task: str, weights: Path | None) -> list[str]:
     """Trainings against it: with plain noise that is as strong, and with the thing itself.
 
     Noise above 1, larger than the largest weight of a filter, is no training's: a flipped exponent
-    bit is as strong as 1e36."""
+    bit is as strong as 1e36.
+    """
     import shlex
 
     assert found.whole is not None

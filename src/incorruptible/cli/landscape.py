@@ -90,7 +90,8 @@ def landscape(
 
     A run is trained again, to the same bits, and watched on the way; then its recipe is trained at
     constant strengths, from weak to strong, until one fails, with a clipped twin that tells
-    vanishing gradients from noisy ones. Those trainings are kept beside the run."""
+    vanishing gradients from noisy ones. Those trainings are kept beside the run.
+    """
     if is_run(target) and weights is not None:
         raise UserError("--weights goes with a task; a run has weights of its own.")
     if surface and (surface < 3 or surface % 2 == 0):
@@ -260,8 +261,7 @@ def _put(record: dict[str, Any]) -> None:
         if record["same_bits"] is False:
             say(
                 "incorruptible: the training that was watched ended in other bits than the run's "
-                "(another torch, processor or "
-                "version): what is shown is the repetition's."
+                "(another torch, processor or version): what is shown is the repetition's."
             )
         if (said := overrun_sentence(record["looks"])) is not None:
             put(said)

@@ -4,121 +4,140 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from ..errors import UserError
-from .advice import tell_cost, tell_drift
+from .advice import tell_cost
 from .targets import (
     AlsoOption,
+    BatchnormOption,
+    BatchOption,
     DebugOption,
     DeviceOption,
     ExamplesOption,
     ForceOption,
     JsonOption,
+    OutOption,
+    PartOption,
     ProtectOption,
     SeedOption,
+    TargetArgument,
     WeightsOption,
     check_part,
-    device_of,
-    first_of,
-    held_in,
-    target_of,
-    tell_share,
+    open_target,
 )
-from .terminal import check_output, give, progress, say
+from .terminal import check_output, give, progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..corruptions import Corruption
-    from ..evaluation import AnytimeMeans, Means, OverTime, Scores
+    from ..evaluation import AnytimeMeans, Means, OverTime, Sampling, Scores
+    from ..evaluation.sampling import SamplingOptions
     from ..specs.durations import Seconds
+    from .targets import ScoringTarget
 
 __all__ = ["measure"]
 
 
+# ---- Options of this verb alone
+
+CorruptionsOption = Annotated[
+    list[str],
+    typer.Option(
+        "--corruption", help="With strengths: gaussian-filter-max:0,.1,.2; may come again."
+    ),
+]
+ChipsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--chips",
+        help="How many [25; at most 10000 with --half-width, 20000 with --subsample].",
+        min=1,
+    ),
+]
+HalfWidthOption = Annotated[
+    float | None,
+    typer.Option(
+        "--half-width", help="Take chips until the mean is known to this half-width: 0.0025."
+    ),
+]
+SubsampleOption = Annotated[
+    bool,
+    typer.Option(
+        "--subsample", help="With --half-width: sooner, by chips that look at few images each."
+    ),
+]
+ImagesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--images", help="Of each chip, with --subsample [chosen by a first look].", min=1
+    ),
+]
+IntervalConfidenceOption = Annotated[
+    float | None,
+    typer.Option("--confidence", help="Of that interval [0.95].", metavar="FRACTION"),
+]
+TimeOption = Annotated[
+    str | None,
+    typer.Option("--time", help="Since programming, with units: 1s,1h,1d,1y.", metavar="TIMES"),
+]
+ReadsOption = Annotated[int, typer.Option("--reads", help="Reads of each chip.", min=1)]
+ReadNoiseOption = Annotated[
+    str | None,
+    typer.Option("--read-noise", help="What each read adds: gaussian-filter-max:0.01."),
+]
+AutocastOption = Annotated[
+    str | None,
+    typer.Option(
+        "--autocast",
+        help="bf16: forward passes in 16 bits, for speed; no property of the chip [fp32].",
+    ),
+]
+ChannelsLastOption = Annotated[
+    bool,
+    typer.Option(
+        "--channels-last", help="Lay images and kernels out with their channels side by side."
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", help="Processes of one thread that share the chips, on the CPU.", min=1
+    ),
+]
+FigureOption = Annotated[
+    Path | None, typer.Option("--figure", help="Draw score against strength here (.png and .svg).")
+]
+
+
 def measure(
-    target: Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")],
-    corruption: Annotated[
-        list[str],
-        typer.Option(
-            "--corruption", help="With strengths: gaussian-filter-max:0,.1,.2; may come again."
-        ),
-    ],
+    target: TargetArgument,
+    corruption: CorruptionsOption,
     weights: WeightsOption = None,
-    chips: Annotated[
-        int | None,
-        typer.Option(
-            "--chips",
-            help="How many [25; at most 10000 with --half-width, 20000 with --subsample].",
-            min=1,
-        ),
-    ] = None,
-    half_width: Annotated[
-        float | None,
-        typer.Option(
-            "--half-width", help="Take chips until the mean is known to this half-width: 0.0025."
-        ),
-    ] = None,
-    subsample: Annotated[
-        bool,
-        typer.Option(
-            "--subsample", help="With --half-width: sooner, by chips that look at few images each."
-        ),
-    ] = False,
-    images: Annotated[
-        int | None,
-        typer.Option(
-            "--images", help="Of each chip, with --subsample [chosen by a first look].", min=1
-        ),
-    ] = None,
-    confidence: Annotated[
-        float | None,
-        typer.Option("--confidence", help="Of that interval [0.95].", metavar="FRACTION"),
-    ] = None,
-    time: Annotated[
-        str | None,
-        typer.Option("--time", help="Since programming, with units: 1s,1h,1d,1y.", metavar="TIMES"),
-    ] = None,
-    reads: Annotated[int, typer.Option("--reads", help="Reads of each chip.", min=1)] = 1,
-    read_noise: Annotated[
-        str | None,
-        typer.Option("--read-noise", help="What each read adds: gaussian-filter-max:0.01."),
-    ] = None,
-    part: Annotated[str, typer.Option("--part", help="Data: test, validation or train.")] = "test",
-    batchnorm: Annotated[
-        str,
-        typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data."),
-    ] = "as-is",
+    chips: ChipsOption = None,
+    half_width: HalfWidthOption = None,
+    subsample: SubsampleOption = False,
+    images: ImagesOption = None,
+    confidence: IntervalConfidenceOption = None,
+    time: TimeOption = None,
+    reads: ReadsOption = 1,
+    read_noise: ReadNoiseOption = None,
+    part: PartOption = "test",
+    batchnorm: BatchnormOption = "as-is",
     also: AlsoOption = None,
     protect: ProtectOption = None,
     examples: ExamplesOption = None,
-    batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 1024,
-    autocast: Annotated[
-        str | None,
-        typer.Option(
-            "--autocast",
-            help="bf16: forward passes in 16 bits, for speed; no property of the chip [fp32].",
-        ),
-    ] = None,
-    channels_last: Annotated[
-        bool,
-        typer.Option(
-            "--channels-last", help="Lay images and kernels out with their channels side by side."
-        ),
-    ] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers", help="Processes of one thread that share the chips, on the CPU.", min=1
-        ),
-    ] = None,
-    figure: Annotated[
-        Path | None,
-        typer.Option("--figure", help="Draw score against strength here (.png and .svg)."),
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Keep the result here (.json).")] = None,
+    batch: BatchOption = 1024,
+    autocast: AutocastOption = None,
+    channels_last: ChannelsLastOption = False,
+    workers: WorkersOption = None,
+    figure: FigureOption = None,
+    out: OutOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
     json_: JsonOption = False,
@@ -129,78 +148,150 @@ def measure(
     check_output(out, (".json",), force)
     check_output(figure, ("", ".png", ".svg"), force)
     check_part(part)
-    _check_asked(half_width, subsample, images, confidence, reads, workers)
-    from ..evaluation import OverTime
-    from ..evaluation.scoring import count_of
-    from ..tasks import batches, is_user_task
-    from ..weights.arrays import select
-
-    asked = [_asked(text, time) for text in corruption]
-    if len(set(corruption)) < len(corruption):
-        raise UserError(
-            f"--corruption {next(one for one in corruption if corruption.count(one) > 1)} came "
-            "twice."
-        )
-    if len(asked) > 1 and figure is not None:
-        raise UserError(
-            "--figure draws one corruption, and several came: draw each in a call of its own."
-        )
-    if len(asked[0].each) > 1 and half_width is not None:
-        raise UserError(f"--time {time}: --half-width stops at one time; give one, or --chips.")
-    with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
-        held = held_in(target, also, protect)
-        task, model = target_of(target, weights, seed)
-    model.to(device_of(device))
-    data = first_of(batches(task.part(part), batch), examples)
-    common: dict[str, Any] = {
+    stopping = _Stopping(chips, half_width, subsample, images, confidence, workers)
+    stopping.check(reads)
+    requests = _requests(corruption, time, figure is not None, stopping)
+    on = open_target(
+        target,
+        weights,
+        also,
+        protect,
+        part=part,
+        batch=batch,
+        examples=examples,
+        batchnorm=batchnorm,
+        seed=seed,
+        device=device,
+    )
+    options: SamplingOptions = {
         "seed": seed,
         "purpose": part,
         "reads": reads,
         "read": _read(read_noise),
-        "arrays": select(model, held.also, held.protect),
-        "batchnorm": batchnorm,
-        "calibration": batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
         "autocast": None if autocast == "fp32" else autocast,
         "channels_last": channels_last,
-        **({} if workers is None else {"workers": workers}),
     }
-    level = 0.95 if confidence is None else confidence
-    calls = [(one, sweep.strengths) for sweep in asked for one in sweep.each]
-    if half_width is None:
-        total = (chips or 25) * sum(len(strengths) for _, strengths in calls) * reads
-        with redirect_stdout(sys.stderr):
-            tell_cost(
-                total,
-                lambda: count_of(data),
-                lambda n: _found(
-                    (model, task.score, data, calls[0][0], calls[0][1][-1:]), n, None, level, common
-                ),
-            )
-    found: list[Any] = []
-    with progress("measure") as tell, redirect_stdout(sys.stderr):
-        for place, call in enumerate(calls):
-            common["progress"] = lambda done, total, p=place: tell(
-                p * total + done, len(calls) * total, "chips"
-            )
-            what = model, task.score, data, *call
-            if half_width is not None and subsample:
-                found.append(_mean(what, chips, half_width, level, images, common))
-            else:
-                found.append(_found(what, chips, half_width, level, common))
-    if weights is None and is_user_task(target):
-        say("incorruptible: no --weights came; these are the weights that model() makes.")
-    tell_share(common["arrays"], model)
-    tell_drift(corruption for corruption, _ in calls)
-    wholes = []
-    for sweep in asked:
-        own, found = found[: len(sweep.each)], found[len(sweep.each) :]
-        wholes.append(own[0] if len(own) == 1 else OverTime(sweep.times, tuple(own)))
+    each = [
+        on.sampling(one, request.strengths, **options)
+        for request in requests
+        for one in request.each
+    ]
+    found = stopping.found(on, each)
+    on.tell(one.corruption for one in each)
+    wholes = _gathered(requests, found)
     if figure is not None:
         _draw(wholes[0], figure)
     results = [whole.plain() for whole in wholes]
-    plain = {"target": target, "part": part, **held.plain()}
-    plain |= results[0] if len(results) == 1 else {"results": results}
-    give(plain, held.before("\n\n".join(map(str, wholes))), out, json_)
+    plain = on.plain(results[0] if len(results) == 1 else {"results": results})
+    give(plain, on.held.before("\n\n".join(map(str, wholes))), out, json_)
+
+
+class _Stopping(NamedTuple):
+    """How many chips are looked at: a number of them, or as many as a half-width takes."""
+
+    chips: int | None
+    half_width: float | None
+    subsample: bool
+    images: int | None
+    confidence: float | None
+    workers: int | None
+
+    def check(self, reads: int) -> None:
+        """Raises `UserError` for options that do not go together."""
+        if self.half_width is None and self.subsample:
+            raise UserError(
+                "--subsample goes with --half-width, which says when to stop: --half-width 0.0025 "
+                "--subsample."
+            )
+        if self.half_width is None and self.confidence is not None:
+            raise UserError(
+                "--confidence goes with --half-width: the interval without it is at 0.95."
+            )
+        if not self.subsample and self.images is not None:
+            raise UserError(
+                f"--images {self.images} goes with --subsample: without it every chip looks at all "
+                "of them."
+            )
+        if self.workers is not None and self.half_width is not None:
+            raise UserError(
+                "--workers goes with --chips: --half-width looks at each chip before it takes the "
+                "next."
+            )
+        if self.subsample and reads > 1:
+            raise UserError(
+                f"--reads {reads}: --subsample reads each chip once; leave --reads or --subsample "
+                "out."
+            )
+
+    def found(self, on: ScoringTarget, each: list[Sampling]) -> list[Scores | AnytimeMeans | Means]:
+        """What is measured of each of these kinds of chips."""
+        from ..evaluation.scoring import count_of
+
+        if self.half_width is None:
+            total = (self.chips or 25) * sum(len(one.strengths) * one.reads for one in each)
+            few = replace(each[0], strengths=each[0].strengths[-1:])
+            with redirect_stdout(sys.stderr):
+                tell_cost(
+                    total,
+                    lambda: count_of(on.data),
+                    lambda n: self._replace(chips=n)._one(on, few, lambda done, total: None),
+                )
+        found = []
+        with progress("measure") as tell, redirect_stdout(sys.stderr):
+            for place, sampling in enumerate(each):
+
+                def told(done: int, total: int, place: int = place) -> None:
+                    tell(place * total + done, len(each) * total, "chips")
+
+                found.append(self._one(on, sampling, told))
+        return found
+
+    def _one(
+        self, on: ScoringTarget, sampling: Sampling, tell: Callable[[int, int], None]
+    ) -> Scores | AnytimeMeans | Means:
+        from ..evaluation import measure, measure_mean, measure_until
+
+        if self.chips is not None:
+            sampling = replace(sampling, chips=self.chips)
+        what = on.model, on.task.score, on.data, sampling
+        common: dict[str, Any] = {"arrays": on.arrays, "progress": tell}
+        if self.half_width is None:
+            # None: where examples come in another order each time, they cannot be told apart.
+            return measure(*what, keep_examples=None, workers=self.workers or 0, **common)
+        common |= {"half_width": self.half_width, "confidence": self.confidence or 0.95}
+        if self.subsample:
+            return measure_mean(*what, images=self.images, **common)
+        return measure_until(*what, **common)
+
+
+def _requests(
+    texts: list[str], time: str | None, drawn: bool, stopping: _Stopping
+) -> list[_Request]:
+    """What each --corruption asks for. Raises `UserError` for a text that comes twice, and for
+    several where one is needed.
+    """
+    asked = [_asked(text, time) for text in texts]
+    if len(set(texts)) < len(texts):
+        twice = next(one for one in texts if texts.count(one) > 1)
+        raise UserError(f"--corruption {twice} came twice.")
+    if len(asked) > 1 and drawn:
+        raise UserError(
+            "--figure draws one corruption, and several came: draw each in a call of its own."
+        )
+    if len(asked[0].each) > 1 and stopping.half_width is not None:
+        raise UserError(f"--time {time}: --half-width stops at one time; give one, or --chips.")
+    return asked
+
+
+def _gathered(requests: list[_Request], found: list[Any]) -> list[Any]:
+    """The results, those of several times of one corruption as one."""
+    from ..evaluation import OverTime
+
+    wholes, rest = [], iter(found)
+    for request in requests:
+        own = [next(rest) for _ in request.each]
+        wholes.append(own[0] if len(own) == 1 else OverTime(request.times, tuple(own)))
+    return wholes
 
 
 class _Request(NamedTuple):
@@ -220,71 +311,6 @@ def _asked(text: str, time: str | None) -> _Request:
         raise UserError(f"{text!r} has a time, and --time {time} came too; give one.")
     times, each = _at_times(sweep.corruption, time)
     return _Request(sweep.strengths, tuple(times), each)
-
-
-def _check_asked(
-    half_width: float | None,
-    subsample: bool,
-    images: int | None,
-    confidence: float | None,
-    reads: int,
-    workers: int | None,
-) -> None:
-    """A `UserError` for options that do not go together."""
-    if half_width is None and subsample:
-        raise UserError(
-            "--subsample goes with --half-width, which says when to stop: --half-width 0.0025 "
-            "--subsample."
-        )
-    if half_width is None and confidence is not None:
-        raise UserError("--confidence goes with --half-width: the interval without it is at 0.95.")
-    if not subsample and images is not None:
-        raise UserError(
-            f"--images {images} goes with --subsample: without it every chip looks at all of them."
-        )
-    if workers is not None and half_width is not None:
-        raise UserError(
-            "--workers goes with --chips: --half-width looks at each chip before it takes the next."
-        )
-    if subsample and reads > 1:
-        raise UserError(
-            f"--reads {reads}: --subsample reads each chip once; leave --reads or --subsample out."
-        )
-
-
-def _mean(
-    asked: tuple[Any, ...],
-    chips: int | None,
-    half_width: float,
-    confidence: float,
-    images: int | None,
-    common: dict[str, Any],
-) -> Means:
-    from ..evaluation import measure_mean
-
-    options = {name: value for name, value in common.items() if name != "reads"}
-    if chips is not None:
-        options["max_chips"] = chips
-    return measure_mean(
-        *asked, half_width=half_width, confidence=confidence, images=images, **options
-    )
-
-
-def _found(
-    asked: tuple[Any, ...],
-    chips: int | None,
-    half_width: float | None,
-    confidence: float,
-    common: dict[str, Any],
-) -> Scores | AnytimeMeans:
-    from ..evaluation import measure, measure_until
-
-    if half_width is None:
-        # None: where examples come in another order each time, they cannot be told apart
-        return measure(*asked, chips=chips or 25, keep_examples=None, **common)
-    return measure_until(
-        *asked, half_width=half_width, max_chips=chips or 10_000, confidence=confidence, **common
-    )
 
 
 def _at_times(corruption: Corruption, time: str | None) -> tuple[list[Seconds], list[Corruption]]:

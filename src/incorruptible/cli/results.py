@@ -27,7 +27,8 @@ def results(
     debug: DebugOption = False,
 ) -> None:
     """Print what a study has found so far: every arm at every test strength, with 95% intervals
-    over crossed seeds and examples; as JSON also the verdicts. Equal studies give equal bytes."""
+    over crossed seeds and examples; as JSON also the verdicts. Equal studies give equal bytes.
+    """
     from ..studies.folder import find, named
     from ..studies.ranges import tabulated
     from ..studies.results import COLUMNS, findings, listed, summary
@@ -79,8 +80,8 @@ def results(
     ends = folder.ends()
     say(
         f"{sum(ends.get(job.name) == 'finished' for job in folder.jobs)} of {len(folder.jobs)} "
-        "runs finished; ± is half a 95% "
-        "interval, over crossed seeds and examples, of worst and tolerance over seeds"
+        "runs finished; ± is half a 95% interval, over crossed seeds and examples, of worst and "
+        "tolerance over seeds"
     )
 
 
@@ -99,7 +100,8 @@ def compare(
     debug: DebugOption = False,
 ) -> None:
     """Compare two arms, or two groups of arms: paired differences at every test strength, intervals
-    over crossed seeds and examples, words after Holm's correction over all rows."""
+    over crossed seeds and examples, words after Holm's correction over all rows.
+    """
     from ..errors import UserError
     from ..studies import results as found
     from ..studies.folder import find, named

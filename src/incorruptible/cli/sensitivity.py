@@ -4,69 +4,72 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import UserError
-from .advice import tell_cost, tell_drift
+from .advice import tell_cost
 from .targets import (
     AlsoOption,
+    BatchnormOption,
+    BatchOption,
     DebugOption,
     DeviceOption,
     ExamplesOption,
     ForceOption,
     JsonOption,
+    OutOption,
+    PartOption,
     SeedOption,
+    TargetArgument,
     WeightsOption,
     check_part,
-    device_of,
-    first_of,
-    held_in,
-    target_of,
-    tell_share,
+    open_target,
 )
 from .terminal import check_output, give, progress, say
 
 if TYPE_CHECKING:
+    from ..evaluation.sampling import Sampling
     from ..evaluation.sensitivity import Sensitivity
-    from ..tasks import Task
+    from .targets import ScoringTarget
 
 __all__ = ["sensitivity"]
 
 
+OneStrengthOption = Annotated[
+    str, typer.Option("--corruption", help="With one strength: gaussian-filter-max:.2.")
+]
+ByOption = Annotated[str, typer.Option("--by", help="layer, block, or block:DEPTH of its module.")]
+WhatIfOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--what-if-digital",
+        help="What does it buy to keep these digital (patterns, with commas)? May come again.",
+    ),
+]
+MapChipsOption = Annotated[int, typer.Option("--chips", help="How many.")]
+MapFigureOption = Annotated[
+    Path | None, typer.Option("--figure", help="Draw losses and gains here (.png and .svg).")
+]
+
+
 def sensitivity(
-    target: Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")],
-    corruption: Annotated[
-        str, typer.Option("--corruption", help="With one strength: gaussian-filter-max:.2.")
-    ],
+    target: TargetArgument,
+    corruption: OneStrengthOption,
     weights: WeightsOption = None,
-    by: Annotated[
-        str, typer.Option("--by", help="layer, block, or block:DEPTH of its module.")
-    ] = "layer",
-    what_if_digital: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--what-if-digital",
-            help="What does it buy to keep these digital (patterns, with commas)? May come again.",
-        ),
-    ] = None,
-    chips: Annotated[int, typer.Option("--chips", help="How many.")] = 25,
-    part: Annotated[
-        str, typer.Option("--part", help="Data: validation, test or train.")
-    ] = "validation",
-    batchnorm: Annotated[
-        str,
-        typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data."),
-    ] = "as-is",
+    by: ByOption = "layer",
+    what_if_digital: WhatIfOption = None,
+    chips: MapChipsOption = 25,
+    part: PartOption = "validation",
+    batchnorm: BatchnormOption = "as-is",
     also: AlsoOption = None,
     examples: ExamplesOption = None,
-    batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 1024,
-    figure: Annotated[
-        Path | None, typer.Option("--figure", help="Draw losses and gains here (.png and .svg).")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Keep the result here (.json).")] = None,
+    batch: BatchOption = 1024,
+    figure: MapFigureOption = None,
+    out: OutOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
     json_: JsonOption = False,
@@ -80,56 +83,39 @@ def sensitivity(
     check_output(figure, ("", ".png", ".svg"), force)
     check_part(part)
     from ..corruptions import parse_sweep
-    from ..evaluation import measure
-    from ..evaluation.scoring import count_of
     from ..evaluation.sensitivity import sensitivity as map_of
-    from ..tasks import batches, is_user_task
-    from ..weights.arrays import select
 
     sweep = parse_sweep(corruption)
     if len(sweep.strengths) != 1:
         raise UserError(f"--corruption {corruption!r}: a map is made at one strength.")
-    with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
-        held = held_in(target, also, None)
-        task, model = target_of(target, weights, seed)
-    model.to(device_of(device))
-    data = first_of(batches(_part(task, part), batch), examples)
-    arrays = select(model, held.also, held.protect)
-    common: dict[str, Any] = {
-        "arrays": arrays,
-        "batchnorm": batchnorm,
-        "calibration": batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
-    }
-    sets = 2 * len(arrays) + 1  # at most: each layer alone, all but each, and all
-    with redirect_stdout(sys.stderr):
-        tell_cost(
-            chips * sets,
-            lambda: count_of(data),
-            lambda n: measure(
-                model, task.score, data, *sweep, chips=n, seed=0, purpose="cost", **common
-            ),
-            at_once=sets,
-        )
+    on = open_target(
+        target,
+        weights,
+        also,
+        None,
+        part=part,
+        batch=batch,
+        examples=examples,
+        batchnorm=batchnorm,
+        seed=seed,
+        device=device,
+    )
+    # A function of the user's own has no direction, and is refused in one line.
+    score: Any = on.task.score
+    sampling = on.sampling(*sweep, chips=chips, seed=seed, purpose=part)
+    _tell_cost(on, sampling)
     with progress("sensitivity") as tell, redirect_stdout(sys.stderr):
         found = map_of(
-            model,
-            # a function of the user's own has no direction, and is refused in one line
-            task.score,  # type: ignore[arg-type]
-            data,
-            sweep.corruption,
-            sweep.strengths[0],
-            chips=chips,
-            seed=seed,
+            on.model,
+            score,
+            on.data,
+            sampling,
             by=by,
             what_if_digital=what_if_digital or (),
-            purpose=part,
-            **common,
+            arrays=on.arrays,
             progress=lambda done, total: tell(done, total, "chips"),
         )
-    if weights is None and is_user_task(target):
-        say("incorruptible: no --weights came; these are the weights that model() makes.")
-    tell_share(arrays, model)
-    tell_drift([sweep.corruption])
+    on.tell([sweep.corruption])
     if part == "test":
         say(
             "incorruptible: what to protect is a choice; chosen on test data, its test score would "
@@ -137,19 +123,24 @@ def sensitivity(
         )
     if figure is not None:
         _draw(found, figure)
-    plain = {"target": target, "part": part, **held.plain(), **found.plain()}
-    give(plain, held.before(str(found)), out, json_)
+    give(on.plain(found.plain()), on.held.before(str(found)), out, json_)
 
 
-def _part(task: Task, part: str) -> Any:
-    """The data; where there are none to choose by, the message says which to take."""
-    if part == "validation" and task.validation is None:
-        raise UserError(
-            "the task has no validation data, by which to choose what to protect: give the Task "
-            "validation=(inputs, labels), "
-            "or say --part train."
+def _tell_cost(on: ScoringTarget, sampling: Sampling) -> None:
+    """Say what a map of many chips will cost, before it begins."""
+    from ..evaluation import measure
+    from ..evaluation.scoring import count_of
+
+    sets = 2 * len(on.arrays) + 1  # at most: each layer alone, all but each, and all
+    with redirect_stdout(sys.stderr):
+        tell_cost(
+            sampling.chips * sets,
+            lambda: count_of(on.data),
+            lambda n: measure(
+                on.model, on.task.score, on.data, replace(sampling, chips=n), arrays=on.arrays
+            ),
+            at_once=sets,
         )
-    return task.part(part)
 
 
 def _draw(found: Sensitivity, path: Path) -> None:
@@ -163,10 +154,9 @@ def _draw(found: Sensitivity, path: Path) -> None:
     held = f"{together.conditions}; " if together.conditions else ""
     note = (
         f"{together.corruption}, strength {together.strengths[0]:g}; {held}{together.chips} chips, "
-        f"{together.n_examples} examples "
-        f"({together.purpose}), BatchNorm {together.batchnorm}; clean {found.clean:.4f}, all "
-        f"corrupted {found.joint.mean():.4f}; "
-        "whiskers: 95%, Student's, paired over chips, each by itself"
+        f"{together.n_examples} examples ({together.purpose}), BatchNorm {together.batchnorm}; "
+        f"clean {found.clean:.4f}, all corrupted {found.joint.mean():.4f}; whiskers: 95%, "
+        "Student's, paired over chips, each by itself"
     )
     panels = {
         f"lost, corrupted alone: {together.name} ({together.unit})": lost,

@@ -75,7 +75,8 @@ def study(
     debug: DebugOption = False,
 ) -> None:
     """Train and measure every arm of a study over its seeds, and decide its claims. Kill it at any
-    time: the same command goes on."""
+    time: the same command goes on.
+    """
     if dry_run:
         from ..studies.spec import load
 
@@ -175,9 +176,8 @@ def _dry(
         )
     put(
         f"{runs} runs: {len(wanted.arms)} arms x {len(wanted.seeds)} seeds; about "
-        f"{_time(total / workers)} with {workers} "
-        "workers here (a dozen steps and a chip of each kind were timed; what is finished below "
-        f"{home} is not taken off)"
+        f"{_time(total / workers)} with {workers} workers here (a dozen steps and a chip of each "
+        f"kind were timed; what is finished below {home} is not taken off)"
     )
 
 

@@ -5,25 +5,33 @@ arrays, the device.
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Unpack
 
 import typer
 
 from ..errors import UserError, unknown
+from .advice import tell_drift
 from .terminal import say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from torch import Tensor, nn
 
+    from ..corruptions import Corruption
+    from ..evaluation.sampling import Sampling, SamplingOptions
     from ..tasks import Task
     from ..weights.arrays import Array
 
 __all__ = [
     "AlsoOption",
+    "BatchOption",
+    "BatchnormOption",
     "DebugOption",
     "DeviceOption",
     "ExamplesOption",
@@ -31,25 +39,38 @@ __all__ = [
     "HeldArrays",
     "HomeOption",
     "JsonOption",
+    "OutOption",
+    "PartOption",
     "ProtectOption",
+    "ScoringTarget",
     "SeedOption",
+    "TargetArgument",
     "WeightsOption",
     "check_part",
     "device_of",
     "first_of",
     "held_in",
     "is_run",
+    "open_target",
     "target_of",
     "tell_share",
 ]
 
 # ---- Options that several verbs share
 
+TargetArgument = Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")]
+PartOption = Annotated[str, typer.Option("--part", help="Data: test, validation or train.")]
+BatchOption = Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)]
+BatchnormOption = Annotated[
+    str,
+    typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data."),
+]
 HomeOption = Annotated[Path, typer.Option("--home", help="Folder for runs and results.")]
 SeedOption = Annotated[
     int, typer.Option("--seed", help="Seed of everything that is random.", min=0)
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Keep the result here (.json).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
@@ -183,6 +204,98 @@ def target_of(
     return task, model
 
 
+@dataclass(frozen=True)
+class ScoringTarget:
+    """What a verb that scores chips works on: a network, which of its weights are in arrays, and the
+    data. `open_target` makes it from what was typed.
+    """
+
+    name: str
+    part: str
+    task: Task
+    model: nn.Module
+    arrays: list[Array]
+    held: HeldArrays
+    data: Any
+    batchnorm: str
+    calibration: Any
+    untrained: bool  # a task of the user's own came without weights
+
+    def sampling(
+        self,
+        corruption: Corruption,
+        strengths: Sequence[float],
+        **options: Unpack[SamplingOptions],
+    ) -> Sampling:
+        """Chips of this network, under its BatchNorm policy."""
+        from ..evaluation.sampling import Sampling
+
+        options |= {"batchnorm": self.batchnorm, "calibration": self.calibration}
+        return Sampling(corruption, strengths, **options)
+
+    def tell(self, corruptions: Iterable[Corruption]) -> None:
+        """Say on stderr what a reader of the result must know of the network and its chips."""
+        if self.untrained:
+            say("incorruptible: --weights is missing; these are the weights that model() makes.")
+        tell_share(self.arrays, self.model)
+        tell_drift(corruptions)
+
+    def plain(self, found: dict[str, Any]) -> dict[str, Any]:
+        """A result as it is kept, under what it is a result of."""
+        return {"target": self.name, "part": self.part, **self.held.plain(), **found}
+
+
+def open_target(
+    name: str,
+    weights: Path | None,
+    also: list[str] | None,
+    protect: list[str] | None,
+    *,
+    part: str,
+    batch: int,
+    examples: int | None,
+    batchnorm: str,
+    seed: int,
+    device: str,
+) -> ScoringTarget:
+    """The network, arrays and data that a command line names. What the user's own code prints goes to
+    stderr, for stdout is for data.
+
+    Raises `UserError` for whatever cannot be found or does not fit.
+    """
+    from ..tasks import batches, is_user_task
+    from ..weights.arrays import select
+
+    with redirect_stdout(sys.stderr):
+        held = held_in(name, also, protect)
+        task, model = target_of(name, weights, seed)
+    model.to(device_of(device))
+    return ScoringTarget(
+        name,
+        part,
+        task,
+        model,
+        select(model, held.also, held.protect),
+        held,
+        first_of(batches(_part_of(task, part), batch), examples),
+        batchnorm,
+        batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
+        weights is None and is_user_task(name),
+    )
+
+
+def _part_of(task: Task, part: str) -> Any:
+    """That part of the task's data. Raises `UserError` where there are none to choose by, and says
+    what to do.
+    """
+    if part == "validation" and task.validation is None:
+        raise UserError(
+            "the task has no validation data, by which to choose: give the Task "
+            "validation=(inputs, labels), or say --part train."
+        )
+    return task.part(part)
+
+
 def tell_share(arrays: Sequence[Array], model: nn.Module) -> None:
     """A line on stderr that says how much of a network is in arrays, where that is below 95%."""
     from ..weights.arrays import share_in
@@ -230,8 +343,7 @@ def _refuse_files(target: str) -> None:
     if is_run(target) and not Path(target).exists() and suffix not in _WEIGHTS:
         raise UserError(
             f"{target}: no such folder; what is measured is a run's folder, or a task: digits, "
-            "say, or FILE.py:NAME for a network "
-            "of your own or of another library."
+            "say, or FILE.py:NAME for a network of your own or of another library."
         )
     if suffix in _WEIGHTS:
         raise UserError(
@@ -241,6 +353,5 @@ def _refuse_files(target: str) -> None:
     if suffix in (".onnx", ".tflite", ".pb", ".h5", ".keras"):
         raise UserError(
             f"{target} is no network of PyTorch: name a task that makes one, FILE.py:NAME, and its "
-            "--weights (.safetensors or a "
-            "state_dict)."
+            "--weights (.safetensors or a state_dict)."
         )

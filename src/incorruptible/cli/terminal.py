@@ -84,7 +84,8 @@ def put_json(data: Any) -> None:
 
 def answer(problem: BaseException) -> tuple[int, str]:
     """The exit code and the line that answer an exception: 2 for a mistake of the user's, 74 for a
-    full disk, 130 for Ctrl-C, and 70 for a defect of this package or of the user's code."""
+    full disk, 130 for Ctrl-C, and 70 for a defect of this package or of the user's code.
+    """
     # typer's own errors come from click, or from its copy of click, depending on the version; both
     # format themselves
     usage = getattr(problem, "format_message", None)

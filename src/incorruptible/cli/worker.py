@@ -46,7 +46,8 @@ def worker(
 ) -> None:
     """Claim runs of a study in a shared folder and do them, until all are done: in a second
     terminal, on another machine, as one line of a Slurm array. TERM, USR1 and USR2 have it
-    checkpoint and leave (exit code 75)."""
+    checkpoint and leave (exit code 75).
+    """
     from ..studies.launch import watch_parent
     from ..studies.supervisor import LEFT
 

@@ -63,7 +63,8 @@ def read(content: bytes, file: str) -> tuple[Cells, ...]:
     The first line names the columns: `target` and `measured` in uS, and `time`, in seconds or with
     its unit ("1d"), where cells were read at several times; other columns are not looked at, and
     each line is a cell of its own. Raises `UserError`, with file and line, for a missing column, a
-    gap, a text, a number that is not finite or negative, and for too few cells or targets."""
+    gap, a text, a number that is not finite or negative, and for too few cells or targets.
+    """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -80,7 +80,8 @@ class FloatFlips(Composed, Floats):
     ones; see `Floats`.
 
     One flip of the top exponent bit multiplies a weight below 2 by 2^128 (float32, bfloat16) or
-    2^16 (float16)."""
+    2^16 (float16).
+    """
 
     protected: int = 0
 

@@ -186,7 +186,8 @@ def translate(
     depends on them.
 
     Raises `UserError` for a strength that the corruption does not have, and for a model without
-    weights."""
+    weights.
+    """
     strength = checked_strengths(checked(strength), corruption)[0]
     conditions = traits(corruption).conditions
     said = (

@@ -103,9 +103,8 @@ def chart(device: Measured) -> Lines:
     counts = ", ".join(str(len(fit.error)) for fit in fits(device))
     note = (
         f"{device.file} (sha {device.sha}): {counts} cells; points: each cell (of more than "
-        f"{SHOWN} some), and the standard deviation "
-        "of groups of them; the fit takes cells that read 0 for at or below it; bands: 95% at each "
-        "target on its own"
+        f"{SHOWN} some), and the standard deviation of groups of them; the fit takes cells that "
+        "read 0 for at or below it; bands: 95% at each target on its own"
     )
     panels = {"mean shift": shifts, "spread": spreads}
     labels = ["measured - target (uS)", "standard deviation (uS)"]

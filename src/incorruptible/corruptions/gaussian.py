@@ -74,7 +74,8 @@ class Gaussian:
     `scale` is one of filter-max (m = max|W_f|), filter-sqrtmax (sqrt(max|W_f|)), filter-norm
     (||W_f||_2), layer-max (max|W|) and absolute (1). They are never interchangeable: the paper
     prints the covariance max|W_f| s^2 I, which is filter-sqrtmax, while hardware-aware training
-    usually means filter-max. A filter of zeros gets no error under the relative scales. Mean 0."""
+    usually means filter-max. A filter of zeros gets no error under the relative scales. Mean 0.
+    """
 
     scale: str = field(metadata={"named": True})
 

@@ -53,7 +53,8 @@ class LogNormal:
 
     With `unbiased` the exponent is s z - s^2 / 2, so that the mean is w. Either way the standard
     deviation is the mean times sqrt(exp(s^2) - 1); asking for it above s = 26 raises `UserError`,
-    for float64 ends there."""
+    for float64 ends there.
+    """
 
     unbiased: bool = False
 

@@ -24,7 +24,8 @@ class Mixture:
 
     Strength s is the top of the range at the default low = 0 and high = 1. Moments are over chips,
     by 16-point Gauss-Legendre quadrature (exact for strengths that enter as polynomials up to
-    degree 31)."""
+    degree 31).
+    """
 
     of: Corruption = field(metadata={"inner": True, "named": True})
     low: float = 0.0

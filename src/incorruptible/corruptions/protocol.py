@@ -61,7 +61,8 @@ class Corruption(Described, Protocol):
 
     It may have a method `into(array, strength, noise, out)`, which writes the same values into
     `out` (the array's own storage, or other memory of its shape and type) without a tensor of that
-    size in between."""
+    size in between.
+    """
 
     def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
         """Other values for `array`, of its shape, dtype and device; the array itself is
@@ -117,7 +118,8 @@ class Traits(NamedTuple):
     `conditions` is what a result must state (range, mapping, time, compensation); `rereads` that
     each read of a chip has noise of its own; `pinned` that something goes wrong at strength 0 too;
     `max_strength` the largest strength there is; `ruins` that a single event may ruin a whole chip,
-    however seldom: then chips that agree say little of those to come."""
+    however seldom: then chips that agree say little of those to come.
+    """
 
     conditions: str = ""
     rereads: bool = False

@@ -44,7 +44,8 @@ class Stored:
     whose spreads are off by some 4% (one standard deviation). Under compensation the correction is
     taken at its mean, to first order in 1 / fan-in, and the mean size of what is read as that of a
     normal number. That is near but for errors that rival the weights and for filters of zeros,
-    whose read is all error: there spreads came out 10 to 30% too small."""
+    whose read is all error: there spreads came out 10 to 30% too small.
+    """
 
     storage: Storage = field(metadata={"inner": True, "named": True})
     faults: tuple[Fault, ...] = field(metadata={"named": True})

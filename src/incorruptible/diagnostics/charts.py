@@ -86,8 +86,8 @@ def _gradient(record: Mapping[str, Any]) -> Chart:
         "optimiser step",
         ["ratio", "ratio", "cosine", "share"],
         caption=f"strengths: the schedule's ({record['schedule']}) and constant ones, looked at on "
-        "one and the same training; "
-        f"{_about(record)}; ratios above {RATIOS:g} are drawn at {RATIOS:g}",
+        f"one and the same training; {_about(record)}; ratios above {RATIOS:g} are drawn at "
+        f"{RATIOS:g}",
         alt="Size, signal to noise and direction of the gradient at perturbed weights, over "
         "training, for each strength.",
         log_x=True,
@@ -180,8 +180,7 @@ def _tolerated(record: Mapping[str, Any]) -> Chart:
         "optimiser step",
         f"strength ({record['unit']})",
         caption=f"tolerated: the largest strength of {record['objective']} with a perturbed "
-        "training loss of at most "
-        f"{record['budget']:.3g} nats; {_about(record)}",
+        f"training loss of at most {record['budget']:.3g} nats; {_about(record)}",
         alt="Where the asked strength runs above the tolerated one, training is pushed beyond what "
         "it can bear.",
     )
@@ -274,8 +273,8 @@ def _failing(record: Mapping[str, Any]) -> Chart:
         "optimiser step",
         ["ratio", "ratio", "nats per unit", "fraction"],
         caption=f"rings: the last probe before the stall; vanishing is a ratio under {VANISHING:g} "
-        "there that clipping does not "
-        f"cure, variance a signal / noise under {NOISY:g} that it cures; {_about(record)}",
+        f"there that clipping does not cure, variance a signal / noise under {NOISY:g} that it "
+        f"cures; {_about(record)}",
         alt="The gradient of trainings at constant strengths; the ring marks where the failing one "
         "is judged.",
         log_x=True,

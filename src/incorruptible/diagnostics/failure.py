@@ -36,8 +36,7 @@ def judged_by(task: Task) -> str:
     if isinstance(score, Score) and not (score.unit == "fraction" and score.higher_is_better):
         raise UserError(
             f"{task.name or 'the task'} is scored by {score.name} ({score.unit}): whether training "
-            "fails is judged by a fraction "
-            "of right answers; look without it: --no-fail."
+            "fails is judged by a fraction of right answers; look without it: --no-fail."
         )
     return "test" if task.validation is None else "validation"
 
@@ -193,7 +192,8 @@ def failing(trial: Trial, objective: str, strengths: Sequence[float], run: Run) 
 
     `fails_from` is the smallest of `strengths` whose training loses more than 10 points of clean
     score to the plain one, or None; stronger ones are not tried. For one seed: what a word is worth
-    over seeds, a study says."""
+    over seeds, a study says.
+    """
     own = run.recipe
     plain = trial.scores(run if own.objective == "plain" else trial.train(trial.plainly(), "plain"))
     found: dict[str, Any] = {

@@ -43,7 +43,8 @@ class Mechanism:
     (to noise) with 95% intervals over seeds, for one training the numbers themselves, and the means
     over seeds of `cosine`, `dead` units, the loss's `variation` over draws, and `steepness` (None
     for objectives that do not climb). `lost` is the clean accuracy lost to plain training, as a
-    fraction; `restored` whether clipping the gradient restores it (None: not known)."""
+    fraction; `restored` whether clipping the gradient restores it (None: not known).
+    """
 
     word: str
     cause: str
@@ -67,7 +68,8 @@ def mechanism(histories: Sequence[History], lost: float, restored: bool | None) 
     limit is above VANISHING, the upper limit of signal to noise under NOISY, and clipping restores
     it. Otherwise *neither*. Later ratios would be circular: where a network has collapsed, its
     gradient is small because it has collapsed. Raises `UserError` where a recorded number is not
-    finite."""
+    finite.
+    """
     at, step = before_stall(histories)
     seen = [probes(history)[at] for history in histories]
     ratio, signal = (
@@ -109,7 +111,8 @@ def mechanism(histories: Sequence[History], lost: float, restored: bool | None) 
 
 def before_stall(histories: Sequence[History]) -> tuple[int, int | None]:
     """Index and step of the last probe before mean clean training accuracy comes within 5 points
-    (STALL) of its best; step None where the first probe is there already."""
+    (STALL) of its best; step None where the first probe is there already.
+    """
     accuracy = np.mean(
         [[float(one["probe_clean_accuracy"]) for one in probes(each)] for each in histories], axis=0
     )

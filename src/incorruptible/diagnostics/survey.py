@@ -33,7 +33,8 @@ def of_run(
     of `fail` until one fails.
 
     Those trainings lie beside the run, so that a second call finds them. `tell(what, done, of)` is
-    called as work goes on."""
+    called as work goes on.
+    """
     task = task or run.task()
     frame, before = run.record["identity"], torch.get_num_threads()
     recipe = run.recipe

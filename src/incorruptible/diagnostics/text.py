@@ -67,8 +67,7 @@ def tables(record: Mapping[str, Any]) -> str:
     weights = last["sharpness"]["weights"]
     lines.append(
         f"Sharpness there: top eigenvalue {weights['top']:.3g}, trace {_with(weights)}; per "
-        f"{record['scale']}: top "
-        f"{noise['top']:.3g}, trace {_with(noise)} nats."
+        f"{record['scale']}: top {noise['top']:.3g}, trace {_with(noise)} nats."
     )
     if last["tolerated"] is not None:
         lines.append(
@@ -144,8 +143,7 @@ def overrun_sentence(looks: Sequence[Mapping[str, Any]]) -> str | None:
     first = over[0]
     return (
         f"Training asks for more than the network tolerates at {len(over)} of {len(within)} looks, "
-        "first at step "
-        f"{first['step']} (epoch {first['epoch']:g}): {first['asked']:.3g} asked, "
+        f"first at step {first['step']} (epoch {first['epoch']:g}): {first['asked']:.3g} asked, "
         f"{first['tolerated']:.3g} tolerated."
     )
 
@@ -170,8 +168,7 @@ def arm_sentence(objective: str, plain: float, arm: Mapping[str, Any]) -> str:
     )
     said += (
         f"; {when}: mean gradient {arm['ratio']:.2f} of the clean one, signal to noise "
-        f"{arm['signal']:.2f}, cosine "
-        f"{arm['cosine']:.2f}, {arm['dead']:.0%} dead units"
+        f"{arm['signal']:.2f}, cosine {arm['cosine']:.2f}, {arm['dead']:.0%} dead units"
     )
     if arm["clipped_score"] is not None:
         idle = f", which norms of at most {arm['norm']:.2f} hardly meet," if arm["norm"] < 1 else ""
@@ -211,8 +208,7 @@ def failing_sentence(failing: Mapping[str, Any]) -> str:
     )
     return (
         f"Training with {failing['objective']} fails from {failing['fails_from']:g} on (of "
-        f"{tried}), {when}, {_why(arm)}. "
-        "One seed; over seeds: a study."
+        f"{tried}), {when}, {_why(arm)}. One seed; over seeds: a study."
     )
 
 
@@ -225,6 +221,6 @@ def _why(arm: Mapping[str, Any]) -> str:
         return f"by a mechanism that cannot be told: {arm['cause']}"
     return (
         "and neither by a vanishing gradient nor by variance as they are defined (Eg/g0 "
-        f"{arm['ratio']:.2f}, S/N "
-        f"{arm['signal']:.2f}, clipping {'restores' if arm['restored'] else 'does not restore'} it)"
+        f"{arm['ratio']:.2f}, S/N {arm['signal']:.2f}, clipping "
+        f"{'restores' if arm['restored'] else 'does not restore'} it)"
     )

@@ -35,7 +35,8 @@ class Settings:
     """How the instrument looks: through which objective, at which constant strengths beside the
     schedule's own, on how many training images (0: all), over how many draws, after every how many
     epochs, and up to which loss a strength is tolerated (None: it is not sought). `points` is the
-    resolution of the surface, 0 for none."""
+    resolution of the surface, 0 for none.
+    """
 
     objective: str
     strengths: tuple[float, ...] = ()
@@ -195,7 +196,8 @@ class Watched(Trainer):
     def _along(self) -> dict[str, Any]:
         """Along the instrument's objective, noise of its scale, and the ascents in both metrics;
         each as far as twice what the budget tolerates, or a quarter of a length that is surely too
-        far: the weights' own norm, or noise at strength 1."""
+        far: the weights' own norm, or noise at strength 1.
+        """
         arrays = self.robust.arrays
         length = math.sqrt(sum(float(array.value.double().square().sum()) for array in arrays))
         noisy = math.sqrt(sum(array.value.numel() for array in arrays))
@@ -245,7 +247,8 @@ def watch(fit: Watched, weights: str | None = None) -> dict[str, Any]:
     """Do the training, looking on the way; the looks, and the slices at its end.
 
     `same_bits` says whether the weights that it ended in have the checksum `weights` (None: nothing
-    to compare with)."""
+    to compare with).
+    """
     while fit.done < fit.recipe.epochs:
         fit.epoch()
     same = None

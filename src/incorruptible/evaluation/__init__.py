@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import torch
@@ -18,8 +18,8 @@ from ..weights.arrays import Array
 from ..weights.batchnorm import Statistics, evaluating
 from .anytime import AnytimeMeans, measure_until
 from .checks import check_network
-from .chips import Sampling
 from .results import OverTime, Scores
+from .sampling import Sampling, SamplingOptions, sampling_of
 from .scoring import NOT_FINITE, ORDER, Examples, ScoreFunction, keeping, refuse_iterators
 from .subsampled import measure_mean
 from .subsampled.results import Average, Means
@@ -41,8 +41,7 @@ __all__ = [
 Kept = MutableMapping[Key, dict[str, Examples]]
 SHUFFLED = (
     "data came in another order each time (are they shuffled?): scores of single examples need the "
-    "same order at every chip; "
-    "shuffle=False gives it."
+    "same order at every chip; shuffle=False gives it."
 )
 
 
@@ -51,70 +50,44 @@ def measure(
     model: nn.Module,
     score: ScoreFunction,
     data: Iterable[Any],
-    corruption: Corruption,
-    strengths: Sequence[float],
+    sampling: Sampling | Corruption | str,
+    strengths: Sequence[float] | None = None,
     *,
-    chips: int,
-    seed: int,
-    purpose: str = "test",
-    reads: int = 1,
-    read: tuple[Corruption, float] | None = None,
     arrays: Sequence[Array] | None = None,
-    batchnorm: str = "as-is",
-    calibration: Iterable[Any] | None = None,
-    autocast: str | None = None,
-    channels_last: bool = False,
     keep_examples: bool | None = False,
     progress: Callable[[int, int], None] | None = None,
     workers: int = 0,
+    **options: Unpack[SamplingOptions],
 ) -> Scores:
-    """The score of `model` on `chips` chips at each strength.
+    """The score of `model` on every chip at each strength.
 
-    `score(model, batch)` gives one number for each example, [b]; `data` is iterated once for each
-    chip and strength, so it must start anew each time: a tuple of tensors (inputs, labels), a list
-    of batches or a DataLoader, not a generator; scores of single examples need one that does not
-    shuffle. Batches are moved to the model's device. Chip k is the same at every strength, and in
-    every model whose arrays have the same names; chips of different `purpose` are different. At
-    strength 0 all chips are the same, and one is measured.
+    `sampling` says which chips: a `Sampling`, or a corruption, its `strengths` and the `options` of a
+    `Sampling` (chips=25, seed=0, batchnorm="folded", ...). Unless given, there are 25 chips.
 
-    With `read=(corruption, strength)` each chip is read `reads` times, and each read adds an error
-    of its own on top of the chip's. `batchnorm` is "as-is", "folded" (into the convolution before
-    the noise is drawn; `arrays` are found again by name) or "recalibrated" (running statistics
-    computed anew on every chip from the inputs in `calibration`).
+    `score(model, batch)` gives one number for each example, [b]. `data` is iterated once for each chip
+    and strength, so it must start anew each time: a tuple of tensors (inputs, labels), a list of
+    batches or a DataLoader, not a generator. Scores of single examples need data that do not shuffle.
+    Batches are moved to the model's device. At strength 0 all chips are the same, and one is measured.
 
-    `autocast="bf16"` computes forward passes in 16 bits; that rounding is no property of the chip,
-    whose weights are drawn in the model's own type, and a score within a few examples of a tie may
-    differ for it. `channels_last` lays images and kernels out with their channels side by side.
-    Both are for speed and are recorded. `workers=2` reads chips in two processes of one thread
-    each, forked from this one (models on the CPU, systems that fork): the same numbers as in one
-    process of one thread.
+    `arrays` are the weights in hardware, those of `select(model)` unless given. `workers=2` scores
+    chips in two processes of one thread each, forked from this one (models on the CPU, systems that
+    fork): the numbers are those of one process of one thread. `progress(done, total)` is told of every
+    chip.
 
-    `keep_examples` keeps the score of each example, for intervals over examples too: True refuses
-    data that do not come in one order, None keeps them where the data do, which is looked at while
-    they pass.
+    `keep_examples` keeps the score of each example, for intervals over examples too: True refuses data
+    that do not come in one order, None keeps them where the data do, which is looked at while they
+    pass.
 
-    Answers that are not finite are wrong answers, and `Scores.not_finite` counts them. A network
-    that is not finite without any error is refused, and so is one none of whose answers changes
-    when every weight in its arrays does.
+    Answers that are not finite are wrong answers, and `Scores.not_finite` counts them. A network that
+    is not finite without any error is refused, and so is one none of whose answers changes when every
+    weight in its arrays does.
 
-    Restores weights, statistics, modes, layout and torch's global random state, also after an
-    error; while a score, `progress` or the data run, a chip is in place. Raises `UserError` for
-    data that is empty or cannot be iterated twice, a score of the wrong shape or that does not fit
-    the answers, chips or reads below 1, a negative strength, and a policy, an autocast or workers
-    that do not fit."""
-    sampling = Sampling(
-        corruption,
-        strengths,
-        chips,
-        seed,
-        purpose,
-        reads,
-        read,
-        batchnorm,
-        calibration,
-        autocast,
-        channels_last,
-    )
+    Restores weights, statistics, modes, layout and torch's global random state, also after an error.
+    While a score, `progress` or the data run, a chip is in place. Raises `UserError` for data that is
+    empty or cannot be iterated twice, a score of the wrong shape or that does not fit the answers,
+    workers that do not fit, and for whatever `Sampling` refuses.
+    """
+    sampling = sampling_of(sampling, strengths, options, chips=25, purpose="test")
     found = measure_all(
         model,
         {"": score},
@@ -148,7 +121,9 @@ def measure_all(
     weights: diagnoses look at trainings that failed, and there an answer that is not finite counts
     as a wrong one without errors too. `chips` say `autocast` and `channels_last`. `kept` maps
     (strength, chip, read), by number, to what each score gave there [example]: what it holds is not
-    measured again, and what is measured is put into it."""
+    measured again, and what is measured is put into it.
+    """
+    sampling = sampling.filled(25, "test")
     refuse_iterators(data, sampling)
     if workers < 0:
         raise UserError(
@@ -247,8 +222,8 @@ def _examples(
                 count = int(found[NOT_FINITE].sum())
                 raise NotFinite(
                     f"the network's answers to {count} of {len(found[NOT_FINITE])} examples are "
-                    "not finite before any error is "
-                    "put in, or their score is not: what it is worth on chips has no meaning."
+                    "not finite before any error is put in, or their score is not: what it is "
+                    "worth on chips has no meaning."
                 )
             kept[key] = found
             done += 1

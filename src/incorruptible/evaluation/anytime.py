@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -19,8 +19,9 @@ from ..tasks.data import batches
 from ..weights.arrays import Array
 from ..weights.batchnorm import Statistics, evaluating
 from .checks import check_network
-from .chips import ProgrammedModel, Sampling
+from .chips import ProgrammedModel
 from .results import arithmetic
+from .sampling import Sampling, SamplingOptions, sampling_of
 from .scoring import (
     NOT_FINITE,
     ScoreFunction,
@@ -40,7 +41,8 @@ class AnytimeMeans:
 
     `values` holds, for each strength, the mean score of each chip [chip]; `intervals` the
     anytime-valid interval of the mean over all chips, on these examples. `not_finite` counts, for
-    each strength, the answers that were not finite, which are wrong ones."""
+    each strength, the answers that were not finite, which are wrong ones.
+    """
 
     values: tuple[NDArray[np.float64], ...]
     intervals: tuple[Interval, ...]
@@ -119,10 +121,9 @@ class AnytimeMeans:
         shown = zip(titles if any(self.not_finite) else titles[:-1], _WIDTHS, strict=False)
         lines = [
             f"{self.name} ({self.unit}) under {self.corruption} [{self.corruption_unit}]; chips "
-            "until the half-width is "
-            f"{self.half_width:g}, at most {self.max_chips}; {self.n_examples} examples, seed "
-            f"{self.seed} ({self.purpose}), "
-            f"BatchNorm {self.batchnorm}{arithmetic(self.autocast, self.channels_last)}",
+            f"until the half-width is {self.half_width:g}, at most {self.max_chips}; "
+            f"{self.n_examples} examples, seed {self.seed} ({self.purpose}), BatchNorm "
+            f"{self.batchnorm}{arithmetic(self.autocast, self.channels_last)}",
             *([self.conditions] if self.conditions else []),
             "  ".join(f"{title:>{width}}" for title, width in shown),
         ]
@@ -144,8 +145,8 @@ class AnytimeMeans:
             lines.append(line if row["reached"] else f"{line}  not reached")
         lines.append(
             "interval: of the mean over chips, on these examples, at confidence "
-            f"{self.confidence:g} for each strength; "
-            f"valid whenever one stops (confidence sequence, {METHOD})"
+            f"{self.confidence:g} for each strength; valid whenever one stops (confidence "
+            f"sequence, {METHOD})"
         )
         if any(self.not_finite):
             lines.append(
@@ -165,63 +166,45 @@ def measure_until(
     model: nn.Module,
     score: ScoreFunction,
     data: Iterable[Any],
-    corruption: Corruption,
-    strengths: Sequence[float],
+    sampling: Sampling | Corruption | str,
+    strengths: Sequence[float] | None = None,
     *,
     half_width: float,
-    max_chips: int = 10_000,
+    max_chips: int | None = None,
     confidence: float = 0.95,
-    seed: int,
-    purpose: str = "test",
-    reads: int = 1,
-    read: tuple[Corruption, float] | None = None,
     arrays: Sequence[Array] | None = None,
-    batchnorm: str = "as-is",
-    calibration: Iterable[Any] | None = None,
-    autocast: str | None = None,
-    channels_last: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    **options: Unpack[SamplingOptions],
 ) -> AnytimeMeans:
-    """Measure at each strength until the interval of the mean over chips is at most 2 `half_width`
-    long.
+    """Look at one chip after another, at each strength, until the interval of the mean over chips is
+    at most 2 `half_width` long.
 
-    The interval is not symmetric: the estimate may lie nearer to one end, and now and then just
-    outside.
+    The interval is a betting confidence sequence, which holds whenever one stops; Student's interval
+    would miss more often than it says. The interval is not symmetric: the estimate may lie nearer to
+    one end, and now and then just outside. Each strength has a confidence of its own.
 
-    The interval is a betting confidence sequence, so that stopping as soon as it is short enough
-    costs it nothing; Student's would miss more often than it says. Each strength has a confidence
-    of its own. Chip k is the one that `measure` takes. Where `max_chips` chips do not do, the
-    result says so. For .0025 some 1,100 chips are needed, hardly fewer where chips agree: nothing
-    rules out a rare chip that fails altogether. Everything else is as in `measure`. Raises
-    `UserError`, besides, for a half_width outside (0, .5) and for a score that does not lie in [0,
-    1] by its nature."""
+    Chip k is the chip k of `measure`. At most `max_chips` chips are looked at (unless given, those of
+    the `Sampling`, or 10,000), and the result says where they were too few. A half-width of .0025 takes
+    some 1,100 chips, and hardly fewer where the chips agree: nothing rules out a rare chip that fails
+    altogether. `sampling`, `strengths`, `options`, `arrays` and `progress` are as in `measure`.
+
+    Raises `UserError` as `measure` does, and for a half-width outside (0, .5) and a score that does not
+    lie in [0, 1] by its nature.
+    """
     if not 0 < half_width < 0.5:
         raise UserError(
             f"half_width is {half_width:g}; it is a half-width between 0 and 0.5, as a fraction, "
             "for example 0.0025."
         )
     refuse_unbounded(score, "a half-width")
-    sampling = Sampling(
-        corruption,
-        strengths,
-        max_chips,
-        seed,
-        purpose,
-        reads,
-        read,
-        batchnorm,
-        calibration,
-        autocast,
-        channels_last,
+    sampling = sampling_of(
+        sampling, strengths, options, chips=10_000, purpose="test", max_chips=max_chips
     )
     refuse_iterators(data, sampling)
     data = batches(data, 1024)
     model, arrays = sampling.fitted(model, arrays)
     # A DataLoader draws from the global generator at every turn.
-    found, aside = (
-        [],
-        torch.random.fork_rng(devices=[]),
-    )
+    aside, found = torch.random.fork_rng(devices=[]), []
     with (
         aside,
         evaluating(model),
@@ -237,20 +220,20 @@ def measure_until(
         intervals=tuple(interval for _, interval, _, _ in found),
         not_finite=tuple(count for _, _, _, count in found),
         strengths=tuple(sampling.strengths),
-        corruption=str(corruption),
-        corruption_unit=corruption.unit,
-        conditions=traits(corruption).conditions,
+        corruption=str(sampling.corruption),
+        corruption_unit=sampling.corruption.unit,
+        conditions=traits(sampling.corruption).conditions,
         name=str(getattr(score, "name", None) or getattr(score, "__name__", "score")),
         unit=getattr(score, "unit", "mean over examples"),
         n_examples=found[0][2],
-        seed=seed,
-        purpose=purpose,
-        batchnorm=batchnorm,
-        autocast=autocast,
-        channels_last=channels_last,
+        seed=sampling.seed,
+        purpose=sampling.purpose,
+        batchnorm=sampling.batchnorm,
+        autocast=sampling.autocast,
+        channels_last=sampling.channels_last,
         half_width=half_width,
         confidence=confidence,
-        max_chips=max_chips,
+        max_chips=sampling.chips,
     )
 
 

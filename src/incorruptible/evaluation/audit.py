@@ -23,7 +23,8 @@ class Touched:
     """One parameter. `relative_to_max` and `relative_to_rms` are the root mean square error of one
     chip, measured on the weights that were in place, over max|W| and over the weights' own root
     mean square; None where it is skipped. `max` and `rms` are None for the packed weight of a
-    quantised layer, whose values are not floats."""
+    quantised layer, whose values are not floats.
+    """
 
     name: str
     module: str
@@ -104,7 +105,8 @@ def audit(
     how much.
 
     Patterns as for `select`. Raises `UserError` where nothing is touched, and for a strength that
-    is negative or not finite."""
+    is negative or not finite.
+    """
     strength = checked(strength)
     refuse_offloaded(model)
     found = survey(model, also, protect)

@@ -3,7 +3,8 @@ on the weights in arrays.
 
 Both are cheap: they take three passes over a few examples. Without them a network of NaNs would be
 right on class 0, and a network that computes from other memory than its parameters' would be as
-good on every chip as it is without errors."""
+good on every chip as it is without errors.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from ..tasks.scores import Score, channels_last, each_tensor, moved
 from ..weights.arrays import Array, refuse_not_finite, unwrapped
 from ..weights.batchnorm import Statistics
 from ..weights.swap import replaced
-from .chips import Sampling
+from .sampling import Sampling
 from .scoring import ScoreFunction, answered, keeping, size_of
 
 __all__ = ["check_network"]
@@ -39,7 +40,8 @@ def check_network(
 
     Refused are weights that are not finite, answers to the first examples that are not finite, and
     a network none of whose answers changes by a bit when every weight in its arrays does. What a
-    function of one's own judges is heard where it calls the model."""
+    function of one's own judges is heard where it calls the model.
+    """
     refuse_not_finite(model)
     device = arrays[0].value.device
     batch = next(iter(data), None)
@@ -55,18 +57,17 @@ def check_network(
         if not all(bool(one.isfinite().all()) for one in clean if one.is_floating_point()):
             raise NotFinite(
                 "the network's answers are not finite before any error is put in: what it is worth "
-                "on chips has no meaning; "
-                "look at its weights, its inputs and its arithmetic (autocast?)."
+                "on chips has no meaning; look at its weights, its inputs and its arithmetic "
+                "(autocast?)."
             )
         with replaced(arrays, _others):
             changed = look(few, fits=True)
     if clean and len(clean) == len(changed) and all(map(torch.equal, clean, changed)):
         raise UserError(
             f"no answer of {type(unwrapped(model)).__name__} changes when all weights in its "
-            "arrays do: it computes from other "
-            "memory (weights in a list, copies made before, a cache, a frozen graph), and chips "
-            "would all look clean. Measure "
-            "the module that owns its parameters, before it is compiled or frozen."
+            "arrays do: it computes from other memory (weights in a list, copies made before, a "
+            "cache, a frozen graph), and chips would all look clean. Measure the module that owns "
+            "its parameters, before it is compiled or frozen."
         )
 
 
@@ -112,7 +113,8 @@ def _answers(
     function of one's own that called it.
 
     Unless it `fits` already, the score grades the answer once, and refuses labels that it cannot
-    judge."""
+    judge.
+    """
     heard: list[Tensor] = []
     if isinstance(score, Score):
         answer = answered(score.answer, model, batch, sampling, device)

@@ -149,7 +149,8 @@ class Scores:
     compensation), and `peaks` the smallest and largest max|W_f|: under an absolute or sqrtmax scale
     a network gains by growing its weights, and these tell. `not_finite` [strength, chip] counts the
     answers, over all reads and examples, that were not finite; None where all were. Where answers
-    are judged they are wrong ones; the mean of a loss over them is not finite either."""
+    are judged they are wrong ones; the mean of a loss over them is not finite either.
+    """
 
     values: NDArray[np.float64]
     strengths: tuple[float, ...]
@@ -210,7 +211,8 @@ class Scores:
 
         Scores that are fractions have the interval of a share, others Student's:
         `incorruptible.statistics.two_level`. None where the scores of examples were not kept, or
-        there is one chip or one example; `level` as in `interval`."""
+        there is one chip or one example; `level` as in `interval`.
+        """
         if (
             self.examples is None
             or min(self.examples.shape[1:]) < 2
@@ -336,10 +338,9 @@ class Scores:
         }[self.higher_is_better]
         first = (
             f"{self.name} ({self.unit}; {direction}) under {self.corruption} "
-            f"[{self.corruption_unit}]; {self.chips} chips{reads}, "
-            f"{self.n_examples} examples, seed {self.seed} ({self.purpose}), BatchNorm "
-            f"{self.batchnorm}"
-            f"{arithmetic(self.autocast, self.channels_last)}"
+            f"[{self.corruption_unit}]; {self.chips} chips{reads}, {self.n_examples} examples, "
+            f"seed {self.seed} ({self.purpose}), BatchNorm "
+            f"{self.batchnorm}{arithmetic(self.autocast, self.channels_last)}"
         )
         return f"{first}\n{self.conditions}" if self.conditions else first
 
@@ -382,8 +383,8 @@ class Scores:
         if alike and any(row["sd"] == 0 and row["strength"] > 0 for row in self.rows()):
             said.append(
                 f"all the same: where {self.chips} chips are alike, up to "
-                f"{min(1.0, 3 / self.chips):.3g} of all chips may be "
-                "otherwise (95%), and Student's interval does not see them"
+                f"{min(1.0, 3 / self.chips):.3g} of all chips may be otherwise (95%), and "
+                "Student's interval does not see them"
             )
         if self.not_finite is not None:
             reads = 1 if self.reads is None else self.reads.shape[2]

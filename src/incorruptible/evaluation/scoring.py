@@ -16,7 +16,8 @@ from ..errors import UserError
 from ..tasks.scores import Score, channels_last, each_tensor, moved
 from ..weights.arrays import Array
 from ..weights.batchnorm import Statistics, recalibrate_batchnorm
-from .chips import ProgrammedModel, Sampling
+from .chips import ProgrammedModel
+from .sampling import Sampling
 
 __all__ = [
     "NOT_FINITE",
@@ -105,8 +106,7 @@ def refuse_unbounded(score: ScoreFunction, what: str) -> None:
     if isinstance(score, Score) and score.unit != "fraction":
         raise UserError(
             f"{what} needs a score that lies between 0 and 1 by its nature, and {score.name} is in "
-            f"{score.unit}; "
-            "use accuracy, or a Score whose unit is 'fraction'."
+            f"{score.unit}; use accuracy, or a Score whose unit is 'fraction'."
         )
 
 
@@ -158,7 +158,8 @@ def scored(
 
     `sampling` may ask for autocast, under which what a `Score` makes of an answer is computed in 32
     bits at least, and for channels-last. Where answers were not finite, they are marked under
-    `NOT_FINITE`; `ordered` asks for `ORDER`."""
+    `NOT_FINITE`; `ordered` asks for `ORDER`.
+    """
     parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in (*scores, NOT_FINITE)}
     asks = [score.answer if isinstance(score, Score) else None for score in scores.values()]
     shared = asks[0] if len(set(asks)) == 1 else None  # one forward pass for all

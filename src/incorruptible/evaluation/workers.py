@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import UserError
 from ..weights.arrays import Array
-from .chips import ProgrammedModel, Sampling
+from .chips import ProgrammedModel
+from .sampling import Sampling
 from .scoring import Examples, ScoreFunction, score_chip
 
 __all__ = ["Key", "ScoringJob", "elsewhere", "here", "work_items"]
@@ -89,7 +90,8 @@ def elsewhere(
     torch's DataLoader keeps the processes and the order. Each has one thread: OpenMP's threads do
     not survive a fork, and a child that asked for two would wait for ever. Raises what was raised
     there. Raises `UserError` for a model that is not on the CPU or lies in shared memory, for data
-    with workers of its own, and where processes cannot be forked."""
+    with workers of its own, and where processes cannot be forked.
+    """
     _refuse_unshareable(job, workers)
     # In no variable: an error's traceback would keep the processes.
     for found in _forked(_WorkItems(job, work_items), workers):
@@ -171,6 +173,5 @@ def _refuse_unshareable(job: ScoringJob, workers: int) -> None:
         if isinstance(data, DataLoader) and data.num_workers:
             raise UserError(
                 f"workers={workers}, and the data have num_workers={data.num_workers}: processes "
-                "of processes cannot be; "
-                "give a DataLoader with num_workers=0."
+                "of processes cannot be; give a DataLoader with num_workers=0."
             )

@@ -118,7 +118,8 @@ def checksum(path: Path) -> str:
 def naming(path: Path) -> Iterator[None]:
     """An error of the disk inside names the file `path`: writing to an open file does not say
     which, and numpy, torch and safetensors have errors of their own for a full disk. Raises
-    `OSError`."""
+    `OSError`.
+    """
     try:
         yield
     except OSError as problem:
@@ -188,7 +189,8 @@ def read(path: str | Path) -> dict[str, Any]:
 def check(path: str | Path, expected: str | None) -> None:
     """Raises `Unreadable` where `read` would. A file whose sha256 is the `expected` one, which was
     noted when the file was known to be whole, is not taken apart, which makes this ten times as
-    fast as `read`."""
+    fast as `read`.
+    """
     content = _content(path)
     if hashlib.sha256(content).hexdigest() != expected:
         _record(path, content)
@@ -246,7 +248,8 @@ def read_arrays(
     match its checksum.
 
     With `only`, the arrays of these names that the file has, which cannot be written to: they are
-    views of the file's bytes, so that nothing is copied."""
+    views of the file's bytes, so that nothing is copied.
+    """
     content = _arrays(path, expected)
     if only is not None:
         return _views(content, only)
@@ -281,7 +284,8 @@ def _views(content: bytes, only: Collection[str]) -> dict[str, NDArray[Any]]:
 @lru_cache(maxsize=64)  # the files of a study have few headers among them
 def _places(header: bytes) -> dict[str, tuple[tuple[int, ...], str, int]]:
     """Shape, type and first byte of each array of a file in the format of safetensors, which is
-    eight bytes that say how long the header is, the header, and the numbers."""
+    eight bytes that say how long the header is, the header, and the numbers.
+    """
     found = json.loads(header.decode())
     found.pop("__metadata__", None)
     return {

@@ -2,7 +2,8 @@
 transformers.
 
 Each has a module of its own, which imports its package: `from incorruptible.integrations.lightning
-import LightningHardening`."""
+import LightningHardening`.
+"""
 
 from __future__ import annotations
 

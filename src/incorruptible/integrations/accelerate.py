@@ -38,7 +38,8 @@ class AcceleratedHardener(Hardener):
     number of them. `model` is the prepared one. Everything else is as in `Hardener`; the guard is
     off where accelerate has a scaler of its own. Raises `UserError` under FSDP, DeepSpeed,
     Megatron-LM, XLA and for models in pieces, and under several processes for a model that is not
-    prepared."""
+    prepared.
+    """
 
     def __init__(
         self,
@@ -59,8 +60,7 @@ class AcceleratedHardener(Hardener):
         if accelerator.num_processes > 1 and not isinstance(inner, DistributedDataParallel):
             raise UserError(
                 f"{type(inner).__name__} is not what accelerator.prepare returned, so its "
-                "processes would not be told apart: "
-                "model = accelerator.prepare(model) first."
+                "processes would not be told apart: model = accelerator.prepare(model) first."
             )
         self._accelerator = accelerator
         scaler = accelerator.scaler

@@ -64,7 +64,8 @@ class CallbackBase:
     `objective`, `strength`, `seed`, `batchnorm` and `noise` are as for `Hardener`. `steps`, of the
     optimiser, is known to the trainer unless its data have no length. `arrays` are those of
     `select(model)` unless given, as a list or as what makes it from the model. Raises `UserError`
-    for a strength beyond what the objective takes, for another noise, and without the package."""
+    for a strength beyond what the objective takes, for another noise, and without the package.
+    """
 
     package = ""  # what to install
     foreign: Any = None  # the class of callbacks that a subclass has besides
@@ -113,8 +114,7 @@ class CallbackBase:
         if not 0 < steps < float("inf"):
             raise UserError(
                 f"the trainer says that it will take {steps} steps, and the strength must know how "
-                "many: "
-                f"{type(self).__name__}(..., steps=1000)."
+                f"many: {type(self).__name__}(..., steps=1000)."
             )
         robust = Hardener(
             model,

@@ -43,7 +43,8 @@ class LightningHardening(CallbackBase, _CALLBACK or object):  # type: ignore[mis
 
     Raises `UserError` under manual optimisation, for strategies other than one device and DDP, for
     optimisers that evaluate the loss several times (LBFGS), where accumulation changes, and for a
-    checkpoint that was saved without this callback."""
+    checkpoint that was saved without this callback.
+    """
 
     package, foreign = "lightning", _CALLBACK
 
@@ -72,8 +73,8 @@ class LightningHardening(CallbackBase, _CALLBACK or object):  # type: ignore[mis
         if not pl_module.automatic_optimization:
             raise UserError(
                 f"{type(pl_module).__name__} optimises manually, so the callback has nothing to "
-                "wrap: Hardener in its training_step, "
-                "robust.backward(lambda: loss, ...) for self.manual_backward(loss)."
+                "wrap: Hardener in its training_step, robust.backward(lambda: loss, ...) for "
+                "self.manual_backward(loss)."
             )
         kinds = {kind.__name__ for kind in type(trainer.strategy).__mro__}
         if not kinds & _WHOLE or kinds & _OTHERS:
@@ -100,8 +101,8 @@ class LightningHardening(CallbackBase, _CALLBACK or object):  # type: ignore[mis
         if state is None and trainer.global_step:
             raise UserError(
                 f"the training goes on at step {trainer.global_step} from a checkpoint without "
-                "LightningHardening: begin anew "
-                "from its weights, with load_from_checkpoint and no ckpt_path."
+                "LightningHardening: begin anew from its weights, with load_from_checkpoint and "
+                "no ckpt_path."
             )
         strategy = trainer.strategy
         scaler = getattr(trainer.precision_plugin, "scaler", None)

@@ -36,7 +36,8 @@ class TrainerHardening(CallbackBase, _CALLBACK or object):  # type: ignore[misc]
 
     Raises `UserError` under FSDP, DeepSpeed and the like, for optimisers that step during backward
     (LOMO, layerwise ones), for a `training_step` that does not call `accelerator.backward` once,
-    and for a checkpoint that was saved without this callback."""
+    and for a checkpoint that was saved without this callback.
+    """
 
     package, foreign = "transformers[torch]", _CALLBACK
 
@@ -59,8 +60,8 @@ class TrainerHardening(CallbackBase, _CALLBACK or object):  # type: ignore[misc]
         if state.global_step and kept is None:
             raise UserError(
                 f"the training goes on at step {state.global_step} from a checkpoint without "
-                "TrainerHardening: begin anew "
-                "from its weights, with from_pretrained and no resume_from_checkpoint."
+                "TrainerHardening: begin anew from its weights, with from_pretrained and no "
+                "resume_from_checkpoint."
             )
         scaler = accelerator.scaler
         self.robust = robust = self.hardener(

@@ -42,7 +42,8 @@ class Health(NamedTuple):
     output is the same for every image of the probe, at the perturbed weights (the clean ones where
     the objective knows no others). `loss_variation`: the coefficient of variation of the loss over
     draws. `steepness`: loss increase over <g0, e>, its first-order prediction, for objectives that
-    climb (1 on a linear landscape); nan for the others."""
+    climb (1 on a linear landscape); nan for the others.
+    """
 
     strength: float
     clean_loss: float
@@ -77,7 +78,8 @@ def health(
     Where the objective climbs (SAM), draw k climbs along the gradient of the mini-batch `climbs[k %
     len(climbs)]`, as training does, and the gradient that counts is of the whole `batch`.
     `loss(model, batch)` is [b]. The model keeps its mode; weights, gradients, running statistics
-    and torch's generators are as before afterwards."""
+    and torch's generators are as before afterwards.
+    """
     named = trainable_of(model)
     parameters = list(named.values())
     with untouched(model), _Dead(model) as dead:
@@ -218,7 +220,8 @@ def tolerated(
     by bisection.
 
     0 where even the clean loss is beyond the budget. Climbing objectives climb along the gradient
-    of `batch` itself."""
+    of `batch` itself.
+    """
 
     def within(strength: float) -> bool:
         found = (

@@ -28,7 +28,8 @@ class Sharpness(NamedTuple):
     `top`: the largest eigenvalue, in nats per squared unit of the weights (of the scale); one lies
     within `residual` of it. `trace`: the sum of all eigenvalues, with its standard error `error`
     over draws (nan for one draw). `products`: how many products of H with a vector it took. `size`:
-    the dimension of H."""
+    the dimension of H.
+    """
 
     top: float
     residual: float

@@ -51,7 +51,8 @@ def along(
 
     For `rwp(...)` a path is one chip, from weak to strong; for SAM it is the steepest ascent on
     `batch` (all draws are one and the same). Weights, running statistics and generators are as
-    before afterwards."""
+    before afterwards.
+    """
     with untouched(model):
         found = [
             [
@@ -79,7 +80,8 @@ def line(
 
     At |t| = 1 every filter has moved by its own norm (filter normalisation: Li et al., arXiv
     1712.09913, section 4), so that networks of different weight scales can be compared. Only arrays
-    move. One direction for each draw."""
+    move. One direction for each draw.
+    """
     places = np.linspace(-reach, reach, points)
     losses = np.empty((points, draws))
     with untouched(model), torch.no_grad():

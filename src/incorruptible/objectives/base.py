@@ -48,7 +48,8 @@ class Point(NamedTuple):
     for all purposes.
 
     `inside` is for what is not in the weights: it is entered with the model, unwrapped, once the
-    values stand there, and left when loss and gradient are known."""
+    values stand there, and left when loss and gradient are known.
+    """
 
     values: Callable[[Array], Tensor] | None
     share: float = 1.0
@@ -79,7 +80,8 @@ class PointResult(NamedTuple):
 
     Both are those of the whole loss: without the factor of mixed precision, and without the
     division by the number of micro-batches. A name is that of an array, or as of
-    `named_parameters`, which is the same for arrays."""
+    `named_parameters`, which is the same for arrays.
+    """
 
     loss: Tensor
     grads: Grads
@@ -98,7 +100,8 @@ class Objective(Protocol):
     says whether one of them is the clean weights, which decides where BatchNorm's running
     statistics move; `unit` says what strength 1 means. An objective with `keep` among its points
     returns gradients, by name, whenever it is run, and others return None. It may have
-    `max_strength`, the largest strength."""
+    `max_strength`, the largest strength.
+    """
 
     @property
     def passes(self) -> int: ...

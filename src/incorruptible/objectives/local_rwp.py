@@ -48,7 +48,8 @@ class LocalRWP:
     meets the same numbers.
 
     By hand: W = (3, 4) under gaussian-filter-max at s = 0.1, x = (2, 0): the output is 6 + 0.1 * 4
-    * 2 z = 6 + 0.8 z."""
+    * 2 z = 6 + 0.8 z.
+    """
 
     corruption: Gaussian = field(metadata={"inner": True, "named": True})
 
@@ -62,8 +63,7 @@ class LocalRWP:
         if not isinstance(self.corruption, Gaussian):
             raise UserError(
                 f"local-rwp({self.corruption}): Gaussian error with a scale for each filter is "
-                "needed, gaussian-filter-max, "
-                f"say; rwp({self.corruption}) takes any corruption."
+                f"needed, gaussian-filter-max, say; rwp({self.corruption}) takes any corruption."
             )
 
     def __str__(self) -> str:
@@ -122,16 +122,14 @@ class LocalRWP:
         """What to answer to torch.compile."""
         return UserError(
             f"{self}: a graph of torch.compile holds no noise that changes from pass to pass: "
-            "leave it out (--compile), "
-            f"or use rwp({self.corruption})."
+            f"leave it out (--compile), or use rwp({self.corruption})."
         )
 
     def unfit(self, name: str, why: str) -> UserError:
         """What to answer where the array of that name cannot be looked at so, with the ways out."""
         return UserError(
             f"{self}: {name}: {why}; use rwp({self.corruption}), or leave it out: --protect "
-            f"{name}, "
-            f"select(model, protect=({name!r},))."
+            f"{name}, select(model, protect=({name!r},))."
         )
 
 

@@ -21,7 +21,8 @@ class MixedRWP:
     """share * g at w corrupted + (1 - share) * g at w; two passes over the same batch.
 
     The source takes two different batches, one for each gradient; here both see the closure's. The
-    corrupted gradient is applied to w straight through the corruption, as by `RWP`."""
+    corrupted gradient is applied to w straight through the corruption, as by `RWP`.
+    """
 
     corruption: Corruption = field(metadata={"inner": True, "named": True})
     share: float = 0.5

@@ -27,7 +27,8 @@ class RWP:
     straight through lets training proceed.
 
     By hand: L = (w - 1)^2 / 2 at w = 0.3, held in the levels 0, 1/2 and 1: c(w) = 0.5, and the
-    gradient is -0.5."""
+    gradient is -0.5.
+    """
 
     corruption: Corruption = field(metadata={"inner": True, "named": True})
 

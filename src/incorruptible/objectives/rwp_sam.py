@@ -25,7 +25,8 @@ class RWPSAM:
 
     The strength is rho, so that 0 is the gradient of the weights as they rest; `ratio` sets the
     noise beside it. `metric` as for `SAM`. Both gradients are applied to w straight through the
-    corruption, as by `RWP`."""
+    corruption, as by `RWP`.
+    """
 
     corruption: Corruption = field(metadata={"inner": True, "named": True})
     ratio: float = 1.0

@@ -48,7 +48,8 @@ class Ascent:
     e does not depend on the length of g. The sum of squares in float32 would vanish for entries of
     1e-23 and overflow for entries of 1e19, so the gradient is first multiplied by a power of two
     that brings its largest entry to between 1/2 and 1. Such a factor rounds nothing. It stays on
-    the device: no step waits for a number to be read."""
+    the device: no step waits for a number to be read.
+    """
 
     def __init__(
         self,
@@ -141,7 +142,8 @@ class SAM:
     Frozen arrays have no gradient and stay.
 
     By hand: L = (a^2 + 4 b^2) / 2 at (1, 1) has g = (1, 4); rho = sqrt(17) gives e = (1, 4) and the
-    gradient (2, 20)."""
+    gradient (2, 20).
+    """
 
     metric: str = EUCLIDEAN
 

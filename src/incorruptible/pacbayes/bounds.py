@@ -18,7 +18,8 @@ def complexity(divergence: ArrayLike, n: int, delta: float) -> NDArray[np.float6
     functions of.
 
     The 2 sqrt(n) is Maurer's (2004, arXiv cs/0411099). Raises `UserError` for n below 1 and delta
-    outside (0, 1)."""
+    outside (0, 1).
+    """
     if n < 1 or not 0 < delta < 1:
         raise UserError(
             f"n={n} and delta={delta!r}: at least one example and a delta between 0 and 1 are "
@@ -57,7 +58,8 @@ def mcallester(risk: ArrayLike, divergence: ArrayLike, n: int, delta: float) -> 
 def quadratic(risk: ArrayLike, divergence: ArrayLike, n: int, delta: float) -> NDArray[np.float64]:
     """(sqrt(risk + c/2) + sqrt(c/2))^2, c the complexity: sharper than `mcallester` where risk and
     complexity are small, smooth enough to train on (Rivasplata et al. 2019, arXiv 1908.07380); not
-    capped at 1."""
+    capped at 1.
+    """
     half = complexity(divergence, n, delta) / 2
     return np.asarray((np.sqrt(np.asarray(risk) + half) + np.sqrt(half)) ** 2)
 

@@ -24,7 +24,8 @@ class Displacement:
     `layer` [F] the number of its layer; `count` [F] its weights k_f; `peak` [F] max|W_f| after
     training and `start` [F] before; `square` [F] the squared Euclidean distance between the two.
     `elsewhere` is the largest change of any other number of the network: biases and statistics get
-    no noise, so that where they moved the divergence is infinite."""
+    no noise, so that where they moved the divergence is infinite.
+    """
 
     layer: NDArray[np.int64]
     count: NDArray[np.int64]
@@ -52,7 +53,8 @@ class Displacement:
     def sums(self) -> NDArray[np.float64]:
         """[layers, 4] of each layer: N = sum k_f, a = sum k_f m^2/m0^2, b = sum square/m0^2, c =
         sum k_f ln(m^2/m0^2), all that its divergence depends on. Filters without noise before and
-        after count where they moved only."""
+        after count where they moved only.
+        """
         noisy = (self.peak > 0) | (self.start > 0)
         with np.errstate(divide="ignore"):
             logs = np.where(
@@ -80,7 +82,8 @@ def divergence(moved: Displacement, strength: float, prior: ArrayLike) -> float:
     (prior m_f(w0)))^2.
 
     `prior` is one number, or one for each layer. Infinite at strength 0, and where anything without
-    noise moved."""
+    noise moved.
+    """
     if moved.elsewhere or not strength > 0 or not np.isfinite(moved.sums).all():
         return np.inf
     variance = np.asarray(prior, dtype=np.float64) ** 2
@@ -97,7 +100,8 @@ def paid_divergence(
     must be fixed before the data are seen, as each strength of a fixed sweep is. The j-th of them
     has weight 6 / (pi^2 j^2) and costs ln(pi^2 j^2 / 6) nats: once for each layer with
     `groups="layer"`, once for a scale that all layers share with "all"; "either" is the cheaper of
-    the two, for ln 2 more. A scale for each filter would cost more than it gains."""
+    the two, for ln 2 more. A scale for each filter would cost more than it gains.
+    """
     if groups not in ("layer", "all", "either"):
         raise UserError(f"groups={groups!r}: 'layer', 'all' or 'either' is needed.")
     if groups == "either":

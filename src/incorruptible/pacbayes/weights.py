@@ -23,7 +23,8 @@ def displacement(
 
     `also` and `protect` are patterns as for `select`: the filters are those of the arrays that they
     leave, on which chips must be measured, too. Raises `UserError` where the parameters of the two
-    differ in name or shape."""
+    differ in name or shape.
+    """
     after, before = unwrapped(model).state_dict(), unwrapped(start).state_dict()
     shapes = [
         {name: tuple(value.shape) for name, value in state.items()} for state in (after, before)

@@ -63,7 +63,8 @@ class Lines:
 
     `y` is one label, or one for each panel; `levels` are named horizontal lines. With `selector`
     the titles are test strengths: a page shows the panel of the one that is chosen, paper shows
-    all. On a logarithmic axis `ticks` say what places are called, where a number is not."""
+    all. On a logarithmic axis `ticks` say what places are called, where a number is not.
+    """
 
     name: str
     title: str
@@ -134,7 +135,8 @@ class Bars:
     are named vertical lines.
 
     With `selector` the panels' titles are test strengths: a page shows the panel of the one that is
-    chosen."""
+    chosen.
+    """
 
     name: str
     title: str

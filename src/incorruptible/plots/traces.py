@@ -1,7 +1,8 @@
 """What is drawn into the panels of a page's chart: traces, as plotly.js takes them.
 
 Traces of one label share a `legendgroup`, and say in `meta` to which panel they belong and what a
-legend calls them."""
+legend calls them.
+"""
 
 from __future__ import annotations
 

@@ -74,7 +74,8 @@ def bank_for(sizes: Iterable[tuple[int, ...]], seed: int) -> Bank:
     that is 8,192 at least.
 
     A larger one repeats itself less, but the cache holds it no more beside the weights; so 65,536
-    at most."""
+    at most.
+    """
     weights = sum(math.prod(size) for size in sizes)
     return Bank(-(-min(_MOST, max(_LEAST, weights // 24)) // 2) * 2, seed)
 

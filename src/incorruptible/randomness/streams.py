@@ -3,7 +3,8 @@ is drawn.
 
 A *draw* is one chip: every array's noise is keyed by the array's own name, so protecting one layer
 leaves every other layer's chip as it was, and chip k is the same at every strength and in every
-model that shares the names."""
+model that shares the names.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +107,8 @@ def add_normal(noise: Noise, base: Tensor, std: Tensor, out: Tensor, tag: str = 
 
     `std` is broadcastable to `base`, with as many dimensions; `out` has its shape and type, and is
     `base` itself or other memory. Noise that has a method of this name may do it without a further
-    tensor as large."""
+    tensor as large.
+    """
     own = getattr(noise, "add_normal", None)
     if own is None:
         _add(base, noise.normal(base, tag), std, out)
@@ -120,7 +122,8 @@ class Exact:
     every device.
 
     The bits are those of torch's CPU generator (Mersenne twister), which do not depend on the
-    number of threads."""
+    number of threads.
+    """
 
     name: tuple[str | int, ...]
     array: str
@@ -224,7 +227,8 @@ class Draw:
     own device, which is fast on a GPU and gives other numbers there than on the CPU (training
     only). `read` counts the reads of the chip: what is programmed stays, and the noise of reading
     is another. `mirrored` is the chip's antithetic twin: -z for a normal number z, and 1 - u, but
-    for the last place, for a uniform u."""
+    for the last place, for a uniform u.
+    """
 
     seed: int
     purpose: str

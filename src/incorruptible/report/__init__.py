@@ -63,7 +63,8 @@ def figures(folder: Folder, target: Path, formats: Sequence[str]) -> list[Path]:
 
 def report(folder: Folder, target: Path, command: str) -> Path:
     """Write the study's page, one HTML file that needs nothing else. Raises `UserError` where no
-    arm is whole, or where plotly is missing."""
+    arm is whole, or where plotly is missing.
+    """
     check()
     write(study_page(folder, command), target)
     return target
@@ -138,12 +139,11 @@ def _summary(folder: Folder, found: Sequence[Arm]) -> list[str]:
     )
     lines = [
         f"{len(found)} arms, {seeds} seeds each; {test['draws']} test chips under "
-        f"{noise['corruption']}{others}, {n} test examples; "
-        f"{definition['selection']['draws']} other chips and the validation data decide every "
-        "choice of strength and schedule. "
+        f"{noise['corruption']}{others}, {n} test examples; {definition['selection']['draws']} "
+        "other chips and the validation data decide every choice of strength and schedule. "
         "Intervals are 95%, over crossed seeds and examples; words come after Holm's correction "
-        "over the rows of a question, "
-        f"but for those rules that take each interval by itself ({', '.join(ALONE)}).",
+        "over the rows of a question, but for those rules that take each interval by itself "
+        f"({', '.join(ALONE)}).",
         f"A claim is supported, contradicted, {_equivalent(folder)}, undecided, or conditional "
         "where its rows disagree.",
     ]

@@ -32,7 +32,8 @@ MEASURES = {
 
 def charts(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
     """Every chart that the study's arms give something to draw for, in the order in which they are
-    read; one of each for every task, and for all that is in hardware, where arms have several."""
+    read; one of each for every task, and for all that is in hardware, where arms have several.
+    """
     drawers: list[Callable[[_Frame], list[Chart]]] = [
         _accuracy,
         _crossover,
@@ -447,8 +448,8 @@ def _tolerated(frame: _Frame) -> list[Chart]:
             "optimiser step",
             "strength",
             caption="tolerated: the largest strength with perturbed training loss within half of a "
-            "constant predictor's, at most 4 "
-            f"times the peak; {frame.seeds} seeds, bands: two standard errors",
+            f"constant predictor's, at most 4 times the peak; {frame.seeds} seeds, bands: two "
+            "standard errors",
             alt="Where the asked strength runs above the tolerated one, training is pushed beyond "
             "what it can bear.",
             share_y=False,
@@ -494,8 +495,8 @@ def shortfalls(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
             f"test strength, {noise['unit']}",
             f"ahead of tuned ({unit})",
             caption="each seed's checkpoint is chosen on its own validation data, the tuned arm by "
-            "its mean over all seeds; bands: "
-            f"95%, crossed seeds x examples; target: within {factor * fields['target']:g} {unit}",
+            "its mean over all seeds; bands: 95%, crossed seeds x examples; target: within "
+            f"{factor * fields['target']:g} {unit}",
             alt="Where a line lies above 0, one run that was not tuned is ahead of the best of all "
             "tuned arms.",
             levels={"as good": 0.0, "target": -factor * fields["target"]},

@@ -31,7 +31,8 @@ def export(folder: Folder, target: Path, page: Page, found: dict[str, Any]) -> l
     README.md holds question, verdicts with their rows, tables, what it was made with and the
     commands; summary.json all numbers, results.csv the tables', figures/ every chart as PNG. Equal
     studies give equal files but for the machine and the time. Raises `UserError` for a target that
-    is a file."""
+    is a file.
+    """
     if target.is_file():
         raise UserError(f"--out {target} is a file; the name of a folder is needed.")
     charts = [chart for section in page.sections for chart in section.charts]

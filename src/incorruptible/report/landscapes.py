@@ -21,7 +21,8 @@ __all__ = ["landscapes"]
 
 def landscapes(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
     """Sharpness over training, of the arms of whose runs at least one was looked at, and for each
-    of them slices and the surface of one run; nothing where none was."""
+    of them slices and the surface of one run; nothing where none was.
+    """
     around_: list[Chart] = []
     panels: dict[str, list[Line]] = {}
     units: dict[str, str] = {}

@@ -27,7 +27,8 @@ _Panels = dict[str, dict[str, list[_Mark]]]  # by corruption, then by title
 def robustness_charts(folder: Folder) -> list[Chart]:
     """For each network that a claim by the rule `withstands` is about, where it says under which
     noises: the score over times since programming, and over strengths; a panel for each corruption,
-    a line for each group of arms, of which validation chooses the best at each place."""
+    a line for each group of arms, of which validation chooses the best at each place.
+    """
     claims = [
         one
         for one in folder.plan["definition"]["claims"]
@@ -96,7 +97,8 @@ def _groups(
     claims: Sequence[dict[str, Any]], network: str, arms: Sequence[Arm]
 ) -> dict[str, list[Arm]]:
     """The hardened arms of one network and each group that they are held against, each group once,
-    by its title; where claims call two by one title, the second goes by its method."""
+    by its title; where claims call two by one title, the second goes by its method.
+    """
     found: dict[str, list[Arm]] = {}
     for claim in claims:
         fields = claim["fields"]
@@ -136,8 +138,7 @@ def _chart(
             x,
             f"{score['name']} ({unit})",
             caption="each line: of its arms the one that is best on validation under that very "
-            "corruption; bands: 95%, crossed "
-            "seeds x examples",
+            "corruption; bands: 95%, crossed seeds x examples",
             alt=f"{score['name']} of hardened networks and of others under each corruption.",
             log_x=True,
             share_y=False,

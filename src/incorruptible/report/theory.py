@@ -18,10 +18,9 @@ __all__ = ["ABOUT", "theory_charts"]
 
 ABOUT = (
     "Upper bounds at fixed weights are compared here. That one bound is below another does not "
-    "prove that its network, or its "
-    "training strength, is better: both may be far above the risk. A bound at or above 0.9, the "
-    "error rate of a constant answer "
-    "among ten classes, says nothing (vacuous)."
+    "prove that its network, or its training strength, is better: both may be far above the risk. "
+    "A bound at or above 0.9, the error rate of a constant answer among ten classes, says nothing "
+    "(vacuous)."
 )
 CONSTANT = 0.9
 
@@ -48,14 +47,12 @@ class _TheoryFrame:
     def assumed(self) -> str:
         """What stands behind a bound."""
         return (
-            "PAC-Bayes-kl at fixed weights: the posterior is the noise around the trained weights, "
-            "the prior lies around the start, "
-            "which has seen only the other images, its scales from a paid grid; the risk is that "
-            "of "
-            f"{self.chips} chips after the Monte-Carlo correction; counted images are taken as "
-            "independent. Each network's bounds "
-            f"hold for all strengths at once with probability {1 - DELTA - DELTA_DRAWS:g}, not all "
-            "networks' together"
+            "PAC-Bayes-kl at fixed weights: the posterior is the noise around the trained "
+            "weights, the prior lies around the start, which has seen only the other images, its "
+            f"scales from a paid grid; the risk is that of {self.chips} chips after the "
+            "Monte-Carlo correction; counted images are taken as independent. Each network's "
+            f"bounds hold for all strengths at once with probability {1 - DELTA - DELTA_DRAWS:g}, "
+            "not all networks' together"
         )
 
     def title(self, size: int, limits: np.ndarray) -> str:
@@ -132,9 +129,8 @@ def _bound(frame: _TheoryFrame) -> Lines:
         frame.x,
         "error rate",
         caption="a bound at s holds for every test strength up to s if noisy risk grows with s "
-        "(assumed; see the figure of its "
-        f"growth). {frame.assumed()}. Bounds: mean and range over seeds; risk: 95%, crossed seeds "
-        f"x images. {frame.about}",
+        f"(assumed; see the figure of its growth). {frame.assumed()}. Bounds: mean and range over "
+        f"seeds; risk: 95%, crossed seeds x images. {frame.about}",
         alt="One panel for each number of training images; solid lines are bounds, dashed lines "
         "measured noisy test risk.",
         levels={"vacuous above": CONSTANT},
@@ -179,9 +175,8 @@ def _minimum(frame: _TheoryFrame, name: str, s: float) -> Lines:
         "training strength (constant)",
         "error rate",
         caption="rings: the least of a curve. Assumed: noisy risk grows with s. "
-        f"{frame.assumed()}. Training risk and gap on the "
-        "counted images. Bounds: mean and range over seeds; the rest: 95%, crossed seeds x "
-        f"images. {frame.about}",
+        f"{frame.assumed()}. Training risk and gap on the counted images. Bounds: mean and range "
+        f"over seeds; the rest: 95%, crossed seeds x images. {frame.about}",
         alt="Two panels for each number of training images: the bound; test risk, training risk "
         f"and gap at test strength {s:g}.",
         share_y=False,
@@ -212,9 +207,8 @@ def _growth(frame: _TheoryFrame) -> Lines:
         frame.x,
         "rise of test error per unit of s^2",
         caption="below 0 the assumption fails. Twice the slope is the trace of the curvature, "
-        "averaged between "
-        "the two strengths. Same chips and images at both strengths; 95%, crossed seeds x images. "
-        f"{frame.about}",
+        "averaged between the two strengths. Same chips and images at both strengths; 95%, "
+        f"crossed seeds x images. {frame.about}",
         alt="One panel for each number of training images; a line below 0 would contradict the "
         "assumption.",
         levels={"no change": 0.0},
@@ -260,14 +254,12 @@ def _strength(frame: _TheoryFrame) -> list[Chart]:
             frame.test,
             "training strength",
             caption=f"sigma* = (A/(nT))^(1/4): {sigma}; kappa {said.kappa:.3g}. A, the squared "
-            "distance from the start, and T, "
-            f"the trace of the bounded loss' curvature between strengths {rule.span[0]:g} and "
-            f"{rule.span[1]:g}, are those of networks "
-            "trained without noise, on the counted images. Assumed: a linear form of the bound, T "
-            "the same at all strengths, one "
-            "kappa for all sizes. Best: top of a parabola in log strength, on test images, within "
-            "the strengths trained; bands: 95%, "
-            f"jackknife over seeds and images. {frame.about}",
+            "distance from the start, and T, the trace of the bounded loss' curvature between "
+            f"strengths {rule.span[0]:g} and {rule.span[1]:g}, are those of networks trained "
+            "without noise, on the counted images. Assumed: a linear form of the bound, T the "
+            "same at all strengths, one kappa for all sizes. Best: top of a parabola in log "
+            "strength, on test images, within the strengths trained; bands: 95%, jackknife over "
+            f"seeds and images. {frame.about}",
             alt="One panel for each number of training images: the measured optimum with its "
             "interval, and the prediction.",
             columns=2,
@@ -302,10 +294,9 @@ def _exponent(frame: _TheoryFrame) -> list[Chart]:
             "training images",
             "training strength",
             caption="equal steps at every size. The exponent is predicted for equal A and T, which "
-            "change with n (sigma* has "
-            "them as they are), and where it lies above the test strength. Bands: 95%, jackknife "
-            "over seeds and "
-            f"images; optima lie within the strengths trained. {frame.about}",
+            "change with n (sigma* has them as they are), and where it lies above the test "
+            "strength. Bands: 95%, jackknife over seeds and images; optima lie within the "
+            f"strengths trained. {frame.about}",
             alt="One panel for each test strength: the optimum over the number of training images, "
             "and the predicted power law.",
             log_x=True,

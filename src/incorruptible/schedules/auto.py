@@ -141,7 +141,8 @@ class Auto:
         counts as that.
 
         Once there is a floor it counts as four times U, and `state["held"]` is the strength of
-        steps that are not made at 0."""
+        steps that are not made at 0.
+        """
         if "floor" in state:
             return self._above_floor(progress, seen, state)
         most, passed = 4 * self.nats(0.0), progress - state["progress"]
@@ -191,9 +192,8 @@ class Auto:
         if self.learn and "floor" not in after:
             return (
                 f"{head}: the loss is about that of a predictor that knows nothing "
-                f"({self._unit:.3g}) or more. Set reference= to the "
-                "loss of the best constant predictor on your data, or a constant strength, such as "
-                "0.1."
+                f"({self._unit:.3g}) or more. Set reference= to the loss of the best constant "
+                "predictor on your data, or a constant strength, such as 0.1."
             )
         choice = "a larger budget=" if self.learn else "learn=true"
         return (

@@ -12,7 +12,8 @@ State = dict[str, float]
 class Seen(NamedTuple):
     """What one optimiser step computed anyway: its loss at the perturbed weights, and at the clean
     ones where the objective visits them (SAM, mixed RWP); each the sum over micro-batches, and the
-    mean over ranks. Not finite where a step blew up."""
+    mean over ranks. Not finite where a step blew up.
+    """
 
     loss: float
     clean_loss: float | None = None
@@ -25,7 +26,8 @@ class Controller(Protocol):
     A controller keeps nothing itself, so that its state is saved with a run and resumes to the same
     bits. Where it makes single steps at the clean weights, `state["held"]` is the strength that
     training is at. It may have a method `remark(before, after)`, which gives a sentence that the
-    user should read, or None, after each step."""
+    user should read, or None, after each step.
+    """
 
     def start(self) -> State:
         """The state before the first step."""

@@ -129,7 +129,8 @@ class WarmupHold(_Printed):
     """Rise linearly from 0 over the share `warmup` of training, then hold `peak`.
 
     A ramp that peaks with the last step meets a learning rate of zero and wastes its strongest
-    noise; this one does not."""
+    noise; this one does not.
+    """
 
     name: ClassVar[str] = "warmup-hold"
     peak: float

@@ -3,7 +3,8 @@ print.
 
 Values and fields are separated by colons, members of a list by commas, and a thing made of another
 thing names it in parentheses: `gaussian-filter-max:0,.1,.2`, `linear:0:0.3`,
-`mixture(gaussian-filter-max):low=0.5`."""
+`mixture(gaussian-filter-max):low=0.5`.
+"""
 
 from __future__ import annotations
 
@@ -115,7 +116,8 @@ def write(name: str, thing: Any, inner: str | None = None, positional: bool = Fa
     """`thing`, a dataclass, as text: its fields that differ from their defaults.
 
     Fields with `metadata={"named": True}` are part of the name. `positional` writes every value,
-    without its key."""
+    without its key.
+    """
     head = name if inner is None else f"{name}({inner})"
     parts = [head]
     for field in dataclasses.fields(thing):
@@ -161,7 +163,8 @@ def build(
 
     A member that is made of another (`reversed(linear:0:1)`) is called with what `parse_inner`
     makes of the text in parentheses as its first argument. Raises `UserError` for an unknown name
-    or field, and for a value of the wrong kind."""
+    or field, and for a value of the wrong kind.
+    """
     spec = split(text)
     if spec.name not in catalogue:
         raise unknown(kind, spec.name, catalogue)

@@ -20,7 +20,8 @@ LOSS = 0.01  # of a score that is a fraction: 1 point
 class Tolerance(NamedTuple):
     """The strength [...] up to which at most a given loss came, and whether [...] the curve never
     fell further: then the strength is the largest that was measured, a bound from below, and the
-    truth lies beyond the range."""
+    truth lies beyond the range.
+    """
 
     strength: NDArray[np.float64]
     beyond: NDArray[np.bool_]

@@ -49,7 +49,8 @@ class Difference(NamedTuple):
     the difference is as large as the margin or larger, in either direction, by two one-sided tests
     (Schuirmann 1987, doi:10.1007/BF01068419): at most alpha where the interval at level 1 - 2 alpha
     lies within the margin; nan where no margin was given. error: the standard error of the
-    estimate. freedom: degrees of freedom of its t. n: (seeds,) or (seeds, images)."""
+    estimate. freedom: degrees of freedom of its t. n: (seeds,) or (seeds, images).
+    """
 
     interval: Interval
     p: float
@@ -152,7 +153,8 @@ def crossed_each(tables: NDArray[Any], level: float = 0.95) -> list[Interval]:
 
     For a page of thousands of intervals: it makes no p-values, copies a table once and works in
     that copy, which takes a third of the time of `[crossed(table).interval for table in tables]`.
-    Raises UserError as that does."""
+    Raises UserError as that does.
+    """
     return [_crossed_interval(table, level) for table in tables]
 
 

@@ -17,7 +17,8 @@ class Slack(NamedTuple):
 
     With chance at least 1 - risk over test sets, at most the share `cost` of all chips reach
     `threshold` on the test set without reaching `accuracy` on the population; so a yield at
-    `threshold` here, less `cost`, is a yield at `accuracy` there."""
+    `threshold` here, less `cost`, is a yield at `accuracy` there.
+    """
 
     accuracy: float
     threshold: float

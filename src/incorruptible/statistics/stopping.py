@@ -64,7 +64,8 @@ def mean_interval(
     mean is sum_j w_j^2 (s_j^2 (1 + correction / n_j) + g_j^2 / n_j) / n_j, and the degrees of
     freedom are those of Welch and Satterthwaite. g_j is the grain: as if one answer had flipped
     beyond those that did, so that values that happen to agree do not make an interval of no length.
-    Raises `UserError` for a stratum of fewer than 2 values."""
+    Raises `UserError` for a stratum of fewer than 2 values.
+    """
     from scipy import special
 
     inside("confidence", confidence, 0.95)
@@ -90,7 +91,8 @@ def pairs_help(means: ArrayLike, singles: ArrayLike, alarm: float = 0.1) -> bool
 
     The ratio of the mean squares between and within pairs is (1 + r) / (1 - r) for members of
     correlation r; it follows F with k - 1 and k degrees of freedom where r is 0, and has to lie
-    below that law's `alarm` quantile."""
+    below that law's `alarm` quantile.
+    """
     from scipy import special
 
     pairs, members = (
@@ -144,7 +146,8 @@ def gather(
     | beta(4, 1), whole chips | .949 | .937 | .918 | .908 | .916 | .943 | .947 | .953 |
 
     So few chips that are as skewed as the last ones make Student's interval too short by itself:
-    .930 for 12 and .941 for 20 values whose number is fixed."""
+    .930 for 12 and .941 for 20 values whose number is fixed.
+    """
     values = np.zeros(0) if known is None else known
     earlier = sum(len(stratum.values) * stratum.each for stratum in before)
     max_chips -= earlier

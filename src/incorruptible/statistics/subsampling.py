@@ -73,7 +73,8 @@ def variance_of(parts: Components, images: int, total: int) -> float:
     chip being random, too.
 
     v_chip + v_interaction / n + (v_interaction + v_example) (1 / m - 1 / n); at m = n that of a
-    whole chip."""
+    whole chip.
+    """
     within = max(0.0, parts.interaction + parts.example)
     return max(0.0, parts.chip) + parts.interaction / total + within * (1 / images - 1 / total)
 
@@ -100,7 +101,8 @@ def plan(
     A design of m images takes z^2 V(m) / half^2 chips, each with its making, and one clean pass
     over all images unless beta is 0. It stands to choose only where it would not cost more than
     whole chips do with the chips' component at its lower limit: 8 chips know it badly, and few
-    images gain little where it is small."""
+    images gain little where it is small.
+    """
     seen = _start(total, costs)
     scores, clean = read(0, seen)
     while True:

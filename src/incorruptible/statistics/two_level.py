@@ -22,7 +22,8 @@ class TwoLevel(NamedTuple):
 
     `error` is the standard error of the mean, `freedom` the degrees of freedom of its t, `n`
     (chips, examples). The interval of a share between 0 and 1 comes from `share_interval`, which
-    uses neither `error` nor `freedom`."""
+    uses neither `error` nor `freedom`.
+    """
 
     interval: Interval
     components: Components

@@ -2,7 +2,8 @@
 
 What a worker prints is for people: libraries print, too, and some of them last of all, when Python
 ends. So the supervisor does not look for the reason among those lines. A worker that was killed by
-a signal has written no such file."""
+a signal has written no such file.
+"""
 
 from __future__ import annotations
 

@@ -56,7 +56,8 @@ class Arm:
     the place. Where the study asks for bounds, `train_score` and `train_bounded` [S, K, m] are
     score and bounded loss on each training example, the first `seen` of which the starting weights
     depend on, and `displacement` [S] how far training moved the weights. `equivalent` [S, K] is the
-    gaussian-filter-max strength whose error is as large on the arm's weights."""
+    gaussian-filter-max strength whose error is as large on the arm's weights.
+    """
 
     name: str
     kind: str  # plain, rwp, sam, sam-metric
@@ -227,7 +228,8 @@ class Served(NamedTuple):
 def served(arms: Sequence[Arm], run: str, strength: float) -> Served:
     """What the training `run` comes to at that test strength: for each seed the best of its
     checkpoints, the last weights among them, by the seed's own score on validation data; of equal
-    ones the latest. Raises `Lacking` where it is not finished."""
+    ones the latest. Raises `Lacking` where it is not finished.
+    """
     own = [
         arm
         for arm in arms

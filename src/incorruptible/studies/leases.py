@@ -60,7 +60,8 @@ class Lease:
     """A name that is held, from `Leases.claim` until it is released or lost.
 
     `deaths` holders in a row died on this name since the last one that progressed; `lost` says that
-    somebody took the name over, because this process stood still for too long."""
+    somebody took the name over, because this process stood still for too long.
+    """
 
     def __init__(self, path: Path, deaths: int) -> None:
         self.name = path.stem
@@ -120,7 +121,8 @@ class Lease:
 
         In place, never by rename: should the name be taken over between look and write, the write
         goes to a file that has no name any more. An error (disk full, server away) is passed over:
-        the next beat tries again."""
+        the next beat tries again.
+        """
         if not self._ours():
             return False
         with self._lock:
@@ -156,7 +158,8 @@ class Leases:
 
     A holder rewrites its lease every `beat` seconds. It counts as dead when its lease did not
     change for `ttl` seconds of the observer's own clock, and at once when its process ran on this
-    machine and is gone."""
+    machine and is gone.
+    """
 
     def __init__(self, folder: Path, *, ttl: float = 60.0, beat: float = 5.0) -> None:
         if not 0 < 3 * beat <= ttl:
@@ -271,7 +274,8 @@ class Leases:
         that is there.
 
         A guard lets one claimer at a time compare and replace. The name is never free meanwhile, so
-        that nobody can slip in and forget the deaths."""
+        that nobody can slip in and forget the deaths.
+        """
         guard = path.with_name(f".{path.stem}.guard")
         if not _created(temporary, guard):
             left = self._look(guard)

@@ -2,7 +2,8 @@
 
 A study of 20,000 runs leaves gigabytes. A table needs them arm by arm, and a claim often looks at
 two arms of thousands. So `Outcomes` looks once at how runs ended and keeps their records, and a
-`StoredArm` reads its arrays when somebody asks for them and lets go of them when told to."""
+`StoredArm` reads its arrays when somebody asks for them and lets go of them when told to.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ READ = ("score", "score by example", "loss by example", "bounded by example", "e
 class Outcomes:
     """One look at a study: how each run has ended, and what finished runs have recorded. Every file
     is opened once, when it is first needed, so that a study that goes on meanwhile does not change
-    what is said halfway."""
+    what is said halfway.
+    """
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
@@ -51,7 +53,8 @@ class Outcomes:
     def arms(self, noise: int = 0) -> list[StoredArm]:
         """The arms with at least two finished seeds under the study's noise of that number, in the
         file's order, each followed by its checkpoints. The same objects at every call; making them
-        reads no file."""
+        reads no file.
+        """
         if noise not in self._arms:
             self._arms[noise] = list(self._made(noise))
         return self._arms[noise]
@@ -126,7 +129,8 @@ class StoredArm(Arm):
     """An arm under one noise whose arrays lie in files until somebody asks for them.
 
     Asking for a field opens the files behind it once, and raises `UserError` for one that is torn,
-    altered or gone. `drop` lets go of the arrays again."""
+    altered or gone. `drop` lets go of the arrays again.
+    """
 
     def __init__(
         self,
@@ -252,7 +256,8 @@ class StoredArm(Arm):
 
     def check(self) -> None:
         """Raises `UserError` for a file that `loaded` could not read. What was read before is not
-        opened again, and what is only checked is not kept."""
+        opened again, and what is only checked is not kept.
+        """
         for part in ("test", "validation"):
             self._read(part)
         if "train" not in self._files:

@@ -53,7 +53,8 @@ def begin(
 
     `threads` and `device` are part of every run's identity: without them those that the study was
     begun with (1 and "cpu" at first). Raises `UserError` where it was begun with others, or under
-    another version of torch or of this package, unless `force`."""
+    another version of torch or of this package, unless `force`.
+    """
     path = home / "studies" / study.name
     old = _frame(path)
     frame = {
@@ -66,8 +67,8 @@ def begin(
         if old.get(key, value) != value and not force:
             raise UserError(
                 f"{path} was begun with {key} {old[key]}, and this is {value}; bits depend on it. "
-                f"Go on with {old[key]}, choose "
-                "another --home, or train everything again with --force."
+                f"Go on with {old[key]}, choose another --home, or train everything again with "
+                "--force."
             )
     plan = _plan(study, frame, overrides, tasks)
     folder = Folder(home, path, plan)

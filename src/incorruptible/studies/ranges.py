@@ -22,7 +22,8 @@ class Whole(NamedTuple):
     over crossed seeds and examples. `worst` and `tolerance` are of each seed's curve, averaged over
     chips and examples, with Student's interval over seeds: they are not linear in examples, and
     speak of these test examples only. Of the seeds, `beyond` never lose `loss`; their tolerance
-    counts as `high`. None where strength 0 was not tested."""
+    counts as `high`. None where strength 0 was not tested.
+    """
 
     arm: str
     noise: str
@@ -81,11 +82,10 @@ def tabulated(wholes: Sequence[Whole], unit: str) -> Tabulated | None:
     ]
     note = (
         f"Area: the mean score where every strength from {one.low:g} to {one.high:g} is equally "
-        "likely, ± half of its 95% interval "
-        "over crossed seeds and examples. Worst: the worst point of a seed's curve; tolerance: the "
-        "strength up to which a seed's "
-        f"curve loses at most {loss}; both ± half of Student's interval over seeds. A seed that "
-        f"never loses it counts as {one.high:g}."
+        "likely, ± half of its 95% interval over crossed seeds and examples. Worst: the worst "
+        "point of a seed's curve; tolerance: the strength up to which a seed's curve loses at "
+        f"most {loss}; both ± half of Student's interval over seeds. A seed that never loses it "
+        f"counts as {one.high:g}."
     )
     title = f"Over the whole range, {one.low:g} to {one.high:g}, under {one.noise}"
     return Tabulated(
@@ -125,7 +125,8 @@ def area(arm: Arm, strengths: Sequence[float] = ()) -> NDArray[np.float64]:
     """[S, n] The area of each test example's curve over `strengths`, or over all that were tested.
 
     Area is linear, so the mean over examples is the area of the mean curve. Raises `UserError` for
-    fewer than 2 strengths."""
+    fewer than 2 strengths.
+    """
     at, places = _rising(arm, strengths)
     # Without a copy, as a rule.
     tested = arm.test if places == list(range(arm.test.shape[1])) else arm.test[:, places]

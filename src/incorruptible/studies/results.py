@@ -47,7 +47,8 @@ COLUMNS = (
 class ArmCell(NamedTuple):
     """One arm at one test strength: the mean score over seeds, chips and examples with its 95%
     interval over crossed seeds and examples, its spread over chips (averaged over seeds), the share
-    of chips that reach the required score, seeds, chips."""
+    of chips that reach the required score, seeds, chips.
+    """
 
     arm: str
     noise: str
@@ -158,7 +159,8 @@ def arms(folder: Folder, noise: int = 0, *, whole: bool = True) -> list[Arm]:
 
 def missing(folder: Folder, ends: Mapping[str, End] | None = None) -> dict[str, dict[str, int]]:
     """For each arm that is not whole: how many of its seeds are waiting, failed or diverged. `ends`
-    is how the folder's runs ended, where the caller has looked."""
+    is how the folder's runs ended, where the caller has looked.
+    """
     ends = folder.ends() if ends is None else ends
     found: dict[str, dict[str, int]] = {}
     for job in folder.jobs:
@@ -175,7 +177,8 @@ def conclude(
     """The verdict of each claim, on whole arms under the noises that it is about, which is the
     study's first unless it says so; "undecided", and why, where an arm is lacking. `found` are the
     arms under the first, `outcomes` the folder's where the caller has some. Raises `UserError` for
-    a file that is torn or altered."""
+    a file that is torn or altered.
+    """
     lacking = missing(folder, outcomes.ends if outcomes else None)
     under = {0: found}
     verdicts = []
@@ -230,7 +233,8 @@ def compare(
 ) -> list[tuple[Arm, Arm, float, Difference, str]]:
     """Paired differences of every arm that `left` matches to every one that `right` does, at every
     test strength, and a word for each after Holm's correction over all of them. Raises `UserError`
-    where nothing matches."""
+    where nothing matches.
+    """
     sides = []
     for pattern in (left, right):
         side = [arm for arm in found if arm.name == pattern or fnmatchcase(arm.name, pattern)]
@@ -317,7 +321,8 @@ def _verdicts(
 
     Claims come before the table, which drops the arrays that claims have read: so each file is
     opened once. A damaged file is kept for later, for the table may meet another one first, and the
-    first in the study's order is named."""
+    first in the study's order is named.
+    """
     complete = outcomes.whole() if folder.plan["definition"]["claims"] else []
     try:
         return (conclude(folder, complete, outcomes) if complete else []), None

@@ -47,7 +47,8 @@ def run(
     goes.
 
     Raises `UserError` for what is wrong with the study or the request, and `Stopped` where it
-    cannot go on."""
+    cannot go on.
+    """
     if engine not in CATALOGUE:
         raise unknown("engine", engine, CATALOGUE)
     if engine == "local" and (gpus or address):

@@ -58,7 +58,8 @@ class Test:
     `required` is the score that a chip must reach. Where `batchnorm` has several policies, each
     makes noises of its own, those under the first coming first. Of the training data, and of no
     other, the first `examples` are looked at (0: all). `bounds` asks for what PAC-Bayes bounds are
-    computed from: a bounded loss, and how far training moved each filter."""
+    computed from: a bounded loss, and how far training moved each filter.
+    """
 
     corruptions: tuple[str, ...]
     chips: int = 20
@@ -169,7 +170,8 @@ def load(
     `seeds` replaces the file's seeds by 0, 1, ..., `epochs` those of its base recipe (arms that
     train longer or shorter keep their proportion). `data` is what `images` tasks that name no data
     of their own are about. Raises `UserErrors` with every fault of the file at once, each with its
-    line."""
+    line.
+    """
     if text.endswith(".toml"):
         path = Path(text)
         try:

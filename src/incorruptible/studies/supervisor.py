@@ -67,7 +67,8 @@ def supervise(
     `workers` in a row without anything getting done; failures are told once, those of jobs in
     `told` not again. An interrupt asks the workers to leave and waits until they have. Raises
     `Stopped` for a full disk, for workers that keep dying, and where all have left on request;
-    `UserError` for one that a worker found."""
+    `UserError` for one that a worker found.
+    """
     crew = _Crew(path, engine, command, workers, tell)
     known, shown, before = set(told), -1, -1
     begun = time.monotonic()
@@ -149,7 +150,8 @@ class _Crew:
         """Go on after the end of one worker, or raise where the study cannot.
 
         What the worker wrote counts, also where its process came to another end afterwards, as when
-        a library crashes it while Python ends."""
+        a library crashes it while Python ends.
+        """
         log = self._log(place)
         ending = self._take(place)
         exit_code, code = code, code if ending is None else ending.code

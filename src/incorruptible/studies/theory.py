@@ -42,7 +42,8 @@ GROUPS = 20  # of test images, for the jackknife
 def sizes(arms: Sequence[Arm]) -> dict[int, list[Arm]]:
     """Arms of constant strength by the number of their training examples, weakest first. Raises
     `Lacking` where the study did not measure what bounds need, or no score that is a share of
-    errors."""
+    errors.
+    """
     able = [arm for arm in arms if arm.displacement and arm.train_score is not None]
     able = [arm for arm in able if arm.role == "candidate" and arm.schedule == "constant"]
     if not able:
@@ -59,7 +60,8 @@ def sizes(arms: Sequence[Arm]) -> dict[int, list[Arm]]:
 class RiskBounds(NamedTuple):
     """For S seeds and K strengths: the noisy error rate [S, K] on the n training examples that the
     start has not seen, the paid divergence [S, K] in nats, and the limit [S, K] for the noisy risk
-    at each strength."""
+    at each strength.
+    """
 
     risk: NDArray[np.float64]
     divergence: NDArray[np.float64]
@@ -73,7 +75,8 @@ def bounds(arm: Arm) -> RiskBounds:
 
     Each network's limits hold for all strengths at once with probability 1 - DELTA - DELTA_DRAWS:
     both are divided by the number of strengths above 0. At strength 0 there is none: the limit is
-    1."""
+    1.
+    """
     assert arm.train_score is not None
     held = arm.train_score[:, :, arm.seen :]
     n, draws = held.shape[2], arm.chips.shape[2]
@@ -88,7 +91,8 @@ def bounds(arm: Arm) -> RiskBounds:
 
 def preferred(arm: Arm, span: tuple[float, float]) -> NDArray[np.float64]:
     """[S] sigma* = (A/(nT))^(1/4) of each network, T from the bounded loss on the n held training
-    examples at the two strengths of `span`; nan where that does not grow."""
+    examples at the two strengths of `span`; nan where that does not grow.
+    """
     assert arm.train_bounded is not None
     held = arm.train_bounded[:, :, arm.seen :].mean(2)
     trace = curvature(held[:, arm.index(span[0])], held[:, arm.index(span[1])], span)
@@ -101,7 +105,8 @@ def best_strength(
 ) -> float:
     """Where the score is best: the top of a parabola in log strength through the best place and up
     to two neighbours on each side, by least squares; within the strengths given. Where the points
-    bend upwards, the best place itself."""
+    bend upwards, the best place itself.
+    """
     values, logs = np.asarray(scores, dtype=float), np.log(strengths)
     top = int(values.argmax())
     near = slice(max(0, top - 2), top + 3)
@@ -119,7 +124,8 @@ class Optima:
     """The logarithms of the best training strengths of Z groups of arms at one test strength, on
     the test images; and again without each seed, `seeds` [S, Z], and without each of some groups of
     images, `images` [G, Z]. `edged` says that one of all these is the weakest or the strongest arm:
-    then the true optimum may lie beyond, and neither estimate nor interval knows how far."""
+    then the true optimum may lie beyond, and neither estimate nor interval knows how far.
+    """
 
     logs: NDArray[np.float64]
     seeds: NDArray[np.float64]
@@ -151,7 +157,8 @@ class Optima:
 
         The variance is the sum of two jackknives', over seeds and over groups of images, which
         counts what is left between them twice and so errs to the wide side; Student's t with seeds
-        - 1 degrees of freedom."""
+        - 1 degrees of freedom.
+        """
         from scipy import special
 
         w = np.asarray(weights, dtype=float)
@@ -200,7 +207,8 @@ def _jackknife(values: NDArray[np.float64]) -> float:
 def kappa(best: Mapping[float, float], sigma: float) -> float:
     """The kappa for which max(test strength, kappa sigma) is closest to the best training
     strengths, by test strength, in least squares of logarithms; the smallest of equally good ones,
-    among 2,000 from .01 to 100. nan for a sigma that is not above 0."""
+    among 2,000 from .01 to 100. nan for a sigma that is not above 0.
+    """
     if not sigma > 0:
         return math.nan
     tests, wanted = np.array(list(best)), np.log(list(best.values()))

@@ -52,7 +52,8 @@ def leaving() -> Iterator[Callable[[], bool]]:
     """TERM, INT, USR1 and USR2 ask to leave: yields a function that says whether one came.
 
     Whoever does not leave within 8 seconds, or is asked twice, gets `Leaving` raised at the place
-    where it is."""
+    where it is.
+    """
     asked = _Asked()
 
     def hear(number: int, frame: FrameType | None) -> None:
@@ -89,7 +90,8 @@ def work(
 
     A failure of the user's own (a task that raises) is noted and not tried again; a full disk
     raises `OSError`, and nothing is noted. While others hold all that is left it waits, in case
-    that one of them dies."""
+    that one of them dies.
+    """
     with Leases(folder.home / "leases") as leases:
         while not leave():
             ends = folder.ends()

@@ -84,8 +84,7 @@ def _built(text: str) -> Any:
         # bert-base-uncased, say: the name of a network somewhere else
         raise UserError(
             f"{text!r} is no task here: a network of your own, or of another library, is made by a "
-            "function of yours, which is "
-            "named FILE.py:NAME, with --weights where it does not load its own; the tasks here "
-            f"are {', '.join(sorted(CATALOGUE))}."
+            "function of yours, which is named FILE.py:NAME, with --weights where it does not "
+            f"load its own; the tasks here are {', '.join(sorted(CATALOGUE))}."
         )
     return build("task", text, CATALOGUE, str)

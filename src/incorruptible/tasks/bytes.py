@@ -31,7 +31,8 @@ class Bytes:
     windows of `length` bytes come from 8 of 10 files, 256 validation and 512 test windows from 1 of
     10 each; a hash of a file's name decides which. The score is bits per byte, for each window the
     mean over its positions: less is better. The version of Python and a fingerprint of all its
-    files are part of a run's identity: runs under another Python are other runs."""
+    files are part of a run's identity: runs under another Python are other runs.
+    """
 
     network: str = "transformer"
     train: int = 2048

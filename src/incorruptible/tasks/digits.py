@@ -37,7 +37,8 @@ class Digits:
     the training images, the first ones, with the classes in equal parts (0: all). With `prior`, a
     share such as 0.5, networks start where plain training on that first share of the training
     images led, with biases frozen: a prior for PAC-Bayes bounds, which count the other images;
-    pixels are then less the mean over that share alone."""
+    pixels are then less the mean over that share alone.
+    """
 
     network: str = "mlp"
     split: str = "small"
@@ -66,8 +67,7 @@ class Digits:
             if not 0 < self.prior < 1 or min(self.seen, self.size - self.seen) < FEWEST:
                 raise UserError(
                     f"digits: prior={self.prior:g}: a share is needed that leaves {FEWEST} of "
-                    f"{self.size} images on each side, "
-                    "as 0.5 does."
+                    f"{self.size} images on each side, as 0.5 does."
                 )
 
     @property

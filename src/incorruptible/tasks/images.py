@@ -41,7 +41,8 @@ class ImageTask:
     images are moved by up to `crop` pixels, mirrored (`flip`), and lose a square of `cutout`
     pixels, anew in each epoch. `image` and `label` name the columns of tables; `size` scales all
     images to size x size. Pixels are normalised, channel by channel, by mean and standard deviation
-    of the training images taken."""
+    of the training images taken.
+    """
 
     data: str = field(metadata={"inner": True, "named": True})
     network: str = "resnet8"

@@ -4,7 +4,8 @@ task of the user's own.
 The sources are read, rather than looking at which modules are loaded: a script that trains, a
 process that it started and the command line have each loaded modules of their own, and the task is
 the same. So imports inside functions count, whether the function was called or not. What a task
-imports by a name that it computes is not seen."""
+imports by a name that it computes is not seen.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def imported(module: ModuleType, folder: Path) -> dict[str, Path]:
     the name of its module.
 
     Files that are installed do not count, nor what is imported for a type checker or under `if
-    __name__ == "__main__"` alone."""
+    __name__ == "__main__"` alone.
+    """
     importlib.invalidate_caches()  # a file that was written within the second
     assert module.__file__ is not None
     graph, name = _Graph(folder), module.__name__
@@ -85,7 +87,8 @@ class _Graph:
 
     def imports(self, package: str, file: Path) -> list[str]:
         """The full names of what a source in `package` imports: of `from a import b` a and a.b,
-        which may be a module, and of `import a.b` a, too."""
+        which may be a module, and of `import a.b` a, too.
+        """
         full: list[str] = []
         for base, names in _statements(_parsed(file), package):
             full.append(base)

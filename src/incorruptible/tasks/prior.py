@@ -27,7 +27,8 @@ def prepared(
     SGD, batch 64, momentum .9, learning rate .05 to 0 along a cosine, no weight decay, for `steps`
     steps. Fresh weights and the order of the images come from torch's global generator alone, so
     that equal randomness makes equal bits. Parameters that get no noise (biases) do not require a
-    gradient any more: a prior without width there could not follow them."""
+    gradient any more: a prior without width there could not follow them.
+    """
 
     def model() -> nn.Module:
         network = make()

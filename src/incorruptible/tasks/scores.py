@@ -66,7 +66,8 @@ def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
     {"labels": ..., ...}.
 
     In pairs, logits may be [b, t, classes] where labels are [b, t]: one label for each position,
-    none of them shifted."""
+    none of them shifted.
+    """
     positions = False
     # transformers' language models shift labels themselves: not to be scored as they are.
     if isinstance(batch, Mapping):
@@ -97,8 +98,8 @@ def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise UserError(
             f"the model answered {shape} to a batch of {len(labels)}; logits [b, classes] are "
-            "needed, or a score of your own "
-            "(scores.per_token makes one for language models of transformers)."
+            "needed, or a score of your own (scores.per_token makes one for language models of "
+            "transformers)."
         )
     return output, labels
 
@@ -117,7 +118,8 @@ class Score:
 
     `grade(logits, labels)` does it from what `answer(model, batch)` gives, so that several scores
     can share a forward pass. `finite(logits, labels)` says of each example whether the answer to it
-    is finite [b]: one that is not is counted, and a `grade` that judges answers calls it wrong."""
+    is finite [b]: one that is not is counted, and a `grade` that judges answers calls it wrong.
+    """
 
     name: str
     unit: str
@@ -151,22 +153,22 @@ def classes_of(logits: Tensor, labels: Tensor) -> Tensor:
 
     Raises `UserError` where they cannot be: a single logit for each example, numbers that are not
     whole, and labels outside the classes. Without the first check the argmax would always be class
-    0, and a label that is shifted by one always wrong."""
+    0, and a label that is shifted by one always wrong.
+    """
     classes = logits.shape[1]
     if classes == 1:
         raise UserError(
             "the model answers one logit for each example, whose argmax is always class 0: give "
-            "score=scores.binary_accuracy, "
-            "which judges by the logit's sign, or a score of your own."
+            "score=scores.binary_accuracy, which judges by the logit's sign, or a score of your "
+            "own."
         )
     if labels.is_floating_point():
         whole = labels.long()
         if not bool((whole == labels).all()):
             raise UserError(
                 "labels are real numbers, and classes are needed: for regression a score of your "
-                "own is missing: "
-                "inc.Score(name, unit, higher_is_better, grade), given as Task(score=...) or to "
-                "measure."
+                "own is missing: inc.Score(name, unit, higher_is_better, grade), given as "
+                "Task(score=...) or to measure."
             )
         labels = whole
     if labels.numel():
@@ -255,7 +257,8 @@ def per_token(score: Score, *, causal: bool) -> Score:
     With `causal`, as for GPT-2, position i answers for label i + 1; without, as for BERT's masked
     tokens, for label i. Labels of -100 do not count. Weighted by how many labels count in each
     example, the mean of `per_token(cross_entropy, ...)` over a batch is `model(**batch).loss`.
-    Raises `UserError` for an example none of whose labels counts."""
+    Raises `UserError` for an example none of whose labels counts.
+    """
 
     def grade(logits: Tensor, labels: Tensor) -> Tensor:
         counted = labels != IGNORED

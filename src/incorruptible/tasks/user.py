@@ -31,7 +31,8 @@ def load_user_task(text: str) -> Task:
     """The task that `text` names: a `Task`, or a function without arguments that returns one.
 
     Raises `UserError` for a file or module that is not there or cannot be run, a name that it
-    lacks, and for anything else that stands under the name."""
+    lacks, and for anything else that stands under the name.
+    """
     match = _OWN.fullmatch(text)
     assert match is not None
     name = match["name"] or match["attribute"]

@@ -35,7 +35,8 @@ def averaged(ranks: DistributedDataParallel) -> None:
 
     One collective call for each dtype and device, whatever a rank has or lacks, so that none waits
     for another. A hook that was registered for DDP's own communication is not asked. Raises
-    `UserError` for sparse gradients."""
+    `UserError` for sparse gradients.
+    """
     named = [
         (name, parameter)
         for name, parameter in ranks.module.named_parameters()
@@ -172,7 +173,8 @@ def joined(ranks: int, device: str | torch.device) -> Iterator[RankGroup]:
     process, gloo between processors.
 
     A group that the caller has started is used, and left as it is. Raises `UserError` where `ranks`
-    are not there."""
+    are not there.
+    """
     device = torch.device(device)
     if ranks == 1:
         yield RankGroup(device=device)

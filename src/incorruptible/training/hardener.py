@@ -96,7 +96,8 @@ class Hardener:
 
     Raises `UserError` for a model without arrays or in shards, steps or accumulate below 1, a
     policy that the objective cannot keep, and a strength that goes beyond what it takes (a rate
-    above 1)."""
+    above 1).
+    """
 
     def __init__(
         self,
@@ -214,7 +215,8 @@ class Hardener:
         points, weighted by their shares.
 
         `closure` computes the loss (a scalar) of the current batch; it is called once for each pass
-        of the objective."""
+        of the objective.
+        """
         if isinstance(closure, Tensor):
             raise UserError(
                 "backward takes the loss as a function, to compute it at other weights: "
@@ -242,7 +244,8 @@ class Hardener:
                 look(loss_of(model)).backward()
 
         `look` passes the loss through, noting it for the guard. Raises `UserError` for an objective
-        of several passes, and when `look` was never called."""
+        of several passes, and when `look` was never called.
+        """
         if self.objective.passes != 1:
             raise UserError(
                 f"{self.objective} takes {self.objective.passes} passes: give backward() a closure "
@@ -280,7 +283,8 @@ class Hardener:
         epoch may; else do nothing.
 
         A controller hears of it: the losses are divided by `weight`, what their factors add up to;
-        unless given, that is calls / accumulate, as where each was divided by `accumulate`."""
+        unless given, that is calls / accumulate, as where each was divided by `accumulate`.
+        """
         made = self.calls % self.accumulate
         if made:
             self.calls += self.accumulate - made
@@ -290,7 +294,8 @@ class Hardener:
         """What a stopped run needs to go on with the same bits: plain numbers and texts.
 
         Under DDP, with a controller and accumulation, save between optimiser steps: in the middle
-        of one each rank has losses of its own."""
+        of one each rank has losses of its own.
+        """
         state: dict[str, Any] = {
             "format": 1,
             "calls": self.calls,
@@ -351,8 +356,8 @@ class Hardener:
             self._warned = True
             warnings.warn(
                 f"this call belongs to step {self.step + 1}, and the Hardener was made for "
-                f"steps={self.steps}: the strength stays "
-                "what it is from here on. steps counts optimiser steps: len(loader) * epochs.",
+                f"steps={self.steps}: the strength stays what it is from here on. steps counts "
+                "optimiser steps: len(loader) * epochs.",
                 stacklevel=3,
             )
         self.calls += 1
@@ -421,8 +426,8 @@ class Hardener:
             if not loss.requires_grad:
                 raise UserError(
                     "the loss has no graph: it was detached, computed without gradients, or the "
-                    "closure called backward by itself; "
-                    "the closure returns the loss, and robust.backward does the rest."
+                    "closure called backward by itself; the closure returns the loss, and "
+                    "robust.backward does the rest."
                 )
             with self._moved_once(), _once():
                 if point.counts:
@@ -461,10 +466,8 @@ class Hardener:
         if self._versions() != before:
             raise UserError(
                 "the weights were changed inside robust.backward, while the perturbed ones stood "
-                "in their place: call "
-                "optimizer.step() behind robust.backward(closure), not in the closure, and use no "
-                "optimiser that steps in the "
-                "backward pass."
+                "in their place: call optimizer.step() behind robust.backward(closure), not in the "
+                "closure, and use no optimiser that steps in the backward pass."
             )
 
     def _gradients(self) -> list[tuple[int, int]]:
@@ -479,8 +482,7 @@ class Hardener:
         if before and self._ranks is None and self._gradients() == before:
             raise UserError(
                 "no weight in an array got a gradient: the closure's loss does not come from this "
-                "model (a copy of it?), or its "
-                "backward pass is not that of loss.backward()."
+                "model (a copy of it?), or its backward pass is not that of loss.backward()."
             )
 
     def _aside(self, loss: Tensor, call: _Call, all_: bool) -> Grads:
@@ -488,7 +490,8 @@ class Hardener:
         afterwards.
 
         It is that of the whole loss: the backward hook's factor is taken out, and the share of a
-        micro-batch made 1."""
+        micro-batch made 1.
+        """
         own = [(parameter, parameter.grad) for parameter, _, _ in call.grads]
         for parameter, _ in own:
             parameter.grad = None
@@ -552,8 +555,7 @@ def _once() -> Iterator[None]:
             raise
         raise UserError(
             "the closure called backward by itself (or keeps a graph from call to call): it "
-            "returns the loss, and "
-            "robust.backward does the rest."
+            "returns the loss, and robust.backward does the rest."
         ) from problem
 
 

@@ -28,7 +28,8 @@ class Precision:
     gradients stay in fp32.
 
     Under fp16 the loss is scaled before backward, and a step whose gradients overflow is left out
-    and counted in `skipped`. Raises `UserError` for a device that has no autocast."""
+    and counted in `skipped`. Raises `UserError` for a device that has no autocast.
+    """
 
     def __init__(self, name: str, device: torch.device) -> None:
         self.kind = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name]

@@ -32,7 +32,8 @@ class Probe:
     """The gradient instrument during training: how many training images it looks at (0: all), over
     how many draws, after every how many epochs (0: only once training is done) and after which
     steps of the first epoch, and whether it also seeks the strength that the network tolerates.
-    `draws=0` switches it off."""
+    `draws=0` switches it off.
+    """
 
     images: int = 256
     draws: int = 4
@@ -74,7 +75,8 @@ class Recipe:
     `compiled` passes the network through `torch.compile`. `noise` is where training's normal
     numbers come from: each one drawn ("exact"), or read from a bank ("banked"), which is faster on
     small linear networks; it never touches a measurement, and resolved it is "exact" for an
-    objective that draws nothing."""
+    objective that draws nothing.
+    """
 
     task: str
     objective: str = "plain"

@@ -39,7 +39,8 @@ class Trainer:
     checkpoints. Each batch is cut into `accumulate` parts for each rank of `group`; one part draws
     noise (and dropout) of its own, so that two ranks do what one process does with two parts.
     Raises `UserError` for a task without training data, for weights that do not fit, for a pattern
-    that matches no parameter, and for a group that is not the recipe's."""
+    that matches no parameter, and for a group that is not the recipe's.
+    """
 
     def __init__(
         self,
@@ -59,8 +60,7 @@ class Trainer:
         if recipe.ranks != group.size:
             raise UserError(
                 f"the recipe says ranks={recipe.ranks}, and {group.size} is here; one process does "
-                "the same with "
-                f"ranks=1 and accumulate={recipe.ranks * recipe.accumulate}."
+                f"the same with ranks=1 and accumulate={recipe.ranks * recipe.accumulate}."
             )
         data = task.part("train")
         with named_randomness(recipe.seed, "weights"):

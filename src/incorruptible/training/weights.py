@@ -37,7 +37,8 @@ def save_weights(model: nn.Module, path: str | Path) -> None:
     """Write the weights as safetensors (tied tensors once), whole or not at all.
 
     Of a model inside torch.compile or DistributedDataParallel the inner one's are written, whose
-    names carry no prefix."""
+    names carry no prefix.
+    """
     network = unwrapped(model)
     write_atomically(
         Path(path), lambda temporary: save_model(network, str(temporary), metadata={"format": "1"})
@@ -52,7 +53,8 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     without that prefix, and a warning (`Remark`) says so. Raises `UserError` for a file that is not
     there or cannot be read, and where names, shapes or kinds of numbers differ: whole or complex
     numbers are not the weights of a layer of real ones, though torch would copy them without a
-    word."""
+    word.
+    """
     path, model = Path(path), unwrapped(model)
     if not path.is_file():
         raise UserError(f"{path}: no such file of weights.")
@@ -181,7 +183,8 @@ def clip_weights(
     values out of range.
 
     By hand: weights -1, 0, 0, 1, 5 have mean 1 and std sqrt(22 / 4) = 2.345; alpha 2 clamps 5 to
-    4.690."""
+    4.690.
+    """
     if (alpha is None) == (at is None):
         raise UserError(
             "clip_weights takes one bound: alpha=2.5, in standard deviations of a layer, or at=0.1."

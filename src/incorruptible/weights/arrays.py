@@ -2,7 +2,8 @@
 
 A *filter* is what one output sees: the row of a Linear, the kernel of a convolution's output
 channel. Selection is by module type; norms, biases and embeddings stay digital unless they are
-asked for by name."""
+asked for by name.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ class Array:
 
     `parameter` is the model's own, changed in place while other values stand there; `axis` is the
     dimension that counts filters; with `groups` > 1 (grouped transposed convolutions) dimension 0
-    is cut into that many blocks, each of which has filters of its own."""
+    is cut into that many blocks, each of which has filters of its own.
+    """
 
     name: str
     parameter: Tensor
@@ -193,8 +195,8 @@ def _refuse_parametrised(name: str, module: nn.Module, protect: Sequence[str]) -
         if hasattr(module, "weight_fake_quant"):
             raise UserError(
                 f"{full} goes through a fake quantiser before it is used, and errors would go in "
-                "before it: convert the model "
-                f"first, or keep this weight digital: protect=({full!r},)."
+                "before it: convert the model first, or keep this weight digital: "
+                f"protect=({full!r},)."
             )
         if parametrize.is_parametrized(module, weight):
             line = f'torch.nn.utils.parametrize.remove_parametrizations({where}, "{weight}")'
@@ -208,8 +210,8 @@ def _refuse_parametrised(name: str, module: nn.Module, protect: Sequence[str]) -
             continue
         raise UserError(
             f"{name or 'model'}.{weight} is computed from other parameters and cannot be held in "
-            "an array; keep it digital with "
-            f"protect=({full!r},), or compute it for good first: {line}"
+            f"an array; keep it digital with protect=({full!r},), or compute it for good first: "
+            f"{line}"
         )
     return aside
 
@@ -221,9 +223,8 @@ def _refuse_wrapped(name: str, parameter: Tensor) -> None:
     if hasattr(parameter, "__tensor_flatten__"):
         raise UserError(
             f"{name} is a {type(parameter.data).__name__}, which keeps its weights in other "
-            "tensors, and errors cannot be put into "
-            "it: take the model as it was before it was quantised, or keep this weight digital: "
-            f"protect=({name!r},)."
+            "tensors, and errors cannot be put into it: take the model as it was before it was "
+            f"quantised, or keep this weight digital: protect=({name!r},)."
         )
 
 
@@ -235,9 +236,8 @@ def refuse_sharded(model: nn.Module) -> None:
     if kinds & {"FullyShardedDataParallel", "FSDPModule", "DTensor"}:
         raise UserError(
             "under FSDP each rank holds shards of the weights, and a filter's scale needs whole "
-            "ones: train with "
-            "DistributedDataParallel(model), and measure an unsharded model with the full "
-            "state_dict in it."
+            "ones: train with DistributedDataParallel(model), and measure an unsharded model with "
+            "the full state_dict in it."
         )
 
 
@@ -247,9 +247,8 @@ def refuse_offloaded(model: nn.Module) -> None:
         if parameter.is_meta:
             raise UserError(
                 f"{name} is on the meta device, without values: it is offloaded, or no weights "
-                "were loaded yet; load the whole "
-                "model into memory first (without device_map, or with model.to_empty and the "
-                "weights)."
+                "were loaded yet; load the whole model into memory first (without device_map, or "
+                "with model.to_empty and the weights)."
             )
 
 
@@ -271,8 +270,8 @@ def refuse_not_finite(model: nn.Module) -> None:
             ):
                 raise NotFinite(
                     f"the {kind} {name} holds {count} of {tensor.numel()} numbers that are not "
-                    "finite: what such a network "
-                    "answers has no meaning, with or without errors; load other weights."
+                    "finite: what such a network answers has no meaning, with or without errors; "
+                    "load other weights."
                 )
 
 
@@ -317,9 +316,8 @@ def _of_experts(name: str, module: nn.Module, parameter: Tensor, layout: str) ->
     if parameter.dim() == 3 and ("expert" in kinds or "moe" in kinds):
         raise UserError(
             f"{name} holds experts, and where their outputs lie cannot be seen: name it with its "
-            "layout, "
-            f"{name}:expert-out-in or {name}:expert-in-out (the last two dimensions, as the "
-            "forward pass multiplies them)."
+            f"layout, {name}:expert-out-in or {name}:expert-in-out (the last two dimensions, as "
+            "the forward pass multiplies them)."
         )
     return _Place(0 if parameter.dim() > 1 else None)
 
@@ -336,7 +334,8 @@ def survey(
     a parameter requires a gradient does not matter: frozen weights sit on the chip too. A weight
     that is computed from others (parametrised, behind a fake quantiser) may be named in `protect`,
     and stays digital. Raises `UserError` for other ones of that kind, for sharded ones (FSDP), for
-    lazy ones that no batch has shaped yet, and for a pattern that matches nothing."""
+    lazy ones that no batch has shaped yet, and for a pattern that matches nothing.
+    """
     model = unwrapped(model)
     refuse_sharded(model)
     named, protect = _asked(also), tuple(protect)

@@ -28,7 +28,8 @@ class Statistics:
     counters. `take` notes it, `put` writes it back.
 
     Everything that is a buffer counts, but for masks (buffers of booleans), which are large and
-    stand still."""
+    stand still.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         modules = list(model.modules())
@@ -96,7 +97,8 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
     not, so the two policies differ there. Modules that are called more than once or whose weights
     are read elsewhere, parametrised layers, and BatchNorms behind something else stay. A Linear's
     output is taken to be [b, features]. Raises `UserError` where torch.fx cannot trace the model or
-    nothing folds."""
+    nothing folds.
+    """
     model = copy.deepcopy(model).eval()
     try:
         graph = fx.symbolic_trace(model).graph
@@ -176,7 +178,8 @@ def recalibrate_batchnorm(
     `forward(model, batch)` runs the model. Only BatchNorm modules are in training mode meanwhile;
     torch's `swa_utils.update_bn` would switch dropout on as well. No labels are needed. Raises
     `UserError` without BatchNorm and without a batch; after any error the statistics are what they
-    were."""
+    were.
+    """
     statistics = Statistics(model)
     norms, taken, came = statistics.modules, statistics.take(), False
     if not norms:

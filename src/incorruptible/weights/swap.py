@@ -36,7 +36,8 @@ class BufferPool:
 
     `lend` gives a tensor of the shape, type, device and layout of `like`, but without gaps, whose
     content is left over from before; `back` takes it for the next one. Who lends twice without
-    giving back gets two."""
+    giving back gets two.
+    """
 
     def __init__(self) -> None:
         self._free: defaultdict[tuple[Any, ...], list[Tensor]] = defaultdict(list)
@@ -102,7 +103,8 @@ def replaced(
     own): values are written into pool memory, which the array's storage holds for the length of the
     block. All that looks at that storage sees them, but for what keeps a bare address, as numpy and
     other processes do. Taken before, it sees the clean weights throughout; taken inside, the pool
-    memory, which then lives as long as the weights do."""
+    memory, which then lives as long as the weights do.
+    """
     if values is None:
         yield
         return

@@ -25,7 +25,8 @@ class Device(Composed, Crossbar):
 
     `time` is that since programming, with its unit ("1d") or in seconds; `compensation` as for
     `Stored`, and of no effect where no step ages. A subclass names its range in `valid`, writes
-    `faults`, and may narrow the times in `check_time`."""
+    `faults`, and may narrow the times in `check_time`.
+    """
 
     time: Seconds = field(default=Seconds(0), metadata={"parse": seconds})
     compensation: str = "none"
@@ -41,8 +42,7 @@ class Device(Composed, Crossbar):
         if self.lowest < low * (1 - 1e-9) or self.g_max > high * (1 + 1e-9):
             raise UserError(
                 f"{self.name}: {self.lowest:.4g} to {self.g_max:.4g} uS is outside {low:g} to "
-                f"{high:g} uS, the range that was "
-                "measured: set g_max and g_min (or on_off)."
+                f"{high:g} uS, the range that was measured: set g_max and g_min (or on_off)."
             )
         if self.compensation not in COMPENSATIONS:
             raise unknown("compensation", self.compensation, COMPENSATIONS)

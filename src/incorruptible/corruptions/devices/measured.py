@@ -76,7 +76,8 @@ class MeasuredAgeing:
     It stands right behind the programming. A cell that was cut at 0 has lost its z; another one
     from below the cut takes its place. Only the distribution at each time is measured, so that a
     cell keeps its rank is an assumption: it matters to drift compensation, which compares two
-    times, and to nothing else."""
+    times, and to nothing else.
+    """
 
     fitted: Fitted
     time: Seconds
@@ -153,7 +154,8 @@ class Measured(Device):
     content: what is written down names it, so that a file that has changed is refused.
 
     Raises `UserError` for a bad file (`cells.read`), and for conductances and times beyond those
-    that were measured."""
+    that were measured.
+    """
 
     g_max: float = cast("float", None)  # these three: as measured
     g_min: float = cast("float", None)
@@ -193,8 +195,8 @@ class Measured(Device):
         if self.lowest < fitted.low * (1 - 1e-9) or self.g_max > fitted.high * (1 + 1e-9):
             raise UserError(
                 f"measured: {self.lowest:.4g} to {self.g_max:.4g} uS is outside {fitted.low:.4g} "
-                f"to {fitted.high:.4g} uS, "
-                f"the targets in {self.file}: set g_max and g_min (or on_off)."
+                f"to {fitted.high:.4g} uS, the targets in {self.file}: set g_max and g_min (or "
+                "on_off)."
             )
 
     def __str__(self) -> str:

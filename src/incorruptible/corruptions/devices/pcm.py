@@ -94,7 +94,8 @@ class HermesProgramming(Programming):
     false) of g / 10.35 uS.
 
     By hand, at 20.7 uS: 0.16603 + 4.71806 - 8.48101 + 4.68961 = 1.0927 uS; single, at 10.35 uS:
-    1.0076 uS."""
+    1.0076 uS.
+    """
 
     pair: bool = True
 
@@ -145,7 +146,8 @@ class HermesRead(Read):
     `Read`, t_read = 512 ns.
 
     q is taken at the target; aihwkit takes it at the programmed conductance. By hand, at r = 1: q =
-    0.0123."""
+    0.0123.
+    """
 
     pair: bool = True
 
@@ -228,7 +230,8 @@ class PCMDrift(Drift):
     time + t_0, t_0 = 20 s.
 
     With r = g / G_max: mu = -0.0155 ln r + 0.0244 within 0.049 to 0.1, sigma = -0.0125 ln r -
-    0.0059 within 0.008 to 0.045. Source: Joshi et al. 2020, as in aihwkit's PCMLikeNoiseModel."""
+    0.0059 within 0.008 to 0.045. Source: Joshi et al. 2020, as in aihwkit's PCMLikeNoiseModel.
+    """
 
     source: ClassVar[str] = (
         "Joshi et al. 2020, doi 10.1038/s41467-020-16108-9, as in aihwkit PCMLikeNoiseModel"
@@ -251,7 +254,8 @@ class PCMRead(Read):
     q = min(0.0088 / r^0.65, 0.2) with r = g_target / G_max, and k = sqrt(ln((time + 20 s + t_read)
     / (2 t_read))) with t_read = 250 ns is the 1/f noise gathered since programming. None at time 0,
     at which the error of programming was measured, reads included. Source: Joshi et al. 2020, as in
-    aihwkit's PCMLikeNoiseModel, where r is that of the programmed conductance."""
+    aihwkit's PCMLikeNoiseModel, where r is that of the programmed conductance.
+    """
 
     source: ClassVar[str] = (
         "Joshi et al. 2020, doi 10.1038/s41467-020-16108-9, as in aihwkit PCMLikeNoiseModel"
@@ -274,7 +278,8 @@ class PCMJoshi(Device):
     0.
 
     Joshi et al. 2020, doi 10.1038/s41467-020-16108-9; the programming polynomial as fitted in
-    CrossSim 3.2. Fitted up to 25 uS; G_min 0.25 uS unless said otherwise."""
+    CrossSim 3.2. Fitted up to 25 uS; G_min 0.25 uS unless said otherwise.
+    """
 
     g_max: float = 25.0
     g_min: float = 0.25
@@ -309,7 +314,8 @@ class PCMHermes(Device):
 
     Le Gallo et al., Nature Electronics 2023, doi 10.1038/s41928-023-01010-1, as fitted in aihwkit's
     HermesNoiseModel, with the polynomials taken at the absolute conductance. A pair is one cell
-    here, whose conductance is that of both."""
+    here, whose conductance is that of both.
+    """
 
     g_max: float = 20.7
     pair: bool = True

@@ -137,7 +137,8 @@ class CMORead(_CMOLaterFault):
     z in each read.
 
     g in the logarithm is the target, in uS; aihwkit takes the conductance that was relaxed. By
-    hand, 88.2 uS after a day: 0.267 uS."""
+    hand, 88.2 uS after a day: 0.267 uS.
+    """
 
     rereads: ClassVar[bool] = True
 
@@ -245,7 +246,8 @@ class WanProgramming(Programming):
     `fit` quartic is a polynomial of g / 40 uS at 1 s, 1 d and 2 d, up to 40 uS; cubic is one of g
     in uS at 1 s, up to 39.26 uS. A cell keeps its z at all times. By hand, at 1 s and 20 uS: 0.348
     + 8.015 - 10.963 + 5.674 - 1.051 = 2.023 uS. Source: Wan et al., Nature 608 (2022), Extended
-    Data Fig. 3; quartic as in aihwkit's ReRamWan2022NoiseModel, cubic as in CrossSim 3.2."""
+    Data Fig. 3; quartic as in aihwkit's ReRamWan2022NoiseModel, cubic as in CrossSim 3.2.
+    """
 
     fit: str = "quartic"
     time: Seconds = field(default=Seconds(1), metadata={"parse": seconds})
@@ -290,7 +292,8 @@ class RRAMMilo(Device):
     which was not measured.
 
     Milo et al., IRPS 2021, Fig. 4, as fitted in CrossSim 3.2, from 50 to 225 uS: no cell is off.
-    The nonlinear I-V curve of Fig. 1 is not modelled."""
+    The nonlinear I-V curve of Fig. 1 is not modelled.
+    """
 
     g_max: float = 225.0
     g_min: float = 50.0
@@ -318,7 +321,8 @@ class RRAMWan(Device):
 
     Wan et al., Nature 608 (2022), Extended Data Fig. 3. `fit` quartic is aihwkit's polynomial of g
     / 40 uS, taken at the absolute conductance whatever G_max is; cubic is CrossSim's, at 1 s alone
-    and up to 39.26 uS."""
+    and up to 39.26 uS.
+    """
 
     g_max: float = 40.0
     g_min: float = 1.0
@@ -344,7 +348,8 @@ class RRAMCMO(Device):
     on relaxation and read noise.
 
     Falcone et al., as fitted in aihwkit's ReRamCMONoiseModel; programming stops within `acceptance`
-    % of the target, 0.2 or 2. What is read is cut to the cells' range."""
+    % of the target, 0.2 or 2. What is read is cut to the cells' range.
+    """
 
     g_max: float = 88.2
     g_min: float = 9.0

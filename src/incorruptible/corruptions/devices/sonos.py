@@ -145,7 +145,8 @@ class SONOSProgramming(_Current, Programming):
     176.3115 nA.
 
     By hand, at 16 uS and 0.1 V, which is 1600 nA: sigma = 19.88 nA = 0.1988 uS. Source: Agrawal et
-    al., IEDM 2022, Fig. 10(a), as fitted in CrossSim 3.2; measured up to 3200 nA."""
+    al., IEDM 2022, Fig. 10(a), as fitted in CrossSim 3.2; measured up to 3200 nA.
+    """
 
     def __str__(self) -> str:
         return write("sonos-programming", self)
@@ -172,7 +173,8 @@ class SONOSDrift(_Current):
     each cell and for ever, apart from the error of programming: behind `sonos-programming` of
     strength 1 the spread is the measured sigma_t. That the two are independent was not measured. By
     hand, 1600 nA after 5 d: I + d = 1559.3 nA, sigma_t = 34.56 nA. Source: Agrawal et al., IEDM
-    2022, Fig. 10(a) and (b), as fitted in CrossSim 3.2; measured below 1800 nA."""
+    2022, Fig. 10(a) and (b), as fitted in CrossSim 3.2; measured below 1800 nA.
+    """
 
     time: Seconds = field(default=Seconds(0), metadata={"parse": seconds})
 
@@ -236,7 +238,8 @@ class SONOSRead(_Current):
 
     sigma = A - A exp(-I / B) with A = 12.58037 nA and B = 215.36557 nA, at the programmed current,
     and at every time. Source: Agrawal et al., IEDM 2022, Fig. 11(b), as fitted in CrossSim 3.2,
-    which takes the current after all errors."""
+    which takes the current after all errors.
+    """
 
     rereads: ClassVar[bool] = True
 
@@ -277,7 +280,8 @@ class SONOS(Device):
     Agrawal et al., IEDM 2022, Figs. 10 and 11(b), as fitted in CrossSim 3.2: currents I [nA] = g
     [uS] v_read [V] 1000, up to 3200 nA at time 0 and below 1800 nA later. `read_noise` adds what
     differs from read to read. It is off unless asked for, as in CrossSim, because the spread of
-    Fig. 10(a) was itself read, so that some of it is counted twice."""
+    Fig. 10(a) was itself read, so that some of it is counted twice.
+    """
 
     g_max: float = 16.0
     g_min: float = 1.6e-6

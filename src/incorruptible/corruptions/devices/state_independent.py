@@ -64,7 +64,8 @@ class ConstantRead(Read):
     for `Read`, t_read = 250 ns.
 
     By hand, at 25 uS after an hour: k = sqrt(ln(3620 / 5e-7)) = 4.765, 0.191 of the conductance for
-    G_max = 25 uS. Source: aihwkit's StateIndependentNoiseModel."""
+    G_max = 25 uS. Source: aihwkit's StateIndependentNoiseModel.
+    """
 
     source: ClassVar[str] = SOURCE
 

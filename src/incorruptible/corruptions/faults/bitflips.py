@@ -31,7 +31,8 @@ class BitFlips:
     Moments are exact where it is known what stands in the cells (`flipped`). Elsewhere, where the
     number is linear in the bits (two's complement and offset codes) and none is protected: with x =
     m + sum_i a_i t_i / 2, t_i = +-1 and rho = 1 - 2 s, E[x'] - m = rho (E[x] - m) and E[(x' - m)^2]
-    = rho^2 E[(x - m)^2] + (1 - rho^2) sum_i a_i^2 / 4."""
+    = rho^2 E[(x - m)^2] + (1 - rho^2) sum_i a_i^2 / 4.
+    """
 
     protected: int = 0
 
@@ -90,7 +91,8 @@ def flipped(
     Up to 16 bits from a table of all 2^bits numbers, mixed bit by bit: E f(v) <- (1 - rate) f(v) +
     rate f(v with the bit flipped). Of 32 bits, the upper 16 give a table of A and B in number = A +
     B low, which holds for float32 with specials as zero (but for the one upper half in which
-    float16 arrays saturate, by less than 0.4%), and `low` is a 16-bit integer."""
+    float16 arrays saturate, by less than 0.4%), and `low` is a 16-bit integer.
+    """
     free = bits - protected
     every = torch.arange(2 ** min(bits, 16), device=pattern.device)
     if bits <= 16:

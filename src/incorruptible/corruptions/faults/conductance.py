@@ -55,8 +55,7 @@ class ConductanceFault(ABC):
         if lowest < low * (1 - 1e-9) or highest > high * (1 + 1e-9):
             raise UserError(
                 f"{name}: {lowest:.4g} to {highest:.4g} uS is outside {low:g} to {high:g} uS, the "
-                "range that was "
-                "measured: set the crossbar's g_max and g_min (or on_off)."
+                "range that was measured: set the crossbar's g_max and g_min (or on_off)."
             )
 
     @abstractmethod
@@ -109,7 +108,8 @@ class Drift(Ageing):
     time + t_0.
 
     A subclass writes `nu` and may set `t_0`, the seconds after programming at which the drift was
-    first read."""
+    first read.
+    """
 
     @abstractmethod
     def nu(self, held: Held) -> tuple[Tensor, Tensor]:
@@ -151,7 +151,8 @@ class Read(Ageing):
 
     k = sqrt(ln((time + t_0 + t_read) / (2 t_read))) is the 1/f noise gathered since programming by
     a read of t_read seconds; a subclass writes q. None at time 0, at which the error of programming
-    was measured, reads included."""
+    was measured, reads included.
+    """
 
     rereads: ClassVar[bool] = True
     t_read: ClassVar[float] = 250e-9
@@ -189,6 +190,7 @@ def added(before: Raw, shift: Tensor | float, std: Tensor) -> Raw:
     """Moments of max(0, g + shift + std z), z independent of g: exact where g is normal.
 
     A g that was itself cut at 0 is taken as normal of the same moments: off by no more than what
-    the cut took."""
+    the cut took.
+    """
     spread = (before.second - before.first**2).clamp_min(0)
     return rectified(before.first + shift, (spread + std**2).sqrt())

@@ -30,7 +30,8 @@ class Dead:
     every filter, which in a convolution is one input channel at one place of the kernel (the rows
     of im2col). Grouped convolutions are held as one block, in which a row crosses all groups;
     grouped transposed ones have a row for each input channel, in its own group. Rates are nested: a
-    line that is lost at one rate on a chip is lost at every higher one."""
+    line that is lost at one rate on a chip is lost at every higher one.
+    """
 
     line: str = "row"
 

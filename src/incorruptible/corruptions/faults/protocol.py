@@ -40,7 +40,8 @@ class Fault(Described, Protocol):
     `ages` says that it happens after programming, so that the reference of a drift compensation is
     without it; `rereads` that it is new in each read of a chip; `max_strength` is the largest
     strength there is. One that can act on some storages only has a method `suits(storage)`, which
-    raises `UserError` for the others."""
+    raises `UserError` for the others.
+    """
 
     @property
     def ages(self) -> bool:
@@ -65,7 +66,8 @@ class Fault(Described, Protocol):
         """The moments behind the fault, from those before it, where cells are independent.
 
         A fault that strikes all cells of a weight at once says so by a `Split`. None where no
-        closed form is known."""
+        closed form is known.
+        """
         ...
 
 

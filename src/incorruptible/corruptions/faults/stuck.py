@@ -29,7 +29,8 @@ class Stuck:
     code of the largest number, the largest weight; at "random" it is uniform between G_min and
     G_max, one of all 2^bits patterns, or uniform within the largest weight to both sides, drawn
     once for each cell. Rates are nested, and a cell that is stuck at two rates is stuck at the same
-    value."""
+    value.
+    """
 
     at: str = "zero"
 

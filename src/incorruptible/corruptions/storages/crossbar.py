@@ -56,7 +56,8 @@ class Crossbar:
 
     Raises `UserError` for an empty range, for slices without levels, and for counts that cannot be.
     Source: mappings as in CrossSim 3.2 (BALANCED, OFFSET, BITSLICED) and aihwkit (SinglePair,
-    NPair)."""
+    NPair).
+    """
 
     g_max: float = 25.0
     g_min: float = 0.0
@@ -90,8 +91,7 @@ class Crossbar:
         if self.levels < 0 or self.levels == 1 or self.slices < 1 or self.devices < 1:
             raise UserError(
                 f"{name}: levels={self.levels}, slices={self.slices}, devices={self.devices}: "
-                "levels is 0 (any conductance) or at "
-                "least 2, the others at least 1."
+                "levels is 0 (any conductance) or at least 2, the others at least 1."
             )
         if self.slices > 1 and not self.levels:
             raise UserError(

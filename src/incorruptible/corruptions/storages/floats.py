@@ -39,7 +39,8 @@ class Floats:
     where the format holds the array's own dtype. Weights beyond the largest number of the format
     (65504 in float16) saturate there. Patterns that read as infinite or NaN (all exponent bits set)
     are read as zero, the `specials`, and numbers that the array's own dtype cannot hold saturate at
-    its largest, so that what is read is always finite."""
+    its largest, so that what is read is always finite.
+    """
 
     format: str = "float32"
 

@@ -58,7 +58,8 @@ class Integers:
     code says.
 
     Raises `UserError` for other bits, codes and `per`. Source: Jacob et al., CVPR 2018 (arXiv
-    1712.05877), eq. 1; as in torch.fake_quantize_per_tensor_affine."""
+    1712.05877), eq. 1; as in torch.fake_quantize_per_tensor_affine.
+    """
 
     bits: int = 8
     symmetric: bool = True

@@ -31,7 +31,8 @@ class Held:
     zero. `bits` is the width of a bit pattern, None where there is none; of patterns, `low` and
     `high` are those of the smallest and the largest number, and a cell can hold every one of the
     2^bits. They are tensors where they come from the weights, so that no draw waits for the
-    weights' device; of conductances they are floats."""
+    weights' device; of conductances they are floats.
+    """
 
     array: Array
     value: Tensor
@@ -60,7 +61,8 @@ class Storage(Protocol):
     it can hold.
 
     `cells` says of what kind its cells are: "weights", "conductances" or "bits"; a fault may need
-    one of them."""
+    one of them.
+    """
 
     @property
     def exact(self) -> bool:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ...corruptions import Corruption, Moments, checked_strengths, traits
+from ...corruptions import Corruption, Moments, traits
 from ...errors import UserError, renamed_arguments, unknown
 from ...randomness.streams import Noise
 from ...tasks.scores import Score
 from ...weights.arrays import Array, select, survey
-from .. import Sampling, Scores, measure, measure_all
+from .. import Scores, measure, measure_all
+from ..sampling import Sampling, SamplingOptions, sampling_of
 from .results import Effect, GroupScores, Sensitivity
 
 __all__ = [
@@ -51,7 +53,8 @@ def blocks(arrays: Sequence[Array], by: str = "layer") -> tuple[str, list[LayerG
     "layer" is one array. "block:N" puts together what has the same module at depth N, where
     "encoder.0.attn.in_proj_weight" lies in `encoder` at depth 1 and in `encoder.0` at depth 2;
     modules above that depth are blocks of their own. "block" takes the first depth at which there
-    is more than one. Raises `UserError` for another word, and for a depth that does not exist."""
+    is more than one. Raises `UserError` for another word, and for a depth that does not exist.
+    """
     if by == "layer":
         return by, [LayerGroup(array.name, (array,)) for array in arrays]
     word, _, depth = by.partition(":")
@@ -78,7 +81,8 @@ def named_by(model: nn.Module, arrays: Sequence[Array], patterns: str) -> LayerG
     keep digital.
 
     The same as `select(protect=...)` leaves out. Raises `UserError` for a pattern that matches no
-    parameter, and where none of what they match is in an array."""
+    parameter, and where none of what they match is in an array.
+    """
     names = {array.name for array in arrays}
     each = [one.strip() for one in patterns.split(",")]
     also = [array.pattern for array in arrays]
@@ -115,18 +119,14 @@ def sensitivity(
     model: nn.Module,
     score: Score,
     data: Iterable[Any],
-    corruption: Corruption,
-    strength: float,
+    sampling: Sampling | Corruption | str,
+    strength: float | None = None,
     *,
-    chips: int,
-    seed: int,
     by: str = "layer",
     what_if_digital: Sequence[str] = (),
-    purpose: str = "validation",
     arrays: Sequence[Array] | None = None,
-    batchnorm: str = "as-is",
-    calibration: Iterable[Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **options: Unpack[SamplingOptions],
 ) -> Sensitivity:
     """The score of `model` with each layer corrupted alone, with all but it, and with all of them,
     on the same chips.
@@ -139,16 +139,24 @@ def sensitivity(
     patterns + 1) `chips` passes over `data`. What to protect is a choice, so `data` should be
     validation data, and the test score be measured afterwards.
 
-    Everything else as for `measure`. Raises `UserError` for a score without a direction or values
-    that are not finite, fewer than 2 chips, several strengths, strength 0 (unless a fault is
-    pinned), a depth that does not exist, and a pattern that matches nothing."""
+    `sampling` says which chips, at one strength: a `Sampling`, or a corruption, its `strength` and
+    the `options` of a `Sampling`. Unless given, there are 25 chips, of the purpose "validation".
+    `arrays` and `progress` are as in `measure`.
+
+    Raises `UserError` as `measure` does, and for a score without a direction or values that are not
+    finite, fewer than 2 chips, several strengths, strength 0 (unless a fault is pinned), a depth
+    that does not exist, and a pattern that matches nothing.
+    """
     if getattr(score, "higher_is_better", None) is None:
         raise UserError(
             "the score has no direction, so nothing is lost or gained: wrap it in a Score."
         )
+    given: Any = strength  # one number, or a list of one
+    sampling = sampling_of(sampling, given, options, chips=25, purpose="validation")
+    chips = sampling.chips
     if chips < 2:
         raise UserError(f"chips={chips}: at least 2 chips are needed to tell a loss from chance.")
-    strength = _one(strength, corruption)
+    _refuse_rest(sampling)
     arrays = list(select(model) if arrays is None else arrays)
     by, parts = blocks(arrays, by)
     asked = [named_by(model, arrays, patterns) for patterns in what_if_digital]
@@ -160,22 +168,17 @@ def sensitivity(
         )
     )
     sets = [names for names in sets if names]
-    common: dict[str, Any] = {
-        "seed": seed,
-        "purpose": purpose,
-        "batchnorm": batchnorm,
-        "calibration": calibration,
-    }
-    clean = measure(model, score, data, _Digital(), [0.0], chips=1, arrays=arrays, **common)
+    resting = replace(sampling, corruption=_Digital(), strengths=[0.0], chips=1, reads=1, read=None)
+    clean = measure(model, score, data, resting, arrays=arrays)
     found: dict[Names, Scores] = {}
-    remembering: Any = _Remembering(corruption)
+    remembering: Any = _Remembering(sampling.corruption)
+    each = replace(sampling, corruption=remembering)
     for place, names in enumerate(sets):
         chosen = [array for array in arrays if array.name in names]
         tell = _shifted(progress, place * chips, len(sets) * chips)
-        sampling = Sampling(remembering, [strength], chips, **common)
-        # the network as a whole was checked above; some layer of it may really change no answer
+        # The network as a whole was checked above. One of its layers may truly change no answer.
         only = measure_all(
-            model, {"": score}, data, sampling, arrays=chosen, progress=tell, checks=False
+            model, {"": score}, data, each, arrays=chosen, progress=tell, checks=False
         )
         found[names] = only[""]
         _refuse_infinite(found[names], names)
@@ -227,19 +230,19 @@ class _Remembering:
         return self._moments[array.name]
 
 
-def _one(strength: float, corruption: Corruption) -> float:
-    strengths = checked_strengths(strength, corruption)
-    if len(strengths) != 1:
-        raise UserError(f"{len(strengths)} strengths came; a map is made at one.")
-    if strengths[0] == 0 and not traits(corruption).pinned:
+def _refuse_rest(sampling: Sampling) -> None:
+    """Raises `UserError` for several strengths, and for one at which all chips are alike."""
+    if len(sampling.strengths) != 1:
+        raise UserError(f"{len(sampling.strengths)} strengths came; a map is made at one.")
+    corruption = sampling.corruption
+    if sampling.strengths[0] == 0 and not traits(corruption).pinned:
         said = (
             "all chips are alike, and a map is made of how they differ; give more than 0, or "
             "measure it."
         )
-        if not traits(corruption).conditions:  # at rest on no storage
+        if not traits(corruption).conditions:  # no storage that errs at rest
             said = "nothing is corrupted and there is nothing to see; give more than 0."
         raise UserError(f"{corruption} at strength 0: {said}")
-    return strengths[0]
 
 
 def _alone(parts: Sequence[LayerGroup]) -> list[Names]:
@@ -277,6 +280,6 @@ def _refuse_infinite(scores: Scores, names: Names) -> None:
     if wrong:
         raise UserError(
             f"{scores.name} is not finite on {wrong} of {scores.chips} chips with "
-            f"{', '.join(sorted(names)[:3])} corrupted; "
-            "take a weaker strength, or a score that is bounded, such as accuracy."
+            f"{', '.join(sorted(names)[:3])} corrupted; take a weaker strength, or a score that is "
+            "bounded, such as accuracy."
         )

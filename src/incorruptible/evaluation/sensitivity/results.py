@@ -28,7 +28,8 @@ class GroupScores:
 
     `share` is of all weights that can be corrupted. `alone` [chip] is the score of each chip with
     this group corrupted and all others digital, None for a pattern; `kept` [chip] with this group
-    digital and all others corrupted."""
+    digital and all others corrupted.
+    """
 
     name: str
     arrays: tuple[str, ...]
@@ -44,7 +45,8 @@ class Effect(NamedTuple):
 
     `difference` is paired over chips; `adjusted` is its p-value after Holm, over every loss and
     gain of the map; `tail` and `worst` are gains of the score that 95% of the chips reach and of
-    the worst chip (nan for a loss)."""
+    the worst chip (nan for a loss).
+    """
 
     group: GroupScores
     difference: Difference
@@ -82,7 +84,8 @@ class Sensitivity:
 
     `groups` are the layers or blocks, in the order of the network, and `patterns` what
     `what_if_digital` asked for. `clean` is the score with every array digital, `together` with
-    every array corrupted, as `measure` gives it; its chips are those of every group."""
+    every array corrupted, as `measure` gives it; its chips are those of every group.
+    """
 
     by: str
     clean: float

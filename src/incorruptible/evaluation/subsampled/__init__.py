@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from ...tasks.data import Batches, batches
 from ...weights.arrays import Array
 from ...weights.batchnorm import Statistics, evaluating
 from ..checks import check_network
-from ..chips import Sampling
+from ..sampling import Sampling, SamplingOptions, sampling_of
 from ..scoring import ScoreFunction, count_of, counted, keeping, refuse_iterators
 from .design import BATCH, MeanEstimator, gathered
 from .results import Means
@@ -32,26 +32,20 @@ def measure_mean(
     model: nn.Module,
     score: ScoreFunction,
     data: Iterable[Any],
-    corruption: Corruption,
-    strengths: Sequence[float],
+    sampling: Sampling | Corruption | str,
+    strengths: Sequence[float] | None = None,
     *,
     half_width: float,
     confidence: float = 0.95,
-    max_chips: int = 20_000,
-    seed: int,
-    purpose: str = "test",
-    read: tuple[Corruption, float] | None = None,
-    arrays: Sequence[Array] | None = None,
-    batchnorm: str = "as-is",
-    calibration: Iterable[Any] | None = None,
-    autocast: str | None = None,
-    channels_last: bool = False,
+    max_chips: int | None = None,
     images: int | None = None,
     antithetic: bool | None = None,
+    arrays: Sequence[Array] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **options: Unpack[SamplingOptions],
 ) -> Means:
     """The mean score over chips on these n examples, at each strength until its interval is at most
-    2 `half_width` long.
+    2 `half_width` long, by chips that look at few examples each.
 
     What is estimated is mu = (1/n) sum_i E[Y(chip, i)]. Chip c looks at a random subset S_c of m
     examples, and
@@ -59,45 +53,31 @@ def measure_mean(
         mu_hat = beta mean(C) + mean_c D_c,    D_c = mean over S_c of (Y(c, i) - beta C_i),
 
     with the clean scores C of all examples. Subsets are drawn without replacement and independently
-    of the chips, and m and beta are fixed before the chips that are averaged: mu_hat is unbiased
-    but for stopping, and D_c are independent and equally distributed. m and beta come from a first
-    look (`statistics.plan`) or, m, from `images`; m = n are whole chips, those of `measure`, which
-    need no clean pass. The interval is Student's, made longer for having been watched
-    (`statistics.gather`); it covers 95% approximately, where that of `measure_until` holds without
+    of the chips, and m and beta are fixed before the chips that are averaged. So mu_hat is unbiased
+    but for stopping, and the D_c are independent and equally distributed. m and beta come from a
+    first look (`statistics.plan`) or, m, from `images`; with m = n the chips are whole, those of
+    `measure`, and need no clean pass. The interval is Student's, made longer for having been watched
+    (`statistics.gather`). It covers 95% approximately, where that of `measure_until` holds without
     exception and takes many more chips.
 
     Corruptions that may ruin a whole chip (flipped bits, stuck cells, dead lines) are refused: a
     rare chip that fails altogether moves the mean by more than chips that agree can show.
 
     `antithetic` makes chip 2k + 1 the mirror image of chip 2k: True always, False never, None (not
-    for whole chips) for a first quarter, and on where that helps. `max_chips` bounds the chips that
-    are averaged; the result says whether they did. Subsets need data that can be indexed: a tuple
-    of tensors, `Images`, or batches (inputs, labels) in a list or an unshuffled DataLoader, which
-    are laid out in memory once; otherwise chips are whole. Everything else is as in `measure`.
-    Raises `UserError`, besides, for a half-width below 1e-12, no examples, a confidence outside (0,
-    1), fewer than 16 `max_chips`, and more `images` than there are."""
-    _refuse(half_width, confidence, max_chips)
-    if traits(corruption).ruins:
-        raise UserError(
-            f"{corruption} may ruin a whole chip and leave all others as they are, which the few "
-            "chips that are looked at "
-            "first would not show: measure whole chips (chips=...), or by measure_until, whose "
-            "interval holds whatever one chip "
-            "may do (--half-width without --subsample)."
-        )
-    asked = Sampling(
-        corruption,
-        strengths,
-        max_chips,
-        seed,
-        purpose,
-        1,
-        read,
-        batchnorm,
-        calibration,
-        autocast,
-        channels_last,
+    for whole chips) for a first quarter, and on where that helps. At most `max_chips` chips are
+    averaged (unless given, those of the `Sampling`, or 20,000); the result says whether they did.
+    Subsets need data that can be indexed: a tuple of tensors, `Images`, or batches (inputs, labels)
+    in a list or an unshuffled DataLoader, which are laid out in memory once; otherwise chips are
+    whole. `sampling`, `strengths`, `options`, `arrays` and `progress` are as in `measure`.
+
+    Raises `UserError` as `measure` does, and for a half-width below 1e-12, no examples, a confidence
+    outside (0, 1), fewer than 16 `max_chips`, several reads of a chip, and more `images` than there
+    are.
+    """
+    asked = sampling_of(
+        sampling, strengths, options, chips=20_000, purpose="test", max_chips=max_chips
     )
+    _refuse(half_width, confidence, asked)
     refuse_iterators(data, asked)
     # A DataLoader draws from the global generator at every turn.
     with torch.random.fork_rng(devices=[]):
@@ -107,16 +87,16 @@ def measure_mean(
         total = count_of(data) if rows is None else rows.examples
         _refuse_images(images, total, why)
         model, arrays = asked.fitted(model, arrays)
-        sampling = replace(asked, batchnorm="as-is" if batchnorm == "folded" else batchnorm)
+        each = replace(asked, batchnorm="as-is" if asked.batchnorm == "folded" else asked.batchnorm)
         with evaluating(model), keeping(Statistics(model)):
-            check_network(model, {"": score}, data, sampling, arrays)
+            check_network(model, {"": score}, data, each, arrays)
         estimator = MeanEstimator(
             model,
             score,
             data,
             rows,
             total,
-            sampling,
+            each,
             arrays,
             half_width,
             confidence,
@@ -124,14 +104,14 @@ def measure_mean(
             antithetic,
         )
         found = [
-            estimator.average(strength, why, counted(progress, sampling, place))
-            for place, strength in enumerate(sampling.strengths)
+            estimator.average(strength, why, counted(progress, each, place))
+            for place, strength in enumerate(each.strengths)
         ]
     return Means.of(tuple(found), asked, score, total, half_width, confidence)
 
 
-def _refuse(half_width: float, confidence: float, max_chips: int) -> None:
-    """A `UserError` for what no measurement can come to."""
+def _refuse(half_width: float, confidence: float, asked: Sampling) -> None:
+    """Raises `UserError` for a measurement that cannot come to an end or to the truth."""
     if not FINEST <= half_width < float("inf"):
         raise UserError(
             f"half_width is {half_width:g}; it is positive, {FINEST:g} or more, in the unit of the "
@@ -139,9 +119,18 @@ def _refuse(half_width: float, confidence: float, max_chips: int) -> None:
         )
     if not 0 < confidence < 1:
         raise UserError(f"confidence is {confidence:g}; it lies between 0 and 1, for example 0.95.")
-    if max_chips < 16:
+    if asked.chips < 16:
         raise UserError(
-            f"max_chips is {max_chips}; at least 16 chips are needed to tell how much they differ."
+            f"max_chips is {asked.chips}; at least 16 chips are needed to tell how much they differ."
+        )
+    if asked.reads > 1:
+        raise UserError(f"reads={asked.reads}: measure_mean reads each chip once; leave reads out.")
+    if traits(asked.corruption).ruins:
+        raise UserError(
+            f"{asked.corruption} may ruin a whole chip and leave all others as they are, which the few "
+            "chips that are looked at first would not show: measure whole chips (chips=...), or by "
+            "measure_until, whose interval holds whatever one chip may do (--half-width without "
+            "--subsample)."
         )
 
 

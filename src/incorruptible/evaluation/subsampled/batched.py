@@ -24,7 +24,8 @@ from ...tasks.scores import (
     predict,
 )
 from ...weights.arrays import Array, unwrapped
-from ..chips import ProgrammedModel, Sampling, cleaned
+from ..chips import ProgrammedModel, cleaned
+from ..sampling import Sampling
 from ..scoring import NOT_FINITE, Examples, ScoreFunction, checked, score_chip
 
 __all__ = ["at_once", "products", "score_parts", "score_stacked", "stackable", "worth"]
@@ -61,7 +62,8 @@ def stackable(
 
     In place are scored: functions of one's own; BatchNorm recalibrated; autocast and channels-last;
     a model that is wrapped or has hooks; layers other than Linear, convolutions, BatchNorm and what
-    stands between them."""
+    stands between them.
+    """
     own = dict(model.named_parameters())
     return (
         isinstance(score, Score)
@@ -166,7 +168,8 @@ def score_stacked(
     matrices (for convolutions, one grouped convolution) stands for many. The weights of `at_once`
     chips lie in memory that is used again for the next ones; the model's own are not touched.
     Raises what torch's vmap raises for a network that it cannot map, and its warning where it would
-    go chip by chip."""
+    go chip by chip.
+    """
     device = arrays[0].value.device
     same = all(own[0] is parts[0][0] and own[1] is parts[0][1] for own in parts)
     with torch.no_grad():
@@ -194,7 +197,8 @@ def _graded(
     model: nn.Module, score: Score, weights: dict[str, Tensor], parts: Sequence[Any], same: bool
 ) -> tuple[Examples, int]:
     """[chip, example] of the chips whose weights [chip, ...] these are, each on its own part or all
-    on one; and how many answers were not finite."""
+    on one; and how many answers were not finite.
+    """
 
     def answer(weights: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         def called(inputs: Tensor) -> Any:
@@ -283,7 +287,8 @@ def score_parts(
     Every part has equally many examples; the same batch may stand for several chips. The model is
     in eval mode already. Small networks on few examples are scored side by side, all others one
     after another: `stackable` and `worth` decide, and the first chip, which is scored both ways and
-    must agree (`stacks` remembers it). Raises `UserError` where parts differ in size."""
+    must agree (`stacks` remembers it). Raises `UserError` where parts differ in size.
+    """
     stacks = stacks or Stacks()
     if stackable(model, score, parts, sampling, arrays) and worth(
         model, parts[0], arrays, len(numbers)

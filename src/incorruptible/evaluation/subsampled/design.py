@@ -36,7 +36,8 @@ from ...tasks.data import Batches
 from ...tasks.scores import Score, moved
 from ...weights.arrays import Array, unwrapped
 from ...weights.batchnorm import Statistics, evaluating
-from ..chips import ProgrammedModel, Sampling, cleaned
+from ..chips import ProgrammedModel, cleaned
+from ..sampling import Sampling
 from ..scoring import (
     NOT_FINITE,
     Examples,
@@ -97,7 +98,8 @@ def costs_of(
     Counted are operations, numbers made, random numbers and floating-point operations, each at a
     fixed price (see above): the same call gives the same design everywhere. Where BatchNorm is
     recalibrated, a chip costs its passes over the calibration data too. On a GPU passes are cheaper
-    than this and random numbers, which the CPU draws, are not."""
+    than this and random numbers, which the CPU draws, are not.
+    """
     device = arrays[0].value.device
     with torch.inference_mode(), FlopCounterMode(display=False) as flops, _Counted() as reading:
         if isinstance(score, Score):
@@ -137,7 +139,8 @@ def gathered(data: Iterable[Any]) -> tuple[Batches | None, str]:
 
     Batches of tensors in a list, or in a DataLoader that goes through its data in order, are put
     together once: the inputs lie in memory. `Batches` come without the order that they may have.
-    Raises no mistake for other data, which whole chips can look at."""
+    Raises no mistake for other data, which whole chips can look at.
+    """
     if isinstance(data, Batches):
         plain = copy(data)
         plain.order = None

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ...corruptions import traits
 from ...statistics import Components, Gathered, Interval, SubsampleDesign, SubsamplePlan
-from ..chips import Sampling
 from ..results import arithmetic
+from ..sampling import Sampling
 from ..scoring import ScoreFunction
 
 __all__ = ["Average", "Means"]
@@ -29,7 +29,8 @@ class Average:
     between whole chips, `sd_from` says what it comes from. `components` come from `seen` images on
     `looked` chips: the first look's, all images where whole chips handed over, 0 where nobody
     looked; `designs` are what was chosen among, each with its predicted chips and cost in ns.
-    `not_finite` counts the answers that were not finite, which are wrong ones."""
+    `not_finite` counts the answers that were not finite, which are wrong ones.
+    """
 
     strength: float
     interval: Interval
@@ -238,10 +239,9 @@ class Means:
         reads = f"; read with {self.read}" if self.read else ""
         lines = [
             f"{self.name} ({self.unit}) under {self.corruption} [{self.corruption_unit}]; the mean "
-            "over chips within "
-            f"{self.half_width:g}, at most {self.max_chips} chips; {self.n_examples} examples, "
-            f"seed {self.seed} ({self.purpose}), "
-            f"BatchNorm {self.batchnorm}{arithmetic(self.autocast, self.channels_last)}{reads}",
+            f"over chips within {self.half_width:g}, at most {self.max_chips} chips; "
+            f"{self.n_examples} examples, seed {self.seed} ({self.purpose}), BatchNorm "
+            f"{self.batchnorm}{arithmetic(self.autocast, self.channels_last)}{reads}",
             *([self.conditions] if self.conditions else []),
             "  ".join(f"{title:>{width}}" for title, width in zip(titles, _WIDTHS, strict=True)),
         ]
@@ -271,8 +271,8 @@ class Means:
         ]
         lines.append(
             "interval: of the mean over chips, on these examples, at confidence "
-            f"{self.confidence:g} for each strength (Student's, "
-            "corrected for stopping); images: of each chip; sd: between whole chips"
+            f"{self.confidence:g} for each strength (Student's, corrected for stopping); images: "
+            "of each chip; sd: between whole chips"
         )
         return "\n".join(lines)
 

@@ -18,7 +18,8 @@ class Finding:
     """A claim, the word for it, and the comparisons that it rests on.
 
     A row has question, at, left, right, word, note and unit; where something was compared also
-    difference, low, high, p and n, a list. Fractions are shown in points."""
+    difference, low, high, p and n, a list. Fractions are shown in points.
+    """
 
     name: str
     word: str
@@ -40,7 +41,8 @@ class Table:
     """Rows of cells under columns; the first cell names its row, None is an empty cell.
 
     With `by_strength`, columns that are called as a test strength stand out while that strength is
-    chosen."""
+    chosen.
+    """
 
     title: str
     columns: Sequence[str]
@@ -55,7 +57,8 @@ class Page:
 
     `recipes` are pairs of an arm's name and its recipe as TOML; `facts` are pairs such as ("seeds",
     "8"); `strengths` are the test strengths to choose from, as the panels of charts with a selector
-    are called."""
+    are called.
+    """
 
     title: str
     question: str

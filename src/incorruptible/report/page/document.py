@@ -40,7 +40,8 @@ def html(page: Page) -> str:
     """The page as one HTML document that loads nothing; equal pages are equal bytes.
 
     Raises `UserError` where plotly is missing, and ValueError for two charts of one name or a chart
-    whose selector has strengths that are not the page's."""
+    whose selector has strengths that are not the page's.
+    """
     check()
     _consistent(page)
     plotly = Markup(import_module("plotly.offline").get_plotlyjs())

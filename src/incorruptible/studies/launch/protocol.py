@@ -13,7 +13,8 @@ class Worker(Protocol):
     """One copy of a command, at work somewhere.
 
     `fault` is what the engine knows of its end and the command cannot say, such as that its machine
-    is gone; "" elsewhere."""
+    is gone; "" elsewhere.
+    """
 
     fault: str
 

@@ -36,7 +36,8 @@ class Ray:
 
     Without an address Ray is started for the time on this machine; "auto" and "host:port" name a
     cluster. Its nodes must see the working directory and the log at the same path, and have the
-    same Python."""
+    same Python.
+    """
 
     def __init__(self, threads: int, gpus: float = 0, address: str | None = None) -> None:
         if gpus < 0 or (gpus > 1 and gpus != int(gpus)):

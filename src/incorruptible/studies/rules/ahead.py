@@ -24,7 +24,8 @@ class Ahead:
     crossed seeds and examples, Holm over the strengths. "area" makes one comparison in place of
     many: of the area under score against strength, 0 included, between the arms that are best by
     their area on validation. "equivalent" where the difference lies within `margin`. `strengths`
-    restricts the test strengths."""
+    restricts the test strengths.
+    """
 
     left: tuple[str, ...]
     right: tuple[str, ...]

@@ -24,7 +24,8 @@ class Carried:
     averaged over the groups, is best. Over crossed seeds and examples.
 
     "supported" where the lower limit lies above -`margin`, "contradicted" where the upper limit
-    lies below it."""
+    lies below it.
+    """
 
     groups: tuple[tuple[str, str, str], ...]
     margin: float = MARGIN

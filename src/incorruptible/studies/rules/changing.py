@@ -22,7 +22,8 @@ class Changing:
     a, for each of `methods` (a method, its title): at the smallest strength whose constant arm
     fails, the perturbed training loss at that strength of constant less that of warm-up-hold, over
     seeds. c, for each of `ramps` (a title, a rising arm, the same ramp reversed): their test scores
-    at every test strength. `plain` is the arm that failing is measured against."""
+    at every test strength. `plain` is the arm that failing is measured against.
+    """
 
     methods: tuple[tuple[str, str], ...]
     ramps: tuple[tuple[str, str, str], ...]
@@ -84,8 +85,8 @@ class Changing:
         ]
         gap = paired(losses[0], losses[1])
         note = (
-            f"perturbed training loss at {constant.peak:g}: "
-            f"constant {losses[0].mean():.3f}, warm-up-hold {losses[1].mean():.3f}"
+            f"perturbed training loss at {constant.peak:g}: constant {losses[0].mean():.3f}, "
+            f"warm-up-hold {losses[1].mean():.3f}"
         )
         (word,) = verdict([gap])
         return EvidenceRow(

@@ -21,7 +21,8 @@ class Exponent:
 
     "contradicted" where it differs from `predicted`, after Holm over the test strengths; else
     "supported" where it is surely below 0, likewise; else "undecided", as where a best strength, or
-    one of its replicates, is the weakest or strongest of all arms."""
+    one of its replicates, is the weakest or strongest of all arms.
+    """
 
     predicted: float = -0.25
     strengths: tuple[float, ...] = ()

@@ -24,7 +24,8 @@ class Grows:
     examples; Holm over all rows.
 
     A row is also "contradicted" where the risk of any single arm falls, after Holm over all arms
-    and rows."""
+    and rows.
+    """
 
     def needs(self) -> list[str]:
         """Names of arms without which nothing can be said."""

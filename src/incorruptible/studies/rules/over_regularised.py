@@ -33,7 +33,8 @@ class OverRegularised:
     (lower limit above 0, over crossed seeds and examples) and the noisy training score is not
     higher (lower limit over seeds, on the training examples themselves, not above 0); where the
     score is ahead but one of the others fails, it was not regularisation, and the row says
-    "undecided". "equivalent" within `margin`. The study must measure the part "train"."""
+    "undecided". "equivalent" within `margin`. The study must measure the part "train".
+    """
 
     method: str = "rwp"
     margin: float = MARGIN
@@ -72,8 +73,8 @@ class OverRegularised:
             shrinks, not_higher = gap.interval.low > 0, train.interval.low <= 0
             note = (
                 f"loss gap shrinks by {numbers(gap.interval)} nats, noisy training score ahead by "
-                f"{said(train.interval, over.unit)}; "
-                f"validation's choice among all: {chosen.name} (kappa {chosen.peak / s:.3g})"
+                f"{said(train.interval, over.unit)}; validation's choice among all: {chosen.name} "
+                f"(kappa {chosen.peak / s:.3g})"
             )
             if word == "supported" and not (shrinks and not_higher):
                 word, note = "undecided", f"ahead, but not by regularisation alone: {note}"

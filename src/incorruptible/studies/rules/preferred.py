@@ -37,7 +37,8 @@ class Preferred:
     strength.
 
     `span` are the two strengths between which the bounded loss gives T. Holm over the rows of a
-    question."""
+    question.
+    """
 
     fitted: int
     span: tuple[float, float] = (0.0, 0.1)

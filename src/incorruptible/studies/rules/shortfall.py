@@ -21,7 +21,8 @@ class Shortfall:
     "contradicted" where the upper limit lies below -`target`. Otherwise "undecided". Each row says,
     too, whether the estimate itself is within `target` and `most`. Each interval is taken by
     itself, without a correction over rows. The tuned arms are many and chosen by their mean over
-    all seeds, which is in their favour."""
+    all seeds, which is in their favour.
+    """
 
     groups: tuple[tuple[str, str, str], ...]
     target: float = 0.005

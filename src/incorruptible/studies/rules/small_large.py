@@ -18,7 +18,8 @@ class SmallLarge:
     role `double` (equal passes: `theirs` for twice the epochs).
 
     A block is "supported" if ours is ahead at all `small` strengths and behind at all `large` ones.
-    `titles` name ours in rows; "equivalent" within `margin`."""
+    `titles` name ours in rows; "equivalent" within `margin`.
+    """
 
     small: tuple[float, ...]
     large: tuple[float, ...]

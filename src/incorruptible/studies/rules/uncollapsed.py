@@ -20,7 +20,8 @@ class Uncollapsed:
 
     "supported" where the lower limit lies above -`margin` (2 points), "contradicted" where the
     upper limit lies below it. `runs` is how many each group must have; where one is missing, for it
-    diverged, say, nothing is concluded."""
+    diverged, say, nothing is concluded.
+    """
 
     groups: tuple[tuple[str, str, str], ...]
     runs: int = 1

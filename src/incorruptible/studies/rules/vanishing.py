@@ -38,7 +38,8 @@ class Vanishing:
     accuracy. "contradicted": the lower limit is above 0.5, the upper limit of signal to noise under
     0.3, and clipping restores it: it was variance. Restored: the clipped arm is ahead (lower limit
     above 0) and does not fail itself. Otherwise, and where no probe lies before the stall,
-    "undecided". `plain` is the arm that failing is measured against."""
+    "undecided". `plain` is the arm that failing is measured against.
+    """
 
     methods: tuple[tuple[str, str, str], ...]
     plain: str = "sgd"
@@ -72,12 +73,10 @@ class Vanishing:
             )
             note = (
                 f"{found.cause}; loses {100 * found.lost:.1f} points clean; at step {found.step}, "
-                "before the stall: "
-                f"norm of mean g / norm of g0 {numbers(found.ratio)}, signal/noise "
-                f"{numbers(found.signal)}, "
-                f"cosine {found.cosine:.2f}, dead units {found.dead:.0%}, loss varies by "
-                f"{found.variation:.1%} over "
-                f"draws{rise}; clipping {'restores' if restored else 'does not restore'} it"
+                f"before the stall: norm of mean g / norm of g0 {numbers(found.ratio)}, "
+                f"signal/noise {numbers(found.signal)}, cosine {found.cosine:.2f}, dead units "
+                f"{found.dead:.0%}, loss varies by {found.variation:.1%} over draws{rise}; "
+                f"clipping {'restores' if restored else 'does not restore'} it"
             )
             word = WORDS.get(found.word, "undecided")
             rows.append(

@@ -24,7 +24,8 @@ class Withstands:
     them is not finished, that is said in its row. Differences are over crossed seeds and examples,
     Holm over the strengths of one title under one network; "equivalent" within `margin`. Each row
     notes the gaussian-filter-max strength whose error is as large, averaged over the seeds of the
-    hardened arm."""
+    hardened arm.
+    """
 
     hardened: tuple[str, ...]
     against: tuple[tuple[str, ...], ...]

@@ -24,7 +24,8 @@ class Batches:
 
     With `order` the examples come shuffled by a permutation of that name alone, so epoch 7 of seed
     3 is the same whatever came before: `Batches(data, 64, order=(3, "epoch", 7))`. The last batch
-    may be smaller."""
+    may be smaller.
+    """
 
     def __init__(
         self, tensors: Sequence[Tensor], size: int, order: tuple[str | int, ...] | None = None
@@ -95,7 +96,8 @@ def batches(
 
     Data with a method `batches` are asked for them, on `device` and, in training, `augmented`.
     Raises `UserError` for a data set that gives single examples, and for tensors of different
-    lengths."""
+    lengths.
+    """
     if isinstance(data, Batched):
         return data.batches(size, order, device, augmented)
     if (
@@ -113,8 +115,7 @@ def batches(
     if isinstance(data, Dataset) or not isinstance(data, Iterable):
         raise UserError(
             f"data came as {type(data).__name__}; give a tuple of tensors (inputs, labels), or "
-            "batches: "
-            "torch.utils.data.DataLoader(data, batch_size=64)."
+            "batches: torch.utils.data.DataLoader(data, batch_size=64)."
         )
     return data
 
@@ -129,7 +130,8 @@ def fingerprint(data: Any) -> str:
 
     Tensors and arrays are hashed whole; of a DataLoader's or a list's examples all where there are
     up to 64, and 64 spread evenly otherwise, with their number, the batch size and whether they are
-    shuffled. Data of another kind count by type."""
+    shuffled. Data of another kind count by type.
+    """
     digest = hashlib.sha256()
     _feed(digest, data)
     return digest.hexdigest()[:16]
@@ -177,7 +179,8 @@ def named_randomness(*name: str | int, device: torch.device | None = None) -> It
     afterwards.
 
     For what draws from them whatever one does: dropout, a DataLoader's shuffling, augmentation in a
-    user's data set."""
+    user's data set.
+    """
     seed = key(*name)
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:

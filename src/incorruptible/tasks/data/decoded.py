@@ -58,7 +58,8 @@ def decoded(source: str, image: str = "", label: str = "", size: int = 0) -> Dec
 
     Decoded the first time, and found again by the files' names, sizes and times of change. Grey
     images have one channel, all others three. Raises `UserError` for images of different sizes
-    where no `size` is given, and for what is no image."""
+    where no `size` is given, and for what is no image.
+    """
     opened = pictures(source, image, label)
     place = folder() / "images" / _key(source, opened, image, label, size)
     if not (place / "about.json").is_file():

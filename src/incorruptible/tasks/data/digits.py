@@ -31,7 +31,8 @@ def digits(split: str = "small") -> dict[str, tuple[Tensor, Tensor]]:
     """Images [n, 1, 8, 8] and labels [n], under "train", "validation" and "test".
 
     The split is fixed and stratified: "small" has 500, 300 and 997 images, "full" 1,000, 200 and
-    597. Pixels are in [0, 1], less the mean over all pixels of the training images."""
+    597. Pixels are in [0, 1], less the mean over all pixels of the training images.
+    """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     images, labels = _all()

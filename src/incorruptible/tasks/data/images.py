@@ -78,7 +78,8 @@ class Images:
 
     `batches` gives what networks take: float32 images in channels-last memory, less the mean and
     divided by the standard deviation, with labels. `augmentation` is applied where that is asked
-    for, in training alone."""
+    for, in training alone.
+    """
 
     pixels: Tensor
     labels: Tensor

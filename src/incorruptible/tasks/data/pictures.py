@@ -57,7 +57,8 @@ def pictures(source: str, image: str = "", label: str = "") -> Pictures:
     that is not plain.
 
     Raises `UserError` for another kind of source, for one that is not there or does not answer
-    within 5 seconds, and for one without training and test images."""
+    within 5 seconds, and for one without training and test images.
+    """
     kind, colon, where = source.partition(":")
     if not colon or kind not in SOURCES:
         raise UserError(
@@ -140,9 +141,8 @@ def _hub(where: str, image: str, label: str) -> Pictures:
         if not found or not set(wanted) <= set(found) or not _whole(found):
             raise UserError(
                 f"hf:{where}: the hub does not answer ({type(problem).__name__}); download the "
-                "data set elsewhere "
-                f"(hf download {repository} --repo-type dataset --local-dir PATH), and use --data "
-                "parquet:PATH."
+                f"data set elsewhere (hf download {repository} --repo-type dataset --local-dir "
+                "PATH), and use --data parquet:PATH."
             ) from None
     return _tables(found, f"hf:{where}", image, label)
 

@@ -42,7 +42,8 @@ def sources(root: Path | None = None) -> dict[str, dict[str, bytes]]:
 
     A file's part follows from a hash of its name below `root` alone. Left out are tests, and
     modules that some distributions do without (`tkinter`, `idlelib`, ...) or that describe one
-    machine. Raises `UserError` where no file is."""
+    machine. Raises `UserError` where no file is.
+    """
     root = folder() if root is None else root
     found: dict[str, dict[str, bytes]] = {part: {} for part in PARTS}
     for path in sorted(root.rglob("*.py")):
@@ -81,7 +82,8 @@ def windows(files: dict[str, bytes], length: int, order: str) -> tuple[np.ndarra
     after them begin [n].
 
     No window reaches over the end of a file, no byte is to be predicted twice, and they come
-    shuffled by the name `order`."""
+    shuffled by the name `order`.
+    """
     text = np.frombuffer(b"".join(files.values()), np.uint8)
     ends = np.cumsum([len(one) for one in files.values()])
     starts = [

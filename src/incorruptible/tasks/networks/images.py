@@ -62,7 +62,8 @@ def chosen(text: str, catalogue: Mapping[str, Callable[..., nn.Module]]) -> Imag
     or `.json` file.
 
     Raises `UserError` for a text that is neither; a catalogued name goes before a folder of that
-    name."""
+    name.
+    """
     if text in catalogue:
         return _Catalogued(catalogue[text])
     path = Path(text).expanduser()

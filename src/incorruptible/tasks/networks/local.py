@@ -39,7 +39,8 @@ class LocalModel:
     it has them.
 
     `origin` identifies config, weights and the version of transformers: what a `Task` made of it is
-    to be given as its own."""
+    to be given as its own.
+    """
 
     source: Path | Any
     kind: str | None = None
@@ -57,7 +58,8 @@ class LocalModel:
         all of them without a folder's, the head's (whatever lies outside `model.base_model`) and a
         pooler's where the folder has none or one for another number of classes. Raises `UserError`
         where anything else of the model would not come from the folder, and for what transformers
-        cannot make."""
+        cannot make.
+        """
         config = self._config(channels, classes, size)
         if not self._weights:
             return self._fresh(config)
@@ -127,8 +129,8 @@ class LocalModel:
         if others:
             raise UserError(
                 f"{self.source} holds {', '.join(others)} and no model.safetensors: have "
-                "transformers write that "
-                f"(model.save_pretrained), or name {self.source / 'config.json'} for fresh weights."
+                "transformers write that (model.save_pretrained), or name "
+                f"{self.source / 'config.json'} for fresh weights."
             )
         return []
 
@@ -176,8 +178,7 @@ class LocalModel:
         if not hasattr(transformers, name):
             raise UserError(
                 f"the config of {config.model_type} names {name or 'no architecture'}, and "
-                "transformers has none of that name: "
-                f"give kind, one of {', '.join(KINDS)}."
+                f"transformers has none of that name: give kind, one of {', '.join(KINDS)}."
             )
         return getattr(transformers, name)
 
@@ -210,8 +211,8 @@ class LocalModel:
             more = f" (and {len(inner) - 1} more)" if len(inner) > 1 else ""
             raise UserError(
                 f"{self.source}: the weight {first} {inner[first]}{more}, which is no head to be "
-                "made anew: give data of the "
-                f"shape that it was trained on, or name {_file(self.source)} for fresh weights."
+                "made anew: give data of the shape that it was trained on, or name "
+                f"{_file(self.source)} for fresh weights."
             )
 
 
@@ -222,7 +223,8 @@ def local_model(source: str | Path | Any, kind: str | None = None) -> LocalModel
     A folder's `model.safetensors` are the weights; a config alone means fresh ones. transformers is
     told to fetch nothing, and to run no code of the folder's. `kind` is "images", "causal",
     "masked" or "sequences"; without it, the first of the config's `architectures` is made. Raises
-    `UserError` for what is not there, and where transformers is not installed."""
+    `UserError` for what is not there, and where transformers is not installed.
+    """
     if util.find_spec("transformers") is None:
         raise UserError("models of transformers need it: pip install 'incorruptible[models]'")
     if kind is not None and kind not in KINDS:

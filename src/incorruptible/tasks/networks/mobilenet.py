@@ -60,7 +60,8 @@ def mobilenet_v2(channels: int = 3, classes: int = 10, width: float = 1.0) -> nn
 
     As arXiv 1801.04381, table 2, with strides 1 in the stem and where 24 channels begin, so that
     4x4 pixels are left of 32x32, and no dropout. `width` multiplies all channels (the last 1280
-    only above 1), rounded to multiples of 8. Raises `UserError` unless it is positive."""
+    only above 1), rounded to multiples of 8. Raises `UserError` unless it is positive.
+    """
     if not width > 0:
         raise UserError(
             f"width={width:g}: a positive multiple of the paper's channels is needed, such as 1 or "

@@ -99,7 +99,8 @@ def _resnet(
     padded: bool,
 ) -> nn.Sequential:
     """A 3x3 stem, one stage for each of `depths` (the first at full size, each later one half as
-    large and twice as wide), the mean over pixels, one Linear."""
+    large and twice as wide), the mean over pixels, one Linear.
+    """
     stages: list[nn.Module] = []
     fan_in = width
     for number, depth in enumerate(depths):
@@ -128,7 +129,8 @@ def cifar_resnet(
     4 times as wide.
 
     Shortcuts are option A, without parameters, as in He et al. 2016, arXiv 1512.03385, section 4.2.
-    Raises `UserError` for another depth."""
+    Raises `UserError` for another depth.
+    """
     if depth < 8 or depth % 6 != 2:
         raise UserError(f"depth={depth}: CIFAR's ResNets have 6 n + 2 layers, such as 8, 20 or 56.")
     return _resnet(Basic, [(depth - 2) // 6] * 3, width, channels, classes, padded=True)
@@ -167,5 +169,6 @@ def resnet50(channels: int = 3, classes: int = 10, width: int = 64) -> nn.Sequen
     2016.
 
     Shortcuts are option B. The stride is in the 3x3 convolution, as in torchvision ("v1.5"); the
-    paper has it in the 1x1 one."""
+    paper has it in the 1x1 one.
+    """
     return _resnet(Bottleneck, (3, 4, 6, 3), width, channels, classes, padded=False)

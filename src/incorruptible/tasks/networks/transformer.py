@@ -17,7 +17,8 @@ class Attention(nn.Module):
 
     softmax(Q K^T / sqrt(width / heads)) V as in Vaswani et al. 2017 (arXiv 1706.03762, eq. 1),
     written out, so that it can be differentiated twice. The projections are two Linear layers,
-    `in_proj` (queries, keys, values) and `out_proj`."""
+    `in_proj` (queries, keys, values) and `out_proj`.
+    """
 
     hidden: Tensor
 
@@ -63,7 +64,8 @@ class Transformer(nn.Module):
 
     Pre-norm, learned positions, no dropout; the head is a Linear layer of its own, not tied to the
     embedding. Embeddings and norms stay digital; `in_proj`, `out_proj`, both layers of each
-    perceptron, and the head sit in arrays."""
+    perceptron, and the head sit in arrays.
+    """
 
     def __init__(self, symbols: int, length: int, width: int, heads: int, blocks: int) -> None:
         super().__init__()

@@ -70,7 +70,8 @@ def vit(
     Norms come first, as in arXiv 2010.11929, section 3.1; width and heads are DeiT-Ti's (arXiv
     2012.12877, table 1) at half its depth, and the mean over patches stands for the class token.
     Positions are an Embedding, which stays digital unless asked for (`also=("position.*",)`).
-    Raises `UserError` where patches do not fill the image or heads the width."""
+    Raises `UserError` where patches do not fill the image or heads the width.
+    """
     if min(patch, depth, heads) < 1 or size < patch or size % patch or width % heads:
         raise UserError(
             f"vit: size={size} is to be a multiple of patch={patch}, width={width} one of "

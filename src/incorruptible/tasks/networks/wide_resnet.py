@@ -37,7 +37,8 @@ def wide_resnet(depth: int, widen: int, channels: int = 3, classes: int = 10) ->
     wide; no dropout.
 
     Zagoruyko and Komodakis 2016, arXiv 1605.07146, table 1. Raises `UserError` for another depth
-    and for `widen` below 1."""
+    and for `widen` below 1.
+    """
     if depth < 10 or depth % 6 != 4 or widen < 1:
         raise UserError(
             f"WRN-{depth}-{widen}: the depth is 6 n + 4, such as 16 or 28, and the widening at "

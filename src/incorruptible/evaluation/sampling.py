@@ -1,0 +1,290 @@
+"""Which chips are made and how they are read: one object for every function that scores chips.
+
+`measure`, `measure_until`, `measure_mean`, `certify`, `certify_fresh` and `sensitivity` look at chips
+of the same kind. What is said of the chips travels in one `Sampling`, which is made once and handed to
+any of them:
+
+    chips = Sampling("gaussian-filter-max", [0, 0.1], chips=100, seed=0, batchnorm="folded")
+    measure(model, accuracy, data, chips)
+    certify(model, accuracy, data, chips, accuracy=0.9)
+
+For a single call the same can be written in the call: `measure(model, accuracy, data, noise, [0, 0.1],
+chips=100, seed=0)`. `sampling_of` makes a `Sampling` of either.
+
+Invariants: a `Sampling` never changes; two chips of equal seed, purpose and number are equal, whatever
+the number of chips is; chips of different purposes never meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypedDict, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..corruptions import Corruption, as_corruption, checked_strengths, parse_sweep, traits
+from ..corruptions.protocol import write_into
+from ..errors import UserError, renamed_arguments, unknown
+from ..randomness.streams import Draw, Noise
+from ..weights.arrays import Array, select
+from ..weights.batchnorm import fold_batchnorm
+
+__all__ = ["Sampling", "SamplingOptions", "sampling_of"]
+
+_POLICIES = ("as-is", "folded", "recalibrated")
+_AUTOCASTS = {"bf16": torch.bfloat16}
+
+
+class SamplingOptions(TypedDict, total=False):
+    """What may be said of the chips beside a corruption and its strengths; `Sampling` says what each
+    option means.
+    """
+
+    chips: int
+    seed: int
+    purpose: str
+    reads: int
+    read: tuple[Corruption, float] | None
+    batchnorm: str
+    calibration: Iterable[Any] | None
+    autocast: str | None
+    channels_last: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Sampling:
+    """The chips that are looked at: which corruption, at which strengths, how many, and how they are
+    read.
+
+    - `corruption` is a corruption or its text, and `strengths` the strengths [strength], rising or not.
+      A text may hold both: `Sampling("gaussian-filter-max:0,.1,.2")`.
+    - `chips` is the number of chips at each strength. Unless given, each function has a number of its
+      own: 25 for `measure`, at most 10,000 for `measure_until` and 20,000 for `measure_mean`, 25 for
+      `sensitivity`, and the fewest that do for `certify`.
+    - `seed` and `purpose` name the chips. Chip k is the same at every strength, and in every model
+      whose arrays have the same names. Chips of different `purpose` are different; unless given, it is
+      the function's own, so that what was tuned on the chips of one function may be certified on those
+      of another.
+    - `read=(corruption, strength)` is the error that each read of a chip adds to the chip's own, and
+      `reads` is the number of times that each chip is read.
+    - `batchnorm` is "as-is", "folded" (into the convolution before the noise is drawn; arrays are found
+      again by name) or "recalibrated" (running statistics computed anew on every chip from the inputs
+      in `calibration`).
+    - `autocast="bf16"` computes forward passes in 16 bits. That rounding is no property of the chip,
+      whose weights are drawn in the model's own type, and a score within a few examples of a tie may
+      differ for it. `channels_last` lays images and kernels out with their channels side by side. Both
+      are for speed, and results state them.
+    - With `pairs` chip 2k + 1 is the mirror image of chip 2k (antithetic pairs), in what was programmed
+      and in what is read.
+
+    Raises `UserError` for chips or reads below 1, a negative strength, and for a policy or an autocast
+    that does not exist.
+
+    >>> chips = Sampling("gaussian-filter-max:0,.1,.2", chips=100)
+    >>> str(chips.corruption), chips.strengths, chips.total
+    ('gaussian-filter-max', (0.0, 0.1, 0.2), 201)
+    """
+
+    corruption: Corruption
+    strengths: Sequence[float] = cast("Sequence[float]", None)  # None: they stand in the text
+    chips: int = cast("int", None)  # None: the number of the function that takes this object
+    seed: int = 0
+    purpose: str = cast("str", None)  # None: the purpose of the function that takes this object
+    reads: int = 1
+    read: tuple[Corruption, float] | None = None
+    batchnorm: str = "as-is"
+    calibration: Iterable[Any] | None = None
+    autocast: str | None = None
+    channels_last: bool = False
+    pairs: bool = False
+
+    def __post_init__(self) -> None:
+        corruption, strengths = self.corruption, self.strengths
+        if strengths is None:
+            if not isinstance(corruption, str):
+                raise UserError(
+                    f"strengths are missing: Sampling({str(corruption)!r}, [0, 0.1, 0.2]), for example."
+                )
+            corruption, strengths = parse_sweep(corruption)
+        object.__setattr__(self, "corruption", as_corruption(corruption))
+        object.__setattr__(self, "strengths", checked_strengths(strengths, self.corruption))
+        if (self.chips is not None and self.chips < 1) or self.reads < 1:
+            raise UserError(f"chips={self.chips} and reads={self.reads}: both are at least 1.")
+        if self.reads > 1 and self.read is None and not traits(self.corruption).rereads:
+            raise UserError(
+                f"reads={self.reads}: every read of a chip would be the same; "
+                "say what a read adds: read=(corruption, strength), or --read-noise."
+            )
+        if self.read is not None:
+            checked_strengths([self.read[1]])
+        if self.batchnorm not in _POLICIES:
+            raise unknown("BatchNorm policy", self.batchnorm, _POLICIES)
+        if (self.batchnorm == "recalibrated") != (self.calibration is not None):
+            raise UserError(
+                "batchnorm='recalibrated' and calibration=batches go together: the inputs to "
+                "compute the statistics from."
+            )
+        if self.autocast is not None and self.autocast not in _AUTOCASTS:
+            raise unknown("autocast", self.autocast, _AUTOCASTS)
+
+    def filled(self, chips: int, purpose: str) -> Self:
+        """The same, with that number of chips and that purpose where it has none of its own."""
+        if self.chips is not None and self.purpose is not None:
+            return self
+        return replace(self, chips=self.chips or chips, purpose=self.purpose or purpose)
+
+    def casting(self, device: torch.device) -> AbstractContextManager[Any]:
+        """The arithmetic of a forward pass on `device`. Raises `UserError` for a device that has no
+        autocast.
+        """
+        if self.autocast is None:
+            return nullcontext()
+        if not torch.amp.is_autocast_available(device.type):
+            raise UserError(
+                f"autocast={self.autocast!r}: torch has no autocast for {device.type}; leave it "
+                "out."
+            )
+        return torch.autocast(device.type, _AUTOCASTS[self.autocast])
+
+    def differ(self, strength: float) -> bool:
+        """Whether chips differ at that strength: at 0, without read noise and pinned faults, all
+        are the same.
+        """
+        return bool(strength or self.read or traits(self.corruption).pinned)
+
+    def distinct(self, strength: float) -> int:
+        """How many different chips there are at that strength."""
+        return self.chips if self.differ(strength) else 1
+
+    @property
+    def total(self) -> int:
+        """How many times a chip is read, over all strengths."""
+        return sum(self.distinct(strength) * self.reads for strength in self.strengths)
+
+    def fitted(
+        self, model: nn.Module, arrays: Sequence[Array] | None
+    ) -> tuple[nn.Module, Sequence[Array]]:
+        """The network to measure and its arrays: a folded copy where the policy says so, in which
+        arrays keep their names.
+        """
+        if self.batchnorm != "folded":
+            return model, select(model) if arrays is None else arrays
+        model = fold_batchnorm(model)
+        names = {array.name for array in (select(model) if arrays is None else arrays)}
+        return model, [array for array in select(model, also=names) if array.name in names]
+
+    def values(
+        self,
+        array: Array,
+        strength: float,
+        chip: int,
+        again: int,
+        heard: Callable[[Noise], Noise] = lambda noise: noise,
+    ) -> Tensor:
+        """What `array`, which holds clean weights, holds on that chip at that strength, in its
+        `again`-th read.
+
+        `heard` may keep what a noise gives. Raises `UserError` for a corruption that gives another
+        shape.
+        """
+        values = _of(
+            self.corruption, array, strength, heard(self.drawn(chip, again).of(array.name))
+        )
+        if self.read is None:
+            return values
+        programmed = replace(array, parameter=nn.Parameter(values, requires_grad=False))
+        return _of(
+            self.read[0],
+            programmed,
+            self.read[1],
+            heard(self.read_afresh(chip, again).of(array.name)),
+        )
+
+    def write(
+        self,
+        array: Array,
+        out: Tensor,
+        strength: float,
+        chip: int,
+        again: int,
+        heard: Callable[[Noise], Noise] = lambda noise: noise,
+    ) -> None:
+        """Write `values` into `out`, other memory of the shape and type of the clean weights that
+        `array` holds.
+        """
+        if self.read is None:
+            write_into(
+                self.corruption, array, strength, heard(self.drawn(chip, again).of(array.name)), out
+            )
+        else:
+            out.copy_(self.values(array, strength, chip, again, heard))
+
+    def drawn(self, chip: int, again: int) -> Draw:
+        """The noise of that chip in its `again`-th read."""
+        return Draw(
+            self.seed, self._purpose, self._named(chip), read=again, mirrored=self._mirrors(chip)
+        )
+
+    def read_afresh(self, chip: int, again: int) -> Draw:
+        """The noise that `read` adds to that read of that chip."""
+        name = self._named(chip) * self.reads + again
+        return Draw(self.seed, f"{self._purpose}, read", name, mirrored=self._mirrors(chip))
+
+    @property
+    def _purpose(self) -> str:
+        return self.purpose or "test"
+
+    def _mirrors(self, chip: int) -> bool:
+        return self.pairs and chip % 2 == 1
+
+    def _named(self, chip: int) -> int:
+        """The number of the chip whose noise it is: its own, or that of the twin that it
+        mirrors.
+        """
+        return chip - 1 if self._mirrors(chip) else chip
+
+
+Sampling.__init__ = renamed_arguments(draws="chips")(Sampling.__init__)  # type: ignore[method-assign]
+
+
+def _of(corruption: Corruption, array: Array, strength: float, noise: Noise) -> Tensor:
+    values = corruption(array, strength, noise)
+    if values.shape != array.value.shape:
+        raise UserError(
+            f"{array.name}: values of shape {tuple(values.shape)} came for "
+            f"{tuple(array.value.shape)}."
+        )
+    return values.to(array.value.dtype)
+
+
+def sampling_of(
+    asked: Sampling | Corruption | str,
+    strengths: Sequence[float] | None,
+    options: Mapping[str, Any],
+    *,
+    chips: int,
+    purpose: str,
+    max_chips: int | None = None,
+) -> Sampling:
+    """The `Sampling` that a function was asked for: as one object, or as a corruption, its strengths
+    and options. `chips` and `purpose` are the function's own; `max_chips` counts before any other
+    number of chips.
+
+    Raises `UserError` for both at once, and `TypeError` for an option that `Sampling` does not have.
+    """
+    if not isinstance(asked, Sampling):
+        given: dict[str, Any] = {"corruption": asked, "strengths": strengths, **options}
+        if max_chips is not None:
+            given["chips"] = max_chips
+        return Sampling(**given).filled(chips, purpose)
+    beside = [*(["strengths"] if strengths is not None else []), *options]
+    if beside:
+        raise UserError(
+            f"{', '.join(beside)} came beside a Sampling, which says that too: write it there, as in "
+            "Sampling(corruption, strengths, chips=25, seed=0)."
+        )
+    found = asked.filled(chips, purpose)
+    return found if max_chips is None else replace(found, chips=max_chips)
