@@ -476,32 +476,23 @@ def measured(
             pass  # made again below
     where = torch.device(device)
     with _threads(threads):
+        model = run.model(task, at).to(where)
+        again = plan.batchnorm == "recalibrated"
         chips = Sampling(
             *parse_sweep(plan.sweep),
             chips=plan.chips,
             seed=plan.seed,
             purpose=plan.purpose,
             batchnorm=plan.batchnorm,
-            calibration=batches(task.part("train"), task.batch, device=where)
-            if plan.batchnorm == "recalibrated"
-            else None,
+            calibration=batches(task.part("train"), task.batch, device=where) if again else None,
+            arrays=run.recipe.arrays(model),
         )
         data = batches(first(task.part(plan.part), plan), task.batch, device=where)
-        model = run.model(task, at).to(where)
         kept = _Kept(note.with_name(f"{note.stem}.partial.json"), leave)
         asked: dict[str, Any] = {"score": task.score, "loss": task.loss}
         if bounded:
             asked["bounded"] = bounded_loss
-        found = measure_all(
-            model,
-            asked,
-            data,
-            chips,
-            arrays=run.recipe.arrays(model),
-            keep_examples=True,
-            kept=kept,
-            checks=checks,
-        )
+        found = measure_all(model, asked, data, chips, keep_examples=True, kept=kept, checks=checks)
     arrays: dict[str, NDArray[Any]] = {}
     for what, scores in found.items():
         assert scores.examples is not None

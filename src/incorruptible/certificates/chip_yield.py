@@ -19,7 +19,7 @@ from ..evaluation.scoring import ScoreFunction, count_of, refuse_iterators
 from ..statistics import Slack, fewest, lower_bound, quantile_rank, slack_for
 from ..statistics.given import fraction, inside
 from ..tasks.data import batches
-from ..weights.arrays import Array, select
+from ..weights.arrays import select
 from .assumptions import (
     OF_THE_POPULATION,
     assumptions_of,
@@ -190,7 +190,6 @@ def certify(
     min_yield: float = 0.9,
     confidence: float = 0.95,
     population: bool = False,
-    arrays: Sequence[Array] | None = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Unpack[SamplingOptions],
 ) -> ChipYield:
@@ -211,7 +210,7 @@ def certify(
 
     With `population` the promise is about the population that the examples come from. Then chips must
     reach a threshold above `accuracy`, and the yield pays a small cost (`slack_for`): 1/20 of
-    1 - min_yield, and 1/5 of 1 - confidence. `arrays` and `progress` are as in `measure`.
+    1 - min_yield, and 1/5 of 1 - confidence. `progress` is as in `measure`.
 
     Raises `UserError` as `measure` does, and for fractions that are none, for fewer chips than could
     ever do, for several reads of a chip, for a score that does not fit, and with `population` for a
@@ -230,7 +229,7 @@ def certify(
             f"none fails: at least {fewest(asked, sure)} are needed, "
             f"{fewest(asked, sure, _FAILURES)} where {_FAILURES} may fail."
         )
-    arrays = select(model) if arrays is None else arrays
+    arrays = select(model) if sampling.arrays is None else sampling.arrays
     refuse_iterators(data, sampling)
     data = batches(data, 1024)
     examples = count_of(data)
@@ -244,7 +243,6 @@ def certify(
             score,
             data,
             replace(sampling, strengths=[strength]),
-            arrays=arrays,
             keep_examples=population,
             progress=progress and (lambda done, _: progress(done_before + done, len(rising) * n)),
         )

@@ -26,7 +26,6 @@ from ..evaluation.scoring import (
 from ..statistics import fewest, lower_bound
 from ..statistics.given import inside
 from ..tasks.data import batches, shuffles
-from ..weights.arrays import Array, select
 from ..weights.batchnorm import Statistics, evaluating
 from .assumptions import OF_THE_POPULATION, assumptions_of, refuse_unfit, refuse_unstated
 from .certificate import Certificate, StrengthVerdict, fixed_sequence
@@ -81,7 +80,6 @@ def certify_fresh(
     *,
     accuracy: float,
     confidence: float = 0.95,
-    arrays: Sequence[Array] | None = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Unpack[SamplingOptions],
 ) -> FreshAccuracy:
@@ -97,7 +95,7 @@ def certify_fresh(
     false promises becomes 8% for 100 examples a chip and 24% for 1,000 (2,000 simulated test sets
     of 10,000; at accuracy .7, 6% and 17%).
 
-    `sampling`, `strengths`, `options`, `arrays` and `progress` are as in `certify`, except that the
+    `sampling`, `strengths`, `options` and `progress` are as in `certify`, except that the
     examples say how many chips there are, which are those of the purpose "certify, fresh".
 
     Raises `UserError` as `measure` does, and for a score that is not a fraction of which more is
@@ -118,7 +116,7 @@ def certify_fresh(
             "them together."
         )
     data = batches(data, 1024)
-    fitted, own = sampling.fitted(model, select(model) if arrays is None else arrays)
+    fitted, own = sampling.fitted(model)
     n = count_of(data)
     if n < fewest(accuracy, confidence):
         raise UserError(

@@ -168,7 +168,6 @@ class _Promise(NamedTuple):
                 *what,
                 accuracy=self.accuracy,
                 confidence=self.confidence,
-                arrays=on.arrays,
                 progress=tell,
             )
         return certify(
@@ -178,7 +177,6 @@ class _Promise(NamedTuple):
             confidence=self.confidence,
             min_yield=self.min_yield,
             population=self.population,
-            arrays=on.arrays,
             progress=tell,
         )
 
@@ -227,9 +225,7 @@ def _tell_cost(on: ScoringTarget, sampling: Sampling) -> None:
         tell_cost(
             sampling.chips * len(sampling.strengths),
             lambda: count_of(on.data),
-            lambda n: measure(
-                on.model, on.task.score, on.data, replace(few, chips=n), arrays=on.arrays
-            ),
+            lambda n: measure(on.model, on.task.score, on.data, replace(few, chips=n)),
             at_once=len(sampling.strengths),
         )
 

@@ -254,7 +254,7 @@ class _Stopping(NamedTuple):
         if self.chips is not None:
             sampling = replace(sampling, chips=self.chips)
         what = on.model, on.task.score, on.data, sampling
-        common: dict[str, Any] = {"arrays": on.arrays, "progress": tell}
+        common: dict[str, Any] = {"progress": tell}
         if self.half_width is None:
             # None: where examples come in another order each time, they cannot be told apart.
             return measure(*what, keep_examples=None, workers=self.workers or 0, **common)

@@ -112,7 +112,6 @@ def sensitivity(
             sampling,
             by=by,
             what_if_digital=what_if_digital or (),
-            arrays=on.arrays,
             progress=lambda done, total: tell(done, total, "chips"),
         )
     on.tell([sweep.corruption])
@@ -136,9 +135,7 @@ def _tell_cost(on: ScoringTarget, sampling: Sampling) -> None:
         tell_cost(
             sampling.chips * sets,
             lambda: count_of(on.data),
-            lambda n: measure(
-                on.model, on.task.score, on.data, replace(sampling, chips=n), arrays=on.arrays
-            ),
+            lambda n: measure(on.model, on.task.score, on.data, replace(sampling, chips=n)),
             at_once=sets,
         )
 

@@ -230,7 +230,11 @@ class ScoringTarget:
         """Chips of this network, under its BatchNorm policy."""
         from ..evaluation.sampling import Sampling
 
-        options |= {"batchnorm": self.batchnorm, "calibration": self.calibration}
+        options |= {
+            "batchnorm": self.batchnorm,
+            "calibration": self.calibration,
+            "arrays": self.arrays,
+        }
         return Sampling(corruption, strengths, **options)
 
     def tell(self, corruptions: Iterable[Corruption]) -> None:

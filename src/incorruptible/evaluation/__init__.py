@@ -53,7 +53,6 @@ def measure(
     sampling: Sampling | Corruption | str,
     strengths: Sequence[float] | None = None,
     *,
-    arrays: Sequence[Array] | None = None,
     keep_examples: bool | None = False,
     progress: Callable[[int, int], None] | None = None,
     workers: int = 0,
@@ -69,8 +68,7 @@ def measure(
     batches or a DataLoader, not a generator. Scores of single examples need data that do not shuffle.
     Batches are moved to the model's device. At strength 0 all chips are the same, and one is measured.
 
-    `arrays` are the weights in hardware, those of `select(model)` unless given. `workers=2` scores
-    chips in two processes of one thread each, forked from this one (models on the CPU, systems that
+    `workers=2` scores chips in two processes of one thread each, forked from this one (models on the CPU, systems that
     fork): the numbers are those of one process of one thread. `progress(done, total)` is told of every
     chip.
 
@@ -93,7 +91,6 @@ def measure(
         {"": score},
         data,
         sampling,
-        arrays=arrays,
         keep_examples=keep_examples,
         progress=progress,
         workers=workers,
@@ -107,7 +104,6 @@ def measure_all(
     data: Iterable[Any],
     sampling: Sampling,
     *,
-    arrays: Sequence[Array] | None = None,
     keep_examples: bool | None = False,
     progress: Callable[[int, int], None] | None = None,
     kept: Kept | None = None,
@@ -133,7 +129,7 @@ def measure_all(
     if keep_examples and shuffles(data):
         raise UserError(SHUFFLED)
     data = batches(data, 1024)
-    model, arrays = sampling.fitted(model, arrays)
+    model, arrays = sampling.fitted(model)
     equals = tuple(
         equivalent(sampling.corruption, strength, arrays).strength
         for strength in sampling.strengths

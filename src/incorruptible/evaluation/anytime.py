@@ -16,7 +16,6 @@ from ..errors import UserError, renamed_arguments
 from ..statistics import Betting, Interval
 from ..statistics.betting import METHOD
 from ..tasks.data import batches
-from ..weights.arrays import Array
 from ..weights.batchnorm import Statistics, evaluating
 from .checks import check_network
 from .chips import ProgrammedModel
@@ -172,7 +171,6 @@ def measure_until(
     half_width: float,
     max_chips: int | None = None,
     confidence: float = 0.95,
-    arrays: Sequence[Array] | None = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Unpack[SamplingOptions],
 ) -> AnytimeMeans:
@@ -186,7 +184,7 @@ def measure_until(
     Chip k is the chip k of `measure`. At most `max_chips` chips are looked at (unless given, those of
     the `Sampling`, or 10,000), and the result says where they were too few. A half-width of .0025 takes
     some 1,100 chips, and hardly fewer where the chips agree: nothing rules out a rare chip that fails
-    altogether. `sampling`, `strengths`, `options`, `arrays` and `progress` are as in `measure`.
+    altogether. `sampling`, `strengths`, `options` and `progress` are as in `measure`.
 
     Raises `UserError` as `measure` does, and for a half-width outside (0, .5) and a score that does not
     lie in [0, 1] by its nature.
@@ -202,7 +200,7 @@ def measure_until(
     )
     refuse_iterators(data, sampling)
     data = batches(data, 1024)
-    model, arrays = sampling.fitted(model, arrays)
+    model, arrays = sampling.fitted(model)
     # A DataLoader draws from the global generator at every turn.
     aside, found = torch.random.fork_rng(devices=[]), []
     with (

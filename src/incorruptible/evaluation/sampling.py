@@ -52,6 +52,7 @@ class SamplingOptions(TypedDict, total=False):
     calibration: Iterable[Any] | None
     autocast: str | None
     channels_last: bool
+    arrays: Sequence[Array] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +78,7 @@ class Sampling:
       whose weights are drawn in the model's own type, and a score within a few examples of a tie may
       differ for it. `channels_last` lays images and kernels out with their channels side by side. Both
       are for speed, and results state them.
+    - `arrays` are the weights in hardware, those of `select(model)` unless given.
     - With `pairs` chip 2k + 1 is the mirror image of chip 2k (antithetic pairs), in what was programmed
       and in what is read.
 
@@ -99,6 +101,7 @@ class Sampling:
     calibration: Iterable[Any] | None = None
     autocast: str | None = None
     channels_last: bool = False
+    arrays: Sequence[Array] | None = None
     pairs: bool = False
 
     def __post_init__(self) -> None:
@@ -164,16 +167,14 @@ class Sampling:
         """How many times a chip is read, over all strengths."""
         return sum(self.distinct(strength) * self.reads for strength in self.strengths)
 
-    def fitted(
-        self, model: nn.Module, arrays: Sequence[Array] | None
-    ) -> tuple[nn.Module, Sequence[Array]]:
+    def fitted(self, model: nn.Module) -> tuple[nn.Module, Sequence[Array]]:
         """The network to measure and its arrays: a folded copy where the policy says so, in which
         arrays keep their names.
         """
+        arrays = select(model) if self.arrays is None else self.arrays
         if self.batchnorm != "folded":
-            return model, select(model) if arrays is None else arrays
-        model = fold_batchnorm(model)
-        names = {array.name for array in (select(model) if arrays is None else arrays)}
+            return model, arrays
+        model, names = fold_batchnorm(model), {array.name for array in arrays}
         return model, [array for array in select(model, also=names) if array.name in names]
 
     def values(

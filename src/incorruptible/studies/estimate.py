@@ -85,10 +85,10 @@ def _measured(study: Study, task: Task, recipe: Recipe, device: str) -> float:
     seconds, arrays = 0.0, recipe.arrays(model)
     for plan in study.plans().values():
         sweep = parse_sweep(plan.sweep)
-        one = Sampling(sweep.corruption, (max(sweep.strengths),), 1, 0, "estimate")
+        one = Sampling(sweep.corruption, (max(sweep.strengths),), 1, 0, "estimate", arrays=arrays)
         data = batches(first(task.part(plan.part), plan), task.batch, device=torch.device(device))
         asked = {"score": task.score, "loss": task.loss}
-        look = partial(measure_all, model, asked, data, one, arrays=arrays)
+        look = partial(measure_all, model, asked, data, one)
         look()  # the first one also pays for what is loaded late
         seconds += _timed(look) * sum(plan.chips if s else 1 for s in sweep.strengths)
     return seconds

@@ -124,7 +124,6 @@ def sensitivity(
     *,
     by: str = "layer",
     what_if_digital: Sequence[str] = (),
-    arrays: Sequence[Array] | None = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Unpack[SamplingOptions],
 ) -> Sensitivity:
@@ -141,7 +140,7 @@ def sensitivity(
 
     `sampling` says which chips, at one strength: a `Sampling`, or a corruption, its `strength` and
     the `options` of a `Sampling`. Unless given, there are 25 chips, of the purpose "validation".
-    `arrays` and `progress` are as in `measure`.
+    `progress` is as in `measure`.
 
     Raises `UserError` as `measure` does, and for a score without a direction or values that are not
     finite, fewer than 2 chips, several strengths, strength 0 (unless a fault is pinned), a depth
@@ -157,7 +156,7 @@ def sensitivity(
     if chips < 2:
         raise UserError(f"chips={chips}: at least 2 chips are needed to tell a loss from chance.")
     _refuse_rest(sampling)
-    arrays = list(select(model) if arrays is None else arrays)
+    arrays = list(select(model) if sampling.arrays is None else sampling.arrays)
     by, parts = blocks(arrays, by)
     asked = [named_by(model, arrays, patterns) for patterns in what_if_digital]
     every = frozenset(array.name for array in arrays)
@@ -169,17 +168,15 @@ def sensitivity(
     )
     sets = [names for names in sets if names]
     resting = replace(sampling, corruption=_Digital(), strengths=[0.0], chips=1, reads=1, read=None)
-    clean = measure(model, score, data, resting, arrays=arrays)
+    clean = measure(model, score, data, resting)
     found: dict[Names, Scores] = {}
     remembering: Any = _Remembering(sampling.corruption)
-    each = replace(sampling, corruption=remembering)
     for place, names in enumerate(sets):
         chosen = [array for array in arrays if array.name in names]
+        each = replace(sampling, corruption=remembering, arrays=chosen)
         tell = _shifted(progress, place * chips, len(sets) * chips)
         # The network as a whole was checked above. One of its layers may truly change no answer.
-        only = measure_all(
-            model, {"": score}, data, each, arrays=chosen, progress=tell, checks=False
-        )
+        only = measure_all(model, {"": score}, data, each, progress=tell, checks=False)
         found[names] = only[""]
         _refuse_infinite(found[names], names)
     values = {names: scores.values[0] for names, scores in found.items()}

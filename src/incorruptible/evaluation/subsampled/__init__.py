@@ -14,7 +14,6 @@ from torch import nn
 from ...corruptions import Corruption, traits
 from ...errors import UserError, renamed_arguments
 from ...tasks.data import Batches, batches
-from ...weights.arrays import Array
 from ...weights.batchnorm import Statistics, evaluating
 from ..checks import check_network
 from ..sampling import Sampling, SamplingOptions, sampling_of
@@ -40,7 +39,6 @@ def measure_mean(
     max_chips: int | None = None,
     images: int | None = None,
     antithetic: bool | None = None,
-    arrays: Sequence[Array] | None = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Unpack[SamplingOptions],
 ) -> Means:
@@ -68,7 +66,7 @@ def measure_mean(
     averaged (unless given, those of the `Sampling`, or 20,000); the result says whether they did.
     Subsets need data that can be indexed: a tuple of tensors, `Images`, or batches (inputs, labels)
     in a list or an unshuffled DataLoader, which are laid out in memory once; otherwise chips are
-    whole. `sampling`, `strengths`, `options`, `arrays` and `progress` are as in `measure`.
+    whole. `sampling`, `strengths`, `options` and `progress` are as in `measure`.
 
     Raises `UserError` as `measure` does, and for a half-width below 1e-12, no examples, a confidence
     outside (0, 1), fewer than 16 `max_chips`, several reads of a chip, and more `images` than there
@@ -86,7 +84,7 @@ def measure_mean(
         data = rows if rows is not None and isinstance(data, Batches) else data
         total = count_of(data) if rows is None else rows.examples
         _refuse_images(images, total, why)
-        model, arrays = asked.fitted(model, arrays)
+        model, arrays = asked.fitted(model)
         each = replace(asked, batchnorm="as-is" if asked.batchnorm == "folded" else asked.batchnorm)
         with evaluating(model), keeping(Statistics(model)):
             check_network(model, {"": score}, data, each, arrays)
