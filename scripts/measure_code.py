@@ -123,10 +123,11 @@ def _count(code: Code, node: Documented, place: str, in_cli: bool) -> None:
         code.statements -= 1
     if isinstance(node, Function):
         one = node.args
-        parameters = len(one.posonlyargs) + len(one.args) + len(one.kwonlyargs)
+        every = [*one.posonlyargs, *one.args, *one.kwonlyargs]
+        parameters = sum(argument.arg not in ("self", "cls") for argument in every)
         parameters += (one.vararg is not None) + (one.kwarg is not None)
         lines = (node.end_lineno or 0) - node.lineno + 1 - of_docstring
-        verb = in_cli and not node.name.startswith("_")
+        verb = in_cli and any(argument.arg == "debug" for argument in every)
         code.functions.append(
             Measured(f"{place}:{node.lineno} {node.name}", parameters, lines, verb)
         )

@@ -323,7 +323,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
         ["never visits the clean weights"],
     ),
     "no epochs": (["train", "own.py:task", "--epochs", "0"], ["epochs 0", "at least 1"]),
-    "no task": (["train"], ["no task came"]),
+    "no task": (["train"], ["the task is missing"]),
     "no start": ([*TRAIN, "--from", "none.safetensors"], ["none.safetensors: no such file"]),
     "no training data": (["train", "own.py:wrong"], ["no train data"]),
     "no TOML": (["train", "--recipe", "bad.toml"], ["bad.toml is no TOML"]),

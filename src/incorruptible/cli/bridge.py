@@ -12,9 +12,12 @@ import typer
 
 from ..errors import UserError
 from .targets import (
+    BatchOption,
     DebugOption,
     ForceOption,
     JsonOption,
+    OutOption,
+    PartOption,
     ProtectOption,
     SeedOption,
     TargetArgument,
@@ -35,45 +38,56 @@ bridge = typer.Typer(
 )
 
 
+PeerDeviceOption = Annotated[
+    str,
+    typer.Option("--device", help="CrossSim's device: PCMJoshi, RRAMMilo, RRAMWan, SONOS, ..."),
+]
+MagnitudeOption = Annotated[
+    float | None, typer.Option("--magnitude", help="Size of a plain device's error.")
+]
+SmallestOption = Annotated[
+    float | None, typer.Option("--r-min", help="Smallest resistance in ohm.")
+]
+LargestOption = Annotated[float | None, typer.Option("--r-max", help="Largest resistance in ohm.")]
+SinceOption = Annotated[str, typer.Option("--time", help="Since programming, for SONOS: 1d.")]
+CellBitsOption = Annotated[
+    int, typer.Option("--cell-bits", help="Bits of a cell; 0: any conductance.", min=0)
+]
+AdcBitsOption = Annotated[
+    int, typer.Option("--adc-bits", help="Bits of the ADCs; 0: ideal.", min=0)
+]
+DacBitsOption = Annotated[
+    int, typer.Option("--dac-bits", help="Bits of the DACs; 0: ideal.", min=0)
+]
+WireOption = Annotated[
+    float, typer.Option("--wire", help="Ohm between two cells of a row and of a column.")
+]
+SimulatedChipsOption = Annotated[int, typer.Option("--chips", help="How many.", min=1)]
+FewExamplesOption = Annotated[
+    int | None,
+    typer.Option("--examples", help="The first so many only: CrossSim is slow.", min=1),
+]
+
+
 @bridge.command("crosssim", cls=Once)
 def crosssim(
     target: TargetArgument,
-    device: Annotated[
-        str,
-        typer.Option("--device", help="CrossSim's device: PCMJoshi, RRAMMilo, RRAMWan, SONOS, ..."),
-    ],
+    device: PeerDeviceOption,
     weights: WeightsOption = None,
-    magnitude: Annotated[
-        float | None, typer.Option("--magnitude", help="Size of a plain device's error.")
-    ] = None,
-    r_min: Annotated[
-        float | None, typer.Option("--r-min", help="Smallest resistance in ohm.")
-    ] = None,
-    r_max: Annotated[
-        float | None, typer.Option("--r-max", help="Largest resistance in ohm.")
-    ] = None,
-    time: Annotated[str, typer.Option("--time", help="Since programming, for SONOS: 1d.")] = "0s",
-    cell_bits: Annotated[
-        int, typer.Option("--cell-bits", help="Bits of a cell; 0: any conductance.", min=0)
-    ] = 0,
-    adc_bits: Annotated[
-        int, typer.Option("--adc-bits", help="Bits of the ADCs; 0: ideal.", min=0)
-    ] = 0,
-    dac_bits: Annotated[
-        int, typer.Option("--dac-bits", help="Bits of the DACs; 0: ideal.", min=0)
-    ] = 0,
-    wire: Annotated[
-        float, typer.Option("--wire", help="Ohm between two cells of a row and of a column.")
-    ] = 0.0,
-    chips: Annotated[int, typer.Option("--chips", help="How many.", min=1)] = 10,
-    examples: Annotated[
-        int | None,
-        typer.Option("--examples", help="The first so many only: CrossSim is slow.", min=1),
-    ] = None,
-    part: Annotated[str, typer.Option("--part", help="Data: test, validation or train.")] = "test",
+    magnitude: MagnitudeOption = None,
+    r_min: SmallestOption = None,
+    r_max: LargestOption = None,
+    time: SinceOption = "0s",
+    cell_bits: CellBitsOption = 0,
+    adc_bits: AdcBitsOption = 0,
+    dac_bits: DacBitsOption = 0,
+    wire: WireOption = 0.0,
+    chips: SimulatedChipsOption = 10,
+    examples: FewExamplesOption = None,
+    part: PartOption = "test",
     protect: ProtectOption = None,
-    batch: Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)] = 256,
-    out: Annotated[Path | None, typer.Option("--out", help="Keep the result here (.json).")] = None,
+    batch: BatchOption = 256,
+    out: OutOption = None,
     seed: SeedOption = 0,
     json_: JsonOption = False,
     force: ForceOption = False,
@@ -185,21 +199,11 @@ def aihwkit_lightning(
         task, model = target_of(target, weights, seed)
         made = to_aihwkit_lightning(model, config, protect=protect or ())
         far = _apart(model, made, task.test)
-        for module in made.modules():
-            # As a file of the user's is called here.
-            if type(module).__module__.startswith("incorruptible_task_"):
-                raise UserError(
-                    f"{type(module).__name__} lives in the task's file, where torch.load would not "
-                    "find it: name the task as package.module:NAME, or call "
-                    "incorruptible.bridges.to_aihwkit_lightning in a script of your own."
-                )
+        _refuse_task_layers(made)
         try:
             write_atomically(out, lambda temporary: torch.save(made, temporary))
-        except (
-            AttributeError,
-            TypeError,
-            PicklingError,
-        ) as problem:  # pickle's words for what it cannot name
+        except (AttributeError, TypeError, PicklingError) as problem:
+            # These are pickle's words for what it cannot name.
             raise UserError(
                 f"{type(model).__name__} cannot be pickled ({problem}); call "
                 "bridges.to_aihwkit_lightning."
@@ -228,11 +232,25 @@ def aihwkit_lightning(
         )
 
 
+def _refuse_task_layers(made: Any) -> None:
+    """Raises `UserError` for layers that live in the task's file, where torch.load would not find
+    them.
+    """
+    for module in made.modules():
+        # The name under which a file of the user's is imported.
+        if type(module).__module__.startswith("incorruptible_task_"):
+            raise UserError(
+                f"{type(module).__name__} lives in the task's file, where torch.load would not "
+                "find it: name the task as package.module:NAME, or call "
+                "incorruptible.bridges.to_aihwkit_lightning in a script of your own."
+            )
+
+
 def _say_whose_weights(target: str, weights: Path | None) -> None:
     from ..tasks import is_user_task
 
     if weights is None and is_user_task(target):
-        say("incorruptible: no --weights came; these are the weights that model() makes.")
+        say("incorruptible: --weights is missing; these are the weights that model() makes.")
 
 
 def _difference(values: Any) -> dict[str, float]:

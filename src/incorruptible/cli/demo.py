@@ -21,9 +21,10 @@ def demo(
 ) -> None:
     """Test the claims C1 to C4 of arXiv 2602.07320 on handwritten digits; minutes on two cores."""
     from ..report import check, report, summarise
+    from ..studies.run import Changes, Launch
 
     check()  # not after minutes of work
-    folder = run_study("digits", home, workers=workers, seeds=seeds, epochs=epochs)
+    folder = run_study("digits", home, Launch(workers=workers), Changes(seeds, epochs))
     found = summarise(folder, home / "demo" / "summary.json", command())
     page = report(folder, home / "demo" / "report.html", command())
     if json_:

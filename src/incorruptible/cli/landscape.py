@@ -15,6 +15,7 @@ from .targets import (
     ForceOption,
     JsonOption,
     SeedOption,
+    TargetArgument,
     WeightsOption,
     device_of,
     is_run,
@@ -33,54 +34,64 @@ LOOKS = (0.5, 1.0, 2.0)  # of the run's peak: where to look
 TRIES = (0.5, 1.0, 2.0, 4.0, 8.0)  # and what to train at, until it fails
 
 
+ThroughOption = Annotated[
+    str | None,
+    typer.Option("--objective", help=f"Through which to look [the run's own, or {USUAL}]."),
+]
+StrengthsOption = Annotated[
+    str | None,
+    typer.Option("--strengths", help="Constant ones: .1,.3,.6 [around the run's peak]."),
+]
+FailOption = Annotated[
+    bool,
+    typer.Option(
+        "--fail/--no-fail", help="Train at these strengths, until one fails, and ask why."
+    ),
+]
+EveryOption = Annotated[
+    int | None,
+    typer.Option("--every", help="Look after every so many epochs [a tenth].", min=1),
+]
+LookedAtOption = Annotated[
+    int, typer.Option("--images", help="Training images to look at; 0: all.", min=0)
+]
+DrawsOption = Annotated[int, typer.Option("--draws", help="Draws of each look.", min=2)]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option(
+        "--budget",
+        help="Loss up to which a strength is tolerated [half a constant predictor's].",
+    ),
+]
+SurfaceOption = Annotated[
+    int,
+    typer.Option("--surface", help="Points a side of the surface, an odd number; 0: none.", min=0),
+]
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", help="Folder for the record and the figures [landscape in the run's folder]."
+    ),
+]
+WhereOption = Annotated[
+    str, typer.Option("--device", help="Where weights are looked at; a run keeps its own.")
+]
+
+
 def landscape(
-    target: Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")],
+    target: TargetArgument,
     weights: WeightsOption = None,
-    objective: Annotated[
-        str | None,
-        typer.Option("--objective", help=f"Through which to look [the run's own, or {USUAL}]."),
-    ] = None,
-    strengths: Annotated[
-        str | None,
-        typer.Option("--strengths", help="Constant ones: .1,.3,.6 [around the run's peak]."),
-    ] = None,
-    fail: Annotated[
-        bool,
-        typer.Option(
-            "--fail/--no-fail", help="Train at these strengths, until one fails, and ask why."
-        ),
-    ] = True,
-    every: Annotated[
-        int | None,
-        typer.Option("--every", help="Look after every so many epochs [a tenth].", min=1),
-    ] = None,
-    images: Annotated[
-        int, typer.Option("--images", help="Training images to look at; 0: all.", min=0)
-    ] = 2048,
-    draws: Annotated[int, typer.Option("--draws", help="Draws of each look.", min=2)] = 16,
-    budget: Annotated[
-        float | None,
-        typer.Option(
-            "--budget",
-            help="Loss up to which a strength is tolerated [half a constant predictor's].",
-        ),
-    ] = None,
-    surface: Annotated[
-        int,
-        typer.Option(
-            "--surface", help="Points a side of the surface, an odd number; 0: none.", min=0
-        ),
-    ] = 21,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", help="Folder for the record and the figures [landscape in the run's folder]."
-        ),
-    ] = None,
+    objective: ThroughOption = None,
+    strengths: StrengthsOption = None,
+    fail: FailOption = True,
+    every: EveryOption = None,
+    images: LookedAtOption = 2048,
+    draws: DrawsOption = 16,
+    budget: BudgetOption = None,
+    surface: SurfaceOption = 21,
+    out: FolderOption = None,
     seed: SeedOption = 0,
-    device: Annotated[
-        str, typer.Option("--device", help="Where weights are looked at; a run keeps its own.")
-    ] = "cpu",
+    device: WhereOption = "cpu",
     json_: JsonOption = False,
     force: ForceOption = False,
     debug: DebugOption = False,
@@ -92,15 +103,7 @@ def landscape(
     constant strengths, from weak to strong, until one fails, with a clipped twin that tells
     vanishing gradients from noisy ones. Those trainings are kept beside the run.
     """
-    if is_run(target) and weights is not None:
-        raise UserError("--weights goes with a task; a run has weights of its own.")
-    if surface and (surface < 3 or surface % 2 == 0):
-        raise UserError(
-            f"--surface {surface}: an odd number from 3 on is needed, so that the weights lie on "
-            "it, or 0."
-        )
-    if out is not None and out.exists() and not out.is_dir():
-        raise UserError(f"--out {out}: a folder is needed.")
+    _check(target, weights, surface, out)
     from ..diagnostics.survey import asked, found_before, keep, of_run, of_weights
     from ..diagnostics.tracking import Settings
 
@@ -123,13 +126,9 @@ def landscape(
     folder = out if out is not None else run.folder / "landscape" if run is not None else None
     from ..files import records
 
-    checksum = (
-        run.record["weights"]
-        if run is not None
-        else None
-        if weights is None
-        else records.checksum(weights)
-    )
+    checksum: str | None = run.record["weights"] if run is not None else None
+    if weights is not None:
+        checksum = records.checksum(weights)
     question = asked(settings, checksum, tries, recipe)
     record = None if folder is None or force else found_before(folder, question)
     known, written = record is not None, []
@@ -151,6 +150,24 @@ def landscape(
         put_json(record)
     else:
         _put(record)
+    _tell_figures(folder, written)
+
+
+def _check(target: str, weights: Path | None, surface: int, out: Path | None) -> None:
+    """Raises `UserError` for options that do not go together."""
+    if is_run(target) and weights is not None:
+        raise UserError("--weights goes with a task; a run has weights of its own.")
+    if surface and (surface < 3 or surface % 2 == 0):
+        raise UserError(
+            f"--surface {surface}: an odd number from 3 on is needed, so that the weights lie on "
+            "it, or 0."
+        )
+    if out is not None and out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: a folder is needed.")
+
+
+def _tell_figures(folder: Path | None, written: list[Path]) -> None:
+    """Say where the figures are, and which were drawn now."""
     if folder is None:
         say("next: --out FOLDER keeps the record and draws slices and surface")
     else:

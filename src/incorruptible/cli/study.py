@@ -15,6 +15,7 @@ from .terminal import progress, put, put_json, say
 
 if TYPE_CHECKING:
     from ..studies.folder import Folder
+    from ..studies.run import Changes, Launch
     from ..studies.spec import Study
 
 __all__ = ["StudyName", "run_study", "study"]
@@ -84,18 +85,13 @@ def study(
             wanted = load(name, seeds=seeds, epochs=epochs, data=data)
         _dry(wanted, home, workers, threads, device_of(device or "cpu"), json_)
         return
+    from ..studies.run import Changes, Launch
+
     folder = run_study(
         name,
         home,
-        workers=workers,
-        engine=engine,
-        threads=threads,
-        device=device,
-        gpus=gpus,
-        address=address,
-        seeds=seeds,
-        epochs=epochs,
-        data=data,
+        Launch(workers, engine, threads, device, gpus, address),
+        Changes(seeds, epochs, data),
         retry=retry,
         force=force,
     )
@@ -114,7 +110,14 @@ def study(
         raise typer.Exit(1)
 
 
-def run_study(name: str, home: Path, **wishes: Any) -> Folder:
+def run_study(
+    name: str,
+    home: Path,
+    launch: Launch,
+    changes: Changes,
+    retry: bool = False,
+    force: bool = False,
+) -> Folder:
     """`studies.run.run` with its progress on the terminal."""
     from ..studies.folder import named
     from ..studies.run import run
@@ -123,7 +126,14 @@ def run_study(name: str, home: Path, **wishes: Any) -> Folder:
     try:
         with progress(named(name)) as tell:
             return run(
-                name, home, progress=tell, tell=lambda line: say(f"incorruptible: {line}"), **wishes
+                name,
+                home,
+                launch,
+                changes,
+                retry=retry,
+                force=force,
+                progress=tell,
+                tell=lambda line: say(f"incorruptible: {line}"),
             )
     except Stopped as problem:
         say(f"incorruptible: {problem}")

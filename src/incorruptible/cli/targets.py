@@ -79,13 +79,15 @@ WeightsOption = Annotated[
     typer.Option("--weights", help="Weights for the task's model: .safetensors or a state_dict."),
 ]
 AlsoOption = Annotated[
-    list[str] | None, typer.Option("--also", help="Parameters to perturb as well (pattern).")
+    list[str] | None,
+    typer.Option("--also", help="Parameters to perturb as well (pattern).", metavar="PATTERN"),
 ]
 ExamplesOption = Annotated[
     int | None, typer.Option("--examples", help="The first so many examples only [all].", min=1)
 ]
 ProtectOption = Annotated[
-    list[str] | None, typer.Option("--protect", help="Parameters to keep digital (pattern).")
+    list[str] | None,
+    typer.Option("--protect", help="Parameters to keep digital (pattern).", metavar="PATTERN"),
 ]
 
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import io
 import sys
 from contextlib import nullcontext, redirect_stdout
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from shlex import join
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_origin
 
 import typer
 
 from ..errors import UserError
 from .targets import (
-    AlsoOption,
     DebugOption,
     DeviceOption,
     HomeOption,
     JsonOption,
-    ProtectOption,
     device_of,
     tell_share,
 )
@@ -28,6 +27,69 @@ if TYPE_CHECKING:
     from ..training.recipe import Recipe
 
 __all__ = ["train"]
+
+
+class _Entry(NamedTuple):
+    """One entry of a recipe as an option: its name there, what its help says, its type, and the
+    option's own name where it differs.
+    """
+
+    name: str
+    help: str
+    kind: Any = str
+    option: str = ""
+    least: float | None = None
+    metavar: str = "PATTERN"  # of what may come again
+
+    def parameter(self) -> Parameter:
+        """The option as typer reads it from a function's signature."""
+        option = self.option or f"--{self.name.replace('_', '-')}"
+        several = get_origin(self.kind) is list
+        said = typer.Option(
+            option, help=self.help, min=self.least, metavar=self.metavar if several else None
+        )
+        kind = Annotated[self.kind | None, said]  # type: ignore[name-defined]
+        return Parameter(self.name, Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=kind)
+
+
+# Every entry of a `Recipe` that can be typed; tests hold the table against the recipe's fields.
+ENTRIES = (
+    _Entry("objective", "Such as 'rwp(gaussian-filter-max)' or sam [plain]."),
+    _Entry("strength", "A schedule: 0.3, linear:0:0.3, warmup-hold:0.5 ... [0]."),
+    _Entry("epochs", "[40]", int),
+    _Entry("batch", "[64]", int),
+    _Entry("optimizer", "sgd or adamw [sgd]."),
+    _Entry("lr", "[0.05]", float),
+    _Entry("momentum", "[0.9]", float),
+    _Entry("weight_decay", "[0.0005]", float),
+    _Entry("decay", "Learning rate: cosine or constant [cosine]."),
+    _Entry("clip", "Bound on the gradient's norm [none].", float),
+    _Entry(
+        "clip_weights",
+        "Bound on weights, in standard deviations of their layer [none]; 2.5, say.",
+        float,
+    ),
+    _Entry("batchnorm", "Which pass moves running statistics: noisy, clean, frozen."),
+    _Entry(
+        "checkpoints",
+        "Share of training at which weights are kept too; may come again.",
+        list[float],
+        "--checkpoint",
+        metavar="FRACTION",
+    ),
+    _Entry("also", "Parameters to perturb as well (pattern).", list[str]),
+    _Entry("protect", "Parameters to keep digital (pattern).", list[str]),
+    _Entry("start", "Weights to fine-tune from: a file, or a run's folder.", Path, "--from"),
+    _Entry("accumulate", "Parts that a batch is cut into, for less memory [1].", int),
+    _Entry("autocast", "bf16 or fp16: passes in 16 bits; weights stay fp32 [fp32]."),
+    _Entry("channels_last", "Lay images out with their channels side by side.", bool),
+    _Entry("compiled", "Pass the network through torch.compile.", bool, "--compile"),
+    _Entry("noise", "exact, or banked: training's normal numbers from a bank [exact]."),
+    _Entry(
+        "ranks", "Processes that torchrun starts: torchrun ... -m incorruptible train [1].", int
+    ),
+    _Entry("seed", "Seed of everything that is random [0].", int, least=0),
+)
 
 
 def train(
@@ -40,89 +102,9 @@ def train(
             "--data", help="For the task images: hf:OWNER/NAME, parquet:PATH or folder:PATH."
         ),
     ] = None,
-    objective: Annotated[
-        str | None,
-        typer.Option("--objective", help="Such as 'rwp(gaussian-filter-max)' or sam [plain]."),
-    ] = None,
-    strength: Annotated[
-        str | None,
-        typer.Option("--strength", help="A schedule: 0.3, linear:0:0.3, warmup-hold:0.5 ... [0]."),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="[40]")] = None,
-    batch: Annotated[int | None, typer.Option("--batch", help="[64]")] = None,
-    optimizer: Annotated[
-        str | None, typer.Option("--optimizer", help="sgd or adamw [sgd].")
-    ] = None,
-    lr: Annotated[float | None, typer.Option("--lr", help="[0.05]")] = None,
-    momentum: Annotated[float | None, typer.Option("--momentum", help="[0.9]")] = None,
-    weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="[0.0005]")] = None,
-    decay: Annotated[
-        str | None, typer.Option("--decay", help="Learning rate: cosine or constant [cosine].")
-    ] = None,
-    clip: Annotated[
-        float | None, typer.Option("--clip", help="Bound on the gradient's norm [none].")
-    ] = None,
-    clip_weights: Annotated[
-        float | None,
-        typer.Option(
-            "--clip-weights",
-            help="Bound on weights, in standard deviations of their layer [none]; 2.5, say.",
-        ),
-    ] = None,
-    batchnorm: Annotated[
-        str | None,
-        typer.Option(
-            "--batchnorm", help="Which pass moves running statistics: noisy, clean, frozen."
-        ),
-    ] = None,
-    checkpoint: Annotated[
-        list[float] | None,
-        typer.Option(
-            "--checkpoint", help="Share of training at which weights are kept too; may come again."
-        ),
-    ] = None,
-    also: AlsoOption = None,
-    protect: ProtectOption = None,
-    start: Annotated[
-        Path | None,
-        typer.Option("--from", help="Weights to fine-tune from: a file, or a run's folder."),
-    ] = None,
     recipe: Annotated[
         Path | None,
         typer.Option("--recipe", help="A TOML file with the same entries; options go before it."),
-    ] = None,
-    accumulate: Annotated[
-        int | None,
-        typer.Option("--accumulate", help="Parts that a batch is cut into, for less memory [1]."),
-    ] = None,
-    autocast: Annotated[
-        str | None,
-        typer.Option(
-            "--autocast", help="bf16 or fp16: passes in 16 bits; weights stay fp32 [fp32]."
-        ),
-    ] = None,
-    channels_last: Annotated[
-        bool | None,
-        typer.Option("--channels-last", help="Lay images out with their channels side by side."),
-    ] = None,
-    compiled: Annotated[
-        bool | None, typer.Option("--compile", help="Pass the network through torch.compile.")
-    ] = None,
-    noise: Annotated[
-        str | None,
-        typer.Option(
-            "--noise", help="exact, or banked: training's normal numbers from a bank [exact]."
-        ),
-    ] = None,
-    ranks: Annotated[
-        int | None,
-        typer.Option(
-            "--ranks",
-            help="Processes that torchrun starts: torchrun ... -m incorruptible train [1].",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Seed of everything that is random [0].", min=0)
     ] = None,
     device: DeviceOption = "cpu",
     threads: Annotated[
@@ -131,51 +113,39 @@ def train(
     home: HomeOption = Path("runs"),
     json_: JsonOption = False,
     debug: DebugOption = False,
+    **entries: Any,
 ) -> None:
     """Train a network by a recipe, in a folder of its own; a killed training goes on when called
     again.
     """
-    given = {
-        "task": task,
-        "objective": objective,
-        "strength": strength,
-        "epochs": epochs,
-        "batch": batch,
-        "optimizer": optimizer,
-        "lr": lr,
-        "momentum": momentum,
-        "weight_decay": weight_decay,
-        "decay": decay,
-        "clip": clip,
-        "clip_weights": clip_weights,
-        "batchnorm": batchnorm,
-        "checkpoints": sorted(checkpoint) if checkpoint else None,
-        "also": also,
-        "protect": protect,
-        "start": None
-        if start is None
-        else str(start / "weights.safetensors" if start.is_dir() else start),
-        "accumulate": accumulate,
-        "autocast": autocast,
-        "channels_last": channels_last,
-        "compiled": compiled,
-        "ranks": ranks,
-        "noise": noise,
-        "seed": seed,
-    }
-    wish = {**_toml(recipe), **{name: value for name, value in given.items() if value is not None}}
+    start: Path | None = entries["start"]
+    if start is not None:
+        entries["start"] = str(start / "weights.safetensors" if start.is_dir() else start)
+    if entries["checkpoints"]:
+        entries["checkpoints"] = sorted(entries["checkpoints"])
+    given = {"task": task, **entries}
+    wish = _toml(recipe) | {name: one for name, one in given.items() if one not in (None, [])}
     if data is not None:
         from ..tasks import with_data
 
         wish["task"] = with_data(str(wish.get("task", "images")), data)
     if "task" not in wish:
-        raise UserError(
-            "no task came: give one (digits, FILE.py:NAME), or a --recipe that names it."
-        )
+        raise UserError("the task is missing: digits, FILE.py:NAME, or a --recipe that names it.")
     from ..training.recipe import parse
 
     with one_voice():
         _train(parse(wish), home, device, threads, json_)
+
+
+def _with_entries(verb: Signature) -> Signature:
+    """The verb's signature with an option for each entry of a recipe behind its first two
+    parameters.
+    """
+    own = [one for one in verb.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
+    return verb.replace(parameters=[*own[:2], *(one.parameter() for one in ENTRIES), *own[2:]])
+
+
+train.__signature__ = _with_entries(signature(train, eval_str=True))  # type: ignore[attr-defined]
 
 
 def _train(wanted: Recipe, home: Path, device: str, threads: int, json_: bool) -> None:
@@ -249,9 +219,8 @@ def _agree(recipe: Recipe) -> None:
 def _next(folder: Path, device: str) -> str:
     """What to type next, as a shell takes it.
 
-    >>> _next(Path("my runs/trained/b0"), "cuda")
-    "incorruptible measure 'my runs/trained/b0' --corruption gaussian-filter-max:0,.1,.2 --device "
-    "cuda"
+    >>> _next(Path("my runs/b0"), "cuda")
+    "incorruptible measure 'my runs/b0' --corruption gaussian-filter-max:0,.1,.2 --device cuda"
     """
     where = [] if device == "cpu" else ["--device", device]
     return join(

@@ -130,12 +130,6 @@ def measure_all(
         raise UserError(SHUFFLED)
     data = batches(data, 1024)
     model, arrays = sampling.fitted(model)
-    equals = tuple(
-        equivalent(sampling.corruption, strength, arrays).strength
-        for strength in sampling.strengths
-    )
-    largest = [array.peak() for array in arrays]
-    peaks = min(float(one.min()) for one in largest), max(float(one.max()) for one in largest)
     told, known = progress or (lambda done, total: None), {} if kept is None else kept
     found = _examples(
         model,
@@ -153,35 +147,48 @@ def measure_all(
         if keep_examples:
             raise UserError(SHUFFLED)
         keep_examples = False
-    results = {}
-    for name, score in scores.items():
-        examples = found[name]
-        each = examples.mean(3, dtype=np.float64)
-        results[name] = Scores(
-            values=each.mean(2),
-            strengths=tuple(sampling.strengths),
-            corruption=str(sampling.corruption),
-            corruption_unit=sampling.corruption.unit,
-            name=str(getattr(score, "name", None) or getattr(score, "__name__", "score")),
-            unit=getattr(score, "unit", "mean over examples"),
-            higher_is_better=getattr(score, "higher_is_better", None),
-            n_examples=examples.shape[3],
-            seed=sampling.seed,
-            purpose=sampling.purpose,
-            batchnorm=sampling.batchnorm,
-            autocast=sampling.autocast,
-            channels_last=sampling.channels_last,
-            equivalent=equals,
-            peaks=peaks,
-            conditions=traits(sampling.corruption).conditions,
-            read=None if sampling.read is None else f"{sampling.read[0]}:{sampling.read[1]:g}",
-            reads=each if sampling.reads > 1 else None,
-            examples=None if keep_examples is False else examples.mean(2),
-            not_finite=found[NOT_FINITE].sum((2, 3)).astype(np.int64)
-            if NOT_FINITE in found
-            else None,
-        )
-    return results
+    return {
+        name: _result(score, found[name], found.get(NOT_FINITE), sampling, arrays, keep_examples)
+        for name, score in scores.items()
+    }
+
+
+def _result(
+    score: ScoreFunction,
+    examples: Examples,
+    not_finite: Examples | None,
+    sampling: Sampling,
+    arrays: Sequence[Array],
+    keep_examples: bool | None,
+) -> Scores:
+    """What one score came to on every chip, from [strength, chip, read, example]."""
+    largest = [array.peak() for array in arrays]
+    each = examples.mean(3, dtype=np.float64)
+    return Scores(
+        values=each.mean(2),
+        strengths=tuple(sampling.strengths),
+        corruption=str(sampling.corruption),
+        corruption_unit=sampling.corruption.unit,
+        name=str(getattr(score, "name", None) or getattr(score, "__name__", "score")),
+        unit=getattr(score, "unit", "mean over examples"),
+        higher_is_better=getattr(score, "higher_is_better", None),
+        n_examples=examples.shape[3],
+        seed=sampling.seed,
+        purpose=sampling.purpose,
+        batchnorm=sampling.batchnorm,
+        autocast=sampling.autocast,
+        channels_last=sampling.channels_last,
+        equivalent=tuple(
+            equivalent(sampling.corruption, strength, arrays).strength
+            for strength in sampling.strengths
+        ),
+        peaks=(min(float(one.min()) for one in largest), max(float(one.max()) for one in largest)),
+        conditions=traits(sampling.corruption).conditions,
+        read=None if sampling.read is None else f"{sampling.read[0]}:{sampling.read[1]:g}",
+        reads=each if sampling.reads > 1 else None,
+        examples=None if keep_examples is False else examples.mean(2),
+        not_finite=None if not_finite is None else not_finite.sum((2, 3)).astype(np.int64),
+    )
 
 
 def _examples(

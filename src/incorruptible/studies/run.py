@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,68 @@ from ..errors import UserError, unknown
 from ..files import records
 from .folder import Folder, named
 from .launch import CATALOGUE, cores, share
+from .launch.protocol import Engine
 from .supervisor import mend, supervise
 
-__all__ = ["run"]
+__all__ = ["Changes", "Launch", "run"]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Where a study's runs are made, and by how many processes.
+
+    `workers` (one for each core unless given) of `threads` each (cores / workers) are started by the
+    `engine`, "local" or "ray"; `gpus` and `address` are for Ray.
+    """
+
+    workers: int | None = None
+    engine: str = "local"
+    threads: int | None = None
+    device: str | None = None
+    gpus: float = 0
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.engine not in CATALOGUE:
+            raise unknown("engine", self.engine, CATALOGUE)
+        if self.engine == "local" and (self.gpus or self.address):
+            raise UserError("--gpus and --address are for --engine ray.")
+
+    def started(self, threads: int, device: str) -> Engine:
+        """The engine that starts workers of so many threads. `device` is for local ones."""
+        if self.engine == "local":
+            return CATALOGUE["local"](threads=threads, device=device)
+        return CATALOGUE["ray"](threads=threads, gpus=self.gpus, address=self.address)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is different from the study's file: the number of seeds, the epochs of every run, and
+    what its images are.
+    """
+
+    seeds: int | None = None
+    epochs: int | None = None
+    data: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.seeds is not None and self.seeds < 2:
+            raise UserError(f"seeds {self.seeds}: at least 2 are needed, for intervals.")
+        if self.epochs is not None and self.epochs < 1:
+            raise UserError(f"epochs {self.epochs}: at least 1 is needed.")
+
+    def words(self) -> list[str]:
+        """The changes as options of a worker's command line."""
+        said = ["--seeds", str(self.seeds or 0), "--epochs", str(self.epochs or 0)]
+        return [*said, "--data", self.data] if self.data else said
 
 
 def run(
     study: str,
     home: Path,
+    launch: Launch = Launch(),
+    changes: Changes = Changes(),
     *,
-    workers: int | None = None,
-    engine: str = "local",
-    threads: int | None = None,
-    device: str | None = None,
-    gpus: float = 0,
-    address: str | None = None,
-    seeds: int | None = None,
-    epochs: int | None = None,
-    data: str | None = None,
     retry: bool = False,
     force: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
@@ -40,46 +85,21 @@ def run(
     """Bring `study`, a name or the path of a TOML file, to its end below `home`; what was done
     before is kept.
 
-    `workers` (one for each core) of `threads` (cores / workers) each are started by the `engine`,
-    "local" or "ray"; `gpus` and `address` are for Ray. `seeds` and `epochs` replace the file's,
-    `data` is what its images are. `retry` does failed runs again, `force` begins again under other
-    threads, device or versions. `progress(done, runs, about)` and `tell(line)` are told how it
-    goes.
+    `retry` does failed runs again, `force` begins again under other threads, device or versions.
+    `progress(done, runs, about)` and `tell(line)` are told how it goes.
 
     Raises `UserError` for what is wrong with the study or the request, and `Stopped` where it
     cannot go on.
     """
-    if engine not in CATALOGUE:
-        raise unknown("engine", engine, CATALOGUE)
-    if engine == "local" and (gpus or address):
-        raise UserError("--gpus and --address are for --engine ray.")
-    if seeds is not None and seeds < 2:
-        raise UserError(f"seeds {seeds}: at least 2 are needed, for intervals.")
-    if epochs is not None and epochs < 1:
-        raise UserError(f"epochs {epochs}: at least 1 is needed.")
-    workers = cores() if workers is None else workers
+    workers = cores() if launch.workers is None else launch.workers
     planned = _Planned(home, named(study), workers, retry, tell)
-    frame = planned.frame
-    threads = threads or frame.get("threads") or share(workers)
+    threads = launch.threads or planned.frame.get("threads") or share(workers)
     where = str(Path(study).resolve()) if study.endswith(".toml") else study
-    command = [
-        sys.executable,
-        "-m",
-        "incorruptible",
-        "worker",
-        where,
-        "--home",
-        str(home.resolve()),
-    ]
-    command += ["--threads", str(threads), "--seeds", str(seeds or 0), "--epochs", str(epochs or 0)]
-    command += ["--data", data] if data else []
-    command += ["--device", device] if device else []
+    command = [sys.executable, "-m", "incorruptible", "worker", where]
+    command += ["--home", str(home.resolve()), "--threads", str(threads), *changes.words()]
+    command += ["--device", launch.device] if launch.device else []
     command += ["--force"] if force else []
-    started = (
-        CATALOGUE["local"](threads=threads, device=device or frame.get("device", "cpu"))
-        if engine == "local"
-        else CATALOGUE["ray"](threads=threads, gpus=gpus, address=address)
-    )
+    started = launch.started(threads, launch.device or planned.frame.get("device", "cpu"))
     try:
         supervise(
             planned,
@@ -98,11 +118,8 @@ def run(
         raise
     finally:
         started.close()
-        # Of workers that were killed while they wrote it.
-        for pattern in (
-            f"{os.getpid()}-*.json",
-            f".{os.getpid()}-*.tmp",
-        ):
+        # A worker that was killed leaves what it was writing.
+        for pattern in (f"{os.getpid()}-*.json", f".{os.getpid()}-*.tmp"):
             for note in (planned.path / "logs").glob(pattern):
                 note.unlink(missing_ok=True)
         planned.tidy()

@@ -118,23 +118,8 @@ class Hardener:
         steps, accumulate = _whole("steps", steps), _whole("accumulate", accumulate)
         if steps < 1 or accumulate < 1:
             raise UserError(f"steps={steps} and accumulate={accumulate}: both are at least 1.")
-        if isinstance(objective, str):
-            objective = parse_objective(objective)
-        if isinstance(objective, type) or not callable(objective):
-            came = objective.__name__ if isinstance(objective, type) else repr(objective)
-            raise UserError(
-                f"objective={came} is none: RWP(Gaussian('filter-max')) or SAM(), for example."
-            )
-        if isinstance(strength, str):
-            strength = parse_schedule(strength)
+        objective, strength = _objective(objective), _schedule(strength)
         self.controller = None if callable(strength) else strength
-        if isinstance(strength, type) or (
-            self.controller is not None and not hasattr(strength, "next")
-        ):
-            raise UserError(
-                f"strength={strength!r} is no schedule: Constant({strength!r}) makes one of a "
-                "number."
-            )
         checked_reach(objective, strength)
         refuse_sharded(unwrapped(model))
         self.model, self.objective, self.schedule = model, objective, strength
@@ -144,22 +129,17 @@ class Hardener:
         if noise not in NOISES:
             raise unknown("noise", noise, NOISES)
         self.noise = noise
-        self._bank = (
-            bank_for([tuple(one.value.shape) for one in self.arrays], seed)
-            if noise == "banked"
-            else None
-        )
+        shapes = [tuple(one.value.shape) for one in self.arrays]
+        self._bank = bank_for(shapes, seed) if noise == "banked" else None
         self._pool = BufferPool()
         self.calls = 0
         self.skipped = 0
-        self._recomputes: bool | None = (
-            None  # whether a backward pass moves buffers, as with activation checkpointing
-        )
+        # Whether a backward pass moves buffers, as with activation checkpointing.
+        self._recomputes: bool | None = None
         self._warned = False
         self._control: State = {} if self.controller is None else self.controller.start()
-        self._seen: Tensor | None = (
-            None  # the losses of this step's micro-batches so far: perturbed, clean
-        )
+        # The losses of this step's micro-batches so far: perturbed, clean.
+        self._seen: Tensor | None = None
         self._visited = False  # whether the last call looked at the clean weights
         self._backward = backward or Tensor.backward
         self._scale = scale
@@ -170,8 +150,7 @@ class Hardener:
         if self._ranks is not None and self._ranks.static_graph and objective.passes > 1:
             raise UserError(
                 f"{objective} makes {objective.passes} passes a step, and "
-                "DistributedDataParallel(static_graph=True) counts on one: "
-                "leave static_graph out."
+                "DistributedDataParallel(static_graph=True) counts on one: leave static_graph out."
             )
 
     @property
@@ -557,6 +536,27 @@ def _once() -> Iterator[None]:
             "the closure called backward by itself (or keeps a graph from call to call): it "
             "returns the loss, and robust.backward does the rest."
         ) from problem
+
+
+def _objective(given: Objective | str) -> Objective:
+    """The objective that was given, perhaps as its text. Raises `UserError` for anything else."""
+    objective = parse_objective(given) if isinstance(given, str) else given
+    if isinstance(objective, type) or not callable(objective):
+        came = objective.__name__ if isinstance(objective, type) else repr(objective)
+        raise UserError(
+            f"objective={came} is none: RWP(Gaussian('filter-max')) or SAM(), for example."
+        )
+    return objective
+
+
+def _schedule(given: Schedule | Controller | str) -> Schedule | Controller:
+    """The strength that was given, perhaps as its text. Raises `UserError` for anything else."""
+    strength = parse_schedule(given) if isinstance(given, str) else given
+    if isinstance(strength, type) or not (callable(strength) or hasattr(strength, "next")):
+        raise UserError(
+            f"strength={strength!r} is no schedule: Constant({strength!r}) makes one of a number."
+        )
+    return strength
 
 
 def _whole(name: str, value: Any) -> int:

@@ -29,6 +29,30 @@ from .weights import clip_weights, load_weights
 __all__ = ["Trainer"]
 
 
+def _network(task: Task, recipe: Recipe) -> nn.Module:
+    """The network as training begins: new weights by the recipe's seed, or those that it starts
+    from.
+    """
+    with named_randomness(recipe.seed, "weights"):
+        model = task.model()
+    if not isinstance(model, nn.Module):
+        raise UserError(
+            f"{task.name}: model() gave {type(model).__name__}; a torch.nn.Module is needed."
+        )
+    if recipe.start is not None:
+        load_weights(model, Path(recipe.start))
+        refuse_not_finite(model)
+    return model
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser; AdamW takes the momentum as its first beta."""
+    every, decay = model.parameters(), recipe.weight_decay
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(every, recipe.lr, recipe.momentum, weight_decay=decay)
+    return torch.optim.AdamW(every, recipe.lr, (recipe.momentum, 0.999), weight_decay=decay)
+
+
 class Trainer:
     """One training: `epoch()` does the next epoch, `state()` is what a stopped one needs to go on
     with the same bits.
@@ -50,30 +74,15 @@ class Trainer:
         keep: Callable[[nn.Module, float], None] = lambda model, place: None,
         group: RankGroup = ALONE,
     ) -> None:
-        self.task, self.recipe, self.device, self.keep, self.group = (
-            task,
-            recipe,
-            torch.device(device),
-            keep,
-            group,
-        )
+        self.task, self.recipe, self.keep, self.group = task, recipe, keep, group
+        self.device = torch.device(device)
         if recipe.ranks != group.size:
             raise UserError(
                 f"the recipe says ranks={recipe.ranks}, and {group.size} is here; one process does "
                 f"the same with ranks=1 and accumulate={recipe.ranks * recipe.accumulate}."
             )
         data = task.part("train")
-        with named_randomness(recipe.seed, "weights"):
-            self.model = task.model()
-        if not isinstance(self.model, nn.Module):
-            raise UserError(
-                f"{task.name}: model() gave {type(self.model).__name__}; a torch.nn.Module is "
-                "needed."
-            )
-        if recipe.start is not None:
-            load_weights(self.model, Path(recipe.start))
-            refuse_not_finite(self.model)
-        self.model.to(self.device).train()
+        self.model = _network(task, recipe).to(self.device).train()
         if recipe.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         train = batches(data, recipe.batch)
@@ -85,20 +94,7 @@ class Trainer:
         self.steps = len(train) * recipe.epochs  # type: ignore[arg-type]
         self.objective = objectives.parse(recipe.objective)
         self.schedule = schedules.parse(recipe.strength)
-        if recipe.optimizer == "sgd":
-            self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
-                self.model.parameters(),
-                recipe.lr,
-                recipe.momentum,
-                weight_decay=recipe.weight_decay,
-            )
-        else:
-            self.optimizer = torch.optim.AdamW(
-                self.model.parameters(),
-                recipe.lr,
-                (recipe.momentum, 0.999),
-                weight_decay=recipe.weight_decay,
-            )
+        self.optimizer = _optimizer(self.model, recipe)
         self.decay = (
             CosineAnnealingLR(self.optimizer, self.steps)
             if recipe.decay == "cosine"
