@@ -30,13 +30,13 @@ from .targets import (
     check_part,
     open_target,
 )
-from .terminal import check_output, give, progress
+from .terminal import check_output, draw_to, give, progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..corruptions import Corruption
-    from ..evaluation import AnytimeMeans, Means, OverTime, Sampling, Scores
+    from ..evaluation import AnytimeMeans, Means, Sampling, Scores
     from ..evaluation.sampling import SamplingOptions
     from ..specs.durations import Seconds
     from .targets import ScoringTarget
@@ -179,8 +179,7 @@ def measure(
     found = stopping.found(on, each)
     on.tell(one.corruption for one in each)
     wholes = _gathered(requests, found)
-    if figure is not None:
-        _draw(wholes[0], figure)
+    draw_to(figure, wholes[0])
     results = [whole.plain() for whole in wholes]
     plain = on.plain(results[0] if len(results) == 1 else {"results": results})
     give(plain, on.held.before("\n\n".join(map(str, wholes))), out, json_)
@@ -336,65 +335,3 @@ def _read(read_noise: str | None) -> tuple[Corruption, float] | None:
     if len(each.strengths) != 1:
         raise UserError(f"--read-noise {read_noise!r}: one strength is needed.")
     return each.corruption, each.strengths[0]
-
-
-def _draw(found: Scores | AnytimeMeans | Means | OverTime, path: Path) -> None:
-    from ..evaluation import Means, OverTime, Scores
-    from ..plots import Line, Lines, save
-
-    if isinstance(found, OverTime):
-        _draw_over_time(found, path)
-        return
-
-    rows, last = found.rows(), "worst" if isinstance(found, Scores) else "lowest"
-    band = None
-    if not isinstance(found, Scores) or found.chips > 1:
-        band = [row["low"] for row in rows], [row["high"] for row in rows]
-    curves = [
-        Line(found.strengths, [row["mean"] for row in rows], "mean over chips", band),
-    ]
-    if not isinstance(found, Means):  # chips that look at few images have no score of their own
-        curves.append(
-            Line(found.strengths, [row[last] for row in rows], f"{last} chip", dashed=True)
-        )
-    few, many = min(map(len, found.values)), max(map(len, found.values))
-    chips = f"{many} chips" if few == many else f"{few} to {many} chips"
-    if isinstance(found, Scores):
-        level = "95%, Student's"
-    else:
-        kind = "Student's, corrected for stopping" if isinstance(found, Means) else "anytime-valid"
-        level = f"confidence {found.confidence:g}, {kind}"
-    note = (
-        f"{chips}, {found.n_examples} examples, BatchNorm {found.batchnorm}; band: {level}, over "
-        "chips"
-    )
-    note = "; ".join(filter(None, [getattr(found, "conditions", ""), note]))
-    axes = f"{found.corruption}: {found.corruption_unit}", f"{found.name} ({found.unit})"
-    save(Lines("", "", {"": curves}, *axes, note), path)
-
-
-def _draw_over_time(found: OverTime, path: Path) -> None:
-    from ..plots import Line, Lines, save
-
-    last, curves = found.scores[-1], []
-    # 0 s has no place on a logarithmic axis.
-    later = [place for place, time in enumerate(found.times) if time > 0]
-    for k, strength in enumerate(last.strengths):
-        rows = [found.scores[place].rows()[k] for place in later]
-        band = (
-            ([row["low"] for row in rows], [row["high"] for row in rows])
-            if last.chips > 1
-            else None
-        )
-        label = f"strength {strength:g}"
-        curves.append(
-            Line([float(found.times[p]) for p in later], [row["mean"] for row in rows], label, band)
-        )
-    left = " (0 s is left out)" if len(later) < len(found.times) else ""
-    note = (
-        f"{found.conditions}; {last.chips} chips, {last.n_examples} examples; band: 95%, "
-        f"Student's, over chips{left}"
-    )
-    axes = "time after programming", f"{last.name} ({last.unit})"
-    ticks = {float(time): str(time) for time in found.times}
-    save(Lines("", "", {"": curves}, *axes, note, log_x=True, ticks=ticks), path)

@@ -29,11 +29,10 @@ from .targets import (
     check_part,
     open_target,
 )
-from .terminal import check_output, give, progress, say
+from .terminal import check_output, draw_to, give, progress, say
 
 if TYPE_CHECKING:
     from ..evaluation.sampling import Sampling
-    from ..evaluation.sensitivity import Sensitivity
     from .targets import ScoringTarget
 
 __all__ = ["sensitivity"]
@@ -120,8 +119,7 @@ def sensitivity(
             "incorruptible: what to protect is a choice; chosen on test data, its test score would "
             "flatter it."
         )
-    if figure is not None:
-        _draw(found, figure)
+    draw_to(figure, found)
     give(on.plain(found.plain()), on.held.before(str(found)), out, json_)
 
 
@@ -138,27 +136,3 @@ def _tell_cost(on: ScoringTarget, sampling: Sampling) -> None:
             lambda n: measure(on.model, on.task.score, on.data, replace(sampling, chips=n)),
             at_once=sets,
         )
-
-
-def _draw(found: Sensitivity, path: Path) -> None:
-    from ..plots import effects, save
-    from ..statistics import Interval
-
-    losses, gains = found.losses(), found.gains()
-    extra = len(gains) - len(losses)
-    lost = [*(one.difference.interval for one in losses), *[Interval(*[float("nan")] * 3)] * extra]
-    together = found.together
-    held = f"{together.conditions}; " if together.conditions else ""
-    note = (
-        f"{together.corruption}, strength {together.strengths[0]:g}; {held}{together.chips} chips, "
-        f"{together.n_examples} examples ({together.purpose}), BatchNorm {together.batchnorm}; "
-        f"clean {found.clean:.4f}, all corrupted {found.joint.mean():.4f}; whiskers: 95%, "
-        "Student's, paired over chips, each by itself"
-    )
-    panels = {
-        f"lost, corrupted alone: {together.name} ({together.unit})": lost,
-        f"gained, kept digital: {together.name} ({together.unit})": [
-            one.difference.interval for one in gains
-        ],
-    }
-    save(effects([one.group.name for one in gains], panels, note, marked=extra), path)

@@ -11,18 +11,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand
 
 from ..errors import UserError, UserErrors, disk_failed, path_refused
 
+if TYPE_CHECKING:
+    from ..evaluation.figures import Result
+
 __all__ = [
     "Once",
     "answer",
     "check_output",
     "command",
+    "draw_to",
     "give",
     "one_voice",
     "progress",
@@ -161,6 +165,14 @@ def command() -> str:
 
 
 # ---- What a verb found: on the screen, as JSON, in a file
+
+
+def draw_to(path: Path | None, found: Result) -> None:
+    """Write a result's figure beside `path`, as .png and .svg; without a path, nothing."""
+    if path is not None:
+        from ..plots import save
+
+        save(found.figure(), path)
 
 
 def give(plain: dict[str, Any], text: str, out: Path | None, json_: bool) -> None:

@@ -19,6 +19,7 @@ from ..tasks.data import batches
 from ..weights.batchnorm import Statistics, evaluating
 from .checks import check_network
 from .chips import ProgrammedModel
+from .figures import Charted, against_strength
 from .results import arithmetic
 from .sampling import Sampling, SamplingOptions, sampling_of
 from .scoring import (
@@ -35,7 +36,7 @@ __all__ = ["AnytimeMeans", "measure_until"]
 
 
 @dataclass(frozen=True, eq=False)
-class AnytimeMeans:
+class AnytimeMeans(Charted):
     """What `measure_until` found: for each strength as many chips as it took.
 
     `values` holds, for each strength, the mean score of each chip [chip]; `intervals` the
@@ -61,6 +62,11 @@ class AnytimeMeans:
     autocast: str | None = None
     channels_last: bool = False
     not_finite: tuple[int, ...] = ()
+
+    def chart(self) -> Any:
+        """Score against strength: the mean over chips with its interval, and the lowest chip."""
+        level = f"confidence {self.confidence:g}, anytime-valid"
+        return against_strength(self, self.rows(), "lowest", level)
 
     @property
     def reached(self) -> tuple[bool, ...]:

@@ -14,6 +14,7 @@ from ..specs.durations import Seconds
 from ..statistics import Interval, TwoLevel, curves, t_interval, two_level
 from ..statistics.curves import LOSS
 from ..statistics.two_level import ENOUGH
+from .figures import Charted, against_strength, counted
 
 __all__ = ["OverTime", "Overall", "Scores", "arithmetic"]
 
@@ -139,7 +140,7 @@ class Overall:
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
+class Scores(Charted):
     """What `measure` found.
 
     `values` [strength, chip] is the mean score of each chip; `reads` [strength, chip, read] its
@@ -172,6 +173,11 @@ class Scores:
     autocast: str | None = None
     channels_last: bool = False
     not_finite: NDArray[np.int64] | None = None
+
+    def chart(self) -> Any:
+        """Score against strength: the mean over chips with its 95% interval, and the worst chip."""
+        level = "95%, Student's" if self.chips > 1 else None
+        return against_strength(self, self.rows(), "worst", level)
 
     @property
     def chips(self) -> int:
@@ -492,7 +498,7 @@ _OVER_TIME_WIDTHS = (8, 8, 10, 7, 17, 7, 7, 7, 7, 10)
 
 
 @dataclass(frozen=True, eq=False)
-class OverTime:
+class OverTime(Charted):
     """What `measure` found at each time; chip k is the same chip at every time and strength."""
 
     times: tuple[Seconds, ...]
@@ -504,6 +510,30 @@ class OverTime:
         return self.scores[-1].conditions.replace(
             f"{self.times[-1]} after programming", "at times after programming"
         )
+
+    def chart(self) -> Any:
+        """Score against the time after programming, with a line for each strength."""
+        from ..plots import Line, Lines
+
+        last, curves = self.scores[-1], []
+        # 0 s has no place on a logarithmic axis.
+        later = [place for place, time in enumerate(self.times) if time > 0]
+        at = [float(self.times[place]) for place in later]
+        for k, strength in enumerate(last.strengths):
+            rows = [self.scores[place].rows()[k] for place in later]
+            band = [row["low"] for row in rows], [row["high"] for row in rows]
+            label = f"strength {strength:g}"
+            mean = [row["mean"] for row in rows]
+            curves.append(Line(at, mean, label, band if last.chips > 1 else None))
+        left = " (0 s is left out)" if len(later) < len(self.times) else ""
+        band_is = f"; band: 95%, Student's, over chips{left}" if last.chips > 1 else left
+        note = (
+            f"{last.corruption.replace(f':time={self.times[-1]}', '')}; {self.conditions}; "
+            f"{counted(last.chips)}, {last.n_examples} examples{band_is}"
+        )
+        axes = "time after programming", f"{last.name} ({last.unit})"
+        ticks = {float(time): str(time) for time in self.times}
+        return Lines("", "", {"": curves}, *axes, note, log_x=True, ticks=ticks)
 
     def plain(self) -> dict[str, Any]:
         """One entry for each time, as plain data."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...statistics import Difference, Interval, holm, paired
 from .. import Scores
+from ..figures import Result, counted
 
 __all__ = ["Effect", "GroupScores", "Sensitivity", "table"]
 
@@ -79,7 +80,7 @@ class Effect(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Sensitivity:
+class Sensitivity(Result):
     """What `sensitivity` found.
 
     `groups` are the layers or blocks, in the order of the network, and `patterns` what
@@ -92,6 +93,29 @@ class Sensitivity:
     together: Scores
     groups: tuple[GroupScores, ...]
     patterns: tuple[GroupScores, ...]
+
+    def figure(self) -> Any:
+        """What each layer loses, corrupted alone, and what it buys to keep it digital."""
+        from ...plots import effects
+
+        losses, gains = self.losses(), self.gains()
+        extra, one = len(gains) - len(losses), self.together
+        nothing = Interval(*[float("nan")] * 3)  # a pattern was not corrupted alone
+        lost = [*(effect.difference.interval for effect in losses), *[nothing] * extra]
+        held = f"{one.conditions}; " if one.conditions else ""
+        note = (
+            f"{one.corruption}, strength {one.strengths[0]:g}; {held}{counted(one.chips)}, "
+            f"{one.n_examples} examples ({one.purpose}), BatchNorm {one.batchnorm}; clean "
+            f"{self.clean:.4f}, all corrupted {self.joint.mean():.4f}; whiskers: 95%, Student's, "
+            "paired over chips, each by itself"
+        )
+        panels = {
+            f"lost, corrupted alone: {one.name} ({one.unit})": lost,
+            f"gained, kept digital: {one.name} ({one.unit})": [
+                effect.difference.interval for effect in gains
+            ],
+        }
+        return effects([effect.group.name for effect in gains], panels, note, marked=extra)
 
     @property
     def joint(self) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...corruptions import traits
 from ...statistics import Components, Gathered, Interval, SubsampleDesign, SubsamplePlan
+from ..figures import Charted, against_strength
 from ..results import arithmetic
 from ..sampling import Sampling
 from ..scoring import ScoreFunction
@@ -137,7 +138,7 @@ class Average:
 
 
 @dataclass(frozen=True, eq=False)
-class Means:
+class Means(Charted):
     """What `measure_mean` found, strength by strength."""
 
     averages: tuple[Average, ...]
@@ -186,6 +187,13 @@ class Means:
             confidence=confidence,
             max_chips=sampling.chips,
         )
+
+    def chart(self) -> Any:
+        """Score against strength: the mean over chips with its interval. Chips that look at few
+        images have no score of their own.
+        """
+        level = f"confidence {self.confidence:g}, Student's, corrected for stopping"
+        return against_strength(self, self.rows(), None, level)
 
     @property
     def strengths(self) -> tuple[float, ...]:
