@@ -13,10 +13,11 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+import typer
 from safetensors.torch import save_file
 
 from incorruptible import __version__, evaluation, runs
-from incorruptible.cli import run
+from incorruptible.cli import app, run
 from incorruptible.cli.catalogue import catalogues
 from incorruptible.files import records
 from typing_commands import Type, typing
@@ -445,6 +446,26 @@ def test_a_process_of_its_own(here: Path) -> None:
     bad = subprocess.run([*python, *MEASURE, "gaussian:0.1"], capture_output=True, text=True)
     assert (bad.returncode, bad.stdout) == (2, "") and len(bad.stderr.splitlines()) == 1
     assert contents(here) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "verb"),
+    [(["study"], "study "), (["bridge"], "bridge "), (["bridge", "crosssim"], "bridge crosssim "), ([], "")],
+)
+def test_an_unknown_option_is_answered_with_the_help_of_its_verb(type_: Type, words: list[str], verb: str) -> None:
+    said = type_(*words, "--bogus")
+    assert said.code == 2 and said.err.endswith(f"Try 'incorruptible {verb}--help'.\n")
+    assert type_(*words, "--help").code == 0  # the advice works
+
+
+def test_help_shows_what_is_typed_and_whole_sentences(type_: Type) -> None:
+    """No Python types in the place of words, and no sentence that ends in three points."""
+    every = [[name] for name in typer.main.get_command(app).commands]  # type: ignore[attr-defined]
+    for words in [[], *every, ["bridge", "crosssim"], ["bridge", "aihwkit-lightning"]]:
+        said = type_(*words, "--help").out
+        assert "list[" not in said and "tuple[" not in said, words
+        if not words:
+            assert "..." not in said.split("Commands:")[1]
 
 
 def test_every_verb_has_help(type_: Type) -> None:

@@ -55,7 +55,7 @@ app.command(cls=Once)(audit)
 app.command(cls=Once)(sensitivity)
 app.command(cls=Once)(device)
 app.command(cls=Once)(landscape)
-app.add_typer(bridge, name="bridge")
+app.add_typer(bridge, name="bridge", short_help=bridge.info.help)
 app.command("list", cls=Once)(list_)
 
 

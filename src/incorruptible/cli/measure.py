@@ -49,7 +49,9 @@ __all__ = ["measure"]
 CorruptionsOption = Annotated[
     list[str],
     typer.Option(
-        "--corruption", help="With strengths: gaussian-filter-max:0,.1,.2; may come again."
+        "--corruption",
+        help="With strengths: gaussian-filter-max:0,.1,.2; may come again.",
+        metavar="CORRUPTION",
     ),
 ]
 ChipsOption = Annotated[

@@ -60,7 +60,8 @@ def figures(
     name: StudyName,
     home: HomeOption = Path("runs"),
     formats: Annotated[
-        list[str] | None, typer.Option("--format", help="pdf, svg or png; may come again [png].")
+        list[str] | None,
+        typer.Option("--format", help="pdf, svg or png; may come again [png].", metavar="FORMAT"),
     ] = None,
     out: Annotated[
         Path | None,

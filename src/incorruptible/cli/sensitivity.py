@@ -47,6 +47,7 @@ WhatIfOption = Annotated[
     typer.Option(
         "--what-if-digital",
         help="What does it buy to keep these digital (patterns, with commas)? May come again.",
+        metavar="PATTERNS",
     ),
 ]
 MapChipsOption = Annotated[int, typer.Option("--chips", help="How many.")]

@@ -45,6 +45,11 @@ class Once(TyperCommand):
     replace the others.
     """
 
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """The first sentence of the verb's help, whole: the list of verbs wraps it."""
+        said = " ".join((self.help or "").split())
+        return said.split(": ")[0].split(". ")[0].split("; ")[0].rstrip(".:") + "."
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As for any command. Raises `UserError` for an option that came twice."""
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
@@ -95,9 +100,13 @@ def answer(problem: BaseException) -> tuple[int, str]:
     usage = getattr(problem, "format_message", None)
     if usage is not None:
         text = usage()
-        return 2, text if text.strip().startswith(
-            "Usage:"
-        ) else f"{' '.join(text.split())} Try 'incorruptible --help'."
+        if text.strip().startswith("Usage:"):
+            return 2, text
+        words, context = ["--help"], getattr(problem, "ctx", None)
+        while context is not None and context.parent is not None:  # from the verb up to the program
+            words.insert(0, context.info_name)
+            context = context.parent
+        return 2, f"{' '.join(text.split())} Try 'incorruptible {' '.join(words)}'."
     if isinstance(problem, KeyboardInterrupt | typer.Abort):
         return 130, "stopped; the same command goes on from here."
     if isinstance(problem, OSError) and (line := path_refused(problem)) is not None:

@@ -117,7 +117,8 @@ def _title(chart: Lines | Bars, panel: str) -> str:
 def caption(figure: Any, text: str) -> None:
     """Small print below everything."""
     if text:
-        width = int(figure.get_figwidth() * 20)
+        # Letters at 7 points are .053 inches wide on average, and capitals and digits are wider.
+        width = int(figure.get_figwidth() * 18)
         figure.supxlabel(
             "\n".join(wrapped(text, width)), x=0.01, ha="left", fontsize=7, color=MUTED
         )
