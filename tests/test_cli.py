@@ -323,6 +323,10 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
         [*TRAIN, "--objective", "rwp(lognormal)", "--batchnorm", "clean"],
         ["never visits the clean weights"],
     ),
+    "no confidence": (
+        [*MEASURE, SWEEP, "--half-width", "0.1", "--confidence", "0"],
+        ["confidence is 0", "between 0 and 1"],
+    ),
     "no epochs": (["train", "own.py:task", "--epochs", "0"], ["epochs 0", "at least 1"]),
     "no task": (["train"], ["the task is missing"]),
     "no start": ([*TRAIN, "--from", "none.safetensors"], ["none.safetensors: no such file"]),

@@ -104,7 +104,7 @@ def test_the_options_are_the_fields() -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        (lambda: Sampling(NOISE), r"strengths are missing: Sampling\('gaussian-filter-max', \[0, 0.1, 0.2\]\)"),
+        (lambda: Sampling(NOISE), r"strengths are missing: Sampling\('gaussian-filter-max', \[0.1\]\)"),
         (lambda: Sampling("gaussian-filter-max"), "strengths"),
         (lambda: Sampling(NOISE, [0.1], chips=0), "chips=0 and reads=1: both are at least 1"),
         (lambda: Sampling(NOISE, [0.1], reads=0), "chips=None and reads=0: both are at least 1"),
@@ -115,13 +115,64 @@ def test_mistakes(wrong: Callable[[], Any], says: str) -> None:
         wrong()
 
 
-def test_an_option_that_there_is_not(model: nn.Module, data: Data) -> None:
-    with pytest.raises(TypeError, match="chps"):
-        measure(model, inc.accuracy, data, NOISE, [0.1], chps=3)  # type: ignore[call-arg]
+@EACH
+@pytest.mark.parametrize("option", ["chps", "pairs"])
+def test_an_option_that_there_is_not(name: str, option: str, model: nn.Module, data: Data) -> None:
+    function, more, _ = FUNCTIONS[name]
+    with pytest.raises(TypeError, match=f"there is no option {option}"):
+        function(model, inc.accuracy, data, NOISE, 0.1, **{option: 3}, **more)
+
+
+@EACH
+def test_mirrored_chips_are_not_independent(name: str, model: nn.Module, data: Data) -> None:
+    function, more, _ = FUNCTIONS[name]
+    with pytest.raises(UserError, match="mirrored chips are not"):
+        function(model, inc.accuracy, data, Sampling(NOISE, [0.1], pairs=True), **more)
+
+
+@EACH
+def test_a_corruption_by_its_old_name_is_answered(name: str, model: nn.Module, data: Data) -> None:
+    function, more, _ = FUNCTIONS[name]
+    with pytest.raises(UserError, match=rf"{name}\(corruption=...\) was renamed to {name}\(sampling=...\)"):
+        function(model, inc.accuracy, data, corruption=NOISE, **more)
+
+
+def test_a_number_of_chips_is_said_once(model: nn.Module, data: Data) -> None:
+    with pytest.raises(UserError, match="chips and max_chips came"):
+        measure_until(model, inc.accuracy, data, NOISE, [0.1], half_width=0.1, chips=5, max_chips=30)
+    with pytest.raises(UserError, match="a chip for each example: leave chips out"):
+        certify_fresh(model, inc.accuracy, data, NOISE, [0.1], accuracy=0.3, chips=5)
+    with pytest.raises(UserError, match="leaves the number of chips open"):
+        _ = Sampling(NOISE, [0.1]).total
+
+
+def test_what_each_read_adds_is_stated(model: nn.Module, data: Data) -> None:
+    for reads, said in ((1, "(read with gaussian-filter-max:0.05)"), (2, "x 2 reads (gaussian-filter-max:0.05)")):
+        chips = Sampling(NOISE, [0.1], chips=64, reads=reads, read=(NOISE, 0.05))
+        for found in (
+            measure(model, inc.accuracy, data, chips),
+            measure_until(model, inc.accuracy, data, chips, half_width=0.2),
+        ):
+            assert said in str(found)
+            assert (found.plain()["reads"], found.plain()["read"]) == (reads, "gaussian-filter-max:0.05")
+
+
+def test_errors_whose_size_cannot_be_told_are_noticed_before_the_first_chip(model: nn.Module, data: Data) -> None:
+    class Sizeless:
+        unit = formula = source = "nothing"
+
+        def __call__(self, array: Any, strength: float, noise: Any) -> Tensor:
+            raise AssertionError("no chip is made")
+
+        def moments(self, array: Any, strength: float) -> Any:
+            raise ValueError("of no size")
+
+    with pytest.raises(ValueError, match="of no size"):
+        measure(model, inc.accuracy, data, Sizeless(), [0.1])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("function", [certify, certify_fresh])
-@pytest.mark.parametrize("more", [{"read": (NOISE, 0.1)}, {"autocast": "bf16"}], ids=["read", "autocast"])
+@pytest.mark.parametrize("more", [{"read": (NOISE, 0.1)}, {"autocast": "bf16"}, {"channels_last": True}], ids=str)
 def test_a_certificate_promises_only_what_it_states(
     function: Callable[..., Any], more: dict[str, Any], model: nn.Module, data: Data
 ) -> None:

@@ -151,10 +151,10 @@ def refuse_unstated(sampling: Sampling) -> None:
         raise UserError(
             "a certificate is about chips that are read once: leave reads and read out."
         )
-    if sampling.autocast is not None:
+    if sampling.autocast is not None or sampling.channels_last:
         raise UserError(
-            "a certificate is about the network's own arithmetic: leave "
-            f"autocast={sampling.autocast!r} out."
+            "a certificate is about the network's own arithmetic: leave autocast and channels_last "
+            "out."
         )
 
 

@@ -177,7 +177,7 @@ def _split(
     return min_yield + cost, confidence + risk, cost, risk
 
 
-@renamed_arguments(share="min_yield", draws="chips")
+@renamed_arguments(share="min_yield", draws="chips", corruption="sampling")
 def certify(
     model: nn.Module,
     score: ScoreFunction,

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from ..corruptions import Corruption
-from ..errors import UserError
+from ..errors import UserError, renamed_arguments
 from ..evaluation.checks import check_network
 from ..evaluation.chips import ProgrammedModel
 from ..evaluation.sampling import Sampling, SamplingOptions, sampling_of
@@ -71,6 +71,7 @@ class FreshAccuracy(Certificate):
         }
 
 
+@renamed_arguments(corruption="sampling")
 def certify_fresh(
     model: nn.Module,
     score: ScoreFunction,
@@ -105,6 +106,8 @@ def certify_fresh(
     inside("accuracy", accuracy, 0.95)
     inside("confidence", confidence, 0.95)
     refuse_unfit(score)
+    if "chips" in options:
+        raise UserError("certify_fresh makes a chip for each example: leave chips out.")
     sampling = sampling_of(
         sampling, strengths, options, chips=1, purpose="certify, fresh", max_chips=1
     )

@@ -259,7 +259,10 @@ class _Stopping(NamedTuple):
         if self.half_width is None:
             # None: where examples come in another order each time, they cannot be told apart.
             return measure(*what, keep_examples=None, workers=self.workers or 0, **common)
-        common |= {"half_width": self.half_width, "confidence": self.confidence or 0.95}
+        common |= {
+            "half_width": self.half_width,
+            "confidence": 0.95 if self.confidence is None else self.confidence,
+        }
         if self.subsample:
             return measure_mean(*what, images=self.images, **common)
         return measure_until(*what, **common)

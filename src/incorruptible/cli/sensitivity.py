@@ -99,6 +99,7 @@ def sensitivity(
         batchnorm=batchnorm,
         seed=seed,
         device=device,
+        choosing="what to protect",
     )
     # A function of the user's own has no direction, and is refused in one line.
     score: Any = on.task.score

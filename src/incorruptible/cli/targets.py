@@ -263,11 +263,13 @@ def open_target(
     batchnorm: str,
     seed: int,
     device: str,
+    choosing: str = "",
 ) -> ScoringTarget:
     """The network, arrays and data that a command line names. What the user's own code prints goes to
     stderr, for stdout is for data.
 
-    Raises `UserError` for whatever cannot be found or does not fit.
+    Raises `UserError` for whatever cannot be found or does not fit. Where the verb is about `choosing`
+    something, the line about missing validation data says what to do.
     """
     from ..tasks import batches, is_user_task
     from ..weights.arrays import select
@@ -276,6 +278,11 @@ def open_target(
         held = held_in(name, also, protect)
         task, model = target_of(name, weights, seed)
     model.to(device_of(device))
+    if choosing and part == "validation" and task.validation is None:
+        raise UserError(
+            f"the task has no validation data, by which to choose {choosing}: give the Task "
+            "validation=(inputs, labels), or say --part train."
+        )
     return ScoringTarget(
         name,
         part,
@@ -283,23 +290,11 @@ def open_target(
         model,
         select(model, held.also, held.protect),
         held,
-        first_of(batches(_part_of(task, part), batch), examples),
+        first_of(batches(task.part(part), batch), examples),
         batchnorm,
         batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
         weights is None and is_user_task(name),
     )
-
-
-def _part_of(task: Task, part: str) -> Any:
-    """That part of the task's data. Raises `UserError` where there are none to choose by, and says
-    what to do.
-    """
-    if part == "validation" and task.validation is None:
-        raise UserError(
-            "the task has no validation data, by which to choose: give the Task "
-            "validation=(inputs, labels), or say --part train."
-        )
-    return task.part(part)
 
 
 def tell_share(arrays: Sequence[Array], model: nn.Module) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ SHUFFLED = (
 )
 
 
-@renamed_arguments(draws="chips")
+@renamed_arguments(draws="chips", corruption="sampling")
 def measure(
     model: nn.Module,
     score: ScoreFunction,
@@ -130,6 +130,7 @@ def measure_all(
         raise UserError(SHUFFLED)
     data = batches(data, 1024)
     model, arrays = sampling.fitted(model)
+    sizes = _Sizes.of(sampling, arrays)  # before any chip, for a corruption's moments may fail
     told, known = progress or (lambda done, total: None), {} if kept is None else kept
     found = _examples(
         model,
@@ -148,9 +149,26 @@ def measure_all(
             raise UserError(SHUFFLED)
         keep_examples = False
     return {
-        name: _result(score, found[name], found.get(NOT_FINITE), sampling, arrays, keep_examples)
+        name: _result(score, found[name], found.get(NOT_FINITE), sampling, sizes, keep_examples)
         for name, score in scores.items()
     }
+
+
+class _Sizes(NamedTuple):
+    """How large errors and weights are: the equivalent strength for each strength, and the smallest
+    and largest max|W_f|.
+    """
+
+    equivalent: tuple[float, ...]
+    peaks: tuple[float, float]
+
+    @classmethod
+    def of(cls, sampling: Sampling, arrays: Sequence[Array]) -> _Sizes:
+        """Those of these chips and arrays."""
+        each = (equivalent(sampling.corruption, s, arrays).strength for s in sampling.strengths)
+        largest = [array.peak() for array in arrays]
+        peaks = min(float(one.min()) for one in largest), max(float(one.max()) for one in largest)
+        return cls(tuple(each), peaks)
 
 
 def _result(
@@ -158,11 +176,10 @@ def _result(
     examples: Examples,
     not_finite: Examples | None,
     sampling: Sampling,
-    arrays: Sequence[Array],
+    sizes: _Sizes,
     keep_examples: bool | None,
 ) -> Scores:
     """What one score came to on every chip, from [strength, chip, read, example]."""
-    largest = [array.peak() for array in arrays]
     each = examples.mean(3, dtype=np.float64)
     return Scores(
         values=each.mean(2),
@@ -178,13 +195,10 @@ def _result(
         batchnorm=sampling.batchnorm,
         autocast=sampling.autocast,
         channels_last=sampling.channels_last,
-        equivalent=tuple(
-            equivalent(sampling.corruption, strength, arrays).strength
-            for strength in sampling.strengths
-        ),
-        peaks=(min(float(one.min()) for one in largest), max(float(one.max()) for one in largest)),
+        equivalent=sizes.equivalent,
+        peaks=sizes.peaks,
         conditions=traits(sampling.corruption).conditions,
-        read=None if sampling.read is None else f"{sampling.read[0]}:{sampling.read[1]:g}",
+        read=sampling.read_noise,
         reads=each if sampling.reads > 1 else None,
         examples=None if keep_examples is False else examples.mean(2),
         not_finite=None if not_finite is None else not_finite.sum((2, 3)).astype(np.int64),

@@ -62,6 +62,8 @@ class AnytimeMeans(Charted):
     autocast: str | None = None
     channels_last: bool = False
     not_finite: tuple[int, ...] = ()
+    read: str | None = None  # what each read of a chip added
+    reads: int = 1  # of each chip
 
     def chart(self) -> Any:
         """Score against strength: the mean over chips with its interval, and the lowest chip."""
@@ -114,6 +116,8 @@ class AnytimeMeans(Charted):
             "examples": self.n_examples,
             "seed": self.seed,
             "purpose": self.purpose,
+            "reads": self.reads,
+            "read": self.read,
             "batchnorm": self.batchnorm,
             "autocast": self.autocast,
             "channels_last": self.channels_last,
@@ -124,9 +128,12 @@ class AnytimeMeans(Charted):
     def __str__(self) -> str:
         titles = ("strength", "chips", "mean", "interval", "half", "sd", "lowest", "not finite")
         shown = zip(titles if any(self.not_finite) else titles[:-1], _WIDTHS, strict=False)
+        once = f" (read with {self.read})" if self.read else ""
+        several = f" x {self.reads} reads ({self.read or 'its own noise'})"
         lines = [
-            f"{self.name} ({self.unit}) under {self.corruption} [{self.corruption_unit}]; chips "
-            f"until the half-width is {self.half_width:g}, at most {self.max_chips}; "
+            f"{self.name} ({self.unit}) under {self.corruption} [{self.corruption_unit}]; "
+            f"chips{several if self.reads > 1 else once} until the half-width is "
+            f"{self.half_width:g}, at most {self.max_chips}; "
             f"{self.n_examples} examples, seed {self.seed} ({self.purpose}), BatchNorm "
             f"{self.batchnorm}{arithmetic(self.autocast, self.channels_last)}",
             *([self.conditions] if self.conditions else []),
@@ -166,7 +173,7 @@ class AnytimeMeans(Charted):
 _WIDTHS = (8, 6, 7, 17, 7, 7, 7, 10)
 
 
-@renamed_arguments(precision="half_width", most="max_chips")
+@renamed_arguments(precision="half_width", most="max_chips", corruption="sampling")
 def measure_until(
     model: nn.Module,
     score: ScoreFunction,
@@ -238,6 +245,8 @@ def measure_until(
         half_width=half_width,
         confidence=confidence,
         max_chips=sampling.chips,
+        read=sampling.read_noise,
+        reads=sampling.reads,
     )
 
 

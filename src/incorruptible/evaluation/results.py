@@ -332,11 +332,9 @@ class Scores(Charted):
 
     def header(self) -> str:
         """What was measured, in one line, and under which conditions, in another."""
-        reads = (
-            f" x {self.reads.shape[2]} reads ({self.read or 'its own noise'})"
-            if self.reads is not None
-            else ""
-        )
+        reads = f" (read with {self.read})" if self.read else ""
+        if self.reads is not None:
+            reads = f" x {self.reads.shape[2]} reads ({self.read or 'its own noise'})"
         direction = {
             True: "higher is better",
             False: "lower is better",

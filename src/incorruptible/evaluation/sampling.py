@@ -80,7 +80,8 @@ class Sampling:
       are for speed, and results state them.
     - `arrays` are the weights in hardware, those of `select(model)` unless given.
     - With `pairs` chip 2k + 1 is the mirror image of chip 2k (antithetic pairs), in what was programmed
-      and in what is read.
+      and in what is read. Mirrored chips are not independent, so only `measure_all` takes them;
+      `measure_mean` makes pairs of its own.
 
     Raises `UserError` for chips or reads below 1, a negative strength, and for a policy or an autocast
     that does not exist.
@@ -109,7 +110,7 @@ class Sampling:
         if strengths is None:
             if not isinstance(corruption, str):
                 raise UserError(
-                    f"strengths are missing: Sampling({str(corruption)!r}, [0, 0.1, 0.2]), for example."
+                    f"strengths are missing: Sampling({str(corruption)!r}, [0.1]), for example."
                 )
             corruption, strengths = parse_sweep(corruption)
         object.__setattr__(self, "corruption", as_corruption(corruption))
@@ -152,6 +153,11 @@ class Sampling:
             )
         return torch.autocast(device.type, _AUTOCASTS[self.autocast])
 
+    @property
+    def read_noise(self) -> str | None:
+        """What each read of a chip adds, as its text."""
+        return None if self.read is None else f"{self.read[0]}:{self.read[1]:g}"
+
     def differ(self, strength: float) -> bool:
         """Whether chips differ at that strength: at 0, without read noise and pinned faults, all
         are the same.
@@ -159,7 +165,11 @@ class Sampling:
         return bool(strength or self.read or traits(self.corruption).pinned)
 
     def distinct(self, strength: float) -> int:
-        """How many different chips there are at that strength."""
+        """How many different chips there are at that strength. Raises `UserError` before a function
+        has said how many chips it takes.
+        """
+        if self.chips is None:
+            raise UserError("this Sampling leaves the number of chips open: give it chips=25, say.")
         return self.chips if self.differ(strength) else 1
 
     @property
@@ -274,18 +284,26 @@ def sampling_of(
     and options. `chips` and `purpose` are the function's own; `max_chips` counts before any other
     number of chips.
 
-    Raises `UserError` for both at once, and `TypeError` for an option that `Sampling` does not have.
+    Raises `UserError` for both at once and for mirrored chips, and `TypeError` for an option that
+    `SamplingOptions` does not have.
     """
+    if unknown_ := options.keys() - SamplingOptions.__annotations__.keys():
+        raise TypeError(f"there is no option {', '.join(sorted(unknown_))}; see Sampling.")
+    if max_chips is not None and "chips" in options:
+        raise UserError("chips and max_chips came, which are the same here: give one of them.")
+    beside = [*(["strengths"] if strengths is not None else []), *options]
     if not isinstance(asked, Sampling):
         given: dict[str, Any] = {"corruption": asked, "strengths": strengths, **options}
-        if max_chips is not None:
-            given["chips"] = max_chips
-        return Sampling(**given).filled(chips, purpose)
-    beside = [*(["strengths"] if strengths is not None else []), *options]
-    if beside:
+        asked = Sampling(**given)
+    elif beside:
         raise UserError(
             f"{', '.join(beside)} came beside a Sampling, which says that too: write it there, as in "
             "Sampling(corruption, strengths, chips=25, seed=0)."
+        )
+    if asked.pairs:
+        raise UserError(
+            "pairs: intervals and certificates take chips as independent, and mirrored chips are not; "
+            "measure_mean pairs chips by itself (antithetic=True)."
         )
     found = asked.filled(chips, purpose)
     return found if max_chips is None else replace(found, chips=max_chips)

@@ -114,7 +114,7 @@ def _at(arrays: Sequence[Array], depth: int) -> list[LayerGroup]:
 Names = frozenset[str]
 
 
-@renamed_arguments(draws="chips", protect="what_if_digital")
+@renamed_arguments(draws="chips", protect="what_if_digital", corruption="sampling")
 def sensitivity(
     model: nn.Module,
     score: Score,

@@ -26,7 +26,7 @@ __all__ = ["measure_mean"]
 FINEST = 1e-12  # a half-width below which rounding is all there is
 
 
-@renamed_arguments(most="max_chips")
+@renamed_arguments(most="max_chips", corruption="sampling")
 def measure_mean(
     model: nn.Module,
     score: ScoreFunction,

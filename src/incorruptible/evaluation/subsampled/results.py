@@ -182,7 +182,7 @@ class Means(Charted):
             batchnorm=sampling.batchnorm,
             autocast=sampling.autocast,
             channels_last=sampling.channels_last,
-            read=None if sampling.read is None else f"{sampling.read[0]}:{sampling.read[1]:g}",
+            read=sampling.read_noise,
             half_width=half_width,
             confidence=confidence,
             max_chips=sampling.chips,
