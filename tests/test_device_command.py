@@ -197,7 +197,7 @@ def test_the_figure_of_a_device_alone(type_: Type, here: Path) -> None:
 def test_mistakes_are_one_line_and_exit_2(words: list[str], message: str, type_: Type, here: Path) -> None:
     said = type_("device", *words)
     assert said.code == 2 and said.out == "" and message in said.err
-    assert len([line for line in said.err.splitlines() if "no --weights came" not in line]) == 1
+    assert len([line for line in said.err.splitlines() if "--weights is missing" not in line]) == 1
 
 
 def test_biased_and_unbiased_errors_by_hand() -> None:

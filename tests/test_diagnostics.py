@@ -432,7 +432,7 @@ def test_the_verb_on_a_task_of_ones_own(type_: Type, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
     looked = type_("landscape", "own.py:task", "--draws", 2)
     assert looked.code == 0 and "At these weights" in looked.out
-    assert "no --weights came" in looked.err and "--budget NATS" in looked.err
+    assert "--weights is missing" in looked.err and "--budget NATS" in looked.err
     trained = type_("train", "own.py:task", "--objective", "sam", "--strength", ".1", "--epochs", 2, "--json")
     found = json.loads(trained.out)["folder"]
     said = type_("landscape", found, "--draws", 2, "--surface", 0, "--json")

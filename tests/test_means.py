@@ -553,7 +553,7 @@ def test_mistakes(options: dict[str, Any], says: str, model: nn.Module, data: Da
 
 @pytest.mark.parametrize("images", [None, 8])
 def test_no_data_are_a_mistake(images: int | None, model: nn.Module, data: Data) -> None:
-    with pytest.raises(UserError, match="data is empty: no example came"):
+    with pytest.raises(UserError, match="data is empty: it holds no example"):
         found(model, (data[0][:0], data[1][:0]), images=images)
 
 

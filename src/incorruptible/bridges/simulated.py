@@ -180,7 +180,7 @@ def _ranges(
         for hook in hooks:
             hook.remove()
     if not seen:
-        raise UserError("calibration is empty: no batch came.")
+        raise UserError("calibration is empty: it holds no batch.")
     span, ranges = params.xbar.device.Grange_norm, {}
     for layer in found:
         x, y = seen.get(id(layer.module), (0.0, 0.0))

@@ -149,7 +149,7 @@ def _model(
         held = held_in(target, also, protect)
         _, model = target_of(target, weights, seed)
     if weights is None and is_user_task(target):
-        say("incorruptible: no --weights came; these are the weights that model() makes.")
+        say("incorruptible: --weights is missing; these are the weights that model() makes.")
     if held.told:
         say(f"incorruptible: {held.told}.")
     task = open_run(Path(target)).recipe.task if is_run(target) else target

@@ -193,7 +193,7 @@ def _target(target: str, weights: Path | None) -> tuple[Any, Task, str]:
     if weights is not None and not weights.is_file():
         raise UserError(f"{weights}: no such file of weights.")
     if weights is None:
-        say("incorruptible: no --weights came; these are the weights that model() makes.")
+        say("incorruptible: --weights is missing; these are the weights that model() makes.")
     return None, task, tasks.canonical(target)
 
 

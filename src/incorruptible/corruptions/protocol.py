@@ -152,7 +152,7 @@ def checked_strengths(
     if isinstance(strengths, int | float):
         strengths = (strengths,)
     if len(strengths) == 0:
-        raise UserError("no strength came; at least one is needed.")
+        raise UserError("there is no strength; at least one is needed.")
     if len(set(strengths)) < len(strengths):
         raise UserError(f"strengths {written(tuple(map(float, strengths)))}: one comes twice.")
     found = tuple(checked(float(strength)) for strength in strengths)

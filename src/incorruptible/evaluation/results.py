@@ -342,7 +342,7 @@ class Scores(Charted):
         }[self.higher_is_better]
         first = (
             f"{self.name} ({self.unit}; {direction}) under {self.corruption} "
-            f"[{self.corruption_unit}]; {self.chips} chips{reads}, {self.n_examples} examples, "
+            f"[{self.corruption_unit}]; {counted(self.chips)}{reads}, {self.n_examples} examples, "
             f"seed {self.seed} ({self.purpose}), BatchNorm "
             f"{self.batchnorm}{arithmetic(self.autocast, self.channels_last)}"
         )

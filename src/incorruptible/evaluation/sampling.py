@@ -252,8 +252,8 @@ class Sampling:
         return self.pairs and chip % 2 == 1
 
     def _named(self, chip: int) -> int:
-        """The number of the chip whose noise it is: its own, or that of the twin that it
-        mirrors.
+        """The number of the chip whose noise is used: a mirrored chip 2k + 1 uses the noise of chip 2k
+        with its sign flipped.
         """
         return chip - 1 if self._mirrors(chip) else chip
 

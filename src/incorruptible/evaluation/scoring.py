@@ -182,7 +182,7 @@ def scored(
             if ordered:
                 order = _order(batch, order)
     if not any(map(len, next(iter(parts.values())))):
-        raise UserError("data is empty: no example came.")
+        raise UserError("data is empty: it holds no example.")
     found = {name: np.concatenate(values) for name, values in parts.items()}
     if not found[NOT_FINITE].any():
         del found[NOT_FINITE]
@@ -259,7 +259,7 @@ def count_of(data: Iterable[Any]) -> int:
             )
         total += size
     if not total:
-        raise UserError("data is empty: no example came.")
+        raise UserError("data is empty: it holds no example.")
     return total
 
 

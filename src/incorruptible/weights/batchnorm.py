@@ -196,7 +196,7 @@ def recalibrate_batchnorm(
                 forward(model, batch)
                 came = True
             if not came:
-                raise UserError("no batch came to compute the running statistics from.")
+                raise UserError("there is no batch to compute the running statistics from.")
         except BaseException:
             statistics.put(taken)
             raise

@@ -140,7 +140,7 @@ class _Copied:
         self.other = pool.copy(place)
 
     def back(self) -> None:
-        """The clean weights; asked again, again."""
+        """Returns the clean weights. May be called more than once."""
         self.place.copy_(self.other)
 
 

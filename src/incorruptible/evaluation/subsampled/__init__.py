@@ -135,7 +135,7 @@ def _refuse(half_width: float, confidence: float, asked: Sampling) -> None:
 def _refuse_images(images: int | None, total: int, why: str) -> None:
     """A `UserError` for images of a chip that are not there, or, `why`, cannot be picked out."""
     if not total:
-        raise UserError("data is empty: no example came.")
+        raise UserError("data is empty: it holds no example.")
     if images is not None and not (1 <= images < total and not why) and images != total:
         raise UserError(
             f"images={images}: "
