@@ -284,7 +284,10 @@ def test_recalibrated_statistics_are_those_of_the_weights_in_place() -> None:
 
 @pytest.mark.parametrize(
     ("batches", "kind", "message"),
-    [([torch.zeros(4, 2, 5, 5), torch.zeros(4, 9, 5, 5)], RuntimeError, "channels"), ([], UserError, "there is no batch")],
+    [
+        ([torch.zeros(4, 2, 5, 5), torch.zeros(4, 9, 5, 5)], RuntimeError, "channels"),
+        ([], UserError, "there is no batch"),
+    ],
 )
 def test_a_failed_recalibration_leaves_all_as_it_was(batches: Any, kind: type[Exception], message: str) -> None:
     model = lively(Dropping)

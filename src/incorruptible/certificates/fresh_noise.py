@@ -120,12 +120,7 @@ def certify_fresh(
         )
     data = batches(data, 1024)
     fitted, own = sampling.fitted(model)
-    n = count_of(data)
-    if n < fewest(accuracy, confidence):
-        raise UserError(
-            f"{n} examples cannot show an accuracy of {accuracy:g} at confidence {confidence:g}, "
-            f"even if all are right: at least {fewest(accuracy, confidence)} are needed."
-        )
+    n = _enough(data, accuracy, confidence)
     seen = 0
 
     def test(strength: float) -> StrengthVerdict:
@@ -163,6 +158,17 @@ def certify_fresh(
     return FreshAccuracy(
         assumptions_of(model, sampling, own, score, steps[0].n), accuracy, confidence, steps
     )
+
+
+def _enough(data: Iterable[Any], accuracy: float, confidence: float) -> int:
+    """The number of examples. Raises `UserError` where they are too few to show the accuracy."""
+    n, least = count_of(data), fewest(accuracy, confidence)
+    if n < least:
+        raise UserError(
+            f"{n} examples cannot show an accuracy of {accuracy:g} at confidence {confidence:g}, "
+            f"even if all are right: at least {least} are needed."
+        )
+    return n
 
 
 def _singles(data: Iterable[Any]) -> Iterator[Any]:
