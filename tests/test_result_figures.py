@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from matplotlib.text import Text
-from torch import Tensor, nn
+from torch import nn
 
 import incorruptible as inc
 from incorruptible.cli.terminal import draw_to
@@ -18,8 +17,8 @@ from incorruptible.evaluation.figures import Charted, Result
 from incorruptible.evaluation.sensitivity import Sensitivity, sensitivity
 from incorruptible.plots import save
 from incorruptible.specs.durations import seconds
+from small_network import Data, small_data_of, small_network
 
-Data = tuple[Tensor, Tensor]
 SWEEP = inc.Sampling("gaussian-filter-max:0,.1,.3", seed=0)
 
 
@@ -71,15 +70,12 @@ MADE: dict[str, tuple[type, Callable[[nn.Module, Data], Result], list[str], list
 
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    return small_network()
 
 
 @pytest.fixture(scope="module")
 def data(model: nn.Module) -> Data:
-    inputs = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
-    return inputs, model(inputs).argmax(1)
+    return small_data_of(model)
 
 
 @pytest.mark.parametrize("name", MADE)

@@ -8,7 +8,6 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-import torch
 from torch import Tensor, nn
 
 import incorruptible as inc
@@ -18,8 +17,8 @@ from incorruptible.evaluation import measure, measure_mean, measure_until
 from incorruptible.evaluation.sampling import Sampling, SamplingOptions
 from incorruptible.evaluation.sensitivity import sensitivity
 from incorruptible.files import records
+from small_network import Data, small_data_of, small_network
 
-Data = tuple[Tensor, Tensor]
 NOISE = inc.Gaussian("filter-max")
 
 # Each function with what it needs besides chips, and the chips that it takes by itself.
@@ -36,15 +35,12 @@ EACH = pytest.mark.parametrize("name", FUNCTIONS)
 
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    return small_network()
 
 
 @pytest.fixture(scope="module")
 def data(model: nn.Module) -> Data:
-    inputs = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
-    return inputs, model(inputs).argmax(1)
+    return small_data_of(model)
 
 
 @EACH

@@ -151,7 +151,7 @@ _HOMES = {
     "train": "runs",
     "translate": "corruptions.equivalence",
 }
-# With names that the face has too: `inc.optim.SAM` is an optimiser, `inc.SAM` an objective.
+# Rooms that are reached by their own name: `inc.optim.SAMOptimizer`.
 _ROOMS = {"optim"}
 
 __all__ = [

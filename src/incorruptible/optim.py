@@ -256,7 +256,7 @@ class SAMOptimizer(Optimizer):
 
         shaped = metric if any(group["adaptive"] for group in self.param_groups) else None
         radii = {radius(group) for group in self.param_groups}
-        # All along one gradient, with one norm.
+        # All steps go along one gradient, whose norm is taken once.
         steps = {rho: Ascent(grads, arrays, rho, shaped) for rho in radii}
         return lambda array: steps[radius(groups[id(array.parameter)])](array)
 

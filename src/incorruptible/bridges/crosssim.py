@@ -104,7 +104,8 @@ class CrossSim:
         with refusing():
             with seeded(noise):
                 core = simulator.AnalogCore(matrix, self.params, empty_matrix=True)
-            # Anew, for making a core draws as well; programming a layer of CrossSim's does not.
+            # The generator is seeded again, because making a core draws random numbers too. Programming
+            # a layer of CrossSim does not.
             with seeded(noise):
                 core.set_matrix(matrix)
         return np.ascontiguousarray(core.get_matrix(), dtype=np.float32)

@@ -73,7 +73,7 @@ def layers(
     }
     found, foreign = [], []
     for name, module in model.named_modules(remove_duplicate=False):
-        # Looked up, not multiplied, even where its weight is tied.
+        # The rows of an embedding are looked up and not multiplied, even where its weight is tied.
         if isinstance(module, nn.Embedding | nn.EmbeddingBag):
             continue
         for own, parameter in module._parameters.items():

@@ -34,11 +34,9 @@ __all__ = ["ChipYield", "certify", "chips_for"]
 # By default so many chips may fail. Each further one costs some 16 chips at a yield of .9, and makes
 # it likelier that a true promise is granted.
 _FAILURES = 2
-# Of what may be missing from the yield, and of the chance of error: what the population takes.
-_COST, _RISK = (
-    1 / 20,
-    1 / 5,
-)
+# What a promise about the population costs: this share of what may be missing from the yield, and
+# this share of the chance of error.
+_COST, _RISK = 1 / 20, 1 / 5
 
 
 @dataclass(frozen=True, repr=False)

@@ -198,7 +198,7 @@ def _draw(found: Translation, path: Path) -> None:
     rows = found.fine
     x, mean = [row.x for row in rows], [row.mean for row in rows]
     band = [row.mean - row.std for row in rows], [row.mean + row.std for row in rows]
-    # Which also gives both panels the same axis.
+    # This line also gives both panels the same axis.
     none = Line([-1, 1], [0, 0], "no error", dashed=True, colour=6)
     panels = {"error": [Line(x, mean, "mean of the error, ± its standard deviation", band), none]}
     labels, of = ["error / max|W|"], "alone"

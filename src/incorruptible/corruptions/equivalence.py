@@ -64,7 +64,7 @@ def equivalent(
             array.value
         )
         live = scales > 0
-        # Picking them takes long.
+        # Picking the live ones takes long, and is not needed where all are.
         ratios = ratios.flatten() if bool(live.all()) else ratios[live.expand_as(ratios)]
         ratio, n = float(ratios.sum()), ratios.numel()
         each[array.name] = math.sqrt(ratio / n) if n else 0.0

@@ -113,7 +113,7 @@ class CellFit:
         self.knots = knots_of(cells.target)
         self.basis = hats(self.knots, cells.target)
         alive = (cells.measured > 0).astype(float) @ self.basis >= ALIVE
-        # Where no cell is alive, 0 is what they hold.
+        # Where no cell is alive, all cells hold 0.
         self.cut = (cells.measured == 0) & (self.basis @ alive > 0.5)
         self._solve()
 

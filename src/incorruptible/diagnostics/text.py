@@ -130,7 +130,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def overrun_sentence(looks: Sequence[Mapping[str, Any]]) -> str | None:
     """Where the asked strength first runs above the tolerated one, in a sentence."""
-    # Before, even the clean loss is beyond the budget.
+    # At the looks that are left out, even the clean loss is beyond the budget.
     within = [look for look in looks if look["tolerated"]]
     if not within or not any(look["asked"] for look in looks):
         return None

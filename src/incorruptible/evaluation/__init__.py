@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..corruptions import Corruption, equivalent, traits
+from ..corruptions import Corruption, equivalent
 from ..errors import NotFinite, UserError, renamed_arguments
 from ..renamed import missing
 from ..tasks.data import Batches, batches, shuffles
@@ -18,6 +18,7 @@ from ..weights.arrays import Array
 from ..weights.batchnorm import Statistics, evaluating
 from .anytime import AnytimeMeans, measure_until
 from .checks import check_network
+from .figures import stated
 from .results import OverTime, Scores
 from .sampling import Sampling, SamplingOptions, sampling_of
 from .scoring import NOT_FINITE, ORDER, Examples, ScoreFunction, keeping, refuse_iterators
@@ -183,22 +184,12 @@ def _result(
     each = examples.mean(3, dtype=np.float64)
     return Scores(
         values=each.mean(2),
+        **stated(sampling, score),
         strengths=tuple(sampling.strengths),
-        corruption=str(sampling.corruption),
-        corruption_unit=sampling.corruption.unit,
-        name=str(getattr(score, "name", None) or getattr(score, "__name__", "score")),
-        unit=getattr(score, "unit", "mean over examples"),
         higher_is_better=getattr(score, "higher_is_better", None),
         n_examples=examples.shape[3],
-        seed=sampling.seed,
-        purpose=sampling.purpose,
-        batchnorm=sampling.batchnorm,
-        autocast=sampling.autocast,
-        channels_last=sampling.channels_last,
         equivalent=sizes.equivalent,
         peaks=sizes.peaks,
-        conditions=traits(sampling.corruption).conditions,
-        read=sampling.read_noise,
         reads=each if sampling.reads > 1 else None,
         examples=None if keep_examples is False else examples.mean(2),
         not_finite=None if not_finite is None else not_finite.sum((2, 3)).astype(np.int64),

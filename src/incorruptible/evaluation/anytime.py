@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..corruptions import Corruption, traits
+from ..corruptions import Corruption
 from ..errors import UserError, renamed_arguments
 from ..statistics import Betting, Interval
 from ..statistics.betting import METHOD
@@ -19,7 +19,7 @@ from ..tasks.data import batches
 from ..weights.batchnorm import Statistics, evaluating
 from .checks import check_network
 from .chips import ProgrammedModel
-from .figures import Charted, against_strength
+from .figures import Charted, against_strength, stated
 from .results import arithmetic
 from .sampling import Sampling, SamplingOptions, sampling_of
 from .scoring import (
@@ -226,25 +226,15 @@ def measure_until(
             told = counted(progress, sampling, place)
             found.append(_until(programmed, score, data, strength, half_width, confidence, told))
     return AnytimeMeans(
+        **stated(sampling, score),
         values=tuple(values for values, _, _, _ in found),
         intervals=tuple(interval for _, interval, _, _ in found),
         not_finite=tuple(count for _, _, _, count in found),
         strengths=tuple(sampling.strengths),
-        corruption=str(sampling.corruption),
-        corruption_unit=sampling.corruption.unit,
-        conditions=traits(sampling.corruption).conditions,
-        name=str(getattr(score, "name", None) or getattr(score, "__name__", "score")),
-        unit=getattr(score, "unit", "mean over examples"),
         n_examples=found[0][2],
-        seed=sampling.seed,
-        purpose=sampling.purpose,
-        batchnorm=sampling.batchnorm,
-        autocast=sampling.autocast,
-        channels_last=sampling.channels_last,
         half_width=half_width,
         confidence=confidence,
         max_chips=sampling.chips,
-        read=sampling.read_noise,
         reads=sampling.reads,
     )
 

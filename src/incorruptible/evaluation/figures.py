@@ -1,4 +1,7 @@
-"""How a result is drawn: every result of this room has a `figure()`, drawn with matplotlib.
+"""What every result of this room states, and how it is drawn.
+
+`stated` says in one place what a result must tell of its chips and its score, so that none leaves
+out what another has. Every result has a `figure()`, drawn with matplotlib:
 
     measure(model, accuracy, data, "gaussian-filter-max", [0, 0.1]).figure().savefig("scores.png")
 
@@ -13,9 +16,48 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
-__all__ = ["Charted", "Result", "against_strength", "counted"]
+from ..corruptions import traits
+
+if TYPE_CHECKING:
+    from .sampling import Sampling
+    from .scoring import ScoreFunction
+
+__all__ = ["Charted", "Result", "Stated", "against_strength", "counted", "stated"]
+
+
+class Stated(TypedDict):
+    """What every result states of its chips and its score; the fields have these names."""
+
+    corruption: str
+    corruption_unit: str
+    conditions: str
+    name: str
+    unit: str
+    seed: int
+    purpose: str
+    batchnorm: str
+    autocast: str | None
+    channels_last: bool
+    read: str | None
+
+
+def stated(sampling: Sampling, score: ScoreFunction) -> Stated:
+    """What a result of these chips, scored like this, must state."""
+    return {
+        "corruption": str(sampling.corruption),
+        "corruption_unit": sampling.corruption.unit,
+        "conditions": traits(sampling.corruption).conditions,
+        "name": str(getattr(score, "name", None) or getattr(score, "__name__", "score")),
+        "unit": getattr(score, "unit", "mean over examples"),
+        "seed": sampling.seed,
+        "purpose": sampling.purpose,
+        "batchnorm": sampling.batchnorm,
+        "autocast": sampling.autocast,
+        "channels_last": sampling.channels_last,
+        "read": sampling.read_noise,
+    }
 
 
 class Result(ABC):

@@ -349,23 +349,7 @@ class Scores(Charted):
         return f"{first}\n{self.conditions}" if self.conditions else first
 
     def __str__(self) -> str:
-        titles = (
-            "strength",
-            "filter-max",
-            "mean",
-            "95% interval",
-            "sd",
-            "5%",
-            "median",
-            "worst",
-            "not finite",
-        )
-        shown = zip(titles if self.not_finite is not None else titles[:-1], _WIDTHS, strict=False)
-        lines = [
-            self.header(),
-            "  ".join(f"{title:>{width}}" for title, width in shown),
-            *self.lines(),
-        ]
+        lines = [self.header(), _titles(self.not_finite is not None), *self.lines()]
         lines += self.notes()
         low, high = self.peaks
         lines.append(
@@ -476,23 +460,19 @@ def _interval(row: dict[str, float], missing: str) -> str:
 
 
 _WIDTHS = (8, 10, 7, 17, 7, 7, 7, 7, 10)
+_TITLES = (
+    *("strength", "filter-max", "mean", "95% interval", "sd"),
+    *("5%", "median", "worst", "not finite"),
+)
+
+
+def _titles(not_finite: bool) -> str:
+    """The titles of the table's columns, the last one where some answer was not finite."""
+    shown = zip(_TITLES if not_finite else _TITLES[:-1], _WIDTHS, strict=False)
+    return "  ".join(f"{title:>{width}}" for title, width in shown)
 
 
 # ---- The same chips at several times since they were programmed
-
-_TITLES = (
-    "time",
-    "strength",
-    "filter-max",
-    "mean",
-    "95% interval",
-    "sd",
-    "5%",
-    "median",
-    "worst",
-    "not finite",
-)
-_OVER_TIME_WIDTHS = (8, 8, 10, 7, 17, 7, 7, 7, 7, 10)
 
 
 @dataclass(frozen=True, eq=False)
@@ -544,13 +524,8 @@ class OverTime(Charted):
 
     def __str__(self) -> str:
         head = self.scores[-1].header().replace(self.scores[-1].conditions, self.conditions)
-        shown = _TITLES if any(one.not_finite is not None for one in self.scores) else _TITLES[:-1]
-        lines = [
-            head.replace(f":time={self.times[-1]}", ""),
-            "  ".join(
-                f"{title:>{width}}" for title, width in zip(shown, _OVER_TIME_WIDTHS, strict=False)
-            ),
-        ]
+        titles = _titles(any(one.not_finite is not None for one in self.scores))
+        lines = [head.replace(f":time={self.times[-1]}", ""), f"{'time':>8}  {titles}"]
         for time, one in zip(self.times, self.scores, strict=True):
             lines += [f"{time!s:>8}  {line}" for line in one.lines()]
         return "\n".join(

@@ -93,7 +93,7 @@ def elsewhere(
     with workers of its own, and where processes cannot be forked.
     """
     _refuse_unshareable(job, workers)
-    # In no variable: an error's traceback would keep the processes.
+    # The processes are held by no variable: the traceback of an error would keep them alive.
     for found in _forked(_WorkItems(job, work_items), workers):
         if isinstance(found, _Raised):
             raise found.problem

@@ -109,7 +109,7 @@ class AcceleratedHardener(Hardener):
         self._finish()
 
     def _finish(self) -> None:
-        # Also at the end of a loader, whatever has been accumulated by then.
+        # True at the end of a loader as well, whatever has been accumulated by then.
         if self._accelerator.sync_gradients:
             self.finish_step()
 

@@ -16,7 +16,7 @@ from .callback import CallbackBase, base, put_aside, sharded
 __all__ = ["LightningHardening"]
 
 _CALLBACK = base("Callback", "lightning.pytorch.callbacks", "pytorch_lightning.callbacks")
-# By name, for there are two packages with one of each.
+# Strategies by name, because two packages have one of each.
 _WHOLE = {
     "SingleDeviceStrategy",
     "DDPStrategy",

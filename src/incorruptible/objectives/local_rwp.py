@@ -181,7 +181,7 @@ class _Pass:
             raise self.objective.unfit(
                 name, f"its layer got {list(x.shape)}, where [b, in] is needed"
             )
-        # In backward: activation checkpointing computes the pass again.
+        # This is a backward pass, in which activation checkpointing computes the forward pass again.
         if torch._C._current_graph_task_id() != -1:
             return
         if name in self.rows:

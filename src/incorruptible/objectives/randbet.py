@@ -93,7 +93,7 @@ class RandBET:
             return grads
         total = {name: g * self.share for name, g in grads.items()}
         for one in range(self.population):
-            # As numbered, no chip comes twice.
+            # Numbered like this, no chip comes twice.
             chip = replace(draw, index=draw.index * self.population + one)
             _, grads = yield at(strength, chip)
             for name, g in grads.items():

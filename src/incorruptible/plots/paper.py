@@ -14,7 +14,7 @@ from .charts import COLOURS, Bars, Chart, Heat, Line, Lines, grid, log_ticks, wr
 __all__ = ["MUTED", "STYLE", "caption", "draw", "page", "save"]
 
 MARKERS = "osD^vP*X"  # for whoever prints in grey
-# Where colours come round again.
+# Dashes tell lines apart once the colours are used up and begin again.
 DASHES: tuple[Any, ...] = (
     "-",
     ":",

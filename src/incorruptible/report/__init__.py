@@ -38,7 +38,7 @@ SECTIONS = {
     "What the theory says": ("theory",),
 }
 TEXTS = {"What the theory says": ABOUT}
-# Rules without Holm, whose word is never "equivalent".
+# These rules take each interval by itself, without Holm, and never say "equivalent".
 ALONE = (
     "shortfall",
     "carried",

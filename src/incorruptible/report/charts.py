@@ -175,7 +175,7 @@ def _crossover(frame: _Frame) -> list[Chart]:
     }
     ours = {method: arms for method, arms in ours.items() if arms}
     tuned = {method: arms for method, arms in ours.items() if len(arms) > 1}
-    # A single arm far behind would only flatten the others.
+    # A single arm that is far behind would only flatten the others' curves.
     ours = tuned if len(tuned) > 1 else ours
     if len(ours) < 2:
         return []

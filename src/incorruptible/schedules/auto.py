@@ -154,7 +154,7 @@ class Auto:
         strength = state["strength"]
         if below or progress > PATIENCE:
             push = max(-1.0, min(1.0, (budget - average) / budget))
-            # From nothing it would not come back in time.
+            # A strength near zero would not come back in time.
             least = 0.0 if below else min(strength, self.first / 10)
             strength = min(self.cap, max(least, strength * math.exp(self.rate * passed * push)))
         strength, half = self._ended(progress, strength, state["half"])
@@ -222,7 +222,7 @@ class Auto:
             found = seen.loss if seen.clean_loss is None else seen.clean_loss
             clean += min(1.0, since * passed / SLOW) * (_bounded(found, most) - clean)
             since = 0.0
-        # It never rises: noise that spoils the network would pay for itself.
+        # The floor never rises. If it did, noise that spoils the network would raise its own budget.
         floor = min(state["floor"], clean)
         share = max(
             self.budget * (self._unit - floor) * (1 + math.cos(math.pi * progress)) / 2, 1e-9 * most

@@ -82,7 +82,7 @@ class Betting:
         self._stakes = np.empty((len(bets), 64))
         self._caps = np.array([[cap] for cap, _ in bets])
         self._n, self._sum = 0, 0.0
-        # Around the running mean, as it was then.
+        # Sums of squares around the running mean, as it was when each number came.
         self._squares = np.array([start for _, start in bets])
         self._moved = [0.0, 0.0]  # how far each end moved last: the next root lies about as far on
 

@@ -90,7 +90,7 @@ def tolerance(
             f"{LOSS}."
         )
     lost = (curve[..., :1] - curve) * (1 if higher_is_better else -1)
-    # rounding.
+    # The last term is for rounding.
     fallen = lost > loss + 8 * np.finfo(np.float64).eps * np.abs(curve).max(
         -1, keepdims=True, initial=0
     )

@@ -162,7 +162,7 @@ def gather(
         paired = len(values) if pairs else paired
         strata = [*before, *_strata(values, paired, grain)]
         interval = mean_interval(strata, confidence, correction)
-        # One more alone would be a stratum that says nothing.
+        # A single chip beside the pairs would be a stratum that says nothing about its spread.
         last = max_chips - 1 if len(values) == paired else max_chips
         if interval.half <= half or len(values) >= last:
             return Gathered(values, paired, interval)

@@ -214,7 +214,8 @@ def _choices(
     each = [images] if images is not None else [2**k for k in range(3, 63) if 2**k < total]
     found = []
     for m in each:
-        # Where less than one answer differs, values are mostly 0, and Student's interval is none.
+        # Where less than one answer of a subset differs, most values are 0, and Student's interval
+        # does not cover.
         dense = m * within >= span**2
         found.append(
             _Choice(

@@ -139,7 +139,7 @@ class _Crew:
             )
         while len(self.workers) < wanted:
             note = self._note(self.number)
-            # Of an earlier supervisor whose process had the same number.
+            # An earlier supervisor whose process had the same number may have left a note.
             note.unlink(missing_ok=True)
             self.workers[self.number] = self.engine.start(
                 [*self.command, "--ending", str(note.absolute())], self._log(self.number)

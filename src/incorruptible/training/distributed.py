@@ -86,7 +86,7 @@ def _put(members: list[tuple[str, Tensor]], flat: Tensor) -> None:
 
 # How long a process waits for the others; one that dies is noticed at once.
 PATIENCE = timedelta(minutes=10)
-# What torchrun sets; fewer are somebody else's.
+# The variables that torchrun sets. Where one is missing, another program has set the others.
 _TORCHRUN = (
     "RANK",
     "WORLD_SIZE",

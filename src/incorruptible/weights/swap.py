@@ -58,7 +58,7 @@ class BufferPool:
         free = self._free[self._dense.get(kind, kind)]
         if free:
             return free.pop()
-        # What is made in that mode cannot be written to outside of it.
+        # A tensor that is made in inference mode cannot be written to outside of that mode.
         with torch.inference_mode(False):
             made = torch.empty_like(like)
         if made.stride() != like.stride():

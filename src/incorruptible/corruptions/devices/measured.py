@@ -134,7 +134,7 @@ def _between(curve: Curve, g: Tensor) -> tuple[Tensor, Tensor]:
         for part in (curve.knots, curve.shift, curve.spread)
     )
     place = torch.bucketize(g.detach(), knots[1:-1])
-    # Rounding may step out.
+    # Rounding may give a share just outside 0 and 1.
     share = ((g - knots[place]) / (knots[place + 1] - knots[place])).clamp(0, 1)
     shift, spread = (one[place] + share * (one[place + 1] - one[place]) for one in values)
     return shift, spread

@@ -105,7 +105,7 @@ class Integers:
             bottom = -top - code.spare
             least = self._over(array, torch.amin, w).clamp_max(0)
             step = (self._over(array, torch.amax, w).clamp_min(0) - least) / (top - bottom)
-        # Zeros have no step, and code 0 for each.
+        # A filter of zeros has no step. Code 0 stands for each of its weights.
         safe = torch.where(step > 0, step, torch.ones_like(step))
         zero = torch.zeros_like(step) if self.symmetric else bottom + (-least / safe).round()
         levels = ((w / safe).round() + zero).clamp(bottom, top).to(torch.int32)

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...corruptions import traits
 from ...statistics import Components, Gathered, Interval, SubsampleDesign, SubsamplePlan
-from ..figures import Charted, against_strength
+from ..figures import Charted, against_strength, stated
 from ..results import arithmetic
 from ..sampling import Sampling
 from ..scoring import ScoreFunction
@@ -171,18 +170,8 @@ class Means(Charted):
         """What was found of `chips`, at most `sampling.chips`, on `total` examples."""
         return cls(
             averages=averages,
-            corruption=str(sampling.corruption),
-            corruption_unit=sampling.corruption.unit,
-            conditions=traits(sampling.corruption).conditions,
-            name=str(getattr(score, "name", None) or getattr(score, "__name__", "score")),
-            unit=getattr(score, "unit", "mean over examples"),
+            **stated(sampling, score),
             n_examples=total,
-            seed=sampling.seed,
-            purpose=sampling.purpose,
-            batchnorm=sampling.batchnorm,
-            autocast=sampling.autocast,
-            channels_last=sampling.channels_last,
-            read=sampling.read_noise,
             half_width=half_width,
             confidence=confidence,
             max_chips=sampling.chips,

@@ -36,7 +36,7 @@ class Grows:
         single: list[list[Difference]] = []
         for size, group in sizes(arms).items():
             for k, (low, high) in enumerate(pairwise(group[0].strengths)):
-                # Of the error rate.
+                # By how much the error rate rises.
                 rises = np.array([arm.test[:, k] - arm.test[:, k + 1] for arm in group])
                 cells.append((size, low, high, crossed(rises.mean(0))))
                 single.append([crossed(one) for one in rises])

@@ -137,7 +137,7 @@ def _hub(where: str, image: str, label: str) -> Pictures:
     # The hub's client raises the errors of its transport, which change from version to version.
     except Exception as problem:
         found = _kept(hub, common, configuration)
-        # Else a part of the data, in silence.
+        # Files that are incomplete would silently give a part of the data.
         if not found or not set(wanted) <= set(found) or not _whole(found):
             raise UserError(
                 f"hf:{where}: the hub does not answer ({type(problem).__name__}); download the "

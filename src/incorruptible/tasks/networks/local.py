@@ -112,7 +112,7 @@ class LocalModel:
     def _plain(self) -> dict[str, Any]:
         if isinstance(self.source, Path):
             return _read(_file(self.source))
-        # As it would stand in a file.
+        # The configuration as it would stand in a file.
         said: dict[str, Any] = json.loads(self.source.to_json_string())
         return said
 
