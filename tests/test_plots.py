@@ -183,6 +183,18 @@ def test_few_points_of_a_logarithmic_axis_are_its_ticks() -> None:
 # On paper
 
 
+@pytest.mark.parametrize("points", [1, 3])
+def test_a_band_can_be_seen_over_a_single_point_too(points: int) -> None:
+    x, y = list(range(points)), [0.5] * points
+    band = [0.4] * points, [0.6] * points
+    (axis,) = draw(Lines("", "", {"": [Line(x, y, "mean", band)]}, "x", "y")).get_axes()
+    (seen,) = axis.collections
+    box = seen.get_datalim(axis.transData)
+    assert (box.y0, box.y1) == pytest.approx((0.4, 0.6))
+    whisker = type(seen).__name__ == "LineCollection"
+    assert whisker == (points == 1) and seen.get_linewidth()[0] == (1 if whisker else 0)
+
+
 @pytest.mark.parametrize(
     "name", ["one panel", *(pytest.param(name, marks=pytest.mark.slow) for name in ("heat", "bars"))]
 )

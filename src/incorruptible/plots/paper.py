@@ -186,7 +186,8 @@ def _curve(axis: Any, line: Line, number: int) -> Any:
     (drawn,) = axis.plot(
         x, y, label=line.label, marker=marker, markersize=2 if len(x) > 40 else 3.5, **style
     )
-    if line.edges is not None and line.scattered:
+    # A band over a single point would have no width, and could not be seen.
+    if line.edges is not None and (line.scattered or len(x) == 1):
         axis.vlines(x, *line.edges, color=colour, linewidth=1)
     elif line.edges is not None:
         axis.fill_between(x, *line.edges, color=colour, alpha=0.15, linewidth=0)
