@@ -1,4 +1,4 @@
-"""Prints the table of docs/models.md: what of five models of `transformers`, in their default
+"""Prints the table of docs/how-to/models.md: what of five models of `transformers`, in their default
 sizes, lies in arrays.
 
 python scripts/audit_models.py

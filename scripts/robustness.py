@@ -1,4 +1,4 @@
-"""The tables of docs/hardware-study.md, from a finished study `hardware`.
+"""The tables of docs/results/hardware-study.md, from a finished study `hardware`.
 
 python scripts/robustness.py [--home runs]
 """

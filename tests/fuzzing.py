@@ -99,7 +99,7 @@ _NAMES = [
 
 def lines() -> list[list[str]]:
     """The words of each command line in the documents, once."""
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     found: dict[tuple[str, ...], None] = {}
     for page in pages:
         for line in re.findall(r"(?:^|`)\$? ?incorruptible ([a-z][^`\n#]+)", page.read_text(), re.M):

@@ -13,7 +13,7 @@ from incorruptible import corruptions, objectives, schedules
 from incorruptible.cli import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def _blocks(page: Path, language: str) -> list[str]:
@@ -38,7 +38,7 @@ def test_readme_table_lists_every_corruption() -> None:
 
 
 def test_training_page_writes_every_objective_and_schedule() -> None:
-    rows = [line for line in (ROOT / "docs" / "training.md").read_text().splitlines() if line.startswith("|")]
+    rows = [line for line in (ROOT / "docs" / "how-to" / "objectives.md").read_text().splitlines() if line.startswith("|")]
     written = re.findall(r"`([a-z-]+(?:\([^`)]*\))?(?::[^`]*)?)`", "\n".join(rows))
     parsed = {"objectives": set(), "schedules": set()}
     for one in written:
@@ -78,7 +78,7 @@ def test_commands_name_verbs_and_options_that_exist(page: Path) -> None:
 def test_the_lines_of_what_is_not_supported_are_those_of_the_source() -> None:
     sources = [re.sub(r'"\s*\n\s*f?"', "", path.read_text()) for path in (ROOT / "src").rglob("*.py")]
     source = re.sub(r"\{[^{}\n]*\}", "...", "\n".join(sources))
-    rows = [line for line in (ROOT / "docs/limits.md").read_text().splitlines() if line.startswith("| ")]
+    rows = [line for line in (ROOT / "docs/reference/limits.md").read_text().splitlines() if line.startswith("| ")]
     lines = [row.split(" | ")[1].split("`")[1] for row in rows if "`" in row.split(" | ")[1]]
     assert len(lines) == len([row for row in rows if not row.startswith("| what ")]) >= 20
     assert [line for line in lines if line not in source] == []

@@ -1,4 +1,4 @@
-"""The examples outside the package: what docs/models.md tells a user to type is typed, and the tables are made again."""
+"""The examples outside the package: what docs/how-to/models.md tells a user to type is typed, and the tables are made again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from typing_commands import typing
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "models.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "models.md").read_text()
 
 
 def test_a_network_and_data_of_ones_own(

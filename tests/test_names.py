@@ -202,7 +202,7 @@ def test_no_two_classes_share_a_name() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "docs").rglob("*.md")),
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
         *sorted((ROOT / "examples").glob("*.py")),

@@ -274,7 +274,7 @@ def test_what_cannot_be_made_is_answered_in_a_line(make: Callable[[], nn.Module]
 
 
 def test_the_page_lists_every_network_and_its_example_runs() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "networks.md").read_text()
+    page = (Path(__file__).parents[1] / "docs" / "reference" / "networks.md").read_text()
     assert re.findall(r"^\| `([a-z0-9-]+)` ", page, re.M) == list(IMAGES)
     (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
     scope: dict[str, object] = {"images": torch.randn(4, 3, 32, 32), "labels": torch.tensor([0, 1, 2, 3])}

@@ -65,7 +65,7 @@ class Auto:
     say), and from half of training on it does not fall below `end` (the test strength itself), or
     what it was at half if that is less. The strength is the objective's: a corruption's, or SAM's
     rho. Meant for gradients clipped at 1. What it brings where, and what was tried besides, and
-    lost: docs/auto.md.
+    lost: docs/results/auto.md.
 
     Raises `UserError` for neither or both of `classes` and `reference`, and for values out of
     range.
