@@ -38,7 +38,9 @@ def test_readme_table_lists_every_corruption() -> None:
 
 
 def test_training_page_writes_every_objective_and_schedule() -> None:
-    rows = [line for line in (ROOT / "docs" / "how-to" / "objectives.md").read_text().splitlines() if line.startswith("|")]
+    rows = [
+        line for line in (ROOT / "docs" / "how-to" / "objectives.md").read_text().splitlines() if line.startswith("|")
+    ]
     written = re.findall(r"`([a-z-]+(?:\([^`)]*\))?(?::[^`]*)?)`", "\n".join(rows))
     parsed = {"objectives": set(), "schedules": set()}
     for one in written:
