@@ -1,63 +1,39 @@
-"""A chart on the page: where it is drawn, what it says in words, and its numbers for whoever does
-not see it.
-"""
+"""A chart on the page: the name of its element, its test strengths, and its numbers as tables."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from ...plots import Bars, Chart, Heat, Line, Lines
 from .content import Table
-from .markup import Markup, element, paragraphs, slug
-from .tables import table
 
-__all__ = ["anchor", "element_of", "strengths"]
+
+def slug(text: str) -> str:
+    """A name for an element, to link to.
+
+    >>> slug("Accuracy, by arm")
+    'accuracy-by-arm'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def anchor(chart: Chart) -> str:
     """The name of a chart's element."""
-    return slug("figure", chart.name)
+    return f"figure-{slug(chart.name)}"
 
 
 def strengths(chart: Chart) -> set[str]:
-    """The test strengths that a chart has panels for; none where it does not follow the
-    selector.
+    """The test strengths that a chart has panels for.
+
+    The set is empty where the chart does not follow the page's selector of a strength.
     """
     return set() if isinstance(chart, Heat) or not chart.selector else set(chart.panels)
 
 
-def element_of(chart: Chart) -> Markup:
-    """The figure, empty until the script draws it."""
-    name = anchor(chart)
-    chosen = element(
-        "p", "Test strength ", element("b", "", class_="chosen-strength"), class_="at-strength"
-    )
-    return element(
-        "figure",
-        element("h3", chart.title, id=f"{name}-title"),
-        chosen if strengths(chart) else "",
-        element(
-            "div",
-            element("div", class_="plot", aria_hidden="true"),
-            role="img",
-            aria_label=chart.alt or chart.title,
-        ),
-        element("p", "Nothing was measured at this strength.", class_="nothing", hidden=True)
-        if strengths(chart)
-        else "",
-        element("ul", class_="legend", aria_label="Shown in the chart")
-        if not isinstance(chart, Heat)
-        else "",
-        element("figcaption", paragraphs(chart.caption)) if chart.caption else "",
-        element("details", element("summary", "Data"), *(table(one) for one in _tables(chart))),
-        id=name,
-        aria_labelledby=f"{name}-title",
-        class_="chart",
-    )
-
-
-def _tables(chart: Chart) -> Iterator[Table]:
+def tables(chart: Chart) -> Iterator[Table]:
+    """The numbers of a chart: one table for each panel, or one for a heat map."""
     match chart:
         case Heat():
             rows = [
