@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .evaluation import (
         AnytimeMeans,
         Means,
+        OverTime,
         Sampling,
         Scores,
         measure,
@@ -100,6 +101,7 @@ _HOMES = {
     "Multiplicative": "corruptions",
     "Noise": "randomness.streams",
     "Objective": "objectives.base",
+    "OverTime": "evaluation",
     "Plain": "objectives",
     "Point": "objectives.base",
     "Probe": "training.recipe",
@@ -184,6 +186,7 @@ __all__ = [
     "Multiplicative",
     "Noise",
     "Objective",
+    "OverTime",
     "Plain",
     "Point",
     "Probe",

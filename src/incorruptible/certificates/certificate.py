@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+from ..evaluation.base import Result
 from .assumptions import Assumptions
 
 __all__ = ["Certificate", "StrengthVerdict", "fixed_sequence"]
@@ -63,8 +64,8 @@ def fixed_sequence(
 # ---- What all certificates have in common: strengths that were tested in order, and a sentence
 
 
-@dataclass(frozen=True, repr=False)
-class Certificate(ABC):
+@dataclass(frozen=True, repr=False, eq=False)
+class Certificate(Result):
     """A promise of `accuracy` at `confidence`, up to the largest strength that passed; `steps` are
     those that were tested.
     """
@@ -167,5 +168,3 @@ class Certificate(ABC):
 
     def __str__(self) -> str:
         return f"{self.sentence()}\n\n{self.table()}"
-
-    __repr__ = __str__

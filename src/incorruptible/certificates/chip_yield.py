@@ -39,7 +39,7 @@ _FAILURES = 2
 _COST, _RISK = 1 / 20, 1 / 5
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class ChipYield(Certificate):
     """A promise about all chips: at least `min_yield` of them reach `accuracy`, up to the strength
     that is certified.

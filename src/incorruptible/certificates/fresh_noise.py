@@ -33,7 +33,7 @@ from .certificate import Certificate, StrengthVerdict, fixed_sequence
 __all__ = ["FreshAccuracy", "certify_fresh"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class FreshAccuracy(Certificate):
     """A promise about new examples, each on a chip drawn for it alone: `accuracy`, up to the
     strength that is certified.

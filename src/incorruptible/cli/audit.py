@@ -21,8 +21,6 @@ from .targets import (
 )
 from .terminal import put, put_json
 
-__all__ = ["audit"]
-
 
 def audit(
     target: Annotated[str, typer.Argument(help="A run's folder, or a task.")],
@@ -37,8 +35,6 @@ def audit(
     debug: DebugOption = False,
 ) -> None:
     """List what a corruption touches, by how much, and what is skipped and why."""
-    from dataclasses import asdict
-
     from ..corruptions import parse_sweep
     from ..evaluation.audit import audit as audit_model
 
@@ -52,14 +48,8 @@ def audit(
         model, sweep.corruption, sweep.strengths[0], also=held.also, protect=held.protect, seed=seed
     )
     if json_:
-        put_json(
-            {
-                "corruption": found.corruption,
-                "strength": found.strength,
-                **held.plain(),
-                "share": found.share(),
-                "rows": [asdict(r) for r in found.rows],
-            }
-        )
+        # What is held stands before the share and the rows.
+        first = {"corruption": found.corruption, "strength": found.strength}
+        put_json({**first, **held.plain(), **found.plain()})
     else:
         put(held.before(str(found)))

@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     from ..evaluation.sampling import Sampling
     from .targets import ScoringTarget
 
-__all__ = ["certify"]
-
-
 CorruptionOption = Annotated[
     str, typer.Option("--corruption", help="With strengths: gaussian-filter-max:.1,.2.")
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -36,13 +37,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..corruptions import Corruption
-    from ..evaluation import AnytimeMeans, Means, Sampling, Scores
+    from ..evaluation import Sampling
+    from ..evaluation.base import Drawn, ScoredResult
     from ..evaluation.sampling import SamplingOptions
     from ..specs.durations import Seconds
     from .targets import ScoringTarget
-
-__all__ = ["measure"]
-
 
 # ---- Options of this verb alone
 
@@ -224,7 +223,7 @@ class _Stopping(NamedTuple):
                 "out."
             )
 
-    def found(self, on: ScoringTarget, each: list[Sampling]) -> list[Scores | AnytimeMeans | Means]:
+    def found(self, on: ScoringTarget, each: list[Sampling]) -> list[ScoredResult]:
         """What is measured of each of these kinds of chips."""
         from ..evaluation.scoring import count_of
 
@@ -249,23 +248,18 @@ class _Stopping(NamedTuple):
 
     def _one(
         self, on: ScoringTarget, sampling: Sampling, tell: Callable[[int, int], None]
-    ) -> Scores | AnytimeMeans | Means:
+    ) -> ScoredResult:
         from ..evaluation import measure, measure_mean, measure_until
 
         if self.chips is not None:
             sampling = replace(sampling, chips=self.chips)
         what = on.model, on.task.score, on.data, sampling
-        common: dict[str, Any] = {"progress": tell}
         if self.half_width is None:
             # None: where examples come in another order each time, they cannot be told apart.
-            return measure(*what, keep_examples=None, workers=self.workers or 0, **common)
-        common |= {
-            "half_width": self.half_width,
-            "confidence": 0.95 if self.confidence is None else self.confidence,
-        }
-        if self.subsample:
-            return measure_mean(*what, images=self.images, **common)
-        return measure_until(*what, **common)
+            return measure(*what, keep_examples=None, workers=self.workers or 0, progress=tell)
+        until = partial(measure_mean, images=self.images) if self.subsample else measure_until
+        level = 0.95 if self.confidence is None else self.confidence
+        return until(*what, half_width=self.half_width, confidence=level, progress=tell)
 
 
 def _requests(
@@ -287,8 +281,8 @@ def _requests(
     return asked
 
 
-def _gathered(requests: list[_Request], found: list[Any]) -> list[Any]:
-    """The results, those of several times of one corruption as one."""
+def _gathered(requests: list[_Request], found: list[Any]) -> list[Drawn]:
+    """One result for each --corruption: those of several times are put together."""
     from ..evaluation import OverTime
 
     wholes, rest = [], iter(found)

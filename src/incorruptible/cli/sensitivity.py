@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from ..evaluation.sampling import Sampling
     from .targets import ScoringTarget
 
-__all__ = ["sensitivity"]
-
-
 OneStrengthOption = Annotated[
     str, typer.Option("--corruption", help="With one strength: gaussian-filter-max:.2.")
 ]

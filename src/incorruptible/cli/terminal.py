@@ -19,23 +19,7 @@ from typer.core import TyperCommand
 from ..errors import UserError, UserErrors, disk_failed, path_refused
 
 if TYPE_CHECKING:
-    from ..evaluation.figures import Result
-
-__all__ = [
-    "Once",
-    "answer",
-    "check_output",
-    "command",
-    "draw_to",
-    "give",
-    "one_voice",
-    "progress",
-    "put",
-    "put_json",
-    "say",
-    "unread",
-]
-
+    from ..evaluation.base import Drawn
 
 # ---- Data on stdout, everything else on stderr
 
@@ -176,7 +160,7 @@ def command() -> str:
 # ---- What a verb found: on the screen, as JSON, in a file
 
 
-def draw_to(path: Path | None, found: Result) -> None:
+def draw_to(path: Path | None, found: Drawn) -> None:
     """Write a result's figure beside `path`, as .png and .svg; without a path, nothing."""
     if path is not None:
         from ..plots import save

@@ -17,8 +17,8 @@ from ..tasks.data import Batches, batches, shuffles
 from ..weights.arrays import Array
 from ..weights.batchnorm import Statistics, evaluating
 from .anytime import AnytimeMeans, measure_until
+from .base import stated
 from .checks import check_network
-from .figures import stated
 from .results import OverTime, Scores
 from .sampling import Sampling, SamplingOptions, sampling_of
 from .scoring import NOT_FINITE, ORDER, Examples, ScoreFunction, keeping, refuse_iterators

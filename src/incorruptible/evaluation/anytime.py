@@ -17,10 +17,9 @@ from ..statistics import Betting, Interval
 from ..statistics.betting import METHOD
 from ..tasks.data import batches
 from ..weights.batchnorm import Statistics, evaluating
+from .base import ScoredResult, against_strength, stated
 from .checks import check_network
 from .chips import ProgrammedModel
-from .figures import Charted, against_strength, stated
-from .results import arithmetic
 from .sampling import Sampling, SamplingOptions, sampling_of
 from .scoring import (
     NOT_FINITE,
@@ -32,11 +31,9 @@ from .scoring import (
     score_chip,
 )
 
-__all__ = ["AnytimeMeans", "measure_until"]
 
-
-@dataclass(frozen=True, eq=False)
-class AnytimeMeans(Charted):
+@dataclass(frozen=True, eq=False, repr=False)
+class AnytimeMeans(ScoredResult):
     """What `measure_until` found: for each strength as many chips as it took.
 
     `values` holds, for each strength, the mean score of each chip [chip]; `intervals` the
@@ -47,22 +44,10 @@ class AnytimeMeans(Charted):
     values: tuple[NDArray[np.float64], ...]
     intervals: tuple[Interval, ...]
     strengths: tuple[float, ...]
-    corruption: str
-    corruption_unit: str
-    name: str
-    unit: str
-    n_examples: int
-    seed: int
-    purpose: str
-    batchnorm: str
     half_width: float
     confidence: float
     max_chips: int
-    conditions: str = ""
-    autocast: str | None = None
-    channels_last: bool = False
     not_finite: tuple[int, ...] = ()
-    read: str | None = None  # what each read of a chip added
     reads: int = 1  # of each chip
 
     def chart(self) -> Any:
@@ -124,7 +109,8 @@ class AnytimeMeans(Charted):
             "values": [values.tolist() for values in self.values],
         }
 
-    def __str__(self) -> str:
+    def table(self) -> str:
+        """The text that the command line prints."""
         titles = ("strength", "chips", "mean", "interval", "half", "sd", "lowest", "not finite")
         shown = zip(titles if any(self.not_finite) else titles[:-1], _WIDTHS, strict=False)
         once = f" (read with {self.read})" if self.read else ""
@@ -132,9 +118,7 @@ class AnytimeMeans(Charted):
         lines = [
             f"{self.name} ({self.unit}) under {self.corruption} [{self.corruption_unit}]; "
             f"chips{several if self.reads > 1 else once} until the half-width is "
-            f"{self.half_width:g}, at most {self.max_chips}; "
-            f"{self.n_examples} examples, seed {self.seed} ({self.purpose}), BatchNorm "
-            f"{self.batchnorm}{arithmetic(self.autocast, self.channels_last)}",
+            f"{self.half_width:g}, at most {self.max_chips}; {self._on_examples()}",
             *([self.conditions] if self.conditions else []),
             "  ".join(f"{title:>{width}}" for title, width in shown),
         ]
@@ -165,8 +149,6 @@ class AnytimeMeans(Charted):
                 "wrong"
             )
         return "\n".join(lines)
-
-    __repr__ = __str__
 
 
 _WIDTHS = (8, 6, 7, 17, 7, 7, 7, 10)

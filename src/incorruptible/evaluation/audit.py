@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,9 @@ from ..randomness.streams import Draw
 from ..schedules import checked
 from ..weights.arrays import Array, SurveyedParameter, packed_weights, refuse_offloaded, survey
 from ..weights.swap import replaced
+from .base import Result
 
-__all__ = ["Audit", "Touched", "audit"]
+__all__ = ["Audit", "audit"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Touched:
     reason: str
 
 
-@dataclass(frozen=True)
-class Audit:
+@dataclass(frozen=True, eq=False, repr=False)
+class Audit(Result):
     """One row for each parameter, in the model's order, and then one for each packed weight of a
     quantised layer.
     """
@@ -63,7 +65,17 @@ class Audit:
         sizes = [(row, torch.Size(row.shape).numel()) for row in self.rows]
         return sum(n for row, n in sizes if not row.reason) / max(1, sum(n for _, n in sizes))
 
-    def __str__(self) -> str:
+    def plain(self) -> dict[str, Any]:
+        """One entry for each parameter, and the share of the weights in arrays, as plain data."""
+        return {
+            "corruption": self.corruption,
+            "strength": self.strength,
+            "share": self.share(),
+            "rows": [asdict(row) for row in self.rows],
+        }
+
+    def table(self) -> str:
+        """One line for each parameter."""
         width = max([len(row.name) for row in self.rows], default=4)
         kind = max([22, *(len(row.module) for row in self.rows)])
         lines = [
@@ -87,8 +99,6 @@ class Audit:
                 for row in self.skipped
             ]
         return "\n".join(lines)
-
-    __repr__ = __str__
 
 
 @renamed_arguments(without="protect")

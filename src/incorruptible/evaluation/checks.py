@@ -23,8 +23,6 @@ from ..weights.swap import replaced
 from .sampling import Sampling
 from .scoring import ScoreFunction, answered, keeping, size_of
 
-__all__ = ["check_network"]
-
 FEW = 32  # examples that are looked at
 
 

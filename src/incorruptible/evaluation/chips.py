@@ -17,8 +17,6 @@ from ..weights.arrays import Array
 from ..weights.batchnorm import Statistics
 from .sampling import Sampling
 
-__all__ = ["CAPACITY", "Clean", "NoiseCache", "ProgrammedModel", "cleaned"]
-
 # ---- The random numbers of one chip, drawn once for all of its strengths
 
 CAPACITY = 1 << 26  # numbers that are kept, 256 MiB in float32; what goes beyond is drawn anew

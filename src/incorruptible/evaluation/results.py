@@ -14,9 +14,7 @@ from ..specs.durations import Seconds
 from ..statistics import Interval, TwoLevel, curves, t_interval, two_level
 from ..statistics.curves import LOSS
 from ..statistics.two_level import ENOUGH
-from .figures import Charted, against_strength, counted
-
-__all__ = ["OverTime", "Overall", "Scores", "arithmetic"]
+from .base import Charted, ScoredResult, against_strength, counted
 
 # ---- Many chips over a whole range of strengths: area, worst case, tolerance
 
@@ -139,8 +137,8 @@ class Overall:
 # ---- What was found on many chips: never a mean without its n
 
 
-@dataclass(frozen=True, eq=False)
-class Scores(Charted):
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores(ScoredResult):
     """What `measure` found.
 
     `values` [strength, chip] is the mean score of each chip; `reads` [strength, chip, read] its
@@ -155,23 +153,11 @@ class Scores(Charted):
 
     values: NDArray[np.float64]
     strengths: tuple[float, ...]
-    corruption: str
-    corruption_unit: str
-    name: str
-    unit: str
     higher_is_better: bool | None
-    n_examples: int
-    seed: int
-    purpose: str
-    batchnorm: str
     equivalent: tuple[float, ...] = ()
     peaks: tuple[float, float] = (float("nan"), float("nan"))
-    conditions: str = ""
-    read: str | None = None
     reads: NDArray[np.float64] | None = None
     examples: NDArray[np.float32] | None = None
-    autocast: str | None = None
-    channels_last: bool = False
     not_finite: NDArray[np.int64] | None = None
 
     def chart(self) -> Any:
@@ -342,13 +328,12 @@ class Scores(Charted):
         }[self.higher_is_better]
         first = (
             f"{self.name} ({self.unit}; {direction}) under {self.corruption} "
-            f"[{self.corruption_unit}]; {counted(self.chips)}{reads}, {self.n_examples} examples, "
-            f"seed {self.seed} ({self.purpose}), BatchNorm "
-            f"{self.batchnorm}{arithmetic(self.autocast, self.channels_last)}"
+            f"[{self.corruption_unit}]; {counted(self.chips)}{reads}, {self._on_examples()}"
         )
         return f"{first}\n{self.conditions}" if self.conditions else first
 
-    def __str__(self) -> str:
+    def table(self) -> str:
+        """The text that the command line prints."""
         lines = [self.header(), _titles(self.not_finite is not None), *self.lines()]
         lines += self.notes()
         low, high = self.peaks
@@ -440,18 +425,6 @@ class Scores(Charted):
             )
         return lines
 
-    __repr__ = __str__
-
-
-def arithmetic(autocast: str | None, channels_last: bool) -> str:
-    """What a header says of forward passes that were not the plain ones."""
-    return "".join(
-        [
-            f", autocast {autocast}" if autocast is not None else "",
-            ", channels last" if channels_last else "",
-        ]
-    )
-
 
 def _interval(row: dict[str, float], missing: str) -> str:
     if row["sd"] == 0:
@@ -475,7 +448,7 @@ def _titles(not_finite: bool) -> str:
 # ---- The same chips at several times since they were programmed
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class OverTime(Charted):
     """What `measure` found at each time; chip k is the same chip at every time and strength."""
 
@@ -522,7 +495,8 @@ class OverTime(Charted):
             ]
         }
 
-    def __str__(self) -> str:
+    def table(self) -> str:
+        """The text that the command line prints, with a column for the time."""
         head = self.scores[-1].header().replace(self.scores[-1].conditions, self.conditions)
         titles = _titles(any(one.not_finite is not None for one in self.scores))
         lines = [head.replace(f":time={self.times[-1]}", ""), f"{'time':>8}  {titles}"]
@@ -534,5 +508,3 @@ class OverTime(Charted):
                 *dict.fromkeys(note for one in self.scores for note in one.notes()),
             ]
         )
-
-    __repr__ = __str__

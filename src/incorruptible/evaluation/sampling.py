@@ -32,8 +32,6 @@ from ..randomness.streams import Draw, Noise
 from ..weights.arrays import Array, select
 from ..weights.batchnorm import fold_batchnorm
 
-__all__ = ["Sampling", "SamplingOptions", "sampling_of"]
-
 _POLICIES = ("as-is", "folded", "recalibrated")
 _AUTOCASTS = {"bf16": torch.bfloat16}
 

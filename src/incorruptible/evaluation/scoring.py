@@ -19,24 +19,6 @@ from ..weights.batchnorm import Statistics, recalibrate_batchnorm
 from .chips import ProgrammedModel
 from .sampling import Sampling
 
-__all__ = [
-    "NOT_FINITE",
-    "ORDER",
-    "Examples",
-    "ScoreFunction",
-    "answered",
-    "checked",
-    "count_of",
-    "counted",
-    "keeping",
-    "refuse_iterators",
-    "refuse_unbounded",
-    "score_chip",
-    "score_one_chip",
-    "scored",
-    "size_of",
-]
-
 ScoreFunction = Score | Callable[[nn.Module, Any], Tensor]
 Examples = NDArray[np.float32]
 

@@ -19,8 +19,6 @@ from .chips import ProgrammedModel
 from .sampling import Sampling
 from .scoring import Examples, ScoreFunction, score_chip
 
-__all__ = ["Key", "ScoringJob", "elsewhere", "here", "work_items"]
-
 Key = tuple[int, int, int]
 ScoredChip = tuple[Key, dict[str, Examples]]
 

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from ...statistics import Difference, Interval, holm, paired
 from .. import Scores
-from ..figures import Result, counted
-
-__all__ = ["Effect", "GroupScores", "Sensitivity", "table"]
+from ..base import Drawn, counted
 
 # ---- What was lost where one part of a network was corrupted, and gained where one was kept
 # digital
@@ -79,8 +77,8 @@ class Effect(NamedTuple):
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Sensitivity(Result):
+@dataclass(frozen=True, eq=False, repr=False)
+class Sensitivity(Drawn):
     """What `sensitivity` found.
 
     `groups` are the layers or blocks, in the order of the network, and `patterns` what
@@ -206,11 +204,11 @@ class Sensitivity(Result):
             "gains": [{**one.plain(), "values": one.group.kept} for one in self.gains()],
         }
 
-    def __str__(self) -> str:
-
-        return table(self)
-
-    __repr__ = __str__
+    def table(self) -> str:
+        """Losses and gains, sorted; how much of the joint loss the single ones add up to; and how
+        to read them.
+        """
+        return _table(self)
 
 
 def _plain(one: Difference) -> dict[str, float]:
@@ -230,10 +228,7 @@ _GAIN = ("gain", "95% interval", "p (Holm)", "per 1%", "5%", "worst")
 _WIDTHS = {"95% interval": 18, "weights": 10, "share": 6, "p (Holm)": 8}
 
 
-def table(found: Sensitivity) -> str:
-    """Losses and gains, sorted; how much of the joint loss the single ones add up to; and how to
-    read them.
-    """
+def _table(found: Sensitivity) -> str:
     together, loss, interaction = (
         found.together,
         found.loss().interval,

@@ -28,8 +28,6 @@ from ..chips import ProgrammedModel, cleaned
 from ..sampling import Sampling
 from ..scoring import NOT_FINITE, Examples, ScoreFunction, checked, score_chip
 
-__all__ = ["at_once", "products", "score_parts", "score_stacked", "stackable", "worth"]
-
 # ---- When chips are scored side by side: a rule from counted work alone, so that the same call
 # takes the same way everywhere
 

@@ -51,8 +51,6 @@ from ..scoring import (
 from .batched import Stacks, score_parts
 from .results import Average
 
-__all__ = ["BATCH", "KEPT", "FullPassChips", "MeanEstimator", "costs_of", "drawn", "gathered"]
-
 # ---- What making a chip and reading an image cost: counted, not timed, so that it is the same on
 # every machine
 

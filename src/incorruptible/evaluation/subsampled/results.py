@@ -9,12 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...statistics import Components, Gathered, Interval, SubsampleDesign, SubsamplePlan
-from ..figures import Charted, against_strength, stated
-from ..results import arithmetic
+from ..base import ScoredResult, against_strength, stated
 from ..sampling import Sampling
 from ..scoring import ScoreFunction
-
-__all__ = ["Average", "Means"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,26 +133,14 @@ class Average:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Means(Charted):
+@dataclass(frozen=True, eq=False, repr=False)
+class Means(ScoredResult):
     """What `measure_mean` found, strength by strength."""
 
     averages: tuple[Average, ...]
-    corruption: str
-    corruption_unit: str
-    name: str
-    unit: str
-    n_examples: int
-    seed: int
-    purpose: str
-    batchnorm: str
     half_width: float
     confidence: float
     max_chips: int
-    read: str | None = None
-    autocast: str | None = None
-    channels_last: bool = False
-    conditions: str = ""
 
     @classmethod
     def of(
@@ -231,14 +216,14 @@ class Means(Charted):
             "values": [one.values.tolist() for one in self.averages],
         }
 
-    def __str__(self) -> str:
+    def table(self) -> str:
+        """The text that the command line prints."""
         titles = ("strength", "images", "chips", "mean", "interval", "half", "sd", "sd from")
         reads = f"; read with {self.read}" if self.read else ""
         lines = [
             f"{self.name} ({self.unit}) under {self.corruption} [{self.corruption_unit}]; the mean "
             f"over chips within {self.half_width:g}, at most {self.max_chips} chips; "
-            f"{self.n_examples} examples, seed {self.seed} ({self.purpose}), BatchNorm "
-            f"{self.batchnorm}{arithmetic(self.autocast, self.channels_last)}{reads}",
+            f"{self._on_examples()}{reads}",
             *([self.conditions] if self.conditions else []),
             "  ".join(f"{title:>{width}}" for title, width in zip(titles, _WIDTHS, strict=True)),
         ]
@@ -272,8 +257,6 @@ class Means(Charted):
             "of each chip; sd: between whole chips"
         )
         return "\n".join(lines)
-
-    __repr__ = __str__
 
 
 _WIDTHS = (8, 6, 6, 7, 17, 7, 7, 11)
