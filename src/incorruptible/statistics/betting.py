@@ -54,7 +54,7 @@ class Betting:
     average, which loses at most a factor of 2 to the better half. One half alone is dear where it
     does not fit: `CLOSE` stakes nearly everything at first and takes 1,137 values of 0 or 1 with
     mean .5 to a half-width of .1, where `WIDE` takes 306 and the average 378; for values of sd .01
-    `WIDE` takes nearly twice as many. docs/how-to/certificates.md has the table of all three (`python
+    `WIDE` takes nearly twice as many. docs/results/intervals.md has the table of all three (`python
     scripts/chips_needed.py`).
 
     Values that never come near 0 or 1 do not make it as short as a normal interval: nothing rules

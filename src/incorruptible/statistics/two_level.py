@@ -123,7 +123,7 @@ def share_interval(
       degrees of freedom.
 
     It covers where examples and chips both count, and is too wide where neither does: of answers
-    that are independent of one another it misses 1%. docs/how-to/certificates.md has the table, which
+    that are independent of one another it misses 1%. docs/results/intervals.md has the table, which
     `python scripts/two_level_coverage.py` makes: from 5 chips on it misses at most 6% at level .95
     while chips make up a tenth of the variance or less. With fewer chips that is not promised. It
     cannot see what no chip showed: of B chips that agree, up to 3 / B of all chips may be
