@@ -1,10 +1,16 @@
-"""Sets this checkout up and prints the interpreter to use: `python3 scripts/bootstrap.py [--extras
-test,dev]`.
+"""Sets this checkout up and prints the interpreter to use.
 
-Standard library only. Standard output is that one line; progress and trouble go to standard error.
+    python3 scripts/bootstrap.py [--extras test,dev]
 
-    VENV=PATH     the environment's folder, from the checkout (default .venv); VENV=none: the calling Python
-    TORCH=cuda    torch as PyPI has it; without it the CPU build, whatever the machine has
+Needs only the standard library. Standard output is the path of the interpreter; progress and errors
+go to standard error. Two variables choose what is set up:
+
+    VENV=PATH     the environment's folder, from the checkout (default .venv);
+                  VENV=none installs into the Python that runs this script
+    TORCH=cuda    torch as PyPI has it; otherwise the CPU build, whatever the machine has
+
+Keeps: the stamp in the environment names the files and extras that are installed. It is deleted
+before pip's first step and written after the last one, so an interrupted call leaves no stamp.
 """
 
 import argparse
@@ -14,30 +20,52 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import NoReturn
 
-if sys.version_info < (3, 11):  # noqa: UP036 (the interpreters that are turned away run this far)
-    print(
-        f"incorruptible needs Python 3.11 or newer; this is {sys.version.split()[0]}: "
-        f"{sys.executable}",
-        file=sys.stderr,
-    )
-    raise SystemExit(2)
+if sys.version_info < (3, 11):  # noqa: UP036 (an older interpreter comes this far and is told)
+    sys.exit("incorruptible needs Python 3.11 or newer; this is " + sys.version.split()[0])
 
 import tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-STAMP = "incorruptible-ready.json"
-ORACLE = "curvlinops-for-pytorch"  # what the tests hold curvature against
-TELL_VERSION = "import sys; print(*sys.version_info[:2], sep='.')"
+CPU_INDEX = ["--index-url", "https://download.pytorch.org/whl/cpu"]
+ORACLE = "curvlinops-for-pytorch"  # the tests compare curvatures with this package
+PYTHON_AND_PIP = "import sys, pip; print(*sys.version_info[:2], sep='.')"
+
+
+def say(line: str) -> None:
+    print(f"bootstrap: {line}", file=sys.stderr, flush=True)
+
+
+def stop(line: str, code: int = 1) -> NoReturn:
+    say(line)
+    raise SystemExit(code)
+
+
+def run(*command: str | Path) -> tuple[bool, str]:
+    """Whether a command succeeded, and what it printed."""
+    keep = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    try:
+        done = subprocess.run(command, cwd=ROOT, text=True, errors="replace", **keep)
+    except OSError as error:  # there is no such interpreter
+        return False, str(error)
+    return done.returncode == 0, done.stdout.strip()
+
+
+def pip_install(python: Path, *arguments: str) -> tuple[bool, str]:
+    say(f"installing {' '.join(arguments)}")
+    options = ["--disable-pip-version-check", "--no-input", "install", "-q"]
+    return run(python, "-m", "pip", *options, *arguments)
+
+
+def require(done: tuple[bool, str], step: str) -> None:
+    """Ends the script with 1 if a step failed, and shows the last lines that the step printed."""
+    if not done[0]:
+        stop("\n    ".join([f"could not {step}:", *done[1].splitlines()[-12:]]))
 
 
 def torch_attempts(version: str, platform: str, choice: str) -> list[list[str]]:
@@ -46,245 +74,98 @@ def torch_attempts(version: str, platform: str, choice: str) -> list[list[str]]:
     The plain wheel for Linux brings gigabytes of CUDA libraries; elsewhere it is the CPU build.
     """
     plain, cpu = f"torch=={version}", f"torch=={version}+cpu"
-    if choice == "cuda" or not platform.startswith("linux"):
+    if choice == "cuda" or platform != "linux":
         return [[plain]]
-    # Where the index cannot be reached, pip's own patience would cost minutes.
-    return [[cpu], [cpu, "--index-url", CPU_INDEX, "--retries", "0", "--timeout", "15"], [plain]]
-
-
-def torch_fits(installed: str, version: str, choice: str) -> bool:
-    """Whether `installed`, such as 2.13.0+cpu, will do; TORCH=cuda alone minds which build it
-    is.
-    """
-    release, _, build = installed.partition("+")
-    return release == version and not (choice == "cuda" and build == "cpu")
-
-
-def environment(venv: str) -> tuple[Path, Path]:
-    """The folder that carries the stamp, and its interpreter."""
-    if venv == "none":
-        return Path(sys.prefix), Path(sys.executable)
-    folder = ROOT / Path(venv or ".venv").expanduser()
-    return folder, folder / "bin" / "python"
-
-
-def normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def pinned(constraints: Path) -> dict[str, str]:
-    """Each package's version."""
-    pins = re.findall(r"^([\w.-]+)==([^\s;#]+)", constraints.read_text(), re.MULTILINE)
-    return {normal(name): version for name, version in pins}
-
-
-def fingerprint(root: Path, choice: str) -> str:
-    """Changes when the environment must be looked at again."""
-    files = [
-        (root / name).read_bytes()
-        for name in ("pyproject.toml", "constraints.txt", "scripts/bootstrap.py")
-    ]
-    # The path counts too: an editable install points at the checkout, which may have moved.
-    facts = [str(root).encode(), choice.encode(), repr(sys.version_info[:2]).encode()]
-    return hashlib.sha256(
-        b"".join(hashlib.sha256(part).digest() for part in files + facts)
-    ).hexdigest()
-
-
-def is_ready(stamp: Path, digest: str, extras: set[str]) -> bool:
-    """Whether `stamp` vouches for these files and at least these extras, so that demo and test can
-    take turns.
-    """
-    try:
-        seen = json.loads(stamp.read_text())
-        return seen["fingerprint"] == digest and extras <= set(seen["extras"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def say(line: str) -> None:
-    print(f"bootstrap: {line}", file=sys.stderr, flush=True)
-
-
-def stop(line: str, code: int) -> NoReturn:
-    say(line)
-    raise SystemExit(code)
-
-
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    """One step, its output kept for the day it fails."""
-    try:
-        return subprocess.run(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-    except OSError as error:  # no such interpreter, or a link to one that is gone
-        return subprocess.CompletedProcess(command, 127, str(error))
-
-
-def pip_install(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run(
-        python,
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "--no-input",
-        "install",
-        "-q",
-        *arguments,
-    )
-
-
-def require(done: subprocess.CompletedProcess[str], failure: str) -> None:
-    if done.returncode:
-        stop(
-            "\n    ".join([f"{failure} Its last lines:", *done.stdout.strip().splitlines()[-12:]]),
-            code=1,
-        )
-
-
-def make_environment(folder: Path, python: Path) -> None:
-    """A virtual environment in which pip runs, made or repaired; one that works is left as it
-    is.
-    """
-    starts = run(python, "-c", "").returncode == 0
-    if starts and run(python, "-m", "pip", "--version").returncode == 0:
-        return
-    say(f"making {folder}")
-    # Only an environment whose interpreter is gone is emptied: nobody can be using it.
-    clear = ["--clear"] if not starts and (folder / "pyvenv.cfg").exists() else []
-    require(
-        run(sys.executable, "-m", "venv", *clear, folder),
-        f"{sys.executable} could not make {folder}.",
-    )
-
-
-def mend(folder: Path, names: Set[str]) -> None:
-    """Lets pip see what a killed pip left half done: a package counts as installed before its last
-    file is there.
-    """
-    for site in folder.glob("lib/python*/site-packages"):
-        for record in site.glob("*.dist-info"):
-            if normal(record.name.split("-")[0]) in names and not (record / "INSTALLER").exists():
-                shutil.rmtree(record)
-        for replaced in site.glob("~*"):
-            shutil.rmtree(replaced) if replaced.is_dir() else replaced.unlink()
+    # Where the CPU index cannot be reached, pip's usual retries would take minutes.
+    return [[cpu], [cpu, *CPU_INDEX, "--retries", "0", "--timeout", "15"], [plain]]
 
 
 def install_torch(python: Path, version: str, choice: str) -> None:
-    """torch first and alone: whatever depends on it would otherwise choose the build."""
-    installed = run(python, "-c", "from importlib.metadata import version; print(version('torch'))")
-    if installed.returncode == 0 and torch_fits(installed.stdout.strip(), version, choice):
+    """Installs torch before everything that depends on torch and would choose another build."""
+    works, found = run(python, "-W", "ignore", "-c", "import torch; print(torch.__version__)")
+    release, _, build = found.partition("+")
+    if works and release == version and not (choice == "cuda" and build == "cpu"):
         return
-    attempts = torch_attempts(version, sys.platform, choice)
-    for number, attempt in enumerate(attempts, start=1):
-        if number == 3:
-            say(
-                "WARNING: found no CPU build of torch; the plain one may bring gigabytes of CUDA "
-                "libraries"
-            )
-        say(f"installing {' '.join(attempt[:3])}")
-        # Forced, since pip takes 2.13.0+cpu for 2.13.0; without its dependencies, which the CPU
-        # index has in part only.
+    *cpu_builds, plain = torch_attempts(version, sys.platform, choice)
+    for attempt in (*cpu_builds, plain):
+        if cpu_builds and attempt == plain:
+            say("found no CPU build of torch; the plain one may bring gigabytes of CUDA libraries")
+        # Forced, since pip takes 2.13.0+cpu for 2.13.0. Without dependencies, since the CPU index
+        # has only some of them.
         done = pip_install(python, "--force-reinstall", "--no-deps", *attempt)
-        if done.returncode == 0:
+        if done[0]:
             return
-    require(done, f"pip could not install torch {version}.")
+    require(done, f"install torch {version}")
 
 
-def oracles(extras: Set[str], pins: dict[str, str]) -> list[str]:
-    """What comes without its dependencies: curvlinops asks for backpack, that for torchvision, and
-    that for a torch with CUDA.
-
-    What it does import is in the extra test; its test is skipped where it is not there.
-    """
-    return [f"{ORACLE}=={pins[ORACLE]}"] if extras & {"test", "dev"} and ORACLE in pins else []
-
-
-def set_up(folder: Path, python: Path, extras: set[str], venv: str, choice: str) -> None:
-    pins = pinned(ROOT / "constraints.txt")
-    if "torch" not in pins:
-        stop("constraints.txt has no line torch==VERSION.", code=1)
-    if venv != "none":
-        make_environment(folder, python)
-        mend(folder, pins.keys())
-    here, there = (
-        run(which, "-c", TELL_VERSION).stdout.strip() for which in (sys.executable, python)
-    )
-    if here != there:
-        stop(
-            f"{folder} holds Python {there}, this call came with {here}. Delete it, or try "
-            f"VENV=.venv-{here}",
-            code=1,
-        )
-    # Before pip's first step, so that an interrupted call leaves no stamp.
-    with contextlib.suppress(OSError):
-        (folder / STAMP).unlink()
+def set_up(folder: Path, python: Path, extras: set[str], choice: str) -> None:
+    works, found = run(python, "-c", PYTHON_AND_PIP)
+    here = "{}.{}".format(*sys.version_info)
+    if not works and folder != Path(sys.prefix):
+        say(f"making {folder}")
+        # A folder is emptied only if its interpreter is gone: then nobody can be using it.
+        clear = ["--clear"] if (folder / "pyvenv.cfg").exists() and not python.exists() else []
+        require(run(sys.executable, "-m", "venv", *clear, folder), f"make {folder}")
+    elif works and found != here:
+        stop(f"{folder} holds Python {found}, not {here}. Delete it, or try VENV=.venv-{here}")
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.M))
     install_torch(python, pins["torch"], choice)
-    target = "." + (f"[{','.join(sorted(extras))}]" if extras else "")
-    say(f"installing {target}")
-    done = pip_install(python, "-c", "constraints.txt", "-e", target)
-    require(done, f"pip could not install {target} into {folder}.")
-    for one in oracles(extras, pins):
-        if pip_install(python, "--no-deps", one).returncode:
-            say(f"pip could not install {one}; the test that needs it is skipped")
+    package = f".[{','.join(sorted(extras))}]" if extras else "."
+    require(pip_install(python, "-c", "constraints.txt", "-e", package), f"install {package}")
+    # Without its dependencies, since one of them asks for torchvision, and that for another torch.
+    oracle = f"{ORACLE}=={pins[ORACLE]}"
+    if extras & {"test", "dev"} and not pip_install(python, "--no-deps", oracle)[0]:
+        say(f"could not install {oracle}; the tests that need it are skipped")
 
 
-@contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """One at a time in a checkout: `make -j lint test` starts two."""
-    checkout = os.open(ROOT, os.O_RDONLY)
+def fingerprint(root: Path, choice: str) -> str:
+    """Changes when the environment must be set up again."""
+    files = ("pyproject.toml", "constraints.txt", "scripts/bootstrap.py")
+    # The path counts too: the installed package points at the checkout, which may have moved.
+    facts = [str(root), choice, sys.version_info[:2], [(root / file).read_text() for file in files]]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def is_ready(stamp: Path, digest: str, extras: set[str]) -> bool:
+    """Whether these files and at least these extras are installed."""
     try:
-        with contextlib.suppress(OSError):  # some network file systems cannot lock a folder
-            fcntl.flock(checkout, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(checkout)
+        seen = json.loads(stamp.read_text())
+        return seen["fingerprint"] == digest and extras <= set(seen["extras"])
+    except (OSError, ValueError):
+        return False
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Sets this checkout up and prints the interpreter to use."
-    )
-    parser.add_argument(
-        "--extras", default="", metavar="A,B", help="optional dependencies, such as test,dev"
-    )
-    extras = {name.strip() for name in parser.parse_args().extras.split(",") if name.strip()}
+    parser = argparse.ArgumentParser(description="Sets this checkout up; prints its interpreter.")
+    parser.add_argument("--extras", default="", metavar="A,B", help="such as test,dev")
+    extras = set(filter(None, parser.parse_args().extras.split(",")))
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    venv, choice = os.environ.get("VENV", ""), os.environ.get("TORCH", "") or "cpu"
+    choice, venv = os.environ.get("TORCH") or "cpu", os.environ.get("VENV") or ".venv"
     if extras - known.keys():
-        stop(
-            f"No extra {min(extras - known.keys())!r} here. Choose from: "
-            f"{', '.join(sorted(known))}.",
-            code=2,
-        )
+        unknown = min(extras - known.keys())
+        stop(f"No extra {unknown!r} here. Choose from: {', '.join(known)}.", code=2)
     if choice not in ("cpu", "cuda"):
         stop(f"TORCH={choice} is not known. Choose from: cpu, cuda.", code=2)
-    began = time.monotonic()
-    folder, python = environment(venv)
-    stamp, digest = folder / STAMP, fingerprint(ROOT, choice)
-    with alone():
-        if not (is_ready(stamp, digest, extras) and python.exists()):
-            set_up(folder, python, extras, venv, choice)
-            try:
-                stamp.write_text(json.dumps({"fingerprint": digest, "extras": sorted(extras)}))
-            except OSError as error:  # VENV=none with packages in the user's own folder
-                say(f"no stamp, so the next call asks pip again: {error}")
-            say(f"ready after {time.monotonic() - began:.0f} s")
+    folder = Path(sys.prefix) if venv == "none" else ROOT / Path(venv).expanduser()
+    python = Path(sys.executable) if venv == "none" else folder / "bin" / "python"
+    stamp, digest = folder / "incorruptible-ready.json", fingerprint(ROOT, choice)
+    if not (is_ready(stamp, digest, extras) and python.exists()):
+        with contextlib.suppress(OSError):
+            stamp.unlink()
+        set_up(folder, python, extras, choice)
+        try:
+            stamp.write_text(json.dumps({"fingerprint": digest, "extras": sorted(extras)}))
+        except OSError as error:  # the folder of VENV=none may belong to somebody else
+            say(f"could not write the stamp, so the next call asks pip again: {error}")
     print(python)
 
 
 if __name__ == "__main__":
-    # Raises, so that pip is ended too: a killed parent alone would leave it at work in the
-    # environment.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        main()
-    except KeyboardInterrupt:
-        say("interrupted; the next call goes on from here")
-        raise SystemExit(130) from None
+    # A signal raises, so that pip ends with this script and is not left at work.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    # One call at a time in a checkout, since `make -j lint test` starts two. Some network file
+    # systems cannot lock a folder.
+    with contextlib.suppress(OSError):
+        fcntl.flock(os.open(ROOT, os.O_RDONLY), fcntl.LOCK_EX)
+    main()

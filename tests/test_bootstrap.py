@@ -3,8 +3,8 @@
 import ast
 import importlib.util
 import shutil
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -44,7 +44,7 @@ def test_macos_and_cuda_take_the_plain_wheel_at_once(bootstrap: ModuleType, plat
 
 
 @pytest.mark.parametrize(
-    ("installed", "choice", "fits"),
+    ("installed", "choice", "kept"),
     [
         ("2.13.0+cpu", "cpu", True),
         ("2.13.0", "cpu", True),
@@ -52,20 +52,104 @@ def test_macos_and_cuda_take_the_plain_wheel_at_once(bootstrap: ModuleType, plat
         ("2.13.0+cu130", "cuda", True),
         ("2.13.0+cpu", "cuda", False),
         ("2.12.1+cpu", "cpu", False),
-        ("", "cpu", False),
+        (None, "cpu", False),  # absent, or left half installed by a killed pip
     ],
 )
 def test_an_installed_torch_is_kept_when_it_fits(
-    bootstrap: ModuleType, installed: str, choice: str, fits: bool
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, installed: str | None, choice: str, kept: bool
 ) -> None:
-    assert bootstrap.torch_fits(installed, "2.13.0", choice) is fits
+    calls: list[tuple[str, ...]] = []
+    monkeypatch.setattr(bootstrap, "run", lambda *_: (installed is not None, installed or "No module named torch"))
+    monkeypatch.setattr(bootstrap, "pip_install", lambda _, *given: (calls.append(given) or True, ""))
+    bootstrap.install_torch(Path("python"), "2.13.0", choice)
+    assert (calls == []) is kept
+    assert all(call[:2] == ("--force-reinstall", "--no-deps") for call in calls)
 
 
-def test_venv_chooses_the_interpreter(bootstrap: ModuleType, tmp_path: Path) -> None:
-    assert bootstrap.environment("none") == (Path(sys.prefix), Path(sys.executable))
-    assert bootstrap.environment("") == (ROOT / ".venv", ROOT / ".venv" / "bin" / "python")
-    assert bootstrap.environment("other")[0] == ROOT / "other"
-    assert bootstrap.environment(str(tmp_path))[1] == tmp_path / "bin" / "python"
+def test_the_plain_build_is_announced_when_there_is_no_cpu_build(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(bootstrap, "run", lambda *_: (False, "no such wheel"))
+    with pytest.raises(SystemExit) as exit_:
+        bootstrap.install_torch(Path("python"), "2.13.0", "cpu")
+    assert exit_.value.code == 1
+    own, index, warning, plain, failure, reason = capsys.readouterr().err.splitlines()
+    assert own.endswith("torch==2.13.0+cpu") and bootstrap.CPU_INDEX[1] in index and plain.endswith("torch==2.13.0")
+    assert "gigabytes of CUDA libraries" in warning and reason.strip() == "no such wheel"
+    assert failure == "bootstrap: could not install torch 2.13.0:"
+
+
+@pytest.fixture
+def sets_up(
+    bootstrap: ModuleType, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[str, list[tuple[Path, Path]]]]:
+    """Calls the script with everything but pip: returns what it prints, and which folders and interpreters were set up."""
+
+    def call(extras: str = "", **environ: str) -> tuple[str, list[tuple[Path, Path]]]:
+        done: list[tuple[Path, Path]] = []
+
+        def set_up(folder: Path, python: Path, *_: object) -> None:
+            assert not (folder / "incorruptible-ready.json").exists()
+            done.append((folder, python))
+            python.parent.mkdir(parents=True, exist_ok=True)
+            python.touch()
+
+        for name in ("VENV", "TORCH"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(bootstrap, "ROOT", checkout)
+        monkeypatch.setattr(bootstrap, "set_up", set_up)
+        monkeypatch.setattr(sys, "argv", ["bootstrap.py", "--extras", extras])
+        bootstrap.main()
+        return capsys.readouterr().out, done
+
+    return call
+
+
+def test_venv_chooses_the_interpreter_which_is_the_one_line_of_output(
+    sets_up: Callable[..., tuple[str, list[tuple[Path, Path]]]],
+    checkout: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    for venv, folder in {
+        "": checkout / ".venv",
+        "other": checkout / "other",
+        str(tmp_path / "far"): tmp_path / "far",
+    }.items():
+        python = folder / "bin" / "python"
+        assert sets_up(VENV=venv) == (f"{python}\n", [(folder, python)])
+    own = tmp_path / "own" / "bin" / "python"
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "own"))
+    monkeypatch.setattr(sys, "executable", str(own))
+    assert sets_up(VENV="none") == (f"{own}\n", [(tmp_path / "own", own)])
+
+
+def test_a_second_call_has_nothing_to_do_until_it_wants_more(
+    sets_up: Callable[..., tuple[str, list[tuple[Path, Path]]]], checkout: Path
+) -> None:
+    def works(*given: str, **environ: str) -> bool:
+        return sets_up(*given, **environ)[1] != []
+
+    assert works("test,dev") and not works("test,dev") and not works("test") and not works()
+    assert works("models") and works("models", TORCH="cuda") and not works("models", TORCH="cuda")
+    (checkout / ".venv" / "bin" / "python").unlink()
+    assert works("models", TORCH="cuda")
+
+
+def test_an_environment_without_a_stamp_is_used_all_the_same(
+    bootstrap: ModuleType, checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """VENV=none may install into the user's own folder, while the interpreter's folder takes no files."""
+    monkeypatch.setattr(bootstrap, "ROOT", checkout)
+    monkeypatch.setattr(bootstrap, "set_up", lambda *_: None)  # so that there is no folder for the stamp
+    monkeypatch.setattr(sys, "argv", ["bootstrap.py"])
+    monkeypatch.setenv("VENV", "nowhere")
+    bootstrap.main()
+    out, err = capsys.readouterr()
+    assert out == f"{checkout / 'nowhere' / 'bin' / 'python'}\n" and "could not write the stamp" in err
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt", "scripts/bootstrap.py"])
@@ -96,66 +180,92 @@ def test_a_stamp_vouches_for_fewer_extras_but_not_for_more(bootstrap: ModuleType
     assert not bootstrap.is_ready(stamp, "f", set())
 
 
-@pytest.mark.parametrize(
-    ("extras", "brought"),
-    [({"test"}, True), ({"dev"}, True), ({"report", "test", "dev"}, True), ({"report"}, False), (set(), False)],
-)
-def test_the_oracle_of_the_tests_comes_without_what_would_replace_torch(
-    bootstrap: ModuleType, extras: set[str], brought: bool
-) -> None:
-    pins = bootstrap.pinned(ROOT / "constraints.txt")
-    version = pins["curvlinops-for-pytorch"]
-    assert bootstrap.oracles(extras, pins) == ([f"curvlinops-for-pytorch=={version}"] if brought else [])
-    assert bootstrap.oracles(extras, {"torch": "2.13.0"}) == []
-    assert not {"backpack-for-pytorch", "torchvision"} & pins.keys()
+PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "install", "-q")
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_setting_up_brings_the_oracle_last_and_can_do_without(
+def steps(
     bootstrap: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    fails: bool,
-) -> None:
+    folder: Path,
+    extras: set[str],
+    answers: dict[str, tuple[bool, str]],
+) -> list[tuple[str, ...]]:
+    """What `set_up` runs, torch apart. A command is answered with success, or as `answers` says for a word that is in it."""
     calls: list[tuple[str, ...]] = []
 
-    def pip_install(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        calls.append(arguments)
-        return subprocess.CompletedProcess(arguments, int(fails and "--no-deps" in arguments), "")
+    def run(*command: str | Path) -> tuple[bool, str]:
+        calls.append(tuple(map(str, command)))
+        return next((answer for word, answer in answers.items() if word in calls[-1]), (True, ""))
 
-    monkeypatch.setattr(bootstrap, "pip_install", pip_install)
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    answers = {**answers, bootstrap.PYTHON_AND_PIP: answers.get("look", (True, here))}
+    monkeypatch.setattr(bootstrap, "run", run)
     monkeypatch.setattr(bootstrap, "install_torch", lambda *_: calls.append(("torch",)))
-    bootstrap.set_up(tmp_path, Path(sys.executable), {"test"}, "none", "cpu")
-    torch, extras, oracle = calls
-    assert torch == ("torch",) and extras[-2:] == ("-e", ".[test]")
-    assert oracle[0] == "--no-deps" and oracle[1].startswith("curvlinops-for-pytorch==")
-    assert ("is skipped" in capsys.readouterr().err) is fails
+    bootstrap.set_up(folder, folder / "bin" / "python", extras, "cpu")
+    return calls
 
 
-def test_what_a_killed_pip_left_is_taken_for_absent(bootstrap: ModuleType, tmp_path: Path) -> None:
-    site = tmp_path / "lib" / "python3.11" / "site-packages"
-    for name in ("typing_extensions-4.0.dist-info", "ruff-0.17.dist-info", "mine-1.0.dist-info", "~uff", "ruff"):
-        (site / name).mkdir(parents=True)
-    (site / "typing_extensions-4.0.dist-info" / "INSTALLER").write_text("pip\n")
-    bootstrap.mend(tmp_path, {"typing-extensions", "ruff"})
-    left = {path.name for path in site.iterdir()}
-    assert left == {"typing_extensions-4.0.dist-info", "mine-1.0.dist-info", "ruff"}
+@pytest.mark.parametrize("extras", [{"test"}, {"dev"}, {"report", "test", "dev"}, {"report"}, set()])
+def test_torch_comes_first_and_the_oracle_last_and_alone(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, extras: set[str]
+) -> None:
+    python = str(tmp_path / "bin" / "python")
+    _, torch, package, *oracle = steps(bootstrap, monkeypatch, tmp_path, extras, {})
+    target = f".[{','.join(sorted(extras))}]" if extras else "."
+    assert torch == ("torch",)
+    assert package == (python, *PIP, "-c", "constraints.txt", "-e", target)
+    if extras & {"test", "dev"}:
+        assert oracle == [(python, *PIP, "--no-deps", "curvlinops-for-pytorch==3.0.1")]
+    else:
+        assert oracle == []
+
+
+def test_the_pins_name_nothing_that_would_replace_torch() -> None:
+    pins = (ROOT / "constraints.txt").read_text()
+    assert not any(line.startswith(("backpack-for-pytorch", "torchvision")) for line in pins.splitlines())
+
+
+def test_setting_up_can_do_without_the_oracle(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    steps(bootstrap, monkeypatch, tmp_path, {"test"}, {"--no-deps": (False, "no such wheel")})
+    assert "the tests that need it are skipped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("present", [(), ("pyvenv.cfg",), ("pyvenv.cfg", "bin/python")])
+def test_an_environment_that_does_not_work_is_made_and_emptied_only_if_its_interpreter_is_gone(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, present: tuple[str, ...]
+) -> None:
+    for name in present:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    calls = steps(bootstrap, monkeypatch, tmp_path, set(), {"look": (False, "No module named pip")})
+    clear = ["--clear"] if present == ("pyvenv.cfg",) else []
+    assert calls[1] == (sys.executable, "-m", "venv", *clear, str(tmp_path))
+
+
+def test_an_environment_of_another_python_is_left_as_it_is(
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        steps(bootstrap, monkeypatch, tmp_path, set(), {"look": (True, "3.10")})
+    assert exit_.value.code == 1
+    assert f"{tmp_path} holds Python 3.10, not 3." in capsys.readouterr().err
 
 
 def test_a_failing_step_says_so_and_exits_with_1(bootstrap: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     done = bootstrap.run(sys.executable, "-c", "print('x' * 3); raise SystemExit('no such wheel')")
     with pytest.raises(SystemExit) as exit_:
-        bootstrap.require(done, "pip could not install torch.")
+        bootstrap.require(done, "install torch")
     assert exit_.value.code == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines()[0] == "bootstrap: pip could not install torch. Its last lines:"
-    assert "no such wheel" in err
+    assert err.splitlines() == ["bootstrap: could not install torch:", "    xxx", "    no such wheel"]
 
 
 def test_a_missing_interpreter_is_a_failed_step(bootstrap: ModuleType, tmp_path: Path) -> None:
-    assert bootstrap.run(tmp_path / "bin" / "python", "-c", "").returncode == 127
+    works, said = bootstrap.run(tmp_path / "bin" / "python", "-c", "")
+    assert not works and "No such file" in said
 
 
 def test_an_older_python_can_read_the_script_far_enough_to_be_turned_away() -> None:
