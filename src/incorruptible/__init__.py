@@ -8,249 +8,125 @@ Gaussian(scale='filter-max')
 
 from __future__ import annotations
 
+import ast
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError
 from .renamed import listen, missing
-from .version import __version__
 
+# The one table of the public names. Type checkers read these imports, in which `X as X` makes a name
+# public; isort would give each name a line of its own. Python reads the same lines as text, in
+# `_homes`, so that a name is imported when it is first asked for.
 if TYPE_CHECKING:
+    # isort: off
     from . import optim as optim
-    from .certificates import ChipYield, FreshAccuracy, certify, certify_fresh
+    from .certificates import (
+        ChipYield as ChipYield,
+        FreshAccuracy as FreshAccuracy,
+        certify as certify,
+        certify_fresh as certify_fresh,
+    )
     from .corruptions import (
-        Corruption,
-        Gaussian,
-        LogNormal,
-        Mixture,
-        Multiplicative,
-        Stored,
-        Uniform,
-        at_time,
-        equivalent,
-        parse,
-        parse_sweep,
+        Corruption as Corruption,
+        Gaussian as Gaussian,
+        LogNormal as LogNormal,
+        Mixture as Mixture,
+        Multiplicative as Multiplicative,
+        Stored as Stored,
+        Uniform as Uniform,
+        at_time as at_time,
+        equivalent as equivalent,
+        parse as parse,
+        parse_sweep as parse_sweep,
     )
-    from .corruptions.equivalence import translate
+    from .corruptions.equivalence import translate as translate
+    from .errors import UserError as UserError
     from .evaluation import (
-        AnytimeMeans,
-        Means,
-        OverTime,
-        Sampling,
-        Scores,
-        measure,
-        measure_all,
-        measure_mean,
-        measure_until,
+        AnytimeMeans as AnytimeMeans,
+        Means as Means,
+        OverTime as OverTime,
+        Sampling as Sampling,
+        Scores as Scores,
+        measure as measure,
+        measure_all as measure_all,
+        measure_mean as measure_mean,
+        measure_until as measure_until,
     )
-    from .evaluation.audit import Audit, audit
-    from .evaluation.sensitivity import Sensitivity, sensitivity
-    from .landscape import Health, Sharpness, health, sharpness, tolerated
-    from .objectives import ASAM, RWP, RWPSAM, SAM, LocalRWP, MixedRWP, Plain, RandBET
-    from .objectives.base import Objective, Point
-    from .randomness.streams import Draw, Noise
-    from .runs import Run, open_run, train
+    from .evaluation.audit import Audit as Audit, audit as audit
+    from .evaluation.sensitivity import Sensitivity as Sensitivity, sensitivity as sensitivity
+    from .landscape import (
+        Health as Health,
+        Sharpness as Sharpness,
+        health as health,
+        sharpness as sharpness,
+        tolerated as tolerated,
+    )
+    from .objectives import (
+        ASAM as ASAM,
+        RWP as RWP,
+        RWPSAM as RWPSAM,
+        SAM as SAM,
+        LocalRWP as LocalRWP,
+        MixedRWP as MixedRWP,
+        Plain as Plain,
+        RandBET as RandBET,
+    )
+    from .objectives.base import Objective as Objective, Point as Point
+    from .randomness.streams import Draw as Draw, Noise as Noise
+    from .runs import Run as Run, open_run as open_run, train as train
     from .schedules import (
-        Auto,
-        Constant,
-        Controller,
-        Cosine,
-        Linear,
-        Quadratic,
-        Reversed,
-        Schedule,
-        Seen,
-        Steps,
-        WarmupHold,
+        Auto as Auto,
+        Constant as Constant,
+        Controller as Controller,
+        Cosine as Cosine,
+        Linear as Linear,
+        Quadratic as Quadratic,
+        Reversed as Reversed,
+        Schedule as Schedule,
+        Seen as Seen,
+        Steps as Steps,
+        WarmupHold as WarmupHold,
     )
-    from .statistics import Difference, Interval
-    from .tasks import Task
-    from .tasks.scores import Score, accuracy, cross_entropy
-    from .training import Hardener, clip_weights, load_weights, save_weights
-    from .training.recipe import Probe, Recipe
-    from .weights.arrays import Array, select
-    from .weights.batchnorm import fold_batchnorm, recalibrate_batchnorm
-    from .weights.swap import replaced
+    from .statistics import Difference as Difference, Interval as Interval
+    from .tasks import Task as Task
+    from .tasks.scores import Score as Score, accuracy as accuracy, cross_entropy as cross_entropy
+    from .training import (
+        Hardener as Hardener,
+        clip_weights as clip_weights,
+        load_weights as load_weights,
+        save_weights as save_weights,
+    )
+    from .training.recipe import Probe as Probe, Recipe as Recipe
+    from .version import __version__ as __version__
+    from .weights.arrays import Array as Array, select as select
+    from .weights.batchnorm import (
+        fold_batchnorm as fold_batchnorm,
+        recalibrate_batchnorm as recalibrate_batchnorm,
+    )
+    from .weights.swap import replaced as replaced
+else:  # type checkers would take any name for known if they saw `__getattr__`
 
-# where each name lives; imported when it is first asked for, so that `import incorruptible` does
-# not import torch
-_HOMES = {
-    "ASAM": "objectives",
-    "AnytimeMeans": "evaluation",
-    "Array": "weights.arrays",
-    "Audit": "evaluation.audit",
-    "Auto": "schedules",
-    "ChipYield": "certificates",
-    "Constant": "schedules",
-    "Controller": "schedules",
-    "Corruption": "corruptions",
-    "Cosine": "schedules",
-    "Difference": "statistics",
-    "Draw": "randomness.streams",
-    "FreshAccuracy": "certificates",
-    "Gaussian": "corruptions",
-    "Hardener": "training",
-    "Health": "landscape",
-    "Interval": "statistics",
-    "Linear": "schedules",
-    "LocalRWP": "objectives",
-    "LogNormal": "corruptions",
-    "Means": "evaluation",
-    "MixedRWP": "objectives",
-    "Mixture": "corruptions",
-    "Multiplicative": "corruptions",
-    "Noise": "randomness.streams",
-    "Objective": "objectives.base",
-    "OverTime": "evaluation",
-    "Plain": "objectives",
-    "Point": "objectives.base",
-    "Probe": "training.recipe",
-    "Quadratic": "schedules",
-    "RWP": "objectives",
-    "RWPSAM": "objectives",
-    "RandBET": "objectives",
-    "Recipe": "training.recipe",
-    "Reversed": "schedules",
-    "Run": "runs",
-    "SAM": "objectives",
-    "Sampling": "evaluation",
-    "Schedule": "schedules",
-    "Score": "tasks.scores",
-    "Scores": "evaluation",
-    "Seen": "schedules",
-    "Sensitivity": "evaluation.sensitivity",
-    "Sharpness": "landscape",
-    "Steps": "schedules",
-    "Stored": "corruptions",
-    "Task": "tasks",
-    "Uniform": "corruptions",
-    "WarmupHold": "schedules",
-    "accuracy": "tasks.scores",
-    "at_time": "corruptions",
-    "audit": "evaluation.audit",
-    "certify": "certificates",
-    "certify_fresh": "certificates",
-    "clip_weights": "training",
-    "cross_entropy": "tasks.scores",
-    "equivalent": "corruptions",
-    "fold_batchnorm": "weights.batchnorm",
-    "health": "landscape",
-    "load_weights": "training",
-    "measure": "evaluation",
-    "measure_all": "evaluation",
-    "measure_mean": "evaluation",
-    "measure_until": "evaluation",
-    "open_run": "runs",
-    "parse": "corruptions",
-    "parse_sweep": "corruptions",
-    "recalibrate_batchnorm": "weights.batchnorm",
-    "replaced": "weights.swap",
-    "save_weights": "training",
-    "select": "weights.arrays",
-    "sensitivity": "evaluation.sensitivity",
-    "sharpness": "landscape",
-    "tolerated": "landscape",
-    "train": "runs",
-    "translate": "corruptions.equivalence",
-}
-# Rooms that are reached by their own name: `inc.optim.SAMOptimizer`.
-_ROOMS = {"optim"}
+    def _homes() -> dict[str, str]:
+        """The module of each public name; "" for a room that is reached by its own name."""
+        tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
+        table = next(node for node in tree.body if isinstance(node, ast.If))
+        imports = [node for node in table.body if isinstance(node, ast.ImportFrom)]
+        return {alias.name: node.module or "" for node in imports for alias in node.names}
 
-__all__ = [
-    "ASAM",
-    "RWP",
-    "RWPSAM",
-    "SAM",
-    "AnytimeMeans",
-    "Array",
-    "Audit",
-    "Auto",
-    "ChipYield",
-    "Constant",
-    "Controller",
-    "Corruption",
-    "Cosine",
-    "Difference",
-    "Draw",
-    "FreshAccuracy",
-    "Gaussian",
-    "Hardener",
-    "Health",
-    "Interval",
-    "Linear",
-    "LocalRWP",
-    "LogNormal",
-    "Means",
-    "MixedRWP",
-    "Mixture",
-    "Multiplicative",
-    "Noise",
-    "Objective",
-    "OverTime",
-    "Plain",
-    "Point",
-    "Probe",
-    "Quadratic",
-    "RandBET",
-    "Recipe",
-    "Reversed",
-    "Run",
-    "Sampling",
-    "Schedule",
-    "Score",
-    "Scores",
-    "Seen",
-    "Sensitivity",
-    "Sharpness",
-    "Steps",
-    "Stored",
-    "Task",
-    "Uniform",
-    "UserError",
-    "WarmupHold",
-    "__version__",
-    "accuracy",
-    "at_time",
-    "audit",
-    "certify",
-    "certify_fresh",
-    "clip_weights",
-    "cross_entropy",
-    "equivalent",
-    "fold_batchnorm",
-    "health",
-    "load_weights",
-    "measure",
-    "measure_all",
-    "measure_mean",
-    "measure_until",
-    "open_run",
-    "parse",
-    "parse_sweep",
-    "recalibrate_batchnorm",
-    "replaced",
-    "save_weights",
-    "select",
-    "sensitivity",
-    "sharpness",
-    "tolerated",
-    "train",
-    "translate",
-]
+    _HOMES = _homes()
+    __all__ = sorted(name for name, home in _HOMES.items() if home)
 
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise missing(__name__, name)
+        home = _HOMES[name]
+        module = import_module(f".{home or name}", __name__)
+        value = globals()[name] = getattr(module, name) if home else module
+        return value
 
-def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return import_module(f".{name}", __name__)
-    if name not in _HOMES:
-        raise missing(__name__, name)
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+    def __dir__() -> list[str]:
+        return __all__
 
 
 listen()

@@ -8,7 +8,6 @@ incorruptible.Mistake was renamed to incorruptible.UserError
 from __future__ import annotations
 
 import sys
-from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def missing(module: str, name: str) -> Exception:
     return ImportError(f"{module}.{name} was renamed to {module}.{new}")
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     """The last that Python asks for a module: it knows where old ones went."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
