@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from .evaluation import Sampling, measure_all
 from .files import provenance, records
 from .pacbayes.weights import displacement
 from .renamed import missing
-from .tasks import Task, absolute, batches, load, portable
+from .tasks import Task, batches
 from .tasks.data import Images, named_randomness
 from .tasks.scores import bounded_loss
 from .training import RankGroup, Trainer, joined, load_weights, save_weights
@@ -63,7 +64,7 @@ class Run:
     folder: Path
     record: dict[str, Any]
 
-    @property
+    @cached_property
     def recipe(self) -> Recipe:
         """How it was trained."""
         return parse(self.record["recipe"])
@@ -95,7 +96,7 @@ class Run:
         """The largest strength that it was trained at: its schedule's, or what a controller came to
         at the end of an epoch.
         """
-        strength = schedules.parse(self.recipe.strength)
+        strength = self.recipe.built.strength
         if callable(strength):
             return schedules.peak(strength)
         return float(max(one["strength"] for one in self.record["metrics"] if "strength" in one))
@@ -104,7 +105,7 @@ class Run:
         """Its task, loaded. Raises `UserError` where a task of the user's own, or what its data
         come from, is not what it was.
         """
-        task, named = load(self.recipe.task), self.record["identity"]
+        task, named = self.recipe.built.task.task(), self.record["identity"]
         moved = bool(task.origin) and list(task.fingerprints.values()) != named["data"]
         if moved or task.source != named["source"]:
             raise UserError(
@@ -207,10 +208,10 @@ def train(
     not see the same folder.
     """
     recipe = recipe.resolved()
-    task = task or load(recipe.task)
+    task = task or recipe.built.task.task()
     named = identity(recipe, task, device, threads)
     folder = Path(home) / records.identity(named)
-    recipe = replace(recipe, task=absolute(recipe.task))  # found again from any folder
+    recipe = recipe.absolute()
     with _threads(threads), joined(recipe.ranks, device) as group:
         finished = _finished(folder)
         _agree(group, folder, int(finished is not None))
@@ -361,12 +362,13 @@ def identity(recipe: Recipe, task: Task, device: str = "cpu", threads: int = 1) 
             raise UserError(f"{recipe.start}: no such file of weights.")
         start = records.checksum(Path(recipe.start))
     # a task of the user's own is its source, and one on files what is in them, wherever they lie
-    named = replace(recipe, start=start, task=portable(recipe.task)).plain()
+    built = recipe.built
+    named = replace(recipe, start=start, task=built.task.portable).plain()
     for later in _LATER:
         if getattr(recipe, later) == getattr(Recipe, later):
             del named[records.KEPT.get(later, later)]
     # a controller whose rule changed trains other bits from the same text
-    revision = getattr(schedules.parse(recipe.strength), "revision", None)
+    revision = getattr(built.strength, "revision", None)
     return {
         **({} if revision is None else {"controller": revision}),
         "recipe": named,

@@ -116,8 +116,9 @@ def _asked(text: str, time: str | None, strength: float | None) -> tuple[Corrupt
     from ..corruptions import Device, at_time, parse, parse_sweep
     from ..specs.grammar import split
 
-    if split(text).values:
-        sweep = parse_sweep(text)
+    spec = split(text)
+    if spec.values:
+        sweep = parse_sweep(spec)
         if strength is not None:
             raise UserError(
                 f"{text!r} has a strength, and --strength {strength:g} came too; give one."
@@ -126,13 +127,13 @@ def _asked(text: str, time: str | None, strength: float | None) -> tuple[Corrupt
             raise UserError(f"{text!r}: {len(sweep.strengths)} strengths; one is needed.")
         found, at = sweep.corruption, sweep.strengths[0]
     else:
-        found = parse(text)
+        found = parse(spec)
         if strength is None and not isinstance(found, Device):
             raise UserError(
                 f"{text}: at which strength? Add --strength S, in units of: {found.unit}."
             )
         at = 1.0 if strength is None else strength
-    if time is not None and "time" in split(text).fields:
+    if time is not None and "time" in spec.fields:
         raise UserError(f"{text!r} has a time, and --time {time} came too; give one.")
     return (found if time is None else at_time(found, time)), at
 

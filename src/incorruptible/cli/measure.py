@@ -304,8 +304,9 @@ def _asked(text: str, time: str | None) -> _Request:
     from ..corruptions import parse_sweep
     from ..specs.grammar import split
 
-    sweep = parse_sweep(text)
-    if time is not None and "time" in split(text).fields:
+    spec = split(text)
+    sweep = parse_sweep(spec)
+    if time is not None and "time" in spec.fields:
         raise UserError(f"{text!r} has a time, and --time {time} came too; give one.")
     times, each = _at_times(sweep.corruption, time)
     return _Request(sweep.strengths, tuple(times), each)

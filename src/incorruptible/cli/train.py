@@ -201,15 +201,15 @@ def _agree(recipe: Recipe) -> None:
     """An objective that perturbs needs a strength, and a strength an objective; half of it would
     train plainly.
     """
-    from ..schedules import parse, peak
+    from ..schedules import peak
 
-    asked = parse(recipe.strength)
-    if recipe.objective != "plain" and peak(asked) == 0:
+    top = peak(recipe.built.strength)
+    if recipe.objective != "plain" and top == 0:
         raise UserError(
             f"--objective {recipe.objective!r} at strength 0 trains plainly: add --strength, such "
             "as linear:0:0.3."
         )
-    if recipe.objective == "plain" and not peak(asked) == 0:
+    if recipe.objective == "plain" and not top == 0:
         raise UserError(
             f"--strength {recipe.strength} does nothing alone: add --objective, such as "
             "'rwp(gaussian-filter-max)'."

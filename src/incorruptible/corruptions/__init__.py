@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ..errors import UserError
-from ..specs.grammar import build, numbers, parted, split, written
+from ..specs.grammar import Spec, build, parted, read, split, written
 from .devices import DEVICES, Device, Measured
 from .devices.pcm import (
     HermesDrift,
@@ -116,18 +116,22 @@ EXAMPLES = {  # members that are made of others, each with something to be made 
 }
 
 
-def parse(text: str) -> Corruption:
+def parse(text: str | Spec) -> Corruption:
     """The corruption that `text` writes down.
+
+    Raises `UserError` for an unknown name or field, for a value that a field does not take, and
+    where strengths stand in the text.
 
     >>> parse("mixture(gaussian-filter-max):low=0.5")
     Mixture(of=Gaussian(scale='filter-max'), low=0.5, high=1.0)
     """
-    if split(text).values:
+    spec = split(text)
+    if spec.values:
         raise UserError(
-            f"{text!r}: a strength stands here, where a corruption alone is needed: "
-            f"{':'.join(_parts(text))!r}."
+            f"{str(spec)!r}: a strength stands here, where a corruption alone is needed: "
+            f"{str(spec._replace(values=()))!r}."
         )
-    name = split(text).name
+    name = spec.name
     scaled = sorted(member for member in CATALOGUE if member.startswith(f"{name}-"))
     if scaled and name not in ("gaussian", "uniform"):
         raise UserError(f"{name!r} is no corruption by itself: {', '.join(scaled)}.")
@@ -136,29 +140,30 @@ def parse(text: str) -> Corruption:
             f"{name!r} needs its scale in the name, for scales are never interchangeable: "
             f"{', '.join(scaled)}."
         )
-    if name == "stored" and split(text).inner is not None:
-        storage, faults = stages(split(text).inner or "")
+    if name == "stored" and spec.inner is not None:
+        storage, faults = stages(spec.inner)
         made: Corruption = build(
-            "corruption", text, {name: partial(Stored, faults=faults)}, lambda inner: storage
+            "corruption", spec, {name: partial(Stored, faults=faults)}, lambda inner: storage
         )
         return made
-    corruption: Corruption = build("corruption", text, CATALOGUE, parse)
+    corruption: Corruption = build("corruption", spec, CATALOGUE, parse)
     return corruption
 
 
 def stages(text: str) -> tuple[Storage, tuple[Fault, ...]]:
-    """What `storage|fault|fault` names."""
+    """The storage and the faults that `storage|fault|fault` names."""
     storage, *faults = parted(text, "|")
-    return build("storage", storage, STORAGES), tuple(map(_fault, faults))
+    return build("storage", split(storage), STORAGES), tuple(map(_fault, faults))
 
 
 def _fault(text: str) -> Fault:
-    if split(text).values and split(text).name != "fixed":
-        name, value = split(text).name, split(text).values[0]
+    spec = split(text)
+    if spec.values and spec.name != "fixed":
         raise UserError(
-            f"{text!r}: a strength stands here; fixed({name}):{value} pins a fault to it."
+            f"{text!r}: a strength stands here; fixed({spec.name}):{spec.values[0]} pins a fault "
+            "to it."
         )
-    found: Fault = build("fault", text, FAULTS, _fault)
+    found: Fault = build("fault", spec, FAULTS, _fault)
     return found
 
 
@@ -184,39 +189,40 @@ def as_corruption(thing: Corruption | str) -> Corruption:
 
 
 class Sweep(NamedTuple):
-    """A corruption with the strengths to try it at."""
+    """A corruption with the strengths to try it at. `str` writes both as `parse_sweep` reads
+    them.
+    """
 
     corruption: Corruption
     strengths: tuple[float, ...]
 
     def __str__(self) -> str:
-        head, *fields = _parts(str(self.corruption))
+        head, *fields = parted(str(self.corruption), ":")
         return ":".join([head, written(tuple(self.strengths)), *fields])
 
 
-def _parts(text: str) -> list[str]:
-    spec = split(text)
-    head = spec.name if spec.inner is None else f"{spec.name}({spec.inner})"
-    return [head, *(f"{key}={value}" for key, value in spec.fields.items())]
+def parse_sweep(text: str | Spec) -> Sweep:
+    """A corruption and its strengths: `gaussian-filter-max:0,.1,.2`.
 
-
-def parse_sweep(text: str) -> Sweep:
-    """A corruption and its strengths: `gaussian-filter-max:0,.1,.2`. A device without strengths
-    stands at 1, its error as it was measured, and so does rounding, which has none.
+    A device without strengths is taken at strength 1, its error as it was measured. Rounding
+    (`quantised`) has no strength, and is taken at 1 too. Raises `UserError` as `parse` does, and
+    for strengths that are missing, negative, not finite or more than the corruption allows.
 
     >>> str(parse_sweep("lognormal:0,.1:unbiased=true"))
     'lognormal:0,0.1:unbiased=true'
     """
-    values = split(text).values
-    if not values:
-        alone = parse(text)
-        if isinstance(alone, Device | Quantised):
-            return Sweep(alone, (1.0,))
-    if len(values) != 1:
-        came = "none came" if not values else f"{len(values)} groups came"
-        raise UserError(
-            f"{text!r}: {came} of the strengths that must follow the name: "
-            f"{_parts(text)[0]}:0,.1,.2."
-        )
-    corruption = parse(":".join(_parts(text)))
-    return Sweep(corruption, checked_strengths(numbers(values[0], "strength"), corruption))
+    spec = split(text)
+    if len(spec.values) > 1:
+        raise _no_sweep(spec, f"{len(spec.values)} groups came")
+    corruption = parse(spec._replace(values=()))
+    if not spec.values and not isinstance(corruption, Device | Quantised):
+        raise _no_sweep(spec, "none came")
+    asked = spec.values[0] if spec.values else "1"
+    strengths = read(asked, tuple[float, ...], "strength")
+    return Sweep(corruption, checked_strengths(strengths, corruption))
+
+
+def _no_sweep(spec: Spec, came: str) -> UserError:
+    return UserError(
+        f"{str(spec)!r}: {came} of the strengths that must follow the name: {spec.head}:0,.1,.2."
+    )

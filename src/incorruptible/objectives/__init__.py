@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..corruptions import parse as parse_corruption
-from ..specs.grammar import build
+from ..specs.grammar import build, split
 from .asam import ASAM
 from .base import Objective
 from .local_rwp import LocalRWP
@@ -50,5 +50,5 @@ def parse(text: str) -> Objective:
     >>> str(parse("sam:metric=filter-max"))
     'sam:metric=filter-max'
     """
-    objective: Objective = build("objective", text, CATALOGUE, parse_corruption)
+    objective: Objective = build("objective", split(text), CATALOGUE, parse_corruption)
     return objective

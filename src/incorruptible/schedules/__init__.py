@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import UserError
-from ..specs.grammar import build
+from ..specs.grammar import build, split
 from .auto import Auto
 from .controller import Controller, Seen, State
 from .schedules import (
@@ -59,7 +59,7 @@ def parse(text: str) -> Any:
     except UserError:
         raise
     except ValueError:
-        return build("schedule", text, CATALOGUE, _inner)
+        return build("schedule", split(text), CATALOGUE, _inner)
 
 
 def _inner(text: str) -> Any:

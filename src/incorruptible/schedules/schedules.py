@@ -15,9 +15,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_type_hints
 
 from ..errors import UserError
 from ..specs.grammar import write
@@ -55,10 +55,10 @@ class _Printed(ABC):
     def __call__(self, progress: float) -> float: ...
 
     def __post_init__(self) -> None:
-        for one in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, one.name)
-            if one.type == "float":
-                object.__setattr__(self, one.name, checked(value, f"{self.name}: {one.name}"))
+        for name, kind in get_type_hints(type(self)).items():
+            if kind is float:
+                value = checked(getattr(self, name), f"{self.name}: {name}")
+                object.__setattr__(self, name, value)
 
     def __str__(self) -> str:
         return write(self.name, self, positional=True)

@@ -1,48 +1,54 @@
 """One way to write a thing down: `name(inner):value:key=value`, on the command line, in TOML and in
 print.
 
-Values and fields are separated by colons, members of a list by commas, and a thing made of another
-thing names it in parentheses: `gaussian-filter-max:0,.1,.2`, `linear:0:0.3`,
-`mixture(gaussian-filter-max):low=0.5`.
+Colons separate values and fields, commas separate the members of a list, and a thing that is made
+of another thing names the other one in parentheses: `gaussian-filter-max:0,.1,.2`,
+`linear:0:0.3`, `mixture(gaussian-filter-max):low=0.5`.
+
+A text takes two steps to become an object. `split` takes the text apart into a `Spec`, once, where
+the text enters the program. `build` looks the name up in a catalogue, turns each value into the
+type of its field, and calls the member of the catalogue.
+
+Relies on: the members of a catalogue are dataclasses, or `functools.partial` objects of
+dataclasses, whose annotations can be resolved at run time. A field with `metadata={"named": True}`
+is part of the name and cannot be typed. A field with `"inner"` is what stands in parentheses,
+`"parse"` is a function that reads the field's text, and `"example"` is shown where the field is
+missing.
+Keeps: whatever is wrong with a text is a `UserError` of one line. What `write` writes, `split` and
+`build` read again as an equal object.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_origin, get_type_hints
 
 from ..errors import UserError, unknown
 
-__all__ = [
-    "Spec",
-    "build",
-    "number",
-    "numbers",
-    "parted",
-    "split",
-    "strip_paths",
-    "write",
-    "written",
-]
-
-
-# ---- One way to write a thing down: `name(inner):value:key=value`, on the command line, in TOML
-# and in print. Values and fields are separated by colons, members of a list by commas, and a thing
-# made of another thing names it in parentheses: `gaussian-filter-max:0,.1,.2`, `linear:0:0.3`,
-# `mixture(gaussian-filter-max):low=0.5`.
-
 
 class Spec(NamedTuple):
-    """A text taken apart: `name(inner):values...:fields...`."""
+    """A text taken apart: `name(inner):values...:fields...`. `str` writes the text again.
+
+    `inner` is still a text. Only the member that `name` chooses knows what stands there: another
+    corruption, a storage with faults, or a path.
+    """
 
     name: str
     inner: str | None
     values: tuple[str, ...]
     fields: dict[str, str]
+
+    @property
+    def head(self) -> str:
+        """The name with what stands in parentheses."""
+        return self.name if self.inner is None else f"{self.name}({self.inner})"
+
+    def __str__(self) -> str:
+        pairs = (f"{key}={value}" for key, value in self.fields.items())
+        return ":".join([self.head, *self.values, *pairs])
 
 
 def parted(text: str, mark: str) -> list[str]:
@@ -65,12 +71,14 @@ def parted(text: str, mark: str) -> list[str]:
     return parts
 
 
-def split(text: str) -> Spec:
-    """Take `text` apart.
+def split(text: str | Spec) -> Spec:
+    """Take `text` apart. A `Spec` comes back as it is, so a function may be given either.
 
     >>> split("mixture(gaussian-filter-max):.1,.2:low=0.5")
     Spec(name='mixture', inner='gaussian-filter-max', values=('.1,.2',), fields={'low': '0.5'})
     """
+    if isinstance(text, Spec):
+        return text
     head, *rest = parted(text, ":")
     name, bracket, inner = head.partition("(")
     if bracket and not inner.endswith(")"):
@@ -83,24 +91,39 @@ def split(text: str) -> Spec:
     return Spec(name.strip(), inner[:-1] if bracket else None, values, fields)
 
 
-def number(text: str, what: str = "value") -> float:
-    """A finite number, or a `UserError` that names what came."""
+_WRONG = {
+    "bool_parsing": ": write true or false.",
+    "finite_number": ": a finite number is needed.",
+    "float_parsing": " is no number.",
+    "int_parsing": " is no whole number.",
+}
+
+
+def read(text: str, kind: Any, what: str = "value") -> Any:
+    """`text` as a value of the type `kind`; a tuple's members are separated by commas.
+
+    Raises `UserError`, which begins with `what` and the text, where the text is no such value.
+
+    >>> read("0,.1,1e-3", tuple[float, ...]), read("3", int | None)
+    ((0.0, 0.1, 0.001), 3)
+    """
+    # Late, for the command line must start without pydantic (`tests/test_floors.py`).
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    if kind is bool and text not in ("true", "false"):  # pydantic also takes yes, on, 1, ...
+        raise UserError(f"{what} {text!r}{_WRONG['bool_parsing']}")
+    typed = text.split(",") if get_origin(kind) is tuple else text
+    adapter = TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False))
     try:
-        value = float(text)
-    except ValueError:
-        raise UserError(f"{what} {text!r} is no number.") from None
-    if not math.isfinite(value):
-        raise UserError(f"{what} {text!r}: a finite number is needed.")
-    return value
-
-
-def numbers(text: str, what: str = "value") -> tuple[float, ...]:
-    """Numbers separated by commas."""
-    return tuple(number(part, what) for part in text.split(","))
+        return adapter.validate_python(typed)
+    except ValidationError as problem:
+        error = problem.errors()[0]
+        said = _WRONG.get(error["type"], f": {error['msg']}.")
+        raise UserError(f"{what} {error['input']!r}{said}") from None
 
 
 def written(value: object) -> str:
-    """A field's value as it is typed; `number(written(x)) == x` for every finite float."""
+    """A field's value as a user types it; `read(written(x), float) == x` for every finite float."""
     if isinstance(value, bool):
         return str(value).lower()
     if hasattr(value, "written"):  # a number with a unit
@@ -128,93 +151,88 @@ def write(name: str, thing: Any, inner: str | None = None, positional: bool = Fa
     return ":".join(parts)
 
 
-def _convert(text: str, kind: object, what: str) -> object:
-    kind = str(kind).removesuffix(" | None")
-    if kind.startswith("tuple"):
-        return numbers(text, what)
-    if kind == "bool":
-        if text not in ("true", "false"):
-            raise UserError(f"{what} {text!r}: write true or false.")
-        return text == "true"
-    if kind == "int":
-        try:
-            return int(text)
-        except ValueError:
-            raise UserError(f"{what} {text!r} is no whole number.") from None
-    return number(text, what) if kind == "float" else text
-
-
-def _value(text: str, field: dataclasses.Field[Any], what: str) -> object:
-    """What stands for the field; `metadata={"parse": ...}` knows how to read texts of a kind of its
-    own.
-    """
-    own = field.metadata.get("parse")
-    return own(text) if own else _convert(text, field.type, what)
-
-
 def build(
     kind: str,
-    text: str,
+    spec: Spec,
     catalogue: Mapping[str, Callable[..., Any]],
     parse_inner: Callable[[str], Any] | None = None,
 ) -> Any:
-    """The member of `catalogue` that `text` names, with its fields set; `kind` is what errors call
-    it.
+    """The member of `catalogue` that `spec` names, with its fields set; `kind` is what errors call
+    the member.
 
-    A member that is made of another (`reversed(linear:0:1)`) is called with what `parse_inner`
+    A member that is made of another one (`reversed(linear:0:1)`) is called with what `parse_inner`
     makes of the text in parentheses as its first argument. Raises `UserError` for an unknown name
-    or field, and for a value of the wrong kind.
+    or field, for a value of the wrong kind, and for a field or parentheses that are missing.
     """
-    spec = split(text)
     if spec.name not in catalogue:
         raise unknown(kind, spec.name, catalogue)
     make = catalogue[spec.name]
     cls: Any = getattr(make, "func", make)
-    fields = [field for field in dataclasses.fields(cls) if not field.metadata.get("named")]
-    if len(spec.values) > len(fields):
-        raise UserError(
-            f"{text!r}: {spec.name} takes {len(fields)} values, {len(spec.values)} came."
-        )
-    given = dict(zip((field.name for field in fields), spec.values, strict=False))
-    for key, value in spec.fields.items():
-        if key not in {field.name for field in fields}:
-            raise unknown(
-                f"field of {spec.name}", key, [field.name for field in fields] or ["(none)"]
-            )
-        if key in given:
-            raise UserError(f"{text!r}: {key} is given twice.")
-        given[key] = value
-    by_name = {field.name: field for field in fields}
+    every = dataclasses.fields(cls)
+    fields = {field.name: field for field in every if not field.metadata.get("named")}
+    kinds = get_type_hints(cls)
     arguments = {
-        key: _value(value, by_name[key], f"{spec.name}: {key}") for key, value in given.items()
+        key: _value(text, fields[key], kinds[key], f"{spec.name}: {key}")
+        for key, text in _typed(spec, list(fields)).items()
     }
-    missing = [
-        f.name for f in fields if f.default is dataclasses.MISSING and f.name not in arguments
-    ]
-    if missing:
-        shown = [
-            f"{key}={by_name[key].metadata['example']}"
-            for key in missing
-            if "example" in by_name[key].metadata
-        ]
-        example = f": {':'.join([spec.name, *shown])}" if shown else ""
-        raise UserError(f"{text!r}: {spec.name} also needs {' and '.join(missing)}{example}.")
-    needs_inner = any(field.metadata.get("inner") for field in dataclasses.fields(cls))
-    if needs_inner != (spec.inner is not None):
-        what = (
-            f"needs what it works on in parentheses: {spec.name}(...)"
-            if needs_inner
-            else "takes nothing in parentheses"
-        )
-        raise UserError(f"{text!r}: {spec.name} {what}.")
+    _check_missing(spec, fields, arguments)
+    _check_inner(spec, any(field.metadata.get("inner") for field in every))
     if spec.inner is None:
         return make(**arguments)
     assert parse_inner is not None
     return make(parse_inner(spec.inner), **arguments)
 
 
-# ---- A task's text without where its files lie: what is in them identifies a run, and what others
-# read names no folder
+def _typed(spec: Spec, names: list[str]) -> dict[str, str]:
+    """The text of each field that was given, by position or by name."""
+    if len(spec.values) > len(names):
+        raise UserError(
+            f"{str(spec)!r}: {spec.name} takes {len(names)} values, {len(spec.values)} came."
+        )
+    typed = dict(zip(names, spec.values, strict=False))
+    for key in spec.fields:
+        if key not in names:
+            raise unknown(f"field of {spec.name}", key, names or ["(none)"])
+        if key in typed:
+            raise UserError(f"{str(spec)!r}: {key} is given twice.")
+    return typed | spec.fields
+
+
+def _value(text: str, field: dataclasses.Field[Any], kind: Any, what: str) -> Any:
+    own = field.metadata.get("parse")
+    return own(text) if own else read(text, kind, what)
+
+
+def _check_missing(
+    spec: Spec, fields: Mapping[str, dataclasses.Field[Any]], given: Mapping[str, Any]
+) -> None:
+    missing = [
+        key
+        for key, field in fields.items()
+        if field.default is dataclasses.MISSING and key not in given
+    ]
+    if missing:
+        shown = [
+            f"{key}={fields[key].metadata['example']}"
+            for key in missing
+            if "example" in fields[key].metadata
+        ]
+        example = f": {':'.join([spec.name, *shown])}" if shown else ""
+        raise UserError(f"{str(spec)!r}: {spec.name} also needs {' and '.join(missing)}{example}.")
+
+
+def _check_inner(spec: Spec, needed: bool) -> None:
+    if needed != (spec.inner is not None):
+        what = (
+            f"needs what it works on in parentheses: {spec.name}(...)"
+            if needed
+            else "takes nothing in parentheses"
+        )
+        raise UserError(f"{str(spec)!r}: {spec.name} {what}.")
+
+
+# ---- A task's text without folders. What is in the files identifies a run, not where they lie, and
+# a text that others read should name no folder of this machine.
 
 
 def strip_paths(task: str) -> str:

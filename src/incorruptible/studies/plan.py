@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .. import objectives, tasks
+from .. import tasks
 from ..corruptions import parse_sweep, traits
 from ..errors import UserError
 from ..files import records
@@ -134,8 +134,9 @@ def _cost(recipe: Recipe) -> float:
     """How long a job takes, roughly, in epochs of plain training."""
     probe = recipe.probe
     looks = recipe.epochs / probe.every + len(probe.early) if probe.draws and probe.every else 0.0
-    passes: int = objectives.parse(recipe.objective).passes
-    return recipe.epochs * passes + looks * probe.draws / 8 * (3 if probe.tolerance else 1)
+    return recipe.epochs * recipe.built.objective.passes + looks * probe.draws / 8 * (
+        3 if probe.tolerance else 1
+    )
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -9,7 +9,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import product
 from types import FrameType
 from typing import Any
@@ -161,7 +160,7 @@ def _do(
     leave: Callable[[], bool],
 ) -> None:
     began = time.monotonic()
-    recipe = replace(parse(folder.arms[job.arm]["recipe"]), seed=job.seed)
+    recipe = parse(folder.arms[job.arm]["recipe"] | {"seed": job.seed})
     threads = folder.plan["frame"]["threads"]
 
     def tell(epoch: int, epochs: int, metrics: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from ..errors import UserError, unknown
 from ..specs.grammar import write
 from .data.sources import origin, sources, windows
 from .networks import SEQUENCES as NETWORKS
-from .protocol import Task
+from .protocol import NamedTask, Task
 from .scores import bits_per_byte
 
 __all__ = ["Bytes"]
@@ -23,7 +23,7 @@ SIZES = {"validation": 256, "test": 512}
 
 
 @dataclass(frozen=True)
-class Bytes:
+class Bytes(NamedTask):
     """Bytes of the standard library's .py files, each predicted from those before it: `bytes`,
     `bytes:train=4096:length=128`.
 

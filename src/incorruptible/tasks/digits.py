@@ -15,7 +15,7 @@ from .data import digits
 from .data.digits import SPLITS
 from .networks import mlp, small_conv
 from .prior import prepared
-from .protocol import Task
+from .protocol import NamedTask, Task
 
 __all__ = ["Digits"]
 
@@ -28,7 +28,7 @@ FEWEST = 10  # images: one of each class
 
 
 @dataclass(frozen=True)
-class Digits:
+class Digits(NamedTask):
     """UCI optical digits, 8x8 pixels, ten classes: `digits`, `digits:network=conv`,
     `digits:split=full:train=250`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..specs.grammar import split, strip_paths, write
+from ..specs.grammar import Spec, split, write
 from .data import Augmentation, Images
 from .data.decoded import decoded
 from .data.order import stratified
 from .networks import IMAGES as NETWORKS
 from .networks import image_network
-from .protocol import Task
+from .protocol import NamedTask, Task
 
 __all__ = ["ImageTask", "absolute_data", "needing_data", "with_data"]
 
@@ -29,7 +30,7 @@ FEWEST = 2
 
 
 @dataclass(frozen=True)
-class ImageTask:
+class ImageTask(NamedTask):
     """Labelled images on a network: `images(parquet:PATH):network=resnet8:train=5000`,
     `images(hf:uoft-cs/cifar100)`.
 
@@ -78,6 +79,13 @@ class ImageTask:
             else str(Path(self.network).expanduser().resolve())
         )
         return replace(self, data=absolute_data(self.data), network=network)
+
+    @property
+    def portable(self) -> str:
+        """The text without data and without the folder of a network, as `strip_paths` writes it."""
+        bare = write("images", self)
+        own = os.sep in self.network
+        return re.sub(r"network=[^:]*", "network=transformers", bare) if own else bare
 
     def task(self) -> Task:
         """Model and data, ready to use. Raises `UserError` for data that are not there or are too
@@ -137,7 +145,7 @@ class ImageTask:
             train=Images(train, labels[chosen], mean, std, augmentation),
             validation=part(found.parts["train" if kept is not None else "validation"], validation),
             reference=_entropy(labels[chosen]),
-            name=strip_paths(str(self)),
+            name=self.portable,
             blank=partial(_channels_last, network.blank, shape),
             origin="; ".join(filter(None, (classes, network.origin))),
             batch=BATCH,
@@ -185,7 +193,7 @@ def absolute_data(data: str) -> str:
     )
 
 
-def needing_data(text: str) -> bool:
+def needing_data(text: str | Spec) -> bool:
     """Whether `text` is an `images` task that does not say yet which.
 
     >>> needing_data("images:network=resnet18"), needing_data("images(parquet:here)")

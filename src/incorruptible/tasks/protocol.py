@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +14,24 @@ from ..errors import UserError
 from .data import Images, fingerprint
 from .scores import accuracy, cross_entropy
 
-__all__ = ["Task"]
+
+class NamedTask(ABC):
+    """A task that is named but not loaded yet: its data are neither read nor made. `str` writes the
+    task as the command line takes it.
+    """
+
+    @abstractmethod
+    def task(self) -> Task:
+        """Model and data, ready to use. Raises `UserError` where the data cannot be had."""
+
+    def absolute(self) -> NamedTask:
+        """The same task under a text that finds its files from any folder."""
+        return self
+
+    @property
+    def portable(self) -> str:
+        """The part of the text that identifies a run: it names no folder."""
+        return str(self)
 
 
 @dataclass(frozen=True, eq=False)

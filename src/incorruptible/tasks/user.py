@@ -7,15 +7,13 @@ import importlib
 import importlib.util
 import re
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 from ..errors import UserError, unknown
 from .imports import imported
-from .protocol import Task
-
-__all__ = ["absolute", "is_user_task", "load_user_task"]
+from .protocol import NamedTask, Task
 
 _OWN = re.compile(
     r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)|(?P<module>[A-Za-z_][\w.]*):(?P<attribute>[A-Za-z_]\w*)"
@@ -25,6 +23,29 @@ _OWN = re.compile(
 def is_user_task(text: str) -> bool:
     """Whether `text` has the form of a user's own task."""
     return _OWN.fullmatch(text) is not None
+
+
+@dataclass(frozen=True)
+class UserTask(NamedTask):
+    """A user's own task by its text, of the form that `is_user_task` knows."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def task(self) -> Task:
+        return load_user_task(self.text)
+
+    def absolute(self) -> UserTask:
+        """`FILE.py:NAME` with the file's full path; a module's task as it is."""
+        file, colon, name = self.text.rpartition(".py:")
+        return UserTask(f"{Path(f'{file}.py').resolve()}:{name}") if colon else self
+
+    @property
+    def portable(self) -> str:
+        """The name alone. The source of the task identifies the run besides (`Task.source`)."""
+        return self.text.rpartition(":")[2]
 
 
 def load_user_task(text: str) -> Task:
@@ -69,12 +90,6 @@ def load_user_task(text: str) -> Task:
             "arguments that returns one, is needed."
         )
     return replace(task, name=task.name or text, source=_source(module))
-
-
-def absolute(text: str) -> str:
-    """`FILE.py:NAME` with the file's full path; a module's task as it came."""
-    match = _OWN.fullmatch(text)
-    return f"{Path(match['file']).resolve()}:{match['name']}" if match and match["file"] else text
 
 
 def _source(module: ModuleType) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn
@@ -52,6 +52,14 @@ class Probe:
     def due(self, epoch: int) -> bool:
         """Whether the instrument looks after that epoch, counted from 1."""
         return self.draws > 0 and self.every > 0 and epoch % self.every == 0
+
+
+class Built(NamedTuple):
+    """What the texts of a recipe stand for."""
+
+    task: tasks.NamedTask
+    objective: objectives.Objective
+    strength: schedules.Schedule | schedules.Controller
 
 
 @dataclass(frozen=True)
@@ -145,10 +153,27 @@ class Recipe:
         """The same recipe with every text in its canonical form. Raises `UserError` for a text that
         says nothing.
         """
+        if "_built" in vars(self):
+            return self
         found, faults = _canonical(self)
         if found is None:
             raise UserError("; ".join(message for _, message in faults))
         return found
+
+    @property
+    def built(self) -> Built:
+        """What the texts of the recipe stand for. A resolved recipe carries these objects with it;
+        of any other recipe the texts are parsed at each call.
+        """
+        return vars(self).get("_built") or Built(
+            tasks.parse(self.task), objectives.parse(self.objective), schedules.parse(self.strength)
+        )
+
+    def absolute(self) -> Recipe:
+        """The same recipe with a task that is found again from any folder."""
+        built = self.built
+        task = built.task.absolute()
+        return _carrying(replace(self, task=str(task)), built._replace(task=task))
 
     def arrays(self, model: nn.Module) -> list[Array]:
         """The arrays of `model` that lie in hardware. Raises `UserError` for a pattern that matches
@@ -216,7 +241,7 @@ def _canonical(recipe: Recipe) -> tuple[Recipe | None, list[tuple[str, str]]]:
     found: dict[str, Any] = {}
     faults: list[tuple[str, str]] = []
     for key, make in (
-        ("task", tasks.canonical),
+        ("task", tasks.parse),
         ("objective", objectives.parse),
         ("strength", schedules.parse),
     ):
@@ -242,7 +267,15 @@ def _canonical(recipe: Recipe) -> tuple[Recipe | None, list[tuple[str, str]]]:
     # Plain, SAM, ASAM: the same bits, so the same run.
     if not hasattr(found["objective"], "corruption"):
         texts["noise"] = "exact"
-    return replace(recipe, **texts), []
+    return _carrying(replace(recipe, **texts), Built(**found)), []
+
+
+def _carrying(recipe: Recipe, built: Built) -> Recipe:
+    """`recipe`, which keeps what its texts stand for beside its fields: neither `==` nor records
+    see it.
+    """
+    vars(recipe)["_built"] = built
+    return recipe
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
 
-from .. import objectives, schedules
+from .. import schedules
 from ..errors import UserError
 from ..landscape import health, tolerated
 from ..randomness.streams import key
@@ -92,8 +92,7 @@ class Trainer:
                 "steps there will be."
             )
         self.steps = len(train) * recipe.epochs  # type: ignore[arg-type]
-        self.objective = objectives.parse(recipe.objective)
-        self.schedule = schedules.parse(recipe.strength)
+        _, self.objective, self.schedule = recipe.built
         self.optimizer = _optimizer(self.model, recipe)
         self.decay = (
             CosineAnnealingLR(self.optimizer, self.steps)
