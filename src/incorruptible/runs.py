@@ -96,7 +96,7 @@ class Run:
         """The largest strength that it was trained at: its schedule's, or what a controller came to
         at the end of an epoch.
         """
-        strength = self.recipe.built.strength
+        strength = self.recipe.parts.strength
         if callable(strength):
             return schedules.peak(strength)
         return float(max(one["strength"] for one in self.record["metrics"] if "strength" in one))
@@ -105,7 +105,7 @@ class Run:
         """Its task, loaded. Raises `UserError` where a task of the user's own, or what its data
         come from, is not what it was.
         """
-        task, named = self.recipe.built.task.task(), self.record["identity"]
+        task, named = self.recipe.parts.task.task(), self.record["identity"]
         moved = bool(task.origin) and list(task.fingerprints.values()) != named["data"]
         if moved or task.source != named["source"]:
             raise UserError(
@@ -208,7 +208,7 @@ def train(
     not see the same folder.
     """
     recipe = recipe.resolved()
-    task = task or recipe.built.task.task()
+    task = task or recipe.parts.task.task()
     named = identity(recipe, task, device, threads)
     folder = Path(home) / records.identity(named)
     recipe = recipe.absolute()
@@ -362,13 +362,13 @@ def identity(recipe: Recipe, task: Task, device: str = "cpu", threads: int = 1) 
             raise UserError(f"{recipe.start}: no such file of weights.")
         start = records.checksum(Path(recipe.start))
     # a task of the user's own is its source, and one on files what is in them, wherever they lie
-    built = recipe.built
-    named = replace(recipe, start=start, task=built.task.portable).plain()
+    parts = recipe.parts
+    named = replace(recipe, start=start, task=parts.task.portable).plain()
     for later in _LATER:
         if getattr(recipe, later) == getattr(Recipe, later):
             del named[records.KEPT.get(later, later)]
     # a controller whose rule changed trains other bits from the same text
-    revision = getattr(built.strength, "revision", None)
+    revision = getattr(parts.strength, "revision", None)
     return {
         **({} if revision is None else {"controller": revision}),
         "recipe": named,

@@ -160,9 +160,11 @@ def _train(wanted: Recipe, home: Path, device: str, threads: int, json_: bool) -
         bar as tell,
         redirect_stdout(sys.stderr if first else io.StringIO()),
     ):
+        task = wanted.parts.task.task()
         done = train_run(
             wanted,
             home / "trained",
+            task=task,
             device=device_of(device),
             threads=threads,
             progress=lambda epoch, total, metrics: tell(
@@ -170,7 +172,7 @@ def _train(wanted: Recipe, home: Path, device: str, threads: int, json_: bool) -
             ),
         )
     if first and wanted.objective != "plain":
-        model = done.model()
+        model = done.model(task)
         tell_share(wanted.arrays(model), model)
     last = done.record["metrics"][-1]
     diverged = last["loss"] is None
@@ -203,7 +205,7 @@ def _agree(recipe: Recipe) -> None:
     """
     from ..schedules import peak
 
-    top = peak(recipe.built.strength)
+    top = peak(recipe.parts.strength)
     if recipe.objective != "plain" and top == 0:
         raise UserError(
             f"--objective {recipe.objective!r} at strength 0 trains plainly: add --strength, such "

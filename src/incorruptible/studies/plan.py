@@ -134,7 +134,7 @@ def _cost(recipe: Recipe) -> float:
     """How long a job takes, roughly, in epochs of plain training."""
     probe = recipe.probe
     looks = recipe.epochs / probe.every + len(probe.early) if probe.draws and probe.every else 0.0
-    return recipe.epochs * recipe.built.objective.passes + looks * probe.draws / 8 * (
+    return recipe.epochs * recipe.parts.objective.passes + looks * probe.draws / 8 * (
         3 if probe.tolerance else 1
     )
 

@@ -54,7 +54,7 @@ class Probe:
         return self.draws > 0 and self.every > 0 and epoch % self.every == 0
 
 
-class Built(NamedTuple):
+class RecipeParts(NamedTuple):
     """What the texts of a recipe stand for."""
 
     task: tasks.NamedTask
@@ -153,7 +153,7 @@ class Recipe:
         """The same recipe with every text in its canonical form. Raises `UserError` for a text that
         says nothing.
         """
-        if "_built" in vars(self):
+        if "_parts" in vars(self):
             return self
         found, faults = _canonical(self)
         if found is None:
@@ -161,19 +161,19 @@ class Recipe:
         return found
 
     @property
-    def built(self) -> Built:
+    def parts(self) -> RecipeParts:
         """What the texts of the recipe stand for. A resolved recipe carries these objects with it;
         of any other recipe the texts are parsed at each call.
         """
-        return vars(self).get("_built") or Built(
+        return vars(self).get("_parts") or RecipeParts(
             tasks.parse(self.task), objectives.parse(self.objective), schedules.parse(self.strength)
         )
 
     def absolute(self) -> Recipe:
         """The same recipe with a task that is found again from any folder."""
-        built = self.built
-        task = built.task.absolute()
-        return _carrying(replace(self, task=str(task)), built._replace(task=task))
+        parts = self.parts
+        task = parts.task.absolute()
+        return _carrying(replace(self, task=str(task)), parts._replace(task=task))
 
     def arrays(self, model: nn.Module) -> list[Array]:
         """The arrays of `model` that lie in hardware. Raises `UserError` for a pattern that matches
@@ -267,14 +267,14 @@ def _canonical(recipe: Recipe) -> tuple[Recipe | None, list[tuple[str, str]]]:
     # Plain, SAM, ASAM: the same bits, so the same run.
     if not hasattr(found["objective"], "corruption"):
         texts["noise"] = "exact"
-    return _carrying(replace(recipe, **texts), Built(**found)), []
+    return _carrying(replace(recipe, **texts), RecipeParts(**found)), []
 
 
-def _carrying(recipe: Recipe, built: Built) -> Recipe:
+def _carrying(recipe: Recipe, parts: RecipeParts) -> Recipe:
     """`recipe`, which keeps what its texts stand for beside its fields: neither `==` nor records
     see it.
     """
-    vars(recipe)["_built"] = built
+    vars(recipe)["_parts"] = parts
     return recipe
 
 

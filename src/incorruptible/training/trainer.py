@@ -92,7 +92,7 @@ class Trainer:
                 "steps there will be."
             )
         self.steps = len(train) * recipe.epochs  # type: ignore[arg-type]
-        _, self.objective, self.schedule = recipe.built
+        _, self.objective, self.schedule = recipe.parts
         self.optimizer = _optimizer(self.model, recipe)
         self.decay = (
             CosineAnnealingLR(self.optimizer, self.steps)
