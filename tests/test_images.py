@@ -587,7 +587,7 @@ def test_the_grammar_of_images(parquet: Path) -> None:
     said = tasks.canonical(text)
     assert said == f"images(parquet:{parquet}):network=mlp:train=60:crop=0:flip=false"
     assert tasks.canonical(said) == said
-    assert tasks.portable(said) == "images:network=mlp:train=60:crop=0:flip=false"
+    assert tasks.parse(said).portable == "images:network=mlp:train=60:crop=0:flip=false"
     with pytest.raises(UserError, match=r"--data hf:uoft-cs/cifar100"):
         tasks.canonical("images:network=resnet8")
     with pytest.raises(UserError, match="Did you mean 'resnet8'"):
@@ -769,7 +769,7 @@ def decoded_cifar(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
 def test_the_study_of_cifar10_holds_to_its_limits() -> None:
     study = load_study("cifar10-resnet8", data=f"parquet:{CIFAR}")
     assert len(study.arms) <= 10 and len(study.seeds) == 4
-    assert study.test.corruptions == ("gaussian-filter-max:0,0.05,0.1,0.15",)
+    assert [str(one) for one in study.test.corruptions] == ["gaussian-filter-max:0,0.05,0.1,0.15"]
     assert [claim.name for claim in study.claims] == ["C1", "C2", "C4a"]
     sizes = {design.recipe.task: tasks.load(design.recipe.task) for design in study.arms}
     assert sorted(len(task.train) for task in sizes.values()) == [5000, 48000]

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ..corruptions import parse_sweep
-from ..errors import UserError, unknown
+from ..corruptions import Sweep
+from ..errors import unknown
 from .folder import matches
 from .rules import CATALOGUE as RULES
 from .rules import Rule
@@ -86,15 +86,12 @@ def read_claims(
 
 
 def check_strengths(
-    entries: Any, claims: Sequence[Claim], looks: Sequence[tuple[str, str, str]], fault: NoteFault
+    entries: Any, claims: Sequence[Claim], looks: Sequence[tuple[Sweep, str, str]], fault: NoteFault
 ) -> None:
     """Whether what claims are about is tested at all, in every one of `looks` (`Test.looks`) that
     they are about.
     """
-    try:
-        sweeps = [(name, parse_sweep(sweep).strengths) for sweep, _, name in looks]
-    except UserError:
-        return  # noted already
+    sweeps = [(name, sweep.strengths) for sweep, _, name in looks]
     for place, entry in enumerate(entries if sweeps and claims else []):
         claim = next((one for one in claims if one.name == entry.get("name")), None)
         about = [strengths for name, strengths in sweeps if claim and matches(name, claim.on)] or [

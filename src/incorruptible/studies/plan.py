@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from .. import tasks
-from ..corruptions import parse_sweep, traits
+from ..corruptions import traits
 from ..errors import UserError
 from ..files import records
 from ..runs import identity
@@ -103,8 +103,7 @@ def _plan(
     jobs.sort(key=lambda one: -one[0])
     score = loaded[study.arms[0].recipe.task].score
     noises = []
-    for text, _, name in study.test.looks():
-        sweep = parse_sweep(text)
+    for sweep, _, name in study.test.looks():
         noises.append(
             {
                 "sweep": str(sweep),

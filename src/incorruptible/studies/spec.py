@@ -8,17 +8,17 @@ import itertools
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import InstanceOf, TypeAdapter, ValidationError
 
 from .. import tasks
-from ..corruptions import parse_sweep
+from ..corruptions import Sweep, parse_sweep
 from ..errors import UserError, UserErrors, unknown
 from ..files.records import KEPT as RENAMED
 from ..files.records import recorded
@@ -37,6 +37,7 @@ _TOP = ("title", "question", "seeds", "recipe", "arms", "test", "selection", "cl
 _ARM = ("name", "method", "role", "each", "probe")
 _SINGLE = ("task", "start", "seed", "probe")  # of a recipe: not for lists
 _LISTS = ("checkpoints", "also", "protect")  # of a recipe: lists themselves
+_SEEDS_ON_TOP = "seeds stand at the top of the file: seeds = 8"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Test:
     computed from: a bounded loss, and how far training moved each filter.
     """
 
-    corruptions: tuple[str, ...]
+    corruptions: tuple[InstanceOf[Sweep], ...]
     chips: int = 20
     seed: int = 0
     parts: tuple[str, ...] = ("test",)
@@ -70,21 +71,20 @@ class Test:
     bounds: bool = False
     examples: int = 0
 
-    def looks(self) -> list[tuple[str, str, str]]:
+    def looks(self) -> list[tuple[Sweep, str, str]]:
         """Every sweep under every policy for BatchNorm, the first policy first: the sweep, the
         policy, and the name of both.
         """
         found = []
         for policy in self.batchnorm:
             more = "" if policy == self.batchnorm[0] else f", BatchNorm {policy}"
-            found += [(sweep, policy, f"{_alone(sweep)}{more}") for sweep in self.corruptions]
+            found += [(sweep, policy, f"{sweep.corruption}{more}") for sweep in self.corruptions]
         return found
 
     def plain(self) -> dict[str, Any]:
         """As plain data; one policy as a text, and what came later left out at its default."""
-        found = recorded(asdict(self)) | (
-            {"batchnorm": self.batchnorm[0]} if len(self.batchnorm) == 1 else {}
-        )
+        found = recorded(asdict(self) | {"corruptions": [str(one) for one in self.corruptions]})
+        found |= {"batchnorm": self.batchnorm[0]} if len(self.batchnorm) == 1 else {}
         return {key: value for key, value in found.items() if key != "examples" or value}
 
 
@@ -126,10 +126,15 @@ class Study:
             for part in self.test.parts:
                 examples = self.test.examples if part == "train" else 0
                 found[f"{place} {part}"] = MeasurePlan(
-                    sweep, part, "test", self.test.chips, self.test.seed, policy, examples
+                    str(sweep), part, "test", self.test.chips, self.test.seed, policy, examples
                 )
             found[f"{place} validation"] = MeasurePlan(
-                sweep, "validation", "validation", self.selection.chips, self.selection.seed, policy
+                str(sweep),
+                "validation",
+                "validation",
+                self.selection.chips,
+                self.selection.seed,
+                policy,
             )
         return found
 
@@ -274,14 +279,19 @@ class _Reader:
         for key in data:
             if key not in _TOP:
                 self.fault((key,), unknown("entry of a study", key, _TOP))
-        title, question = (self._text(key, data.get(key, "")) for key in ("title", "question"))
+        title, question = (
+            " ".join(value.split()) if self._is_text((key,), value := data.get(key, "")) else "?"
+            for key in ("title", "question")
+        )
         if not question:
             self.fault((), 'question: a study needs one: question = "..."')
         chosen = self._seeds(data.get("seeds", 8), seeds)
         test = self._table("test", Test, required="corruptions")
         selection = self._table("selection", Selection)
         if test is not None:
-            test = self._tested(test)
+            self._check_test(test)
+            if test.bounds:
+                self._check_bounds(test)
         designs = self._designs(epochs)
         names = list(self.names or ())
         entries = data.get("claims", [])
@@ -311,11 +321,10 @@ class _Reader:
             digest,
         )
 
-    def _text(self, key: str, value: Any) -> str:
+    def _is_text(self, path: Sequence[str | int], value: Any) -> bool:
         if not isinstance(value, str):
-            self.fault((key,), f"{value!r} came where a text is needed")
-            return "?"
-        return " ".join(value.split())
+            self.fault(path, f"{value!r} came where a text is needed")
+        return isinstance(value, str)
 
     def _seeds(self, value: Any, override: int | None) -> tuple[int, ...]:
         if override is not None:
@@ -344,9 +353,11 @@ class _Reader:
             self.fault((key,), f"{required} is missing")
             return None
         one = {
-            name: as_list(part) if name in ("corruptions", "parts", "batchnorm") else part
+            name: as_list(part) if name in ("parts", "batchnorm") else part
             for name, part in value.items()
         }
+        if key == "test":
+            one["corruptions"] = self._sweeps(one["corruptions"])
         return self._built(cls, one, (key,), f"entry of [{key}]")
 
     def _built(
@@ -376,20 +387,21 @@ class _Reader:
                 )
             return None
 
-    def _tested(self, test: Test) -> Test:
-        good: list[str] = []
-        alone: list[str] = []
-        for sweep in test.corruptions:
+    def _sweeps(self, texts: Any) -> list[Sweep]:
+        """The sweeps that [test] names. A text that cannot be read is noted and left out."""
+        path, found = ("test", "corruptions"), list[Sweep]()
+        for text in as_list(texts):
             try:
-                good.append(str(parse_sweep(sweep)))
-                alone.append(_alone(sweep))
+                if self._is_text(path, text):
+                    found.append(parse_sweep(text))
             except UserError as problem:
-                self.fault(("test", "corruptions"), problem)
-        if not test.corruptions or len(set(alone)) < len(alone):
-            self.fault(
-                ("test", "corruptions"),
-                "at least one is needed, and each once, with all of its strengths",
-            )
+                self.fault(path, problem)
+        alone = [str(sweep.corruption) for sweep in found]
+        if not as_list(texts) or len(set(alone)) < len(alone):
+            self.fault(path, "at least one is needed, and each once, with all of its strengths")
+        return found
+
+    def _check_test(self, test: Test) -> None:
         for part in test.parts:
             if part not in ("test", "train"):
                 self.fault(("test", "parts"), unknown("part to test on", part, ["test", "train"]))
@@ -403,38 +415,39 @@ class _Reader:
                 )
         if not test.batchnorm or len(set(test.batchnorm)) < len(test.batchnorm):
             self.fault(("test", "batchnorm"), "at least one policy is needed, and each once")
-        if test.bounds and "train" not in test.parts:
-            self.fault(
-                ("test", "bounds"), 'the training data are needed: parts = ["test", "train"]'
-            )
-        if test.bounds and "recalibrated" in test.batchnorm:
-            self.fault(
-                ("test", "bounds"),
-                'statistics recomputed on the counted images void them: batchnorm = "as-is"',
-            )
-        if test.bounds and any("start" in one for one in self._tables()):
-            self.fault(
-                ("test", "bounds"),
-                "the weights to start from may have seen the counted images: a task with a prior, "
-                "no start",
-            )
-        if test.bounds and any("protect" in one for one in self._tables()):
-            self.fault(
-                ("test", "bounds"),
-                "what is protected moves without noise, and bounds would be infinite: no protect",
-            )
-        if test.bounds and good and not good[0].startswith("gaussian-filter-max:"):
-            self.fault(
-                ("test", "bounds"),
-                f"they are for gaussian-filter-max, and the first of corruptions is {good[0]}",
-            )
-        for table, table_key in (
+        for chips, table in (
             (test.chips, "test"),
             (self.data.get("selection", {}).get("chips", 2), "selection"),
         ):
-            if _whole(table) and table < 2:
-                self.fault((table_key, "chips"), f"{table}: at least 2 chips are needed")
-        return replace(test, corruptions=tuple(good))
+            if _whole(chips) and chips < 2:
+                self.fault((table, "chips"), f"{chips}: at least 2 chips are needed")
+
+    def _check_bounds(self, test: Test) -> None:
+        """What the PAC-Bayes bounds that `test` asks for need of the other entries."""
+        first = str(test.corruptions[0].corruption) if test.corruptions else ""
+        for wrong, message in (
+            ("train" not in test.parts, 'the training data are needed: parts = ["test", "train"]'),
+            (
+                "recalibrated" in test.batchnorm,
+                'statistics recomputed on the counted images void them: batchnorm = "as-is"',
+            ),
+            (
+                any("start" in one for one in self._tables()),
+                "the weights to start from may have seen the counted images: a task with a prior, "
+                "no start",
+            ),
+            (
+                any("protect" in one for one in self._tables()),
+                "what is protected moves without noise, and bounds would be infinite: no protect",
+            ),
+            (
+                first not in ("", "gaussian-filter-max"),
+                "they are for gaussian-filter-max, and the first of corruptions is "
+                f"{first and test.corruptions[0]}",
+            ),
+        ):
+            if wrong:
+                self.fault(("test", "bounds"), message)
 
     def _tables(self) -> list[dict[str, Any]]:
         """The base recipe and the arms, as they came."""
@@ -454,8 +467,7 @@ class _Reader:
         if not entries:
             self.fault((), "arms: at least one [[arms]] is needed")
         if "seed" in base:
-            self.fault(("recipe", "seed"), "seeds stand at the top of the file: seeds = 8")
-        usual = base.get("epochs", Recipe.epochs)
+            self.fault(("recipe", "seed"), _SEEDS_ON_TOP)
         found: dict[str, ArmSpec] = {}
         for place, entry in enumerate(entries):
             path = ("arms", place)
@@ -467,7 +479,7 @@ class _Reader:
                 if self.names is not None:
                     self.names[each["name"]] = None
                 design = self._design(
-                    {k: v for k, v in base.items() if k != "seed"}, each, path, epochs, usual
+                    {k: v for k, v in base.items() if k != "seed"}, each, path, epochs
                 )
                 if design is None:
                     continue
@@ -543,41 +555,66 @@ class _Reader:
         entry: dict[str, Any],
         path: tuple[str | int, ...],
         epochs: int | None,
-        usual: Any,
     ) -> ArmSpec | None:
-        known = list(
-            dict.fromkeys([*(one.name for one in fields(Recipe) if one.name != "seed"), *_ARM])
-        )
-        given = {
-            key: value for key, value in entry.items() if key not in ("name", "method", "role")
-        }
-        strange = [key for key in given if key not in known]
-        for key in strange:
-            own = "seeds stand at the top of the file: seeds = 8"
+        """The arm that `entry` declares on the recipe `base`; None where something is wrong with the
+        arm, and the faults are noted.
+        """
+        known = list(dict.fromkeys([*(one.name for one in fields(Recipe)), *_ARM]))
+        known.remove("seed")
+        own = {key: value for key, value in entry.items() if key not in ("name", "method", "role")}
+        given = {key: value for key, value in own.items() if key in known}
+        for key in own.keys() - given.keys():
             self.fault(
-                (*path, key), own if key == "seed" else unknown("entry of an arm", key, known)
+                (*path, key),
+                _SEEDS_ON_TOP if key == "seed" else unknown("entry of an arm", key, known),
             )
-        merged = {**base, **{key: value for key, value in given.items() if key not in strange}}
+        merged = self._merged(base, given, path, epochs)
+        recipe = self._recipe(merged, given, path)
+        method = entry.get("method", str(merged.get("objective", Recipe.objective)))
+        role = entry.get("role", "candidate")
+        texts = [
+            self._is_text((*path, key), one) for key, one in (("method", method), ("role", role))
+        ]
+        if recipe is None or len(given) < len(own) or not all(texts):
+            return None
+        return ArmSpec(entry["name"], method, role, recipe)
+
+    def _merged(
+        self,
+        base: dict[str, Any],
+        given: dict[str, Any],
+        path: tuple[str | int, ...],
+        epochs: int | None,
+    ) -> dict[str, Any]:
+        """The entries of an arm's recipe: those of `base`, and over them those of the arm itself.
+        `epochs` replaces those of the base, and scales those of an arm of its own length.
+        """
+        merged = base | given
         if isinstance(base.get("probe"), dict) and isinstance(given.get("probe"), dict):
-            merged["probe"] = {**base["probe"], **given["probe"]}
-        if (
-            epochs is not None
-            and _whole(usual)
-            and usual > 0
-            and _whole(merged.get("epochs", usual))
-        ):
-            merged["epochs"] = max(1, round(epochs * merged.get("epochs", usual) / usual))
+            merged["probe"] = base["probe"] | given["probe"]
+        usual = base.get("epochs", Recipe.epochs)
+        own = merged.get("epochs", usual)
+        if epochs is not None and _whole(usual) and usual > 0 and _whole(own):
+            merged["epochs"] = max(1, round(epochs * own / usual))
         if merged.get("ranks", 1) != 1:
-            line = (
+            self.fault(
+                (*(path if "ranks" in given else ("recipe",)), "ranks"),
                 "a study's workers are single processes; give it more of them (--workers), or "
-                "torchrun one recipe with train"
+                "torchrun one recipe with train",
             )
-            self.fault((*(path if "ranks" in given else ("recipe",)), "ranks"), line)
         if "task" in merged:
             merged["task"] = self._task_path(merged["task"])
+        return merged
+
+    def _recipe(
+        self, merged: dict[str, Any], given: dict[str, Any], path: tuple[str | int, ...]
+    ) -> Recipe | None:
+        """The recipe of these entries, or None. A fault is noted at the arm where the entry is
+        `given` there, and else at [recipe].
+        """
         recipe, faults = checked(merged)
-        bad = bool(strange or faults)
-        # Look for what else is wrong: values are judged only where all fields have their types.
+        # Values are judged only once all entries have their types. So take out the entries that are
+        # wrong, and look what else is wrong, until nothing is or nothing more can be taken out.
         while faults:
             for key, message in faults:
                 first, *rest = key.split(".")
@@ -593,14 +630,7 @@ class _Reader:
                 key: value for key, value in merged.items() if key not in wrong
             }
             _, faults = checked(merged)
-        method = entry.get("method", str(merged.get("objective", Recipe.objective)))
-        role = entry.get("role", "candidate")
-        for key, value in (("method", method), ("role", role)):
-            if not isinstance(value, str):
-                self.fault((*path, key), f"{value!r} came where a text is needed")
-        if bad or recipe is None:
-            return None
-        return ArmSpec(entry["name"], method, role, recipe)
+        return recipe
 
     def _task_path(self, task: Any) -> Any:
         """A task in a file beside the study is found from there; `images` without data of their own
@@ -676,14 +706,6 @@ def _filled(value: Any, say: Mapping[str, Any]) -> Any:
         return written(float(found)) if isinstance(found, float) else str(found)
 
     return re.sub(r"\{([\w-]+)\}", one, value)
-
-
-def _alone(sweep: str) -> str:
-    """The corruption of a sweep, without its strengths; nothing where that cannot be read."""
-    try:
-        return str(parse_sweep(sweep).corruption)
-    except UserError:
-        return ""
 
 
 def _whole(value: Any) -> bool:
