@@ -28,34 +28,6 @@ if TYPE_CHECKING:
     from ..tasks import Task
     from ..weights.arrays import Array
 
-__all__ = [
-    "AlsoOption",
-    "BatchOption",
-    "BatchnormOption",
-    "DebugOption",
-    "DeviceOption",
-    "ExamplesOption",
-    "ForceOption",
-    "HeldArrays",
-    "HomeOption",
-    "JsonOption",
-    "OutOption",
-    "PartOption",
-    "ProtectOption",
-    "ScoringTarget",
-    "SeedOption",
-    "TargetArgument",
-    "WeightsOption",
-    "check_part",
-    "device_of",
-    "first_of",
-    "held_in",
-    "is_run",
-    "open_target",
-    "target_of",
-    "tell_share",
-]
-
 # ---- Options that several verbs share
 
 TargetArgument = Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")]

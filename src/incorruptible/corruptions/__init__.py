@@ -217,8 +217,7 @@ def parse_sweep(text: str | Spec) -> Sweep:
     corruption = parse(spec._replace(values=()))
     if not spec.values and not isinstance(corruption, Device | Quantised):
         raise _no_sweep(spec, "none came")
-    asked = spec.values[0] if spec.values else "1"
-    strengths = read(asked, tuple[float, ...], "strength")
+    strengths = read(spec.values[0], tuple[float, ...], "strength") if spec.values else (1.0,)
     return Sweep(corruption, checked_strengths(strengths, corruption))
 
 

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..specs.durations import Seconds, seconds
 
-__all__ = ["MIN_CELLS", "MIN_TARGETS", "Cells", "content_of", "read", "sha_of"]
-
 MIN_CELLS = 30  # at each time: a spread of fewer is known to no better than a quarter
 MIN_TARGETS = 4  # at each time: with fewer a curve is a guess
 LARGEST = 1e6  # uS

@@ -12,17 +12,6 @@ from .faults import BitFlips, Dead, Drop, Stuck
 from .storages import Crossbar, Floats, Integers, Weights
 from .stored import Composed, Stored
 
-__all__ = [
-    "DeadColumns",
-    "DeadRows",
-    "DropConnect",
-    "FloatFlips",
-    "IntFlips",
-    "Quantised",
-    "StuckCells",
-]
-
-
 # ---- Rounding alone: weights as whole numbers of a few bits, and nothing at random
 
 

@@ -11,8 +11,6 @@ from . import Measured
 from .devices import fits
 from .fitting import CellFit
 
-__all__ = ["chart", "report", "rows"]
-
 SHOWN = 400  # cells of one time in the chart
 GROUPS = 12  # of cells, in the chart, where targets do not repeat
 

@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import UserError
 from .cells import Cells
 
-__all__ = ["CellFit", "Curve", "FitBounds", "Fitted", "hats", "knots_of"]
-
 REPEATED = 10  # cells at each target, from which targets are knots
 ALIVE = 3  # cells above 0 at a knot, from which those that read 0 say something about its spread
 EACH = 40  # cells for a knot where targets do not repeat

@@ -14,9 +14,6 @@ from ..randomness.streams import Noise, add_normal
 from ..weights.arrays import Array
 from .protocol import Moments
 
-__all__ = ["SCALES", "UNITS", "Gaussian", "Uniform", "scale_of"]
-
-
 # ---- What a relative error is relative to: the standard deviation at strength 1, filter by filter.
 # Each scale is a function of an array that returns a tensor broadcastable to its value, computed
 # from the clean weights.

@@ -15,9 +15,6 @@ from ..randomness.streams import Noise
 from ..weights.arrays import Array
 from .protocol import Moments
 
-__all__ = ["LogNormal", "Multiplicative"]
-
-
 # ---- Gaussian error in proportion to each weight
 
 

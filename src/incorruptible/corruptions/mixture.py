@@ -14,8 +14,6 @@ from ..specs.grammar import write
 from ..weights.arrays import Array
 from .protocol import Corruption, Moments, traits, write_into
 
-__all__ = ["Mixture"]
-
 
 @dataclass(frozen=True)
 class Mixture:

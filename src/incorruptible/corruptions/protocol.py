@@ -15,17 +15,6 @@ from ..schedules import checked
 from ..specs.grammar import written
 from ..weights.arrays import Array
 
-__all__ = [
-    "Corrupted",
-    "Corruption",
-    "Described",
-    "Moments",
-    "Traits",
-    "checked_strengths",
-    "traits",
-    "write_into",
-]
-
 
 class Moments(NamedTuple):
     """Mean and standard deviation of the weight error, each broadcastable to the array's value."""

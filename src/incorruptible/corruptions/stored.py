@@ -20,8 +20,6 @@ from .faults.protocol import Fault, Raw, Split
 from .protocol import Moments
 from .storages import Held, Storage
 
-__all__ = ["COMPENSATIONS", "Composed", "Stored"]
-
 COMPENSATIONS = ("none", "global", "column")
 _ESTIMATE = 256  # chips
 

@@ -9,8 +9,6 @@ from ..errors import UserError
 from ..specs.durations import Seconds, seconds
 from .protocol import Corruption
 
-__all__ = ["at_time"]
-
 _Thing = TypeVar("_Thing")
 
 

@@ -7,8 +7,6 @@ import re
 
 from ..errors import UserError
 
-__all__ = ["Seconds", "seconds"]
-
 # a year is 365 days, as in the peers' tables
 UNITS = {
     "us": 1e-6,

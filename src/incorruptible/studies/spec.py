@@ -31,8 +31,6 @@ from .claims import Claim, as_list, check_strengths, read_claims
 from .folder import at_checkpoint, named
 from .toml_positions import KeyPath, spoken, toml_positions
 
-__all__ = ["ArmSpec", "Claim", "Study", "load", "shipped"]
-
 _TOP = ("title", "question", "seeds", "recipe", "arms", "test", "selection", "claims", "shown")
 _ARM = ("name", "method", "role", "each", "probe")
 _SINGLE = ("task", "start", "seed", "probe")  # of a recipe: not for lists
