@@ -16,7 +16,6 @@ from ..files.records import current, recorded
 from ..objectives.base import checked_reach, policy_of
 from ..weights.arrays import Array, select
 
-
 __all__ = ["Faults", "Probe", "Recipe", "RecipeParts", "checked", "parse"]
 
 
