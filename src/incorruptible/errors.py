@@ -10,18 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .renamed import ENTRIES, missing
 
-__all__ = [
-    "NotFinite",
-    "Remark",
-    "UserError",
-    "UserErrors",
-    "disk_failed",
-    "path_refused",
-    "renamed_arguments",
-    "unknown",
-]
-
-
 MANY = 40  # names that one line can hold
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ENTRIES", "FLAGS", "MODULES", "NAMES", "listen", "missing", "respelled"]
-
 # Public names, by the room that has them; "" is the package's own face.
 NAMES = {
     "": {"Chips": "Sampling", "Mistake": "UserError", "Precise": "AnytimeMeans"},

@@ -28,8 +28,6 @@ from .terminal import Once, answer, put, say, unread
 from .train import train
 from .worker import worker
 
-__all__ = ["app", "run"]
-
 app = typer.Typer(
     name="incorruptible",
     help="Train neural networks whose weights may go wrong at inference, and say how wrong they "

@@ -15,8 +15,6 @@ from .terminal import say
 if TYPE_CHECKING:
     from ..corruptions import Corruption
 
-__all__ = ["tell_cost", "tell_drift"]
-
 MANY = 20_000  # chips from which on the cost is told before the work begins
 # The bytes that one example on one chip takes: its score in 32 bits, once in a list and once in the
 # array that is made of the list.

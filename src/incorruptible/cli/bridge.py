@@ -31,8 +31,6 @@ from .terminal import Once, check_output, give, progress, put, put_json, say
 if TYPE_CHECKING:
     from ..evaluation import Scores
 
-__all__ = ["bridge"]
-
 bridge = typer.Typer(
     help="Simulate a network in CrossSim, or hand it to aihwkit-lightning.", no_args_is_help=True
 )

@@ -14,8 +14,6 @@ from ..specs.grammar import written
 from .targets import DebugOption, JsonOption
 from .terminal import put, put_json
 
-__all__ = ["catalogues", "list_"]
-
 MADE_OF_OTHERS = {  # corruptions that are made of others, or of a file: name, unit, summary
     "measured": (
         "measured:file=...",

@@ -8,8 +8,6 @@ from .study import Epochs, Seeds, Workers, run_study
 from .targets import DebugOption, HomeOption, JsonOption
 from .terminal import command, put, put_json
 
-__all__ = ["demo"]
-
 
 def demo(
     home: HomeOption = Path("runs"),

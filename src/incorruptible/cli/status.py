@@ -16,8 +16,6 @@ from .terminal import put, put_json
 if TYPE_CHECKING:
     from ..studies.status import StudyStatus
 
-__all__ = ["status"]
-
 STATES = ("finished", "running", "waiting", "diverged", "failed")
 
 

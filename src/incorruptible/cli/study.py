@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ..studies.run import Changes, Launch
     from ..studies.spec import Study
 
-__all__ = ["StudyName", "run_study", "study"]
-
 StudyName = Annotated[
     str, typer.Argument(metavar="STUDY", help="A study by name, or the path of its TOML file.")
 ]

@@ -14,8 +14,6 @@ from .study import StudyName
 from .targets import DebugOption, HomeOption, device_of
 from .terminal import answer, say
 
-__all__ = ["worker"]
-
 
 def worker(
     name: StudyName,

@@ -13,8 +13,6 @@ from pathlib import Path
 
 from ..version import __version__
 
-__all__ = ["commit", "machine", "made"]
-
 
 def made(device: str = "cpu") -> dict[str, str]:
     """The command line, versions, the package's commit where it lies in a checkout, machine, and

@@ -20,27 +20,6 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 
-__all__ = [
-    "FORMAT",
-    "KEPT",
-    "Newer",
-    "Unreadable",
-    "check",
-    "check_arrays",
-    "checksum",
-    "current",
-    "identity",
-    "naming",
-    "plain",
-    "read",
-    "read_arrays",
-    "recorded",
-    "write",
-    "write_arrays",
-    "write_atomically",
-    "write_text",
-]
-
 FORMAT = 1
 
 # Fields that were renamed, each with the key that stands for it in files. The keys enter the

@@ -14,8 +14,6 @@ from pathlib import Path
 from ..errors import UserError, UserErrors
 from ..files import records
 
-__all__ = ["Ending", "read_ending", "write_ending"]
-
 
 @dataclass(frozen=True)
 class Ending:

@@ -21,8 +21,6 @@ from ..training.recipe import Recipe
 from .plan import Tasks
 from .spec import Study
 
-__all__ = ["Estimate", "estimate"]
-
 STEPS = 12
 
 

@@ -14,25 +14,6 @@ from numpy.typing import NDArray
 from ..pacbayes.gaussian import Displacement
 from ..statistics import Difference, Interval, crossed
 
-__all__ = [
-    "MARGIN",
-    "Arm",
-    "EvidenceRow",
-    "Judgement",
-    "Lacking",
-    "Served",
-    "Verdict",
-    "best",
-    "constants",
-    "difference",
-    "matching",
-    "named",
-    "numbers",
-    "refuse_other_units",
-    "said",
-    "served",
-]
-
 # ---- What a study found, as arrays, and the words that rest on it
 
 MARGIN = 0.003  # of scores that are fractions: 0.3 points

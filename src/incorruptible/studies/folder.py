@@ -15,8 +15,6 @@ from typing import Any, Literal
 from ..errors import UserError
 from ..files import records
 
-__all__ = ["ENDS", "End", "Folder", "StudyJob", "at_checkpoint", "find", "matches", "named"]
-
 End = Literal["finished", "diverged", "failed"]
 ENDS: tuple[End, ...] = ("finished", "diverged", "failed")
 

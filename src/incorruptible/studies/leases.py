@@ -19,8 +19,6 @@ from uuid import getnode, uuid4
 from ..errors import UserError
 from ..files.records import naming
 
-__all__ = ["Holder", "Lease", "Leases"]
-
 # What a lease file says beside its token, and what is assumed of one that is torn: a holder whom
 # nobody knows.
 _UNKNOWN: dict[str, Any] = {

@@ -24,8 +24,6 @@ from ..specs.grammar import strip_paths
 from .evidence import Arm
 from .folder import Folder, StudyJob, at_checkpoint
 
-__all__ = ["Outcomes", "StoredArm", "sign_of"]
-
 # Of the many arrays in a file of measurements, those that become fields of an `Arm`.
 READ = ("score", "score by example", "loss by example", "bounded by example", "equivalent")
 

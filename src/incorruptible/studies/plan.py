@@ -21,8 +21,6 @@ from ..version import __version__
 from .folder import Folder, StudyJob
 from .spec import Study
 
-__all__ = ["Tasks", "begin"]
-
 
 class Tasks:
     """Tasks by name. Those of the package are loaded once; a user's own is made anew for each job,

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from ..statistics import Interval, crossed_each, curves, t_interval
 from .evidence import Arm
 
-__all__ = ["Tabulated", "Whole", "area", "best", "tabulated", "validation_area", "whole"]
-
 
 class Whole(NamedTuple):
     """One arm over the strengths from `low` to `high`, by the definitions of

@@ -23,21 +23,6 @@ from .outcomes import Outcomes
 from .ranges import Whole
 from .rules import CATALOGUE as RULES
 
-__all__ = [
-    "COLUMNS",
-    "ArmCell",
-    "ArmResult",
-    "arms",
-    "compare",
-    "conclude",
-    "findings",
-    "listed",
-    "mean",
-    "missing",
-    "rows",
-    "summary",
-]
-
 COLUMNS = (
     *("arm", "noise", "strength", "mean", "low", "high", "sd_over_chips", "validation_mean"),
     *("share_of_chips_that_reach", "seeds", "chips"),

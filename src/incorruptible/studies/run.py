@@ -18,8 +18,6 @@ from .launch import CATALOGUE, cores, share
 from .launch.protocol import Engine
 from .supervisor import mend, supervise
 
-__all__ = ["Changes", "Launch", "run"]
-
 
 @dataclass(frozen=True)
 class Launch:

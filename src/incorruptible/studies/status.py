@@ -8,8 +8,6 @@ from typing import Any
 from .folder import ENDS, Folder
 from .leases import Leases
 
-__all__ = ["ArmStatus", "StudyStatus", "status_of"]
-
 
 @dataclass
 class ArmStatus:

@@ -12,8 +12,6 @@ from .ending import Ending, read_ending
 from .folder import End, Folder, StudyJob
 from .launch import Engine, Worker
 
-__all__ = ["DISK_FULL", "LEFT", "Stopped", "mend", "supervise"]
-
 LEFT = 75  # exit code of a worker that was asked to leave: EX_TEMPFAIL of sysexits.h
 DISK_FULL = 74  # EX_IOERR
 LOOK = 0.5  # seconds between two looks

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["KeyPath", "spoken", "toml_positions"]
-
 KeyPath = tuple[str | int, ...]
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(

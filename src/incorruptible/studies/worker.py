@@ -21,8 +21,6 @@ from .folder import Folder, StudyJob, at_checkpoint
 from .leases import Lease, Leases
 from .plan import Tasks
 
-__all__ = ["Leaving", "leaving", "work"]
-
 GRACE = 8  # seconds in which an epoch may come to its end
 DEATHS = 5
 PAUSE = 0.5

@@ -9,8 +9,6 @@ from pathlib import Path
 from .process import launch
 from .protocol import Worker
 
-__all__ = ["Local"]
-
 
 class Local:
     """Starts workers as processes of this machine, of `threads` threads each; those for "cpu" see

@@ -12,8 +12,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["cores", "launch", "share", "watch_parent"]
-
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _PARENT = "INCORRUPTIBLE_PARENT"
 _LOOK = 1.0  # seconds

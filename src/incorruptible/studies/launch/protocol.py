@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Engine", "Worker"]
-
 
 class Worker(Protocol):
     """One copy of a command, at work somewhere.

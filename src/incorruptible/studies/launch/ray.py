@@ -22,8 +22,6 @@ from ...errors import UserError
 from .process import launch
 from .protocol import Worker
 
-__all__ = ["Ray"]
-
 _PATIENCE = (
     15.0  # seconds for a cluster to answer; Ray's own are two minutes, and then it ends the process
 )
