@@ -1,5 +1,9 @@
-"""What all devices share: a crossbar of conductances, the time since they were programmed, and its
-compensation.
+"""What all memory devices share: a crossbar of conductances, the time since the cells were
+programmed, and a compensation of drift.
+
+A *device* here is a kind of memory cell whose errors somebody measured, for example phase-change
+memory. The weights are held as conductances in a crossbar; the device then says which faults act on
+the conductances, one after another (programming error, drift, read noise).
 """
 
 from __future__ import annotations
@@ -15,17 +19,19 @@ from ..faults.protocol import Fault
 from ..storages import Crossbar
 from ..stored import COMPENSATIONS, Composed, Stored
 
-__all__ = ["Device"]
-
 
 @dataclass(frozen=True)
 class Device(Composed, Crossbar):
-    """A memory device with error measured on hardware. Strength 1 is the error as measured; 0 is
-    none.
+    """A kind of memory cell with its errors as measured on hardware. Strength 1 is the error as
+    measured; strength 0 is no error.
 
-    `time` is that since programming, with its unit ("1d") or in seconds; `compensation` as for
-    `Stored`, and of no effect where no step ages. A subclass names its range in `valid`, writes
-    `faults`, and may narrow the times in `check_time`.
+    `time` is the time between programming the cells and reading them, in seconds or with a unit
+    ("1d"). `compensation` is as for `Stored`; it has no effect if none of the device's faults
+    happens after programming.
+
+    A subclass gives its range of conductances in `valid` and its faults in `faults`; it may
+    restrict the times in `check_time`. Raises `UserError` for conductances or times outside those
+    that were measured, and for an unknown compensation.
     """
 
     time: Seconds = field(default=Seconds(0), metadata={"parse": seconds})
@@ -52,7 +58,9 @@ class Device(Composed, Crossbar):
 
     @property
     def conditions(self) -> str:
-        """How it is held, when it is read, and what corrects its drift: what a result must say."""
+        """How the weights are held, when they are read, and what compensates their drift. A result
+        must state these three.
+        """
         return (
             f"{self.held}; {self.time} after programming; drift compensation: {self.compensation}"
         )
@@ -60,14 +68,17 @@ class Device(Composed, Crossbar):
     @property
     @abstractmethod
     def valid(self) -> tuple[float, float]:
-        """The conductances in uS over which it was measured."""
+        """The smallest and the largest conductance in uS at which the device was measured."""
 
     @abstractmethod
     def faults(self) -> tuple[Fault, ...]:
-        """What goes wrong with the conductances, in order."""
+        """What goes wrong with the conductances, in the order in which it happens."""
 
     def check_time(self) -> None:
-        """Raise `UserError` for a time at which the device was not measured."""
+        """Raise `UserError` if the device was not measured at `self.time`. By default every time is
+        allowed.
+        """
 
     def stored(self) -> Stored:
+        """The crossbar with the device's faults: the corruption that does the work."""
         return Stored(self, self.faults(), self.compensation)

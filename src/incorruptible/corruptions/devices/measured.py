@@ -1,5 +1,14 @@
-"""A device of one's own, from a file of measured cells: the errors that were fitted to them, and
+"""A user's own device, from a file of measured cells: the errors that were fitted to the cells, and
 the device that has these errors.
+
+The fit itself is in `corruptions/fitting.py`; the file is read in `corruptions/cells.py`. At each
+measured time the fit gives two curves of the target conductance g: shift(g), the mean error, and
+spread(g), its standard deviation, both in uS. s is the strength, and z ~ N(0, 1) is drawn for each
+cell.
+
+Relies on: `MeasuredAgeing` stands right behind `MeasuredProgramming`, so that it can find each
+cell's z in its conductance. Keeps: the text of a device names the sha of the file's content, so
+that a file that has changed is refused and not used by mistake.
 """
 
 from __future__ import annotations
@@ -24,17 +33,14 @@ from ..fitting import CellFit, Curve, Fitted
 from ..storages import Held
 from .device import Device
 
-__all__ = ["Measured", "MeasuredAgeing", "MeasuredProgramming", "fits"]
-
-
-# ---- Errors as they were measured on cells of one's own: after programming, and what time made of
-# them
+# ---- The errors: after programming, and what time made of them
 
 
 @dataclass(frozen=True)
 class MeasuredProgramming:
-    """g + s (shift(g) + spread(g) z), cut at 0, with z ~ N(0, 1) for each cell: the error at the
-    first time that was measured.
+    """The error at the first time that was measured: g + s (shift(g) + spread(g) z), cut at 0 uS.
+
+    Each cell draws z once and keeps it. `file` is the file that the errors were `fitted` to.
     """
 
     fitted: Fitted
@@ -70,13 +76,13 @@ class MeasuredProgramming:
 
 @dataclass(frozen=True)
 class MeasuredAgeing:
-    """What `MeasuredProgramming` left, as it is at `time`: each cell keeps its z, and shift and
-    spread are those of that time.
+    """The error at a later `time`: each cell keeps the z that `MeasuredProgramming` gave it, and
+    shift and spread are those of `time`.
 
-    It stands right behind the programming. A cell that was cut at 0 has lost its z; another one
-    from below the cut takes its place. Only the distribution at each time is measured, so that a
-    cell keeps its rank is an assumption: it matters to drift compensation, which compares two
-    times, and to nothing else.
+    This fault stands right behind the programming. A cell that was cut at 0 uS has lost its z;
+    another z takes its place, drawn from those that lead to the cut. Only the distribution at each
+    time is measured. That a cell keeps its rank from one time to another is an assumption; it
+    matters only to drift compensation, which compares two times.
     """
 
     fitted: Fitted
@@ -104,10 +110,13 @@ class MeasuredAgeing:
             _at(first, held.value),
             _at(self.fitted.parts(self.time), held.value),
         )
+        # Invert the programming: value = g + s (shift + spread z), where it was not cut.
         z = (value - held.value - strength * shift) / (strength * spread)
         below = torch.special.ndtr(
             ((-held.value - strength * shift) / (strength * spread)).double()
         )
+        # A new z for the cells that were cut: uniform in the probability below the cut. In float64,
+        # whose tails reach further than those of float32.
         tiny = torch.finfo(torch.float64).tiny
         lost = torch.special.ndtri(
             (below * (1 - noise.uniform(value).double())).clamp_min(tiny)
@@ -122,42 +131,47 @@ class MeasuredAgeing:
 
 
 def _at(parts: Sequence[tuple[float, Curve]], g: Tensor) -> tuple[Tensor, Tensor]:
-    """Shift and spread in uS at the conductances `g` in uS."""
+    """Shift and spread in uS at the conductances `g` in uS: the mean of the curves of `parts`, each
+    with its weight.
+    """
     each = [(share, _between(curve, g)) for share, curve in parts]
     shift, spread = (sum(share * two[place] for share, two in each) for place in (0, 1))
     return torch.as_tensor(shift), torch.as_tensor(spread)
 
 
 def _between(curve: Curve, g: Tensor) -> tuple[Tensor, Tensor]:
+    """Shift and spread of one curve at the conductances `g` in uS, linear between its knots."""
     knots, *values = (
         torch.tensor(part, dtype=g.dtype, device=g.device)
         for part in (curve.knots, curve.shift, curve.spread)
     )
-    place = torch.bucketize(g.detach(), knots[1:-1])
+    place = torch.bucketize(g.detach(), knots[1:-1])  # the knot to the left of each g
     # Rounding may give a share just outside 0 and 1.
     share = ((g - knots[place]) / (knots[place + 1] - knots[place])).clamp(0, 1)
     shift, spread = (one[place] + share * (one[place + 1] - one[place]) for one in values)
     return shift, spread
 
 
-# ---- A device of one's own, from a file of measured cells
+# ---- The device
 
 
 @dataclass(frozen=True)
 class Measured(Device):
-    """Cells as they are in `file`, a CSV with the columns target and measured (uS), and time where
-    there are several.
+    """Cells that the user measured, from the CSV `file` with the columns target and measured (uS),
+    and time if the cells were read at several times.
 
     The error at a target is Gaussian, cut at 0 uS, with the mean and the standard deviation that
-    `CellFit` finds; between times both are linear in log time. `g_min` and `g_max` are the range of
-    targets unless said otherwise, `time` the first that was measured. `sha` is that of the file's
-    content: what is written down names it, so that a file that has changed is refused.
+    `CellFit` finds. Between two times both are linear in log time. `g_min` and `g_max` are the
+    range of targets unless given, and `time` is the first that was measured. `sha` is the sha of
+    the file's content. Whatever names the device in writing names the sha too, so that a file that
+    has changed is refused.
 
-    Raises `UserError` for a bad file (`cells.read`), and for conductances and times beyond those
-    that were measured.
+    Raises `UserError` for a bad file (`cells.read`), for a file that has changed, and for
+    conductances and times beyond those that were measured.
     """
 
-    g_max: float = cast("float", None)  # these three: as measured
+    # None stands for "as measured" in these three; __post_init__ fills in the value from the file.
+    g_max: float = cast("float", None)
     g_min: float = cast("float", None)
     time: Seconds = field(default=cast("Seconds", None), metadata={"parse": seconds})
     file: str = field(kw_only=True, metadata={"example": "cells.csv"})
@@ -237,8 +251,9 @@ class Measured(Device):
 
 
 def fits(device: Measured) -> list[CellFit]:
-    """The fit at each measured time, with its cells and intervals, from the file, which must not
-    have changed.
+    """The fit at each measured time, with its cells and the intervals of its curves, for a report.
+
+    Reads the file again. Raises `UserError` if the file has changed since the device was made.
     """
     content = content_of(device.file)
     if sha_of(content) != device.sha:
@@ -246,7 +261,7 @@ def fits(device: Measured) -> list[CellFit]:
     return _fits(content, device.file)
 
 
-@lru_cache(maxsize=4)  # a command takes the same text apart several times
+@lru_cache(maxsize=4)  # one command builds the same device several times
 def _fitted(content: bytes, file: str) -> Fitted:
     found = read(content, file)
     return Fitted(

@@ -1,5 +1,13 @@
-"""Phase-change memory, whose conductances are imprecise, noisy, and fall with time: what goes
-wrong, and the devices.
+"""Phase-change memory: conductances that are programmed imprecisely, fall with time, and are read
+with noise.
+
+The module has two sets of faults, the coefficients that belong to them, and the devices that are
+made of them: the cells of IBM's HERMES chip, and the cells of Joshi et al. and Nandakumar et al.
+Conductances g are in uS, s is the strength, and z ~ N(0, 1) is drawn for each cell.
+
+Relies on: `Held.value` is the target conductance of each cell, also behind other faults. Every size
+of an error is taken at this target. Keeps: a single device of HERMES (`pair` false) has its own
+coefficients in programming, drift and read noise alike.
 """
 
 from __future__ import annotations
@@ -13,25 +21,11 @@ from torch import Tensor
 from ...errors import unknown
 from ...specs.grammar import write
 from ..faults import Fault
-from ..faults.conductance import Drift, Programming, Read
+from ..faults.conductance import Drift, Programming, Read, polynomial
 from ..storages import Held
 from .device import Device
 
-__all__ = [
-    "HERMES",
-    "HermesDrift",
-    "HermesProgramming",
-    "HermesRead",
-    "PCMDrift",
-    "PCMHermes",
-    "PCMJoshi",
-    "PCMNandakumar",
-    "PCMProgramming",
-    "PCMRead",
-]
-
-# ---- The phase-change memory of IBM's HERMES chip: error of programming, drift, and 1/f noise of
-# reading
+# ---- The phase-change memory of IBM's HERMES chip: programming error, drift, and 1/f read noise
 
 HERMES_SOURCE = (
     "Le Gallo et al., Nature Electronics 2023, doi 10.1038/s41928-023-01010-1, as fitted in "
@@ -40,7 +34,10 @@ HERMES_SOURCE = (
 
 
 class _HermesBranch(NamedTuple):
-    """a ln r + b within low and high for r < edge, else a polynomial of r, lowest power first."""
+    """A coefficient as a function of r = g / g_top: a ln r + b, cut to `low` and `high`, where r is
+    below `edge`, and elsewhere a polynomial of r with its coefficients in `above`, lowest power
+    first.
+    """
 
     edge: float
     log: tuple[float, float]
@@ -49,14 +46,20 @@ class _HermesBranch(NamedTuple):
     above: tuple[float, ...]
 
     def at(self, r: Tensor) -> Tensor:
+        """The coefficient at each r."""
         a, b = self.log
+        # ln 0 is infinite; at 1e-7 the coefficient is cut to `high` already.
         below = (a * r.clamp_min(1e-7).log() + b).clamp(self.low, self.high)
-        return torch.where(r < self.edge, below, _polynomial(r, self.above))
+        return torch.where(r < self.edge, below, polynomial(r, self.above))
 
 
 class _HermesFits(NamedTuple):
-    """Of one kind of cell: the largest conductance in uS, which is r = 1; t_0 in s; the error of
-    programming in uS; nu; q.
+    """The coefficients of one kind of HERMES cell.
+
+    `top` is the largest conductance in uS, at which r is 1; `t_0` the seconds from programming to
+    the first read; `programming` the standard deviation of the programming error in uS as a
+    polynomial of r, lowest power first; `mu` and `sigma` mean and standard deviation of the drift
+    exponent; `q` the relative size of the read noise.
     """
 
     top: float
@@ -68,7 +71,8 @@ class _HermesFits(NamedTuple):
 
 
 _MU = _HermesBranch(0.0945, (-0.0387, -0.0182), 0.0720, 0.13, (0.0736, -0.0126, -0.0436))
-HERMES = {  # by whether a cell is a pair of devices that hold the same
+# True: a cell is a pair of devices that hold the same conductance. False: a cell is a single device.
+HERMES = {
     True: _HermesFits(
         20.7,
         300.0,
@@ -90,11 +94,16 @@ HERMES = {  # by whether a cell is a pair of devices that hold the same
 
 @dataclass(frozen=True)
 class HermesProgramming(Programming):
-    """g + s sigma(g) z, cut at 0, sigma a cubic of r = g / 20.7 uS, or for single devices (`pair`
-    false) of g / 10.35 uS.
+    """Programming error of HERMES cells: g + s sigma(g) z, cut at 0 uS.
 
-    By hand, at 20.7 uS: 0.16603 + 4.71806 - 8.48101 + 4.68961 = 1.0927 uS; single, at 10.35 uS:
-    1.0076 uS.
+    sigma is a cubic polynomial of g / 20.7 uS, or of g / 10.35 uS for single devices (`pair`
+    false). Source: Le Gallo et al. 2023, as fitted in aihwkit's HermesNoiseModel.
+
+    At 20.7 uS, by hand: 0.16603 + 4.71806 - 8.48101 + 4.68961 = 1.0927 uS, and 1.0076 uS for a
+    single device at 10.35 uS:
+
+    >>> HermesProgramming().sigma(torch.tensor([20.7])), HermesProgramming(pair=False).sigma(torch.tensor([10.35]))
+    (tensor([1.0927]), tensor([1.0076]))
     """
 
     pair: bool = True
@@ -113,15 +122,19 @@ class HermesProgramming(Programming):
         return f"g + s sigma(g) z, cut at 0 uS, sigma a cubic of g / {HERMES[self.pair].top:g} uS"
 
     def sigma(self, g: Tensor) -> Tensor:
-        return _polynomial(g / HERMES[self.pair].top, HERMES[self.pair].programming).clamp_min(0)
+        return polynomial(g / HERMES[self.pair].top, HERMES[self.pair].programming).clamp_min(0)
 
 
 @dataclass(frozen=True)
 class HermesDrift(Drift):
-    """g (t / t_0)^(-s nu), nu = |mu + sigma z| with one z for each cell and for ever; t_0 = 300 s,
-    of single devices 200 s.
+    """Drift of HERMES cells: g (t / t_0)^(-s nu) with nu = |mu + sigma z|. Each cell draws z once
+    and keeps it.
 
-    By hand, at r = 1: mu = 0.0736 - 0.0126 - 0.0436 = 0.0174 and sigma = 0.0048.
+    t is counted from programming; t_0 is 300 s, or 200 s for single devices (`pair` false). mu and
+    sigma depend on r, the target as a share of the largest conductance. At r = 1, by hand: mu =
+    0.0736
+    - 0.0126 - 0.0436 = 0.0174 and sigma = 0.0048. Source: Le Gallo et al. 2023, as fitted in
+      aihwkit's HermesNoiseModel.
     """
 
     pair: bool = True
@@ -142,11 +155,12 @@ class HermesDrift(Drift):
 
 @dataclass(frozen=True)
 class HermesRead(Read):
-    """g (1 + s q k z), cut at 0, with a new z ~ N(0, 1) for each cell in each read; k as for
-    `Read`, t_read = 512 ns.
+    """Read noise of HERMES cells: g (1 + s q k z), cut at 0 uS. Each read of a cell draws a new z.
 
-    q is taken at the target; aihwkit takes it at the programmed conductance. By hand, at r = 1: q =
-    0.0123.
+    k is the growth of 1/f noise with time, as in `Read`, here with t_read = 512 ns. q is taken at
+    the target conductance; aihwkit takes it at the programmed conductance. At r = 1, by hand: q =
+    0.0123 + 0.0211 - 0.0280 + 0.0069 = 0.0123. Source: Le Gallo et al. 2023, as fitted in aihwkit's
+    HermesNoiseModel.
     """
 
     pair: bool = True
@@ -165,16 +179,10 @@ class HermesRead(Read):
         return HERMES[self.pair].q.at(held.value / HERMES[self.pair].top)
 
 
-def _polynomial(r: Tensor, coefficients: tuple[float, ...]) -> Tensor:
-    value = torch.zeros_like(r)
-    for c in reversed(coefficients):
-        value = value * r + c
-    return value
+# ---- The phase-change memory of Joshi et al. and of Nandakumar et al.: programming error, drift, and
+# 1/f read noise
 
-
-# ---- Phase-change memory: error of programming, drift, and 1/f noise of reading
-
-# sigma in uS as a polynomial of g in uS, lowest power first, and where it is from
+# For each fit: sigma in uS as a polynomial of g in uS, lowest power first, and its source.
 FITS = {
     "joshi": (
         (0.28638599, 0.07585724, -0.00178767),
@@ -189,13 +197,19 @@ FITS = {
 
 @dataclass(frozen=True)
 class PCMProgramming(Programming):
-    """g + s sigma(g) z, cut at 0, with z ~ N(0, 1) for each cell and sigma a polynomial of g in uS,
-    fitted up to 25 uS.
+    """Programming error: g + s sigma(g) z, cut at 0 uS.
 
-    By hand, fit joshi: sigma(25) = 0.286 + 1.896 - 1.117 = 1.065 uS.
+    sigma is a polynomial of g in uS, fitted up to 25 uS; `fit` is "joshi" or "nandakumar". Raises
+    `UserError` for another fit. With fit joshi at 25 uS, by hand: 0.28639 + 1.89643 - 1.11729 =
+    1.0655 uS:
+
+    >>> PCMProgramming().sigma(torch.tensor([25.0]))
+    tensor([1.0655])
     """
 
     fit: str = "joshi"
+
+    valid: ClassVar[tuple[float, float]] = (0.0, 25.0)
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:
@@ -203,10 +217,6 @@ class PCMProgramming(Programming):
 
     def __str__(self) -> str:
         return write("pcm-programming", self)
-
-    @property
-    def valid(self) -> tuple[float, float]:
-        return 0.0, 25.0
 
     @property
     def formula(self) -> str:
@@ -226,11 +236,11 @@ class PCMProgramming(Programming):
 
 @dataclass(frozen=True)
 class PCMDrift(Drift):
-    """g (t / t_0)^(-s nu) with nu = |mu + sigma z|, one z ~ N(0, 1) for each cell and for ever; t =
-    time + t_0, t_0 = 20 s.
+    """Drift: g (t / t_0)^(-s nu) with nu = |mu + sigma z|. Each cell draws z once and keeps it.
 
-    With r = g / G_max: mu = -0.0155 ln r + 0.0244 within 0.049 to 0.1, sigma = -0.0125 ln r -
-    0.0059 within 0.008 to 0.045. Source: Joshi et al. 2020, as in aihwkit's PCMLikeNoiseModel.
+    t = time + t_0 with t_0 = 20 s. With r = g / G_max: mu = -0.0155 ln r + 0.0244, cut to 0.049 to
+    0.1, and sigma = -0.0125 ln r - 0.0059, cut to 0.008 to 0.045. Source: Joshi et al. 2020, as in
+    aihwkit's PCMLikeNoiseModel.
     """
 
     source: ClassVar[str] = (
@@ -249,12 +259,13 @@ class PCMDrift(Drift):
 
 @dataclass(frozen=True)
 class PCMRead(Read):
-    """g (1 + s q k z), cut at 0, with a new z ~ N(0, 1) for each cell in each read.
+    """Read noise: g (1 + s q k z), cut at 0 uS. Each read of a cell draws a new z.
 
-    q = min(0.0088 / r^0.65, 0.2) with r = g_target / G_max, and k = sqrt(ln((time + 20 s + t_read)
-    / (2 t_read))) with t_read = 250 ns is the 1/f noise gathered since programming. None at time 0,
-    at which the error of programming was measured, reads included. Source: Joshi et al. 2020, as in
-    aihwkit's PCMLikeNoiseModel, where r is that of the programmed conductance.
+    q = min(0.0088 / r^0.65, 0.2) with r = g_target / G_max. k = sqrt(ln((time + 20 s + t_read) / (2
+    t_read))) with t_read = 250 ns is the 1/f noise that gathers from programming on. There is no
+    read noise at time 0: the programming error was measured by reading the cells, so it contains
+    the noise of these reads. Source: Joshi et al. 2020, as in aihwkit's PCMLikeNoiseModel, which
+    takes r of the programmed conductance.
     """
 
     source: ClassVar[str] = (
@@ -269,16 +280,16 @@ class PCMRead(Read):
         return (0.0088 / share).clamp_max(0.2)
 
 
-# ---- Phase-change memory, whose conductances are imprecise, noisy, and fall with time
+# ---- The devices
 
 
 @dataclass(frozen=True)
 class PCMJoshi(Device):
-    """Doped Ge2Sb2Te5 mushroom cells: programming error, drift and 1/f read noise; no drift at time
-    0.
+    """Phase-change memory, doped Ge2Sb2Te5 mushroom cells: programming error, drift and 1/f read
+    noise; at time 0 only the programming error.
 
-    Joshi et al. 2020, doi 10.1038/s41467-020-16108-9; the programming polynomial as fitted in
-    CrossSim 3.2. Fitted up to 25 uS; G_min 0.25 uS unless said otherwise.
+    Joshi et al. 2020, doi 10.1038/s41467-020-16108-9; the polynomial of the programming error is
+    the fit in CrossSim 3.2, up to 25 uS. G_min is 0.25 uS unless given.
     """
 
     g_max: float = 25.0
@@ -286,10 +297,7 @@ class PCMJoshi(Device):
 
     name: ClassVar[str] = "pcm-joshi"
     fit: ClassVar[str] = "joshi"
-
-    @property
-    def valid(self) -> tuple[float, float]:
-        return 0.0, 25.0
+    valid: ClassVar[tuple[float, float]] = (0.0, 25.0)
 
     def faults(self) -> tuple[Fault, ...]:
         return PCMProgramming(self.fit), PCMDrift(self.time), PCMRead(self.time)
@@ -297,8 +305,8 @@ class PCMJoshi(Device):
 
 @dataclass(frozen=True)
 class PCMNandakumar(PCMJoshi):
-    """As `PCMJoshi`, with the programming polynomial of Nandakumar et al., ICECS 2019 (aihwkit's
-    PCMLike), and G_min = 0.
+    """`PCMJoshi` with the programming error of Nandakumar et al., ICECS 2019 (aihwkit's PCMLike),
+    and with G_min = 0 uS unless given.
     """
 
     g_min: float = 0.0
@@ -309,12 +317,12 @@ class PCMNandakumar(PCMJoshi):
 
 @dataclass(frozen=True)
 class PCMHermes(Device):
-    """The cells of IBM's HERMES chip, each a pair of devices that hold the same, or single ones
-    (`pair` false, up to 10.35 uS).
+    """Phase-change memory of IBM's HERMES chip: programming error, drift and 1/f read noise.
 
-    Le Gallo et al., Nature Electronics 2023, doi 10.1038/s41928-023-01010-1, as fitted in aihwkit's
-    HermesNoiseModel, with the polynomials taken at the absolute conductance. A pair is one cell
-    here, whose conductance is that of both.
+    A cell is a pair of devices that hold the same conductance, or a single device (`pair` false, up
+    to 10.35 uS). A pair counts as one cell here, and its conductance is the sum of both. Le Gallo
+    et al., Nature Electronics 2023, doi 10.1038/s41928-023-01010-1, as fitted in aihwkit's
+    HermesNoiseModel; the polynomials are taken at the absolute conductance.
     """
 
     g_max: float = 20.7

@@ -1,10 +1,19 @@
-"""SONOS charge-trap memory read below threshold, whose currents are imprecise and move as charge is
-lost: faults and device.
+"""SONOS charge-trap memory read below threshold: currents that are programmed imprecisely and move
+as charge is lost.
+
+The source speaks of the current I of a cell in nA. This module converts: I [nA] = g [uS] v_read [V]
+1000, with g the conductance in uS that the crossbar holds. s is the strength, and z ~ N(0, 1) is
+drawn for each cell.
+
+Relies on: the tables `SPREAD` and `SHIFT` have one row for each of the days 0 to 5. Keeps: between
+two days every coefficient is linear in time, and a time beyond 5 days raises `UserError`. At time 0
+nothing has moved, to the last bit.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -16,18 +25,15 @@ from ...randomness.streams import Noise
 from ...specs.durations import Seconds, seconds
 from ...specs.grammar import write
 from ..faults import Fault
-from ..faults.conductance import ConductanceFault, Programming, added
+from ..faults.conductance import ConductanceFault, Programming, added, polynomial
 from ..faults.protocol import Raw
 from ..storages import Held
 from .device import Device
 
-__all__ = ["DAY", "SONOS", "SONOSDrift", "SONOSProgramming", "SONOSRead", "top"]
+# ---- Programming error, loss of charge, and read noise, in the current of a cell
 
-# ---- SONOS charge-trap memory: error of programming, loss of charge, and noise of reading, in the
-# current of a cell
-
-DAY = 86400.0
-# of the days 0 to 5 after programming: A and B in nA of the spread A - A exp(-I / B)
+DAY = 86400.0  # seconds
+# For each of the days 0 to 5 after programming: A and B in nA of the spread A - A exp(-I / B).
 SPREAD = (
     (19.88665, 176.3115),
     (25.59102, 186.85544),
@@ -37,8 +43,8 @@ SPREAD = (
     (34.57909, 207.34309),
 )
 READ = (12.58037, 215.36557)  # A and B in nA of the noise of one read
-# of the days 0 to 5: by how many nA the mean has moved, as a polynomial of I in nA, lowest power
-# first
+# For each of the days 0 to 5: by how many nA the mean has moved, as a polynomial of I in nA, lowest
+# power first.
 SHIFT: tuple[tuple[float, ...], ...] = (
     (0.0,) * 11,
     (
@@ -110,15 +116,17 @@ SHIFT: tuple[tuple[float, ...], ...] = (
 
 
 def top(time: float) -> float:
-    """The largest current in nA that was measured at a time: 3200 at programming, and below 1800
-    later.
+    """The largest current in nA that was measured at a time in seconds after programming: 3200 at
+    time 0, and below 1800 later.
     """
     return 1799.99 if time else 3200.0
 
 
 @dataclass(frozen=True)
 class _Current(ConductanceFault):
-    """A step that speaks of I [nA] = g [uS] v_read [V] 1000."""
+    """A fault that its source states for the current I [nA] = g [uS] v_read [V] 1000. Raises
+    `UserError` unless `v_read` is a voltage above 0 V.
+    """
 
     v_read: float = 0.1
 
@@ -135,18 +143,23 @@ class _Current(ConductanceFault):
 
     @property
     def per_siemens(self) -> float:
-        """nA of current per uS."""
+        """The current in nA of a cell of 1 uS."""
         return self.v_read * 1000
 
 
 @dataclass(frozen=True)
 class SONOSProgramming(_Current, Programming):
-    """g + s sigma(g) z, cut at 0, with sigma_I = A - A exp(-I / B), A = 19.88665 nA and B =
-    176.3115 nA.
+    """Programming error of SONOS cells: g + s sigma(g) z, cut at 0 uS. In currents, sigma is A - A
+    exp(-I / B) with A = 19.88665 nA and B = 176.3115 nA.
 
-    By hand, at 16 uS and 0.1 V, which is 1600 nA: sigma = 19.88 nA = 0.1988 uS. Source: Agrawal et
-    al., IEDM 2022, Fig. 10(a), as fitted in CrossSim 3.2; measured up to 3200 nA.
+    Source: Agrawal et al., IEDM 2022, Fig. 10(a), as fitted in CrossSim 3.2; measured up to 3200
+    nA. At 16 uS and 0.1 V, which is 1600 nA, by hand: sigma = 19.88 nA = 0.1988 uS.
+
+    >>> SONOSProgramming().sigma(torch.tensor([16.0]))
+    tensor([0.1988])
     """
+
+    formula: ClassVar[str] = "I + s (A - A exp(-I / B)) z, cut at 0, A = 19.9 nA, B = 176 nA"
 
     def __str__(self) -> str:
         return write("sonos-programming", self)
@@ -155,30 +168,30 @@ class SONOSProgramming(_Current, Programming):
     def valid(self) -> tuple[float, float]:
         return 0.0, top(0) / self.per_siemens
 
-    @property
-    def formula(self) -> str:
-        return "I + s (A - A exp(-I / B)) z, cut at 0, A = 19.9 nA, B = 176 nA"
-
     def sigma(self, g: Tensor) -> Tensor:
         return _spread(g * self.per_siemens, *SPREAD[0]) / self.per_siemens
 
 
 @dataclass(frozen=True)
 class SONOSDrift(_Current):
-    """I + s d_t(I) + s sqrt(sigma_t(I + d_t(I))^2 - sigma_0(I)^2) z, cut at 0: the mean moves, and
-    the spread grows.
+    """Loss of charge of SONOS cells: I + s d_t(I) + s sqrt(sigma_t(I + d_t(I))^2 - sigma_0(I)^2) z,
+    cut at 0. The mean moves and the spread grows.
 
-    I is the programmed current, d_t a polynomial of the 10th degree, sigma_t = A_t - A_t exp(-I /
-    B_t); their coefficients are linear between the days 0 to 5 after programming. z ~ N(0, 1) for
-    each cell and for ever, apart from the error of programming: behind `sonos-programming` of
-    strength 1 the spread is the measured sigma_t. That the two are independent was not measured. By
-    hand, 1600 nA after 5 d: I + d = 1559.3 nA, sigma_t = 34.56 nA. Source: Agrawal et al., IEDM
-    2022, Fig. 10(a) and (b), as fitted in CrossSim 3.2; measured below 1800 nA.
+    I is the programmed current, d_t a polynomial of the 10th degree, and sigma_t = A_t - A_t exp(-I
+    / B_t). Their coefficients are linear between the days 0 to 5 after programming. Each cell draws
+    z once and keeps it. This z is independent of the z of the programming error, so that behind
+    `sonos-programming` of strength 1 the spread is the measured sigma_t. That the two are
+    independent is an assumption; it was not measured.
+
+    Raises `UserError` for a time beyond 5 days. Source: Agrawal et al., IEDM 2022, Fig. 10(a) and
+    (b), as fitted in CrossSim 3.2; measured below 1800 nA. At 1600 nA after 5 days, by hand: I + d
+    = 1559.3 nA and sigma_t = 34.56 nA.
     """
 
     time: Seconds = field(default=Seconds(0), metadata={"parse": seconds})
 
     ages: ClassVar[bool] = True
+    formula: ClassVar[str] = "I + s d_t(I) + s sqrt(sigma_t(I + d_t)^2 - sigma_0(I)^2) z, cut at 0"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "time", seconds(self.time))
@@ -196,29 +209,26 @@ class SONOSDrift(_Current):
     def valid(self) -> tuple[float, float]:
         return 0.0, top(self.time) / self.per_siemens
 
-    @property
-    def formula(self) -> str:
-        return "I + s d_t(I) + s sqrt(sigma_t(I + d_t)^2 - sigma_0(I)^2) z, cut at 0"
-
     def shift(self, g: Tensor) -> tuple[Tensor, Tensor]:
-        """By how much the mean of a cell programmed to `g` has moved, and what has come to its
-        spread; both in uS.
+        """By how much the mean of a cell programmed to `g` has moved, and the standard deviation
+        that was added to the programming error; both in uS, of the shape of `g`.
         """
         day = min(int(self.time / DAY), 4)
         part = self.time / DAY - day
-        current, moved = g.double() * self.per_siemens, torch.zeros_like(g, dtype=torch.float64)
-        for one, two in zip(reversed(SHIFT[day]), reversed(SHIFT[day + 1]), strict=True):
-            moved = moved * current + ((1 - part) * one + part * two)
-        a, b = (
-            (1 - part) * one + part * two
-            for one, two in zip(SPREAD[day], SPREAD[day + 1], strict=True)
-        )
+
+        def between(rows: Sequence[Sequence[float]]) -> list[float]:
+            """The coefficients at `self.time`, linear between the days before and after."""
+            both = zip(rows[day], rows[day + 1], strict=True)
+            return [(1 - part) * one + part * two for one, two in both]
+
+        current = g.double() * self.per_siemens
+        moved, (a, b) = polynomial(current, between(SHIFT)), between(SPREAD)
         grown = (
             (_spread(current + moved, a, b) ** 2 - _spread(current, *SPREAD[0]) ** 2)
             .clamp_min(0)
             .sqrt()
         )
-        if not self.time:  # no rounding
+        if not self.time:  # without this, rounding would leave a trace at time 0
             moved, grown = torch.zeros_like(moved), torch.zeros_like(grown)
         return (moved / self.per_siemens).to(g.dtype), (grown / self.per_siemens).to(g.dtype)
 
@@ -234,21 +244,18 @@ class SONOSDrift(_Current):
 
 @dataclass(frozen=True)
 class SONOSRead(_Current):
-    """I + s sigma(I) z, cut at 0, with a new z ~ N(0, 1) for each cell in each read.
+    """Read noise of SONOS cells: I + s sigma(I) z, cut at 0. Each read of a cell draws a new z.
 
-    sigma = A - A exp(-I / B) with A = 12.58037 nA and B = 215.36557 nA, at the programmed current,
-    and at every time. Source: Agrawal et al., IEDM 2022, Fig. 11(b), as fitted in CrossSim 3.2,
-    which takes the current after all errors.
+    sigma = A - A exp(-I / B) with A = 12.58037 nA and B = 215.36557 nA, at the programmed current
+    and the same at every time. Source: Agrawal et al., IEDM 2022, Fig. 11(b), as fitted in CrossSim
+    3.2, which takes the current after all errors.
     """
 
     rereads: ClassVar[bool] = True
+    formula: ClassVar[str] = "I + s (A - A exp(-I / B)) z, cut at 0, A = 12.6 nA, B = 215 nA"
 
     def __str__(self) -> str:
         return write("sonos-read", self)
-
-    @property
-    def formula(self) -> str:
-        return "I + s (A - A exp(-I / B)) z, cut at 0, A = 12.6 nA, B = 215 nA"
 
     def sigma(self, g: Tensor) -> Tensor:
         """Standard deviation in uS of a cell programmed to `g` in uS."""
@@ -263,24 +270,23 @@ class SONOSRead(_Current):
 
 
 def _spread(current: Tensor, a: float, b: float) -> Tensor:
-    """A - A exp(-I / B) in nA; 0 for no current."""
+    """A - A exp(-I / B) in nA at the currents I in nA; 0 where there is no current."""
     spread: Tensor = a - a * torch.exp(-current / b)
     return spread.clamp_min(0)
 
 
-# ---- SONOS charge-trap memory read below threshold, whose currents are imprecise and move as
-# charge is lost
+# ---- The device
 
 
 @dataclass(frozen=True)
 class SONOS(Device):
-    """40 nm SONOS cells: error of programming, and after it, up to 5 d, a mean that moves and a
-    spread that grows.
+    """Charge-trap memory, 40 nm SONOS cells: programming error, and up to 5 days after it a mean
+    that moves and a spread that grows.
 
-    Agrawal et al., IEDM 2022, Figs. 10 and 11(b), as fitted in CrossSim 3.2: currents I [nA] = g
-    [uS] v_read [V] 1000, up to 3200 nA at time 0 and below 1800 nA later. `read_noise` adds what
-    differs from read to read. It is off unless asked for, as in CrossSim, because the spread of
-    Fig. 10(a) was itself read, so that some of it is counted twice.
+    Agrawal et al., IEDM 2022, Figs. 10 and 11(b), as fitted in CrossSim 3.2. Currents are I [nA] =
+    g [uS] v_read [V] 1000, up to 3200 nA at time 0 and below 1800 nA later. `read_noise` adds the
+    noise that differs from read to read. It is off unless asked for, as in CrossSim: the spread of
+    Fig. 10(a) was itself measured by reading, so some of the read noise would count twice.
     """
 
     g_max: float = 16.0
@@ -291,7 +297,8 @@ class SONOS(Device):
     name: ClassVar[str] = "sonos"
 
     def __post_init__(self) -> None:
-        SONOSProgramming(self.v_read)  # refuses what is no voltage
+        # The fault refuses a v_read that is no voltage. `valid` divides by it, so this comes first.
+        SONOSProgramming(self.v_read)
         super().__post_init__()
 
     @property

@@ -1,4 +1,6 @@
-"""A memory whose errors do not depend on its state, by convention."""
+"""A memory whose errors do not depend on the conductance. Its numbers are a convention; no device
+was measured.
+"""
 
 from __future__ import annotations
 
@@ -15,27 +17,21 @@ from ..faults.conductance import Drift, Programming, Read
 from ..storages import Held
 from .device import Device
 
-__all__ = ["ConstantDrift", "ConstantProgramming", "ConstantRead", "StateIndependent"]
-
-# ---- A memory whose errors do not depend on its state: programming, drift, and noise of reading
-
 SOURCE = "aihwkit StateIndependentNoiseModel"
 
 
 @dataclass(frozen=True)
 class ConstantProgramming(Programming):
-    """g + s 0.2 uS z, cut at 0. Source: aihwkit's StateIndependentNoiseModel, by convention and not
-    by measurement.
+    """Programming error: g + s 0.2 uS z, cut at 0 uS, with z ~ N(0, 1) for each cell.
+
+    Source: aihwkit's StateIndependentNoiseModel; a convention, not a measurement.
     """
 
     source: ClassVar[str] = SOURCE
+    formula: ClassVar[str] = "g + s 0.2 uS z, cut at 0 uS"
 
     def __str__(self) -> str:
         return "constant-programming"
-
-    @property
-    def formula(self) -> str:
-        return "g + s 0.2 uS z, cut at 0 uS"
 
     def sigma(self, g: Tensor) -> Tensor:
         return torch.full_like(g, 0.2)
@@ -43,8 +39,8 @@ class ConstantProgramming(Programming):
 
 @dataclass(frozen=True)
 class ConstantDrift(Drift):
-    """g (t / t_0)^(-s nu) with nu = |0.1 + 0.05 z|, one z ~ N(0, 1) for each cell and for ever; t =
-    time + t_0, t_0 = 20 s.
+    """Drift: g (t / t_0)^(-s nu) with nu = |0.1 + 0.05 z|. Each cell draws z ~ N(0, 1) once and
+    keeps it; t = time + t_0 with t_0 = 20 s.
 
     Source: aihwkit's StateIndependentNoiseModel.
     """
@@ -60,11 +56,11 @@ class ConstantDrift(Drift):
 
 @dataclass(frozen=True)
 class ConstantRead(Read):
-    """g + s (g / G_max) k z uS, cut at 0, with a new z ~ N(0, 1) for each cell in each read; k as
-    for `Read`, t_read = 250 ns.
+    """Read noise: g + s (g / G_max) k z uS, cut at 0 uS. Each read of a cell draws a new z ~ N(0,
+    1); k is as in `Read`, with t_read = 250 ns.
 
-    By hand, at 25 uS after an hour: k = sqrt(ln(3620 / 5e-7)) = 4.765, 0.191 of the conductance for
-    G_max = 25 uS. Source: aihwkit's StateIndependentNoiseModel.
+    At 25 uS after an hour, by hand: k = sqrt(ln(3620 / 5e-7)) = 4.765, which is 0.191 of the
+    conductance for G_max = 25 uS. Source: aihwkit's StateIndependentNoiseModel.
     """
 
     source: ClassVar[str] = SOURCE
@@ -76,22 +72,17 @@ class ConstantRead(Read):
         return torch.full_like(held.value, 1 / float(held.high))
 
 
-# ---- A memory whose errors do not depend on its state, by convention
-
-
 @dataclass(frozen=True)
 class StateIndependent(Device):
-    """Programming error of 0.2 uS, drift exponents |0.1 + 0.05 z|, read noise of (g / G_max) k uS:
-    aihwkit's default numbers.
+    """A memory whose errors do not depend on the conductance: programming error of 0.2 uS, drift
+    exponents |0.1 + 0.05 z|, and read noise of (g / G_max) k uS.
 
-    No device was measured; it is a convention to compare with, and any range will do.
+    These are aihwkit's default numbers. No device was measured: use it to compare with results from
+    aihwkit. Any range of conductances is allowed.
     """
 
     name: ClassVar[str] = "state-independent"
-
-    @property
-    def valid(self) -> tuple[float, float]:
-        return 0.0, math.inf
+    valid: ClassVar[tuple[float, float]] = (0.0, math.inf)
 
     def faults(self) -> tuple[Fault, ...]:
         return ConstantProgramming(), ConstantDrift(self.time), ConstantRead(self.time)

@@ -1,5 +1,9 @@
-"""What may go wrong with anything that is stored: one file for each fault; those of one device live
-with the device.
+"""What may go wrong with stored values: one file for each fault. Faults that only one device has
+stand in the device's file.
+
+A *fault* acts on the cells of a storage (`storages/`): it takes the values of the cells and a
+strength, and returns other values. Faults follow one another, as in `stored(crossbar|drop|stuck)`.
+The catalogue `FAULTS` with their names in text is in `corruptions/__init__.py`.
 """
 
 from __future__ import annotations

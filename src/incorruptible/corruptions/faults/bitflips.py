@@ -1,4 +1,9 @@
-"""Memory that errs: bits that read as their opposite."""
+"""Bit flips: bits of a memory that are read as their opposite.
+
+Relies on: the storage holds bit patterns (`Held.bits` is their width), which `BitFlips.suits`
+checks. Keeps: flips are nested. Each bit has random numbers of its own, named by its place in the
+pattern, so that a flip at one rate is there at every higher rate.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +21,22 @@ from ..storages import Held, Storage
 from .drop import bernoulli_mask
 from .protocol import Raw, needs
 
-__all__ = ["BitFlips", "flipped"]
-
 
 @dataclass(frozen=True)
 class BitFlips:
-    """Each bit of each cell flips with probability s, but for the `protected` most significant
-    ones, which never do.
+    """Each bit of each cell flips with probability s, except for the `protected` most significant
+    bits, which never flip.
 
-    Protected bits count from the top of the pattern: of float32, 1 is the sign and 9 are sign and
-    exponent. Flips are nested: those at one rate on a chip are there at every higher one, and those
-    of a protected memory in one that is less so.
+    Protected bits count from the top of the pattern: in float32, 1 protects the sign, and 9 protect
+    sign and exponent. Flips are nested: a bit that flips at one rate on a chip flips at every
+    higher rate on this chip, and also with fewer protected bits if it is not among them. Raises
+    `UserError` for a storage that does not hold bits, and if no bit is left to flip.
 
-    Moments are exact where it is known what stands in the cells (`flipped`). Elsewhere, where the
-    number is linear in the bits (two's complement and offset codes) and none is protected: with x =
-    m + sum_i a_i t_i / 2, t_i = +-1 and rho = 1 - 2 s, E[x'] - m = rho (E[x] - m) and E[(x' - m)^2]
-    = rho^2 E[(x - m)^2] + (1 - rho^2) sum_i a_i^2 / 4.
+    Moments are exact where the pattern in each cell is known (`flipped`). Elsewhere they are exact
+    if no bit is protected and the number is linear in its bits (two's complement and offset codes).
+    With x = m + sum_i a_i t_i / 2, t_i = +-1, and rho = 1 - 2 s: E[x'] - m = rho (E[x] - m) and
+    E[(x' - m)^2] = rho^2 E[(x - m)^2] + (1 - rho^2) sum_i a_i^2 / 4. In other cases `moments` is
+    None.
     """
 
     protected: int = 0
@@ -60,6 +65,9 @@ class BitFlips:
         )
 
     def suits(self, storage: Storage) -> None:
+        """Raise `UserError` for a storage that does not hold bits, or whose patterns have no bit
+        below the protected ones.
+        """
         needs("bits", self, storage)
         bits = getattr(storage, "bits", 0)
         if self.protected >= bits:
@@ -86,12 +94,19 @@ class BitFlips:
 def flipped(
     pattern: Tensor, number: Callable[[Tensor], Tensor], bits: int, rate: float, protected: int = 0
 ) -> Raw:
-    """Moments of the number behind `pattern` after its bits flipped, in float64.
+    """Moments, in float64, of the number behind `pattern` after its bits flipped with probability
+    `rate`.
 
-    Up to 16 bits from a table of all 2^bits numbers, mixed bit by bit: E f(v) <- (1 - rate) f(v) +
-    rate f(v with the bit flipped). Of 32 bits, the upper 16 give a table of A and B in number = A +
-    B low, which holds for float32 with specials as zero (but for the one upper half in which
-    float16 arrays saturate, by less than 0.4%), and `low` is a 16-bit integer.
+    `number` reads patterns as numbers; `protected` bits at the top never flip. Up to 16 bits the
+    moments come from a table of all 2^bits numbers, which is mixed bit by bit: E f(v) <- (1 - rate)
+    f(v) + rate f(v with the bit flipped). A table of 2^32 numbers would take 32 GiB: of 32 bits the
+    upper 16 give a table of A and B in number = A + B low, where `low` is the lower half as an
+    integer. This holds for float32 with specials as zero, except for the one upper half in which
+    float16 arrays saturate, where it is off by less than 0.4%.
+
+    >>> first, second = flipped(torch.tensor([0b11]), lambda pattern: pattern, bits=2, rate=0.25)
+    >>> first, second  # of 3, 2, 1, 0 with chances 9/16, 3/16, 3/16, 1/16
+    (tensor([2.2500], dtype=torch.float64), tensor([6.], dtype=torch.float64))
     """
     free = bits - protected
     every = torch.arange(2 ** min(bits, 16), device=pattern.device)
@@ -103,6 +118,7 @@ def flipped(
     b = (number(every << 16 | 0xFFFF).double() - a) / 0xFFFF
     low = every.double()
     first, second = (_mixed(power, rate, min(free, 16))[lower] for power in (low, low**2))
+    # (A + B low)^2 has three products, and flips of the two halves are independent.
     ea, eb, eaa, eab, ebb = (
         _mixed(table, rate, max(free - 16, 0))[upper] for table in (a, b, a * a, a * b, b * b)
     )
@@ -110,7 +126,9 @@ def flipped(
 
 
 def _mixed(table: Tensor, rate: float, free: int) -> Tensor:
-    """The mean of `table` over flips of the lowest `free` bits of its index."""
+    """The mean of `table` over flips, each with probability `rate`, of the lowest `free` bits of
+    its index.
+    """
     for bit in range(free):
         pairs = table.reshape(-1, 2, 2**bit)
         table = ((1 - rate) * pairs + rate * pairs.flip(1)).flatten()
@@ -118,8 +136,10 @@ def _mixed(table: Tensor, rate: float, free: int) -> Tensor:
 
 
 def _standing(before: Raw, held: Held) -> Tensor | None:
-    """The pattern in each cell, if what stands there is certain and one of those that the storage
-    names.
+    """The pattern in each cell, or None.
+
+    It is known if the number in the cell is certain (E[x]^2 = E[x^2]) and is the number of a
+    pattern that the storage names: its highest, lowest or zero, or the pattern that was stored.
     """
     if not torch.equal(before.first**2, before.second):
         return None
@@ -131,6 +151,9 @@ def _standing(before: Raw, held: Held) -> Tensor | None:
 
 
 def _linear(before: Raw, held: Held, bits: int, rate: float) -> Raw | None:
+    """The moments behind flips of a number that is linear in its bits (see `BitFlips`), or None for
+    other numbers.
+    """
     every = torch.arange(2**bits, device=held.value.device)
     x = held.number(every).double()
     steps = [float(x[2**bit] - x[0]) for bit in range(bits)]
@@ -143,5 +166,5 @@ def _linear(before: Raw, held: Held, bits: int, rate: float) -> Raw | None:
 
 
 def _width(held: Held) -> int:
-    assert held.bits is not None  # suits() has seen to it
+    assert held.bits is not None  # `suits` has refused storages without bits
     return held.bits

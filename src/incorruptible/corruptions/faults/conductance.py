@@ -1,11 +1,19 @@
-"""What goes wrong with conductances: error of programming, drift by a power law, and noise of
-reading.
+"""Faults of conductances: programming error, drift by a power law, and read noise.
+
+These are the shapes of the errors; each device brings the coefficients (`pcm.py`, `rram.py` and
+others). Conductances g are in uS, s is the strength, and z ~ N(0, 1) is drawn for each cell.
+
+Relies on: `held.value` is the target conductance of each cell, which stays the same behind all
+faults. Coefficients (sigma, nu, q) are taken at the target and not at what earlier faults made of
+the cell; this is what gives closed forms to `moments`. Keeps: at strength 0 a conductance stays bit
+for bit what it was, and no conductance becomes negative.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -18,12 +26,12 @@ from ...specs.durations import Seconds, seconds
 from ..storages import Held, Storage
 from .protocol import Raw, needs, rectified
 
-__all__ = ["Ageing", "ConductanceFault", "Drift", "Programming", "Read", "added"]
-
 
 @dataclass(frozen=True)
 class ConductanceFault(ABC):
-    """What all steps share."""
+    """A fault of conductances. A subclass writes `after` (what becomes of the conductances) and
+    `formula`, and names the range that was measured in `valid`.
+    """
 
     unit: ClassVar[str] = "multiple of the error as measured (1 = nominal)"
     max_strength: ClassVar[float] = math.inf
@@ -32,7 +40,7 @@ class ConductanceFault(ABC):
 
     @property
     def valid(self) -> tuple[float, float]:
-        """The range in uS over which it was measured."""
+        """The smallest and the largest conductance in uS at which the fault was measured."""
         return 0.0, math.inf
 
     @property
@@ -45,11 +53,11 @@ class ConductanceFault(ABC):
         return self.after(value, held, strength, noise)
 
     def suits(self, storage: Storage) -> None:
-        """Raise `UserError` for a storage of no conductances."""
+        """Raise `UserError` for a storage that does not hold conductances."""
         needs("conductances", self, storage)
 
     def check(self, held: Held) -> None:
-        """Raise `UserError` outside the range that was measured."""
+        """Raise `UserError` if the cells can hold conductances at which the fault was not measured."""
         name = str(self).split(":")[0]
         (low, high), lowest, highest = self.valid, float(held.low), float(held.high)
         if lowest < low * (1 - 1e-9) or highest > high * (1 + 1e-9):
@@ -60,13 +68,16 @@ class ConductanceFault(ABC):
 
     @abstractmethod
     def after(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:
-        """The conductances in uS behind the step."""
+        """The conductances in uS behind the fault, from the conductances `value` before it."""
 
 
 @dataclass(frozen=True)
 class Programming(ConductanceFault):
-    """g + s sigma(g) z, cut at 0, with z ~ N(0, 1) for each cell and for ever. A subclass writes
-    `sigma`.
+    """Programming error: g + s sigma(g) z, cut at 0 uS. Each cell draws z ~ N(0, 1) once and keeps
+    it.
+
+    A subclass writes `sigma`. Moments are closed forms where the programming error is the first
+    fault; elsewhere `moments` is None.
     """
 
     @abstractmethod
@@ -78,6 +89,7 @@ class Programming(ConductanceFault):
 
     def moments(self, before: Raw, held: Held, strength: float) -> Raw | None:
         self.check(held)
+        # E[x]^2 = E[x^2] says that the cells are certain: only then is the error behind them normal.
         if not torch.equal(before.first**2, before.second):
             return None
         return rectified(before.first, strength * self.sigma(held.value.double()))
@@ -85,8 +97,8 @@ class Programming(ConductanceFault):
 
 @dataclass(frozen=True)
 class Ageing(ConductanceFault):
-    """What happens after programming; `time` counts from time 0, which lies `t_0` seconds after
-    it.
+    """A fault that happens after programming. Its `time` in seconds is counted from time 0, at
+    which the cells were first read. Time 0 lies `t_0` seconds after programming.
     """
 
     time: Seconds = field(default=Seconds(0), metadata={"parse": seconds})
@@ -98,22 +110,21 @@ class Ageing(ConductanceFault):
 
     @property
     def t_0(self) -> float:
-        """Seconds from programming to time 0, at which cells were first read."""
+        """Seconds from programming to time 0."""
         return 20.0
 
 
 @dataclass(frozen=True)
 class Drift(Ageing):
-    """g (t / t_0)^(-s nu), nu = |mu + sigma z| with one z ~ N(0, 1) for each cell and for ever; t =
-    time + t_0.
+    """Drift by a power law: g (t / t_0)^(-s nu) with nu = |mu + sigma z|. Each cell draws z ~ N(0,
+    1) once and keeps it; t = time + t_0.
 
-    A subclass writes `nu` and may set `t_0`, the seconds after programming at which the drift was
-    first read.
+    A subclass writes `nu` and may set `t_0`. At time 0 there is no drift.
     """
 
     @abstractmethod
     def nu(self, held: Held) -> tuple[Tensor, Tensor]:
-        """mu and sigma of the drift exponent of each cell."""
+        """mu and sigma of the drift exponent of each cell, two tensors of the cells' shape."""
 
     @property
     def formula(self) -> str:
@@ -135,8 +146,12 @@ class Drift(Ageing):
 
 
 def _decay(mu: Tensor, sigma: Tensor, length: float) -> Tensor:
-    """E exp(-length |mu + sigma z|), in logarithms, for its factors overflow where drift is
-    strong.
+    """E exp(-length |mu + sigma z|) for z ~ N(0, 1).
+
+    With P the normal distribution function, it is the sum of two terms, one for each sign of mu +
+    sigma z: exp(-length mu + length^2 sigma^2 / 2) P(mu / sigma - length sigma), and the same with
+    -mu in place of mu. Both terms are computed in logarithms: where drift is strong their factors
+    overflow, and their products do not.
     """
     t, half = mu / sigma, (length * sigma) ** 2 / 2
     down = half - length * mu + torch.special.log_ndtr(t - length * sigma)
@@ -147,11 +162,11 @@ def _decay(mu: Tensor, sigma: Tensor, length: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Read(Ageing):
-    """g (1 + s q k z), cut at 0, with a new z ~ N(0, 1) for each cell in each read.
+    """Read noise: g (1 + s q k z), cut at 0 uS. Each read of a cell draws a new z ~ N(0, 1).
 
-    k = sqrt(ln((time + t_0 + t_read) / (2 t_read))) is the 1/f noise gathered since programming by
-    a read of t_read seconds; a subclass writes q. None at time 0, at which the error of programming
-    was measured, reads included.
+    k = sqrt(ln((time + t_0 + t_read) / (2 t_read))) is the 1/f noise that gathers from programming
+    to a read of t_read seconds. A subclass writes `q`. There is no read noise at time 0: the
+    programming error was measured by reading the cells, so it contains the noise of these reads.
     """
 
     rereads: ClassVar[bool] = True
@@ -159,7 +174,7 @@ class Read(Ageing):
 
     @abstractmethod
     def q(self, held: Held) -> Tensor:
-        """Standard deviation over the conductance, for each cell, where k = 1."""
+        """The noise's standard deviation divided by the conductance, for each cell, where k = 1."""
 
     @property
     def formula(self) -> str:
@@ -169,7 +184,9 @@ class Read(Ageing):
         )
 
     def sigma(self, held: Held) -> Tensor:
-        """Standard deviation over the conductance, for each cell."""
+        """The noise's standard deviation divided by the conductance, for each cell: q k, and 0 at
+        time 0.
+        """
         if not self.time:
             return torch.zeros_like(held.value)
         return self.q(held) * math.sqrt(
@@ -187,10 +204,23 @@ class Read(Ageing):
 
 
 def added(before: Raw, shift: Tensor | float, std: Tensor) -> Raw:
-    """Moments of max(0, g + shift + std z), z independent of g: exact where g is normal.
+    """Moments of max(0, g + shift + std z), from the moments `before` of g, for z ~ N(0, 1)
+    independent of g. `shift` and `std` are in uS.
 
-    A g that was itself cut at 0 is taken as normal of the same moments: off by no more than what
-    the cut took.
+    Exact where g is normal. A g that was itself cut at 0 is treated as a normal number with the
+    same moments; the result is off by no more than what the cut took away.
     """
     spread = (before.second - before.first**2).clamp_min(0)
     return rectified(before.first + shift, (spread + std**2).sqrt())
+
+
+def polynomial(x: Tensor, coefficients: Sequence[float]) -> Tensor:
+    """c_0 + c_1 x + c_2 x^2 + ..., by Horner's rule; the `coefficients` begin with c_0.
+
+    >>> polynomial(torch.tensor([2.0]), (1.0, 0.5, 0.25))
+    tensor([3.])
+    """
+    value = torch.zeros_like(x)
+    for c in reversed(coefficients):
+        value = value * x + c
+    return value

@@ -1,4 +1,6 @@
-"""Lines of an array that are lost as a whole: word lines and bit lines that are open or shorted."""
+"""Dead lines: word lines and bit lines that are open or shorted, so that all weights on them are
+zero.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +18,22 @@ from ..storages import Held
 from .drop import bernoulli_mask
 from .protocol import Raw, Split, nothing
 
-__all__ = ["LINES", "Dead"]
-
 LINES = ("row", "column")
 
 
 @dataclass(frozen=True)
 class Dead:
-    """Each line is lost with probability s: all cells of its weights hold what makes a weight of
-    zero.
+    """Each line of an array is lost with probability s: all cells of its weights hold what makes a
+    weight of zero.
 
-    A "column" is an output line: a filter. A "row" is an input line: one place of the fan-in in
-    every filter, which in a convolution is one input channel at one place of the kernel (the rows
-    of im2col). Grouped convolutions are held as one block, in which a row crosses all groups;
-    grouped transposed ones have a row for each input channel, in its own group. Rates are nested: a
-    line that is lost at one rate on a chip is lost at every higher one.
+    `line` "column" means an output line, which is a filter. `line` "row" means an input line: one
+    place of the fan-in in every filter, which in a convolution is one input channel at one place of
+    the kernel (the rows of im2col). A grouped convolution is held as one block, in which a row
+    crosses all groups; a grouped transposed convolution has a row for each input channel, in its
+    own group.
+
+    Rates are nested: a line that is lost at one rate on a chip is lost at every higher rate on this
+    chip. Raises `UserError` for another `line`.
     """
 
     line: str = "row"
@@ -65,13 +68,13 @@ class Dead:
 
 
 def rows(array: Array) -> Tensor:
-    """One element for each input line; only its shape counts."""
+    """A tensor with one element for each input line of `array`; only its shape counts."""
     return array.value if array.axis is None else array.value.narrow(array.axis, 0, 1)
 
 
 def columns(array: Array) -> Tensor:
-    """One element for each filter, with dimension 0 cut to one element for each group; only its
-    shape counts.
+    """A tensor with one element for each filter of `array`, with dimension 0 cut to one element for
+    each group; only its shape counts.
     """
     value = array.value
     keep = {array.axis, 0} if array.groups > 1 else {array.axis}
@@ -82,8 +85,8 @@ def columns(array: Array) -> Tensor:
 
 
 def spread(lines: Tensor, array: Array) -> Tensor:
-    """Broadcastable to the array's value: each group's filters reach over the group's part of
-    dimension 0.
+    """`lines` so that they broadcast to the array's value: one element for each group along
+    dimension 0 becomes one for each of the group's places along it.
     """
     if array.groups > 1 and lines.shape[0] == array.groups:
         return lines.repeat_interleave(array.value.shape[0] // array.groups, dim=0)

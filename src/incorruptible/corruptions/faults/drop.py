@@ -1,5 +1,7 @@
-"""Weights that are lost, each on its own; and the mask of independent chances that other faults use
-too.
+"""Weights that are lost, each on its own; and the random mask that other faults use too.
+
+Keeps: masks are nested. What is true at one rate on a chip is true at every higher rate on this
+chip, because each place compares the same uniform number with the rate.
 """
 
 from __future__ import annotations
@@ -14,39 +16,35 @@ from ...randomness.streams import Noise
 from ..storages import Held
 from .protocol import Raw, Split, nothing
 
-__all__ = ["Drop", "bernoulli_mask"]
-
-# ---- A mask: true for each one on its own with probability `rate`, and what is true at one rate is
-# true at every higher one
-
-_STEPS = 2**24  # the uniform numbers of float32 are multiples of 1 / _STEPS
+_STEPS = 2**24  # uniform numbers in float32 are multiples of 1 / _STEPS
 
 
 def bernoulli_mask(noise: Noise, like: Tensor, rate: float, tag: str = "") -> Tensor:
-    """Booleans of the shape of `like`, true with probability `rate` to within 2^-48.
+    """Booleans of the shape of `like`, each true with probability `rate` to within 2^-48.
 
-    A bit error rate of 1e-7 is less than two steps of a uniform number in float32: those on the
-    step that the rate cuts are decided by a second number, which is drawn only if there are any.
+    `tag` names the random numbers, so that one fault can draw several masks. A single float32
+    number would be too coarse: a bit error rate of 1e-7 is less than two of its steps. Places whose
+    number lies on the step that the rate cuts are decided by a second uniform number, which is
+    drawn only if there are such places.
     """
     whole, rest = divmod(min(rate, 1.0) * _STEPS, 1.0)
     uniform = noise.uniform(like, tag)
     sure: Tensor = uniform < whole / _STEPS
     if rest == 0:
         return sure
+    # On the step that the rate cuts, a place is true with the probability of the rest of the rate.
     close = (uniform < (whole + 1) / _STEPS) & ~sure
     if not bool(close.any()):
         return sure
     return sure | (close & (noise.uniform(like, f"{tag}/finer") < rest))
 
 
-# ---- Weights that are lost, each on its own
-
-
 @dataclass(frozen=True)
 class Drop:
     """Each weight is zero with probability s: all its cells hold what makes a weight of zero.
 
-    Rates are nested: what is lost at one rate on a chip is lost at every higher one.
+    Rates are nested: a weight that is lost at one rate on a chip is lost at every higher rate on
+    this chip.
     """
 
     unit: ClassVar[str] = "share of weights that are lost"

@@ -1,4 +1,4 @@
-"""A fault pinned to one strength, whatever is swept."""
+"""A fault at a strength of its own, whatever strength the corruption has."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from ...specs.grammar import write
 from ..storages import Held
 from .protocol import Fault, Raw, Split
 
-__all__ = ["Fixed"]
-
 
 @dataclass(frozen=True)
 class Fixed:
-    """`fault` at `strength` always, also where the corruption's own strength is 0:
-    `fixed(drop):0.01`.
+    """`fault` at `strength`, whatever strength is swept. It acts also where the corruption's own
+    strength is 0. In text: `fixed(drop):0.01`.
+
+    Use it for damage that is always there beside the error that is varied. Raises `UserError` for a
+    strength that the fault does not have, and for a fault that is fixed already.
     """
 
     fault: Fault = field(metadata={"inner": True, "named": True})
@@ -33,7 +34,7 @@ class Fixed:
                 f"{self.fault.max_strength:g} ({self.fault.unit})."
             )
         if isinstance(self.fault, Fixed):
-            raise UserError("fixed(fixed(...)): it is fixed already.")
+            raise UserError("fixed(fixed(...)): it is fixed already; write fixed(...) once.")
 
     def __str__(self) -> str:
         return write("fixed", self, inner=str(self.fault)).replace(":strength=", ":")

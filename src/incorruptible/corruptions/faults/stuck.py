@@ -1,4 +1,4 @@
-"""Cells that hold one value for ever, whatever was written."""
+"""Stuck cells: cells that hold one value for ever, whatever was written to them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from .bitflips import flipped
 from .drop import bernoulli_mask
 from .protocol import Raw, Split, replaced_by
 
-__all__ = ["AT", "Stuck"]
-
 AT = ("zero", "max", "random")
 
 
 @dataclass(frozen=True)
 class Stuck:
-    """Each cell is stuck with probability s, on its own: both cells of a pair seldom are.
+    """Each cell is stuck with probability s, independently of all others. Both cells of a pair are
+    seldom stuck together.
 
-    At "zero" a conductance is G_min, a code or a weight that of zero; at "max" it is G_max, the
-    code of the largest number, the largest weight; at "random" it is uniform between G_min and
-    G_max, one of all 2^bits patterns, or uniform within the largest weight to both sides, drawn
-    once for each cell. Rates are nested, and a cell that is stuck at two rates is stuck at the same
-    value.
+    `at` says where. At "zero" a conductance is G_min, and a code or a weight is that of zero. At
+    "max" a cell holds G_max, the code of the largest number, or the largest weight. At "random" it
+    holds a value that is drawn once for each cell: a conductance uniform between G_min and G_max,
+    one of all 2^bits patterns, or a weight uniform between minus and plus the largest.
+
+    Rates are nested: a cell that is stuck at one rate on a chip is stuck at every higher rate on
+    this chip, and at the same value. Raises `UserError` for another `at`.
     """
 
     at: str = "zero"
@@ -70,24 +71,28 @@ class Stuck:
             low, high = float(held.low), float(held.high)
             x = torch.ones_like(before.first[:1])
             other = Raw((low + high) / 2 * x, (low**2 + low * high + high**2) / 3 * x)
-        else:  # a half of all flips makes any pattern of any other
+        else:  # flipping each bit with probability 1/2 makes every pattern equally likely
             other = flipped(torch.zeros_like(held.value[:1]), held.number, held.bits, 0.5)
+        # The only cell of a weight is all its cells: then a Split keeps the two cases apart, so that
+        # later faults can tell what stands in the cell.
         if held.value.shape[0] == 1:
             return Split(strength, Raw(*(part.expand_as(before.first) for part in other)))
         return replaced_by(before, other, strength)
 
 
 def _certain(at: str, held: Held) -> Tensor:
+    """The value of a cell that is stuck `at` "zero" or "max"."""
     if at == "max":
         return held.cell(held.high)
     return held.cell(held.low if held.unit == "uS" else held.zero)
 
 
 def _random(value: Tensor, held: Held, noise: Noise) -> Tensor:
-    """A value for each cell, the same at every rate."""
+    """A random value for each cell. The values are the same at every rate."""
     share = noise.uniform(value, "value")
     if held.bits is None:
         return share.mul(held.high - held.low).add(held.low)
+    # One float32 number has 24 random bits, enough for 16; patterns of 32 bits take two numbers.
     pattern: Tensor = (share * 2 ** min(held.bits, 16)).to(value.dtype)
     if held.bits > 16:
         pattern = pattern << 16 | (noise.uniform(value, "lower half") * 2**16).to(value.dtype)

@@ -1,4 +1,11 @@
-"""Weights held as conductances, in single devices or in differential pairs."""
+"""Weights held as conductances in a crossbar: in single devices or in differential pairs.
+
+A weight is scaled to x = w / max|W| in [-1, 1]. A mapping says how many devices hold x and which
+share of the range of conductances each of them takes.
+
+Keeps: every conductance lies between G_min and G_max. A layer or a filter whose weights are all
+zero is held as zeros.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +20,10 @@ from ...specs.grammar import write
 from ...weights.arrays import Array
 from .protocol import Held
 
-__all__ = ["MAPPINGS", "PER", "Crossbar"]
-
 
 class _Side(NamedTuple):
-    """One device of a weight x in [-1, 1]: its share u = a x + b of the range, cut at 0, and its
-    part c u of the weight.
+    """One device of a weight x in [-1, 1]. It holds the share u = a x + b of the range, cut at 0,
+    and adds c u to the weight.
     """
 
     a: float
@@ -27,6 +32,8 @@ class _Side(NamedTuple):
 
 
 class _Mapping(NamedTuple):
+    """The devices of a weight, the `offset` that is added to their sum, and the mapping in words."""
+
     sides: tuple[_Side, ...]
     offset: float
     words: str
@@ -42,19 +49,22 @@ PER = ("layer", "filter")
 
 @dataclass(frozen=True)
 class Crossbar:
-    """Conductances in uS from G_min to G_max, with x = w / max|W| and R = G_max - G_min:
+    """Conductances in uS from G_min to G_max. With x = w / max|W| and R = G_max - G_min, `mapping`
+    is one of:
 
-    - one-sided pair: G+ = G_min + R max(x, 0), G- = G_min + R max(-x, 0), w = max|W| (G+ - G-) / R;
-    - two-sided pair: G+- = G_min + R (1 +- x) / 2, w = max|W| (G+ - G-) / R;
-    - offset: G = G_min + R (1 + x) / 2, w = max|W| (2 (G - G_min) / R - 1).
+    - one-sided: a pair G+ = G_min + R max(x, 0), G- = G_min + R max(-x, 0), w = max|W| (G+ - G-) /
+      R;
+    - two-sided: a pair G+- = G_min + R (1 +- x) / 2, w = max|W| (G+ - G-) / R;
+    - offset: a single device G = G_min + R (1 + x) / 2, w = max|W| (2 (G - G_min) / R - 1).
 
-    The maximum is that of the `per` "layer", or of each "filter". `g_min` in uS, or `on_off` =
-    G_max / G_min in its place. With `levels` > 0 a cell holds that many evenly spaced conductances,
-    and the resting state is rounded to them. With `slices` > 1 the share of the range is a number
-    of that many digits in base `levels`, one cell for each. `devices` hold the same conductance
-    side by side and are averaged.
+    The maximum is that of the whole layer (`per` "layer") or of each filter (`per` "filter"). The
+    range is given by `g_max` and `g_min` in uS, or by `g_max` and `on_off` = G_max / G_min. With
+    `levels` > 0 a cell holds that many evenly spaced conductances, and weights are rounded to them.
+    With `slices` > 1 the share of the range is a number of that many digits in base `levels`, with
+    one cell for each digit. `devices` cells hold the same conductance side by side and are
+    averaged, which averages their errors too.
 
-    Raises `UserError` for an empty range, for slices without levels, and for counts that cannot be.
+    Raises `UserError` for an empty range, for slices without levels, and for impossible counts.
     Source: mappings as in CrossSim 3.2 (BALANCED, OFFSET, BITSLICED) and aihwkit (SinglePair,
     NPair).
     """
@@ -115,7 +125,7 @@ class Crossbar:
 
     @property
     def exact(self) -> bool:
-        """Whether cells hold any conductance of their range."""
+        """Whether cells hold any conductance of their range, and not only some levels."""
         return self.levels == 0
 
     @property
@@ -132,9 +142,12 @@ class Crossbar:
         return ", ".join(parts)
 
     def encode(self, array: Array) -> Held:
-        """[sides * slices * devices, *shape] in uS."""
+        """The cells [sides * slices * devices, *shape] in uS: for each side of the mapping its
+        slices, lowest digit first, and for each slice its devices.
+        """
         w = array.value.to(torch.promote_types(array.value.dtype, torch.float32))
         scale = self._scale(array, w)
+        # A scale of 0 belongs to weights that are all 0. `clamp_min` keeps the other branch from 0 / 0.
         x = torch.where(
             scale > 0, w / scale.clamp_min(torch.finfo(w.dtype).tiny), torch.zeros_like(w)
         ).clamp(-1, 1)
@@ -146,6 +159,7 @@ class Crossbar:
                 cells += [self.lowest + span * digit] * self.devices
                 parts += [side.c * part / span / self.devices] * self.devices
         c = torch.stack([scale * part for part in parts])
+        # What G_min in every cell would read as is taken off, so that it does not count as weight.
         idle = -sum(parts) * self.lowest + mapping.offset
         at_zero = torch.zeros((), dtype=w.dtype, device=w.device)
         nothing = [
@@ -158,12 +172,15 @@ class Crossbar:
         return Held(array, torch.stack(cells), c, scale * idle, self.lowest, self.g_max, zero, "uS")
 
     def _scale(self, array: Array, w: Tensor) -> Tensor:
+        """max|W| of the layer or of each filter, broadcastable to the weights."""
         if self.per == "filter":
             return array.peak().to(w.dtype)
         return w.abs().amax().expand((1,) * w.dim())
 
     def _digits(self, share: Tensor) -> list[tuple[Tensor, float]]:
-        """Each cell's share of its range, and its part in the whole; lowest digit first."""
+        """For each slice, lowest digit first: what share of its range the cell holds, and its
+        weight in `share`, the share of the whole range that all slices hold together.
+        """
         if not self.levels:
             return [(share, 1.0)]
         top = self.levels**self.slices - 1

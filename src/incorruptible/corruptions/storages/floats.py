@@ -1,4 +1,7 @@
-"""Weights held as the bits of floating-point numbers: sign, exponent, mantissa."""
+"""Weights held as the bits of floating-point numbers: sign, exponent and mantissa.
+
+Keeps: what is read is always finite, whatever bits flipped.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,14 @@ from ...specs.grammar import write
 from ...weights.arrays import Array
 from .protocol import Held
 
-__all__ = ["FORMATS", "Floats"]
-
 
 class _Format(NamedTuple):
+    """A number format: its torch dtype, the integer dtype of the same width, its width, and its
+    bits in words.
+    """
+
     kind: torch.dtype
-    whole: torch.dtype  # of the same width
+    whole: torch.dtype
     bits: int
     words: str
 
@@ -33,13 +38,13 @@ FORMATS = {
 @dataclass(frozen=True)
 class Floats:
     """The bit pattern of each weight in `format`: float32, float16 or bfloat16 (IEEE 754; bfloat16
-    is its upper half).
+    is the upper half of float32).
 
-    The resting state is the weight rounded to the format, ties to even, which is the weight itself
-    where the format holds the array's own dtype. Weights beyond the largest number of the format
-    (65504 in float16) saturate there. Patterns that read as infinite or NaN (all exponent bits set)
-    are read as zero, the `specials`, and numbers that the array's own dtype cannot hold saturate at
-    its largest, so that what is read is always finite.
+    At rest a weight is rounded to the format, ties to even. This is the weight itself where the
+    format holds the array's own dtype. Weights beyond the largest number of the format (65504 in
+    float16) saturate there. A pattern that reads as infinite or NaN (all exponent bits set) is read
+    as zero: these are the `specials`. Numbers that the array's own dtype cannot hold saturate at
+    its largest. What is read is therefore always finite. Raises `UserError` for another format.
     """
 
     format: str = "float32"
@@ -57,7 +62,7 @@ class Floats:
 
     @property
     def bits(self) -> int:
-        """How many a weight takes."""
+        """The number of bits of a weight."""
         return FORMATS[self.format].bits
 
     @property
@@ -66,12 +71,12 @@ class Floats:
         return f"{self.format}: {FORMATS[self.format].words}; {self.specials}"
 
     def plain(self) -> Floats:
-        """The storage alone, where this is a corruption made of it."""
+        """The storage alone, where `self` is a corruption that is also this storage."""
         return Floats(**{field.name: getattr(self, field.name) for field in fields(Floats)})
 
     def encode(self, array: Array) -> Held:
-        """[1, *shape], int64: the patterns. `low` and `high` are those of the smallest and the
-        largest finite number.
+        """The cells [1, *shape] in int64: the patterns. `low` and `high` are the patterns of the
+        smallest and the largest finite number.
         """
         kind, whole, bits, _ = FORMATS[self.format]
         widest = torch.promote_types(array.value.dtype, torch.float32)
@@ -79,6 +84,7 @@ class Floats:
         own = min(torch.finfo(array.value.dtype).max, torch.finfo(torch.float32).max)
 
         def pattern(numbers: Tensor) -> Tensor:
+            # `view` gives signed integers; the mask makes them patterns from 0 to 2^bits - 1.
             found: Tensor = numbers.clamp(-top, top).to(kind).view(whole).to(torch.int64) & (
                 2**bits - 1
             )

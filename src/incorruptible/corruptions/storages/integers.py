@@ -1,5 +1,8 @@
-"""Weights held as whole numbers: a step, a level for each weight, and a code of a few bits for each
-level.
+"""Weights held as integers: a step, an integer level for each weight, and a code of a few bits for
+each level.
+
+Keeps: a weight comes back to within half a step, since ties go to the even level. Any pattern that
+faults make can be read.
 """
 
 from __future__ import annotations
@@ -17,15 +20,16 @@ from ...weights.arrays import Array
 from .crossbar import PER
 from .protocol import Held
 
-__all__ = ["CODES", "Integers"]
-
 
 class _Code(NamedTuple):
-    """How a level is written as a pattern of b bits, and read again; both work on whole tensors."""
+    """How a level is written as a pattern of b bits (`write`) and read again (`read`), each as a
+    function of a whole tensor and b. `spare` is the number of levels below -(2^(b-1) - 1) that the
+    code can write.
+    """
 
     write: Callable[[Tensor, int], Tensor]
     read: Callable[[Tensor, int], Tensor]
-    spare: int  # levels below -(2^(b-1) - 1) that the code can write
+    spare: int
 
 
 CODES = {
@@ -43,18 +47,21 @@ CODES = {
 
 @dataclass(frozen=True)
 class Integers:
-    """w = d (q - z) with a whole level q of `bits` bits (2 to 16), a step d > 0 and a zero point z.
+    """Integers of `bits` bits (2 to 16): w = d (q - z) with an integer level q, a step d > 0 and a
+    zero point z.
 
-    Symmetric: z = 0, d = max|w| / Q and q = round(w / d) within -Q to Q, Q = 2^(bits-1) - 1.
-    Asymmetric: the levels are those of the code, from L = -Q - 1 (-Q where the code is
-    sign-magnitude) to Q; d = (max(w, 0) - min(w, 0)) / (Q - L), z = L + round(-min(w, 0) / d), q =
-    round(w / d) + z, cut at both ends. Maxima are those of the `per` "layer" (per tensor) or of
-    each "filter" (per channel). Ties go to the even level, so that weights come back to within d /
-    2.
+    - Symmetric: z = 0, d = max|w| / Q and q = round(w / d) within -Q to Q, where Q = 2^(bits-1) -
+      1.
+    - Asymmetric: the levels are those of the code, from L = -Q - 1 (-Q for sign-magnitude) to Q; d
+      = (max(w, 0) - min(w, 0)) / (Q - L), z = L + round(-min(w, 0) / d) and q = round(w / d) + z,
+      cut at both ends.
+
+    The maxima are those of the whole layer (`per` "layer", per tensor) or of each filter (`per`
+    "filter", per channel). Ties go to the even level, so that weights come back to within d / 2.
 
     `code` writes q as a pattern: "twos-complement", "offset" (q + 2^(bits-1), the unsigned integers
-    of torch.quint8 and of Stutz et al.'s robust quantisation) or "sign-magnitude". A pattern that
-    no weight uses, -Q - 1 where symmetric, can still come about by faults, and is read as what the
+    of torch.quint8 and of Stutz et al.'s robust quantisation) or "sign-magnitude". A symmetric
+    weight never uses the level -Q - 1. Faults can still make its pattern, which is then read as the
     code says.
 
     Raises `UserError` for other bits, codes and `per`. Source: Jacob et al., CVPR 2018 (arXiv
@@ -90,12 +97,12 @@ class Integers:
         )
 
     def plain(self) -> Integers:
-        """The storage alone, where this is a corruption made of it."""
+        """The storage alone, where `self` is a corruption that is also this storage."""
         return Integers(**{field.name: getattr(self, field.name) for field in fields(Integers)})
 
     def encode(self, array: Array) -> Held:
-        """[1, *shape], int32: the patterns. `low` and `high` are those of the smallest and the
-        largest level.
+        """The cells [1, *shape] in int32: the patterns. `low` and `high` are the patterns of the
+        smallest and the largest level.
         """
         w = array.value.to(torch.promote_types(array.value.dtype, torch.float32))
         code, top = CODES[self.code], 2 ** (self.bits - 1) - 1
@@ -105,7 +112,7 @@ class Integers:
             bottom = -top - code.spare
             least = self._over(array, torch.amin, w).clamp_max(0)
             step = (self._over(array, torch.amax, w).clamp_min(0) - least) / (top - bottom)
-        # A filter of zeros has no step. Code 0 stands for each of its weights.
+        # A filter of zeros has a step of 0. Its weights have the level of zero, and any step will do.
         safe = torch.where(step > 0, step, torch.ones_like(step))
         zero = torch.zeros_like(step) if self.symmetric else bottom + (-least / safe).round()
         levels = ((w / safe).round() + zero).clamp(bottom, top).to(torch.int32)
@@ -131,7 +138,9 @@ class Integers:
         )
 
     def _over(self, array: Array, how: Callable[..., Tensor], w: Tensor) -> Tensor:
-        """`how` over the layer or each filter, broadcastable to the weights."""
+        """`how` (such as torch.amax) over the whole layer or over each filter, broadcastable to the
+        weights.
+        """
         if self.per == "filter":
             return array.reduce(how, w)
         return how(w, dim=tuple(range(w.dim())), keepdim=True)

@@ -1,5 +1,8 @@
-"""How weights are held: as cells of some unit, from which a linear read-out makes the weights
-again.
+"""How weights are held: as values of cells, from which a linear read-out makes the weights again.
+
+Relies on: whoever reads cells of an `exact` storage adds only the change to the weights, as
+`Stored` does, because `Held.decode(Held.value)` may differ from the weights by rounding of the
+arithmetic.
 """
 
 from __future__ import annotations
@@ -13,8 +16,6 @@ from torch import Tensor
 
 from ...weights.arrays import Array
 
-__all__ = ["Held", "Storage"]
-
 
 def _same(value: Tensor) -> Tensor:
     return value
@@ -24,14 +25,18 @@ def _same(value: Tensor) -> Tensor:
 class Held:
     """What a storage holds of one array.
 
-    `value` [cells, *shape] is what stands in the cells (conductances in uS, bit patterns, weights)
-    and `number` turns it into the numbers x that are read, of the same shape. The weights are sum
-    over cells of c x, plus `offset`, where c is `coefficients` [cells, ...] and both broadcast to
-    the array's shape. A cell holds values from `low` to `high`; cells of `zero` make a weight of
-    zero. `bits` is the width of a bit pattern, None where there is none; of patterns, `low` and
-    `high` are those of the smallest and the largest number, and a cell can hold every one of the
-    2^bits. They are tensors where they come from the weights, so that no draw waits for the
-    weights' device; of conductances they are floats.
+    `value` [cells, *shape] is what stands in the cells: conductances in uS, bit patterns, or
+    weights. `number` turns values of cells into the numbers x that are read, of the same shape. The
+    weights are the sum over cells of c x, plus `offset`; c stands for `coefficients` [cells, ...],
+    and both broadcast to the array's shape.
+
+    A cell holds values from `low` to `high`. Cells of the value `zero` make a weight of zero.
+    `unit` is the unit of the values. `bits` is the width of a bit pattern, and None for other
+    cells. Of bit patterns, `low` and `high` are those of the smallest and the largest number, and a
+    cell can hold any of the 2^bits patterns.
+
+    `low`, `high` and `zero` are tensors where they depend on the weights: a float would have to
+    wait until a GPU has computed it. Those of conductances are floats.
     """
 
     array: Array
@@ -46,34 +51,31 @@ class Held:
     number: Callable[[Tensor], Tensor] = field(default=_same)
 
     def decode(self, value: Tensor) -> Tensor:
-        """The weights that are read from cells of that `value`."""
+        """The weights [*shape] that are read from cells whose values are `value` [cells, *shape]."""
         return (self.number(value) * self.coefficients).sum(0) + self.offset
 
     def cell(self, place: Tensor | float) -> Tensor:
-        """`low`, `high` or `zero` as the value of a cell, where the cells are."""
+        """`low`, `high` or `zero` as a value of a cell: a tensor of the cells' dtype and device."""
         if isinstance(place, Tensor):
             return place.to(self.value)
         return torch.full((), place, dtype=self.value.dtype, device=self.value.device)
 
 
 class Storage(Protocol):
-    """A way to hold weights. `exact` says whether they come back as they were, or rounded to what
-    it can hold.
-
-    `cells` says of what kind its cells are: "weights", "conductances" or "bits"; a fault may need
-    one of them.
-    """
+    """A way to hold weights in hardware. A fault may need cells of a certain kind."""
 
     @property
     def exact(self) -> bool:
-        """Whether the resting state is the weights themselves."""
+        """Whether the cells can hold every weight as it is. Otherwise weights are rounded to what
+        the cells can hold.
+        """
         ...
 
     @property
     def cells(self) -> str:
-        """What its cells hold."""
+        """What the cells hold: "weights", "conductances" or "bits"."""
         ...
 
     def encode(self, array: Array) -> Held:
-        """What is held of `array`, which is untouched."""
+        """The cells that hold `array`, which stays untouched."""
         ...

@@ -1,4 +1,4 @@
-"""Weights held as they are: one cell for each, and nothing is rounded."""
+"""Weights held as they are: one cell for each weight, and nothing is rounded."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import torch
 from ...weights.arrays import Array
 from .protocol import Held
 
-__all__ = ["Weights"]
-
 
 @dataclass(frozen=True)
 class Weights:
-    """The number itself; a cell's range is that of the array's largest weight to both sides."""
+    """Each cell holds the weight itself. The range of a cell is from minus to plus the array's
+    largest weight in magnitude.
+
+    Choose it for faults that need no model of the memory, such as lost weights.
+    """
 
     exact: ClassVar[bool] = True
     cells: ClassVar[str] = "weights"
@@ -26,7 +28,7 @@ class Weights:
         return "weights"
 
     def encode(self, array: Array) -> Held:
-        """[1, *shape]: the weights."""
+        """The cells [1, *shape]: the weights themselves, in float32 or wider."""
         value = array.value.to(torch.promote_types(array.value.dtype, torch.float32))[None].clone()
         top = value.abs().max()
         return Held(
