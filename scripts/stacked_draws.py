@@ -1,7 +1,7 @@
 """Chips side by side against one after another: milliseconds of processor time for each chip, its
 making included.
 
-python scripts/stacked_draws.py                       # the table of docs/how-to/fast-measuring.md
+python scripts/stacked_draws.py                       # the table of docs/results/fast-measuring.md
 python scripts/stacked_draws.py --networks mlp conv --images 8 16 --sizes 16 --rounds 15
 """
 

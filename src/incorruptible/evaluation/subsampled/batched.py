@@ -80,7 +80,7 @@ def stackable(
 def worth(model: nn.Module, part: Any, arrays: Sequence[Array], count: int) -> bool:
     """Whether `count` chips, each on a batch of the size of `part`, are scored faster side by side.
 
-    docs/how-to/fast-measuring.md has what was measured, on a processor; what holds for CUDA was not.
+    docs/results/fast-measuring.md has what was measured, on a processor; what holds for CUDA was not.
     """
     kind = arrays[0].value.device.type
     if count < FEWEST or kind not in WORK or _weights(arrays) > WEIGHTS:
