@@ -72,7 +72,7 @@ def test_commands_name_verbs_and_options_that_exist(page: Path) -> None:
         command = verbs[verb]
         while hasattr(command, "commands") and words:
             command = command.commands[words.pop(0)]
-        options = {option for parameter in command.params for option in parameter.opts}
+        options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         for word in words:
             assert not word.startswith("--") or word in options, (word, line)
 
