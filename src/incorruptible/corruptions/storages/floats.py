@@ -5,7 +5,7 @@ Keeps: what is read is always finite, whatever bits flipped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -69,10 +69,6 @@ class Floats:
     def held(self) -> str:
         """How weights are held, in words."""
         return f"{self.format}: {FORMATS[self.format].words}; {self.specials}"
-
-    def plain(self) -> Floats:
-        """The storage alone, where `self` is a corruption that is also this storage."""
-        return Floats(**{field.name: getattr(self, field.name) for field in fields(Floats)})
 
     def encode(self, array: Array) -> Held:
         """The cells [1, *shape] in int64: the patterns. `low` and `high` are the patterns of the

@@ -8,7 +8,7 @@ faults make can be read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -95,10 +95,6 @@ class Integers:
             f"{self.bits}-bit integers, {'symmetric' if self.symmetric else 'asymmetric'} per "
             f"{self.per}, {self.code}"
         )
-
-    def plain(self) -> Integers:
-        """The storage alone, where `self` is a corruption that is also this storage."""
-        return Integers(**{field.name: getattr(self, field.name) for field in fields(Integers)})
 
     def encode(self, array: Array) -> Held:
         """The cells [1, *shape] in int32: the patterns. `low` and `high` are the patterns of the
