@@ -8,7 +8,7 @@ BROWSER ?=
 # CrossSim and aihwkit-lightning for the benchmark: taken from .peers if they are there, or with PEERS=install brought first.
 PEERS ?=
 
-.PHONY: help setup demo test test-all test-peers mutate bench lint wheel clean
+.PHONY: help setup demo test test-all test-peers mutate bench lint docs wheel clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
@@ -44,9 +44,13 @@ bench:  ## what training and measuring cost, about 90 min on an idle machine; PE
 lint:  ## ruff's rules, its layout, strict types
 	@$(WITH_TOOLS) && "$$py" -m ruff check . && "$$py" -m ruff format --check . && "$$py" -m mypy
 
+docs:  ## the site of docs/, into site/index.html; fails where a link or a page is broken
+	@py="$$($(SETUP) --extras docs)" && "$$py" scripts/reference_pages.py --check \
+		&& NO_MKDOCS_2_WARNING=1 "$$py" -m mkdocs build --quiet && echo site/index.html
+
 wheel:  ## dist/*.whl
 	@$(WITH_TOOLS) && "$$py" -m build --wheel --no-isolation --outdir dist .
 
 clean:  ## remove what was built, but neither .venv nor runs
-	@rm -rf dist build .peers .mypy_cache .ruff_cache
+	@rm -rf dist build site .peers .mypy_cache .ruff_cache
 	@find src tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

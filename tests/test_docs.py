@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,15 +27,20 @@ def _blocks(page: Path, language: str) -> list[str]:
 def test_readme_example_runs_and_hardens() -> None:
     torch.manual_seed(0)
     scope: dict[str, object] = {}
-    (example,) = _blocks(ROOT / "README.md", "python")
+    example, file = _blocks(ROOT / "README.md", "python")
+    assert "def task():" in file
     exec(example, scope)
     robust = scope["robust"]
     assert robust.step == robust.steps == 80  # type: ignore[attr-defined]
     assert robust.strength == 0.1  # type: ignore[attr-defined]
 
 
-def test_readme_table_lists_every_corruption() -> None:
-    table = (ROOT / "README.md").read_text().split("## What may go wrong")[1].split("##")[0]
+def test_the_readme_fits_on_a_screen_or_three() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) < 120
+
+
+def test_the_table_of_corruptions_lists_every_one() -> None:
+    table = (ROOT / "docs" / "reference" / "corruptions.md").read_text().split("##")[0]
     rows = set(re.findall(r"^\| `([a-z-]+)", table, re.M))
     expected = {name if not name.startswith("uniform") else "uniform-" for name in corruptions.CATALOGUE}
     assert rows == expected
@@ -53,6 +62,31 @@ def test_training_page_writes_every_objective_and_schedule() -> None:
             parsed["schedules"].add(name)
     assert parsed["objectives"] == set(objectives.CATALOGUE)
     assert parsed["schedules"] == set(schedules.CATALOGUE)
+
+
+def test_the_pages_that_follow_from_the_source_are_current() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "reference_pages.py"))
+    stale = [
+        name
+        for name, make in script["PAGES"].items()
+        if script["made"](name, make) != (script["REFERENCE"] / name).read_text()
+    ]
+    assert stale == [], "python scripts/reference_pages.py writes them anew"
+
+
+def test_the_site_has_every_page_and_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="pip install 'incorruptible[docs]'")
+    said = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert said.returncode == 0 and "WARNING" not in said.stderr, said.stderr
+    in_nav = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text()))
+    assert in_nav == {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
+    assert (tmp_path / "repository" / "results" / "README.html").exists()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
