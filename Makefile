@@ -46,7 +46,7 @@ lint:  ## ruff's rules, its layout, strict types
 
 docs:  ## the site of docs/, into site/index.html; fails where a link or a page is broken
 	@py="$$($(SETUP) --extras docs)" && "$$py" scripts/reference_pages.py --check \
-		&& NO_MKDOCS_2_WARNING=1 "$$py" -m mkdocs build --quiet && echo site/index.html
+		&& NO_MKDOCS_2_WARNING=1 "$$py" -m mkdocs build && echo site/index.html
 
 wheel:  ## dist/*.whl
 	@$(WITH_TOOLS) && "$$py" -m build --wheel --no-isolation --outdir dist .

@@ -13,6 +13,7 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote, unquote
 
 from mkdocs.structure.files import File, Files
 
@@ -25,7 +26,7 @@ def placed(page: Path, target: str) -> tuple[Path, PurePosixPath] | None:
     """The file that the link `target` on `page` leads to, and its path in the site; none where
     there is no such file in this repository.
     """
-    found = Path(os.path.normpath(page.parent / target))
+    found = Path(os.path.normpath(page.parent / unquote(target)))
     if not found.is_file() or not found.is_relative_to(ROOT):
         return None
     if found.is_relative_to(DOCS):
@@ -54,6 +55,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         place = placed(source, match[2])
         if place is None:
             return match[0]
-        return f"{match[1]}{os.path.relpath(place[1], here)}{match[3] or ''}"
+        return f"{match[1]}{quote(os.path.relpath(place[1], here))}{match[3] or ''}"
 
     return LINK.sub(turned, markdown)

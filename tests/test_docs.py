@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import torch
@@ -17,7 +18,12 @@ from incorruptible import corruptions, objectives, schedules
 from incorruptible.cli import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "results").rglob("*.md")),
+]
 
 
 def _blocks(page: Path, language: str) -> list[str]:
@@ -86,13 +92,13 @@ def test_the_site_has_every_page_and_builds_without_a_warning(tmp_path: Path) ->
     assert said.returncode == 0 and "WARNING" not in said.stderr, said.stderr
     in_nav = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text()))
     assert in_nav == {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
-    assert (tmp_path / "repository" / "results" / "README.html").exists()
+    assert (tmp_path / "repository" / "results" / "index.html").exists()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_figures_exist(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-        assert "://" in target or (page.parent / target).exists(), target
+        assert "://" in target or (page.parent / unquote(target)).exists(), target
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -280,6 +280,12 @@ def test_a_figure_says_its_caption_and_levels(tmp_path: Path) -> None:
     assert "8 seeds" in said and "required 90%" in said and X in said
 
 
+def test_only_the_suffix_of_a_format_is_taken_off_a_figures_name(tmp_path: Path) -> None:
+    """Names of figures hold patterns over parameters, whose dots are no suffixes."""
+    names = [save(CHARTS["one panel"], tmp_path / name, ("png",))[0].name for name in ("a.-", "a.b.svg", "a")]
+    assert names == ["a.-.png", "a.b.png", "a.png"]
+
+
 def test_a_figure_without_a_name_can_be_drawn_and_saved(tmp_path: Path) -> None:
     drawn = Lines("", "", {"": [falling(0)]}, X, Y, "2 seeds", log_x=True, levels={"level": 50})
     assert [path.suffix for path in save(drawn, tmp_path / "one")] == [".png", ".svg"]

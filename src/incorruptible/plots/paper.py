@@ -76,7 +76,8 @@ def draw(chart: Chart) -> Any:
 
 def save(figure: Any, path: Path, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
     """Write a chart or a figure beside `path`, once for each of `formats`, each whole or not at
-    all; returns the paths.
+    all; returns the paths. A suffix of `path` that names one of `_METADATA`'s formats is replaced;
+    any other dot belongs to the name.
 
     One chart has the same bytes whenever it is drawn; PNG has 200 dots an inch.
     """
@@ -84,9 +85,10 @@ def save(figure: Any, path: Path, formats: Sequence[str] = ("png", "svg")) -> li
 
     drawn = draw(figure) if isinstance(figure, Chart) else figure
     written = []
+    stem = path.stem if path.suffix.removeprefix(".") in _METADATA else path.name
     with rc_context(STYLE):
         for kind in formats:
-            target = path.with_suffix(f".{kind}")
+            target = path.with_name(f"{stem}.{kind}")
 
             def fill(temporary: Path, kind: str = kind) -> None:
                 drawn.savefig(temporary, format=kind, dpi=200, metadata=_METADATA[kind])
