@@ -65,6 +65,12 @@ MADE: dict[str, tuple[type, Callable[[nn.Module, Data], Drawn], list[str], list[
         ["strength 0.5", "strength 1"],
         ["pcm-joshi; ", "3 chips, 60 examples", "(0 s is left out)"],
     ),
+    "comparison": (
+        inc.Comparison,
+        lambda model, data: inc.compare(model, small_network(), inc.accuracy, data, SWEEP),
+        ["after - before"],
+        ["25 chips, the same before and after; 60 examples", "no change", "band: 95%, Student's, paired over chips"],
+    ),
     "sensitivity": (
         Sensitivity,
         lambda model, data: sensitivity(model, inc.accuracy, data, "gaussian-filter-max", 0.3, chips=4),

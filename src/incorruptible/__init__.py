@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         measure_until as measure_until,
     )
     from .evaluation.audit import Audit as Audit, audit as audit
+    from .evaluation.comparison import Comparison as Comparison, compare as compare
     from .evaluation.sensitivity import Sensitivity as Sensitivity, sensitivity as sensitivity
     from .landscape import (
         Health as Health,

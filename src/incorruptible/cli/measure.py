@@ -30,15 +30,18 @@ from .targets import (
     WeightsOption,
     check_part,
     open_target,
+    target_of,
 )
 from .terminal import check_output, draw_to, give, progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import nn
+
     from ..corruptions import Corruption
     from ..evaluation import Sampling
-    from ..evaluation.base import Drawn, ScoredResult
+    from ..evaluation.base import Charted
     from ..evaluation.sampling import SamplingOptions
     from ..specs.durations import Seconds
     from .targets import ScoringTarget
@@ -116,10 +119,20 @@ FigureOption = Annotated[
 ]
 
 
+BeforeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--before",
+        help="Weights or a run's folder: what changed since, on the same chips.",
+    ),
+]
+
+
 def measure(
     target: TargetArgument,
     corruption: CorruptionsOption,
     weights: WeightsOption = None,
+    before: BeforeOption = None,
     chips: ChipsOption = None,
     half_width: HalfWidthOption = None,
     subsample: SubsampleOption = False,
@@ -149,7 +162,7 @@ def measure(
     check_output(out, (".json",), force)
     check_output(figure, ("", ".png", ".svg"), force)
     check_part(part)
-    stopping = _Stopping(chips, half_width, subsample, images, confidence, workers)
+    stopping = _Stopping(chips, half_width, subsample, images, confidence, workers, before)
     stopping.check(reads)
     requests = _requests(corruption, time, figure is not None, stopping)
     on = open_target(
@@ -177,7 +190,7 @@ def measure(
         for request in requests
         for one in request.each
     ]
-    found = stopping.found(on, each)
+    found = stopping.found(on, each, _network_before(before, target, seed, device))
     on.tell(one.corruption for one in each)
     wholes = _gathered(requests, found)
     draw_to(figure, wholes[0])
@@ -195,6 +208,7 @@ class _Stopping(NamedTuple):
     images: int | None
     confidence: float | None
     workers: int | None
+    before: Path | None = None
 
     def check(self, reads: int) -> None:
         """Raises `UserError` for options that do not go together."""
@@ -217,24 +231,32 @@ class _Stopping(NamedTuple):
                 "--workers goes with --chips: --half-width looks at each chip before it takes the "
                 "next."
             )
+        if self.before is not None and self.half_width is not None:
+            raise UserError(
+                "--before compares a number of chips: give --chips in place of --half-width."
+            )
         if self.subsample and reads > 1:
             raise UserError(
                 f"--reads {reads}: --subsample reads each chip once; leave --reads or --subsample "
                 "out."
             )
 
-    def found(self, on: ScoringTarget, each: list[Sampling]) -> list[ScoredResult]:
+    def found(
+        self, on: ScoringTarget, each: list[Sampling], before: nn.Module | None
+    ) -> list[Charted]:
         """What is measured of each of these kinds of chips."""
         from ..evaluation.scoring import count_of
 
         if self.half_width is None:
             total = (self.chips or 25) * sum(len(one.strengths) * one.reads for one in each)
+            networks = 1 if before is None else 2  # one after the other
             few = replace(each[0], strengths=each[0].strengths[-1:])
             with redirect_stdout(sys.stderr):
                 tell_cost(
-                    total,
+                    networks * total,
                     lambda: count_of(on.data),
                     lambda n: self._replace(chips=n)._one(on, few, lambda done, total: None),
+                    at_once=networks,
                 )
         found = []
         with progress("measure") as tell, redirect_stdout(sys.stderr):
@@ -243,17 +265,24 @@ class _Stopping(NamedTuple):
                 def told(done: int, total: int, place: int = place) -> None:
                     tell(place * total + done, len(each) * total, "chips")
 
-                found.append(self._one(on, sampling, told))
+                found.append(self._one(on, sampling, told, before))
         return found
 
     def _one(
-        self, on: ScoringTarget, sampling: Sampling, tell: Callable[[int, int], None]
-    ) -> ScoredResult:
+        self,
+        on: ScoringTarget,
+        sampling: Sampling,
+        tell: Callable[[int, int], None],
+        before: nn.Module | None = None,
+    ) -> Charted:
         from ..evaluation import measure, measure_mean, measure_until
+        from ..evaluation.comparison import compare
 
         if self.chips is not None:
             sampling = replace(sampling, chips=self.chips)
         what = on.model, on.task.score, on.data, sampling
+        if before is not None:
+            return compare(before, *what, workers=self.workers or 0, progress=tell)
         if self.half_width is None:
             # None: where examples come in another order each time, they cannot be told apart.
             return measure(*what, keep_examples=None, workers=self.workers or 0, progress=tell)
@@ -278,10 +307,22 @@ def _requests(
         )
     if len(asked[0].each) > 1 and stopping.half_width is not None:
         raise UserError(f"--time {time}: --half-width stops at one time; give one, or --chips.")
+    if len(asked[0].each) > 1 and stopping.before is not None:
+        raise UserError(f"--time {time}: --before compares at one time; give one.")
     return asked
 
 
-def _gathered(requests: list[_Request], found: list[Any]) -> list[Drawn]:
+def _network_before(before: Path | None, target: str, seed: int, device: str) -> nn.Module | None:
+    """The network of --before: that of a run's folder, or the target's with other weights."""
+    if before is None:
+        return None
+    with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
+        if before.is_dir():
+            return target_of(str(before), None, seed)[1].to(device)
+        return target_of(target, before, seed)[1].to(device)
+
+
+def _gathered(requests: list[_Request], found: list[Any]) -> list[Charted]:
     """One result for each --corruption: those of several times are put together."""
     from ..evaluation import OverTime
 

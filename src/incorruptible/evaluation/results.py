@@ -4,6 +4,7 @@ mean without its n.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -352,13 +353,7 @@ class Scores(ScoredResult):
             f"interval: Student's, of the mean over chips, on these examples; 5%{worse}, median, "
             "worst: of these chips"
         ]
-        alike = self.chips > 1 and not self.corruption_unit.startswith("none")
-        if alike and any(row["sd"] == 0 and row["strength"] > 0 for row in self.rows()):
-            said.append(
-                f"all the same: where {self.chips} chips are alike, up to "
-                f"{min(1.0, 3 / self.chips):.3g} of all chips may be otherwise (95%), and "
-                "Student's interval does not see them"
-            )
+        said += self.unseen(self.spread().tolist())
         if self.not_finite is not None:
             reads = 1 if self.reads is None else self.reads.shape[2]
             total = self.chips * reads * self.n_examples
@@ -367,6 +362,19 @@ class Scores(ScoredResult):
                 "finite is wrong"
             )
         return said
+
+    def unseen(self, spreads: Sequence[float]) -> list[str]:
+        """A line about the chips that were not drawn, where `spreads` [strength] says that all chips
+        agree at some strength above 0.
+        """
+        agree = [sd == 0 and s > 0 for sd, s in zip(spreads, self.strengths, strict=True)]
+        if self.chips < 2 or self.corruption_unit.startswith("none") or not any(agree):
+            return []
+        return [
+            f"all the same: where {self.chips} chips are alike, up to "
+            f"{min(1.0, 3 / self.chips):.3g} of all chips may be otherwise (95%), and Student's "
+            "interval does not see them"
+        ]
 
     def lines(self) -> list[str]:
         """One line of the table for each strength."""

@@ -105,6 +105,15 @@ def counted(
     )
 
 
+def shifted(
+    progress: Callable[[int, int], None] | None, before: int, total: int
+) -> Callable[[int, int], None] | None:
+    """What tells `progress` of one of several calls: `before` chips were scored in earlier calls, of
+    `total` in all.
+    """
+    return None if progress is None else lambda done, _: progress(before + done, total)
+
+
 @contextmanager
 def keeping(statistics: Statistics) -> Iterator[None]:
     """Running statistics for a while; afterwards they are what they were."""

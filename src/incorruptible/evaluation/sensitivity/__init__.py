@@ -17,6 +17,7 @@ from ...tasks.scores import Score
 from ...weights.arrays import Array, select, survey
 from .. import Scores, measure, measure_all
 from ..sampling import Sampling, SamplingOptions, sampling_of
+from ..scoring import shifted
 from .results import Effect, GroupScores, Sensitivity
 
 __all__ = [
@@ -174,7 +175,7 @@ def sensitivity(
     for place, names in enumerate(sets):
         chosen = [array for array in arrays if array.name in names]
         each = replace(sampling, corruption=remembering, arrays=chosen)
-        tell = _shifted(progress, place * chips, len(sets) * chips)
+        tell = shifted(progress, place * chips, len(sets) * chips)
         # The network as a whole was checked above. One of its layers may truly change no answer.
         only = measure_all(model, {"": score}, data, each, progress=tell, checks=False)
         found[names] = only[""]
@@ -264,12 +265,6 @@ def _group(
         values[names] if alone else None,
         values[every - names],
     )
-
-
-def _shifted(
-    progress: Callable[[int, int], None] | None, before: int, total: int
-) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, _: progress(before + done, total)
 
 
 def _refuse_infinite(scores: Scores, names: Names) -> None:
