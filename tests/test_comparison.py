@@ -157,6 +157,9 @@ def test_what_is_refused(model: nn.Module, data: Data) -> None:
             inc.compare(model, other, inc.accuracy, data, SWEEP)
     with pytest.raises(UserError, match=r"3\.weight differs: .* before, no such array after"):
         inc.compare(deeper, model, inc.accuracy, data, SWEEP)
+    held = replace(SWEEP, arrays=inc.select(deeper, also=["3.bias"]))
+    with pytest.raises(UserError, match=r"3\.weight differs: .* before, no such array after\.$"):
+        inc.compare(deeper, model, inc.accuracy, data, held)
     with pytest.raises(UserError, match="chips=1: at least 2 chips"):
         inc.compare(model, shrunk(model), inc.accuracy, data, SWEEP.corruption, [0.1], chips=1)
     infinite = replace(SWEEP, corruption=inc.parse("float-flips"), strengths=[0.2])

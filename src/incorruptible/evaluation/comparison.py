@@ -25,7 +25,7 @@ from torch import nn
 from ..corruptions import Corruption
 from ..errors import UserError
 from ..statistics import Interval, paired
-from ..weights.arrays import Array, select
+from ..weights.arrays import Array, select, unwrapped
 from . import Scores, measure
 from .base import Charted, counted
 from .sampling import Sampling, SamplingOptions, sampling_of
@@ -222,11 +222,7 @@ def _both(
     before: nn.Module, after: nn.Module, sampling: Sampling
 ) -> list[tuple[nn.Module, Sequence[Array]]]:
     """Both networks with their arrays. Raises `UserError` for arrays that do not correspond."""
-    asked = {array.name: array.pattern for array in sampling.arrays or ()}
-    own, others = (
-        [array for array in select(model, also=asked.values()) if array.name in asked or not asked]
-        for model in (before, after)
-    )
+    own, others = _arrays(before, sampling), _arrays(after, sampling)
     if {id(array.parameter) for array in own} & {id(array.parameter) for array in others}:
         raise UserError(
             "before and after are the same weights in memory: keep the weights before in a network "
@@ -237,7 +233,16 @@ def _both(
         if first.get(name) != second.get(name):
             was, is_ = (each.get(name, "no such array") for each in (first, second))
             raise UserError(
-                f"chips are the same only where arrays are, and {name} differs: {was} before, {is_} "
-                "after."
+                f"chips are the same only where arrays are, and the array {name} differs: {was} "
+                f"before, {is_} after."
             )
     return [(before, own), (after, others)]
+
+
+def _arrays(model: nn.Module, sampling: Sampling) -> list[Array]:
+    """The arrays of a network that have the names of the given arrays; without any, all arrays."""
+    if sampling.arrays is None:
+        return select(model)
+    names = {name for name, _ in unwrapped(model).named_parameters()}
+    asked = {array.name: array.pattern for array in sampling.arrays if array.name in names}
+    return [array for array in select(model, also=asked.values()) if array.name in asked]
