@@ -1,4 +1,22 @@
-"""Arrays to statements."""
+"""Statistics: from arrays of numbers to statements with stated confidence.
+
+The functions here take plain arrays (scores of chips, seeds, examples) and return intervals,
+verdicts, or how many chips are needed. They know nothing of networks or hardware. Each states what
+it assumes, where it comes from, and how often it is wrong.
+
+>>> from incorruptible.statistics import paired, verdict
+>>> hardened, plain = [0.91, 0.93, 0.92, 0.92], [0.88, 0.91, 0.87, 0.90]  # one score for each seed
+>>> difference = paired(hardened, plain)
+>>> print(f"{difference.interval.estimate:.2f} +- {difference.interval.half:.2f}")
+0.03 +- 0.02
+>>> verdict([difference])
+['supported']
+
+To find the room's answer to a question: `intervals` for means and differences over seeds, chips and
+images; `two_level` for one mean over chips and examples; `betting` for an interval that may be
+watched; `stopping` and `subsampling` for how many chips and images to measure; `binomial` and
+`population` for the promises of certificates; `curves` for scores at many strengths.
+"""
 
 from __future__ import annotations
 

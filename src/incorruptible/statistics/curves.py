@@ -1,5 +1,12 @@
-"""A curve of score against strength as one number, for those who do not know which strength will
-come.
+"""A curve of scores over strengths as one number, for those who do not know which strength their
+hardware will have.
+
+Three numbers answer three questions: `area`, how good the network is on average over the range;
+`worst`, how bad it gets; `tolerance`, up to which strength it stays good. All of them take curves
+[..., strength], so that many chips or seeds go through in one call.
+
+Relies on: strengths that rise and scores that are finite, which `_curves` checks. Keeps: between
+two measured strengths a curve is a straight line, in all three numbers alike.
 """
 
 from __future__ import annotations
@@ -12,15 +19,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UserError
 
-__all__ = ["LOSS", "Tolerance", "area", "tolerance", "worst"]
-
-LOSS = 0.01  # of a score that is a fraction: 1 point
+LOSS = 0.01  # of a score that is a fraction: 1 percentage point
 
 
 class Tolerance(NamedTuple):
-    """The strength [...] up to which at most a given loss came, and whether [...] the curve never
-    fell further: then the strength is the largest that was measured, a bound from below, and the
-    truth lies beyond the range.
+    """The strength [...] up to which at most a given loss came.
+
+    `beyond` [...] says that the curve never lost that much. Then `strength` is the largest strength
+    that was measured, and the true tolerance lies beyond it.
     """
 
     strength: NDArray[np.float64]
@@ -28,16 +34,17 @@ class Tolerance(NamedTuple):
 
 
 def area(scores: ArrayLike, strengths: ArrayLike) -> NDArray[np.float64]:
-    """[...] The area under each curve of scores [..., strength], divided by the range: the mean
-    score where every strength of the range is as likely as any other, in the unit of the score.
+    """The area [...] under each curve of scores [..., strength], divided by the range of strengths.
+    It is the mean score if every strength of the range is equally likely, in the unit of the score.
 
-    Trapezoids between strengths [strength], so exact for curves that are straight in between;
-    linear in the scores, so that the mean of areas is the area of the mean, over chips, seeds and
-    examples alike. It depends on the range: areas are to be compared only over equal strengths.
-    Raises `UserError` for fewer than 2 strengths, strengths that do not rise, and numbers that are
-    not finite.
+    By trapezoids between the strengths [strength]. The area is linear in the scores, so the mean of
+    areas is the area of the mean, over chips, seeds and examples alike. It depends on the range:
+    compare areas only over equal strengths. Raises `UserError` for fewer than 2 strengths, for
+    strengths that do not rise, and for numbers that are not finite.
 
-    >>> area([[1.0, 0.8, 0.2], [0.9, 0.9, 0.9]], [0, 0.1, 0.3]).round(3).tolist()  # (.1 .9 + .2 .5) / .3
+    By hand, for the first curve: (0.1 * 0.9 + 0.2 * 0.5) / 0.3 = 0.633.
+
+    >>> area([[1.0, 0.8, 0.2], [0.9, 0.9, 0.9]], [0, 0.1, 0.3]).round(3).tolist()
     [0.633, 0.9]
     """
     curve, at = _curves(scores, strengths)
@@ -49,10 +56,10 @@ def area(scores: ArrayLike, strengths: ArrayLike) -> NDArray[np.float64]:
 def worst(
     scores: ArrayLike, strengths: ArrayLike, higher_is_better: bool = True
 ) -> NDArray[np.float64]:
-    """[...] The worst score of each curve [..., strength], in its own direction and unit.
+    """The worst score [...] of each curve of scores [..., strength], in the unit of the score.
 
-    Between strengths that were measured a curve is taken as straight, so its worst point is one of
-    them. Raises as `area`.
+    A straight line between two measured strengths is worst at one of them, so only measured scores
+    are looked at. Raises `UserError` as `area` does.
 
     >>> worst([[0.9, 0.95, 0.7], [0.8, 0.6, 0.9]], [0, 0.1, 0.2]).tolist()
     [0.7, 0.6]
@@ -64,18 +71,20 @@ def worst(
 def tolerance(
     scores: ArrayLike, strengths: ArrayLike, loss: float = LOSS, higher_is_better: bool = True
 ) -> Tolerance:
-    """The largest strength [...] up to which each curve [..., strength] is at most `loss` worse
-    than at strength 0.
+    """The largest strength [...] up to which each curve of scores [..., strength] is at most `loss`
+    worse than at strength 0.
 
-    `loss` is in the unit of the score, 0.01 being 1 point of one that is a fraction. Linear between
-    strengths; where a curve falls, recovers and falls again, the first fall counts, for a device
-    may come with any strength below. A curve that never falls so far is `beyond`, and its strength
-    the largest that was measured. Not linear in the scores: the mean over chips is not the
-    tolerance of the mean curve. Raises as `area`, where the first strength is not 0, and for a loss
-    that is not positive.
+    `loss` is in the unit of the score: 0.01 is 1 percentage point of a score that is a fraction.
+    The strength is found by linear interpolation. Where a curve falls, recovers and falls again,
+    the first fall counts, because hardware may come with any strength below the tolerance. A curve
+    that never falls that far is `beyond`. The tolerance is not linear in the scores: the mean over
+    chips is not the tolerance of the mean curve.
+
+    Raises `UserError` as `area` does, if the first strength is not 0, and for a loss that is not
+    positive. By hand, for the first curve: 0.1 + 0.1 (0.95 - 0.955) / (0.935 - 0.955) = 0.125.
 
     >>> found = tolerance([[0.96, 0.955, 0.935], [0.9, 0.9, 0.895]], [0, 0.1, 0.2])
-    >>> found.strength.round(3).tolist(), found.beyond.tolist()  # .1 + .1 (.95 - .955) / (.935 - .955)
+    >>> found.strength.round(3).tolist(), found.beyond.tolist()
     ([0.125, 0.2], [False, True])
     """
     curve, at = _curves(scores, strengths)
@@ -90,12 +99,13 @@ def tolerance(
             f"{LOSS}."
         )
     lost = (curve[..., :1] - curve) * (1 if higher_is_better else -1)
-    # The last term is for rounding.
+    # The last term forgives rounding: a curve that loses exactly `loss` has not fallen.
     fallen = lost > loss + 8 * np.finfo(np.float64).eps * np.abs(curve).max(
         -1, keepdims=True, initial=0
     )
     beyond = ~fallen.any(-1)
     after = np.where(beyond, len(at) - 1, fallen.argmax(-1))
+    # The losses at the strengths just before and just after the fall.
     near, far = (np.take_along_axis(lost, (after - back)[..., None], -1)[..., 0] for back in (1, 0))
     share = np.where(beyond, 1.0, np.clip((loss - near) / np.where(beyond, 1.0, far - near), 0, 1))
     return Tolerance(
@@ -106,7 +116,9 @@ def tolerance(
 def _curves(
     scores: ArrayLike, strengths: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both as finite numbers, if they fit one another."""
+    """Scores and strengths as float64. Raises `UserError` unless both are finite and fit one
+    another.
+    """
     curve, at = np.asarray(scores, dtype=np.float64), np.asarray(strengths, dtype=np.float64)
     if at.ndim != 1 or len(at) < 2:
         raise UserError(

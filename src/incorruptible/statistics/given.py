@@ -1,5 +1,5 @@
-"""What statements are made from: finite numbers of the right shape, or a mistake that says what
-came.
+"""Checks of what a statistical function is given: finite numbers of the right shape, or a
+`UserError`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UserError
 
-__all__ = ["array_of", "fraction", "inside"]
-
 
 def array_of(values: ArrayLike, name: str, *axes: str, least: int = 2) -> NDArray[np.float64]:
-    """Finite numbers with these axes, at least so many along each; UserError says what came
-    instead.
+    """`values` as float64 with one axis for each of the names `axes`, and at least `least` values
+    along each.
+
+    `name` is what the message calls the values. Raises `UserError` for rows of unequal length, for
+    values that are not real numbers, for another shape, and for values that are not finite.
+
+    >>> array_of([[1, 2], [3, 4]], "scores", "chips", "examples").shape
+    (2, 2)
     """
     takes = f"[{', '.join(axes)}]"
     try:
@@ -44,8 +48,8 @@ def array_of(values: ArrayLike, name: str, *axes: str, least: int = 2) -> NDArra
 
 
 def inside(name: str, value: float, example: float) -> None:
-    """A `UserError` unless the value lies strictly between 0 and 1; a percentage is answered with
-    its fraction.
+    """Raise `UserError` unless 0 < value < 1. The message shows a value that would do: `example`,
+    or the fraction if `value` looks like a percentage.
     """
     if not 0 < value < 1:
         raise UserError(
@@ -55,8 +59,8 @@ def inside(name: str, value: float, example: float) -> None:
 
 
 def fraction(name: str, value: float, example: float) -> None:
-    """A `UserError` unless the value lies above 0 and is at most 1; a percentage is answered with
-    its fraction.
+    """Raise `UserError` unless 0 < value <= 1. The message shows a value that would do, as in
+    `inside`.
     """
     if not 0 < value <= 1:
         shown = _instead(value, example)

@@ -1,4 +1,13 @@
-"""Intervals for means and differences, and one word for what they say."""
+"""Confidence intervals for means and differences, and one word for what differences say.
+
+The tables here have *seeds* (training runs) along their first axis and test *images* along the
+second. `t_interval` and `paired` speak of new seeds; `crossed` speaks of new seeds and new images
+together. `verdict` turns several differences into words, with a correction for their number.
+
+Relies on: seeds are independent of one another, and all of them see the same images in the same
+order. Keeps: values that differ only by rounding count as equal (`_interval`), so that no verdict
+rests on the order of a sum.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +22,11 @@ from ..errors import UserError
 from .given import array_of, inside
 from .variance import mean_squares
 
-__all__ = [
-    "Difference",
-    "Interval",
-    "agree",
-    "crossed",
-    "crossed_each",
-    "crossed_sum",
-    "holm",
-    "paired",
-    "t_interval",
-    "verdict",
-]
-
 _EPS = float(np.finfo(np.float64).eps)
 
 
 class Interval(NamedTuple):
-    """An estimate between its confidence limits, all in the unit of the values."""
+    """An estimate between its confidence limits, all three in the unit of the values."""
 
     low: float
     estimate: float
@@ -38,18 +34,20 @@ class Interval(NamedTuple):
 
     @property
     def half(self) -> float:
-        """The half-width."""
+        """The half-width of the interval."""
         return (self.high - self.low) / 2
 
 
 class Difference(NamedTuple):
-    """How far one arm is ahead of another, and what that is worth.
+    """How far one arm is ahead of another, and how sure this is.
 
-    p: two-sided, of the hypothesis that the difference is 0. equivalence: of the hypothesis that
-    the difference is as large as the margin or larger, in either direction, by two one-sided tests
-    (Schuirmann 1987, doi:10.1007/BF01068419): at most alpha where the interval at level 1 - 2 alpha
-    lies within the margin; nan where no margin was given. error: the standard error of the
-    estimate. freedom: degrees of freedom of its t. n: (seeds,) or (seeds, images).
+    - `p`: the two-sided p-value of the hypothesis that the difference is 0.
+    - `equivalence`: the p-value of the hypothesis that the difference is as large as the margin or
+      larger, in either direction, by two one-sided tests (Schuirmann 1987, doi:10.1007/BF01068419).
+      It is at most alpha where the interval at level 1 - 2 alpha lies within the margin, and nan
+      where no margin was given.
+    - `error`: the standard error of the estimate; `freedom`: the degrees of freedom of its t.
+    - `n`: (seeds,) or (seeds, images).
     """
 
     interval: Interval
@@ -63,7 +61,7 @@ class Difference(NamedTuple):
 def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """Student's interval for the mean of independent values [n]: mean +- t_{n-1} s / sqrt(n).
 
-    Exact for normal values; equal values give a width of 0. Raises UserError for fewer than 2
+    Exact for normal values. Equal values give a width of 0. Raises `UserError` for fewer than 2
     values, for values that are not finite, and for a level outside (0, 1).
 
     >>> print("{:.3f} {:.3f} {:.3f}".format(*t_interval(np.random.default_rng(0).normal(size=8))))
@@ -81,18 +79,20 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
 def paired(
     a: ArrayLike, b: ArrayLike, level: float = 0.95, margin: float | None = None
 ) -> Difference:
-    """The mean of a - b, [seeds] each and paired by seed, with Student's t on seeds - 1 degrees of
+    """The mean of a - b, both [seeds] and paired by seed, with Student's t on seeds - 1 degrees of
     freedom.
 
-    It speaks of new seeds on the *same* test images; `crossed` speaks of new images too. A mean
-    difference within the rounding of a and b is 0. Zero error gives p 1 for an estimate of 0, else
-    0. Raises UserError where the lengths differ, for a margin that is not positive, and for what
-    `t_interval` refuses.
+    The interval speaks of new seeds on the *same* test images; use `crossed` to speak of new images
+    too. A mean difference within the rounding of a and b counts as 0. If the standard error is 0, p
+    is 1 for an estimate of 0 and 0 for any other. Raises `UserError` if the lengths differ, for a
+    margin that is not positive, and where `t_interval` does.
 
     >>> rng = np.random.default_rng(0)
     >>> d = paired(rng.normal(1, 1, 8), rng.normal(0, 1, 8), margin=3)
-    >>> print(f"{d.interval.estimate:.3f} +- {d.interval.half:.3f}, p {d.p:.4f}, equivalence {d.equivalence:.4f}")
-    2.236 +- 0.648, p 0.0001, equivalence 0.0135
+    >>> print(f"{d.interval.estimate:.3f} +- {d.interval.half:.3f}, p {d.p:.4f}")
+    2.236 +- 0.648, p 0.0001
+    >>> print(f"equivalence {d.equivalence:.4f}")
+    equivalence 0.0135
     """
     first, second = array_of(a, "a", "seeds"), array_of(b, "b", "seeds")
     if first.size != second.size:
@@ -106,41 +106,52 @@ def paired(
 
 
 def crossed(differences: ArrayLike, level: float = 0.95, margin: float | None = None) -> Difference:
-    """The mean of paired differences [seeds, images], already averaged over chips, for new seeds
+    """The mean of paired differences [seeds, images], averaged over chips beforehand, for new seeds
     *and* new images.
 
-    Every seed sees the same images, so with Y_ij = mu + seed_i + image_j + rest_ij over S seeds and
-    n images
+    Every seed sees the same images. With Y_ij = mu + seed_i + image_j + rest_ij over S seeds and n
+    images,
 
-        Var(mean) = v_seed / S + v_image / n + v_rest / (S n),
+        Var(mean) = v_seed / S + v_image / n + v_rest / (S n).
 
-    estimated by (MS_seed + max(0, MS_image - MS_rest)) / (S n), where the mean squares expect
-    v_rest + n v_seed, v_rest + S v_image and v_rest (two-way random effects: Searle, Casella &
-    McCulloch, Variance Components, 1992). Without the maximum it is unbiased; the maximum can only
-    widen. Seeds alone understate: their error is MS_seed / (S n), and the luck of the test set,
-    v_image / n, moves all rows together, so no spread between rows shows it and no number of seeds
-    removes it.
+    It is estimated by (MS_seed + max(0, MS_image - MS_rest)) / (S n), where the mean squares have
+    the expectations v_rest + n v_seed, v_rest + S v_image and v_rest (two-way random effects:
+    Searle, Casella & McCulloch, Variance Components, 1992). Without the maximum the estimate is
+    unbiased; the maximum can only make it larger. An interval from seeds alone is too short. Its
+    error is MS_seed / (S n), but the luck of the test set, v_image / n, moves all rows together: no
+    spread between rows shows it, and no number of seeds removes it.
 
-    Student's t on S - 1 degrees of freedom is exact only where seeds are all that varies; images
-    bring more of them (Satterthwaite 1946), so it is mostly too wide. Share of misses at level .95
-    with 8 seeds and 60 images, normal effects of sd (seed, image, rest), 200,000 simulated
-    experiments, in brackets for seeds alone: (.1, .5, .8) .025 [.187]; (0, .5, .8) .023 [.282];
-    (.1, 0, .8) .044 [.050]. Over 74 mixtures of the three, 3 to 16 seeds and 20 to 997 images: at
-    most .051. Ternary answers, 85% of images never differing, 8 x 997, 4,000 experiments: .019
-    [.195]. It needs more images than seeds: 8 x 4 may miss .10. The tests repeat the first three.
+    *How often the interval misses.* Student's t on S - 1 degrees of freedom is exact only where
+    seeds are all that varies. Images bring more degrees of freedom (Satterthwaite 1946), so the
+    interval is mostly too wide. Shares of misses at level .95 with 8 seeds and 60 images, normal
+    effects, 200,000 simulated experiments (the tests repeat them):
 
-    It needs images that differ, too: where no answer does, its width is 0 and arms count as
-    equivalent. Two networks of accuracy .98 and .97 with 5 seeds and 50 images missed .12 (width 0
-    in .08 of 600 experiments), .99 and .985 with 300 images .015, .998 and .996 with 1,000 images
-    .047. Compare good networks on 300 images at least.
+    | sd of (seed, image, rest) | `crossed` | seeds alone |
+    |---------------------------|-----------|-------------|
+    | (.1, .5, .8)              | .025      | .187        |
+    | (0, .5, .8)               | .023      | .282        |
+    | (.1, 0, .8)               | .044      | .050        |
 
-    Raises UserError for fewer than 2 seeds or images, and for what `paired` refuses.
+    Over 74 mixtures of the three, 3 to 16 seeds and 20 to 997 images, the share is at most .051.
+    For ternary answers, 85% of images never differing, 8 x 997 and 4,000 experiments, it is .019
+    (seeds alone: .195).
+
+    *What it needs.* More images than seeds: a table of 8 x 4 may miss .10. Images on which answers
+    differ: if none do, the width is 0 and the arms count as equivalent. Two networks of accuracy
+    .98 and .97 with 5 seeds and 50 images missed .12 (with width 0 in .08 of 600 experiments), .99
+    and .985 with 300 images .015, .998 and .996 with 1,000 images .047. Compare good networks on at
+    least 300 images.
+
+    Raises `UserError` for fewer than 2 seeds or images, and where `paired` does.
 
     >>> rng = np.random.default_rng(0)
-    >>> y = 0.2 + rng.normal(0, 0.1, (8, 1)) + rng.normal(0, 0.5, (1, 60)) + rng.normal(0, 0.8, (8, 60))
+    >>> seed, image = rng.normal(0, 0.1, (8, 1)), rng.normal(0, 0.5, (1, 60))
+    >>> y = 0.2 + seed + image + rng.normal(0, 0.8, (8, 60))
     >>> d = crossed(y)
-    >>> print(f"{d.interval.estimate:.3f} +- {d.interval.half:.3f}, seeds alone {t_interval(y.mean(axis=1)).half:.3f}")
-    0.247 +- 0.177, seeds alone 0.089
+    >>> print(f"{d.interval.estimate:.3f} +- {d.interval.half:.3f}")
+    0.247 +- 0.177
+    >>> print(f"seeds alone {t_interval(y.mean(axis=1)).half:.3f}")
+    seeds alone 0.089
     """
     array = array_of(differences, "differences", "seeds", "images")
     seed, image, rest = mean_squares(array)
@@ -149,18 +160,22 @@ def crossed(differences: ArrayLike, level: float = 0.95, margin: float | None = 
 
 
 def crossed_each(tables: NDArray[Any], level: float = 0.95) -> list[Interval]:
-    """The interval of `crossed` for each of several tables [table, seeds, images], to the last bit.
+    """The interval of `crossed` for each of several tables [table, seeds, images], equal to the
+    last bit.
 
-    For a page of thousands of intervals: it makes no p-values, copies a table once and works in
-    that copy, which takes a third of the time of `[crossed(table).interval for table in tables]`.
-    Raises UserError as that does.
+    Use it for thousands of intervals, as on a report's page. It computes no p-values and works in
+    one copy of each table, which takes a third of the time of `[crossed(table).interval for table
+    in tables]`. Raises `UserError` where `crossed` does.
     """
     return [_crossed_interval(table, level) for table in tables]
 
 
 def _crossed_interval(table: NDArray[Any], level: float) -> Interval:
+    """The interval of `crossed` for one table, in place in one copy. Its sums are those of
+    `mean_squares` in the same order, so that the bits are the same.
+    """
     if table.ndim != 2 or min(table.shape) < 2 or table.dtype.kind != "f":
-        return crossed(table, level).interval  # which says what is wrong
+        return crossed(table, level).interval  # raises a UserError, or converts the table
     array = np.array(table, dtype=np.float64, order="C")
     largest = max(float(array.max()), -float(array.min()))
     if not math.isfinite(largest):
@@ -184,13 +199,14 @@ def _crossed_interval(table: NDArray[Any], level: float) -> Interval:
 
 
 def crossed_sum(parts: Sequence[ArrayLike], level: float = 0.95) -> Difference:
-    """The sum of the means of several matrices [seeds, images], each over images of its own and all
-    over the same seeds.
+    """The sum of the means of several tables [seeds, images], all over the same seeds and each over
+    images of its own.
 
-    For a difference of differences, such as how a gap between test and training loss moves: seeds
-    move all parts together, so their share comes from the sum over parts, and the luck of each set
-    of images is added as in `crossed`, which this equals for one part. `n` is (seeds, images of the
-    first part). Raises UserError as `crossed`, and where seeds differ.
+    Use it for a difference of differences, for example how the gap between test loss and training
+    loss moves. Seeds move all tables together, so their part of the error comes from the sum over
+    tables. The luck of each set of images is added as in `crossed`, which `crossed_sum` equals for
+    one table. `n` is (seeds, images of the first table). Raises `UserError` where `crossed` does,
+    and if the tables differ in their number of seeds.
 
     >>> rng = np.random.default_rng(0)
     >>> d = crossed_sum([rng.normal(0.3, 1, (8, 60)), rng.normal(-0.1, 1, (8, 90))])
@@ -214,12 +230,13 @@ def crossed_sum(parts: Sequence[ArrayLike], level: float = 0.95) -> Difference:
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
-    """Holm's step-down adjustment of p-values [rows]: rows at most alpha hold a false alarm with
-    chance at most alpha.
+    """Holm's adjustment of the p-values `p` [rows] of several hypotheses. If all rows whose
+    adjusted p is at most alpha are called findings, then the chance that any of them is a false
+    alarm is at most alpha.
 
-    The k-th smallest of m is multiplied by m - k + 1, raised to the largest before it and capped at
-    1; no independence is needed (Holm 1979, Scandinavian Journal of Statistics 6:65-70). Raises
-    UserError for nan and outside [0, 1].
+    The k-th smallest of m p-values is multiplied by m - k + 1, raised to the largest before it, and
+    capped at 1. The hypotheses need not be independent (Holm 1979, Scandinavian Journal of
+    Statistics 6:65-70). Raises `UserError` for nan and for values outside [0, 1].
 
     >>> holm([0.01, 0.04, 0.03]).tolist()
     [0.03, 0.06, 0.06]
@@ -239,13 +256,13 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
 
 
 def verdict(differences: Sequence[Difference], alpha: float = 0.05) -> list[str]:
-    """One word per row: supported, contradicted, equivalent or undecided.
+    """One word for each row: supported, contradicted, equivalent or undecided.
 
-    Supported or contradicted, by the sign of the estimate, where the Holm-adjusted p is at most
-    alpha, Holm over all rows given. Of the others, equivalent where the equivalence p is at most
-    alpha, unadjusted and per row; without a margin never. A difference that is inside the margin
-    and yet not 0 is therefore supported or contradicted. Raises UserError for an alpha outside (0,
-    1).
+    A row whose Holm-adjusted p (over all rows given) is at most alpha is supported if its estimate
+    is positive and contradicted if it is negative. Any other row is equivalent if its own
+    equivalence p, unadjusted, is at most alpha; a row without a margin never is. The rest are
+    undecided. A difference that lies inside the margin and is yet not 0 is therefore supported or
+    contradicted. Raises `UserError` for an alpha outside (0, 1).
 
     >>> verdict([paired([3, 4, 5], [1, 2, 3.1]), paired([1, 2], [2, 1])])
     ['supported', 'undecided']
@@ -261,7 +278,10 @@ def verdict(differences: Sequence[Difference], alpha: float = 0.05) -> list[str]
 
 
 def agree(words: Sequence[str]) -> str:
-    """One word for several rows: theirs where all agree, else conditional; undecided for none.
+    """One word for several: the word itself if all are the same, else "conditional"; "undecided" if
+    there are none.
+
+    Raises `UserError` for a single text in place of a list.
 
     >>> agree(["supported", "supported"]), agree(["supported", "undecided"])
     ('supported', 'conditional')
@@ -277,8 +297,10 @@ def agree(words: Sequence[str]) -> str:
 def _difference(
     array: NDArray[np.float64], error: float, level: float, margin: float | None, largest: float
 ) -> Difference:
-    """Student's statements about the mean of an array whose first axis is the seeds."""
-    from scipy import special  # .13 s to import; scipy.stats takes .6 s
+    """Student's statements about the mean of `array`, whose first axis is the seeds, with the given
+    standard error. `largest` is the largest value in magnitude that went into the array.
+    """
+    from scipy import special  # takes .13 s to import; scipy.stats takes .6 s
 
     freedom = len(array) - 1
     interval, error = _interval(float(array.mean()), error, freedom, level, largest)
@@ -289,7 +311,7 @@ def _difference(
         )
 
     def above(excess: float) -> float:
-        """The chance of an excess as large as this one or larger where the truth is 0."""
+        """The chance of an excess as large as this or larger if the true excess is 0."""
         if error == 0:
             return 0.0 if excess > 0 else 1.0
         return float(special.stdtr(freedom, -excess / error))
@@ -307,8 +329,8 @@ def _difference(
 def _interval(
     estimate: float, error: float, freedom: int, level: float, largest: float
 ) -> tuple[Interval, float]:
-    """Student's interval and the standard error, both without what is only rounding of values up to
-    `largest`.
+    """Student's interval and the standard error. An estimate or an error that could be mere
+    rounding of values up to `largest` becomes 0.
     """
     from scipy import special
 

@@ -1,4 +1,19 @@
-"""How many images each chip should look at, chosen from what a first look says about variances."""
+"""How many images each chip should answer, chosen from a first look at the variances.
+
+The mean over all chips and all images of a test set can be measured on whole chips, or on more
+chips that answer a random subset of the images each. More chips average out what differs between
+chips; subsets add the luck of the images. Which is cheaper depends on the variances, on what it
+costs to make a chip, and on what an image costs. `plan` takes a first look at a few chips and
+images and chooses.
+
+`beta` times the clean score of an image may be subtracted from a chip's score, because the
+difference varies less between images; the mean clean score over all images, times `beta`, is added
+again (a control variate). This takes one clean pass over all images, and beta = 0 does without it.
+docs/how-to/mean-over-chips.md has the mathematics.
+
+Keeps: among all sizes of a subset, one is chosen only if it is not expected to cost more than whole
+chips, even if chips differ as little as the first look allows.
+"""
 
 from __future__ import annotations
 
@@ -11,31 +26,23 @@ from numpy.typing import NDArray
 from .stopping import needed
 from .variance import Components, mean_squares
 
-__all__ = [
-    "CHIPS",
-    "Costs",
-    "SubsampleDesign",
-    "SubsamplePlan",
-    "choose",
-    "plan",
-    "variance_of",
-    "worth_another",
-]
-
-CHIPS = 8  # of the first look
-FEWEST, FEWEST_WHOLE = 16, 5  # chips of a main stage
-RESOLVED = (
-    3.0  # mean square between chips over the rest: then the chips' component is known well enough
-)
-SURE = 0.01  # the chance that the chips' mean square is below what is taken for its lower limit
-CLIMB = 0.05  # of what the best design is going to cost
-# A share of the cost of a whole chip. If the first look costs this much, evaluate whole chips instead.
+CHIPS = 8  # in the first look
+FEWEST, FEWEST_WHOLE = 16, 5  # chips after it, of subsets and of whole chips
+# If the mean square between chips is this many times that of the rest, the chips' component of the
+# variance is known well enough.
+RESOLVED = 3.0
+# The chance that the expectation of the chips' mean square lies below the lower limit that is used.
+SURE = 0.01
+# A wider look, or a clean pass, may cost this share of what the best design is going to cost.
+CLIMB = 0.05
+# A share of the cost of a whole chip. If the first look costs this much for each chip, look at
+# whole chips instead.
 WHOLE = 0.2
 
 
 class Costs(NamedTuple):
-    """What a chip costs that looks at m images: chip + m image, in any one unit; a clean pass costs
-    `image` an image.
+    """What a chip costs that answers m images: `chip` + m `image`, in any unit of time or money. A
+    clean pass costs `image` for each image.
     """
 
     chip: float
@@ -43,8 +50,8 @@ class Costs(NamedTuple):
 
 
 class SubsampleDesign(NamedTuple):
-    """Each chip looks at `images` of all; `chips` of them are expected to do, at this cost from
-    here on.
+    """Each chip answers `images` of all images. `chips` chips are expected to be enough, at `cost`
+    from here on.
     """
 
     images: int
@@ -54,10 +61,10 @@ class SubsampleDesign(NamedTuple):
 
 
 class SubsamplePlan(NamedTuple):
-    """The design that was chosen, among which, and what it was chosen by: `seen` images on `chips`
-    chips.
+    """The design that was chosen, all designs that it was chosen from, and what the choice rests
+    on: the variance components from `seen` images on `chips` chips.
 
-    `ratio` is the chips' mean square over that of the rest.
+    `ratio` is the mean square between chips divided by that of the rest.
     """
 
     design: SubsampleDesign
@@ -69,11 +76,15 @@ class SubsamplePlan(NamedTuple):
 
 
 def variance_of(parts: Components, images: int, total: int) -> float:
-    """Variance of one chip's mean over `images` of `total` examples drawn without replacement, the
-    chip being random, too.
+    """The variance of one chip's mean over `images` examples of `total`, drawn without replacement,
+    where the chip is random too.
 
-    v_chip + v_interaction / n + (v_interaction + v_example) (1 / m - 1 / n); at m = n that of a
-    whole chip.
+    With m = images and n = total: v_chip + v_interaction / n + (v_interaction + v_example) (1 / m -
+    1 / n). At m = n this is the variance of a whole chip. By hand, below: 1 + 4 / 100 + 6 (1 / 10 -
+    1 / 100) = 1.58.
+
+    >>> round(variance_of(Components(1.0, 2.0, 4.0), images=10, total=100), 6)
+    1.58
     """
     within = max(0.0, parts.interaction + parts.example)
     return max(0.0, parts.chip) + parts.interaction / total + within * (1 / images - 1 / total)
@@ -88,20 +99,23 @@ def plan(
     span: float = 1.0,
     images: int | None = None,
 ) -> SubsamplePlan:
-    """Look at a few images on CHIPS chips, at four times as many while that is worth it, and choose
-    the cheapest design.
+    """Look at a few images on `CHIPS` chips, at four times as many for as long as that is
+    worthwhile, and choose the cheapest design.
 
-    `read(start, stop)` gives the scores [chip, image] of those images of one random order and the
-    clean ones [image]; `span` is how far apart two scores can lie; `images` leaves no other choice
-    than that many.
+    `read(start, stop)` gives the scores [chip, image] of images start to stop - 1 in one random
+    order, and the clean scores [image] of the same images. `half` is the half-width that is wanted,
+    `span` how far apart two scores can lie. If `images` is given, it is the only size of a subset.
 
-    The look starts at 64 images, or as many as cost what making the chip does, or at all of them
-    where it would cost a fifth of a whole chip. It climbs while the chips' mean square is below 3
-    times that of the rest and the climb costs less than 5% of what the best design would now cost.
-    A design of m images takes z^2 V(m) / half^2 chips, each with its making, and one clean pass
-    over all images unless beta is 0. It stands to choose only where it would not cost more than
-    whole chips do with the chips' component at its lower limit: 8 chips know it badly, and few
-    images gain little where it is small.
+    The first look is at 64 images, or at as many as cost what making the chip costs if that is
+    more. If it would cost a fifth of a whole chip, it is at all images. It widens while the mean
+    square between chips is below 3 times that of the rest and the wider look costs less than 5% of
+    what the best design would now cost.
+
+    A design of m images takes z^2 V(m) / half^2 chips, where V is `variance_of`. Its cost is that
+    of these chips, and of one clean pass over all images unless beta is 0. A design may be chosen
+    only if it would not cost more than whole chips even with the chips' component of the variance
+    at its lower limit. The reason: 8 chips know this component badly, and where it is small, few
+    images gain little.
     """
     seen = _start(total, costs)
     scores, clean = read(0, seen)
@@ -130,8 +144,8 @@ def choose(
     span: float = 1.0,
     images: int | None = None,
 ) -> SubsamplePlan:
-    """The cheapest design by the scores [chip, image] of some chips on some images and the clean
-    scores there [image].
+    """The cheapest design, from the scores [chip, image] of some chips on some images and the clean
+    scores [image] of the same images. The other arguments are those of `plan`.
     """
     choices = [
         choice
@@ -147,13 +161,14 @@ def choose(
 
 
 def worth_another(found: SubsamplePlan, total: int, costs: Costs) -> bool:
-    """Whether a clean pass, for choosing again by whole chips, costs less than 5% of what they are
-    still going to cost.
+    """Whether a clean pass, after which the design could be chosen again, costs at most 5% of what
+    the design `found` is still going to cost.
     """
     return total * costs.image <= CLIMB * found.design.cost
 
 
 def _start(total: int, costs: Costs) -> int:
+    """The number of images of the first look (see `plan`)."""
     seen = 64
     while seen < total and 4 * seen * costs.image <= costs.chip:
         seen *= 4
@@ -165,12 +180,14 @@ def _start(total: int, costs: Costs) -> int:
 
 
 class _Choice(NamedTuple):
+    """A design, the components and the ratio that it was computed from, and whether it is `safe`:
+    not more expensive than whole chips, even if chips differ as little as the first look allows.
+    """
+
     design: SubsampleDesign
     components: Components
-    ratio: float  # mean square between chips over the rest
-    safe: (
-        bool  # not dearer than whole chips even where the chips' component is as small as it may be
-    )
+    ratio: float
+    safe: bool
 
 
 def _choices(
@@ -183,10 +200,14 @@ def _choices(
     span: float,
     images: int | None,
 ) -> list[_Choice]:
-    """Every design with its predicted cost."""
+    """Every design with its predicted cost, from `values` [chip, image], the scores minus `beta`
+    times the clean scores.
+    """
     from scipy import special
 
     rows, seen = values.shape
+    # A mean square times its degrees of freedom over its expectation follows chi-squared. This
+    # factor makes the chips' mean square a lower limit of its expectation with chance 1 - SURE.
     least_of = (rows - 1) / float(special.chdtri(rows - 1, SURE))
     chip, example, rest = mean_squares(values)
     parts, least = (
@@ -214,7 +235,7 @@ def _choices(
     each = [images] if images is not None else [2**k for k in range(3, 63) if 2**k < total]
     found = []
     for m in each:
-        # Where less than one answer of a subset differs, most values are 0, and Student's interval
+        # If less than one answer of a subset differs, most values are 0, and Student's interval
         # does not cover.
         dense = m * within >= span**2
         found.append(
@@ -231,8 +252,9 @@ def _choices(
 
 
 def _betas(scores: NDArray[np.float64], clean: NDArray[np.float64]) -> list[float]:
-    """How much of the clean score to take off: nothing, all of it, or what fits where that leaves
-    5% less variance.
+    """The candidates for beta: 0, and the better of 1 and the least-squares slope. The slope is
+    taken only if it leaves 5% less variance between images than 1 does, and only 0 is left if all
+    clean scores are equal.
     """
     centred = clean - clean.mean()
     square = float(centred @ centred)

@@ -71,7 +71,7 @@ class _HermesFits(NamedTuple):
 
 
 _MU = _HermesBranch(0.0945, (-0.0387, -0.0182), 0.0720, 0.13, (0.0736, -0.0126, -0.0436))
-# True: a cell is a pair of devices that hold the same conductance. False: a cell is a single device.
+# True: a cell is a pair of devices that hold the same conductance. False: it is a single device.
 HERMES = {
     True: _HermesFits(
         20.7,
@@ -102,8 +102,10 @@ class HermesProgramming(Programming):
     At 20.7 uS, by hand: 0.16603 + 4.71806 - 8.48101 + 4.68961 = 1.0927 uS, and 1.0076 uS for a
     single device at 10.35 uS:
 
-    >>> HermesProgramming().sigma(torch.tensor([20.7])), HermesProgramming(pair=False).sigma(torch.tensor([10.35]))
-    (tensor([1.0927]), tensor([1.0076]))
+    >>> HermesProgramming().sigma(torch.tensor([20.7]))
+    tensor([1.0927])
+    >>> HermesProgramming(pair=False).sigma(torch.tensor([10.35]))
+    tensor([1.0076])
     """
 
     pair: bool = True
@@ -179,8 +181,8 @@ class HermesRead(Read):
         return HERMES[self.pair].q.at(held.value / HERMES[self.pair].top)
 
 
-# ---- The phase-change memory of Joshi et al. and of Nandakumar et al.: programming error, drift, and
-# 1/f read noise
+# ---- The phase-change memory of Joshi et al. and of Nandakumar et al.: programming error, drift,
+# and 1/f read noise
 
 # For each fit: sigma in uS as a polynomial of g in uS, lowest power first, and its source.
 FITS = {

@@ -183,8 +183,8 @@ def _within(mean: Tensor, std: Tensor, low: float, high: float) -> Raw:
 
 # ---- The cells of Milo et al. and of Wan et al.: the spread around the target
 
-# For each fit: G_0 in uS, and for each time in seconds after programming sigma in uS as a polynomial
-# of g / G_0, lowest power first.
+# For each fit: G_0 in uS, and for each time in seconds after programming sigma in uS as a
+# polynomial of g / G_0, lowest power first.
 WAN: dict[str, tuple[float, dict[float, tuple[float, ...]]]] = {
     "quartic": (
         40.0,
@@ -225,7 +225,9 @@ class MiloProgramming(Programming):
 
     Source: Milo et al., IRPS 2021, Fig. 4 (IGVVA-100), as fitted in CrossSim 3.2.
 
-    >>> MiloProgramming().sigma(torch.tensor([50.0, 225.0]))  # 4.782321 - 0.45535, 4.782321 - 2.049075
+    By hand, at 50 and 225 uS: 4.782321 - 0.455350 = 4.3270 uS and 4.782321 - 2.049075 = 2.7332 uS.
+
+    >>> MiloProgramming().sigma(torch.tensor([50.0, 225.0]))
     tensor([4.3270, 2.7332])
     """
 

@@ -57,7 +57,9 @@ class ConductanceFault(ABC):
         needs("conductances", self, storage)
 
     def check(self, held: Held) -> None:
-        """Raise `UserError` if the cells can hold conductances at which the fault was not measured."""
+        """Raise `UserError` if the cells can hold conductances at which the fault was not
+        measured.
+        """
         name = str(self).split(":")[0]
         (low, high), lowest, highest = self.valid, float(held.low), float(held.high)
         if lowest < low * (1 - 1e-9) or highest > high * (1 + 1e-9):
@@ -89,7 +91,7 @@ class Programming(ConductanceFault):
 
     def moments(self, before: Raw, held: Held, strength: float) -> Raw | None:
         self.check(held)
-        # E[x]^2 = E[x^2] says that the cells are certain: only then is the error behind them normal.
+        # E[x]^2 = E[x^2] says that the cells are certain: only then is the error normal.
         if not torch.equal(before.first**2, before.second):
             return None
         return rectified(before.first, strength * self.sigma(held.value.double()))

@@ -124,8 +124,8 @@ def replaced_by(before: Raw, other: Raw, rate: float) -> Raw:
     """Moments of a cell that with probability `rate` holds another number, which is independent of
     the cell's own.
 
-    >>> was, other = Raw(torch.tensor([2.0]), torch.tensor([4.0])), Raw(torch.zeros(1), torch.zeros(1))
-    >>> replaced_by(was, other, 0.25)
+    >>> two = Raw(torch.tensor([2.0]), torch.tensor([4.0]))
+    >>> replaced_by(two, Raw(torch.zeros(1), torch.zeros(1)), 0.25)
     Raw(first=tensor([1.5000]), second=tensor([3.]))
     """
     return Raw(*(one + rate * (two - one) for one, two in zip(before, other, strict=True)))

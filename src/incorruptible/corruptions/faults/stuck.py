@@ -73,8 +73,8 @@ class Stuck:
             other = Raw((low + high) / 2 * x, (low**2 + low * high + high**2) / 3 * x)
         else:  # flipping each bit with probability 1/2 makes every pattern equally likely
             other = flipped(torch.zeros_like(held.value[:1]), held.number, held.bits, 0.5)
-        # The only cell of a weight is all its cells: then a Split keeps the two cases apart, so that
-        # later faults can tell what stands in the cell.
+        # The only cell of a weight is all its cells. A Split then keeps the two cases apart, so
+        # that later faults can tell what stands in the cell.
         if held.value.shape[0] == 1:
             return Split(strength, Raw(*(part.expand_as(before.first) for part in other)))
         return replaced_by(before, other, strength)

@@ -32,7 +32,9 @@ class _Side(NamedTuple):
 
 
 class _Mapping(NamedTuple):
-    """The devices of a weight, the `offset` that is added to their sum, and the mapping in words."""
+    """The devices of a weight, the `offset` that is added to their sum, and the mapping in
+    words.
+    """
 
     sides: tuple[_Side, ...]
     offset: float
@@ -147,7 +149,8 @@ class Crossbar:
         """
         w = array.value.to(torch.promote_types(array.value.dtype, torch.float32))
         scale = self._scale(array, w)
-        # A scale of 0 belongs to weights that are all 0. `clamp_min` keeps the other branch from 0 / 0.
+        # A scale of 0 belongs to weights that are all 0; `clamp_min` keeps the other branch from
+        # 0 / 0.
         x = torch.where(
             scale > 0, w / scale.clamp_min(torch.finfo(w.dtype).tiny), torch.zeros_like(w)
         ).clamp(-1, 1)

@@ -108,7 +108,7 @@ class Integers:
             bottom = -top - code.spare
             least = self._over(array, torch.amin, w).clamp_max(0)
             step = (self._over(array, torch.amax, w).clamp_min(0) - least) / (top - bottom)
-        # A filter of zeros has a step of 0. Its weights have the level of zero, and any step will do.
+        # A filter of zeros has a step of 0. Its weights have the level of zero with any step.
         safe = torch.where(step > 0, step, torch.ones_like(step))
         zero = torch.zeros_like(step) if self.symmetric else bottom + (-least / safe).round()
         levels = ((w / safe).round() + zero).clamp(bottom, top).to(torch.int32)

@@ -51,7 +51,9 @@ class Held:
     number: Callable[[Tensor], Tensor] = field(default=_same)
 
     def decode(self, value: Tensor) -> Tensor:
-        """The weights [*shape] that are read from cells whose values are `value` [cells, *shape]."""
+        """The weights [*shape] that are read from cells whose values are `value` [cells,
+        *shape].
+        """
         return (self.number(value) * self.coefficients).sum(0) + self.offset
 
     def cell(self, place: Tensor | float) -> Tensor:
