@@ -406,7 +406,7 @@ def misshapen(array: Array) -> Tensor:
     ("values", "kind", "message"),
     [
         (half_way, RuntimeError, "no values for this one"),
-        (misshapen, UserError, r"2.weight: values of shape \(2, 1\) came for \(2, 4\)"),
+        (misshapen, UserError, r"2.weight has shape \(2, 4\), but values of shape \(2, 1\) were given"),
     ],
 )
 def test_values_that_fail_half_way_leave_the_weights(values: Any, kind: type[Exception], message: str) -> None:

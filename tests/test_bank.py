@@ -232,7 +232,7 @@ def test_a_bank_takes_less_than_a_tenth_of_the_weights(shapes: list[tuple[int, .
 
 
 def test_mistakes() -> None:
-    with pytest.raises(UserError, match="an even number of at least 2"):
+    with pytest.raises(UserError, match="a bank needs an even size of at least 2"):
         Bank(7, 0)
     with pytest.raises(UserError, match=r"No noise .bankd. here\. Did you mean .banked."):
         Hardener(nn.Linear(2, 2), RWP(Gaussian("filter-max")), Constant(0.1), steps=1, seed=0, noise="bankd")

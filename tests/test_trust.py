@@ -1006,7 +1006,7 @@ def test_the_command_line_says_that_a_prefix_went(type_: Type, tmp_path: Path) -
 def test_weights_that_are_elsewhere_are_named() -> None:
     model = network().to("meta")
     for ask in (inc.select, lambda model: inc.audit(model, NOISE, 0.1)):
-        with pytest.raises(UserError, match="weight is on the meta device, without values"):
+        with pytest.raises(UserError, match="weight is on the meta device and has no values"):
             ask(model)
 
 
@@ -1064,10 +1064,11 @@ def test_sensitivity_keeps_experts_digital() -> None:
     [
         (
             "*.up",
-            "holds experts, and where their outputs lie cannot be seen: name it with its layout, experts.up:expert",
+            "holds experts, and its shape does not tell which dimension holds their outputs: "
+            "name it with its layout, experts.up:expert",
         ),
         ("*.up:expert-in", "expert-out-in"),
-        ("*.gate.bias:expert-in-out", "three dimensions are needed, and its shape is 3"),
+        ("*.gate.bias:expert-in-out", "a layout needs three dimensions, but the shape of experts.gate.bias is 3"),
     ],
 )
 def test_experts_without_a_layout(also: str, says: str) -> None:

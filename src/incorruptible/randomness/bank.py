@@ -1,5 +1,14 @@
-"""A fast source of normal numbers for training: a bank of them, read from a place and with a sign
-that the name decides.
+"""A fast source of normal numbers for training: a bank of them, from which each array reads
+windows.
+
+Where layers are linear and batches are small, drawing normal numbers is most of what training with
+random weight perturbation costs. A bank holds 8,192 to 65,536 normal numbers that are drawn once.
+The noise of an array is put together from *windows*: pieces of the bank, each of which starts at a
+random place and carries a random sign. Seed, purpose, index and array decide the places and signs.
+
+Relies on: `_cuts` makes no window larger than half the bank. Keeps: over draws, the noise of an
+array has mean 0 and exactly the covariance of independent standard normal numbers; the same name
+gives the same numbers.
 """
 
 from __future__ import annotations
@@ -16,12 +25,11 @@ from torch import Tensor
 from ..errors import UserError
 from .streams import Draw, Native, Noise, key
 
-__all__ = ["Bank", "BankedDraw", "bank_for"]
-
-_LEAST, _MOST = 1 << 13, 1 << 16  # numbers of a bank
-_WINDOWS = 32  # that one operation reads, each with a sign of its own
-# Walsh functions that share one factor: over all rows, no product of one, two or three different
-# columns has a mean but 0
+_LEAST, _MOST = 1 << 13, 1 << 16  # the fewest and the most numbers of a bank
+_WINDOWS = 32  # windows that one operation reads, each with a sign of its own
+# A row holds the signs of 32 windows, and a row is drawn at random. The columns are Walsh functions
+# that share one factor, so over all rows the product of one, two or three different columns has
+# mean 0: any three signs are independent.
 _SIGNS = [
     [(-1.0) ** (row & (_WINDOWS + one)).bit_count() for one in range(_WINDOWS)]
     for row in range(2 * _WINDOWS)
@@ -31,19 +39,20 @@ _SIGNS = [
 class Bank:
     """`size` numbers whose circular autocorrelation is exactly that of white noise.
 
-    They are `size` independent normal numbers whose Fourier coefficients were brought to modulus 1:
-    phases stay random, so that each number is a sum of many waves, normal to within 1 / size; and
-    with a flat spectrum
+    They start as `size` independent normal numbers, whose Fourier coefficients are then brought to
+    modulus 1. The phases stay random, so each number is a sum of many waves and normal to within
+    1 / size. Because the spectrum is flat,
 
         sum_i b_i b_{i+k} = size * (k = 0)     (indices modulo `size`).
 
-    A window that starts at a place drawn uniformly and carries a random sign therefore has mean 0
-    and as covariance *exactly* the identity, over draws, as independent normal numbers do; and
-    between windows whose signs are independent there is none, wherever they start. What differs is
-    of higher order: there are 2 `size` windows, and the sum of squares of a whole bank never
-    varies. Kept twice in a row, so that every window is one view.
+    A window that starts at a uniformly random place and carries a random sign therefore has mean 0,
+    and over draws its covariance is *exactly* the identity, as with independent normal numbers. Two
+    windows whose signs are independent are uncorrelated, wherever they start. The bank differs from
+    independent numbers only in higher order: there are no more than 2 `size` different windows, and
+    the sum of squares over a whole bank never varies.
 
-    Raises `UserError` for a size below 2 or odd.
+    The numbers are kept twice in a row, so that every window is one view. Raises `UserError` if
+    `size` is odd or below 2.
 
     >>> b = Bank(8, seed=0).on(torch.device("cpu"))[0][:8].double()
     >>> [round(float(b @ b.roll(k)), 4) + 0.0 for k in range(4)]
@@ -52,7 +61,7 @@ class Bank:
 
     def __init__(self, size: int, seed: int) -> None:
         if size < 2 or size % 2:
-            raise UserError(f"a bank of {size} numbers: an even number of at least 2 is needed.")
+            raise UserError(f"a bank needs an even size of at least 2, not {size}.")
         self.size = size
         waves = np.fft.rfft(np.random.default_rng(key(seed, "bank", size)).standard_normal(size))
         numbers = np.fft.irfft(waves / np.abs(waves), size) * np.sqrt(size)
@@ -60,8 +69,8 @@ class Bank:
         self._on = {torch.device("cpu"): (torch.from_numpy(twice), torch.from_numpy(signs))}
 
     def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """On that device: the numbers [2 size], and signs [64, 32], a row for as many windows, any
-        three of which are independent.
+        """Returns, on `device`, the numbers [2 size] and the signs [64, 32]. A row of the signs
+        holds the signs of 32 windows, any three of which are independent.
         """
         if device not in self._on:
             numbers, signs = self._on[torch.device("cpu")]
@@ -70,11 +79,12 @@ class Bank:
 
 
 def bank_for(sizes: Iterable[tuple[int, ...]], seed: int) -> Bank:
-    """A bank for arrays of these shapes: twice its size is less than a tenth of all weights, where
-    that is 8,192 at least.
+    """Returns a bank for arrays with these shapes.
 
-    A larger one repeats itself less, but the cache holds it no more beside the weights; so 65,536
-    at most.
+    The bank has about one number for 24 weights, between 8,192 and 65,536. Twice its size, which is
+    the memory that it takes, is then less than a tenth of all weights, unless the least size
+    applies. A larger bank would repeat itself less, but would not stay in the cache beside the
+    weights.
     """
     weights = sum(math.prod(size) for size in sizes)
     return Bank(-(-min(_MOST, max(_LEAST, weights // 24)) // 2) * 2, seed)
@@ -82,8 +92,8 @@ def bank_for(sizes: Iterable[tuple[int, ...]], seed: int) -> Bank:
 
 @dataclass(frozen=True)
 class _Banked(Native):
-    """The noise of one array from a bank; uniform numbers are drawn where the array lives, as ever
-    in training.
+    """The noise of one array from a bank. Uniform numbers are not banked: they are drawn where the
+    array lives.
     """
 
     bank: Bank = field(kw_only=True)
@@ -97,17 +107,17 @@ class _Banked(Native):
         return zeros
 
     def add_normal(self, base: Tensor, std: Tensor, out: Tensor, tag: str = "") -> None:
-        """As `streams.add_normal`, many windows in one operation."""
+        """As `streams.add_normal`, with many windows in one operation."""
         if base.dim() == 0:
             base, std, out = base.view(1), std.view(1), out.view(1)
         self._add(base, std, out, key(*self.name, self.array, tag))
 
     def _add(self, base: Tensor, std: Tensor, out: Tensor, state: int) -> int:
-        """Cut the first dimension, and add to each part its window of the bank; returns the state
-        of the last one.
+        """Cuts the first dimension into parts, and adds to each part its window of the bank.
+        Returns the state of the generator after the last part.
         """
         count, size = base.shape[0], self.bank.size
-        # Too few whole rows in the bank: each is cut by itself.
+        # a row is too long for the bank: each row is cut by itself
         if base.numel() > size // 2 * count:
             for start, scale, there in zip(
                 base, std.expand(count, *std.shape[1:]), out, strict=True
@@ -118,8 +128,8 @@ class _Banked(Native):
         for rows, shape, stride, farthest in _cuts(base.shape, size):
             state, first = _splitmix(state)
             state, rest = _splitmix(state)
-            # each window begins `apart` behind the one before, and the last one ends within the two
-            # copies, wherever the first begins
+            # Each window begins `apart` numbers behind the one before. `apart` is small enough that
+            # the last window ends within the two copies of the bank, wherever the first one begins.
             apart = 1 + (rest >> 32) % farthest if farthest else 0
             window = numbers.as_strided(shape, (apart, *stride), first % size)
             start, there, scale = (
@@ -133,18 +143,22 @@ class _Banked(Native):
 
 
 def _windows(tensor: Tensor, rows: slice, shape: tuple[int, ...]) -> Tensor:
-    """Those rows as windows of that shape; a tensor of one row stands beside all others."""
+    """Returns the rows `rows` of a tensor as windows of `shape`. A tensor of one row is the same
+    for all rows, and is broadcast.
+    """
     some = tensor if rows.stop - rows.start >= tensor.shape[0] else tensor[rows]
     return some[None] if some.shape[0] == 1 else some.view(*shape[:2], *some.shape[1:])
 
 
 @lru_cache(maxsize=1024)
 def _cuts(like: torch.Size, size: int) -> list[tuple[slice, tuple[int, ...], tuple[int, ...], int]]:
-    """How an array of that shape is cut into groups of windows, each of half a bank at most.
+    """Decides how an array of shape `like` is cut into groups of windows, each window of at most
+    half a bank.
 
-    For each group: its rows; the shape [windows, rows of one, ...] and, but for the first, the
-    strides; how far behind one another its windows may begin. A group has 32 windows at most, so
-    that they can lie far apart; where they divide the rows, no rest needs an operation of its own.
+    Returns for each group: its rows; the shape [windows, rows of a window, ...]; the strides of
+    this shape without the first; and how many numbers apart its windows may begin at most. A group
+    has 32 windows at most, so that they can lie far apart. Where the length of a window divides the
+    number of rows, no rest is left that would need an operation of its own.
     """
     count, row = like[0], math.prod(like[1:])
     most = min(count, size // 2 // max(row, 1))
@@ -161,7 +175,7 @@ def _cuts(like: torch.Size, size: int) -> list[tuple[slice, tuple[int, ...], tup
 
 
 def _splitmix(state: int) -> tuple[int, int]:
-    """The next state and 64 well-mixed bits: SplitMix64 (Steele, Lea and Flood 2014,
+    """Returns the next state and 64 well-mixed bits: SplitMix64 (Steele, Lea and Flood 2014,
     doi:10.1145/2660193.2660195).
     """
     state = (state + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
@@ -172,7 +186,9 @@ def _splitmix(state: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class BankedDraw(Draw):
-    """A draw whose normal numbers come from a bank: for training alone."""
+    """A draw whose normal numbers come from a bank. For training only: a chip that is measured has
+    exact noise.
+    """
 
     bank: Bank = field(kw_only=True)
 

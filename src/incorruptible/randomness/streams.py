@@ -1,9 +1,13 @@
-"""Randomness by name: the same (seed, purpose, draw, array) gives the same numbers, whatever else
+"""Randomness by name: the same seed, purpose, index and array give the same numbers, whatever else
 is drawn.
 
-A *draw* is one chip: every array's noise is keyed by the array's own name, so protecting one layer
-leaves every other layer's chip as it was, and chip k is the same at every strength and in every
-model that shares the names.
+A `Draw` names the randomness of one chip. The noise of every array on the chip is keyed by the
+array's own name. So protecting one layer leaves the noise of every other layer as it was, and chip
+k is the same at every strength and in every model that shares the names.
+
+Relies on: torch's CPU generator fills long tensors in blocks of 16 numbers, with bits that do not
+depend on the number of threads. Keeps: asking the same noise twice gives the same bits; a chip for
+measuring has the same bits on every device; `add_normal` gives the bits of `normal`.
 """
 
 from __future__ import annotations
@@ -21,32 +25,35 @@ from torch import Tensor
 
 __all__ = ["Draw", "Exact", "Native", "Noise", "add_normal", "cuts", "each_part", "key"]
 
-# numbers that stay in a core's cache until they are added to the weights: in memory of their own,
-# 64 KiB, or where they belong
+# How many numbers are drawn at a time, so that they are still in a core's cache when they are added
+# to the weights: BLOCK (64 KiB in float32) in memory of their own, LARGE in the memory of the
+# result.
 BLOCK, LARGE = 1 << 14, 1 << 17
 
 
 def key(*parts: str | int) -> int:
-    """A 63-bit seed from a name of several parts; distinct names collide with probability 2^-63.
+    """A 63-bit seed from a name of several parts. Two distinct names collide with probability
+    2^-63.
 
     >>> key(0, "test", 3, "fc.weight")
     1237264161335992653
     """
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
-        # numpy's numbers and strings count as Python's: their repr differs, and depends on numpy's
-        # version
+        # numpy's numbers and strings count as Python's, because their repr differs and depends on
+        # the version of numpy. The length in front of each part keeps ("ab", "c") apart from ("a",
+        # "bc").
         data = repr(str(part) if isinstance(part, str) else int(index(part))).encode()
         digest.update(struct.pack(">I", len(data)) + data)
     return int.from_bytes(digest.digest(), "big") >> 1
 
 
 def cuts(like: Tensor, most: int, multiple: int = 1) -> list[int]:
-    """Lengths into which the first dimension is cut, so that a part holds at most `most` numbers
-    where a row allows it.
+    """Returns the lengths into which the first dimension of `like` is cut, so that a part holds at
+    most `most` numbers where a row allows it.
 
-    Each part but the last holds a multiple of `multiple` numbers, and the last no fewer than that
-    unless it is the only one. Where there are no numbers there is one part at most.
+    Each part but the last holds a multiple of `multiple` numbers. The last part holds at least
+    `multiple` numbers, unless it is the only one. A tensor without numbers has at most one part.
 
     >>> cuts(torch.empty(100, 27), most=1000, multiple=16)
     [32, 32, 32, 4]
@@ -55,7 +62,7 @@ def cuts(like: Tensor, most: int, multiple: int = 1) -> list[int]:
     if like.numel() == 0:
         return [total] if total else []
     row = like.numel() // total
-    whole = multiple // math.gcd(row, multiple)  # so many rows hold a multiple
+    whole = multiple // math.gcd(row, multiple)  # the fewest rows that together hold a multiple
     step = max(1, most // row // whole) * whole
     parts = [step] * (total // step)
     rest = total - step * len(parts)
@@ -67,47 +74,48 @@ def cuts(like: Tensor, most: int, multiple: int = 1) -> list[int]:
 
 
 def each_part(parts: list[int], *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The parts of each tensor side by side, as views; a tensor of length 1 stands beside all of
-    them as it is.
+    """The parts of all tensors side by side, as views. A tensor of length 1 is not cut: it goes
+    with every part.
     """
     cut = [[one] * len(parts) if len(one) == 1 else one.split_with_sizes(parts) for one in tensors]
     return zip(*cut, strict=True)
 
 
 class Noise(Protocol):
-    """The random numbers of one array on one chip. Asking twice gives the same numbers; `tag` names
-    further ones.
+    """The random numbers of one array on one chip.
+
+    Asking twice gives the same numbers. `tag` names a further, independent set of numbers.
     """
 
     def normal(self, like: Tensor, tag: str = "") -> Tensor:
-        """Standard normal numbers of the shape and device of `like`, in float32 (float64 for
-        float64).
+        """Standard normal numbers of the shape and on the device of `like`, in float32 (float64 if
+        `like` is float64).
         """
         ...
 
     def uniform(self, like: Tensor, tag: str = "") -> Tensor:
-        """Uniform numbers in [0, 1), likewise."""
+        """Uniform numbers in [0, 1), with the shape, device and type that `normal` gives."""
         ...
 
     def chip(self, tag: str = "") -> float:
-        """One uniform number in [0, 1) that all arrays of the draw share."""
+        """One uniform number in [0, 1) that all arrays of the chip share."""
         ...
 
     @property
     def reading(self) -> Noise:
-        """The noise of this read of the chip: another one for each read, where all else of the chip
-        stays.
+        """The noise of this read of the chip. Each read has other reading noise, while everything
+        else on the chip stays.
         """
         ...
 
 
 def add_normal(noise: Noise, base: Tensor, std: Tensor, out: Tensor, tag: str = "") -> None:
-    """Write base + std * noise.normal(base, tag) into `out`, to the same bits (a bank's in the last
-    place).
+    """Writes base + std * noise.normal(base, tag) into `out`, with the same bits (noise from a bank
+    may differ in the last place).
 
-    `std` is broadcastable to `base`, with as many dimensions; `out` has its shape and type, and is
-    `base` itself or other memory. Noise that has a method of this name may do it without a further
-    tensor as large.
+    `std` is broadcastable to `base` and has as many dimensions. `out` has the shape and type of
+    `base`, and is `base` itself or other memory. Noise that has a method `add_normal` does this by
+    that method, which may need no further tensor of the array's size.
     """
     own = getattr(noise, "add_normal", None)
     if own is None:
@@ -118,8 +126,8 @@ def add_normal(noise: Noise, base: Tensor, std: Tensor, out: Tensor, tag: str = 
 
 @dataclass(frozen=True)
 class Exact:
-    """The noise of measuring: drawn on the CPU in float32 and moved, so that a chip is the same on
-    every device.
+    """The noise of chips that are measured: drawn on the CPU in float32 and then moved, so that a
+    chip is the same on every device.
 
     The bits are those of torch's CPU generator (Mersenne twister), which do not depend on the
     number of threads.
@@ -145,7 +153,9 @@ class Exact:
         return self._draw(torch.rand, like, tag)
 
     def add_normal(self, base: Tensor, std: Tensor, out: Tensor, tag: str = "") -> None:
-        """As the function of this name: drawn in `out` where it can be, and else block by block."""
+        """As the function `add_normal`: the numbers are drawn in the memory of `out` where
+        possible, and else block by block.
+        """
         if base.device.type != "cpu" or base.dim() == 0:
             _add(base, self.normal(base, tag), std, out)
             return
@@ -154,8 +164,8 @@ class Exact:
         apart = (
             out.data_ptr() != base.data_ptr() and out.dtype == torch.float32 and out.is_contiguous()
         )
-        # torch fills in sixteens, so that blocks of a multiple of 16 hold the numbers of one long
-        # draw
+        # torch fills memory in steps of 16 numbers, so blocks of a multiple of 16 hold the same
+        # numbers as one long draw
         parts = cuts(base, LARGE if apart else max(BLOCK, base.numel() // 12), 16)
         for there, start, scale in each_part(parts, out, base, std):
             if apart:
@@ -174,7 +184,9 @@ class Exact:
 
 @dataclass(frozen=True)
 class Native(Exact):
-    """The noise of training: drawn where the array lives; on the CPU the same bits as `Exact`."""
+    """The noise of training: drawn on the array's own device. On the CPU it has the same bits as
+    `Exact`.
+    """
 
     def _draw(self, draw: Callable[..., Tensor], like: Tensor, tag: str) -> Tensor:
         kind = torch.promote_types(like.dtype, torch.float32)
@@ -183,7 +195,7 @@ class Native(Exact):
 
 
 def _add(base: Tensor, z: Tensor, std: Tensor, out: Tensor) -> None:
-    """base + std z into `out`; z is used up."""
+    """Writes base + std z into `out`; the content of `z` is overwritten."""
     z.mul_(std)
     if base.dtype == z.dtype:
         torch.add(base, z, out=out)
@@ -193,10 +205,10 @@ def _add(base: Tensor, z: Tensor, std: Tensor, out: Tensor) -> None:
 
 @dataclass(frozen=True)
 class _Mirrored:
-    """The antithetic twin of a noise: each number at the same distance from the middle of its law,
-    on the other side.
+    """The antithetic twin of a noise: each number is mirrored at the middle of its distribution.
 
-    Uniform numbers are k 2^-24 with k below 2^24, and so are their twins: 1 - u would reach 1.
+    A normal number z becomes -z. A uniform number is k 2^-24 with a whole k below 2^24, and its
+    twin is 1 - 2^-24 - u, which is again such a number: 1 - u would reach 1.
     """
 
     of: Noise
@@ -211,7 +223,7 @@ class _Mirrored:
         return max(0.0, 1 - 2**-53 - self.of.chip(tag))
 
     def add_normal(self, base: Tensor, std: Tensor, out: Tensor, tag: str = "") -> None:
-        """As the function of this name."""
+        """As the function `add_normal`."""
         add_normal(self.of, base, -std, out, tag)
 
     @property
@@ -221,13 +233,14 @@ class _Mirrored:
 
 @dataclass(frozen=True)
 class Draw:
-    """One chip: `draw.of("fc.weight")` is that array's noise.
+    """The randomness of one chip: `draw.of("fc.weight")` is the noise of the array of that name.
 
-    `purpose` keeps training, validation and test chips apart; `native=True` draws on the array's
-    own device, which is fast on a GPU and gives other numbers there than on the CPU (training
-    only). `read` counts the reads of the chip: what is programmed stays, and the noise of reading
-    is another. `mirrored` is the chip's antithetic twin: -z for a normal number z, and 1 - u, but
-    for the last place, for a uniform u.
+    `purpose` keeps the chips of training, validation and test apart, and `index` counts them.
+    `native=True` draws on the array's own device. This is fast on a GPU, but gives other numbers
+    there than on the CPU, so it is for training only. `read` counts the reads of the chip: its
+    programmed state stays, and its reading noise is another for each read. `mirrored=True` is the
+    antithetic twin of the chip: -z for a normal number z, and 1 - u, up to the last place, for a
+    uniform number u.
     """
 
     seed: int
@@ -238,11 +251,11 @@ class Draw:
     mirrored: bool = False
 
     def of(self, array: str) -> Noise:
-        """The noise of the array of that name."""
+        """The noise of the array named `array`."""
         noise = self._of(array)
         return _Mirrored(noise) if self.mirrored else noise
 
     def _of(self, array: str) -> Noise:
-        """The same of the chip whose twin a mirrored one is."""
+        """The noise without mirroring: a mirrored chip and its twin share it."""
         kind = Native if self.native else Exact
         return kind((self.seed, self.purpose, self.index), array, self.read)

@@ -1,8 +1,14 @@
-"""Which tensors live in hardware arrays, and how to see each one as [filter, fan-in].
+"""Which tensors of a network live in hardware arrays, and how each one is read as [filter, fan-in].
 
-A *filter* is what one output sees: the row of a Linear, the kernel of a convolution's output
-channel. Selection is by module type; norms, biases and embeddings stay digital unless they are
-asked for by name.
+A *filter* is the weights that one output sees: a row of a Linear's weight, or the kernel of one
+output channel of a convolution. The *fan-in* is the number of weights of a filter. Many corruptions
+scale their errors with the largest weight or the norm of a filter, so the layout decides the noise.
+`select` chooses the arrays by the type of their module; norms, biases and embeddings stay digital
+unless they are named in `also`.
+
+Relies on: `Array.value` shares its memory with the model's parameter. Keeps: arrays come in the
+order of `model.named_parameters()`; a tensor that two modules share appears once, under its first
+name; names carry no prefix of DistributedDataParallel or torch.compile.
 """
 
 from __future__ import annotations
@@ -38,9 +44,11 @@ __all__ = [
 class Array:
     """One tensor in hardware.
 
-    `parameter` is the model's own, changed in place while other values stand there; `axis` is the
-    dimension that counts filters; with `groups` > 1 (grouped transposed convolutions) dimension 0
-    is cut into that many blocks, each of which has filters of its own.
+    `name` is the name of the parameter in the model. `parameter` is the model's own tensor, which
+    is changed in place while other values stand in the array. `axis` is the dimension that counts
+    filters; None means that the whole tensor is one filter. With `groups` > 1 (grouped transposed
+    convolutions, tensors of experts) dimension 0 is cut into `groups` blocks, and each block has
+    filters of its own.
     """
 
     name: str
@@ -50,12 +58,14 @@ class Array:
 
     @property
     def value(self) -> Tensor:
-        """The weights, without gradient, on the parameter's own storage."""
+        """The weights without gradient, in the parameter's own memory."""
         return self.parameter.data
 
     def reduce(self, how: Callable[..., Tensor], value: Tensor | None = None) -> Tensor:
-        """`how(value, dim=..., keepdim=True)` over the fan-in of each filter, broadcastable to the
-        value.
+        """Returns `how(value, dim=..., keepdim=True)` over the fan-in of each filter, broadcastable
+        to `value`.
+
+        `value` is a tensor of the array's shape; without it, the weights are reduced.
         """
         value = self.value if value is None else value
         if self.axis is None:
@@ -64,6 +74,8 @@ class Array:
             return how(
                 value, dim=tuple(d for d in range(value.dim()) if d != self.axis), keepdim=True
             )
+        # the filters of a block are those of one group only, so each group is reduced by itself;
+        # afterwards every index of dimension 0 gets the numbers of its group
         blocks = value.reshape(self.groups, -1, *value.shape[1:])
         kept = how(
             blocks, dim=tuple(d for d in range(1, blocks.dim()) if d != self.axis + 1), keepdim=True
@@ -72,11 +84,12 @@ class Array:
 
     def peak(self) -> Tensor:
         """max|W_f| of each filter, broadcastable to the value."""
-        # Without |W|, which is as large as the array.
+        # The largest and the smallest weight give max|W| without the tensor |W|, which is as large
+        # as the array. Noise that scales with the filter asks for the peak at every draw.
         if self.value.is_contiguous() and self.axis == 0:
             return torch.maximum(
                 self.reduce(torch.amax), self.reduce(torch.amin).neg_()
-            ).abs_()  # -0 is 0
+            ).abs_()  # abs_ makes 0 of -0, which a filter of zeros gives
         return self.reduce(torch.amax, self.value.abs())
 
     def norm(self) -> Tensor:
@@ -85,24 +98,26 @@ class Array:
 
     @property
     def filters(self) -> int:
-        """How many filters there are."""
+        """The number of filters in the array."""
         return 1 if self.axis is None else int(self.value.shape[self.axis]) * self.groups
 
     @property
     def pattern(self) -> str:
-        """What names it in `also`: its name, and the layout of a tensor of experts."""
+        """The text that names this array in `also`: its name, followed by the layout if it holds
+        experts.
+        """
         layouts = [layout for layout, axis in LAYOUTS.items() if axis == self.axis]
         experts = self.groups > 1 and self.value.dim() == 3 and self.groups == self.value.shape[0]
         return f"{self.name}:{layouts[0]}" if experts and layouts else self.name
 
 
-# How a tensor of experts lies, as it is written after a name in `also`: a block for each expert,
-# whose filters have their own scale
+# How a tensor of experts is laid out, as written behind its name in `also`, with the dimension of
+# the outputs. Each expert is a block, whose filters have their own scale.
 LAYOUTS = {"expert-out-in": 1, "expert-in-out": 2}
 
 
 class SurveyedParameter(NamedTuple):
-    """A parameter of a model: in an array, or not, and why not."""
+    """A parameter of a model with its array, or with the reason why it has none."""
 
     name: str
     module: str
@@ -111,6 +126,7 @@ class SurveyedParameter(NamedTuple):
     reason: str
 
 
+# where the filters of a parameter lie: the fields `axis` and `groups` of its `Array`
 class _Place(NamedTuple):
     axis: int | None
     groups: int = 1
@@ -125,12 +141,13 @@ def _transposed(module: nn.Module) -> dict[str, _Place]:
 
 
 def _recurrent(module: nn.Module) -> dict[str, _Place]:
-    # torch's own list: a parametrised weight is no parameter any more, and its weight_hh_l0_g is no
-    # weight
+    # torch's own list of names: weight norm, for example, replaces weight_hh_l0 by weight_hh_l0_g
+    # and weight_hh_l0_v among the parameters, and neither of these two is a weight
     names: list[str] = module._flat_weights_names  # type: ignore[assignment]
     return {name: _Place(0) for name in names if name.startswith("weight_")}
 
 
+# the first type of which a module is an instance decides
 _PLACES: dict[type[nn.Module], Callable[[nn.Module], dict[str, _Place]]] = {
     nn.Linear: _weights("weight"),
     nn.Bilinear: _weights("weight"),
@@ -160,17 +177,17 @@ def _places(module: nn.Module) -> dict[str, _Place]:
     for kind, rule in _PLACES.items():
         if isinstance(module, kind):
             return rule(module)
-    # transformers' Conv1D is a linear layer whose weight is [fan-in, out]; known by name, so that
-    # transformers stays optional, and by the name of any of its classes: a parametrised one is a
-    # ParametrizedConv1D
+    # The Conv1D of transformers is a linear layer whose weight is [fan-in, out]. It is known by its
+    # name, so that transformers stays an optional dependency. All classes of the module are
+    # searched for the name, because a parametrised Conv1D is a ParametrizedConv1D.
     if hasattr(module, "nf") and any(kind.__name__ == "Conv1D" for kind in type(module).__mro__):
         return {"weight": _Place(1)}
     return {}
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside DistributedDataParallel, DataParallel and torch.compile, whose names carry
-    no prefix.
+    """Returns the model inside DistributedDataParallel, DataParallel and torch.compile, whose
+    parameter names carry no prefix.
     """
     while True:
         if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
@@ -182,11 +199,11 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _refuse_parametrised(name: str, module: nn.Module, protect: Sequence[str]) -> list[str]:
-    """Raise `UserError` for a weight that is computed from others, unless it is to stay digital;
-    returns the names of those.
+    """Raises `UserError` for a weight that is computed from other parameters, unless `protect`
+    keeps the weight digital. Returns the names of the weights that `protect` matched.
     """
     aside: list[str] = []
-    where = f'model.get_submodule("{name}")' if name else "model"  # model.0 would be no Python
+    where = f'model.get_submodule("{name}")' if name else "model"  # model.0 is no Python expression
     for weight in _places(module):
         full = f"{name}.{weight}" if name else weight
         if any(fnmatchcase(full, pattern) for pattern in protect):
@@ -194,8 +211,8 @@ def _refuse_parametrised(name: str, module: nn.Module, protect: Sequence[str]) -
             continue
         if hasattr(module, "weight_fake_quant"):
             raise UserError(
-                f"{full} goes through a fake quantiser before it is used, and errors would go in "
-                "before it: convert the model first, or keep this weight digital: "
+                f"{full} goes through a fake quantiser before it is used, so that errors would be "
+                "quantised as well: convert the model first, or keep this weight digital: "
                 f"protect=({full!r},)."
             )
         if parametrize.is_parametrized(module, weight):
@@ -217,44 +234,45 @@ def _refuse_parametrised(name: str, module: nn.Module, protect: Sequence[str]) -
 
 
 def _refuse_wrapped(name: str, parameter: Tensor) -> None:
-    """Raises `UserError` for a tensor that stands for others (torchao's quantised ones): no value
-    can be put in its place.
+    """Raises `UserError` for a tensor that stands for other tensors (as torchao's quantised weights
+    do): no value can be put in its place.
     """
     if hasattr(parameter, "__tensor_flatten__"):
         raise UserError(
             f"{name} is a {type(parameter.data).__name__}, which keeps its weights in other "
-            "tensors, and errors cannot be put into it: take the model as it was before it was "
-            f"quantised, or keep this weight digital: protect=({name!r},)."
+            "tensors, so that errors cannot be put into it: take the model as it was before it "
+            f"was quantised, or keep this weight digital: protect=({name!r},)."
         )
 
 
 def refuse_sharded(model: nn.Module) -> None:
-    """Raises `UserError` for a model whose weights FSDP (1 or 2) has cut into shards."""
-    # known by name: importing torch.distributed.fsdp takes as long as everything else here
+    """Raises `UserError` if FSDP (1 or 2) has cut the weights of `model` into shards."""
+    # The classes are known by name, because importing torch.distributed.fsdp takes as long as
+    # everything else in this function.
     kinds = {kind.__name__ for module in model.modules() for kind in type(module).__mro__}
     kinds |= {type(parameter).__name__ for parameter in model.parameters()}
     if kinds & {"FullyShardedDataParallel", "FSDPModule", "DTensor"}:
         raise UserError(
-            "under FSDP each rank holds shards of the weights, and a filter's scale needs whole "
-            "ones: train with DistributedDataParallel(model), and measure an unsharded model with "
-            "the full state_dict in it."
+            "under FSDP each rank holds shards of the weights, but the scale of a filter needs "
+            "the whole filter: train with DistributedDataParallel(model), and measure an "
+            "unsharded model into which the full state_dict was loaded."
         )
 
 
 def refuse_offloaded(model: nn.Module) -> None:
-    """Raises `UserError` for a parameter on the meta device, which has a shape and no values."""
+    """Raises `UserError` if a parameter is on the meta device, where it has a shape and no values."""
     for name, parameter in unwrapped(model).named_parameters():
         if parameter.is_meta:
             raise UserError(
-                f"{name} is on the meta device, without values: it is offloaded, or no weights "
+                f"{name} is on the meta device and has no values: it is offloaded, or no weights "
                 "were loaded yet; load the whole model into memory first (without device_map, or "
                 "with model.to_empty and the weights)."
             )
 
 
 def refuse_not_finite(model: nn.Module) -> None:
-    """Raise `UserError` for a parameter or a buffer of `model` that holds numbers which are not
-    finite.
+    """Raises `NotFinite`, a `UserError`, if a parameter or a buffer of `model` holds numbers that
+    are not finite.
     """
     network = unwrapped(model)
     for kind, tensors in (
@@ -264,14 +282,15 @@ def refuse_not_finite(model: nn.Module) -> None:
         for name, tensor in tensors:
             if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.is_meta:
                 continue
-            # a sum of finite numbers may overflow: then, and only then, all are looked at
+            # The sum is cheap and not finite if any number is not. A sum of finite numbers may
+            # overflow too, so only a sum that is not finite has every number looked at.
             if not bool(tensor.detach().sum().isfinite()) and (
                 count := int((~tensor.detach().isfinite()).sum())
             ):
                 raise NotFinite(
                     f"the {kind} {name} holds {count} of {tensor.numel()} numbers that are not "
-                    "finite: what such a network answers has no meaning, with or without errors; "
-                    "load other weights."
+                    "finite: the answers of such a network have no meaning, with or without "
+                    "errors; load other weights."
                 )
 
 
@@ -281,7 +300,8 @@ def _reason(module: nn.Module, parameter: Tensor) -> str:
         return f"{kind} stays digital"
     if parameter.dim() <= 1:
         return f"a bias, scale or vector of {kind}"
-    if parameter.dim() == 3 and len(parameter) > 1:  # not the positions of a transformer
+    # the positions of a transformer are [1, n, d], and no experts
+    if parameter.dim() == 3 and len(parameter) > 1:
         return (
             f"no rule for {kind}: name it in also=(...), a tensor of experts with its layout, as "
             "in 'NAME:expert-out-in'"
@@ -290,7 +310,9 @@ def _reason(module: nn.Module, parameter: Tensor) -> str:
 
 
 def _asked(also: Iterable[str]) -> list[tuple[str, str]]:
-    """Each pattern without its layout, and the layout, which may be empty."""
+    """Splits each entry of `also` into its pattern and its layout, which is empty if none was
+    written. Raises `UserError` for an unknown layout.
+    """
     asked = []
     for written in also:
         pattern, _, layout = written.partition(":")
@@ -301,23 +323,24 @@ def _asked(also: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _of_experts(name: str, module: nn.Module, parameter: Tensor, layout: str) -> _Place:
-    """Where the filters of a tensor lie that has no rule, by its layout. Raises `UserError` where
-    experts came without one.
+    """Returns where the filters lie in a tensor that has no rule and was named in `also`. Raises
+    `UserError` if the tensor seems to hold experts and was named without a layout, or if a tensor
+    with a layout has not three dimensions.
     """
     if layout and parameter.dim() != 3:
         shape = "x".join(map(str, parameter.shape))
         raise UserError(
-            f"{name}:{layout}: three dimensions are needed, and its shape is {shape}; name it "
-            "without a layout."
+            f"{name}:{layout}: a layout needs three dimensions, but the shape of {name} is "
+            f"{shape}; name it without a layout."
         )
     if layout:
         return _Place(LAYOUTS[layout], int(parameter.shape[0]))
     kinds = f"{type(module).__name__} {name}".lower()
     if parameter.dim() == 3 and ("expert" in kinds or "moe" in kinds):
         raise UserError(
-            f"{name} holds experts, and where their outputs lie cannot be seen: name it with its "
-            f"layout, {name}:expert-out-in or {name}:expert-in-out (the last two dimensions, as "
-            "the forward pass multiplies them)."
+            f"{name} holds experts, and its shape does not tell which dimension holds their "
+            f"outputs: name it with its layout, {name}:expert-out-in or {name}:expert-in-out (the "
+            "last two dimensions, as the forward pass multiplies them)."
         )
     return _Place(0 if parameter.dim() > 1 else None)
 
@@ -325,16 +348,21 @@ def _of_experts(name: str, module: nn.Module, parameter: Tensor, layout: str) ->
 def survey(
     model: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = ()
 ) -> list[SurveyedParameter]:
-    """Every parameter of `model`, with the array that it becomes or the reason why it does not.
+    """Lists every parameter of `model`, with the array that it becomes or the reason why it has
+    none.
 
-    `also` and `protect` are patterns (as of a shell) over parameter names: `also=("*.bias",)`,
-    `protect=("head.*",)`. Tensors of experts, [E, out, in] or [E, in, out], are named with their
-    layout, `also=("*.down_proj:expert-out-in",)`, and each expert's filters have their own scale. A
-    tied tensor appears once, under its first name, and is selected if any of its owners is. Whether
-    a parameter requires a gradient does not matter: frozen weights sit on the chip too. A weight
-    that is computed from others (parametrised, behind a fake quantiser) may be named in `protect`,
-    and stays digital. Raises `UserError` for other ones of that kind, for sharded ones (FSDP), for
-    lazy ones that no batch has shaped yet, and for a pattern that matches nothing.
+    `also` and `protect` are patterns, as in a shell, over parameter names: `also=("*.bias",)` puts
+    further parameters into arrays, and `protect=("head.*",)` keeps parameters digital. A tensor of
+    experts, [E, out, in] or [E, in, out], is named with its layout, as in
+    `also=("*.down_proj:expert-out-in",)`, and the filters of each expert have their own scale.
+
+    A tensor that two modules share appears once, under its first name, and becomes an array if one
+    of its modules puts it into one. Whether a parameter requires a gradient does not matter: frozen
+    weights are on the chip too. A weight that is computed from others (parametrised, or behind a
+    fake quantiser) may be named in `protect`, and stays digital.
+
+    Raises `UserError` for a computed weight that is not protected, for weights in shards (FSDP),
+    for a lazy module that no batch has shaped yet, and for a pattern that matches nothing.
     """
     model = unwrapped(model)
     refuse_sharded(model)
@@ -392,8 +420,8 @@ def survey(
 
 
 class PackedWeight(NamedTuple):
-    """A weight of a quantised layer, which keeps it packed and not as a parameter: no error can be
-    put into it.
+    """A weight that a quantised layer keeps packed and not as a parameter: no error can be put into
+    such a weight.
     """
 
     name: str
@@ -403,7 +431,7 @@ class PackedWeight(NamedTuple):
 
 def packed_weights(model: nn.Module) -> list[PackedWeight]:
     """The weights that torch's quantised layers (`torch.ao.nn.quantized`, dynamic or static) keep
-    beside the parameters.
+    packed, outside the parameters.
     """
     found = []
     for prefix, module in unwrapped(model).named_modules():
@@ -422,10 +450,10 @@ def packed_weights(model: nn.Module) -> list[PackedWeight]:
 
 
 def share_in(arrays: Sequence[Array], model: nn.Module) -> float:
-    """The share of all weights of `model` (its parameters, tied ones once, and packed weights) that
-    is in `arrays`.
+    """The share of all weights of `model` that is in `arrays`, between 0 and 1.
 
-    Vectors (biases, the scales of norms) are no weights here, unless they are in an array.
+    All weights are the parameters, shared ones counted once, and the packed weights. Vectors
+    (biases, the scales of norms) do not count, unless they are in an array.
     """
     held = {id(array.parameter): array.parameter.numel() for array in arrays}
     whole = {
@@ -439,7 +467,10 @@ def share_in(arrays: Sequence[Array], model: nn.Module) -> float:
 
 @renamed_arguments(without="protect")
 def select(model: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = ()) -> list[Array]:
-    """The arrays of `model`; see `survey` for the patterns. Raises `UserError` if there is none.
+    """Returns the arrays of `model`; `survey` explains the patterns.
+
+    Raises `UserError` if there is no array, if a parameter is on the meta device, and whenever
+    `survey` does.
 
     >>> [array.name for array in select(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), protect=("2.*",))]
     ['0.weight']

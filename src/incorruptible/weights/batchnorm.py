@@ -1,5 +1,13 @@
-"""Running statistics and other buffers: kept from moving; those of BatchNorm folded away, or
-computed anew for other weights.
+"""BatchNorm's running statistics and all other buffers that a forward pass moves.
+
+Three things are done with them. `Statistics` notes and restores all buffers, so that a look at
+other weights leaves no trace. `fold_batchnorm` merges a BatchNorm into the layer before it.
+`recalibrate_batchnorm` computes the running statistics anew for the weights that are in place.
+
+Relies on: buffers of booleans are masks that no forward pass changes. Keeps: a restored buffer is
+the same tensor in the same storage, unless a pass in inference mode made it; names of modules stay,
+so the noise of an array, which is keyed by its name, stays too; after an error the statistics are
+as before.
 """
 
 from __future__ import annotations
@@ -15,20 +23,18 @@ from torch import Tensor, fx, nn
 
 from ..errors import UserError
 
-__all__ = ["Statistics", "evaluating", "fold_batchnorm", "recalibrate_batchnorm"]
-
 _NORMS = nn.modules.batchnorm._NormBase
 _TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 _FOLDABLE = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | _TRANSPOSED
 
 
 class Statistics:
-    """What a forward pass may move besides weights: running statistics of BatchNorm and of norms of
-    one's own, the ranges that observers of fake quantisation have seen, vectors of spectral norms,
-    counters. `take` notes it, `put` writes it back.
+    """All that a forward pass may change besides weights: running statistics of BatchNorm and of
+    norms of the user's own, the ranges that observers of fake quantisation have seen, vectors of
+    spectral norms, counters. `take` notes their values, and `put` writes them back.
 
-    Everything that is a buffer counts, but for masks (buffers of booleans), which are large and
-    stand still.
+    Every buffer counts except buffers of booleans, which are masks: they are large and do not
+    change.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -42,27 +48,31 @@ class Statistics:
         ]
 
     def take(self) -> list[tuple[Tensor | None, Tensor | None]]:
-        """Every buffer, and a copy of what it holds."""
+        """Returns each buffer together with a copy of its values."""
         found = [buffers.get(name) for buffers, name in self._places]
         return [(one, None if one is None else one.detach().clone()) for one in found]
 
     def put(self, taken: list[tuple[Tensor | None, Tensor | None]]) -> None:
-        """Put the buffers that were taken in place, with what they held, in the same storage."""
+        """Puts the buffers that `take` returned back in place, with their values, in the same
+        storage.
+        """
         with torch.no_grad():
             for (buffers, name), (buffer, held) in zip(self._places, taken, strict=True):
-                if buffers.get(name) is not buffer:  # a pass may assign another tensor
+                if buffers.get(name) is not buffer:  # a pass may have assigned another tensor
                     buffers[name] = buffer
                 if buffer is not None and held is not None:
-                    # Made by a pass in inference mode, outside of which it cannot be written to.
+                    # The buffer was made in inference mode, and cannot be written to outside of
+                    # that mode.
                     if buffer.is_inference():
                         buffers[name] = held
                         continue
-                    if buffer.shape != held.shape:  # observers begin with no channels, and grow
+                    # an observer begins with no channels, and resizes its buffers
+                    if buffer.shape != held.shape:
                         buffer.resize_(held.shape)
                     buffer.copy_(held)
 
     def moved(self, taken: list[tuple[Tensor | None, Tensor | None]]) -> bool:
-        """Whether anything is other than it was taken."""
+        """Whether any buffer is another tensor, or holds other values, than `take` returned."""
         now = [buffers.get(name) for buffers, name in self._places]
         return any(
             one is not buffer
@@ -73,8 +83,8 @@ class Statistics:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """`model.eval()` for a while; afterwards each module is in its own mode again (a frozen part
-    stays frozen).
+    """Puts the model in evaluation mode for the length of a block. Afterwards each module is in its
+    own mode again, so that a part which was frozen in evaluation mode stays frozen.
     """
     modes = [(module, module.training) for module in model.modules()]
     try:
@@ -86,18 +96,22 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def fold_batchnorm(model: nn.Module) -> nn.Module:
-    """A copy of `model` in which every BatchNorm that directly follows a convolution or Linear is
-    folded into it.
+    """Returns a copy of `model` in which every BatchNorm that directly follows a convolution or a
+    Linear is folded into this layer.
 
-    w_f becomes w_f gamma_f / sqrt(var_f + eps) and the bias takes the rest, exactly; the BatchNorm
-    becomes an Identity, so names, and with them the chips of a draw, stay as they were. In eval
-    mode the copy computes what the model does, and under noise that scales with the filter
-    (filter-max, filter-norm, multiplicative) the noise folds along: chip by chip where gamma is
-    positive, in distribution where it is negative; under absolute, sqrtmax and layer scales it does
-    not, so the two policies differ there. Modules that are called more than once or whose weights
-    are read elsewhere, parametrised layers, and BatchNorms behind something else stay. A Linear's
-    output is taken to be [b, features]. Raises `UserError` where torch.fx cannot trace the model or
-    nothing folds.
+    The filter w_f becomes w_f gamma_f / sqrt(var_f + eps), and the bias takes the rest, exactly.
+    The BatchNorm becomes an Identity, so the names, and with them the noise of each chip, stay. In
+    evaluation mode the copy computes the same function as the model.
+
+    Folding changes the noise as follows. Noise that scales with the filter (filter-max,
+    filter-norm, multiplicative) folds along with the weights: on each chip alike where gamma is
+    positive, and in distribution where gamma is negative. Noise with an absolute, sqrtmax or layer
+    scale does not, so a folded and an unfolded model differ under such noise.
+
+    A BatchNorm stays where it follows something else, where the layer or the BatchNorm is called
+    more than once, where the weights are read elsewhere in the model, and where the layer is
+    parametrised. The output of a Linear is taken to be [b, features]. Raises `UserError` if
+    torch.fx cannot trace the model, and if there is nothing to fold.
     """
     model = copy.deepcopy(model).eval()
     try:
@@ -109,6 +123,7 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
             "recalibrated."
         ) from problem
     modules = dict(model.named_modules())
+    # a module that is called twice, or whose weight is read elsewhere, would change in both places
     calls = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
     calls.update(
         str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"
@@ -133,7 +148,8 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
         if not isinstance(layer, _FOLDABLE) or "weight" not in layer._parameters:
             continue
         if isinstance(layer, nn.Linear) and layer.out_features != norm.num_features:
-            continue  # on [b, channels, features] the BatchNorm counts channels
+            # on [b, channels, features] this BatchNorm counts channels, not the Linear's outputs
+            continue
         _fold(layer, norm)
         parent, _, last = str(node.target).rpartition(".")
         setattr(model.get_submodule(parent), last, nn.Identity())
@@ -147,8 +163,9 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
 
 
 def _fold(layer: _FOLDABLE, norm: nn.modules.batchnorm._BatchNorm) -> None:
-    # torch's own fuse_conv_bn_eval fails for grouped transposed convolutions, fuse_linear_bn_eval
-    # for affine=False
+    # torch's own fuse_conv_bn_eval fails for grouped transposed convolutions, and its
+    # fuse_linear_bn_eval for a BatchNorm with affine=False. The factor is computed in float64 and
+    # rounded once at the end.
     assert norm.running_mean is not None and norm.running_var is not None
     growth = torch.rsqrt(norm.running_var.double() + norm.eps)
     if norm.weight is not None:
@@ -158,7 +175,7 @@ def _fold(layer: _FOLDABLE, norm: nn.modules.batchnorm._BatchNorm) -> None:
     if norm.bias is not None:
         bias = bias + norm.bias.detach()
     weight = layer.weight.detach()
-    # [in, out / groups, ...], the inputs of a group side by side.
+    # The weight is [in, out / groups, ...], and the inputs of one group lie next to each other.
     if isinstance(layer, _TRANSPOSED):
         blocks = weight.reshape(layer.groups, -1, *weight.shape[1:])
         each = growth.reshape(layer.groups, 1, -1, *[1] * (weight.dim() - 2))
@@ -172,13 +189,13 @@ def _fold(layer: _FOLDABLE, norm: nn.modules.batchnorm._BatchNorm) -> None:
 def recalibrate_batchnorm(
     model: nn.Module, batches: Iterable[Any], forward: Callable[[nn.Module, Any], Any]
 ) -> None:
-    """Compute the running statistics anew, as the plain average over `batches`, for the weights
-    that are in place.
+    """Computes the running statistics of BatchNorm anew for the weights that are in place, as the
+    plain average over `batches`.
 
-    `forward(model, batch)` runs the model. Only BatchNorm modules are in training mode meanwhile;
-    torch's `swa_utils.update_bn` would switch dropout on as well. No labels are needed. Raises
-    `UserError` without BatchNorm and without a batch; after any error the statistics are what they
-    were.
+    `forward(model, batch)` runs the model; no labels are needed. Meanwhile only the BatchNorm
+    modules are in training mode: torch's `swa_utils.update_bn` would switch dropout on as well.
+    Raises `UserError` if the model has no BatchNorm with running statistics, or if there is no
+    batch. After any error the statistics are as before.
     """
     statistics = Statistics(model)
     norms, taken, came = statistics.modules, statistics.take(), False
@@ -191,7 +208,7 @@ def recalibrate_batchnorm(
         try:
             for norm in norms:
                 norm.reset_running_stats()
-                norm.momentum, norm.training = None, True  # None: cumulative average
+                norm.momentum, norm.training = None, True  # momentum None means the plain average
             for batch in batches:
                 forward(model, batch)
                 came = True
