@@ -261,7 +261,7 @@ def test_a_coloured_image_may_come_after_grey_ones(part: str, tmp_path: Path) ->
         ("parquet:", "PATH is needed"),
         ("parquet:/nowhere", "no such folder"),
         ("folder:/nowhere", "no such folder"),
-        ("hf:cifar100", "OWNER/NAME is needed"),
+        ("hf:cifar100", "OWNER/NAME or OWNER/NAME/CONFIG is needed"),
     ],
 )
 def test_a_mistyped_source(source: str, said: str) -> None:

@@ -529,7 +529,7 @@ def test_names_that_are_neither(text: str, said: str, tmp_path: Path, monkeypatc
 def test_other_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"No kind of model 'image' here\. Did you mean 'images'\?"):
         local_model(folder, "image")
-    with pytest.raises(UserError, match="a dict came"):
+    with pytest.raises(UserError, match="a dict is no model of transformers"):
         local_model({})
     with pytest.raises(UserError, match=r"names no architecture.*give kind, one of images"):
         local_model(MODELS["vit"].config())()

@@ -258,12 +258,12 @@ def test_positions_are_asked_for_by_name() -> None:
     [
         (lambda: cifar_resnet(18), "depth=18: CIFAR's ResNets have 6 n + 2 layers"),
         (lambda: cifar_resnet(2), "depth=2"),
-        (lambda: wide_resnet(20, 4), "WRN-20-4: the depth is 6 n + 4"),
+        (lambda: wide_resnet(20, 4), "WRN-20-4: the depth must be 6 n + 4"),
         (lambda: wide_resnet(16, 0), "WRN-16-0"),
-        (lambda: mobilenet_v2(width=0), "width=0: a positive multiple"),
+        (lambda: mobilenet_v2(width=0), "width=0: a positive factor"),
         (lambda: mobilenet_v2(width=float("nan")), "width=nan"),
-        (lambda: vit(size=30), "size=30 is to be a multiple of patch=4"),
-        (lambda: vit(heads=5), "width=192 one of heads=5"),
+        (lambda: vit(size=30), "size=30 must be a multiple of patch=4"),
+        (lambda: vit(heads=5), "width=192 a multiple of heads=5"),
         (lambda: vit(depth=0), "and depth=0 at least 1"),
     ],
 )

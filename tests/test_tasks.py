@@ -349,7 +349,7 @@ def test_packages_that_a_task_lies_in_count_where_they_lie_in_its_folder(tmp_pat
     ("made", "says"),
     [
         (lambda: Task(torch.nn.Linear(2, 2), test=[]), "model=lambda: Linear"),
-        (lambda: batches((torch.eye(3), torch.arange(2)), 2), "equally many"),
+        (lambda: batches((torch.eye(3), torch.arange(2)), 2), "as many labels as inputs"),
         (lambda: batches(TensorDataset(torch.eye(3)), 2), "DataLoader"),
         (lambda: load("mine.py"), "mine.py:NAME"),
     ],

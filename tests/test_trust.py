@@ -287,7 +287,7 @@ LABELS = {
     "shifted by one": (lambda y: y + 1, "labels run from 1 to 2, and the model has 2 classes"),
     "minus one for negative": (lambda y: 2 * y - 1, "labels run from -1 to 1, and the model has 2 classes"),
     "ignored": (lambda y: torch.where(torch.arange(N) == 3, -100, y), "labels run from -100 to 1"),
-    "real": (lambda y: y + 0.25, "labels are real numbers.*a score of your own is missing"),
+    "real": (lambda y: y + 0.25, "labels are real numbers.*give a score of your own"),
 }
 
 

@@ -1,4 +1,14 @@
-"""Model, data and score under one name: those of the package, and the user's own."""
+"""Tasks: a network, its data and its score, under one name that can be typed.
+
+The package has three tasks: `digits` (small images that travel with the package), `bytes` (text
+that every Python carries) and `images` (files or the Hugging Face hub). A task of the user's own is
+a Python object, named by its file: `mine.py:task`. A task's text, such as `digits:network=conv`,
+names its options, and `load` turns the text into a `Task`.
+
+>>> task = load("digits:network=conv")
+>>> len(task.test[1]), task.score.name
+(997, 'accuracy')
+"""
 
 from __future__ import annotations
 
@@ -36,8 +46,8 @@ CATALOGUE: dict[str, Callable[..., NamedTask]] = {
 
 
 def parse(text: str) -> NamedTask:
-    """The task that `text` names, not loaded yet: `digits:network=conv`, `images(parquet:PATH)`,
-    `mine.py:task` or `package.module:task`.
+    """Returns the task that `text` names, not loaded yet: `digits:network=conv`,
+    `images(parquet:PATH)`, `mine.py:task` or `package.module:task`.
 
     Raises `UserError` for a text that names no task, and for `images` without data.
 
@@ -51,21 +61,24 @@ def parse(text: str) -> NamedTask:
         raise UserError(f"{text!r}: which task in it? Write {text}:NAME.")
     if needing_data(spec):
         raise UserError(
-            f"{text} needs to know which: --data hf:uoft-cs/cifar100, parquet:PATH or folder:PATH."
+            f"{text} names no images: add --data hf:uoft-cs/cifar100, parquet:PATH or folder:PATH."
         )
     if spec.name not in CATALOGUE and not get_close_matches(spec.name, CATALOGUE, cutoff=0.5):
-        # bert-base-uncased, say: the name of a network somewhere else
+        # The text is like no name here: the user may have meant a network of another library, such
+        # as bert-base-uncased.
         raise UserError(
-            f"{text!r} is no task here: a network of your own, or of another library, is made by a "
-            "function of yours, which is named FILE.py:NAME, with --weights where it does not "
-            f"load its own; the tasks here are {', '.join(sorted(CATALOGUE))}."
+            f"{text!r} is no task here; the tasks here are {', '.join(sorted(CATALOGUE))}. For a "
+            "network of your own or of another library, write a function that returns a Task and "
+            "name it FILE.py:NAME; add --weights if the function does not load the weights."
         )
     task: NamedTask = build("task", spec, CATALOGUE, str)
     return task
 
 
 def load(text: str) -> Task:
-    """The task that `text` names, with its data.
+    """Returns the task that `text` names, with its data.
+
+    Raises `UserError` for a text that names no task, and where the data cannot be had.
 
     >>> load("digits").test[0].shape
     torch.Size([997, 1, 8, 8])
@@ -74,5 +87,5 @@ def load(text: str) -> Task:
 
 
 def canonical(text: str) -> str:
-    """`text` as the catalogue writes it; a task of the user's own as it came."""
+    """Returns `text` in the catalogue's own spelling; the text of a user's own task stays."""
     return str(parse(text))

@@ -16,22 +16,23 @@ from .networks import SEQUENCES as NETWORKS
 from .protocol import NamedTask, Task
 from .scores import bits_per_byte
 
-__all__ = ["Bytes"]
-
-LONGEST = 256  # attention over 1,024 windows of as many bytes takes a gigabyte
+LONGEST = 256  # attention over a batch of 1,024 windows of 256 bytes takes a gigabyte
 SIZES = {"validation": 256, "test": 512}
 
 
 @dataclass(frozen=True)
 class Bytes(NamedTask):
-    """Bytes of the standard library's .py files, each predicted from those before it: `bytes`,
-    `bytes:train=4096:length=128`.
+    """Python's standard library, each byte predicted from the bytes before it:
+    `bytes:length=128`.
 
-    `network` is "transformer" (2 blocks of width 64) or "deep-transformer" (6). `train` training
-    windows of `length` bytes come from 8 of 10 files, 256 validation and 512 test windows from 1 of
-    10 each; a hash of a file's name decides which. The score is bits per byte, for each window the
-    mean over its positions: less is better. The version of Python and a fingerprint of all its
-    files are part of a run's identity: runs under another Python are other runs.
+    `network` is "transformer" (2 blocks of width 64) or "deep-transformer" (6 blocks). The training
+    data are `train` windows of `length` bytes from 8 of 10 .py files. 256 validation windows and
+    512 test windows come from 1 of 10 files each. A hash of a file's name decides to which part it
+    belongs.
+
+    The score is bits per byte, the mean over the positions of a window: less is better. The version
+    of Python and a fingerprint of all its files are part of a run's identity, so runs under another
+    Python are other runs.
     """
 
     network: str = "transformer"
@@ -54,8 +55,8 @@ class Bytes(NamedTask):
         return write("bytes", self)
 
     def task(self) -> Task:
-        """Model and data, ready to use. Raises `UserError` where the standard library has fewer
-        windows, or no sources.
+        """Returns the model and data, ready to use. Raises `UserError` if the standard library has
+        fewer windows than are needed, or has no sources.
         """
         found = sources()
         train = self._part(found["train"], "train", self.train)
@@ -74,7 +75,9 @@ class Bytes(NamedTask):
         )
 
     def _part(self, files: dict[str, bytes], part: str, size: int) -> tuple[Tensor, Tensor]:
-        """Bytes [size, length] and those that follow them [size, length]."""
+        """Returns windows of bytes [size, length], and the bytes that follow each of them
+        [size, length].
+        """
         text, starts = windows(files, self.length, part)
         if size > len(starts):
             raise UserError(
@@ -87,8 +90,8 @@ class Bytes(NamedTask):
 
 
 def _entropy(labels: Tensor) -> float:
-    """Of the distribution of single bytes, in nats: the loss of the best predictor that sees
-    nothing.
+    """The entropy in nats of the distribution of single bytes: the loss of the best predictor that
+    does not look at the bytes before.
     """
     return float(
         torch.special.entr(torch.bincount(labels.flatten()).double() / labels.numel()).sum()

@@ -17,27 +17,27 @@ from .networks import mlp, small_conv
 from .prior import prepared
 from .protocol import NamedTask, Task
 
-__all__ = ["Digits"]
-
-# Those for 8x8 images.
+# the networks that take 8x8 images
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "mlp": mlp,
     "conv": small_conv,
 }
-FEWEST = 10  # images: one of each class
+FEWEST = 10  # of training images: one of each class
 
 
 @dataclass(frozen=True)
 class Digits(NamedTask):
-    """UCI optical digits, 8x8 pixels, ten classes: `digits`, `digits:network=conv`,
-    `digits:split=full:train=250`.
+    """UCI optical digits, 8x8 pixels in ten classes, on a small network: `digits:network=conv`.
 
-    `network` is "mlp" (64-128-128-10) or "conv" (with BatchNorm); `split` "small" (500 training,
-    300 validation, 997 test images) or "full" (1,000, 200 and 597). `train` takes only so many of
-    the training images, the first ones, with the classes in equal parts (0: all). With `prior`, a
-    share such as 0.5, networks start where plain training on that first share of the training
-    images led, with biases frozen: a prior for PAC-Bayes bounds, which count the other images;
-    pixels are then less the mean over that share alone.
+    `network` is "mlp" (64-128-128-10) or "conv" (with BatchNorm). `split` is "small" (500 training,
+    300 validation and 997 test images) or "full" (1,000, 200 and 597). `train` takes only the first
+    so many training images, which hold the classes in equal parts, as in
+    `digits:split=full:train=250`; 0 takes all.
+
+    `prior` is a share such as 0.5, for PAC-Bayes bounds. A new network is then not random: it is
+    trained plainly on this first share of the training images, with biases frozen afterwards. This
+    start is the mean of a data-dependent prior, and a bound counts the other images. The mean that
+    is subtracted from the pixels then comes from this share alone.
     """
 
     network: str = "mlp"
@@ -55,14 +55,13 @@ class Digits(NamedTask):
         most = SPLITS[self.split][0]
         if self.train and not FEWEST <= self.train <= most:
             raise UserError(
-                f"digits: train={self.train}: {FEWEST} to {most} images are there in "
-                f"split={self.split}."
+                f"digits: train={self.train}: split={self.split} allows {FEWEST} to {most} images."
             )
         if self.prior:
             if self.network == "conv":
                 raise UserError(
-                    "digits: prior=... needs network=mlp: running statistics of BatchNorm have no "
-                    "prior."
+                    "digits: prior=... needs network=mlp, because running statistics of BatchNorm "
+                    "have no prior."
                 )
             if not 0 < self.prior < 1 or min(self.seen, self.size - self.seen) < FEWEST:
                 raise UserError(
@@ -72,19 +71,19 @@ class Digits(NamedTask):
 
     @property
     def size(self) -> int:
-        """How many training images."""
+        """The number of training images."""
         return self.train or SPLITS[self.split][0]
 
     @property
     def seen(self) -> int:
-        """How many of them, the first ones, the start has seen."""
+        """How many of the training images, the first ones, the start of a network has seen."""
         return int(self.size * self.prior)
 
     def __str__(self) -> str:
         return write("digits", self)
 
     def task(self) -> Task:
-        """Model and data, ready to use."""
+        """Returns the model and data, ready to use."""
         parts = digits(self.split)
         images, labels = (part[: self.size] for part in parts["train"])
         model, shift = NETWORKS[self.network], torch.zeros(())

@@ -1,4 +1,13 @@
-"""Classification of images from files or the hub, on any of the networks for images."""
+"""Classification of images from files or the Hugging Face hub, on any network for images.
+
+The task is written `images(parquet:PATH):network=resnet8`. Images are decoded once and kept as
+bytes; a fixed, stratified order decides which of them are used for training and validation, so a
+smaller number of images is always a part of a larger one.
+
+Relies on: `stratified` gives the same order for the same labels. Keeps: training and validation
+images are different ones; mean and standard deviation come from the training images that are used,
+and from no other.
+"""
 
 from __future__ import annotations
 
@@ -25,24 +34,28 @@ from .protocol import NamedTask, Task
 
 __all__ = ["ImageTask", "absolute_data", "needing_data", "with_data"]
 
-BATCH = 250  # measured at once; what a processor's cache holds
+BATCH = 250  # images that are measured at once; a batch of this size stays in a processor's cache
 FEWEST = 2
 
 
 @dataclass(frozen=True)
 class ImageTask(NamedTask):
-    """Labelled images on a network: `images(parquet:PATH):network=resnet8:train=5000`,
-    `images(hf:uoft-cs/cifar100)`.
+    """Labelled images on a network for images: `images(hf:uoft-cs/cifar100):network=resnet8`.
 
-    `data` is `hf:OWNER/NAME`, `parquet:PATH` or `folder:PATH`; its images are decoded once
-    (`data.decoded`). `network` is one of `networks.IMAGES`, or a folder of transformers
-    (`networks.image_network`). Where the data have no validation part, `validation` of the training
-    images, the last ones of a fixed order in which classes come evenly, are kept for it; `train`
-    takes the first so many of the others (0: all), and `test` of the test images (0: all). Training
-    images are moved by up to `crop` pixels, mirrored (`flip`), and lose a square of `cutout`
-    pixels, anew in each epoch. `image` and `label` name the columns of tables; `size` scales all
-    images to size x size. Pixels are normalised, channel by channel, by mean and standard deviation
-    of the training images taken.
+    - `data` is `hf:OWNER/NAME`, `parquet:PATH` or `folder:PATH`. Its images are decoded once
+      (`data.decoded`).
+    - `network` is one of `networks.IMAGES`, or a folder of transformers (`networks.image_network`).
+    - `validation` is the number of images for validation. Where the data have no validation part,
+      they are the last training images of a fixed order in which classes come evenly.
+    - `train` takes the first so many of the other training images, and `test` so many test images;
+      0 takes all.
+    - `crop`, `flip`, `cutout`: in each epoch, every training image is moved by up to `crop` pixels,
+      mirrored with probability 1/2 (`flip`), and loses a square of `cutout` pixels.
+    - `image` and `label` name the columns of tables. `size` scales all images to size x size; 0
+      leaves them as they are.
+
+    Pixels are normalised channel by channel, by the mean and standard deviation of the training
+    images that are used.
     """
 
     data: str = field(metadata={"inner": True, "named": True})
@@ -58,13 +71,12 @@ class ImageTask(NamedTask):
     size: int = 0
 
     def __post_init__(self) -> None:
-        if os.sep not in self.network:  # a folder is looked for when it is needed
+        if os.sep not in self.network:  # a folder is opened only when the network is made
             image_network(self.network)
         for name in ("train", "validation", "test", "size"):
             if getattr(self, name) < 0:
                 raise UserError(
-                    f"images: {name}={getattr(self, name)}: a number that is not negative is "
-                    "needed."
+                    f"images: {name}={getattr(self, name)}: the number must not be negative."
                 )
         Augmentation(self.crop, self.flip, self.cutout)
 
@@ -72,7 +84,7 @@ class ImageTask(NamedTask):
         return write("images", self, self.data)
 
     def absolute(self) -> ImageTask:
-        """The same, found again from any folder."""
+        """Returns the same task, with paths that are found from any folder."""
         network = (
             self.network
             if self.network in NETWORKS
@@ -82,14 +94,14 @@ class ImageTask(NamedTask):
 
     @property
     def portable(self) -> str:
-        """The text without data and without the folder of a network, as `strip_paths` writes it."""
+        """The task's text without data, and with "transformers" in place of a network's folder."""
         bare = write("images", self)
         own = os.sep in self.network
         return re.sub(r"network=[^:]*", "network=transformers", bare) if own else bare
 
     def task(self) -> Task:
-        """Model and data, ready to use. Raises `UserError` for data that are not there or are too
-        few.
+        """Returns the model and data, ready to use. Raises `UserError` for data that are not there
+        or are too few.
         """
         found = decoded(self.data, self.image, self.label, self.size)
         pixels, labels = found.parts["train"]
@@ -107,8 +119,8 @@ class ImageTask(NamedTask):
             )
         if self.train > len(order):
             raise UserError(
-                f"images: train={self.train}: {len(order):,} images are there besides those for "
-                "validation."
+                f"images: train={self.train}: {len(order):,} images are left for training after "
+                "those for validation."
             )
         chosen = order[: self.train or len(order)]
         train = pixels[chosen]
@@ -152,23 +164,24 @@ class ImageTask(NamedTask):
         )
 
     def _tested(self, part: tuple[Tensor, Tensor], name: str, count: int) -> Tensor | None:
-        """Which images of a part to test on; None for all."""
+        """Returns the places of the `count` images of a part to test on; None means all images."""
         size = len(part[1])
         if count > size:
-            raise UserError(f"images: {name}={count}: {size:,} images are there.")
+            raise UserError(f"images: {name}={count}: the data have only {size:,} such images.")
         return stratified(part[1], "images", name)[:count] if 0 < count < size else None
 
 
 def _channels_last(make: Callable[..., nn.Module], shape: dict[str, Any]) -> nn.Module:
     made = make(**shape)
-    made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the images come
+    made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the images are
     return made
 
 
 def _normal(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel [c] of pixels in bytes, as shares of 255; a
-    constant channel has 1.
+    """Returns the mean [c] and standard deviation [c] of each channel of `pixels` [n, c, h, w],
+    which are bytes, as shares of 255. A constant channel gets the standard deviation 1.
     """
+    # counting the 256 values of a byte is exact, and makes no float copy of the images
     counts = torch.stack(
         [torch.bincount(one.flatten(), minlength=256) for one in pixels.unbind(1)]
     ).double()
@@ -179,12 +192,12 @@ def _normal(pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _entropy(labels: Tensor) -> float:
-    """Of the classes, in nats: the loss of the best predictor that sees no image."""
+    """The entropy in nats of the classes: the loss of the best predictor that sees no image."""
     return float(torch.special.entr(torch.bincount(labels).double() / len(labels)).sum())
 
 
 def absolute_data(data: str) -> str:
-    """`data` as it is found again from any folder."""
+    """Returns `data` in a form that is found from any folder."""
     kind, colon, path = data.partition(":")
     return (
         f"{kind}{colon}{Path(path).expanduser().resolve()}"
@@ -194,7 +207,7 @@ def absolute_data(data: str) -> str:
 
 
 def needing_data(text: str | Spec) -> bool:
-    """Whether `text` is an `images` task that does not say yet which.
+    """Whether `text` is an `images` task that names no data yet.
 
     >>> needing_data("images:network=resnet18"), needing_data("images(parquet:here)")
     (True, False)
@@ -204,7 +217,8 @@ def needing_data(text: str | Spec) -> bool:
 
 
 def with_data(text: str, data: str) -> str:
-    """The task `text` on `data`, whose path is made absolute: such as the command line's `--data`.
+    """Returns the text of the task `text` on `data`, such as the command line's `--data`, with the
+    path made absolute.
 
     >>> with_data("images:network=resnet18", "hf:uoft-cs/cifar100")
     'images(hf:uoft-cs/cifar100):network=resnet18'

@@ -1,10 +1,13 @@
-"""Which files of a folder a module imports, read from their sources: what decides the bits of a
-task of the user's own.
+"""Finds which files of a folder a module imports, by reading their sources.
 
-The sources are read, rather than looking at which modules are loaded: a script that trains, a
-process that it started and the command line have each loaded modules of their own, and the task is
-the same. So imports inside functions count, whether the function was called or not. What a task
-imports by a name that it computes is not seen.
+These files decide the numbers of a user's own task, so their contents are part of a run's identity.
+The sources are read, instead of asking Python which modules are loaded, because a script that
+trains, a process that this script started, and the command line have each loaded other modules for
+the same task. Imports inside functions therefore count, whether the function was called or not. An
+import by a name that is computed at run time is not seen.
+
+Keeps: no source is executed; every file is listed once, under the name of its module; installed
+files are never listed.
 """
 
 from __future__ import annotations
@@ -20,10 +23,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["imported"]
-
-# Installed packages, Python's own modules and this package have versions, and may lie below the
-# folder of a task.
+# Files in these folders have versions, so they do not count even if such a folder lies below the
+# folder of a task: installed packages, Python's own modules and this package.
 _INSTALLED = [
     Path(__file__).resolve().parents[1],
     *(
@@ -35,17 +36,18 @@ _SITES = {"site-packages", "dist-packages"}
 
 
 def imported(module: ModuleType, folder: Path) -> dict[str, Path]:
-    """The files in `folder` or below that `module` imports, itself or by others of them, each by
-    the name of its module.
+    """Returns the files in `folder` or below that `module` imports, directly or through other such
+    files, each under the name of its module.
 
-    Files that are installed do not count, nor what is imported for a type checker or under `if
-    __name__ == "__main__"` alone.
+    Installed files do not count, and neither do imports that only a type checker sees or that run
+    only under `if __name__ == "__main__"`.
     """
-    importlib.invalidate_caches()  # a file that was written within the second
+    # Python may not yet know a file that was written within the last second
+    importlib.invalidate_caches()
     assert module.__file__ is not None
     graph, name = _Graph(folder), module.__name__
     package = name if hasattr(module, "__path__") else name.rpartition(".")[0]
-    # Python runs the packages that a module lies in before the module itself.
+    # Python runs the packages around a module before the module itself.
     above = [one for one in _prefixes(package) if one != name]
     found: dict[str, Path] = {}
     seen, todo = (
@@ -65,7 +67,9 @@ def imported(module: ModuleType, folder: Path) -> dict[str, Path]:
 
 
 class _Graph:
-    """Where modules lie: as they are loaded, otherwise where Python would find them."""
+    """Finds the source files of modules: where they were loaded from, or else where Python would
+    find them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -78,7 +82,9 @@ class _Graph:
         return self.folder in file.parents and not installed and not _SITES & set(file.parts)
 
     def file(self, name: str) -> Path | None:
-        """The source of a module; None where it has none, or there is no such module."""
+        """The source file of a module; None if the module has no source, or if there is no such
+        module.
+        """
         return self._place(name)[0]
 
     def package(self, name: str) -> bool:
@@ -86,8 +92,9 @@ class _Graph:
         return self._place(name)[1] is not None
 
     def imports(self, package: str, file: Path) -> list[str]:
-        """The full names of what a source in `package` imports: of `from a import b` a and a.b,
-        which may be a module, and of `import a.b` a, too.
+        """The full names of all modules that a source in `package` may import.
+
+        `from a import b` gives a and a.b, because b may be a module. `import a.b` gives a and a.b.
         """
         full: list[str] = []
         for base, names in _statements(_parsed(file), package):
@@ -103,7 +110,9 @@ class _Graph:
         return self._places[name]
 
     def _found(self, name: str) -> tuple[Path | None, list[str] | None]:
-        """The source file of a module and, of a package, the folders of its modules."""
+        """Returns the source file of a module and, if the module is a package, the folders of its
+        modules.
+        """
         if (loaded := sys.modules.get(name)) is not None:
             file, paths = getattr(loaded, "__file__", None), getattr(loaded, "__path__", None)
         else:
@@ -126,7 +135,7 @@ class _Graph:
         )
 
     def _near(self, name: str) -> bool:
-        """Whether modules of that package may lie in the folder or below."""
+        """Whether modules of the package `name` may lie in the folder or below."""
         places = [Path(place).resolve() for place in self._place(name)[1] or []]
         return any(
             place == self.folder or self.folder in place.parents or place in self.folder.parents
@@ -135,16 +144,17 @@ class _Graph:
 
 
 def _prefixes(name: str) -> list[str]:
-    """The packages that a module lies in, and the module: a, a.b and a.b.c of a.b.c."""
+    """The packages around a module, and the module itself: a, a.b and a.b.c for a.b.c."""
     parts = name.split(".") if name else []
     return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
 def _parsed(file: Path) -> ast.Module:
-    """The source; an empty one where it is no Python of this version."""
+    """The parsed source; an empty module if the file is not valid Python for this version."""
     try:
         with warnings.catch_warnings():
-            # About the source; where they are errors, it would not be parsed.
+            # Warnings here are about the user's source. Where warnings are errors, parsing would
+            # fail.
             warnings.simplefilter("ignore")
             return ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError):
@@ -152,8 +162,8 @@ def _parsed(file: Path) -> ast.Module:
 
 
 def _statements(tree: ast.Module, package: str) -> Iterator[tuple[str, list[str]]]:
-    """Every import that may run when others import or call what a source holds: a module's full
-    name, and the names from it.
+    """Every import that may run when other code imports this source or calls its functions: the
+    full name of the module, and the names that are taken from it.
     """
     todo: list[ast.AST] = [tree]
     while todo:
@@ -173,9 +183,7 @@ def _statements(tree: ast.Module, package: str) -> Iterator[tuple[str, list[str]
 
 
 def _elsewhere(test: ast.expr) -> bool:
-    """Whether a condition holds only for a type checker, or only where the file is run as a
-    script.
-    """
+    """Whether a condition holds only for a type checker, or only where the file is run as a script."""
     if (
         isinstance(test, ast.Compare)
         and len(test.comparators) == 1
@@ -190,8 +198,8 @@ def _elsewhere(test: ast.expr) -> bool:
 
 
 def _by_name(call: ast.Call) -> str:
-    """The module that `importlib.import_module("a.b")` and its like name; "" for other calls, and
-    for a name that is computed.
+    """The module that `importlib.import_module("a.b")` or `__import__("a.b")` names; "" for other
+    calls, and for a name that is computed.
     """
     called = getattr(call.func, "id", getattr(call.func, "attr", ""))
     first = call.args[0] if call.args else None
@@ -205,8 +213,8 @@ def _by_name(call: ast.Call) -> str:
 
 
 def _absolute(text: str, package: str) -> str:
-    """The full name of a module that is named from within `package`, with a dot in front for each
-    level; "" where there is none.
+    """The full name of a module that code in `package` names with one dot for each level; "" if
+    there are more levels than packages.
     """
     name = text.lstrip(".")
     level = len(text) - len(name)
@@ -221,8 +229,8 @@ def _absolute(text: str, package: str) -> str:
 
 
 def _listed(tree: ast.Module) -> list[str]:
-    """What a package lists as `__all__`, which `from package import *` imports, modules
-    included.
+    """The names that a package lists as `__all__`. `from package import *` imports them, even if
+    they are modules.
     """
     for one in tree.body:
         if isinstance(one, ast.Assign) and any(

@@ -1,5 +1,5 @@
-"""A start that has seen only a first share of the training data, so that a bound may count the
-rest.
+"""A start that has seen only the first share of the training data, so that a PAC-Bayes bound may
+count the rest.
 """
 
 from __future__ import annotations
@@ -13,21 +13,20 @@ from ..weights.arrays import select
 from .data import Batches
 from .scores import cross_entropy
 
-__all__ = ["STEPS", "prepared"]
-
 STEPS, BATCH, LR, MOMENTUM = 160, 64, 0.05, 0.9
 
 
 def prepared(
     make: Callable[[], nn.Module], images: Tensor, labels: Tensor, steps: int = STEPS
 ) -> Callable[[], nn.Module]:
-    """What makes a network by `make` and trains it plainly on these images: w0, the mean of a
-    data-dependent prior.
+    """Returns a function that makes a network by `make` and trains it plainly on these images. Its
+    weights are w0, the mean of a data-dependent prior.
 
-    SGD, batch 64, momentum .9, learning rate .05 to 0 along a cosine, no weight decay, for `steps`
-    steps. Fresh weights and the order of the images come from torch's global generator alone, so
-    that equal randomness makes equal bits. Parameters that get no noise (biases) do not require a
-    gradient any more: a prior without width there could not follow them.
+    Training is SGD with batches of 64, momentum 0.9, a learning rate that falls from 0.05 to 0
+    along a cosine, no weight decay, and `steps` steps. Fresh weights and the order of the images
+    come from torch's global generator alone, so the same state of the generator gives the same
+    bits. Parameters without noise (biases) no longer require a gradient afterwards: a prior without
+    width could not follow them.
     """
 
     def model() -> nn.Module:

@@ -1,4 +1,6 @@
-"""What a task is: a model, data and a score."""
+"""What a task is: `Task` is a network with its data and score, and `NamedTask` is the name of a
+task that is not loaded yet.
+"""
 
 from __future__ import annotations
 
@@ -36,18 +38,24 @@ class NamedTask(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A model and what it is for. Only `model` and `test` are needed to measure; training needs
-    `train` as well.
+    """A network with the data that it is measured on. Measuring needs `model` and `test`; training
+    needs `train` as well.
 
-    `model()` makes the network, with fresh weights from torch's global generator. `train`,
-    `validation` and `test` are tuples of tensors (inputs, labels), which are cut into batches here,
-    or anything that gives batches each time it is iterated (a DataLoader). `loss(model, batch)` and
-    `score(model, batch)` give one number for each example, [b]. `reference` is the loss of the best
-    constant predictor (ln 10 for ten balanced classes): what budgets are relative to. `blank()`
-    makes the same network where weights are loaded into it at once, and `model()` would do work in
-    vain. `seen` is how many of the training examples, the first ones, `model()` depends on: bounds
-    count only the others. `batch` is how many examples are best measured at once. `origin` says
-    what the data were made from, where that can change under the same name; it counts as data do.
+    - `model()` makes the network, with fresh weights from torch's global generator.
+    - `train`, `validation`, `test` are tuples of tensors (inputs, labels), which are cut into
+      batches here, or any object that gives batches each time it is iterated (a DataLoader).
+    - `loss(model, batch)` and `score(model, batch)` give one number for each example, [b].
+    - `reference` is the loss of the best constant predictor (ln 10 for ten balanced classes). Loss
+      budgets are given relative to it.
+    - `seen` is how many of the training examples, the first ones, `model()` depends on. Bounds
+      count only the others.
+    - `blank()` makes the same network where weights are loaded into it at once, so that `model()`
+      would do work in vain.
+    - `origin` says what the data were made from, where the data can change under the same name. It
+      is part of a run's identity, as the data are.
+    - `batch` is how many examples are best measured at once.
+
+    Raises `UserError` if `model` is a network instead of a function that makes one.
     """
 
     model: Callable[[], nn.Module]
@@ -68,12 +76,14 @@ class Task:
         if isinstance(self.model, nn.Module) or not callable(self.model):
             kind = type(self.model).__name__
             raise UserError(
-                f"Task(model=...) came as {kind}; give what makes it: model=lambda: {kind}(...), "
-                "or the class itself."
+                f"Task(model=...) is a {kind}, but a function that makes one is needed: "
+                f"model=lambda: {kind}(...), or the class itself."
             )
 
     def part(self, name: str) -> Any:
-        """The data of that name; a `UserError` where the task has none, or no image in them."""
+        """Returns the data of the part `name`. Raises `UserError` if the task has no such data, or
+        no image in them.
+        """
         data = getattr(self, name)
         if data is None:
             raise UserError(
@@ -86,8 +96,8 @@ class Task:
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
-        """What identifies its data, for each part, and their origin if it is known; computed once,
-        so data must not change later.
+        """The fingerprint of each part's data, and their origin if there is one. They are computed
+        once, so the data must not change later.
         """
         found = {part: fingerprint(getattr(self, part)) for part in ("train", "validation", "test")}
         return found | {"origin": self.origin} if self.origin else found

@@ -1,4 +1,13 @@
-"""What a network's answer is worth: one number for each example."""
+"""Scores: functions that judge a network's answers, one number for each example.
+
+A `Score` knows its name, its unit, and whether more is better. `accuracy`, `cross_entropy` and the
+other scores here serve classification; `per_token` turns them into scores for language models; a
+score of the user's own is `Score(name, unit, higher_is_better, grade)`.
+
+Relies on: a batch is a pair (inputs, labels), or a dictionary with "labels" as in transformers.
+Keeps: every score gives one number for each example, [b]; an answer that is not finite is a wrong
+one for `accuracy`, and as wrong as possible for `bounded_loss`.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +39,16 @@ __all__ = [
     "predict",
 ]
 
-IGNORED = -100  # the label of a token that does not count, as torch and transformers have it
+IGNORED = -100  # the label of a token that does not count, in torch as in transformers
 
 
 def each_tensor(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """`batch` with `change` of every tensor inside tuples, lists and dictionaries; whatever else as
-    it is.
+    """Returns `batch` with `change` applied to every tensor inside tuples, lists and dictionaries;
+    all other members stay.
     """
     if isinstance(batch, Tensor):
         return change(batch)
-    if isinstance(batch, Mapping):  # transformers' BatchEncoding is no dict
+    if isinstance(batch, Mapping):  # a BatchEncoding of transformers is a Mapping, but no dict
         return {name: each_tensor(value, change) for name, value in batch.items()}
     if isinstance(batch, list | tuple):
         return [each_tensor(value, change) for value in batch]
@@ -47,13 +56,13 @@ def each_tensor(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def moved(batch: Any, device: torch.device) -> Any:
-    """`batch` on `device`."""
+    """Returns `batch` with all its tensors on `device`."""
     return each_tensor(batch, lambda tensor: tensor.to(device))
 
 
 def channels_last(batch: Any) -> Any:
-    """`batch` with every tensor of four dimensions, images [b, c, h, w], laid out with its channels
-    side by side.
+    """Returns `batch` with every tensor of four dimensions, which are images [b, c, h, w], laid out
+    so that the channels of a pixel lie next to each other.
     """
     return each_tensor(
         batch,
@@ -62,14 +71,16 @@ def channels_last(batch: Any) -> Any:
 
 
 def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-    """Logits [b, classes] and labels [b] of a batch (inputs, labels) or, as of transformers,
-    {"labels": ..., ...}.
+    """Returns the logits [b, classes] and the labels [b] of a batch, which is (inputs, labels) or,
+    as in transformers, {"labels": ..., ...}.
 
-    In pairs, logits may be [b, t, classes] where labels are [b, t]: one label for each position,
-    none of them shifted.
+    In a pair, logits may be [b, t, classes] if the labels are [b, t]: one label for each position,
+    none of them shifted. Raises `UserError` for another form of batch, and for outputs of another
+    shape.
     """
     positions = False
-    # transformers' language models shift labels themselves: not to be scored as they are.
+    # Language models of transformers shift the labels themselves, so positions in a dictionary must
+    # not be scored as they are: `per_token` is for them.
     if isinstance(batch, Mapping):
         if "labels" not in batch:
             raise UserError(f"a batch holds {sorted(batch)}, but no 'labels'.")
@@ -81,8 +92,8 @@ def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
                 f"{len(batch)} members" if isinstance(batch, list | tuple) else type(batch).__name__
             )
             raise UserError(
-                f"a batch came as {came}; (inputs, labels) or a dictionary with 'labels' is "
-                "needed, or a score of your own."
+                f"a batch is {came}; give (inputs, labels) or a dictionary with 'labels', or a "
+                "score of your own."
             )
         inputs, labels = batch
         output, positions = model(inputs), isinstance(labels, Tensor) and labels.dim() == 2
@@ -105,20 +116,19 @@ def predict(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
 
 
 def finite_rows(outputs: Tensor, labels: Tensor | None = None) -> Tensor:
-    """Whether all numbers that the model answered to an example are finite: [b] for outputs [b,
-    ...].
-    """
+    """Whether all numbers in the answer to an example are finite: [b] for outputs [b, ...]."""
     return outputs.isfinite().flatten(1).all(1) if outputs.dim() > 1 else outputs.isfinite()
 
 
 @dataclass(frozen=True)
 class Score:
-    """A function (model, batch) -> [b], one number for each of b examples, with its name, unit and
-    direction.
+    """A function (model, batch) -> [b] that gives one number for each of b examples, with its name,
+    its unit and its direction.
 
-    `grade(logits, labels)` does it from what `answer(model, batch)` gives, so that several scores
-    can share a forward pass. `finite(logits, labels)` says of each example whether the answer to it
-    is finite [b]: one that is not is counted, and a `grade` that judges answers calls it wrong.
+    `answer(model, batch)` returns the logits and the labels of a batch, and `grade(logits, labels)`
+    judges them, so that several scores can share one forward pass. `finite(logits, labels)` tells
+    for each example whether the answer to it is finite, [b]. Answers that are not finite are
+    counted, and a `grade` that judges answers calls them wrong.
     """
 
     name: str
@@ -131,14 +141,16 @@ class Score:
     def __call__(self, model: nn.Module, batch: Any) -> Tensor:
         if isinstance(model, Tensor):
             raise UserError(
-                f"{self.name} takes (model, batch); of logits and labels: score.grade(logits, "
-                "labels)."
+                f"{self.name} takes (model, batch); to judge logits and labels, use "
+                "score.grade(logits, labels)."
             )
         return self.grade(*self.answer(model, batch))
 
 
 def _by_position(grade: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    """`grade`, and for logits [b, t, classes] its mean over the t positions of each example."""
+    """Returns `grade` extended to logits [b, t, classes], for which it gives the mean over the t
+    positions of each example.
+    """
 
     def graded(logits: Tensor, labels: Tensor) -> Tensor:
         if logits.dim() == 2:
@@ -149,11 +161,11 @@ def _by_position(grade: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor,
 
 
 def classes_of(logits: Tensor, labels: Tensor) -> Tensor:
-    """The labels [b] as whole numbers that are classes of `logits` [b, classes].
+    """Returns the labels [b] as whole numbers that are classes of `logits` [b, classes].
 
-    Raises `UserError` where they cannot be: a single logit for each example, numbers that are not
-    whole, and labels outside the classes. Without the first check the argmax would always be class
-    0, and a label that is shifted by one always wrong.
+    Raises `UserError` if they cannot be: for a single logit for each example, for labels that are
+    not whole numbers, and for labels outside the classes. Without these checks the argmax of a
+    single logit would always be class 0, and a label that is shifted by one would always be wrong.
     """
     classes = logits.shape[1]
     if classes == 1:
@@ -166,9 +178,9 @@ def classes_of(logits: Tensor, labels: Tensor) -> Tensor:
         whole = labels.long()
         if not bool((whole == labels).all()):
             raise UserError(
-                "labels are real numbers, and classes are needed: for regression a score of your "
-                "own is missing: inc.Score(name, unit, higher_is_better, grade), given as "
-                "Task(score=...) or to measure."
+                "labels are real numbers, and classes are needed: for regression give a score of "
+                "your own, inc.Score(name, unit, higher_is_better, grade), as Task(score=...) or "
+                "to measure."
             )
         labels = whole
     if labels.numel():
@@ -182,13 +194,14 @@ def classes_of(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _right(logits: Tensor, labels: Tensor) -> Tensor:
-    # the argmax of NaN is class 0: an answer that is not finite is a wrong one
+    # the argmax of NaN is class 0, so an answer that is not finite has to be called wrong
+    # explicitly
     return ((logits.argmax(1) == classes_of(logits, labels)) & finite_rows(logits)).float()
 
 
 def _surprise(logits: Tensor, labels: Tensor) -> Tensor:
-    # in training, where a GPU would have to wait for it, nobody looks at the labels: torch has an
-    # error of its own
+    # In training the labels are not checked, because a GPU would have to wait for the check. torch
+    # raises an error of its own for labels outside the classes.
     if logits.shape[1] == 1 or not torch.is_grad_enabled():
         labels = classes_of(logits, labels)
     return F.cross_entropy(logits, labels, reduction="none")
@@ -204,7 +217,7 @@ def _doubt(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _answer_by_one(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-    """The logit of each example [b], from an output [b] or [b, 1], and its label [b]."""
+    """Returns the logit of each example [b], from an output [b] or [b, 1], and its label [b]."""
     if not isinstance(batch, list | tuple) or len(batch) != 2:
         raise UserError("a score of one logit for each example needs batches (inputs, labels).")
     output = getattr(output := model(batch[0]), "logits", output)
@@ -251,13 +264,14 @@ cross_entropy = Score("cross-entropy", "nats", False, _by_position(_surprise))
 
 
 def per_token(score: Score, *, causal: bool) -> Score:
-    """`score` for a language model of transformers and batches {"labels": [b, t], ...}: the mean
-    over each example's tokens.
+    """Returns `score` for a language model of transformers and batches {"labels": [b, t], ...}: the
+    mean over the tokens of each example.
 
-    With `causal`, as for GPT-2, position i answers for label i + 1; without, as for BERT's masked
-    tokens, for label i. Labels of -100 do not count. Weighted by how many labels count in each
-    example, the mean of `per_token(cross_entropy, ...)` over a batch is `model(**batch).loss`.
-    Raises `UserError` for an example none of whose labels counts.
+    With `causal=True`, as for GPT-2, position i answers for label i + 1. With `causal=False`, as
+    for BERT's masked tokens, position i answers for label i. Labels of -100 do not count. If each
+    example is weighted by its number of labels that count, the mean of `per_token(cross_entropy,
+    ...)` over a batch is `model(**batch).loss`. Raises `UserError` for an example in which no label
+    counts.
     """
 
     def grade(logits: Tensor, labels: Tensor) -> Tensor:
@@ -269,18 +283,18 @@ def per_token(score: Score, *, causal: bool) -> Score:
         return each.new_zeros(labels.shape).masked_scatter(counted, each).sum(1) / numbers
 
     def finite(logits: Tensor, labels: Tensor) -> Tensor:
-        """Of the tokens that count alone: what a model says of padding may be anything."""
+        """Only tokens that count are judged: the answer at padding may be anything."""
         return (logits.isfinite().all(-1) | (labels == IGNORED)).all(1)
 
     return replace(score, grade=grade, answer=_next_tokens if causal else _tokens, finite=finite)
 
 
 def _tokens(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-    """Logits [b, t, classes] and labels [b, t], as they stand."""
+    """Returns the logits [b, t, classes] and labels [b, t], without a shift."""
     if not isinstance(batch, Mapping) or "labels" not in batch:
         raise UserError(
-            "a score per token needs a dictionary with 'labels'; (inputs, labels) needs none of "
-            "its kind."
+            "a score per token needs a dictionary with 'labels'; for batches (inputs, labels) use "
+            "the score without per_token."
         )
     labels = batch["labels"]
     logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
@@ -293,6 +307,6 @@ def _tokens(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
 
 
 def _next_tokens(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-    """Logits [b, t - 1, classes], and the label that follows each position [b, t - 1]."""
+    """Returns the logits [b, t - 1, classes], and the label that follows each position [b, t - 1]."""
     logits, labels = _tokens(model, batch)
     return logits[:, :-1], labels[:, 1:]

@@ -1,4 +1,8 @@
-"""A task of the user's own, from `FILE.py:NAME` or `package.module:NAME`."""
+"""A task of the user's own, named `FILE.py:NAME` or `package.module:NAME`.
+
+Keeps: the hash of a task's source covers its file and all files in its folder that it imports, and
+the code that runs is exactly the code that was hashed.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ _OWN = re.compile(
 
 
 def is_user_task(text: str) -> bool:
-    """Whether `text` has the form of a user's own task."""
+    """Whether `text` has the form of a user's own task, `FILE.py:NAME` or `package.module:NAME`."""
     return _OWN.fullmatch(text) is not None
 
 
@@ -38,21 +42,24 @@ class UserTask(NamedTask):
         return load_user_task(self.text)
 
     def absolute(self) -> UserTask:
-        """`FILE.py:NAME` with the file's full path; a module's task as it is."""
+        """Returns `FILE.py:NAME` with the full path of the file. The task of a module stays as it
+        is.
+        """
         file, colon, name = self.text.rpartition(".py:")
         return UserTask(f"{Path(f'{file}.py').resolve()}:{name}") if colon else self
 
     @property
     def portable(self) -> str:
-        """The name alone. The source of the task identifies the run besides (`Task.source`)."""
+        """The name alone. The hash of the task's source identifies the run besides (`Task.source`)."""
         return self.text.rpartition(":")[2]
 
 
 def load_user_task(text: str) -> Task:
-    """The task that `text` names: a `Task`, or a function without arguments that returns one.
+    """Returns the task that `text` names: a `Task`, or the result of a function without arguments
+    that returns one.
 
-    Raises `UserError` for a file or module that is not there or cannot be run, a name that it
-    lacks, and for anything else that stands under the name.
+    Raises `UserError` for a file or module that is not there or cannot be run, for a name that is
+    not in it, and if the name stands for anything else than a task.
     """
     match = _OWN.fullmatch(text)
     assert match is not None
@@ -93,8 +100,8 @@ def load_user_task(text: str) -> Task:
 
 
 def _source(module: ModuleType) -> str:
-    """A hash of the module's source and of every source in its folder or below that it imports,
-    itself or by others of them.
+    """A hash of the module's source and of every source in its folder or below that the module
+    imports, directly or through other such sources.
     """
     if not module.__file__:
         return "built-in"
@@ -114,13 +121,13 @@ def _from_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickling look a class's module up by name
-    # The folder stays in the path: what the task calls later may import its neighbours.
+    sys.modules[name] = module  # dataclasses and pickling look up the module of a class by its name
+    # The folder stays in the path, because functions of the task may import their neighbours later.
     if str(path.parent.resolve()) not in sys.path:
         sys.path.insert(0, str(path.parent.resolve()))
     try:
-        # not by the loader: it may run what Python compiled earlier within the same second, and the
-        # source is hashed
+        # Python's loader is not used: it may run bytecode that was compiled from an earlier version
+        # of the file within the same second, while the new source is hashed.
         exec(compile(path.read_bytes(), path, "exec", dont_inherit=True), module.__dict__)
     except UserError:
         raise
@@ -132,7 +139,7 @@ def _from_file(path: Path) -> ModuleType:
 
 
 def _from_module(name: str) -> ModuleType:
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:  # as `python -m` has it
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:  # where `python -m` looks too
         sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(name)

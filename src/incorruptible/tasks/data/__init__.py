@@ -1,5 +1,8 @@
-"""Data that travel with the package or with Python, images from files and the hub, and batches of
-whatever comes.
+"""Data of the tasks: digits that travel with the package, sources that travel with Python, images
+from files and the Hugging Face hub, and batches of any data.
+
+`batches` cuts any data into batches, `fingerprint` identifies data by what they hold, and
+`named_randomness` makes code reproducible that draws from global generators.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Batches of whatever data come as, and what identifies a set of data."""
+"""Batches of any data, in a named order, and a fingerprint that identifies data.
+
+Relies on: a data set gives the same example for the same index and state of the global generators.
+Keeps: an order follows from its name alone, whatever was drawn before; the global generators are
+afterwards as they were; a fingerprint depends on what data hold, and not on where they are stored.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +21,13 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 from ...errors import UserError
 from ...randomness.streams import key
 
-__all__ = ["Batches", "batches", "fingerprint", "named_randomness", "shuffles"]
-
 
 class Batches:
-    """Tuples of tensors cut into batches along the first dimension; every iteration starts anew.
+    """Tuples of tensors cut into batches along the first dimension. Every iteration starts anew.
 
-    With `order` the examples come shuffled by a permutation of that name alone, so epoch 7 of seed
-    3 is the same whatever came before: `Batches(data, 64, order=(3, "epoch", 7))`. The last batch
-    may be smaller.
+    With `order`, the examples are shuffled by a permutation that follows from this name alone. So
+    epoch 7 of seed 3 is the same whatever came before: `Batches(data, 64, order=(3, "epoch", 7))`.
+    The last batch may be smaller.
     """
 
     def __init__(
@@ -37,11 +40,11 @@ class Batches:
 
     @property
     def examples(self) -> int:
-        """How many there are."""
+        """The number of examples."""
         return len(self.tensors[0])
 
     def places(self) -> Iterator[Tensor | slice]:
-        """For each batch where its examples lie."""
+        """For each batch, the places of its examples in the data."""
         if self.order is None:
             yield from (
                 slice(start, start + self.size) for start in range(0, self.examples, self.size)
@@ -51,7 +54,7 @@ class Batches:
         yield from torch.split(torch.randperm(self.examples, generator=source), self.size)
 
     def at(self, places: Tensor | slice) -> list[Tensor]:
-        """The batch of the examples that lie there."""
+        """The batch of the examples at `places`."""
         return [
             tensor[places.to(tensor.device) if isinstance(places, Tensor) else places]
             for tensor in self.tensors
@@ -64,7 +67,7 @@ class Batches:
 
 @runtime_checkable
 class Batched(Protocol):
-    """Data that are cut into batches by themselves, such as `Images`."""
+    """Data that cut themselves into batches, such as `Images`."""
 
     def batches(
         self,
@@ -73,15 +76,17 @@ class Batched(Protocol):
         device: torch.device | None,
         augmented: bool,
     ) -> Batches:
-        """Batches of `size` in `order`, made on `device`; `augmented` in training alone."""
+        """Batches of `size` examples in `order`, made on `device`; `augmented` is True in training
+        alone.
+        """
 
 
 @runtime_checkable
 class Identified(Protocol):
-    """Data that say themselves what they hold."""
+    """Data that name the contents by which they are identified."""
 
     def identity(self) -> Any:
-        """Tensors, numbers and texts that are all that matters."""
+        """The tensors, numbers and texts that determine the data."""
 
 
 def batches(
@@ -91,12 +96,12 @@ def batches(
     device: torch.device | None = None,
     augmented: bool = False,
 ) -> Iterable[Any]:
-    """A tuple of tensors or arrays cut into batches, in `order` if one is named; what makes its own
-    batches as it is.
+    """Cuts data into batches: a tuple of tensors or arrays, in `order` if one is named. Data that
+    already come in batches are returned as they are.
 
-    Data with a method `batches` are asked for them, on `device` and, in training, `augmented`.
-    Raises `UserError` for a data set that gives single examples, and for tensors of different
-    lengths.
+    Data with a method `batches` make their batches themselves, on `device` and, in training,
+    `augmented`. Raises `UserError` for a data set that gives single examples, and for tensors of
+    different lengths.
     """
     if isinstance(data, Batched):
         return data.batches(size, order, device, augmented)
@@ -108,29 +113,29 @@ def batches(
         tensors = [torch.as_tensor(part) for part in data]
         if len({len(tensor) for tensor in tensors}) > 1:
             raise UserError(
-                f"data of {[len(tensor) for tensor in tensors]} examples: inputs and labels must "
-                "be equally many."
+                f"data of {[len(tensor) for tensor in tensors]} examples: there must be as many "
+                "labels as inputs."
             )
         return Batches(tensors, size, order)
     if isinstance(data, Dataset) or not isinstance(data, Iterable):
         raise UserError(
-            f"data came as {type(data).__name__}; give a tuple of tensors (inputs, labels), or "
+            f"data are a {type(data).__name__}; give a tuple of tensors (inputs, labels), or "
             "batches: torch.utils.data.DataLoader(data, batch_size=64)."
         )
     return data
 
 
 def shuffles(data: Any) -> bool:
-    """Whether data are a DataLoader that gives another order each time."""
+    """Whether the data are a DataLoader that gives another order each time."""
     return isinstance(data, DataLoader) and isinstance(data.sampler, RandomSampler)
 
 
 def fingerprint(data: Any) -> str:
-    """A hash of what the data hold, never of where they lie.
+    """A hash of what the data hold, whatever the place where they are stored.
 
-    Tensors and arrays are hashed whole; of a DataLoader's or a list's examples all where there are
-    up to 64, and 64 spread evenly otherwise, with their number, the batch size and whether they are
-    shuffled. Data of another kind count by type.
+    Tensors and arrays are hashed whole. Of a DataLoader or a list, up to 64 examples are hashed,
+    spread evenly, together with the number of examples, the batch size and whether they are
+    shuffled. Data of another kind count by their type alone.
     """
     digest = hashlib.sha256()
     _feed(digest, data)
@@ -154,7 +159,7 @@ def _feed(digest: Any, data: Any) -> None:
         _feed(digest, data.tensors)
     elif isinstance(data, Identified):
         _feed(digest, data.identity())
-    elif isinstance(data, Mapping):  # transformers' BatchEncoding is no dict
+    elif isinstance(data, Mapping):  # a BatchEncoding of transformers is a Mapping, but no dict
         for name in sorted(data):
             digest.update(repr(name).encode())
             _feed(digest, data[name])
@@ -163,7 +168,7 @@ def _feed(digest: Any, data: Any) -> None:
     ):
         n = len(data)  # type: ignore[arg-type]
         digest.update(f"{n} members ".encode())
-        # a data set may augment its examples as they are taken
+        # a data set may augment its examples at random when they are taken
         with named_randomness("fingerprint") if isinstance(data, Dataset) else nullcontext():
             for place in range(n) if n <= 64 else [i * (n - 1) // 63 for i in range(64)]:
                 _feed(digest, data[place])
@@ -175,11 +180,11 @@ def _feed(digest: Any, data: Any) -> None:
 
 @contextmanager
 def named_randomness(*name: str | int, device: torch.device | None = None) -> Iterator[None]:
-    """Seed the global generators of torch, numpy and random from a name, and put their states back
-    afterwards.
+    """Seeds the global generators of torch, numpy and random from a name for the length of a block,
+    and puts their states back afterwards.
 
-    For what draws from them whatever one does: dropout, a DataLoader's shuffling, augmentation in a
-    user's data set.
+    This is for code that draws from global generators and takes no other: dropout, the shuffling of
+    a DataLoader, augmentation in a user's data set.
     """
     seed = key(*name)
     states = random.getstate(), np.random.get_state()  # noqa: NPY002

@@ -1,4 +1,12 @@
-"""Images decoded once, kept as bytes that later runs map into memory."""
+"""Images that are decoded once and kept as bytes, which later runs map into memory.
+
+Decoding takes far longer than reading bytes. `decoded` therefore writes the pixels of a source as
+numpy arrays into a cache folder, whose name is a hash of the source's files and options.
+
+Relies on: a file that changes gets another size or another time of change. Keeps: the cache folder
+appears complete or not at all, also if two processes decode at once: each writes into a folder of
+its own, which is then renamed. Images come in the order of their source.
+"""
 
 from __future__ import annotations
 
@@ -24,24 +32,22 @@ from ...errors import UserError
 from ...files import records
 from .pictures import EXTRA, Part, Pictures, pictures
 
-__all__ = ["Decoded", "decoded", "folder"]
-
-_LAYOUT = 1  # of the folder; another one is another key
-_AHEAD = 512  # images being decoded at once
+_LAYOUT = 1  # the version of the folder's layout, which is part of the key
+_AHEAD = 512  # images that are decoded or wait to be written at one time
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Names of the classes, and for each part its pixels [n, c, h, w] in bytes and labels [n]."""
+    """The names of the classes, and for each part the pixels [n, c, h, w] in bytes and the labels
+    [n].
+    """
 
     classes: tuple[str, ...]
     parts: dict[str, tuple[Tensor, Tensor]]
 
 
 def folder() -> Path:
-    """Where decoded images are kept: $INCORRUPTIBLE_CACHE, or `incorruptible` in the user's
-    cache.
-    """
+    """Where decoded images are kept: $INCORRUPTIBLE_CACHE, or `incorruptible` in the user's cache."""
     own = os.environ.get("INCORRUPTIBLE_CACHE")
     if own:
         return Path(own)
@@ -49,16 +55,17 @@ def folder() -> Path:
 
 
 class _Coloured(Exception):
-    """There are coloured images after grey ones, which are to have three channels too."""
+    """A coloured image came after grey ones: the grey ones must get three channels too."""
 
 
 def decoded(source: str, image: str = "", label: str = "", size: int = 0) -> Decoded:
-    """The images of `source`, as `pictures` opens it, in their own size or scaled to `size` x
-    `size`.
+    """Returns the images of `source`, which `pictures` opens, in their own size or scaled to `size`
+    x `size`.
 
-    Decoded the first time, and found again by the files' names, sizes and times of change. Grey
-    images have one channel, all others three. Raises `UserError` for images of different sizes
-    where no `size` is given, and for what is no image.
+    They are decoded the first time. Later they are found again by the names, sizes and times of
+    change of the source's files. Grey images have one channel if all are grey, and else three, as
+    all others. Raises `UserError` for images of different sizes if no `size` is given, and for a
+    file that is no image.
     """
     opened = pictures(source, image, label)
     place = folder() / "images" / _key(source, opened, image, label, size)
@@ -77,7 +84,7 @@ def decoded(source: str, image: str = "", label: str = "", size: int = 0) -> Dec
 
 def _torn(place: Path, problem: Exception) -> UserError:
     return UserError(
-        f"{place} is torn ({type(problem).__name__}): delete it, and it is made again."
+        f"{place} is torn ({type(problem).__name__}): delete it, and the next run makes it again."
     )
 
 
@@ -90,8 +97,8 @@ def _key(source: str, opened: Pictures, image: str, label: str, size: int) -> st
 
 
 def _mapped(file: Path) -> Tensor:
-    """The array in `file`, in memory only as far as it is looked at; what is written to it stays in
-    this process.
+    """The array in `file`, of which memory holds only what is read. What is written to the array
+    stays in this process.
     """
     return torch.from_numpy(np.load(file, mmap_mode="c"))
 
@@ -117,7 +124,7 @@ def _decode(source: str, opened: Pictures, place: Path, size: int) -> None:
         try:
             work.replace(place)
         except OSError as problem:
-            if not (place / "about.json").is_file():  # else somebody else was faster
+            if not (place / "about.json").is_file():  # if it is there, another process was faster
                 raise _torn(place, problem) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -126,8 +133,8 @@ def _decode(source: str, opened: Pictures, place: Path, size: int) -> None:
 def _write(
     source: str, opened: Pictures, work: Path, size: int, coloured: bool = False
 ) -> list[str]:
-    """Write every part; returns the names of the classes. Raises `_Coloured` at the first coloured
-    image after grey ones.
+    """Writes every part, and returns the names of the classes. Raises `_Coloured` at the first
+    coloured image after grey ones.
     """
     shape: tuple[int, int, int] | None = None
     most = -1
@@ -138,7 +145,7 @@ def _write(
         labels = np.empty(part.size, np.int64)
         for row, (one, number) in enumerate(_each(part, size)):
             if len(one) == 1 and (coloured or (shape is not None and shape[0] == 3)):
-                one = one.repeat(3, 0)  # a grey image among coloured ones
+                one = one.repeat(3, 0)  # a grey image among coloured ones gets three equal channels
             elif len(one) == 3 and shape is not None and shape[0] == 1:
                 raise _Coloured
             shape = _same(shape, one, source)
@@ -160,8 +167,8 @@ def _write(
 
 
 def _opened(file: Path, shape: tuple[int, ...]) -> Any:
-    """An array of bytes in `file`. Its room is taken now, for a disk that fills up under a mapped
-    file ends the process.
+    """Opens a new array of bytes in `file`, and reserves the disk space now: a disk that fills up
+    under a mapped file would end the process by a signal.
     """
     with records.naming(file):
         found = open_memmap(file, "w+", np.uint8, shape)
@@ -180,7 +187,7 @@ def _same(shape: tuple[int, int, int] | None, one: np.ndarray, source: str) -> t
 
 
 def _each(part: Part, size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """The images in their order, decoded by as many threads as there are cores."""
+    """The images in their order, decoded by as many threads as there are cores (16 at most)."""
     library = _library()
     waiting: deque[tuple[Future[np.ndarray], int]] = deque()
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as threads:
@@ -199,12 +206,13 @@ def _each(part: Part, size: int) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def _image(library: Any, encoded: bytes | Path, size: int) -> np.ndarray:
-    """One image as [c, h, w] bytes: one channel if it is grey, else three."""
+    """One image as bytes [c, h, w]: one channel if it is grey, else three."""
     try:
         with library.open(encoded if isinstance(encoded, Path) else BytesIO(encoded)) as opened:
             if opened.mode.startswith(("I", "F")):
                 raise UserError(
-                    f"an image has {opened.mode} pixels; 8 bits for each channel are needed."
+                    f"an image has pixels of mode {opened.mode}; 8 bits for each channel are "
+                    "needed."
                 )
             image = opened.convert("L" if opened.mode in ("1", "L") else "RGB")
     except OSError as problem:

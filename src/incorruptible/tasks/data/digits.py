@@ -13,9 +13,7 @@ from torch import Tensor
 from ...errors import unknown
 from .order import stratified
 
-__all__ = ["SPLITS", "digits"]
-
-# train, validation, test; both cut the same shuffled order
+# numbers of training, validation and test images; both splits cut the same shuffled order
 SPLITS: dict[str, tuple[int, int, int]] = {"small": (500, 300, 997), "full": (1000, 200, 597)}
 
 
@@ -28,10 +26,11 @@ def _all() -> tuple[Tensor, Tensor]:
 
 
 def digits(split: str = "small") -> dict[str, tuple[Tensor, Tensor]]:
-    """Images [n, 1, 8, 8] and labels [n], under "train", "validation" and "test".
+    """Returns images [n, 1, 8, 8] and labels [n], under "train", "validation" and "test".
 
-    The split is fixed and stratified: "small" has 500, 300 and 997 images, "full" 1,000, 200 and
-    597. Pixels are in [0, 1], less the mean over all pixels of the training images.
+    The split is fixed and stratified: "small" has 500, 300 and 997 images, "full" has 1,000, 200
+    and 597. Pixels are in [0, 1], less the mean over all pixels of the training images. Raises
+    `UserError` for another split.
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)

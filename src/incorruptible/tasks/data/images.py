@@ -1,4 +1,9 @@
-"""Images as bytes, augmented and normalised a batch at a time, on the device that trains."""
+"""Images as bytes, augmented and normalised a batch at a time, on the device that trains.
+
+Relies on: normalised pixels are (p / 255 - mean) / std for a byte p. Keeps: the augmentation of an
+epoch follows from the name of its order alone, not from the device or the size of a batch; the
+bytes themselves never change.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +16,23 @@ from ...errors import UserError
 from ...randomness.streams import key
 from .batches import Batches
 
-__all__ = ["Augmentation", "Images"]
-
-SHARE = 0.25  # of a GPU's free memory that all pixels may take, to lie there for good
+SHARE = 0.25  # all pixels stay on a GPU for good if they take at most this share of its free memory
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to each training image anew in each epoch, in this order; every image draws
-    numbers of its own.
+    """Random changes of the training images, made anew in each epoch and for each image.
 
-    `crop`: it is moved by up to so many pixels each way, evenly, and what is uncovered is black
-    (zero padding and a crop, as of He et al. 2016). `flip`: it is mirrored left to right with
-    probability 1/2. `cutout`: a square of so many pixels a side, its centre anywhere on the image,
-    becomes the mean colour (DeVries and Taylor 2017, arXiv 1708.04552; it may reach over the edge).
+    They are made in this order:
+
+    - `crop`: the image is moved by up to `crop` pixels each way, uniformly, and uncovered pixels
+      are black (zero padding and a crop, as in He et al. 2016).
+    - `flip`: the image is mirrored left to right with probability 1/2.
+    - `cutout`: a square with a side of `cutout` pixels becomes the mean colour. Its centre is
+      anywhere on the image, so that the square may reach over the edge (DeVries and Taylor 2017,
+      arXiv 1708.04552).
+
+    Raises `UserError` for a negative `crop` or `cutout`.
     """
 
     crop: int = 0
@@ -35,21 +43,21 @@ class Augmentation:
         for name in ("crop", "cutout"):
             if getattr(self, name) < 0:
                 raise UserError(
-                    f"{name}={getattr(self, name)}: a number of pixels that is not negative is "
-                    "needed."
+                    f"{name}={getattr(self, name)}: the number of pixels must not be negative."
                 )
 
     def drawn(self, count: int, height: int, width: int, order: tuple[str | int, ...]) -> Tensor:
-        """Whole numbers [count, 5], for each image: rows and columns moved by, mirrored or not,
-        centre of the square.
+        """Draws whole numbers [count, 5]. They are, for each image, the rows and the columns by
+        which it is moved, whether it is mirrored, and the row and the column of the square's
+        centre.
         """
         source = torch.Generator().manual_seed(key(*order, "augmentation"))
         most = (2 * self.crop + 1, 2 * self.crop + 1, 2, height, width)
         return torch.stack([torch.randint(one, (count,), generator=source) for one in most], 1)
 
     def moved(self, pixels: Tensor, drawn: Tensor) -> Tensor:
-        """Pixels [b, c, h, w] of any type after crop and flip, by numbers [b, 5] on the same
-        device.
+        """Returns the pixels [b, c, h, w], of any type, after crop and flip. `drawn` [b, 5] is on
+        the same device.
         """
         b, _, h, w = pixels.shape
         if self.crop:
@@ -73,12 +81,12 @@ class Augmentation:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Pixels [n, c, h, w] in bytes and labels [n], with the mean and standard deviation [c] that
-    normalise them, in [0, 1].
+    """Pixels [n, c, h, w] in bytes and labels [n], with the mean [c] and standard deviation [c], of
+    pixels in [0, 1], that normalise them.
 
-    `batches` gives what networks take: float32 images in channels-last memory, less the mean and
-    divided by the standard deviation, with labels. `augmentation` is applied where that is asked
-    for, in training alone.
+    `batches` gives float32 images in channels-last memory, less the mean and divided by the
+    standard deviation, with their labels. `augmentation` is applied only where the caller asks for
+    it, which is in training.
     """
 
     pixels: Tensor
@@ -91,11 +99,11 @@ class Images:
         return len(self.labels)
 
     def identity(self) -> tuple[object, ...]:
-        """What decides their values, for fingerprints."""
+        """Everything that decides the values of the images, for fingerprints."""
         return self.pixels, self.labels, self.mean, self.std, repr(self.augmentation)
 
     def first(self, count: int) -> Images:
-        """The first `count` of them, unaltered by any augmentation."""
+        """The first `count` images, without augmentation."""
         return Images(self.pixels[:count], self.labels[:count], self.mean, self.std)
 
     def batches(
@@ -105,14 +113,14 @@ class Images:
         device: torch.device | None = None,
         augmented: bool = False,
     ) -> Batches:
-        """Batches of `size` in `order`, made on `device`; with `augmented` each epoch's numbers
-        follow from `order` too.
+        """Batches of `size` images in `order`, made on `device`. With `augmented`, the
+        augmentation's random numbers follow from `order` too.
         """
         return _Batches(self, size, order, device or torch.device("cpu"), augmented)
 
 
 class _Batches(Batches):
-    """As `Batches`: [images, labels], the same whatever came before."""
+    """Batches [images, labels] that are the same whatever was drawn before."""
 
     def __init__(
         self,
@@ -130,7 +138,7 @@ class _Batches(Batches):
             self.drawn = images.augmentation.drawn(len(images), height, width, order or ("epoch",))
 
     def at(self, places: Tensor | slice) -> list[Tensor]:
-        # a pixel p becomes (p / 255 - mean) / std = p * scale + shift
+        # A byte p becomes (p / 255 - mean) / std = p * scale + shift.
         scale, shift = 1 / (255 * self.images.std), -self.images.mean / self.images.std
         scale, shift = (one.to(self.device)[None, :, None, None] for one in (scale, shift))
         pixels, labels = (self.taken(tensor, places) for tensor in self.tensors)
@@ -159,7 +167,7 @@ class _Batches(Batches):
 
 
 def _on(images: Images, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pixels and labels, on the GPU for good where they take a small part of it."""
+    """Returns pixels and labels, kept on the GPU for good if they take a small part of its memory."""
     pair = images.pixels, images.labels
     if device.type != "cuda":
         return pair

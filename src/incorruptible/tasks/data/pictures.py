@@ -1,4 +1,12 @@
-"""Where labelled images come from: parquet files, folders of classes, the Hugging Face hub."""
+"""Where labelled images come from: parquet files, folders of classes, or the Hugging Face hub.
+
+A *source* is a text such as `hf:uoft-cs/cifar100`, `parquet:PATH` or `folder:PATH`. `pictures`
+opens a source and returns its parts (train, validation, test), whose images are still encoded.
+
+Relies on: names of files or folders tell the parts ("train", "valid", "test" and the like). Keeps:
+files come in a fixed order, so rows do too; an incomplete copy in the hub's cache is refused, since
+it would silently give a part of the data; without an answer from the hub, a complete copy is used.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +22,8 @@ from urllib.request import urlopen
 
 from ...errors import UserError, unknown
 
-__all__ = ["PARTS", "SOURCES", "Part", "Pictures", "pictures"]
-
 PARTS = ("train", "validation", "test")
-PATIENCE = 4.0  # seconds for the hub to answer
+PATIENCE = 4.0  # seconds that the hub has for an answer
 EXTRA = "pip install 'incorruptible[data]'"
 _NAMES = {
     "train": "train",
@@ -33,8 +39,8 @@ _LABELS = ("label", "labels", "fine_label")
 
 
 class Part(NamedTuple):
-    """Images of one part of the data: how many, and each as an encoded file (bytes or a path) with
-    its label.
+    """The images of one part of the data: their number, and each one as an encoded file (bytes or a
+    path) with its label.
     """
 
     size: int
@@ -43,8 +49,8 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Pictures:
-    """A source, opened: what it is made of, the names of its classes (none where they are not
-    known), and its parts.
+    """A source that was opened: its files, the names of its classes (empty if they are not known),
+    and its parts.
     """
 
     files: Sequence[Path]
@@ -53,30 +59,31 @@ class Pictures:
 
 
 def pictures(source: str, image: str = "", label: str = "") -> Pictures:
-    """Open `parquet:PATH`, `folder:PATH` or `hf:OWNER/NAME`; `image` and `label` name columns where
-    that is not plain.
+    """Opens `parquet:PATH`, `folder:PATH` or `hf:OWNER/NAME`. `image` and `label` name the columns
+    where this is not plain.
 
-    Raises `UserError` for another kind of source, for one that is not there or does not answer
-    within 5 seconds, and for one without training and test images.
+    Raises `UserError` for another kind of source, for a source that is not there, for a hub that
+    does not answer in time and has no complete copy in the cache, and for data without training and
+    test images.
     """
     kind, colon, where = source.partition(":")
     if not colon or kind not in SOURCES:
         raise UserError(
-            f"data {source!r}: hf:OWNER/NAME (hf:uoft-cs/cifar100), parquet:PATH or folder:PATH "
-            "would do."
+            f"data {source!r}: give hf:OWNER/NAME (hf:uoft-cs/cifar100), parquet:PATH or "
+            "folder:PATH."
             if not colon or not where
             else str(unknown("kind of data", kind, SOURCES))
         )
     if not where:
         raise UserError(
-            f"data {source!r}: what? {kind}:{'OWNER/NAME' if kind == 'hf' else 'PATH'} is needed."
+            f"data {source!r}: {kind}:{'OWNER/NAME' if kind == 'hf' else 'PATH'} is needed."
         )
     return SOURCES[kind](where, image, label)
 
 
 def _parquet(where: str, image: str, label: str) -> Pictures:
-    """The .parquet files in a folder, those of each part told by their names or their folders', as
-    on the hub.
+    """The .parquet files in a folder. The name of a file or of its folder tells the part, as on the
+    hub.
     """
     path = Path(where).expanduser()
     if not path.is_dir():
@@ -106,7 +113,7 @@ def _hub(where: str, image: str, label: str) -> Pictures:
     owner, *rest = name.split("/")
     if not 1 <= len(rest) <= 2:
         raise UserError(
-            f"hf:{where}: OWNER/NAME is needed, or OWNER/NAME/CONFIG; @REVISION may follow."
+            f"hf:{where}: OWNER/NAME or OWNER/NAME/CONFIG is needed; @REVISION may follow."
         )
     repository, configuration = f"{owner}/{rest[0]}", "".join(rest[1:])
     common = {"repo_id": repository, "repo_type": "dataset", "revision": revision or None}
@@ -134,10 +141,10 @@ def _hub(where: str, image: str, label: str) -> Pictures:
             f"hf:{where}: the hub has no such data set or revision, or it is private (hf auth "
             "login)."
         ) from None
-    # The hub's client raises the errors of its transport, which change from version to version.
+    # The hub's client raises the errors of its transport, which differ from version to version.
     except Exception as problem:
         found = _kept(hub, common, configuration)
-        # Files that are incomplete would silently give a part of the data.
+        # An incomplete copy would silently give a part of the data.
         if not found or not set(wanted) <= set(found) or not _whole(found):
             raise UserError(
                 f"hf:{where}: the hub does not answer ({type(problem).__name__}); download the "
@@ -148,8 +155,8 @@ def _hub(where: str, image: str, label: str) -> Pictures:
 
 
 def _one_configuration(names: Sequence[str], where: str, repository: str) -> None:
-    """A `UserError` where the files lie in several folders that name no part: each is a data set of
-    its own.
+    """Raises `UserError` if the files lie in several folders that name no part: each such folder is
+    a data set of its own, which the hub calls a configuration.
     """
     folders = {name.partition("/")[0] for name in names if "/" in name}
     several = sorted(one for one in folders if one != "data" and not _PART.search(one.lower()))
@@ -161,8 +168,8 @@ def _one_configuration(names: Sequence[str], where: str, repository: str) -> Non
 
 
 def _knock(address: str) -> None:
-    """Whether anybody answers there, in time; `TimeoutError` or another `OSError` if not. The hub's
-    client tries again and again.
+    """Raises `TimeoutError` or another `OSError` if nothing answers at `address` in time. The hub's
+    own client would try again and again.
     """
     answers: list[OSError | None] = []
 
@@ -170,12 +177,13 @@ def _knock(address: str) -> None:
         try:
             with urlopen(address, timeout=PATIENCE):
                 answers.append(None)
-        except HTTPError:  # whatever it says, it is there
+        except HTTPError:  # an error of the server is an answer too
             answers.append(None)
         except OSError as problem:
             answers.append(problem)
 
-    asking = Thread(target=ask, daemon=True)  # looking a name up knows no limit of time
+    # looking up the address of a host has no limit of time, so a thread waits for it
+    asking = Thread(target=ask, daemon=True)
     asking.start()
     asking.join(PATIENCE)
     if not answers:
@@ -190,7 +198,7 @@ def _listed(hub: Any, repository: str, revision: str | None) -> list[str]:
 
 
 def _kept(hub: Any, common: dict[str, Any], configuration: str) -> dict[str, Path]:
-    """What the hub's cache holds of a data set from an earlier time."""
+    """The files of a data set that the hub's cache holds from earlier."""
     try:
         root = Path(hub.snapshot_download(local_files_only=True, **common))
     except Exception:
@@ -200,16 +208,14 @@ def _kept(hub: Any, common: dict[str, Any], configuration: str) -> dict[str, Pat
 
 
 def _of(name: str, configuration: str) -> bool:
-    """Whether a file of the hub belongs to a configuration, which is a folder; all do where none is
-    asked for.
+    """Whether a file of the hub belongs to a configuration, which is a folder. Without a
+    configuration all files do.
     """
     return not configuration or name.startswith(f"{configuration}/")
 
 
 def _whole(names: Iterable[str]) -> bool:
-    """Whether every file is there of those that say how many they are:
-    train-00000-of-00002.parquet.
-    """
+    """Whether no file is lacking from a numbered series, such as train-00000-of-00002.parquet."""
     there = set(names)
     counted = [match for name in there if (match := re.fullmatch(r"(.*-)(\d+)(-of-(\d+).*)", name))]
     return all(
@@ -264,14 +270,14 @@ def _rows(
 
 
 def _columns(schema: Any, source: str, image: str, label: str) -> tuple[str, str]:
-    """Which columns hold encoded images and whole numbers that are labels."""
+    """The columns of the encoded images and of the labels, which are whole numbers."""
     types = dict(zip(schema.names, map(str, schema.types), strict=True))
     encoded = [
         name for name, kind in types.items() if re.search(r"(^|bytes: )(large_)?binary", kind)
     ]
     whole = [name for name, kind in types.items() if re.fullmatch(r"u?int\d+", kind)]
     usual = [name for name in _LABELS if name in whole]
-    # True and false, where they are asked for.
+    # a column of True and False holds labels only if the user names it
     told = [
         *whole,
         *(name for name, kind in types.items() if kind == "bool"),
@@ -299,7 +305,7 @@ def _columns(schema: Any, source: str, image: str, label: str) -> tuple[str, str
 
 
 def _class_names(schema: Any, label: str) -> list[str]:
-    """As the hub's own note in the file has them; none where there is no note."""
+    """The names of the classes from the hub's own note in the file; empty if there is no note."""
     try:
         note = json.loads((schema.metadata or {})[b"huggingface"])
         return [str(one) for one in note["info"]["features"][label]["names"]]
@@ -308,13 +314,13 @@ def _class_names(schema: Any, label: str) -> list[str]:
 
 
 def _folder(where: str, image: str, label: str) -> Pictures:
-    """PATH/train/CLASS/*.png and PATH/test/CLASS/*.png, as torchvision's ImageFolder and the hub's
-    imagefolder have them.
+    """PATH/train/CLASS/*.png and PATH/test/CLASS/*.png, the layout of torchvision's ImageFolder and
+    of the hub's imagefolder.
     """
     if image or label:
         raise UserError(
-            f"folder:{where}: columns are of parquet files; a folder's labels are its subfolders' "
-            "names."
+            f"folder:{where}: only parquet files have columns; in a folder the names of the "
+            "subfolders are the labels."
         )
     path = Path(where).expanduser()
     if not path.is_dir():
@@ -343,15 +349,15 @@ def _folder(where: str, image: str, label: str) -> Pictures:
 
 
 def _folders(path: Path) -> list[Path]:
-    """The folders in a folder, in order, without hidden ones: notebooks and file managers leave
-    theirs.
+    """The folders in a folder, in order. Hidden ones, which notebooks and file managers leave
+    behind, do not count.
     """
     return sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith("."))
 
 
 def _below(path: Path, endings: set[str]) -> list[Path]:
-    """The files with one of these endings anywhere below a folder, in order, without hidden ones
-    (macOS leaves ._NAME.png).
+    """The files with one of these endings anywhere below a folder, in order. Hidden ones do not
+    count (macOS leaves ._NAME.png).
     """
     files = (file for file in path.rglob("*") if file.suffix.lower() in endings and file.is_file())
     return sorted(
@@ -362,8 +368,8 @@ def _below(path: Path, endings: set[str]) -> list[Path]:
 
 
 def _grouped(files: dict[str, Path], source: str) -> dict[str, list[Path]]:
-    """Files by part, told by the last word in a file's path that names one; `UserError` without
-    training and test data.
+    """Files by part. The last word in a file's path that names a part decides. Raises `UserError`
+    if training or test data are missing.
     """
     found: dict[str, list[Path]] = {}
     for name, file in files.items():
@@ -371,7 +377,8 @@ def _grouped(files: dict[str, Path], source: str) -> dict[str, list[Path]]:
         if words:
             found.setdefault(_NAMES[words[-1]], []).append(file)
     if "test" not in found and "validation" in found:
-        found["test"] = found.pop("validation")  # as ImageNet is used
+        # as is usual for ImageNet, whose test labels are not public
+        found["test"] = found.pop("validation")
     lacking = [name for name in ("train", "test") if name not in found]
     if lacking:
         shown = ", ".join(list(files)[:6]) or "nothing"

@@ -13,10 +13,9 @@ import torch
 from ...errors import UserError
 from ...randomness.streams import key
 
-__all__ = ["PARTS", "folder", "origin", "sources", "windows"]
-
 PARTS = ("train", "validation", "test")
-# what some distributions leave out, what pip puts there, and what was written for one machine
+# Some distributions leave these folders out, pip fills some of them, and the files below were
+# written for one machine.
 _LEFT_OUT = {
     "site-packages",
     "dist-packages",
@@ -32,17 +31,17 @@ _MACHINES = ("_sysconfigdata", "sitecustomize", "usercustomize")
 
 
 def folder() -> Path:
-    """Where this interpreter's standard library lies."""
+    """The folder of this interpreter's standard library."""
     return Path(sysconfig.get_path("stdlib"))
 
 
 def sources(root: Path | None = None) -> dict[str, dict[str, bytes]]:
-    """For each part the files of the standard library by name, sorted: 8 of 10 for training, 1 for
-    validation, 1 for test.
+    """Returns for each part the standard library's files by name, sorted: 8 of 10 for training, 1
+    for validation, 1 for test.
 
-    A file's part follows from a hash of its name below `root` alone. Left out are tests, and
-    modules that some distributions do without (`tkinter`, `idlelib`, ...) or that describe one
-    machine. Raises `UserError` where no file is.
+    The part of a file follows from a hash of its name below `root` alone. Tests are left out, as
+    are modules that some distributions do without (`tkinter`, `idlelib`, ...) or that describe one
+    machine. Raises `UserError` if there is no file.
     """
     root = folder() if root is None else root
     found: dict[str, dict[str, bytes]] = {part: {} for part in PARTS}
@@ -68,7 +67,7 @@ def _part(name: str) -> str:
 
 
 def origin(found: dict[str, dict[str, bytes]]) -> str:
-    """The version of Python, how many files there are, and a hash of their names and contents."""
+    """The version of Python, the number of files, and a hash of their names and contents."""
     digest = hashlib.sha256()
     whole = sorted(pair for files in found.values() for pair in files.items())
     for name, text in whole:
@@ -78,10 +77,10 @@ def origin(found: dict[str, dict[str, bytes]]) -> str:
 
 
 def windows(files: dict[str, bytes], length: int, order: str) -> tuple[np.ndarray, np.ndarray]:
-    """The bytes of `files` one after another, and where windows of `length` bytes and the byte
-    after them begin [n].
+    """Returns the bytes of `files` one after another, and the places [n] at which windows begin
+    that hold `length` bytes and the byte after them.
 
-    No window reaches over the end of a file, no byte is to be predicted twice, and they come
+    No window reaches over the end of a file, and no byte is predicted twice. The windows are
     shuffled by the name `order`.
     """
     text = np.frombuffer(b"".join(files.values()), np.uint8)

@@ -1,8 +1,12 @@
-"""Networks of the field, by name; a call makes one with fresh weights from torch's global
-generator.
+"""Networks of the field, by name. Calling one makes a network with fresh weights from torch's
+global generator.
 
-Those for images, but for `mlp`, take `channels` and `classes`; those for sequences a `length`.
-`image_network` finds one for images by name or in a folder of transformers', and calls all alike.
+Networks for images (except `mlp`) take `channels` and `classes`; networks for sequences take
+`length`. `image_network` finds a network for images by its name, or in a folder of transformers,
+and makes all of them callable in the same way.
+
+>>> resnet8(channels=1, classes=10)[0][0]
+Conv2d(1, 16, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), bias=False)
 """
 
 from __future__ import annotations
@@ -59,7 +63,7 @@ IMAGES: dict[str, Callable[..., nn.Module]] = {
     "mobilenet-v2": mobilenet_v2,
     "vit": vit,
 }
-# these are asked for a length, and have one of their own without
+# called with a length; without one, each has its own
 SEQUENCES: dict[str, Callable[..., nn.Module]] = {
     "transformer": transformer,
     "deep-transformer": deep_transformer,
@@ -68,8 +72,8 @@ CATALOGUE: dict[str, Callable[..., nn.Module]] = {**IMAGES, **SEQUENCES}
 
 
 def image_network(text: str) -> ImageNetwork:
-    """The network for images that `text` names: `resnet8`, or a folder that holds a `config.json`
-    of transformers.
+    """Returns the network for images that `text` names: `resnet8`, or a folder with a `config.json`
+    of transformers. Raises `UserError` for a text that names neither.
 
     >>> image_network("mlp")(channels=3, classes=10, size=8)[1]
     Linear(in_features=192, out_features=128, bias=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch import nn
 
-__all__ = ["small_conv"]
-
 
 def _block(fan_in: int, fan_out: int, stride: int) -> list[nn.Module]:
     return [
@@ -16,8 +14,10 @@ def _block(fan_in: int, fan_out: int, stride: int) -> list[nn.Module]:
 
 
 def small_conv(channels: int = 1, classes: int = 10, width: int = 16) -> nn.Sequential:
-    """Three 3x3 convolutions (width, 2 width, 2 width; strides 1, 2, 1) with BatchNorm and ReLU,
-    the mean, one Linear.
+    """Three 3x3 convolutions with BatchNorm and ReLU, then a mean and a Linear, for 8x8 images.
+
+    The convolutions are `width`, 2 `width` and 2 `width` wide, with strides 1, 2 and 1. The mean is
+    taken over all pixels.
 
     >>> sum(p.numel() for p in small_conv().parameters())
     14458

@@ -14,25 +14,25 @@ from torch import nn
 from ...errors import UserError, unknown
 from .local import local_model
 
-__all__ = ["ImageNetwork", "chosen"]
-
 
 class ImageNetwork(Protocol):
-    """Makes a network for images and so many `classes`: called, as `Task.model` is to. `size` is
-    height and width, or both.
+    """Makes a network for images and a number of `classes`. `size` is the height and width of an
+    image, one number if they are equal.
     """
 
     @property
     def origin(self) -> str:
-        """What it was made from, where that is a file; a `Task` takes it as its own."""
+        """What the network was made from, if this is a file. A `Task` takes it as its own `origin`."""
         ...
 
     def __call__(self, *, channels: int, classes: int, size: int | tuple[int, int]) -> nn.Module:
-        """With fresh weights from torch's global generator, or with those of a folder."""
+        """Returns the network with fresh weights from torch's global generator, or with those of a
+        folder.
+        """
         ...
 
     def blank(self, *, channels: int, classes: int, size: int | tuple[int, int]) -> nn.Module:
-        """The same network where weights are loaded into it at once, as `Task.blank` is to."""
+        """Returns the network for weights that are loaded into it at once, as `Task.blank` does."""
         ...
 
 
@@ -58,11 +58,11 @@ class _Catalogued:
 
 
 def chosen(text: str, catalogue: Mapping[str, Callable[..., nn.Module]]) -> ImageNetwork:
-    """The network of the catalogue that `text` names, or `local_model(text, "images")` of a folder
-    or `.json` file.
+    """Returns the network of the catalogue that `text` names, or `local_model(text, "images")` for
+    a folder or a `.json` file.
 
-    Raises `UserError` for a text that is neither; a catalogued name goes before a folder of that
-    name.
+    A name in the catalogue goes before a folder of the same name. Raises `UserError` for a text
+    that is neither.
     """
     if text in catalogue:
         return _Catalogued(catalogue[text])

@@ -1,17 +1,16 @@
-"""Fresh weights for networks with BatchNorm after He et al. 2015."""
+"""Fresh weights for networks with BatchNorm, after He et al. 2015."""
 
 from __future__ import annotations
 
 from torch import nn
 
-__all__ = ["he_normal"]
-
 
 def he_normal(model: nn.Module) -> None:
-    """Draw each convolution from N(0, 2 / (kernel area x outputs per group)), the fan-out that
-    keeps gradients' size.
+    """Draws each convolution from N(0, 2 / fan-out), where the fan-out is kernel area x outputs per
+    group. This fan-out keeps the size of gradients from layer to layer.
 
-    Linear and BatchNorm stay as torch makes them. He et al. 2015, arXiv 1502.01852, equation 14.
+    Linear and BatchNorm stay as torch makes them. Source: He et al. 2015, arXiv 1502.01852,
+    equation 14.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):

@@ -1,5 +1,10 @@
-"""A model of `transformers` from files on this machine: a config alone, or with the weights that
-lie beside it.
+"""A model of `transformers` from files on this machine: a config alone, or a config with the
+weights in the same folder.
+
+Relies on: `from_pretrained` reports which weights did not come from the folder
+(`output_loading_info`). Keeps: nothing is fetched from the network, and no code in the folder runs;
+weights are float32; a model whose trunk would silently get fresh weights is refused; the settings
+of transformers' logging are afterwards as they were.
 """
 
 from __future__ import annotations
@@ -21,8 +26,6 @@ from torch import nn
 from ...errors import UserError, unknown
 from ...files.records import checksum
 
-__all__ = ["KINDS", "LocalModel", "local_model"]
-
 KINDS = {
     "images": "AutoModelForImageClassification",
     "causal": "AutoModelForCausalLM",
@@ -35,11 +38,11 @@ _OTHERS = (".bin", ".ckpt", ".h5", ".msgpack", ".pt", ".pth", ".safetensors")
 
 @dataclass(frozen=True, eq=False)
 class LocalModel:
-    """What makes such a model, as `local_model` gives it: called, with the folder's weights where
-    it has them.
+    """Makes a model of transformers, as `local_model` found it. Calling it gives a model with the
+    folder's weights, if there are any.
 
-    `origin` identifies config, weights and the version of transformers: what a `Task` made of it is
-    to be given as its own.
+    `origin` identifies the config, the weights and the version of transformers. Give it to a `Task`
+    that uses the model as the task's own `origin`.
     """
 
     source: Path | Any
@@ -52,13 +55,14 @@ class LocalModel:
         classes: int | None = None,
         size: int | tuple[int, int] | None = None,
     ) -> nn.Module:
-        """The model in float32 and training mode; `size` of images is height and width, or both.
+        """Returns the model in float32 and training mode. `size` is the height and width of images,
+        one number if they are equal.
 
-        What is not given is as the config has it. Fresh weights come from torch's global generator:
-        all of them without a folder's, the head's (whatever lies outside `model.base_model`) and a
-        pooler's where the folder has none or one for another number of classes. Raises `UserError`
-        where anything else of the model would not come from the folder, and for what transformers
-        cannot make.
+        An argument that is None is taken from the config. Fresh weights come from torch's global
+        generator. If the folder has no weights, all are fresh. If it has, the head (everything
+        outside `model.base_model`) or a pooler is fresh where the folder lacks it or has it for
+        another number of classes. Raises `UserError` if any other weight would not come from the
+        folder, and for a model that transformers cannot make.
         """
         config = self._config(channels, classes, size)
         if not self._weights:
@@ -68,10 +72,11 @@ class LocalModel:
             model, told = self._class(config).from_pretrained(
                 str(self.source),
                 config=config,
-                # Not the type in the file: noise and optimiser steps would be lost in bfloat16.
+                # float32, whatever type is in the file: noise and the steps of an optimiser would
+                # be lost in bfloat16
                 dtype=torch.float32,
                 local_files_only=True,
-                trust_remote_code=False,  # unless told, transformers asks on the terminal
+                trust_remote_code=False,  # otherwise transformers would ask on the terminal
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
@@ -87,12 +92,14 @@ class LocalModel:
         classes: int | None = None,
         size: int | tuple[int, int] | None = None,
     ) -> nn.Module:
-        """The same with fresh weights throughout, where others are loaded into it at once."""
+        """Returns the model with fresh weights throughout, for weights that are loaded into it at
+        once.
+        """
         return self._fresh(self._config(channels, classes, size))
 
     @cached_property
     def origin(self) -> str:
-        """The type of model, a hash of config and weights, and the version of transformers."""
+        """The type of model, a hash of the config and the weights, and the version of transformers."""
         plain = self._plain
         digest = hashlib.sha256()
         said = {
@@ -112,13 +119,13 @@ class LocalModel:
     def _plain(self) -> dict[str, Any]:
         if isinstance(self.source, Path):
             return _read(_file(self.source))
-        # The configuration as it would stand in a file.
+        # the config as it would be written to a file
         said: dict[str, Any] = json.loads(self.source.to_json_string())
         return said
 
     @property
     def _weights(self) -> list[Path]:
-        """The files of the folder's weights; a `UserError` where they are of a kind that is not
+        """The files of the folder's weights. Raises `UserError` if they are of a kind that is not
         read.
         """
         if not isinstance(self.source, Path) or not self.source.is_dir():
@@ -167,8 +174,8 @@ class LocalModel:
         return config
 
     def _class(self, config: Any) -> Any:
-        """The class of transformers' that makes the model: of `kind`, or the one that the config
-        names.
+        """The class of transformers that makes the model: the class for `kind`, or the one that the
+        config names.
         """
         import transformers
 
@@ -192,8 +199,8 @@ class LocalModel:
         return model.float().train()
 
     def _refuse(self, model: Any, told: dict[str, Any]) -> None:
-        """A `UserError` where transformers left more than a head or a pooler at fresh weights: it
-        would do so silently.
+        """Raises `UserError` if transformers left more than a head or a pooler at fresh weights,
+        which it does silently.
         """
         wrong = {
             str(name): f"has {tuple(came)} for {tuple(own)}"
@@ -210,23 +217,23 @@ class LocalModel:
             first = min(inner)
             more = f" (and {len(inner) - 1} more)" if len(inner) > 1 else ""
             raise UserError(
-                f"{self.source}: the weight {first} {inner[first]}{more}, which is no head to be "
-                "made anew: give data of the shape that it was trained on, or name "
+                f"{self.source}: the weight {first} {inner[first]}{more}, and only a head may be "
+                "made anew: give data of the shape that the model was trained on, or name "
                 f"{_file(self.source)} for fresh weights."
             )
 
 
 def local_model(source: str | Path | Any, kind: str | None = None) -> LocalModel:
-    """A model of transformers from a folder that holds `config.json`, from such a file, or from a
-    config object.
+    """Returns a model of transformers, from a folder with `config.json`, from such a file, or from
+    a config object.
 
-    A folder's `model.safetensors` are the weights; a config alone means fresh ones. transformers is
-    told to fetch nothing, and to run no code of the folder's. `kind` is "images", "causal",
-    "masked" or "sequences"; without it, the first of the config's `architectures` is made. Raises
-    `UserError` for what is not there, and where transformers is not installed.
+    The weights are the folder's `model.safetensors`; a config alone means fresh weights.
+    transformers is told to fetch nothing and to run no code of the folder. `kind` is "images",
+    "causal", "masked" or "sequences"; without it, the first of the config's `architectures` is
+    made. Raises `UserError` for a file that is not there, and if transformers is not installed.
     """
     if util.find_spec("transformers") is None:
-        raise UserError("models of transformers need it: pip install 'incorruptible[models]'")
+        raise UserError("transformers is not installed: pip install 'incorruptible[models]'")
     if kind is not None and kind not in KINDS:
         raise unknown("kind of model", kind, KINDS)
     if isinstance(source, str | Path):
@@ -234,8 +241,8 @@ def local_model(source: str | Path | Any, kind: str | None = None) -> LocalModel
         _read(_file(source))
     elif not hasattr(source, "to_dict") or not hasattr(source, "model_type"):
         raise UserError(
-            f"a {type(source).__name__} came: a folder with config.json, such a file or a config "
-            "is needed."
+            f"a {type(source).__name__} is no model of transformers: give a folder with "
+            "config.json, such a file or a config."
         )
     return LocalModel(source, kind)
 
@@ -260,8 +267,8 @@ def _read(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def _quietly(what: str) -> Iterator[None]:
-    """transformers without progress bars and reports, which are then as they were; what it raises
-    as a `UserError`.
+    """Keeps transformers from printing progress bars and reports for the length of a block, and
+    raises its errors as `UserError`. Afterwards its settings are as before.
     """
     logging: Any = import_module("transformers.utils.logging")
     bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
@@ -271,7 +278,8 @@ def _quietly(what: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as problem:  # a config can be wrong in as many ways as there are models
+    # a config can be wrong in as many ways as there are models, so any error counts
+    except Exception as problem:
         line = next(iter(str(problem).strip().splitlines()), "")
         raise UserError(f"{what}: {type(problem).__name__}: {line}") from problem
     finally:

@@ -6,12 +6,9 @@ from itertools import pairwise
 
 from torch import nn
 
-__all__ = ["mlp"]
-
 
 def mlp(*widths: int) -> nn.Sequential:
-    """Linear layers of the given widths with ReLU between them, on flattened inputs; 64-128-128-10
-    unless given.
+    """Linear layers with ReLU between them, on flattened inputs: 64-128-128-10 unless given.
 
     >>> sum(p.numel() for p in mlp().parameters())
     26122

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from ...errors import UserError
 from .initial import he_normal
 
-__all__ = ["Inverted", "mobilenet_v2"]
-
+# Expansion, channels, blocks and first stride of each stage, from table 2 of the paper, but with
+# stride 1 where 24 channels begin.
 STAGES = (
     (1, 16, 1, 1),
     (6, 24, 2, 1),
@@ -18,7 +18,6 @@ STAGES = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-"""Expansion, channels, blocks, first stride: table 2 of the paper, but with stride 1 where 24 channels begin."""
 
 
 def _layer(
@@ -31,8 +30,8 @@ def _layer(
 
 
 class Inverted(nn.Module):
-    """1x1 to `expansion` times the channels, 3x3 on each channel alone, 1x1 back without ReLU; plus
-    x where shapes agree.
+    """An inverted residual: a 1x1 convolution to `expansion` times the channels, a 3x3 one on each
+    channel by itself, and a 1x1 one back without ReLU. The input is added if the shapes agree.
     """
 
     def __init__(self, fan_in: int, fan_out: int, stride: int, expansion: int) -> None:
@@ -49,22 +48,22 @@ class Inverted(nn.Module):
 
 
 def _rounded(size: float) -> int:
-    """The nearest multiple of 8, of which no more than a tenth is lost."""
+    """The nearest multiple of 8, or the next one if rounding down would lose more than a tenth."""
     near = max(8, int(size + 4) // 8 * 8)
     return near + 8 if near < 0.9 * size else near
 
 
 def mobilenet_v2(channels: int = 3, classes: int = 10, width: float = 1.0) -> nn.Sequential:
-    """MobileNetV2 with depthwise convolutions, for 32x32 images, 2.24M parameters; Sandler et al.
-    2018.
+    """MobileNetV2 with depthwise convolutions, for 32x32 images, 2.24M parameters.
 
-    As arXiv 1801.04381, table 2, with strides 1 in the stem and where 24 channels begin, so that
-    4x4 pixels are left of 32x32, and no dropout. `width` multiplies all channels (the last 1280
-    only above 1), rounded to multiples of 8. Raises `UserError` unless it is positive.
+    Source: Sandler et al. 2018, arXiv 1801.04381, table 2. Strides are 1 in the stem and where 24
+    channels begin, so that 4x4 pixels are left of 32x32, and there is no dropout. `width`
+    multiplies all channels (the last 1280 only above 1), rounded to multiples of 8. Raises
+    `UserError` unless `width` is positive.
     """
     if not width > 0:
         raise UserError(
-            f"width={width:g}: a positive multiple of the paper's channels is needed, such as 1 or "
+            f"width={width:g}: a positive factor for the paper's channels is needed, such as 1 or "
             "0.5."
         )
     fan_in, last = _rounded(32 * width), _rounded(1280 * max(1.0, width))

@@ -1,5 +1,9 @@
-"""Residual networks for 32x32 images: CIFAR's own ResNets, and ResNet-18 and 50 with a small
-stem.
+"""Residual networks for 32x32 images: CIFAR's own ResNets, and ResNet-18 and 50 with a small stem.
+
+All of them come from He et al. 2016 (arXiv 1512.03385). They differ in the block (`Basic` or
+`Bottleneck`), the depth, the width, and the shortcut where shapes change: option A has no
+parameters, option B is a 1x1 convolution. Keeps: the order and the names of modules are part of
+saved weights and of the names of arrays, so a change there changes the noise of every chip.
 """
 
 from __future__ import annotations
@@ -13,21 +17,10 @@ from torch.nn import functional as F
 from ...errors import UserError
 from .initial import he_normal
 
-__all__ = [
-    "Basic",
-    "Bottleneck",
-    "cifar_resnet",
-    "resnet8",
-    "resnet18",
-    "resnet20",
-    "resnet50",
-    "resnet56",
-]
-
 
 class _Padded(nn.Module):
-    """Option A of He et al. 2016: every stride-th pixel, and zeros for the channels that are new.
-    No parameters.
+    """Option A of He et al. 2016: takes every stride-th pixel, and zeros for the new channels. It
+    has no parameters.
     """
 
     def __init__(self, new: int, stride: int) -> None:
@@ -39,7 +32,7 @@ class _Padded(nn.Module):
 
 
 def _projected(fan_in: int, fan_out: int, stride: int) -> nn.Module:
-    """Option B: a 1x1 convolution and BatchNorm."""
+    """Option B of He et al. 2016: a 1x1 convolution and BatchNorm."""
     return nn.Sequential(nn.Conv2d(fan_in, fan_out, 1, stride, bias=False), nn.BatchNorm2d(fan_out))
 
 
@@ -68,8 +61,8 @@ class Basic(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """As `Basic`, by 1x1, 3x3 and 1x1 convolutions, the last four times as wide; the stride is in
-    the 3x3 one.
+    """As `Basic`, with 1x1, 3x3 and 1x1 convolutions, of which the last is four times as wide. The
+    stride is in the 3x3 convolution.
     """
 
     growth = 4
@@ -98,8 +91,8 @@ def _resnet(
     classes: int,
     padded: bool,
 ) -> nn.Sequential:
-    """A 3x3 stem, one stage for each of `depths` (the first at full size, each later one half as
-    large and twice as wide), the mean over pixels, one Linear.
+    """A 3x3 stem, one stage for each of `depths`, the mean over pixels, and one Linear. The first
+    stage has full size; each later one has half the height and width, and twice the channels.
     """
     stages: list[nn.Module] = []
     fan_in = width
@@ -125,11 +118,11 @@ def _resnet(
 def cifar_resnet(
     depth: int, channels: int = 3, classes: int = 10, width: int = 16
 ) -> nn.Sequential:
-    """CIFAR's ResNet of `depth` = 6 n + 2 layers: three stages of n `Basic` blocks, `width`, 2 and
-    4 times as wide.
+    """CIFAR's ResNet of `depth` = 6 n + 2 layers: three stages of n `Basic` blocks.
 
-    Shortcuts are option A, without parameters, as in He et al. 2016, arXiv 1512.03385, section 4.2.
-    Raises `UserError` for another depth.
+    The stages are `width`, 2 `width` and 4 `width` wide. Shortcuts are option A, without
+    parameters, as in He et al. 2016, arXiv 1512.03385, section 4.2. Raises `UserError` for another
+    depth.
     """
     if depth < 8 or depth % 6 != 2:
         raise UserError(f"depth={depth}: CIFAR's ResNets have 6 n + 2 layers, such as 8, 20 or 56.")
@@ -156,19 +149,17 @@ def resnet56(channels: int = 3, classes: int = 10) -> nn.Sequential:
 
 
 def resnet18(channels: int = 3, classes: int = 10, width: int = 64) -> nn.Sequential:
-    """ResNet-18 with a 3x3 stem and no max pooling, for 32x32 images, 11.17M parameters; He et al.
-    2016.
+    """ResNet-18 with a 3x3 stem and no max pooling, for 32x32 images, 11.17M parameters.
 
-    Shortcuts are option B: a 1x1 convolution with BatchNorm where shapes change.
+    Shortcuts are option B of He et al. 2016: a 1x1 convolution with BatchNorm where shapes change.
     """
     return _resnet(Basic, (2, 2, 2, 2), width, channels, classes, padded=False)
 
 
 def resnet50(channels: int = 3, classes: int = 10, width: int = 64) -> nn.Sequential:
-    """ResNet-50 with a 3x3 stem and no max pooling, for 32x32 images, 23.52M parameters; He et al.
-    2016.
+    """ResNet-50 with a 3x3 stem and no max pooling, for 32x32 images, 23.52M parameters.
 
-    Shortcuts are option B. The stride is in the 3x3 convolution, as in torchvision ("v1.5"); the
-    paper has it in the 1x1 one.
+    Shortcuts are option B of He et al. 2016. The stride is in the 3x3 convolution, as in
+    torchvision ("v1.5"); the paper has it in the 1x1 convolution.
     """
     return _resnet(Bottleneck, (3, 4, 6, 3), width, channels, classes, padded=False)

@@ -1,4 +1,8 @@
-"""A small decoder-only transformer that predicts the next symbol of a sequence."""
+"""A small decoder-only transformer that predicts the next symbol of a sequence.
+
+Keeps: every weight that multiplies activations belongs to a Linear, so that it becomes an array;
+attention is written out in plain operations, so that it can be differentiated twice.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,13 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 
-__all__ = ["Attention", "Transformer", "TransformerBlock", "deep_transformer", "transformer"]
-
 
 class Attention(nn.Module):
-    """Causal self-attention [b, t, width] -> [b, t, width]: position i sees positions up to i.
+    """Causal self-attention [b, t, width] -> [b, t, width]: position i sees the positions up to i.
 
     softmax(Q K^T / sqrt(width / heads)) V as in Vaswani et al. 2017 (arXiv 1706.03762, eq. 1),
-    written out, so that it can be differentiated twice. The projections are two Linear layers,
-    `in_proj` (queries, keys, values) and `out_proj`.
+    written out in plain operations so that it can be differentiated twice. The projections are two
+    Linear layers: `in_proj` (queries, keys, values) and `out_proj`.
     """
 
     hidden: Tensor
@@ -30,7 +32,7 @@ class Attention(nn.Module):
         self.register_buffer("hidden", later, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What each position takes from those before it and from itself."""
+        """Returns what each position takes from the positions before it and from itself."""
         b, t, width = x.shape
         queries, keys, values = self.in_proj(x).view(b, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         nearness = queries @ keys.transpose(-2, -1) / math.sqrt(width // self.heads)
@@ -40,8 +42,8 @@ class Attention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention and a perceptron of four times the width (GELU), each on a normalised input and
-    added to the stream.
+    """Attention, then a perceptron of four times the width (GELU). Each works on a normalised copy
+    of the stream, and its result is added to the stream.
     """
 
     def __init__(self, width: int, heads: int, length: int) -> None:
@@ -53,18 +55,18 @@ class TransformerBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """The stream after this block, [b, t, width]."""
+        """Returns the stream after this block, [b, t, width]."""
         x = x + self.attention(self.norm1(x))
         stream: Tensor = x + self.mlp(self.norm2(x))
         return stream
 
 
 class Transformer(nn.Module):
-    """Symbols [b, t] to logits [b, t, symbols] of the symbol that comes next, for t up to `length`.
+    """Takes symbols [b, t] to logits [b, t, symbols] of the next symbol, for t up to `length`.
 
-    Pre-norm, learned positions, no dropout; the head is a Linear layer of its own, not tied to the
-    embedding. Embeddings and norms stay digital; `in_proj`, `out_proj`, both layers of each
-    perceptron, and the head sit in arrays.
+    Norms come first, positions are learned, and there is no dropout. The head is a Linear of its
+    own, not shared with the embedding. Embeddings and norms stay digital; `in_proj`, `out_proj`,
+    both layers of each perceptron, and the head are arrays.
     """
 
     def __init__(self, symbols: int, length: int, width: int, heads: int, blocks: int) -> None:
@@ -79,8 +81,8 @@ class Transformer(nn.Module):
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, symbols, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of the next symbol after each position. Raises `UserError` for sequences that are
-        too long.
+        """Returns the logits of the next symbol after each position. Raises `UserError` for
+        sequences longer than `length`.
         """
         if x.shape[1] > self.length:
             raise UserError(
@@ -93,7 +95,9 @@ class Transformer(nn.Module):
 
 
 def transformer(length: int = 64, blocks: int = 2) -> Transformer:
-    """A decoder-only transformer on bytes: 2 blocks of width 64 with 4 heads, pre-norm, untied.
+    """A decoder-only transformer on bytes: 2 blocks of width 64 with 4 heads.
+
+    Norms come first, and the head is not shared with the embedding.
 
     >>> sum(p.numel() for p in transformer().parameters())
     136960

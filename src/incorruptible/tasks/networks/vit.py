@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 
-__all__ = ["VisionTransformer", "vit"]
-
 
 class _Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
@@ -30,7 +28,7 @@ class _Block(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Patches by one convolution, learned positions, blocks, norm, the mean over patches, one
+    """Patches by one convolution, learned positions, blocks, a norm, the mean over patches, and one
     Linear; see `vit`.
     """
 
@@ -64,17 +62,17 @@ def vit(
     depth: int = 6,
     heads: int = 3,
 ) -> VisionTransformer:
-    """A small vision transformer, patches of 4x4 on 32x32 images, 2.69M parameters; Dosovitskiy et
-    al. 2021.
+    """A small vision transformer, patches of 4x4 on 32x32 images, 2.69M parameters.
 
-    Norms come first, as in arXiv 2010.11929, section 3.1; width and heads are DeiT-Ti's (arXiv
-    2012.12877, table 1) at half its depth, and the mean over patches stands for the class token.
-    Positions are an Embedding, which stays digital unless asked for (`also=("position.*",)`).
-    Raises `UserError` where patches do not fill the image or heads the width.
+    After Dosovitskiy et al. 2021 (arXiv 2010.11929, section 3.1), with norms first. Width and heads
+    are those of DeiT-Ti (arXiv 2012.12877, table 1) at half its depth, and the mean over patches
+    replaces the class token. Positions are an Embedding, which stays digital unless the user asks
+    for it (`also=("position.*",)`). Raises `UserError` if the patches do not fill the image or the
+    heads do not divide the width.
     """
     if min(patch, depth, heads) < 1 or size < patch or size % patch or width % heads:
         raise UserError(
-            f"vit: size={size} is to be a multiple of patch={patch}, width={width} one of "
+            f"vit: size={size} must be a multiple of patch={patch}, width={width} a multiple of "
             f"heads={heads}, and depth={depth} at least 1."
         )
     return VisionTransformer(channels, classes, size, patch, width, depth, heads)

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from ...errors import UserError
 from .initial import he_normal
 
-__all__ = ["PreActivation", "wide_resnet", "wrn_16_4", "wrn_28_10"]
-
 
 class PreActivation(nn.Module):
-    """y = relu(bn(x)); x + conv3x3(relu(bn(conv3x3(y)))); where shapes change, a 1x1 convolution of
-    y stands for x.
+    """A residual block with BatchNorm and ReLU before each convolution.
+
+    With y = relu(bn(x)), the block gives x + conv3x3(relu(bn(conv3x3(y)))). Where shapes change, a
+    1x1 convolution of y replaces x.
     """
 
     def __init__(self, fan_in: int, fan_out: int, stride: int) -> None:
@@ -33,16 +33,15 @@ class PreActivation(nn.Module):
 
 
 def wide_resnet(depth: int, widen: int, channels: int = 3, classes: int = 10) -> nn.Sequential:
-    """WRN-`depth`-`widen`: three stages of (depth - 4) / 6 blocks, 16, 32 and 64 times `widen`
-    wide; no dropout.
+    """WRN-`depth`-`widen`: three stages of (depth - 4) / 6 blocks, without dropout.
 
-    Zagoruyko and Komodakis 2016, arXiv 1605.07146, table 1. Raises `UserError` for another depth
-    and for `widen` below 1.
+    The stages are 16, 32 and 64 times `widen` wide: Zagoruyko and Komodakis 2016, arXiv 1605.07146,
+    table 1. Raises `UserError` for another depth and for `widen` below 1.
     """
     if depth < 10 or depth % 6 != 4 or widen < 1:
         raise UserError(
-            f"WRN-{depth}-{widen}: the depth is 6 n + 4, such as 16 or 28, and the widening at "
-            "least 1."
+            f"WRN-{depth}-{widen}: the depth must be 6 n + 4, such as 16 or 28, and the widening "
+            "at least 1."
         )
     layers: list[nn.Module] = [nn.Conv2d(channels, 16, 3, padding=1, bias=False)]
     fan_in = 16
