@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -462,14 +463,28 @@ def test_an_unknown_option_is_answered_with_the_help_of_its_verb(type_: Type, wo
     assert type_(*words, "--help").code == 0  # the advice works
 
 
-def test_help_shows_what_is_typed_and_whole_sentences(type_: Type) -> None:
-    """No Python types in the place of words, and no sentence that ends in three points."""
-    every = [[name] for name in typer.main.get_command(app).commands]  # type: ignore[attr-defined]
-    for words in [[], *every, ["bridge", "crosssim"], ["bridge", "aihwkit-lightning"]]:
-        said = type_(*words, "--help").out
-        assert "list[" not in said and "tuple[" not in said, words
-        if not words:
-            assert "..." not in said.split("Commands:")[1]
+VERBS = [[name] for name in typer.main.get_command(app).commands]  # type: ignore[attr-defined]
+BRIDGES = [["bridge", "crosssim"], ["bridge", "aihwkit-lightning"]]
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+@pytest.mark.parametrize("words", [[], *VERBS, *BRIDGES], ids=" ".join)
+def test_help_is_whole(words: list[str], columns: int, type_: Type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No Python types in the place of words, no sentence that ends in three points, and no name cut at a hyphen."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = type_(*words, "--help").out.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert [line for line in lines if re.search(r"<|list\[|tuple\[", line)] == []
+    assert [line for line in lines if line.endswith("-") or "..." in line.replace("[ARGS]...", "")] == []
+
+
+def test_every_option_says_in_a_sentence_what_it_is_for() -> None:
+    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = [*verbs.values(), *verbs["bridge"].commands.values()]
+    helps = {(one.name, each.name): each.help for one in commands for each in getattr(one, "params", ())}
+    assert len(helps) > 150
+    whole = r"(?:[A-Z]|bf16 )[^\[]* .*[.]"  # a capital, several words before any default in brackets, a full stop
+    assert {where: text for where, text in helps.items() if not re.fullmatch(whole, text or "")} == {}
 
 
 def test_every_verb_has_help(type_: Type) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from textwrap import TextWrapper
 from typing import Annotated, TextIO
 
 import typer
@@ -67,10 +68,12 @@ def run() -> None:
     for line in dict.fromkeys(renamed):
         say(f"incorruptible: {line}; the old name works for one release.")
     debug = "--debug" in sys.argv
+    # Help breaks its lines between words only, so that names with hyphens stay whole.
+    TextWrapper.wordsep_re = TextWrapper.wordsep_simple_re
     warnings.showwarning = _shown
     warnings.filterwarnings("always", category=Remark)  # where warnings are errors, too
     try:
-        code = typer.main.get_command(app).main(standalone_mode=False)
+        code = typer.main.get_command(app).main(prog_name="incorruptible", standalone_mode=False)
         if code == 130:  # newer versions of typer return Ctrl-C instead of raising it
             raise KeyboardInterrupt
         sys.stdout.flush()

@@ -23,9 +23,9 @@ from .terminal import put, put_json
 
 
 def audit(
-    target: Annotated[str, typer.Argument(help="A run's folder, or a task.")],
+    target: Annotated[str, typer.Argument(help="The folder of a run, or a task.")],
     corruption: Annotated[
-        str, typer.Option("--corruption", help="With one strength.")
+        str, typer.Option("--corruption", help="The corruption and its one strength.")
     ] = "gaussian-filter-max:0.1",
     weights: WeightsOption = None,
     also: AlsoOption = None,
@@ -34,7 +34,7 @@ def audit(
     json_: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """List what a corruption touches, by how much, and what is skipped and why."""
+    """List what a corruption changes, by how much, and what it skips and why."""
     from ..corruptions import parse_sweep
     from ..evaluation.audit import audit as audit_model
 

@@ -38,32 +38,48 @@ bridge = typer.Typer(
 
 PeerDeviceOption = Annotated[
     str,
-    typer.Option("--device", help="CrossSim's device: PCMJoshi, RRAMMilo, RRAMWan, SONOS, ..."),
+    typer.Option(
+        "--device", help="The device of CrossSim: PCMJoshi, RRAMMilo, RRAMWan, SONOS or another."
+    ),
 ]
 MagnitudeOption = Annotated[
-    float | None, typer.Option("--magnitude", help="Size of a plain device's error.")
+    float | None, typer.Option("--magnitude", help="The size of a plain device's error.")
 ]
 SmallestOption = Annotated[
-    float | None, typer.Option("--r-min", help="Smallest resistance in ohm.")
+    float | None, typer.Option("--r-min", help="The smallest resistance of a cell in ohm.")
 ]
-LargestOption = Annotated[float | None, typer.Option("--r-max", help="Largest resistance in ohm.")]
-SinceOption = Annotated[str, typer.Option("--time", help="Since programming, for SONOS: 1d.")]
+LargestOption = Annotated[
+    float | None, typer.Option("--r-max", help="The largest resistance of a cell in ohm.")
+]
+SinceOption = Annotated[
+    str, typer.Option("--time", help="The time since programming, for SONOS: 1d.")
+]
 CellBitsOption = Annotated[
-    int, typer.Option("--cell-bits", help="Bits of a cell; 0: any conductance.", min=0)
+    int,
+    typer.Option(
+        "--cell-bits", help="The number of bits of a cell; 0 allows any conductance.", min=0
+    ),
 ]
 AdcBitsOption = Annotated[
-    int, typer.Option("--adc-bits", help="Bits of the ADCs; 0: ideal.", min=0)
+    int, typer.Option("--adc-bits", help="The number of bits of the ADCs; 0 is ideal.", min=0)
 ]
 DacBitsOption = Annotated[
-    int, typer.Option("--dac-bits", help="Bits of the DACs; 0: ideal.", min=0)
+    int, typer.Option("--dac-bits", help="The number of bits of the DACs; 0 is ideal.", min=0)
 ]
 WireOption = Annotated[
-    float, typer.Option("--wire", help="Ohm between two cells of a row and of a column.")
+    float,
+    typer.Option(
+        "--wire", help="The resistance in ohm between two cells of a row, and of a column."
+    ),
 ]
-SimulatedChipsOption = Annotated[int, typer.Option("--chips", help="How many.", min=1)]
+SimulatedChipsOption = Annotated[int, typer.Option("--chips", help="The number of chips.", min=1)]
 FewExamplesOption = Annotated[
     int | None,
-    typer.Option("--examples", help="The first so many only: CrossSim is slow.", min=1),
+    typer.Option(
+        "--examples",
+        help="Use only this many examples, the first ones; CrossSim is slow [all].",
+        min=1,
+    ),
 ]
 
 
@@ -93,8 +109,8 @@ def crosssim(
 ) -> None:
     """Simulate a network on chips of CrossSim.
 
-    The same chips are measured natively, too, with the errors of weights alone: the difference is
-    what converters and wires do.
+    The same chips are also measured by this package, with the errors of the weights alone. The
+    difference is what converters and wires do.
     """
     check_output(out, (".json",), force)
     check_part(part)
@@ -167,13 +183,16 @@ def _both(
 def aihwkit_lightning(
     target: TargetArgument,
     out: Annotated[
-        Path, typer.Option("--out", help="Where the whole network goes, by torch.save (.pt).")
+        Path,
+        typer.Option("--out", help="The file for the whole network, written by torch.save (.pt)."),
     ],
     weights: WeightsOption = None,
     noise: Annotated[
         float,
         typer.Option(
-            "--noise", help="AddNormalPerChannel in training mode: our gaussian-filter-max."
+            "--noise",
+            help="The strength of AddNormalPerChannel in training mode, which is our "
+            "gaussian-filter-max.",
         ),
     ] = 0.0,
     protect: ProtectOption = None,

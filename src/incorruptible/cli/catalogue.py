@@ -38,8 +38,9 @@ def list_(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="corruptions, objectives, schedules, tasks, networks, studies or rules; or one "
-            "member by its name [all]."
+            help="A catalogue (corruptions, objectives, schedules, tasks, networks, studies or "
+            "rules), "
+            "or one member by its name [all catalogues]."
         ),
     ] = None,
     json_: JsonOption = False,

@@ -40,40 +40,50 @@ if TYPE_CHECKING:
     from .targets import ScoringTarget
 
 CorruptionOption = Annotated[
-    str, typer.Option("--corruption", help="With strengths: gaussian-filter-max:.1,.2.")
+    str,
+    typer.Option(
+        "--corruption", help="The corruption and its strengths: gaussian-filter-max:.1,.2."
+    ),
 ]
 AccuracyOption = Annotated[
     str | None,
-    typer.Option("--accuracy", help="What chips must reach: 0.95.", metavar="FRACTION"),
+    typer.Option(
+        "--accuracy", help="The accuracy that a good chip reaches: 0.95.", metavar="FRACTION"
+    ),
 ]
 ThresholdOption = Annotated[
     float | None,
     typer.Option(
         "--threshold",
-        help="Instead, in the unit of the task's score: what a good chip has at worst.",
+        help="In place of --accuracy: the worst score of a good chip, in the unit of the task's "
+        "score.",
     ),
 ]
 ConfidenceOption = Annotated[
-    str, typer.Option("--confidence", help="How sure the promise is.", metavar="FRACTION")
+    str, typer.Option("--confidence", help="The confidence of the promise.", metavar="FRACTION")
 ]
 MinYieldOption = Annotated[
     str | None,
     typer.Option(
-        "--min-yield", help="Share of all chips that must reach it [0.9].", metavar="FRACTION"
+        "--min-yield", help="The share of all chips that must be good [0.9].", metavar="FRACTION"
     ),
 ]
 CertifiedChipsOption = Annotated[
     int | None,
-    typer.Option("--chips", help="How many [the fewest that do where 2 fail].", min=1),
+    typer.Option(
+        "--chips", help="The number of chips [the fewest that suffice when 2 of them fail].", min=1
+    ),
 ]
 PopulationOption = Annotated[
     bool,
-    typer.Option("--population", help="Promise it of the population that the examples come from."),
+    typer.Option("--population", help="Promise it for the population that the examples come from."),
 ]
 FreshOption = Annotated[
     bool,
     typer.Option(
-        "--fresh", help="Accuracy where every example meets a chip of its own, not the yield."
+        "--fresh",
+        help="In place of the yield, promise the accuracy where every example meets a chip of its"
+        " own.",
     ),
 ]
 
@@ -102,7 +112,9 @@ def certify(
     force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Certify chips for a specification: exit 0 and a promise, or exit 1 and why not."""
+    """Certify chips for a specification. A promise comes with exit code 0, a refusal and its reason
+    with 1.
+    """
     check_output(out, (".json",), force)
     check_part(part)
     if part == "train" and (fresh or population):

@@ -17,7 +17,9 @@ def demo(
     json_: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Test the claims C1 to C4 of arXiv 2602.07320 on handwritten digits; minutes on two cores."""
+    """Test the claims C1 to C4 of arXiv 2602.07320 on handwritten digits. This takes minutes on two
+    cores.
+    """
     from ..report import check, report, summarise
     from ..studies.run import Changes, Launch
 

@@ -17,6 +17,7 @@ from .targets import (
     DebugOption,
     ForceOption,
     JsonOption,
+    OutOption,
     ProtectOption,
     SeedOption,
     WeightsOption,
@@ -44,36 +45,33 @@ def device(
     target: Annotated[
         str | None,
         typer.Option(
-            "--for", help="A run's folder, or a task with --weights [none].", metavar="MODEL"
+            "--for",
+            help="The network: the folder of a run, or a task together with --weights [none].",
+            metavar="MODEL",
         ),
     ] = None,
     weights: WeightsOption = None,
     time: Annotated[
         str | None,
-        typer.Option(
-            "--time", help="Since programming, with its unit: 1s, 1h, 1d, 1y.", metavar="TIME"
-        ),
+        typer.Option("--time", help="The time since programming: 1s, 1h, 1d, 1y.", metavar="TIME"),
     ] = None,
     strength: Annotated[
         float | None,
-        typer.Option("--strength", help="[1, the error as measured, for devices; else none]"),
+        typer.Option("--strength", help="The strength [for devices 1, the error as measured]."),
     ] = None,
     also: AlsoOption = None,
     protect: ProtectOption = None,
     figure: Annotated[
-        Path | None,
-        typer.Option(
-            "--figure", help="Draw it here (.png and .svg); of cells of your own, the fit."
-        ),
+        Path | None, typer.Option("--figure", help="Draw error or fit into this file (.png, .svg).")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Keep the result here (.json).")] = None,
+    out: OutOption = None,
     seed: SeedOption = 0,
     json_: JsonOption = False,
     force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show the error of a device against the weight, alone or for a model, and the training noise
-    that is as strong.
+    """Show the error of a device against the weight, and the training noise that is as strong. With
+    --for, both are for the weights of a network.
     """
     check_output(out, (".json",), force)
     check_output(figure, ("", ".png", ".svg"), force)

@@ -36,45 +36,55 @@ TRIES = (0.5, 1.0, 2.0, 4.0, 8.0)  # and what to train at, until it fails
 
 ThroughOption = Annotated[
     str | None,
-    typer.Option("--objective", help=f"Through which to look [the run's own, or {USUAL}]."),
+    typer.Option("--objective", help=f"The objective to look through [the run's own, or {USUAL}]."),
 ]
 StrengthsOption = Annotated[
     str | None,
-    typer.Option("--strengths", help="Constant ones: .1,.3,.6 [around the run's peak]."),
+    typer.Option(
+        "--strengths", help="The constant strengths to look at: .1,.3,.6 [around the run's peak]."
+    ),
 ]
 FailOption = Annotated[
     bool,
     typer.Option(
-        "--fail/--no-fail", help="Train at these strengths, until one fails, and ask why."
+        "--fail/--no-fail",
+        help="Train at rising strengths until one training fails, and find out why.",
     ),
 ]
 EveryOption = Annotated[
     int | None,
-    typer.Option("--every", help="Look after every so many epochs [a tenth].", min=1),
+    typer.Option("--every", help="Look each time after this many epochs [a tenth of all].", min=1),
 ]
 LookedAtOption = Annotated[
-    int, typer.Option("--images", help="Training images to look at; 0: all.", min=0)
+    int, typer.Option("--images", help="The number of training images to look at; 0 is all.", min=0)
 ]
-DrawsOption = Annotated[int, typer.Option("--draws", help="Draws of each look.", min=2)]
+DrawsOption = Annotated[
+    int, typer.Option("--draws", help="The number of random draws of each look.", min=2)
+]
 BudgetOption = Annotated[
     float | None,
     typer.Option(
         "--budget",
-        help="Loss up to which a strength is tolerated [half a constant predictor's].",
+        help="The loss up to which a strength counts as tolerated [half the loss of a constant "
+        "predictor].",
     ),
 ]
 SurfaceOption = Annotated[
     int,
-    typer.Option("--surface", help="Points a side of the surface, an odd number; 0: none.", min=0),
+    typer.Option(
+        "--surface",
+        help="The number of points on a side of the surface, odd; 0 is no surface.",
+        min=0,
+    ),
 ]
 FolderOption = Annotated[
     Path | None,
     typer.Option(
-        "--out", help="Folder for the record and the figures [landscape in the run's folder]."
+        "--out", help="The folder for the record and the figures [landscape in the run's folder]."
     ),
 ]
 WhereOption = Annotated[
-    str, typer.Option("--device", help="Where weights are looked at; a run keeps its own.")
+    str, typer.Option("--device", help="The device that looks at --weights; a run keeps its own.")
 ]
 
 
@@ -96,12 +106,13 @@ def landscape(
     force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Look at the loss around a network: gradient, sharpness, slices; for a run over its training,
-    and where that fails.
+    """Look at the loss around a network: gradient, sharpness and slices. A run is also watched over
+    its training, and up to the strength at which training fails.
 
-    A run is trained again, to the same bits, and watched on the way; then its recipe is trained at
-    constant strengths, from weak to strong, until one fails, with a clipped twin that tells
-    vanishing gradients from noisy ones. Those trainings are kept beside the run.
+    To watch a run, this trains it again, to the same bits. Then it trains the run's recipe at
+    constant strengths, from weak to strong, until one training fails. A second training with
+    clipped gradients tells vanishing gradients from noisy ones. These trainings are kept beside the
+    run.
     """
     _check(target, weights, surface, out)
     from ..diagnostics.survey import asked, found_before, keep, of_run, of_weights

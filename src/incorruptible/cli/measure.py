@@ -52,7 +52,8 @@ CorruptionsOption = Annotated[
     list[str],
     typer.Option(
         "--corruption",
-        help="With strengths: gaussian-filter-max:0,.1,.2; may come again.",
+        help="The corruption and its strengths: gaussian-filter-max:0,.1,.2. May be given several"
+        " times.",
         metavar="CORRUPTION",
     ),
 ]
@@ -60,62 +61,80 @@ ChipsOption = Annotated[
     int | None,
     typer.Option(
         "--chips",
-        help="How many [25; at most 10000 with --half-width, 20000 with --subsample].",
+        help="The number of chips [25]. With --half-width, the largest number [10000; 20000 with "
+        "--subsample].",
         min=1,
     ),
 ]
 HalfWidthOption = Annotated[
     float | None,
     typer.Option(
-        "--half-width", help="Take chips until the mean is known to this half-width: 0.0025."
+        "--half-width",
+        help="Measure chips until the interval of the mean has this half-width, such as 0.0025.",
     ),
 ]
 SubsampleOption = Annotated[
     bool,
     typer.Option(
-        "--subsample", help="With --half-width: sooner, by chips that look at few images each."
+        "--subsample",
+        help="With --half-width: let each chip look at few images, which takes less time.",
     ),
 ]
 ImagesOption = Annotated[
     int | None,
     typer.Option(
-        "--images", help="Of each chip, with --subsample [chosen by a first look].", min=1
+        "--images",
+        help="With --subsample: the number of images for each chip [chosen by a first look].",
+        min=1,
     ),
 ]
 IntervalConfidenceOption = Annotated[
     float | None,
-    typer.Option("--confidence", help="Of that interval [0.95].", metavar="FRACTION"),
+    typer.Option(
+        "--confidence",
+        help="With --half-width: the confidence of the interval [0.95].",
+        metavar="FRACTION",
+    ),
 ]
 TimeOption = Annotated[
     str | None,
-    typer.Option("--time", help="Since programming, with units: 1s,1h,1d,1y.", metavar="TIMES"),
+    typer.Option(
+        "--time", help="The time since programming, or several times: 1s,1h,1d,1y.", metavar="TIMES"
+    ),
 ]
-ReadsOption = Annotated[int, typer.Option("--reads", help="Reads of each chip.", min=1)]
+ReadsOption = Annotated[
+    int, typer.Option("--reads", help="The number of reads of each chip.", min=1)
+]
 ReadNoiseOption = Annotated[
     str | None,
-    typer.Option("--read-noise", help="What each read adds: gaussian-filter-max:0.01."),
+    typer.Option("--read-noise", help="The noise that each read adds: gaussian-filter-max:0.01."),
 ]
 AutocastOption = Annotated[
     str | None,
     typer.Option(
         "--autocast",
-        help="bf16: forward passes in 16 bits, for speed; no property of the chip [fp32].",
+        help="bf16 computes forward passes in 16 bits. This saves time and models no chip [fp32].",
     ),
 ]
 ChannelsLastOption = Annotated[
     bool,
     typer.Option(
-        "--channels-last", help="Lay images and kernels out with their channels side by side."
+        "--channels-last", help="Store images and kernels with their channels side by side."
     ),
 ]
 WorkersOption = Annotated[
     int | None,
     typer.Option(
-        "--workers", help="Processes of one thread that share the chips, on the CPU.", min=1
+        "--workers",
+        help="The number of processes, of one thread each, that share the chips on the CPU.",
+        min=1,
     ),
 ]
 FigureOption = Annotated[
-    Path | None, typer.Option("--figure", help="Draw score against strength here (.png and .svg).")
+    Path | None,
+    typer.Option(
+        "--figure", help="Draw the score against the strength into this file (.png and .svg)."
+    ),
 ]
 
 
@@ -158,7 +177,7 @@ def measure(
     force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Measure a network on many chips: mean, spread, interval, quantiles, worst chip."""
+    """Measure a network on many chips: mean, spread, interval, quantiles and worst chip."""
     check_output(out, (".json",), force)
     check_output(figure, ("", ".png", ".svg"), force)
     check_part(part)

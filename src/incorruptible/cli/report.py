@@ -19,7 +19,7 @@ def report(
     home: HomeOption = Path("runs"),
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Where to write it [report.html in the study's folder]."),
+        typer.Option("--out", help="The file to write [report.html in the study's folder]."),
     ] = None,
     debug: DebugOption = False,
 ) -> None:
@@ -41,7 +41,7 @@ def export(
     name: StudyName,
     home: HomeOption = Path("runs"),
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder to write [results/STUDY].")
+        Path | None, typer.Option("--out", help="The folder to write [results/STUDY].")
     ] = None,
     debug: DebugOption = False,
 ) -> None:
@@ -61,11 +61,15 @@ def figures(
     home: HomeOption = Path("runs"),
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", help="pdf, svg or png; may come again [png].", metavar="FORMAT"),
+        typer.Option(
+            "--format",
+            help="The format of the figures: pdf, svg or png [png]. May be given several times.",
+            metavar="FORMAT",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder to draw into [figures in the study's folder]."),
+        typer.Option("--out", help="The folder to draw into [figures in the study's folder]."),
     ] = None,
     debug: DebugOption = False,
 ) -> None:

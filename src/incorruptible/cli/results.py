@@ -27,7 +27,7 @@ def results(
     debug: DebugOption = False,
 ) -> None:
     """Print what a study has found so far: every arm at every test strength, with 95% intervals
-    over crossed seeds and examples; as JSON also the verdicts. Equal studies give equal bytes.
+    over crossed seeds and examples. JSON has the verdicts too. Equal studies print equal bytes.
     """
     from ..studies.folder import find, named
     from ..studies.ranges import tabulated
@@ -89,18 +89,25 @@ def compare(
     name: StudyName,
     arms: Annotated[
         tuple[str, str],
-        typer.Option("--arms", help="Two arms; * stands for anything: 'rwp *' sgd."),
+        typer.Option(
+            "--arms",
+            help="Two arms, or two groups of arms by patterns: 'rwp *' sgd.",
+            metavar="ARM ARM",
+        ),
     ],
     home: HomeOption = Path("runs"),
     noise: Annotated[
-        int, typer.Option("--noise", help="Which of the study's noises, from 1.", min=1)
+        int,
+        typer.Option(
+            "--noise", help="The number of the noise in the study's list, counted from 1.", min=1
+        ),
     ] = 1,
     csv_: Csv = False,
     json_: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Compare two arms, or two groups of arms: paired differences at every test strength, intervals
-    over crossed seeds and examples, words after Holm's correction over all rows.
+    """Compare two arms, or two groups of arms: paired differences at every test strength, with
+    intervals over crossed seeds and examples, in words after Holm's correction over all rows.
     """
     from ..errors import UserError
     from ..studies import results as found

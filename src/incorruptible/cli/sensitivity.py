@@ -36,20 +36,31 @@ if TYPE_CHECKING:
     from .targets import ScoringTarget
 
 OneStrengthOption = Annotated[
-    str, typer.Option("--corruption", help="With one strength: gaussian-filter-max:.2.")
+    str,
+    typer.Option(
+        "--corruption", help="The corruption and its one strength: gaussian-filter-max:.2."
+    ),
 ]
-ByOption = Annotated[str, typer.Option("--by", help="layer, block, or block:DEPTH of its module.")]
+ByOption = Annotated[
+    str,
+    typer.Option(
+        "--by",
+        help="What is corrupted together: layer, block, or block:DEPTH for modules at that depth.",
+    ),
+]
 WhatIfOption = Annotated[
     list[str] | None,
     typer.Option(
         "--what-if-digital",
-        help="What does it buy to keep these digital (patterns, with commas)? May come again.",
+        help="Show what is gained if parameters that match PATTERNS, separated by commas, stay "
+        "digital. May be given several times.",
         metavar="PATTERNS",
     ),
 ]
-MapChipsOption = Annotated[int, typer.Option("--chips", help="How many.")]
+MapChipsOption = Annotated[int, typer.Option("--chips", help="The number of chips.")]
 MapFigureOption = Annotated[
-    Path | None, typer.Option("--figure", help="Draw losses and gains here (.png and .svg).")
+    Path | None,
+    typer.Option("--figure", help="Draw the losses and gains into this file (.png and .svg)."),
 ]
 
 
@@ -73,8 +84,8 @@ def sensitivity(
     force: ForceOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Corrupt each layer alone, and all but each: what is lost, and what it buys to keep it
-    digital.
+    """Corrupt each layer alone, and all layers but one. This shows what each layer costs, and what
+    is gained if it stays digital.
     """
     check_output(out, (".json",), force)
     check_output(figure, ("", ".png", ".svg"), force)

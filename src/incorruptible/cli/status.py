@@ -28,8 +28,8 @@ def status(
     json_: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show where a study stands: on a terminal live, as long as somebody works on it; elsewhere
-    once.
+    """Show where a study stands. On a terminal the table is live for as long as a worker works on
+    the study; elsewhere it is printed once.
     """
     from ..studies.folder import find, named
     from ..studies.status import status_of

@@ -19,27 +19,34 @@ if TYPE_CHECKING:
     from ..studies.spec import Study
 
 StudyName = Annotated[
-    str, typer.Argument(metavar="STUDY", help="A study by name, or the path of its TOML file.")
+    str, typer.Argument(metavar="STUDY", help="The name of a study, or the path of its TOML file.")
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", help="Workers [one for each core].", min=1)
+    int | None, typer.Option("--workers", help="The number of workers [one for each core].", min=1)
 ]
 Seeds = Annotated[
-    int | None, typer.Option("--seeds", help="That many seeds, in place of the file's.")
+    int | None, typer.Option("--seeds", help="Use this many seeds in place of the file's.")
 ]
 Epochs = Annotated[
     int | None,
-    typer.Option("--epochs", help="Epochs of the base recipe; other arms in proportion."),
+    typer.Option(
+        "--epochs",
+        help="Train the base recipe for this many epochs, and the other arms in proportion.",
+    ),
 ]
 EngineName = Annotated[str, typer.Option("--engine", help="Where workers run: local or ray.")]
 Data = Annotated[
     str | None,
-    typer.Option("--data", help="For images: hf:OWNER/NAME, parquet:PATH or folder:PATH."),
+    typer.Option(
+        "--data", help="The data of a study on images: hf:OWNER/NAME, parquet:PATH or folder:PATH."
+    ),
 ]
 Threads = Annotated[
     int | None,
     typer.Option(
-        "--threads", help="Threads of a worker; part of a run's identity [cores / workers].", min=1
+        "--threads",
+        help="The number of threads of a worker. It is part of a run's identity [cores / workers].",
+        min=1,
     ),
 ]
 
@@ -51,20 +58,28 @@ def study(
     engine: EngineName = "local",
     threads: Threads = None,
     device: Annotated[
-        str | None, typer.Option("--device", help="cpu, cuda or cuda:N [cpu].")
+        str | None,
+        typer.Option("--device", help="The device that computes: cpu, cuda or cuda:N [cpu]."),
     ] = None,
     gpus: Annotated[
         float,
-        typer.Option("--gpus", help="Ray: share of a GPU for each worker, such as 0.5.", min=0),
+        typer.Option(
+            "--gpus",
+            help="With --engine ray: the share of a GPU for each worker, such as 0.5.",
+            min=0,
+        ),
     ] = 0,
     address: Annotated[
-        str | None, typer.Option("--address", help="Ray: the cluster's address [a local one].")
+        str | None,
+        typer.Option(
+            "--address", help="With --engine ray: the address of the cluster [a local one]."
+        ),
     ] = None,
     seeds: Seeds = None,
     epochs: Epochs = None,
     data: Data = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")
+        bool, typer.Option("--dry-run", help="Print what would be done, and write nothing.")
     ] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try failed runs again.")] = False,
     json_: JsonOption = False,
@@ -73,8 +88,8 @@ def study(
     ] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Train and measure every arm of a study over its seeds, and decide its claims. Kill it at any
-    time: the same command goes on.
+    """Train and measure every arm of a study over its seeds, and decide its claims. The study may be
+    killed at any time; the same command continues it.
     """
     if dry_run:
         from ..studies.spec import load

@@ -30,36 +30,62 @@ if TYPE_CHECKING:
 
 # ---- Options that several verbs share
 
-TargetArgument = Annotated[str, typer.Argument(help="A run's folder, or a task with --weights.")]
-PartOption = Annotated[str, typer.Option("--part", help="Data: test, validation or train.")]
-BatchOption = Annotated[int, typer.Option("--batch", help="Examples at a time.", min=1)]
+TargetArgument = Annotated[
+    str, typer.Argument(help="The folder of a run, or a task together with --weights.")
+]
+PartOption = Annotated[
+    str, typer.Option("--part", help="The part of the data: test, validation or train.")
+]
+BatchOption = Annotated[
+    int, typer.Option("--batch", help="The number of examples in one forward pass.", min=1)
+]
 BatchnormOption = Annotated[
     str,
-    typer.Option("--batchnorm", help="as-is, folded, or recalibrated on the training data."),
+    typer.Option(
+        "--batchnorm",
+        help="How BatchNorm computes: as-is, folded into the weights, or recalibrated on the "
+        "training data.",
+    ),
 ]
-HomeOption = Annotated[Path, typer.Option("--home", help="Folder for runs and results.")]
+HomeOption = Annotated[Path, typer.Option("--home", help="The folder that holds runs and results.")]
 SeedOption = Annotated[
-    int, typer.Option("--seed", help="Seed of everything that is random.", min=0)
+    int, typer.Option("--seed", help="The seed of everything that is random.", min=0)
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Keep the result here (.json).")]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="The device that computes: cpu, cuda or cuda:N.")
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="Write the result to this file (.json).")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite files that exist already.")]
 WeightsOption = Annotated[
     Path | None,
-    typer.Option("--weights", help="Weights for the task's model: .safetensors or a state_dict."),
+    typer.Option(
+        "--weights",
+        help="The file with the weights of the task's model: .safetensors or a state_dict.",
+    ),
 ]
 AlsoOption = Annotated[
     list[str] | None,
-    typer.Option("--also", help="Parameters to perturb as well (pattern).", metavar="PATTERN"),
+    typer.Option(
+        "--also",
+        help="Perturb the parameters whose names match PATTERN too. May be given several times.",
+        metavar="PATTERN",
+    ),
 ]
 ExamplesOption = Annotated[
-    int | None, typer.Option("--examples", help="The first so many examples only [all].", min=1)
+    int | None,
+    typer.Option("--examples", help="Use only this many examples, the first ones [all].", min=1),
 ]
 ProtectOption = Annotated[
     list[str] | None,
-    typer.Option("--protect", help="Parameters to keep digital (pattern).", metavar="PATTERN"),
+    typer.Option(
+        "--protect",
+        help="Keep the parameters whose names match PATTERN digital. May be given several times.",
+        metavar="PATTERN",
+    ),
 ]
 
 

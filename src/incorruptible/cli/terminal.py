@@ -29,6 +29,15 @@ class Once(TyperCommand):
     replace the others.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Help shows the last word of a value's name, `--half-width WIDTH`, and not its type."""
+        super().__init__(*args, **kwargs)
+        parameters: list[Any] = self.params
+        for parameter in parameters:
+            parameter.metavar = parameter.metavar or parameter.name.rpartition("_")[2].upper()
+            if parameter.param_type_name == "argument":
+                parameter.display_type_rich = lambda ctx: ""  # newer versions of typer add <str>
+
     def get_short_help_str(self, limit: int = 45) -> str:
         """The first sentence of the verb's help, whole: the list of verbs wraps it."""
         said = " ".join((self.help or "").split())

@@ -8,7 +8,7 @@ from contextlib import nullcontext, redirect_stdout
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from shlex import join
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -39,84 +39,119 @@ class _Entry(NamedTuple):
     kind: Any = str
     option: str = ""
     least: float | None = None
-    metavar: str = "PATTERN"  # of what may come again
+    metavar: str | None = (
+        None  # the value's name in the help, where the option's name would mislead
+    )
 
     def parameter(self) -> Parameter:
         """The option as typer reads it from a function's signature."""
         option = self.option or f"--{self.name.replace('_', '-')}"
-        several = get_origin(self.kind) is list
-        said = typer.Option(
-            option, help=self.help, min=self.least, metavar=self.metavar if several else None
-        )
+        said = typer.Option(option, help=self.help, min=self.least, metavar=self.metavar)
         kind = Annotated[self.kind | None, said]  # type: ignore[name-defined]
         return Parameter(self.name, Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=kind)
 
 
 # Every entry of a `Recipe` that can be typed; tests hold the table against the recipe's fields.
 ENTRIES = (
-    _Entry("objective", "Such as 'rwp(gaussian-filter-max)' or sam [plain]."),
-    _Entry("strength", "A schedule: 0.3, linear:0:0.3, warmup-hold:0.5 ... [0]."),
-    _Entry("epochs", "[40]", int),
-    _Entry("batch", "[64]", int),
-    _Entry("optimizer", "sgd or adamw [sgd]."),
-    _Entry("lr", "[0.05]", float),
-    _Entry("momentum", "[0.9]", float),
-    _Entry("weight_decay", "[0.0005]", float),
-    _Entry("decay", "Learning rate: cosine or constant [cosine]."),
-    _Entry("clip", "Bound on the gradient's norm [none].", float),
+    _Entry("objective", "The objective, such as 'rwp(gaussian-filter-max)' or sam [plain]."),
+    _Entry(
+        "strength",
+        "The objective's strength, as a number or a schedule: 0.3, linear:0:0.3, warmup-hold:0.5 "
+        "[0].",
+    ),
+    _Entry("epochs", "The number of epochs [40].", int),
+    _Entry("batch", "The number of examples in a batch [64].", int),
+    _Entry("optimizer", "The optimiser: sgd or adamw [sgd]."),
+    _Entry("lr", "The learning rate [0.05].", float),
+    _Entry("momentum", "The momentum [0.9].", float),
+    _Entry("weight_decay", "The weight decay [0.0005].", float),
+    _Entry("decay", "How the learning rate decays: cosine or constant [cosine]."),
+    _Entry("clip", "The largest norm of the gradient [none].", float),
     _Entry(
         "clip_weights",
-        "Bound on weights, in standard deviations of their layer [none]; 2.5, say.",
+        "The largest weight, in standard deviations of its layer, such as 2.5 [none].",
         float,
+        metavar="FACTOR",
     ),
-    _Entry("batchnorm", "Which pass moves running statistics: noisy, clean, frozen."),
+    _Entry(
+        "batchnorm",
+        "Which pass updates the running statistics of BatchNorm: noisy, clean, or frozen for none.",
+    ),
     _Entry(
         "checkpoints",
-        "Share of training at which weights are kept too; may come again.",
+        "Keep the weights at this share of the training too. May be given several times.",
         list[float],
         "--checkpoint",
         metavar="FRACTION",
     ),
-    _Entry("also", "Parameters to perturb as well (pattern).", list[str]),
-    _Entry("protect", "Parameters to keep digital (pattern).", list[str]),
-    _Entry("start", "Weights to fine-tune from: a file, or a run's folder.", Path, "--from"),
-    _Entry("accumulate", "Parts that a batch is cut into, for less memory [1].", int),
-    _Entry("autocast", "bf16 or fp16: passes in 16 bits; weights stay fp32 [fp32]."),
-    _Entry("channels_last", "Lay images out with their channels side by side.", bool),
-    _Entry("compiled", "Pass the network through torch.compile.", bool, "--compile"),
-    _Entry("noise", "exact, or banked: training's normal numbers from a bank [exact]."),
     _Entry(
-        "ranks", "Processes that torchrun starts: torchrun ... -m incorruptible train [1].", int
+        "also",
+        "Perturb the parameters whose names match PATTERN too. May be given several times.",
+        list[str],
+        metavar="PATTERN",
     ),
-    _Entry("seed", "Seed of everything that is random [0].", int, least=0),
+    _Entry(
+        "protect",
+        "Keep the parameters whose names match PATTERN digital. May be given several times.",
+        list[str],
+        metavar="PATTERN",
+    ),
+    _Entry(
+        "start",
+        "The weights to fine-tune from: a file, or the folder of a run.",
+        Path,
+        "--from",
+        metavar="WEIGHTS",
+    ),
+    _Entry("accumulate", "The number of parts that a batch is cut into, to save memory [1].", int),
+    _Entry(
+        "autocast", "bf16 or fp16 compute the passes in 16 bits; the weights stay in 32 [fp32]."
+    ),
+    _Entry("channels_last", "Store images with their channels side by side.", bool),
+    _Entry("compiled", "Pass the network through torch.compile.", bool, "--compile"),
+    _Entry(
+        "noise",
+        "Where normal numbers come from: exact draws each, banked reads them from a bank [exact].",
+    ),
+    _Entry("ranks", "The number of processes that torchrun started [1].", int),
+    _Entry("seed", "The seed of everything that is random [0].", int, least=0),
 )
 
 
 def train(
     task: Annotated[
-        str | None, typer.Argument(help="A task by name, FILE.py:NAME or package.module:NAME.")
+        str | None, typer.Argument(help="A task: its name, FILE.py:NAME or package.module:NAME.")
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(
-            "--data", help="For the task images: hf:OWNER/NAME, parquet:PATH or folder:PATH."
+            "--data",
+            help="The data of the task images: hf:OWNER/NAME, parquet:PATH or folder:PATH.",
         ),
     ] = None,
     recipe: Annotated[
         Path | None,
-        typer.Option("--recipe", help="A TOML file with the same entries; options go before it."),
+        typer.Option(
+            "--recipe",
+            help="A TOML file with these entries. Options on the command line win over the file.",
+        ),
     ] = None,
     device: DeviceOption = "cpu",
     threads: Annotated[
-        int, typer.Option("--threads", help="Processor threads; part of a run's identity.", min=1)
+        int,
+        typer.Option(
+            "--threads",
+            help="The number of processor threads. It is part of the run's identity.",
+            min=1,
+        ),
     ] = 1,
     home: HomeOption = Path("runs"),
     json_: JsonOption = False,
     debug: DebugOption = False,
     **entries: Any,
 ) -> None:
-    """Train a network by a recipe, in a folder of its own; a killed training goes on when called
-    again.
+    """Train a network by a recipe, in a folder of its own. If the training is killed, the same
+    command continues it.
     """
     start: Path | None = entries["start"]
     if start is not None:

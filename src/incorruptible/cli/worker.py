@@ -21,30 +21,54 @@ def worker(
     threads: Annotated[
         int | None,
         typer.Option(
-            "--threads", help="Part of a run's identity [the study's, at first 1].", min=1
+            "--threads",
+            help="The number of threads. It is part of a run's identity [as the study was begun, "
+            "or 1].",
+            min=1,
         ),
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option("--device", help="cpu, cuda or cuda:N [the study's, at first cpu]."),
+        typer.Option(
+            "--device",
+            help="The device that computes: cpu, cuda or cuda:N [as the study was begun, or cpu].",
+        ),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option("--seeds", help="As for study [the study's; 0: the file's].")
+        int | None,
+        typer.Option(
+            "--seeds", help="The number of seeds; 0 is the file's [as the study was begun]."
+        ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", help="As for study [the study's; 0: the file's].")
+        int | None,
+        typer.Option(
+            "--epochs",
+            help="The epochs of the base recipe; 0 is the file's [as the study was begun].",
+        ),
     ] = None,
-    data: Annotated[str | None, typer.Option("--data", help="As for study [the study's].")] = None,
-    force: Annotated[bool, typer.Option("--force", help="As for study.")] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", help="The data, as for incorruptible study [as the study was begun]."
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin again under other threads, device or versions.")
+    ] = False,
     ending: Annotated[
         Path | None,
-        typer.Option("--ending", help="Where to write, as JSON, how it ended.", hidden=True),
+        typer.Option(
+            "--ending",
+            help="The file into which the worker writes, as JSON, how it ended.",
+            hidden=True,
+        ),
     ] = None,
     debug: DebugOption = False,
 ) -> None:
-    """Claim runs of a study in a shared folder and do them, until all are done: in a second
-    terminal, on another machine, as one line of a Slurm array. TERM, USR1 and USR2 have it
-    checkpoint and leave (exit code 75).
+    """Claim runs of a study in a shared folder and do them, until all are done. Start workers in a
+    second terminal, on another machine, or as one line of a Slurm array. On TERM, USR1 and USR2 a
+    worker writes a checkpoint and leaves with exit code 75.
     """
     from ..studies.launch import watch_parent
     from ..studies.supervisor import LEFT
