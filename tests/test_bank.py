@@ -262,7 +262,10 @@ def test_written_into_given_memory_the_values_are_the_same(text: str, layout: st
 def test_values_of_another_shape_are_refused() -> None:
     array = Array("w", nn.Parameter(torch.ones(2, 3)))
     chip = Corrupted(lambda array, strength, noise: torch.ones(3), 1.0, Draw(0, "test", 0))  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r"w: values of shape \(3,\) came for \(2, 3\)"), replaced([array], chip):
+    with (
+        pytest.raises(UserError, match=r"w: the corruption made values of shape \(3,\) for weights of shape \(2, 3\)"),
+        replaced([array], chip),
+    ):
         pass
     assert torch.equal(array.value, torch.ones(2, 3))
 

@@ -218,7 +218,7 @@ BAD = {
     "no error": (file_of(*[f"{g},{g}" for g in range(40)]), "c.csv: cells of one target do not differ"),
     "no spread": (file_of(*[f"{g},{0.9 * g}" for g in range(40)]), "c.csv: cells of one target do not differ"),
     "all zero": (file_of(*[f"{g},0" for g in range(40)]), "c.csv: cells of one target do not differ"),
-    "siemens and more": (file_of("1,1e7"), "c.csv line 2: measured 1e7: more than 1e+06 uS"),
+    "siemens and more": (file_of("1,1e7"), "c.csv line 2: measured 1e7: no memory cell has more than 1e+06 uS"),
     "one huge field": (file_of("1," + "9" * 200_000), "c.csv line 2 is no CSV: field larger than field limit"),
 }
 

@@ -827,7 +827,7 @@ FIRST_TOUCH: dict[str, tuple[Callable[[], Any], str]] = {
     "a strength as a scale": (lambda: inc.Gaussian(0.1), "0.1 is no scale"),
     "a class for an objective": (lambda: robust_for(network(), inc.RWP), "objective=RWP is none"),
     "a class for a corruption": (lambda: inc.RWP(inc.Gaussian), "Gaussian is a class"),
-    "a number for a corruption": (lambda: inc.RWP(0.1), "corruption=0.1 is none"),
+    "a number for a corruption": (lambda: inc.RWP(0.1), "corruption=0.1 is no corruption"),
     "logits for a model": (lambda: inc.accuracy(torch.zeros(2, 2), torch.zeros(2)), r"score\.grade\(logits, labels\)"),
     "a number for a schedule": (lambda: robust_for(network(), strength=0.1), r"Constant\(0\.1\) makes one"),
 }

@@ -1,5 +1,25 @@
-"""What goes wrong with stored weights: one file for each, a catalogue, and one way to write them
-down.
+"""What goes wrong with weights that are stored in hardware.
+
+A *corruption* takes one array (a weight tensor in hardware), a strength and the random numbers of
+one chip, and returns the weights that this chip holds. Strength 0 is the resting state: the weights
+themselves, or what their storage can hold of them. Each family of corruptions has a file here,
+memory devices have the folder `devices`. `CATALOGUE` lists all corruptions by name, and `parse`
+reads a corruption from a text:
+
+>>> corruption, strengths = parse_sweep("gaussian-filter-max:0,.1")
+>>> corruption.formula, strengths
+('w + s max|W_f| z, z ~ N(0, 1)', (0.0, 0.1))
+
+`stored(STORAGE|FAULT|FAULT)` puts a corruption together from parts: the folder `storages` has ways
+to hold weights, and `faults` what may go wrong with what is held.
+
+>>> print(parse("stored(crossbar:levels=16|drop)").formula)
+w held as crossbar:levels=16: 0 with probability s
+
+Relies on: every member of a catalogue is a dataclass, or a `functools.partial` of one, as
+`specs.grammar.build` needs.
+Keeps: `parse(str(corruption)) == corruption` for every corruption that can be parsed, and a text is
+taken apart once.
 """
 
 from __future__ import annotations
@@ -110,7 +130,7 @@ FAULTS: dict[str, Callable[..., Fault]] = {
     "sonos-read": SONOSRead,
     "wan-programming": WanProgramming,
 }
-EXAMPLES = {  # members that are made of others, each with something to be made of
+EXAMPLES = {  # members that cannot be written without another one in parentheses
     "mixture": "mixture(gaussian-filter-max)",
     "stored": "stored(crossbar:per=filter:levels=64|drop)",
 }
@@ -137,7 +157,7 @@ def parse(text: str | Spec) -> Corruption:
         raise UserError(f"{name!r} is no corruption by itself: {', '.join(scaled)}.")
     if scaled:
         raise UserError(
-            f"{name!r} needs its scale in the name, for scales are never interchangeable: "
+            f"{name!r} needs its scale in the name, because scales are never interchangeable: "
             f"{', '.join(scaled)}."
         )
     if name == "stored" and spec.inner is not None:
@@ -168,8 +188,7 @@ def _fault(text: str) -> Fault:
 
 
 def as_corruption(thing: Corruption | str) -> Corruption:
-    """A corruption as it is, or the one that a text writes down. Raises `UserError` for anything
-    else.
+    """Returns a corruption as it is, and parses a text. Raises `UserError` for anything else.
 
     >>> as_corruption("gaussian-filter-max")
     Gaussian(scale='filter-max')
@@ -178,12 +197,13 @@ def as_corruption(thing: Corruption | str) -> Corruption:
         return parse(thing)
     if isinstance(thing, type):
         raise UserError(
-            f"{thing.__name__} is a class, and one of its kind is needed: {thing.__name__}(...)."
+            f"{thing.__name__} is a class, and an object of that class is needed: "
+            f"{thing.__name__}(...)."
         )
     if not callable(thing):
         raise UserError(
-            f"corruption={thing!r} is none: Gaussian('filter-max'), or its text "
-            "'gaussian-filter-max', is."
+            f"corruption={thing!r} is no corruption: give one, such as Gaussian('filter-max'), or "
+            "its text, 'gaussian-filter-max'."
         )
     return thing
 

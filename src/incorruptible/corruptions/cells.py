@@ -1,4 +1,13 @@
-"""Cells that someone measured: what each was told to hold, and what it held, from a CSV file."""
+"""Cells that someone measured, from a CSV file: the conductance that each cell was programmed to,
+and the conductance that was read from it.
+
+The user's own memory device begins here: `fitting` fits curves to these cells, and
+`devices.Measured` is the device with these errors.
+
+Relies on: the first line of the file names its columns, and conductances are in uS.
+Keeps: cells come sorted by time and then by target, whatever the order of the lines, and every
+mistake in the file is a `UserError` that names the file and, where there is one, the line.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +34,8 @@ _COLUMNS = ("target", "measured", "time")
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Cells read at one time: `target` and `measured` conductance [n] in uS, sorted by target;
-    `time` None where none was given.
+    """Cells that were read at one time: `target` and `measured` conductance [n] in uS, sorted by
+    target. `time` is None where the file has no times.
     """
 
     target: NDArray[np.float64]
@@ -35,7 +44,7 @@ class Cells:
 
 
 def content_of(file: str) -> bytes:
-    """The bytes of the file, or a `UserError` in one line."""
+    """The bytes of `file`. Raises `UserError` where it cannot be read."""
     try:
         return Path(file).read_bytes()
     except FileNotFoundError:
@@ -59,9 +68,10 @@ def read(content: bytes, file: str) -> tuple[Cells, ...]:
     """The cells at each time, earliest first.
 
     The first line names the columns: `target` and `measured` in uS, and `time`, in seconds or with
-    its unit ("1d"), where cells were read at several times; other columns are not looked at, and
+    its unit ("1d"), where cells were read at several times. Other columns are not looked at, and
     each line is a cell of its own. Raises `UserError`, with file and line, for a missing column, a
-    gap, a text, a number that is not finite or negative, and for too few cells or targets.
+    gap, a text in place of a number, a number that is negative or not finite, and for too few cells
+    or targets.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -88,8 +98,8 @@ def read(content: bytes, file: str) -> tuple[Cells, ...]:
         found.append(Cells(pairs[:, 0], pairs[:, 1], time))
     if len(found) > 1 and not found[0].time:
         raise UserError(
-            f"{file}: time 0 among others: the fit is linear in log time; write when the first "
-            "read was."
+            f"{file}: time 0 among others: the fit is linear in log time, which has no 0; write "
+            "how long after programming the first read was."
         )
     return tuple(found)
 
@@ -149,13 +159,13 @@ def _conductance(cells: dict[str, str], name: str, where: str) -> float:
         raise UserError(f"{where}: {name} {cells[name]!r}: a finite conductance in uS is needed.")
     if value < 0:
         raise UserError(
-            f"{where}: {name} {cells[name]}: a conductance is not negative; write 0 for what reads "
-            "below it."
+            f"{where}: {name} {cells[name]}: a conductance is not negative; write 0 for a cell that "
+            "reads below 0."
         )
     if value > LARGEST:
         raise UserError(
-            f"{where}: {name} {cells[name]}: more than {LARGEST:g} uS, which is no memory cell; is "
-            "it in uS?"
+            f"{where}: {name} {cells[name]}: no memory cell has more than {LARGEST:g} uS; is the "
+            "number in uS?"
         )
     return value
 

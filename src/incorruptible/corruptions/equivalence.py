@@ -1,5 +1,12 @@
-"""What a corruption does to weights, in terms of the weights: bias, spread, and the plain noise
-that is as strong.
+"""What a corruption does to weights, in terms of the weights: bias, spread, and the strength of the
+plain Gaussian noise that is as strong.
+
+`equivalent` turns the strength of any corruption into a strength of `gaussian-filter-max`, so that
+devices and models can be compared. `translate` adds a table of mean and standard deviation over
+the size of the weights, which `incorruptible device` prints.
+
+Relies on: a corruption's `moments` are those of its error on the given weights.
+Keeps: nothing is drawn at random, and the arrays are only read. Filters of zeros count in no mean.
 """
 
 from __future__ import annotations
@@ -28,12 +35,11 @@ __all__ = [
 ]
 
 
-# ---- Which strength of one corruption is as strong as that of another, for the weights of one
-# model
+# ---- The Gaussian strength that is as strong as a corruption on the weights of one model
 
 
 class Equivalent(NamedTuple):
-    """The equivalent strength over all arrays, and for each one."""
+    """The equivalent strength over all arrays together, and for each array by its name."""
 
     strength: float
     arrays: dict[str, float]
@@ -45,10 +51,12 @@ def equivalent(
     """The strength of `gaussian-<scale>` whose error has the same size, computed from the weights
     themselves.
 
-    Root mean square, over the weights of filters that are not all zero, of the error in units of
-    the scale: s_eq^2 = mean_i (E[e_i]^2 + Var[e_i]) / m_i^2. A filter-max strength can therefore be
-    compared between models. The conversion keeps the size, not the shape: an error that is biased
-    or in proportion to the weight may hurt otherwise.
+    The equivalent strength s_eq is the root mean square of the error in units of the scale, over
+    the weights of filters that are not all zero: s_eq^2 = mean_i (E[e_i]^2 + Var[e_i]) / m_i^2, with
+    the error e_i of a weight and its scale m_i. An equivalent filter-max strength can therefore be
+    compared between models. The conversion keeps the size of an error, not its shape: an error that
+    is biased, or in proportion to the weight, may do more or less harm than Gaussian noise of that
+    size. Raises `UserError` for an unknown scale.
 
     >>> import torch
     >>> from .gaussian import Gaussian
@@ -64,7 +72,7 @@ def equivalent(
             array.value
         )
         live = scales > 0
-        # Picking the live ones takes long, and is not needed where all are.
+        # Indexing by a mask takes long, and is not needed where all filters are live.
         ratios = ratios.flatten() if bool(live.all()) else ratios[live.expand_as(ratios)]
         ratio, n = float(ratios.sum()), ratios.numel()
         each[array.name] = math.sqrt(ratio / n) if n else 0.0
@@ -72,18 +80,18 @@ def equivalent(
     return Equivalent(math.sqrt(total / count) if count else 0.0, each)
 
 
-# ---- What a corruption does to weights, in terms of the weights: bias, spread, and the plain noise
-# that is as strong
+# ---- The error over the size of the weights, as a table
 
 PLACES = 11  # rows of the table, from -1 to 1
 
 
 @dataclass(frozen=True)
 class TranslationRow:
-    """The error of weights near `x` = w / max|W|, its mean and standard deviation in max|W|, and
-    their share of all weights.
+    """The error of the weights near `x` = w / max|W|: its mean and standard deviation in units of
+    max|W|, and the share of these weights among all.
 
-    nan where no weight is there; the share is None where there is no model.
+    Mean and standard deviation are nan where there is no such weight. The share is None where there
+    is no model.
     """
 
     x: float
@@ -94,8 +102,8 @@ class TranslationRow:
 
 @dataclass(frozen=True)
 class LayerEquivalent:
-    """One array: its weights, the strength of gaussian-filter-max that is as strong, and the share
-    of that square which is bias.
+    """One array: how many weights it has, the strength of gaussian-filter-max that is as strong,
+    and the share of bias in the square of that strength.
     """
 
     name: str
@@ -106,7 +114,11 @@ class LayerEquivalent:
 
 @dataclass(frozen=True)
 class Translation:
-    """A corruption at one strength in terms of the weights of one model, or alone."""
+    """A corruption at one strength, in terms of the weights of one model or without a model.
+
+    `rows` is the table that is printed, `fine` the same at four times as many places, for figures.
+    `whole` sums up all `layers`, and is None without a model.
+    """
 
     corruption: str
     strength: float
@@ -153,7 +165,9 @@ class Translation:
 
 
 def _short(size: float, sign: str = "") -> str:
-    """Four places, or four digits where a float's flipped exponent makes errors of 1e36."""
+    """Four places after the point, or four digits where errors are large: a flipped bit in an
+    exponent makes errors of 1e36.
+    """
     return f"{size:{sign}.4f}" if abs(size) < 100 else f"{size:{sign}.4g}"
 
 
@@ -175,15 +189,16 @@ def translate(
     *,
     places: int = PLACES,
 ) -> Translation:
-    """The error of `corruption` at `strength` against w / max|W|: its mean and standard deviation,
+    """Mean and standard deviation of the error of `corruption` at `strength` against w / max|W|,
     from the corruption's moments.
 
-    With the `arrays` of a model: of its own weights, in `places` bins from -1 to 1, and as the
-    equivalent strength of gaussian-filter-max (`equivalent`). Of that strength's square the part
-    sum_i m_i^2 / sum_i (m_i^2 + v_i) is bias, with m and v the mean and variance of the error of
-    each weight in max|W_f|: what is the same on every chip, and no noise in training stands for.
-    Without arrays: of one filter that holds `places` weights evenly from -1 to 1; compensation
-    depends on them.
+    With the `arrays` of a model, the weights are the model's own, in `places` bins from -1 to 1,
+    and each array also gets its equivalent strength of gaussian-filter-max (`equivalent`). In the
+    square of that strength, the share of bias is sum_i m_i^2 / sum_i (m_i^2 + v_i), with the mean
+    m_i and the variance v_i of the error of each weight in units of max|W_f|. Bias is the same on
+    every chip, so noise in training does not prepare for it. Without arrays, the weights are those
+    of one filter, `places` of them evenly from -1 to 1. A drift compensation depends on the
+    weights, so it comes out differently for a model.
 
     Raises `UserError` for a strength that the corruption does not have, and for a model without
     weights.
@@ -250,8 +265,8 @@ def _alone(corruption: Corruption, strength: float, places: int) -> tuple[Transl
 
 
 def _binned(points: torch.Tensor, places: int) -> tuple[TranslationRow, ...]:
-    """Mean, and total standard deviation, of the errors of weights nearest to each place; `points`
-    [3, n] are x, mean and std.
+    """Mean and total standard deviation of the errors of the weights nearest to each of `places`.
+    `points` [3, n] holds x, and the mean and standard deviation of the error, of each weight.
     """
     x, mean, std_ = points
     bin_ = ((x + 1) / 2 * (places - 1)).round().long().clamp(0, places - 1)

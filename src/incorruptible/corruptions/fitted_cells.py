@@ -1,4 +1,9 @@
-"""Cells of one's own beside the device that was fitted to them: a table, plain data and a chart."""
+"""The user's own cells beside the device that was fitted to them: a table, plain data and a chart.
+
+Relies on: `devices.fits` gives one fit for each measured time, in the order of
+`device.fitted.times`.
+Keeps: the device and its fits are only read, and all three forms state the same numbers.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +21,8 @@ GROUPS = 12  # of cells, in the chart, where targets do not repeat
 
 
 def rows(device: Measured) -> list[dict[str, Any]]:
-    """For each measured time: its cells, how Gaussian they are, and at each knot shift and spread
-    with 95% intervals, in uS.
+    """For each measured time: how many cells there are, how Gaussian their errors are, and at each
+    knot shift and spread with 95% intervals, in uS.
     """
     found = []
     for time, fit in zip(device.fitted.times, fits(device), strict=True):
@@ -43,7 +48,7 @@ def rows(device: Measured) -> list[dict[str, Any]]:
 
 
 def report(device: Measured) -> str:
-    """The same as a table."""
+    """The same numbers as a table."""
     lines = []
     for one, time in zip(rows(device), device.fitted.times, strict=True):
         when = "" if time is None else f", {time} after programming"
@@ -71,7 +76,9 @@ def report(device: Measured) -> str:
 
 
 def chart(device: Measured) -> Lines:
-    """Cells and fits with 95% intervals, shift above spread; one colour for each time."""
+    """Cells and fits with 95% intervals: the shift in the upper panel, the spread in the lower one,
+    and one colour for each time.
+    """
     shifts: list[Line] = []
     spreads: list[Line] = []
     for place, (time, fit) in enumerate(zip(device.fitted.times, fits(device), strict=True)):
@@ -100,9 +107,9 @@ def chart(device: Measured) -> Lines:
         ]
     counts = ", ".join(str(len(fit.error)) for fit in fits(device))
     note = (
-        f"{device.file} (sha {device.sha}): {counts} cells; points: each cell (of more than "
-        f"{SHOWN} some), and the standard deviation of groups of them; the fit takes cells that "
-        "read 0 for at or below it; bands: 95% at each target on its own"
+        f"{device.file} (sha {device.sha}): {counts} cells; points: single cells (at most {SHOWN} "
+        "of a time), and the standard deviation of groups of cells; the fit takes a cell that "
+        "reads 0 for one at or below 0; bands: 95% at each target on its own"
     )
     panels = {"mean shift": shifts, "spread": spreads}
     labels = ["measured - target (uS)", "standard deviation (uS)"]
@@ -110,8 +117,8 @@ def chart(device: Measured) -> Lines:
 
 
 def _groups(fit: CellFit) -> tuple[Any, Any]:
-    """Mean target and standard deviation of the cells at each target, or of groups of neighbours
-    around the fitted shift.
+    """Mean target, and standard deviation around the fitted shift, of groups of cells: the cells
+    of one target, or, where targets do not repeat, neighbours.
     """
     targets = np.unique(fit.target)
     if len(targets) == len(fit.knots):

@@ -1,4 +1,15 @@
-"""Mean shift and spread of measured cells, as functions of what they were told to hold."""
+"""Mean shift and spread of measured cells, as functions of the conductance that they were
+programmed to.
+
+`CellFit` fits one time, with confidence intervals. `Curve` and `Fitted` are what a device keeps of
+the fits of all times.
+
+Relies on: cells come sorted by target (`cells.Cells`), and a cell that reads 0 is known only to be
+at or below 0.
+Keeps: where targets repeat and no cell reads 0, shift and spread are the mean and the standard
+deviation (n - 1) of the cells at each target. Spreads stay above 0, so every division by a spread
+is finite.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +25,8 @@ from ..errors import UserError
 from .cells import Cells
 
 REPEATED = 10  # cells at each target, from which targets are knots
-ALIVE = 3  # cells above 0 at a knot, from which those that read 0 say something about its spread
-EACH = 40  # cells for a knot where targets do not repeat
+ALIVE = 3  # cells above 0 that a knot needs, so that its cells at 0 say something about its spread
+EACH = 40  # cells for each knot where targets do not repeat
 _STEPS, _SMALL = 500, 1e-7
 
 
@@ -24,7 +35,7 @@ class Curve:
     """The error at one time: N(shift(g), spread(g)^2) in uS at the target g, cut where the
     conductance would be negative.
 
-    `shift` and `spread` are its values at the `knots`, in uS, and linear between them.
+    `shift` and `spread` hold the values at the `knots`, all in uS; between knots both are linear.
     """
 
     knots: tuple[float, ...]
@@ -33,8 +44,8 @@ class Curve:
 
 
 class FitBounds(NamedTuple):
-    """Shift and spread [n] in uS, each with the limits of its confidence interval, at every place
-    on its own.
+    """Shift and spread [n] in uS, each with the limits of its confidence interval. An interval
+    holds for its own place, not for all places together.
     """
 
     shift: NDArray[np.float64]
@@ -47,8 +58,8 @@ class FitBounds(NamedTuple):
 
 @dataclass(frozen=True)
 class Fitted:
-    """A curve for each measured time (seconds; None where the file has none), linear in log time
-    between them.
+    """A curve for each measured time in seconds (None where the file has no times). Between two
+    times the error is linear in log time.
     """
 
     times: tuple[float | None, ...]
@@ -61,12 +72,12 @@ class Fitted:
 
     @property
     def high(self) -> float:
-        """The largest one."""
+        """The largest target that was measured at every time, in uS."""
         return min(curve.knots[-1] for curve in self.curves)
 
     def parts(self, time: float) -> list[tuple[float, Curve]]:
-        """The neighbouring curves, each with its share, of the error at `time`, which lies within
-        the measured times.
+        """The curves of the neighbouring times, each with its share in the error at `time`.
+        `time` lies within the measured times.
         """
         known = [float(one or 0.0) for one in self.times]
         if time in known:
@@ -77,8 +88,8 @@ class Fitted:
 
 
 def knots_of(target: ArrayLike) -> NDArray[np.float64]:
-    """The targets, where each has at least 10 cells; else 3 to 12 of their quantiles, one for some
-    40 cells.
+    """The targets themselves, where each has at least 10 cells; else 3 to 12 quantiles of the
+    targets, one for every 40 cells or so.
 
     >>> knots_of(np.repeat([0.0, 5.0, 10.0, 20.0], 10))
     array([ 0.,  5., 10., 20.])
@@ -93,15 +104,17 @@ def knots_of(target: ArrayLike) -> NDArray[np.float64]:
 class CellFit:
     """Mean and spread of the `cells` of one time, with their intervals.
 
-    measured = max(0, g + shift(g) + spread(g) z) with z ~ N(0, 1), by maximum likelihood, where
-    shift and spread are linear between knots (`knots_of`); a cell that reads 0 says no more than
-    that it is at or below 0 (Tobin 1958, doi 10.2307/1907382). Squared residuals are over 1 -
-    leverage. Where targets repeat, and no cell reads 0, this is the mean and the standard deviation
-    (n - 1) of the cells at each of them.
+    The model is measured = max(0, g + shift(g) + spread(g) z) with z ~ N(0, 1), fitted by maximum
+    likelihood. Shift and spread are linear between knots (`knots_of`). A cell that reads 0 says no
+    more than that it is at or below 0 (Tobin 1958, doi 10.2307/1907382). Squared residuals are
+    divided by 1 - leverage, which frees the spread of the bias of few cells. Where targets repeat,
+    and no cell reads 0, the fit is the mean and the standard deviation (n - 1) of the cells at each
+    target.
 
-    Nothing smoother, for an interval speaks of a curve's noise and not of its bias. Tried:
-    polynomials of degrees chosen by cross-validation missed the shift of a simulated PCM device at
-    10 to 22% of 60 samples (400 cells, five targets) where 5% were promised.
+    The curves are no smoother than that, because an interval covers the noise of a curve and not
+    its bias. Tried: polynomials of degrees chosen by cross-validation missed the shift of a
+    simulated PCM device at 10 to 22% of 60 samples (400 cells, five targets) where 5% were
+    promised.
 
     Raises `UserError` where cells of one target do not differ at all.
     """
@@ -111,19 +124,20 @@ class CellFit:
         self.knots = knots_of(cells.target)
         self.basis = hats(self.knots, cells.target)
         alive = (cells.measured > 0).astype(float) @ self.basis >= ALIVE
-        # Where no cell is alive, all cells hold 0.
+        # A cell that reads 0 counts as cut near knots with enough cells above 0. Elsewhere its 0 is
+        # taken as what the cell holds.
         self.cut = (cells.measured == 0) & (self.basis @ alive > 0.5)
         self._solve()
 
     @property
     def curve(self) -> Curve:
-        """What was fitted."""
+        """The fitted shift and spread at the knots."""
         return Curve(*(tuple(map(float, part)) for part in (self.knots, self.shift, self.spread)))
 
     @cached_property
     def kurtosis(self) -> float:
-        """E z^4 of the standardised residuals of cells above 0, freed of the bias of few cells; 3
-        where errors are Gaussian.
+        """E z^4 of the standardised residuals z of cells above 0, freed of the bias of few cells.
+        The value is 3 where errors are Gaussian.
         """
         cells = 1 / self.leverage.clip(1e-12, 0.5)
         fourth = self.ratio**2 * (cells + 1) / (cells - 1)
@@ -131,7 +145,7 @@ class CellFit:
 
     @property
     def inside(self) -> float:
-        """The share of cells within 1.96 spreads of their fitted mean: .95 where errors are
+        """The share of cells within 1.96 spreads of their fitted mean: 0.95 where errors are
         Gaussian.
         """
         mean, half = self.basis @ self.shift, 1.96 * (self.basis @ self.spread)
@@ -139,12 +153,13 @@ class CellFit:
         return float(((self.error <= high) & ((self.error >= low) | self.cut)).mean())
 
     def bounds(self, at: ArrayLike, level: float = 0.95) -> FitBounds:
-        """Intervals at the targets `at` [n]: Student's for the shift, and chi-squared for the
-        spread.
+        """Intervals of confidence `level` at the targets `at` [n]: Student's for the shift, and
+        chi-squared for the spread.
 
-        The information in the cells makes m = spread^2 / Var(shift) and m' = spread^2 / 2
-        Var(spread), numbers of cells that speak of g. The shift has m - 1 degrees of freedom, and
-        the spread 2 (m' - 1) / (kurtosis - 1), which is m' - 1 for Gaussian errors (Satterthwaite).
+        Both need a number of cells that inform about g. The variances of the fit give it: m =
+        spread^2 / Var(shift) cells for the shift, and m' = spread^2 / (2 Var(spread)) for the
+        spread. The shift has m - 1 degrees of freedom, and the spread 2 (m' - 1) / (kurtosis - 1),
+        which is m' - 1 for Gaussian errors (Satterthwaite).
         """
         from scipy import stats
 
@@ -163,8 +178,9 @@ class CellFit:
         return FitBounds(shift, shift - half, shift + half, spread, low, high)
 
     def _solve(self) -> None:
-        """Weighted least squares and scoring in turns, with what a cut cell may have been (EM),
-        until nothing moves.
+        """Fit shift and spread in turns until neither moves: the shift by weighted least squares,
+        the spread by a step of scoring. Before each turn, expectations take the place of the errors
+        of cut cells (EM).
         """
         x, y, extra = self.basis, self.error, np.zeros_like(self.error)
         self.shift = np.linalg.lstsq(x, y, rcond=None)[0]
@@ -195,8 +211,8 @@ class CellFit:
         self.covariance = np.linalg.inv(self._information(std))
 
     def _information(self, std: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Minus the second derivative of the log-likelihood by shift and spread at the knots [2
-        knots, 2 knots].
+        """The information matrix [2 knots, 2 knots]: minus the second derivative of the
+        log-likelihood by shift and spread at the knots.
         """
         z = (self.error - self.basis @ self.shift) / std
         hazard = _hazard(z)
@@ -210,8 +226,9 @@ class CellFit:
     def _completed(
         self, mean: NDArray[np.float64], std: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and variance of the error of each cell, given that one which reads 0 is at or below
-        0.
+        """Mean and variance of the error of each cell, given the fit. Of a cut cell it is known
+        only that the cell is at or below 0; the error of any other cell is known, and its variance
+        is 0.
         """
         z = ((self.error - mean) / std).clip(-30)  # where a cut cell's conductance is 0
         hazard = _hazard(z)
@@ -220,7 +237,7 @@ class CellFit:
 
 
 def _hazard(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """p(z) / P(z) of the normal density and distribution."""
+    """p(z) / P(z), with the density p and the distribution function P of a normal number."""
     from scipy.special import log_ndtr
 
     z = z.clip(-30)
@@ -229,7 +246,9 @@ def _hazard(z: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def hats(knots: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[n, knots]: the share of each knot in what is linear between them."""
+    """The hat functions of linear interpolation [n, knots]: the share of each knot in the value at
+    each place of `at` [n].
+    """
     found: NDArray[np.float64] = np.stack(
         [np.interp(at, knots, one) for one in np.eye(len(knots))], axis=1
     )

@@ -1,4 +1,13 @@
-"""Gaussian and uniform errors, whose size is a named scale of the clean weights."""
+"""Gaussian and uniform errors, whose size is a named scale of the clean weights.
+
+A *scale* says what a strength is relative to. With "filter-max", strength 0.1 is an error of a
+tenth of the largest weight of each filter.
+
+Relies on: `Array.peak` and `Array.norm` are taken over each filter (`weights.arrays`).
+Keeps: a scale is computed from the clean weights, so the error does not depend on what other errors
+made of them. A filter of zeros gets no error under a relative scale. `Gaussian.into` writes the
+same bits as a call returns.
+"""
 
 from __future__ import annotations
 
@@ -42,18 +51,18 @@ UNITS: dict[str, str] = {
 
 
 def scale_of(name: str) -> Callable[[Array], Tensor]:
-    """The scale of that name, or a `UserError` that lists them."""
+    """The scale called `name`. Raises `UserError`, which lists the scales, for any other name."""
     if not isinstance(name, str):
         raise UserError(
-            f"{name!r} is no scale; the strength is no field of an error: measure(..., "
-            f"strengths=[{name!r}])."
+            f"{name!r} is no scale. A strength is not given here, but where chips are sampled: "
+            f"Sampling(Gaussian('filter-max'), [{name!r}])."
         )
     if name not in SCALES:
         raise unknown("scale", name, SCALES)
     return SCALES[name]
 
 
-# ---- Gaussian error whose size is set by a named scale
+# ---- Gaussian errors
 
 _SOURCES = {
     "filter-max": "hardware-aware training's convention; aihwkit-lightning ADD_NORMAL_PER_CHANNEL",
@@ -66,12 +75,13 @@ _SOURCES = {
 
 @dataclass(frozen=True)
 class Gaussian:
-    """w + s m z with z ~ N(0, 1) for each weight and m the scale: std = s m.
+    """w + s m z with z ~ N(0, 1) for each weight and m the scale: mean 0, std = s m.
 
     `scale` is one of filter-max (m = max|W_f|), filter-sqrtmax (sqrt(max|W_f|)), filter-norm
-    (||W_f||_2), layer-max (max|W|) and absolute (1). They are never interchangeable: the paper
-    prints the covariance max|W_f| s^2 I, which is filter-sqrtmax, while hardware-aware training
-    usually means filter-max. A filter of zeros gets no error under the relative scales. Mean 0.
+    (||W_f||_2), layer-max (max|W|) and absolute (1). Strengths on different scales are never
+    interchangeable: arXiv 2602.07320 prints the covariance max|W_f| s^2 I, which is filter-sqrtmax,
+    while hardware-aware training usually means filter-max. A filter of zeros gets no error under
+    the relative scales. Raises `UserError` for any other scale.
     """
 
     scale: str = field(metadata={"named": True})
@@ -95,8 +105,8 @@ class Gaussian:
         return _SOURCES[self.scale]
 
     def std(self, array: Array) -> Tensor:
-        """The standard deviation at strength 1, broadcastable to the value; also the metric that
-        SAM may use.
+        """The standard deviation at strength 1, broadcastable to the array's value. SAM may use it
+        as its metric.
         """
         return scale_of(self.scale)(array)
 
@@ -105,8 +115,8 @@ class Gaussian:
         return z.mul_(self.std(array) * strength).add_(array.value).to(array.value.dtype)
 
     def into(self, array: Array, strength: float, noise: Noise, out: Tensor) -> None:
-        """The same values, to the same bits, written into `out`, which may be the array's own
-        storage.
+        """Write the values of a call, to the same bits, into `out`, which may be the array's own
+        memory.
         """
         add_normal(noise, array.value, self.std(array) * strength, out)
 
@@ -115,13 +125,13 @@ class Gaussian:
         return Moments(torch.zeros_like(std), std)
 
 
-# ---- Uniform error whose half-width is set by a named scale
+# ---- Uniform errors
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """w + s m u with u ~ U(-1, 1) for each weight and m the scale, as for `Gaussian`: std = s m /
-    sqrt(3), mean 0.
+    """w + s m u with u ~ U(-1, 1) for each weight and m the scale, as for `Gaussian`: mean 0, std =
+    s m / sqrt(3). The error is bounded by s m, which Gaussian errors are not.
     """
 
     scale: str = field(metadata={"named": True})

@@ -15,12 +15,12 @@ from ..randomness.streams import Noise
 from ..weights.arrays import Array
 from .protocol import Moments
 
-# ---- Gaussian error in proportion to each weight
+# ---- Gaussian errors in proportion to each weight
 
 
 @dataclass(frozen=True)
 class Multiplicative:
-    """w (1 + s z) with z ~ N(0, 1) for each weight: std = s |w|, mean 0; weights of zero stay
+    """w (1 + s z) with z ~ N(0, 1) for each weight: mean 0, std = s |w|. Weights of zero stay
     zero.
     """
 
@@ -41,7 +41,7 @@ class Multiplicative:
         return Moments(torch.zeros_like(std), std)
 
 
-# ---- Multiplicative error that never changes a weight's sign
+# ---- Log-normal errors, which never change a weight's sign
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class LogNormal:
     """w exp(s z) with z ~ N(0, 1) for each weight: the median is w, the mean w exp(s^2 / 2).
 
     With `unbiased` the exponent is s z - s^2 / 2, so that the mean is w. Either way the standard
-    deviation is the mean times sqrt(exp(s^2) - 1); asking for it above s = 26 raises `UserError`,
-    for float64 ends there.
+    deviation is the mean times sqrt(exp(s^2) - 1). `moments` raises `UserError` above s = 26,
+    because the standard deviation is then more than a float64 can hold.
     """
 
     unbiased: bool = False

@@ -1,4 +1,11 @@
-"""A strength drawn from a range, one for each chip: for noise that is not known in advance."""
+"""A corruption at a strength that is drawn from a range, once for each chip.
+
+Choose a mixture where the level of the noise is not known in advance: one network is trained or
+measured over the whole range.
+
+Relies on: the number `noise.chip("mixture")` is the same for all arrays of a chip.
+Keeps: at equal strengths, the values are those of the corruption inside, bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +24,13 @@ from .protocol import Corruption, Moments, traits, write_into
 
 @dataclass(frozen=True)
 class Mixture:
-    """`of` at the strength s (low + (high - low) u), where u ~ U(0, 1) is one number that all
-    arrays of a chip share.
+    """The corruption `of` at the strength s (low + (high - low) u), where u ~ U(0, 1) is one number
+    that all arrays of a chip share.
 
-    Strength s is the top of the range at the default low = 0 and high = 1. Moments are over chips,
-    by 16-point Gauss-Legendre quadrature (exact for strengths that enter as polynomials up to
-    degree 31).
+    With the defaults low = 0 and high = 1, s is the top of the range. Moments are taken over chips,
+    by 16-point Gauss-Legendre quadrature, which is exact where they are polynomials in the strength
+    of degree 31 or less. Raises `UserError` unless 0 <= low <= high, and for a mixture of a
+    mixture.
     """
 
     of: Corruption = field(metadata={"inner": True, "named": True})
@@ -36,8 +44,8 @@ class Mixture:
             )
         if isinstance(self.of, Mixture):
             raise UserError(
-                "mixture: a range of a range would draw its two shares as one; write a single "
-                "range."
+                "mixture: a mixture inside a mixture would share its random number u; write a "
+                "single range."
             )
 
     def __str__(self) -> str:
@@ -57,17 +65,17 @@ class Mixture:
 
     @property
     def conditions(self) -> str:
-        """What a result must say of the inner one."""
+        """What a result must state, as for `of`."""
         return traits(self.of).conditions
 
     @property
     def rereads(self) -> bool:
-        """Whether each read of a chip has noise of its own."""
+        """Whether each read of a chip has noise of its own, as for `of`."""
         return traits(self.of).rereads
 
     @property
     def pinned(self) -> bool:
-        """Whether something goes wrong at strength 0 too."""
+        """Whether something goes wrong at strength 0 too, as for `of`."""
         return traits(self.of).pinned
 
     @property
@@ -77,7 +85,7 @@ class Mixture:
 
     @property
     def max_strength(self) -> float:
-        """The largest strength."""
+        """The largest strength s: then s high is the largest strength of `of`."""
         return traits(self.of).max_strength / max(self.high, 1e-300)
 
     def _at(self, share: float) -> float:
@@ -92,7 +100,8 @@ class Mixture:
 
     def moments(self, array: Array, strength: float) -> Moments:
         nodes, weights = np.polynomial.legendre.leggauss(16)
-        # The difference square - mean^2 cancels in float32, so both are kept in float64.
+        # The variance is a small difference, square - mean^2. In float32 it would be lost to
+        # rounding, so both are summed in float64.
         mean, square = (
             0.0 * array.value.double(),
             0.0 * array.value.double(),

@@ -1,4 +1,12 @@
-"""What a corruption is: one stored array and a named noise, turned into other values."""
+"""What a corruption is: a function from one array and the noise of one chip to other weights.
+
+`Corruption` is the protocol that every corruption follows, the user's own included. `Moments` and
+`Traits` are what a corruption says about itself.
+
+Relies on: the noise of a chip is named, so that an array's noise depends on the chip and the
+array's name alone (`randomness.streams`).
+Keeps: a corruption never writes into the array that it is given; `into` writes only into `out`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +32,7 @@ class Moments(NamedTuple):
 
 
 class Described(Protocol):
-    """What says of itself what it is."""
+    """Whatever states its unit, formula and source: a corruption or a fault."""
 
     @property
     def unit(self) -> str:
@@ -38,37 +46,38 @@ class Described(Protocol):
 
     @property
     def source(self) -> str:
-        """Where it is from."""
+        """The paper, or the convention, that the formula is from."""
         ...
 
 
 class Corruption(Described, Protocol):
-    """Something that goes wrong with stored weights. Strength is an argument; 0 is the resting
-    state.
+    """Something that goes wrong with stored weights. The strength is an argument, and strength 0 is
+    the resting state.
 
-    `str` writes a member in the grammar that `parse` reads: `parse(str(corruption)) == corruption`.
+    `str` writes a corruption in the grammar that `parse` reads: `parse(str(corruption)) ==
+    corruption`.
 
-    It may have a method `into(array, strength, noise, out)`, which writes the same values into
-    `out` (the array's own storage, or other memory of its shape and type) without a tensor of that
-    size in between.
+    A corruption may have a method `into(array, strength, noise, out)`. The method writes the same
+    values into `out` (the array's own memory, or other memory of the same shape and type), and so
+    saves a tensor of that size.
     """
 
     def __call__(self, array: Array, strength: float, noise: Noise) -> Tensor:
-        """Other values for `array`, of its shape, dtype and device; the array itself is
-        untouched.
+        """The values of `array` on one chip, of the same shape, dtype and device. The array itself
+        is untouched.
         """
         ...
 
     def moments(self, array: Array, strength: float) -> Moments:
-        """Mean and standard deviation of the error at that strength, as the formula states them."""
+        """Mean and standard deviation of the error at `strength`, as the formula states them."""
         ...
 
 
 def write_into(
     corruption: Corruption, array: Array, strength: float, noise: Noise, out: Tensor
 ) -> None:
-    """Write the corrupted values of `array` into `out`. Raises `UserError` for values of another
-    shape.
+    """Write the corrupted values of `array` into `out`. Raises `UserError` where the corruption
+    makes values of another shape.
     """
     into: Callable[..., None] | None = getattr(corruption, "into", None)
     if into is not None:
@@ -77,14 +86,15 @@ def write_into(
     values = corruption(array, strength, noise)
     if values.shape != out.shape:
         raise UserError(
-            f"{array.name}: values of shape {tuple(values.shape)} came for {tuple(out.shape)}."
+            f"{array.name}: the corruption made values of shape {tuple(values.shape)} for weights "
+            f"of shape {tuple(out.shape)}."
         )
     out.copy_(values)
 
 
 @dataclass(frozen=True)
 class Corrupted:
-    """The arrays on one chip: each as new values, or written into given memory."""
+    """The arrays of a network on one chip: each as new values, or written into given memory."""
 
     corruption: Corruption
     strength: float
@@ -94,20 +104,22 @@ class Corrupted:
         return self.corruption(array, self.strength, self.draw.of(array.name))
 
     def into(self, array: Array, out: Tensor) -> None:
-        """Write the values of `array` into `out`, which may be its own storage. Raises `UserError`
-        for values of another shape.
+        """Write the values of `array` into `out`, which may be the array's own memory. Raises
+        `UserError` where the corruption makes values of another shape.
         """
         write_into(self.corruption, array, self.strength, self.draw.of(array.name), out)
 
 
 class Traits(NamedTuple):
-    """What a corruption may say besides: attributes of these names, with what holds where it says
-    nothing.
+    """What a corruption may say about itself besides its formula, by attributes of these names. The
+    defaults hold where a corruption has no such attribute.
 
-    `conditions` is what a result must state (range, mapping, time, compensation); `rereads` that
-    each read of a chip has noise of its own; `pinned` that something goes wrong at strength 0 too;
-    `max_strength` the largest strength there is; `ruins` that a single event may ruin a whole chip,
-    however seldom: then chips that agree say little of those to come.
+    - `conditions`: what a result must state (range, mapping, time, compensation);
+    - `rereads`: each read of a chip has noise of its own;
+    - `pinned`: something goes wrong at strength 0 too;
+    - `max_strength`: the largest strength that the corruption takes;
+    - `ruins`: a single event may ruin a whole chip, however seldom. Then a sample of chips that
+      agree says little about the chips that were not looked at.
     """
 
     conditions: str = ""
@@ -118,7 +130,7 @@ class Traits(NamedTuple):
 
 
 def traits(corruption: object) -> Traits:
-    """The traits of a corruption, one's own classes included.
+    """The traits of a corruption. A corruption of the user's own class needs none of them.
 
     >>> traits(object())
     Traits(conditions='', rereads=False, pinned=False, max_strength=inf, ruins=False)
@@ -135,13 +147,13 @@ def traits(corruption: object) -> Traits:
 def checked_strengths(
     strengths: Sequence[float] | float, corruption: Corruption | None = None
 ) -> tuple[float, ...]:
-    """The strengths as floats. Raises `UserError` for none, for negative or non-finite ones, and
-    for those `corruption` forbids.
+    """The strengths as floats. Raises `UserError` where there is no strength, where one comes
+    twice, is negative or not finite, or is more than `corruption` takes.
     """
     if isinstance(strengths, int | float):
         strengths = (strengths,)
     if len(strengths) == 0:
-        raise UserError("there is no strength; at least one is needed.")
+        raise UserError("no strength was given; at least one is needed.")
     if len(set(strengths)) < len(strengths):
         raise UserError(f"strengths {written(tuple(map(float, strengths)))}: one comes twice.")
     found = tuple(checked(float(strength)) for strength in strengths)

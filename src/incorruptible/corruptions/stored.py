@@ -1,4 +1,17 @@
-"""A storage, and what goes wrong with what it holds, in the order in which it happens."""
+"""A storage, and the faults that act on what the storage holds, in the order in which they happen.
+
+`Stored` is the corruption that is put together from parts. `Composed` is the base class of
+corruptions that have a name of their own and are a `Stored` inside: memory devices and the digital
+corruptions.
+
+Relies on: a storage's cells are independent of each other within one outcome of the faults before
+(`faults.protocol.Split`), and reading is linear: a weight is a sum over its cells of coefficient
+times number, plus an offset (`storages.Held`).
+Keeps: at strength 0, without pinned faults, an exact storage returns the weights bit for bit. Without
+compensation, an exact storage also returns a weight bit for bit where no fault changed its cells.
+The noise of a fault keeps its name when another kind of fault is added before or behind it, so the
+chips of this fault stay the same.
+"""
 
 from __future__ import annotations
 
@@ -21,28 +34,31 @@ from .protocol import Moments
 from .storages import Held, Storage
 
 COMPENSATIONS = ("none", "global", "column")
-_ESTIMATE = 256  # chips
+_ESTIMATE = 256  # chips from which moments are estimated where no closed form is known
 
 
 @dataclass(frozen=True)
 class Stored:
-    """`storage` holds the weights, `faults` act on what it holds, one after another, and the
-    storage is read.
+    """`storage` holds the weights, `faults` act one after another on what the storage holds, and
+    then the storage is read.
 
     Strength 0 is the resting state: the weights, or what the storage can hold of them. All faults
-    get the same strength; `Fixed` pins one. Written
+    get the same strength, except that `Fixed` pins a fault to its own. Written
     `stored(crossbar:g_max=25|drop|fixed(drop):0.01)`.
 
-    `compensation` multiplies what is read by sum|w_0| / sum|w| over the array ("global") or over
-    each filter, which is a column of the crossbar ("column"); w_0 is read from the same chip
-    without the faults that come with age and without the noise of reading. This is the read-out of
-    one-hot inputs of Joshi et al. 2020 and aihwkit's GlobalDriftCompensation.
+    `compensation` multiplies the weights w that are read by sum|w_0| / sum|w|. The sums run over
+    the array ("global") or over each filter, which is a column of the crossbar ("column"), and w_0
+    are the weights read from the same chip without the faults that come with age and without the
+    noise of reading. This is the read-out of one-hot inputs of Joshi et al. 2020 and aihwkit's
+    GlobalDriftCompensation.
 
-    Moments are closed forms where every fault has one, and estimates from 256 chips elsewhere,
+    Moments are closed forms where every fault has one. Elsewhere they are estimates from 256 chips,
     whose spreads are off by some 4% (one standard deviation). Under compensation the correction is
-    taken at its mean, to first order in 1 / fan-in, and the mean size of what is read as that of a
-    normal number. That is near but for errors that rival the weights and for filters of zeros,
-    whose read is all error: there spreads came out 10 to 30% too small.
+    taken at its mean, to first order in 1 / fan-in, and the mean of |w| as if w were normal. The
+    result is close, except for errors that rival the weights and for filters of zeros, where all
+    that is read is error: there spreads came out 10 to 30% too small.
+
+    Raises `UserError` for another compensation, and for a fault that cannot act on the storage.
     """
 
     storage: Storage = field(metadata={"inner": True, "named": True})
@@ -62,7 +78,7 @@ class Stored:
 
     @property
     def free(self) -> list[Fault]:
-        """The faults that follow the strength."""
+        """The faults whose strength is that of the corruption."""
         return [fault for fault in self.faults if not isinstance(fault, Fixed)]
 
     @property
@@ -83,8 +99,8 @@ class Stored:
 
     @property
     def conditions(self) -> str:
-        """How weights are held, when they are read, and what corrects their drift: what a result
-        must say.
+        """What a result must state: how weights are held, when they are read, and what corrects
+        their drift.
         """
         parts = [str(getattr(self.storage, "held", self.storage))]
         faults = [fault.fault if isinstance(fault, Fixed) else fault for fault in self.faults]
@@ -130,7 +146,9 @@ class Stored:
                 )
             )
             after = after * self._gain(array, fresh.abs(), after.abs())
-        if self.storage.exact:  # so that what did not change is the weight itself, bit for bit
+        # Encoding and decoding round a little. Adding the difference leaves a weight that no fault
+        # touched as it was, bit for bit.
+        if self.storage.exact:
             after = array.value + (after - clean)
         return after.to(array.value.dtype)
 
@@ -146,7 +164,7 @@ class Stored:
         if raw is None or reference is None:
             return self._estimated(array, strength)
         c, offset = held.coefficients.double(), torch.as_tensor(held.offset).double()
-        if self.storage.exact:  # the weight itself, and not what rounding makes of it
+        if self.storage.exact:  # as in a call: the weight itself, without the rounding of encoding
             offset = array.value.double() - (rest * c).sum(0)
         mean, std = _read(raw, c, offset)
         if self.compensation != "none":
@@ -177,8 +195,8 @@ class Stored:
         strength: float,
         wanted: Callable[[Fault], bool] = lambda fault: True,
     ) -> list[_Branch] | None:
-        """What the cells of a weight may have come to, each with its probability; cells are
-        independent within a branch.
+        """The possible outcomes for the cells of a weight, each with its probability. Within a
+        branch the cells are independent. None where a fault knows no closed form.
         """
         branches = [_Branch(1.0, Raw(rest, rest**2))]
         for fault in filter(wanted, self.faults):
@@ -198,8 +216,8 @@ class Stored:
         return branches
 
     def _named(self) -> Iterator[tuple[Fault, str]]:
-        """Each fault with the name of its noise, which does not change when another fault or field
-        is added.
+        """Each fault with the name of its noise. The name does not change when a fault of another
+        kind, or a field, is added.
         """
         seen: Counter[str] = Counter()
         for fault in self.faults:
@@ -208,7 +226,7 @@ class Stored:
             yield fault, name if seen[name] == 1 else f"{name} {seen[name]}"
 
     def _gain(self, array: Array, fresh: Tensor, now: Tensor) -> Tensor:
-        """By how much what is read now must grow; 1 where nothing is read at all."""
+        """The factor of the compensation, sum `fresh` / sum `now`; 1 where `now` is all zero."""
         if self.compensation == "global":
             before, after = fresh.sum(), now.sum()
         else:
@@ -231,7 +249,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class _Named:
-    """The noise of one fault: its own name stands before every tag."""
+    """The noise of one fault: the name of the fault stands before every tag."""
 
     noise: Noise
     name: str
@@ -256,11 +274,13 @@ class _Branch(NamedTuple):
 
 
 class Composed(ABC):
-    """A corruption with a name of its own that is a storage with faults."""
+    """A corruption with a name of its own that is a storage with faults inside. A subclass writes
+    `stored`; everything else is that of the `Stored`.
+    """
 
     @abstractmethod
     def stored(self) -> Stored:
-        """The storage and the faults that it is made of."""
+        """The storage and the faults that the corruption is made of."""
 
     @property
     def formula(self) -> str:
@@ -276,8 +296,8 @@ class Composed(ABC):
 
     @property
     def conditions(self) -> str:
-        """How weights are held, when they are read, and what corrects their drift: what a result
-        must say.
+        """What a result must state: how weights are held, when they are read, and what corrects
+        their drift.
         """
         return self.stored().conditions
 
@@ -309,7 +329,9 @@ class Composed(ABC):
 
 
 def _read(branches: list[_Branch], c: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the weight that is read."""
+    """Mean and standard deviation of the weight that is read, over the branches: coefficients `c`
+    and `offset` are those of the storage.
+    """
     means = [(raw.first * c).sum(0) + offset for _, raw in branches]
     mean = sum(share * one for (share, _), one in zip(branches, means, strict=True))
     variance = sum(
@@ -320,7 +342,7 @@ def _read(branches: list[_Branch], c: Tensor, offset: Tensor) -> tuple[Tensor, T
 
 
 def _folded(mean: Tensor, std: Tensor) -> Tensor:
-    """E|x| of x ~ N(mean, std^2)."""
+    """E|x| of x ~ N(mean, std^2), the mean of a folded normal number."""
     safe = std.clamp_min(torch.finfo(torch.float32).tiny)
     t = mean / safe
     size: Tensor = std * (2 / torch.pi) ** 0.5 * torch.exp(-t.square() / 2) + mean * torch.erf(

@@ -13,8 +13,8 @@ _Thing = TypeVar("_Thing")
 
 
 def at_time(corruption: Corruption, time: str | float) -> Corruption:
-    """`corruption` with every `time` in it, its faults' included, set to that. Raises `UserError`
-    where it has none.
+    """`corruption` with every `time` in it set to `time`, the times of its faults included. Raises
+    `UserError` where the corruption has no time.
 
     >>> from .devices import PCMJoshi
     >>> str(at_time(PCMJoshi(compensation="global"), "1d"))

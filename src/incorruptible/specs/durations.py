@@ -7,7 +7,7 @@ import re
 
 from ..errors import UserError
 
-# a year is 365 days, as in the peers' tables
+# A year is 365 days, as in the tables of other simulators.
 UNITS = {
     "us": 1e-6,
     "ms": 1e-3,
@@ -39,15 +39,15 @@ class Seconds(float):
     __repr__ = __str__
 
     def written(self) -> str:
-        """As it is typed; `seconds(written)` gives it back."""
+        """The time as a user types it. `seconds` reads this text back as the same time."""
         return str(self)
 
 
 def seconds(value: str | float) -> Seconds:
     """A length of time from a text with its unit, or from a number of seconds.
 
-    Raises `UserError` for a text without a unit, one that is no time, and a time that is negative
-    or not finite.
+    Raises `UserError` for a text that is no time or has no unit, and for a time that is negative or
+    not finite.
 
     >>> float(seconds("1.5h")), seconds(20)
     (5400.0, 20s)
@@ -57,8 +57,8 @@ def seconds(value: str | float) -> Seconds:
         number = found and _number(found[1])
         if found is None or number is None:
             raise UserError(
-                f"time {value!r} is none: a number and its unit are needed, as in 20s, 1h, 1d or "
-                "1y."
+                f"time {value!r} is no time: a number and its unit are needed, as in 20s, 1h, 1d "
+                "or 1y."
             )
         if not found[2]:
             raise UserError(
