@@ -198,7 +198,7 @@ def test_a_sentence_says_everything() -> None:
     text = found.sentence()
     for part in (
         "With confidence 0.95, at least 0.9 of all chips",
-        "accuracy of 1 or more on this test set (1 examples)",
+        "accuracy of 1 or more on this test set (1 example)",
         "gaussian-absolute errors of strength 0.2 (std of the error in 1)",
         "61 of 61 chips",
         f"{0.05 ** (1 / 61):.4f}",
@@ -372,7 +372,7 @@ WRONG = inc.Score(
             lambda: promised(strengths=[0.1], chips=28),
             "28 chips cannot show .* at least 29 are needed, 61 where 2 may fail",
         ),
-        (lambda: promised(strengths=[0.1], accuracy=0.9, population=True), "1 examples are too few"),
+        (lambda: promised(strengths=[0.1], accuracy=0.9, population=True), "1 example is too few"),
         (lambda: promised(strengths=[-0.1]), "-0.1"),
         (lambda: certify(scale(), inc.cross_entropy, ones(1), NOISE, [0.1], accuracy=0.9, seed=0), "in nats"),
         (

@@ -1,4 +1,10 @@
-"""What every certificate rests on."""
+"""What every certificate rests on, as data and in a sentence, and the checks that refuse what no
+certificate states.
+
+Keeps: whatever changes the meaning of a promise is a field of `Assumptions` or is refused. Fields
+that were added later are left out of the plain data where they have their usual value, so that
+earlier certificates read the same.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +23,6 @@ from ..evaluation.scoring import ScoreFunction
 from ..tasks.scores import Score
 from ..weights.arrays import Array, unwrapped
 
-__all__ = [
-    "OF_THE_POPULATION",
-    "Assumptions",
-    "assumptions_of",
-    "refuse_undirected",
-    "refuse_unfit",
-    "refuse_unstated",
-]
-
 OF_THE_POPULATION = (
     "the test examples are independent draws from the population and neither trained nor tuned nor "
     "chose the network"
@@ -36,11 +33,16 @@ OF_THE_POPULATION = (
 class Assumptions:
     """What a certificate rests on: what goes wrong, where, with which chips, and on which examples.
 
-    `strengths` are all that were to be tested; `network` is a hash of its parameters and buffers;
-    `arrays` names the parameters that go wrong, and `weights` counts their numbers; everything else
-    in the network is taken to be exact. `conditions` is what a device's result must say: range,
-    mapping, time, drift compensation. `score_unit` and `higher_is_better` belong to the score.
-    `read_once` says that reads of one chip differ, and that each chip was read once.
+    - `corruption` and `unit` say what goes wrong, and `strengths` are all strengths that were to be
+      tested. `conditions` is what a result on a device must state: range, mapping, time and drift
+      compensation.
+    - `network` is a hash of the network's parameters and buffers. `arrays` names the parameters
+      that go wrong, and `weights` counts their numbers. Everything else in the network is assumed
+      to be exact.
+    - `score`, `score_unit` and `higher_is_better` describe the score, and `examples` is the number
+      of test examples.
+    - `batchnorm`, `seed` and `purpose` are those of the chips, as in `Sampling`.
+    - `read_once` says that reads of one chip differ and that each chip was read once.
     """
 
     corruption: str
@@ -60,11 +62,11 @@ class Assumptions:
     read_once: bool = False
 
     def error(self, strength: float) -> str:
-        """What goes wrong, as it stands in a sentence."""
+        """What goes wrong at a strength, as part of a sentence."""
         return f"{self.corruption} errors of strength {strength:g} ({self.unit}) in {self.parts()}"
 
     def parts(self) -> str:
-        """Which weights go wrong, as it stands in a sentence."""
+        """Which weights go wrong, as part of a sentence."""
         arrays = (
             "the one weight array"
             if len(self.arrays) == 1
@@ -73,7 +75,9 @@ class Assumptions:
         return f"{arrays} ({self.weights:,} weights) of network {self.network}"
 
     def sentence(self, *more: str) -> str:
-        """What must be true for the certificate to be."""
+        """All that must be true for the certificate to hold, in one sentence. `more` are further
+        assumptions.
+        """
         said = [
             f"each chip's errors are drawn independently from {self.corruption}"
             + (f" ({self.conditions})" if self.conditions else ""),
@@ -94,8 +98,8 @@ class Assumptions:
         return f"It assumes: {'; '.join(said)}."
 
     def plain(self) -> dict[str, Any]:
-        """The same as plain data; what is said only of some scores and devices stands where it
-        applies.
+        """The assumptions as plain data. Fields that concern only some scores and devices appear
+        only where they differ from the usual.
         """
         usual = {"score_unit": "fraction", "higher_is_better": True, "read_once": False}
         return {
@@ -112,7 +116,9 @@ def assumptions_of(
     score: ScoreFunction,
     examples: int,
 ) -> Assumptions:
-    """What a certificate by these chips rests on."""
+    """The assumptions of a certificate for `model`, whose chips are those of `sampling` with errors
+    in `arrays`, scored by `score` on so many `examples`.
+    """
     return Assumptions(
         corruption=str(sampling.corruption),
         unit=sampling.corruption.unit,
@@ -133,6 +139,9 @@ def assumptions_of(
 
 
 def _hash(model: nn.Module) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of all parameters and buffers with their
+    names.
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(unwrapped(model).state_dict().items()):
         if isinstance(tensor, Tensor):
@@ -144,8 +153,8 @@ def _hash(model: nn.Module) -> str:
 
 
 def refuse_unstated(sampling: Sampling) -> None:
-    """Raises `UserError` for what a certificate does not state: reads with errors of their own, and
-    forward passes in 16 bits.
+    """Raise `UserError` for what a certificate does not state: reads with errors of their own, and
+    forward passes that do not use the network's own arithmetic.
     """
     if sampling.reads > 1 or sampling.read is not None:
         raise UserError(
@@ -159,7 +168,7 @@ def refuse_unstated(sampling: Sampling) -> None:
 
 
 def refuse_unfit(score: ScoreFunction) -> None:
-    """Raises `UserError` for a score that is not a fraction of which more is better."""
+    """Raise `UserError` for a score that is not a fraction of which more is better."""
     refuse_undirected(score)
     assert isinstance(score, Score)
     if score.unit != "fraction" or not score.higher_is_better:
@@ -172,7 +181,7 @@ def refuse_unfit(score: ScoreFunction) -> None:
 
 
 def refuse_undirected(score: ScoreFunction) -> None:
-    """Raises `UserError` for a score that does not say whether more or less of it is better."""
+    """Raise `UserError` for a score that does not say whether more or less of it is better."""
     if not isinstance(score, Score):
         name = getattr(score, "__name__", "score")
         raise UserError(

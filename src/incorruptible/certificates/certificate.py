@@ -1,4 +1,9 @@
-"""What all certificates have in common: strengths that were tested in order, and a sentence."""
+"""What both kinds of certificate have in common: strengths that are tested in increasing order, and
+a text that says what is promised.
+
+Keeps: at most one strength fails, and it is the last one tested (`fixed_sequence`). All strengths
+that passed hold together at the stated confidence.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +15,14 @@ from typing import Any, ClassVar, NamedTuple
 from ..evaluation.base import Result
 from .assumptions import Assumptions
 
-__all__ = ["Certificate", "StrengthVerdict", "fixed_sequence"]
-
-
-# ---- The order in which strengths are tested, so that no correction for their number is needed
-
 
 class StrengthVerdict(NamedTuple):
-    """One strength under test: `hits` of `n` trials, the exact lower bound of their chance, and
-    whether it is enough.
+    """The test of one strength: `hits` of `n` trials, the exact lower bound of the chance of a hit,
+    and whether the bound is high enough.
 
-    `holds`: the accuracy that the required share of all chips reaches, by the same chips and the
-    same confidence; nan where nothing of the kind is known. `not_finite` counts the answers that
-    were not finite, and are wrong.
+    `holds` is the score that the required share of all chips reaches, shown by the same chips at
+    the same confidence, and nan if the certificate does not say so. `not_finite` counts answers
+    that were not finite; these count as wrong.
     """
 
     strength: float
@@ -34,7 +34,7 @@ class StrengthVerdict(NamedTuple):
     not_finite: int = 0
 
     def plain(self) -> dict[str, Any]:
-        """As plain data; `not_finite` where it is not 0."""
+        """The verdict as plain data, with `not_finite` only if it is not 0."""
         found = self._asdict()
         return (
             found
@@ -48,10 +48,15 @@ def fixed_sequence(
 ) -> tuple[StrengthVerdict, ...]:
     """Test strengths in increasing order, each at the full confidence, up to the first that fails.
 
-    A false promise needs the first strength whose promise is false to pass its test, which has
-    chance at most 1 - confidence; so all that pass hold together at that confidence, without a
-    correction for their number, and also where the same chips serve for all (fixed-sequence
-    testing: Maurer, Hothorn & Lehmacher 1995). The strengths must be chosen beforehand.
+    A false promise needs the first strength whose promise is false to pass its test, and this has
+    chance at most 1 - confidence. All strengths that pass therefore hold together at that
+    confidence, without a correction for their number, even if the same chips serve for all of them
+    (fixed-sequence testing: Maurer, Hothorn & Lehmacher 1995). The strengths must be chosen before
+    the chips are seen.
+
+    >>> passes = lambda s: StrengthVerdict(s, 0, 0, 0.0, granted=s < 0.2)
+    >>> [step.strength for step in fixed_sequence([0.3, 0.1, 0.2], passes)]
+    [0.1, 0.2]
     """
     steps: list[StrengthVerdict] = []
     for strength in sorted(strengths):
@@ -61,13 +66,13 @@ def fixed_sequence(
     return tuple(steps)
 
 
-# ---- What all certificates have in common: strengths that were tested in order, and a sentence
-
-
 @dataclass(frozen=True, repr=False, eq=False)
 class Certificate(Result):
-    """A promise of `accuracy` at `confidence`, up to the largest strength that passed; `steps` are
-    those that were tested.
+    """A promise of `accuracy` at `confidence`, up to the largest strength that passed, or a
+    refusal. `steps` are the strengths that were tested, in order.
+
+    A subclass writes the sentences (`claim`, `covers`, `assumed`) and the columns of the table
+    (`cells`).
     """
 
     kind: ClassVar[str] = ""
@@ -84,8 +89,8 @@ class Certificate(Result):
 
     @property
     def strength(self) -> float | None:
-        """The certified strength: the largest up to which every one that was tested passed; None
-        for a refusal.
+        """The certified strength: the largest that passed, as did every smaller one that was
+        tested. None says that the certificate was refused.
         """
         return self.passed[-1].strength if self.passed else None
 
@@ -96,32 +101,32 @@ class Certificate(Result):
 
     @abstractmethod
     def claim(self) -> str:
-        """What is promised or refused, and by which numbers."""
+        """A sentence with what is promised or refused, and by which numbers."""
 
     @abstractmethod
     def covers(self) -> str:
-        """What it speaks of, and what not."""
+        """A sentence with what the promise covers and what it does not."""
 
     @abstractmethod
     def assumed(self) -> str:
-        """What must be true for it to be."""
+        """A sentence with what must be true for the promise to hold."""
 
     @abstractmethod
     def cells(self, step: StrengthVerdict) -> dict[str, str]:
-        """One line of the table, under its titles."""
+        """One line of the table: the title of each column, and what this strength has there."""
 
     def foot(self) -> str:
-        """What there is to say below the table."""
+        """A remark below the table, or nothing."""
         return ""
 
     def sentence(self) -> str:
-        """For a specification: what is promised, how sure, by which n, about what, on which
-        assumptions.
+        """The certificate for a specification: what is promised, at which confidence, from how many
+        chips, what it covers, and under which assumptions.
         """
         return " ".join([self.claim(), *self._ladder(), self.covers(), self.assumed()])
 
     def table(self) -> str:
-        """One line for each strength that was tested."""
+        """A table with one line for each strength that was tested."""
         lines = ["  ".join(self.cells(self.steps[0]))]
         for step in self.steps:
             line = "  ".join(f"{cell:>{len(title)}}" for title, cell in self.cells(step).items())
@@ -140,7 +145,7 @@ class Certificate(Result):
         return "\n".join([*lines, *(line for line in more if line)])
 
     def plain(self) -> dict[str, Any]:
-        """Everything as plain data, with the sentence."""
+        """The certificate as plain data, with its sentence."""
         return {
             "kind": self.kind,
             "granted": self.granted,
@@ -153,7 +158,9 @@ class Certificate(Result):
         }
 
     def _ladder(self) -> list[str]:
-        """How several strengths hold together."""
+        """A sentence on how several strengths hold together, in a list; empty if only one was
+        tested or none passed.
+        """
         if len(self.assumptions.strengths) == 1 or not self.passed:
             return []
         failed = [f"{step.strength:g} failed" for step in self.steps if not step.granted] or [

@@ -1,4 +1,9 @@
-"""How many of all chips are good enough, and up to which strength."""
+"""Certificates of a yield: how many of all chips are good enough, and up to which strength.
+
+Relies on: the chips are new ones (purpose "certify"), independent, and each chip is one trial that
+is good or not. Keeps: a chip counts as good only if its score is finite and on the right side of
+the level that was asked for.
+"""
 
 from __future__ import annotations
 
@@ -29,24 +34,22 @@ from .assumptions import (
 )
 from .certificate import Certificate, StrengthVerdict, fixed_sequence
 
-__all__ = ["ChipYield", "certify", "chips_for"]
-
-# By default so many chips may fail. Each further one costs some 16 chips at a yield of .9, and makes
-# it likelier that a true promise is granted.
+# So many chips may fail by default. Allowing one more failure costs some 16 chips at a yield of .9,
+# and makes it more likely that a true promise is granted.
 _FAILURES = 2
-# What a promise about the population costs: this share of what may be missing from the yield, and
-# this share of the chance of error.
+# A promise about the population costs this share of 1 - min_yield, and this share of
+# 1 - confidence.
 _COST, _RISK = 1 / 20, 1 / 5
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ChipYield(Certificate):
-    """A promise about all chips: at least `min_yield` of them reach `accuracy`, up to the strength
-    that is certified.
+    """A promise about all chips: at least the share `min_yield` of them reaches `accuracy`, up to
+    the certified strength.
 
-    For another score than an accuracy, `accuracy` holds the threshold in the score's unit, which a
-    good chip's score is not on the wrong side of. With `slack` it is about the population that the
-    examples come from; else about these examples.
+    If the score is not an accuracy, `accuracy` holds the threshold in the score's unit, and a good
+    chip's score lies on the right side of it. With `slack` the promise is about the population that
+    the examples come from; without, it is about these examples.
     """
 
     kind: ClassVar[str] = "chip yield"
@@ -56,8 +59,8 @@ class ChipYield(Certificate):
 
     @property
     def is_accuracy(self) -> bool:
-        """Whether the score is a fraction of which more is better, and no other with a threshold in
-        its own unit.
+        """Whether the score is a fraction of which more is better. Other scores have a threshold in
+        their own unit.
         """
         return self.assumptions.score_unit == "fraction" and self.assumptions.higher_is_better
 
@@ -75,7 +78,7 @@ class ChipYield(Certificate):
             f"{self.assumptions.error(step.strength)}: {step.hits} of {step.n} chips reached "
             f"{self._bound(step)}."
         )
-        if self.granted or step.holds != step.holds:
+        if self.granted or math.isnan(step.holds):
             return said
         return (
             f"{said} What the same chips do show, with the same confidence: "
@@ -110,6 +113,7 @@ class ChipYield(Certificate):
         )
 
     def _reach(self) -> str:
+        """The title of the column with the score that the required share of all chips reaches."""
         return f"{self.min_yield:g} of them reach"
 
     def plain(self) -> dict[str, Any]:
@@ -123,7 +127,7 @@ class ChipYield(Certificate):
         }
 
     def _good_chips(self) -> str:
-        """What a good chip does, as it stands in a sentence."""
+        """What a good chip does, as part of a sentence."""
         score, more = self.assumptions.score, self.assumptions.higher_is_better
         if self.is_accuracy:
             return f"reach an {score} of {self.accuracy:g} or more"
@@ -136,9 +140,10 @@ class ChipYield(Certificate):
         return f"{value:.4f}" if self.is_accuracy else f"{value:.4g}"
 
     def _examples(self) -> str:
-        return f"{self.assumptions.examples} examples"
+        return f"{self.assumptions.examples} example{'s' * (self.assumptions.examples != 1)}"
 
     def _bound(self, step: StrengthVerdict) -> str:
+        """What the good chips reached and the bound that follows, as part of a sentence."""
         if self.slack is None:
             return f"it, so that the yield is at least {step.bound:.4f} (exact, Clopper-Pearson)"
         threshold, sure = self.slack.threshold, self.confidence + self.slack.risk
@@ -153,8 +158,11 @@ class ChipYield(Certificate):
 def chips_for(
     min_yield: float, confidence: float, population: bool = False, failures: int = _FAILURES
 ) -> int:
-    """The fewest chips that certify a yield of `min_yield` at that confidence where so many of them
+    """The fewest chips that certify a yield of `min_yield` at `confidence` if `failures` of them
     fail.
+
+    With `population` for a promise about the population, which takes more chips. Raises `UserError`
+    for a yield or confidence outside (0, 1).
 
     >>> chips_for(0.9, 0.95), chips_for(0.9, 0.95, failures=0), chips_for(0.99, 0.95)
     (61, 29, 628)
@@ -166,8 +174,8 @@ def chips_for(
 def _split(
     min_yield: float, confidence: float, population: bool
 ) -> tuple[float, float, float, float]:
-    """The share and the confidence to ask of the chips; the cost and the risk to leave to the test
-    set.
+    """Four numbers: the share of chips and the confidence to ask of the chips, and the cost and the
+    risk that are left to the test set (0 and 0 without `population`).
     """
     inside("yield", min_yield, 0.9)
     inside("confidence", confidence, 0.95)
@@ -191,28 +199,29 @@ def certify(
     progress: Callable[[int, int], None] | None = None,
     **options: Unpack[SamplingOptions],
 ) -> ChipYield:
-    """Certify that at least `min_yield` of all chips reach `accuracy`, up to the largest of the
-    strengths that passes.
+    """Certify that at least `min_yield` of all chips reach `accuracy`, up to the largest strength
+    that passes.
 
-    `sampling` says which chips: a `Sampling`, or a corruption, its `strengths` and the `options` of a
-    `Sampling`. N chips are made one by one; K of them that reach the accuracy bound the yield from
-    below, exactly (`lower_bound`), and strengths are tested in increasing order (`fixed_sequence`).
-    Unless given, N is the fewest chips that do where two fail (`chips_for`). The chips are those of
-    the purpose "certify", which `measure` never makes: what was tuned on the chips of `measure` may
-    be certified.
+    `sampling` says which chips: a `Sampling`, or a corruption with its `strengths` and the
+    `options` of a `Sampling`. N chips are made one by one. The number K of them that reach the
+    accuracy bounds the yield from below, exactly (`lower_bound`). Strengths are tested in
+    increasing order (`fixed_sequence`). Unless given, N is the fewest chips that are enough if two
+    of them fail (`chips_for`). The chips are those of the purpose "certify", which `measure` never
+    makes: a network that was tuned on the chips of `measure` may be certified here.
 
-    Either `accuracy` is given, for a score that is a fraction of which more is better, or
-    `threshold`, in the score's unit, for any `Score`: a chip is good where its mean score is
-    `threshold` or better, above it where more is better and below it where less is (a mean squared
-    error of at most .02, say). A chip whose mean is not finite is not good.
+    Give `accuracy` for a score that is a fraction of which more is better, or `threshold`, in the
+    score's unit, for any `Score`. With a threshold, a chip is good if its mean score is equal to
+    the threshold or better, for example a mean squared error of at most .02. A chip whose mean is
+    not finite is not good.
 
-    With `population` the promise is about the population that the examples come from. Then chips must
-    reach a threshold above `accuracy`, and the yield pays a small cost (`slack_for`): 1/20 of
-    1 - min_yield, and 1/5 of 1 - confidence. `progress` is as in `measure`.
+    With `population` the promise is about the population that the examples come from. Chips must
+    then reach a level somewhat above `accuracy`, and the yield pays a small cost (`slack_for`):
+    1/20 of 1 - min_yield, and 1/5 of 1 - confidence. `progress` is as in `measure`.
 
-    Raises `UserError` as `measure` does, and for fractions that are none, for fewer chips than could
-    ever do, for several reads of a chip, for a score that does not fit, and with `population` for a
-    score that is not 0 or 1 for each example.
+    The cost is N passes over the data for each strength up to the first that fails. Raises
+    `UserError` where `measure` does, for shares and confidences outside (0, 1), for too few chips
+    to ever pass, for several reads of a chip, for a score that does not fit, and with `population`
+    for a score that is not 0 or 1 for each example.
     """
     level = _asked_level(score, accuracy, threshold, population)
     asked, sure, cost, risk = _split(min_yield, confidence, population)
@@ -223,8 +232,8 @@ def certify(
     n = sampling.chips
     if n < fewest(asked, sure):
         raise UserError(
-            f"{n} chips cannot show a yield of {min_yield:g} at confidence {confidence:g}, even if "
-            f"none fails: at least {fewest(asked, sure)} are needed, "
+            f"{n} chip{'s' * (n != 1)} cannot show a yield of {min_yield:g} at confidence "
+            f"{confidence:g}, even if none fails: at least {fewest(asked, sure)} are needed, "
             f"{fewest(asked, sure, _FAILURES)} where {_FAILURES} may fail."
         )
     arrays = select(model) if sampling.arrays is None else sampling.arrays
@@ -260,8 +269,8 @@ def certify(
 def _asked_level(
     score: ScoreFunction, accuracy: float | None, threshold: float | None, population: bool
 ) -> float:
-    """What a chip must reach. Raises `UserError` unless exactly one of the two is given, and for a
-    score that does not fit it.
+    """The score that a chip must reach. Raises `UserError` unless exactly one of `accuracy` and
+    `threshold` is given, and for a score that does not fit it.
     """
     if (accuracy is None) == (threshold is None):
         raise UserError(
@@ -294,23 +303,24 @@ def _step(
     confidence: float,
     slack: Slack | None,
 ) -> StrengthVerdict:
-    """How many of these chips are good enough, and what that says of all; `any_score` where it need
-    not be a fraction.
+    """How many of the chips in `scores` are good enough, and what this says of all chips.
+    `any_score` says that the score need not be a fraction.
     """
     if scores.examples is not None and not np.isin(scores.examples, (0, 1)).all():
         raise UserError(
-            "a promise about the population needs answers that are right or wrong, 0 or 1, and "
-            "others came."
+            "a promise about the population needs answers that are right or wrong, 0 or 1 for each "
+            "example; this score gave other values."
         )
     good, n = scores.values[0], scores.chips
     if not any_score and not ((good >= 0) & (good <= 1)).all():
         raise UserError(
-            f"a yield needs a score between 0 and 1, and {good.min():g} to {good.max():g} came for "
-            "chips."
+            f"a yield needs a score between 0 and 1; the chips' scores lie between {good.min():g} "
+            f"and {good.max():g}."
         )
     threshold, cost, risk = (level, 0.0, 0.0) if slack is None else slack[1:]
     sign = -1.0 if scores.higher_is_better is False else 1.0
-    rounding = 1e-9 * max(1.0, abs(threshold))  # less than one example of an accuracy
+    # A mean may miss the threshold by rounding. This is less than one example of an accuracy.
+    rounding = 1e-9 * max(1.0, abs(threshold))
     hits = int((sign * good >= sign * threshold - rounding).sum())
     bound = max(0.0, lower_bound(hits, n, confidence + risk) - cost)
     holds = float("nan") if slack else sign * _reached(sign * good, share, confidence)
@@ -319,10 +329,10 @@ def _step(
 
 
 def _reached(values: NDArray[np.float64], share: float, confidence: float) -> float:
-    """What at least `share` of all chips reach, by an order statistic of these; nan where there are
-    too few.
+    """The value that at least `share` of all chips reach, shown by these chips (an order statistic,
+    see `quantile_rank`); nan if they are too few.
 
-    More is better here. A chip whose value is not finite reaches nothing.
+    More is better here. A chip whose value is nan reaches nothing.
     """
     rank = quantile_rank(len(values), 1 - share, confidence)
     reached = np.where(np.isnan(values), -np.inf, values)

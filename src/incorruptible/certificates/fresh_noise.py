@@ -1,4 +1,10 @@
-"""How often an answer is right when every example meets a chip of its own."""
+"""Certificates of an accuracy under fresh noise: how often an answer is right if every example
+meets a chip of its own.
+
+Relies on: the data give the same examples in the same order each time, so that example i meets chip
+i at every strength. Keeps: one example is one trial, and no two trials share a chip. The network's
+mode and running statistics are the same after the call, also after an error.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +36,11 @@ from ..weights.batchnorm import Statistics, evaluating
 from .assumptions import OF_THE_POPULATION, assumptions_of, refuse_unfit, refuse_unstated
 from .certificate import Certificate, StrengthVerdict, fixed_sequence
 
-__all__ = ["FreshAccuracy", "certify_fresh"]
-
 
 @dataclass(frozen=True, repr=False, eq=False)
 class FreshAccuracy(Certificate):
-    """A promise about new examples, each on a chip drawn for it alone: `accuracy`, up to the
-    strength that is certified.
+    """A promise about new examples, each answered by a chip that is drawn for it alone: `accuracy`,
+    up to the certified strength.
     """
 
     kind: ClassVar[str] = "accuracy under fresh noise"
@@ -87,21 +91,24 @@ def certify_fresh(
     """Certify the accuracy where every example is answered by a chip of its own, up to the largest
     strength that passes.
 
-    Example i is answered by chip i alone. The answers are then independent, right or wrong with one
-    chance for all, over the choice of the example and of the chip, and `lower_bound` is exact for
-    that chance. It takes one chip and one forward pass of one example for each example and
-    strength: about a millisecond on a processor core for a small network, and for a large one about
-    as long as drawing its weights' noise, 3 ns a weight. Answering many examples with one chip
-    would be cheaper and wrong: at accuracy .9 with a spread between chips of .02, a nominal 5% of
-    false promises becomes 8% for 100 examples a chip and 24% for 1,000 (2,000 simulated test sets
-    of 10,000; at accuracy .7, 6% and 17%).
+    Choose it to promise an accuracy on average over examples *and* chips, for example for noise
+    that is new in each inference. For a promise about each of most chips, choose `certify`.
 
-    `sampling`, `strengths`, `options` and `progress` are as in `certify`, except that the
-    examples say how many chips there are, which are those of the purpose "certify, fresh".
+    Example i is answered by chip i alone. The answers are then independent, each right with the
+    same chance over the choice of the example and of the chip, and `lower_bound` is exact for this
+    chance. The cost is one chip and one forward pass of one example, for each example and strength:
+    about a millisecond on a processor core for a small network, and for a large one about as long
+    as drawing the noise of its weights, 3 ns a weight. Answering many examples with one chip would
+    be cheaper, and wrong. At accuracy .9 with a spread between chips of .02, a nominal 5% of false
+    promises becomes 8% for 100 examples a chip and 24% for 1,000 (2,000 simulated test sets of
+    10,000; at accuracy .7, 6% and 17%).
 
-    Raises `UserError` as `measure` does, and for a score that is not a fraction of which more is
-    better, for answers that are not 0 or 1, for chips that are read several times, and for too few
-    examples to show the accuracy at all.
+    `sampling`, `strengths`, `options` and `progress` are as in `certify`, except for `chips`: there
+    is one chip for each example, and the chips are those of the purpose "certify, fresh".
+
+    Raises `UserError` where `measure` does, for a score that is not a fraction of which more is
+    better, for answers that are not 0 or 1, for chips that are read several times, for data that
+    are shuffled, and for too few examples to show the accuracy at all.
     """
     inside("accuracy", accuracy, 0.95)
     inside("confidence", confidence, 0.95)
@@ -140,8 +147,8 @@ def certify_fresh(
             )
         if not np.isin(right, (0, 1)).all():
             raise UserError(
-                "fresh noise needs answers that are right or wrong, 0 or 1 for each example, and "
-                "others came."
+                "fresh noise needs answers that are right or wrong, 0 or 1 for each example; this "
+                "score gave other values."
             )
         bound = lower_bound(int(sum(right)), n, confidence)
         return StrengthVerdict(
@@ -161,12 +168,12 @@ def certify_fresh(
 
 
 def _enough(data: Iterable[Any], accuracy: float, confidence: float) -> int:
-    """The number of examples. Raises `UserError` where they are too few to show the accuracy."""
+    """The number of examples. Raises `UserError` if they are too few to show the accuracy."""
     n, least = count_of(data), fewest(accuracy, confidence)
     if n < least:
         raise UserError(
-            f"{n} examples cannot show an accuracy of {accuracy:g} at confidence {confidence:g}, "
-            f"even if all are right: at least {least} are needed."
+            f"{n} example{'s' * (n != 1)} cannot show an accuracy of {accuracy:g} at confidence "
+            f"{confidence:g}, even if all are right: at least {least} are needed."
         )
     return n
 
@@ -179,6 +186,9 @@ def _singles(data: Iterable[Any]) -> Iterator[Any]:
 
 
 def _one(batch: Any, index: int) -> Any:
+    """Example `index` of a batch, as a batch of one, in tensors, mappings, lists and tuples
+    alike.
+    """
     if isinstance(batch, Tensor):
         return batch[index : index + 1] if batch.dim() else batch
     if isinstance(batch, Mapping):

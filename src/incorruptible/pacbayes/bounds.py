@@ -1,5 +1,10 @@
-"""From a risk that was seen to one that holds on new data: PAC-Bayes bounds for losses in [0,
-1].
+"""From a risk that was observed to a risk that holds on new data: PAC-Bayes bounds for losses in
+[0, 1].
+
+All bounds hold with probability 1 - delta over the n independent examples, for all noise
+distributions Q at once. P, the prior, must not depend on these examples. `pac_bayes_kl` is the
+sharpest; `mcallester` and `quadratic` are simpler forms of it, which are easier to read and to
+train on.
 """
 
 from __future__ import annotations
@@ -10,15 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import UserError
 from .kl import kl_inverse
 
-__all__ = ["complexity", "mcallester", "monte_carlo", "pac_bayes_kl", "quadratic"]
-
 
 def complexity(divergence: ArrayLike, n: int, delta: float) -> NDArray[np.float64]:
-    """(KL(Q||P) + ln(2 sqrt(n) / delta)) / n in nats per example: what all bounds here are
+    """(KL(Q||P) + ln(2 sqrt(n) / delta)) / n in nats per example, which all bounds here are
     functions of.
 
-    The 2 sqrt(n) is Maurer's (2004, arXiv cs/0411099). Raises `UserError` for n below 1 and delta
-    outside (0, 1).
+    The 2 sqrt(n) is Maurer's (2004, arXiv cs/0411099). Raises `UserError` for n below 1 and for a
+    delta outside (0, 1). By hand, with Q = P: ln(2 * 10 / 0.05) / 100 = ln(400) / 100 = 0.059915.
+
+    >>> round(float(complexity(0.0, 100, 0.05)), 6)
+    0.059915
     """
     if n < 1 or not 0 < delta < 1:
         raise UserError(
@@ -37,10 +43,9 @@ def pac_bayes_kl(
     once, the risk of Q on new examples is at most this (Seeger 2002; Maurer 2004). P must not
     depend on the n examples.
 
-    `risk` is the mean loss of Q on the n examples, in [0, 1]; `divergence` KL(Q||P) in nats.
-
-    By hand: no error on n = 100 examples, Q = P and delta = .05 give 1 - exp(-ln(20/.05)/100) = 1 -
-    400^-.01.
+    `risk` is the mean loss of Q on the n examples, in [0, 1]; `divergence` is KL(Q||P) in nats; the
+    two broadcast. Raises `UserError` as `complexity` and `kl_inverse` do. By hand: no error on n =
+    100 examples, Q = P and delta = .05 give 1 - exp(-ln(20/.05)/100) = 1 - 400^-.01.
 
     >>> round(float(pac_bayes_kl(0, 0, 100, 0.05)), 6), round(1 - 400**-0.01, 6)
     (0.058155, 0.058155)
@@ -49,28 +54,40 @@ def pac_bayes_kl(
 
 
 def mcallester(risk: ArrayLike, divergence: ArrayLike, n: int, delta: float) -> NDArray[np.float64]:
-    """risk + sqrt(complexity / 2), by Pinsker's inequality; never below `pac_bayes_kl` (McAllester
-    1999), and not capped at 1.
+    """risk + sqrt(complexity / 2), which follows from `pac_bayes_kl` by Pinsker's inequality
+    (McAllester 1999). It is never below `pac_bayes_kl`, and not capped at 1.
+
+    >>> round(float(mcallester(0, 0, 100, 0.05)), 6)  # sqrt(0.059915 / 2)
+    0.173082
     """
     return np.asarray(np.asarray(risk) + np.sqrt(complexity(divergence, n, delta) / 2))
 
 
 def quadratic(risk: ArrayLike, divergence: ArrayLike, n: int, delta: float) -> NDArray[np.float64]:
-    """(sqrt(risk + c/2) + sqrt(c/2))^2, c the complexity: sharper than `mcallester` where risk and
-    complexity are small, smooth enough to train on (Rivasplata et al. 2019, arXiv 1908.07380); not
-    capped at 1.
+    """(sqrt(risk + c/2) + sqrt(c/2))^2 with c the complexity (Rivasplata et al. 2019, arXiv
+    1908.07380).
+
+    Sharper than `mcallester` where risk and complexity are small, and smooth enough to train on.
+    Not capped at 1.
+
+    >>> round(float(quadratic(0, 0, 100, 0.05)), 6)  # (2 sqrt(c/2))^2 = 2 c
+    0.119829
     """
     half = complexity(divergence, n, delta) / 2
     return np.asarray((np.sqrt(np.asarray(risk) + half) + np.sqrt(half)) ** 2)
 
 
 def monte_carlo(risk: ArrayLike, draws: int, delta: float) -> NDArray[np.float64]:
-    """kl^-1(risk, ln(2/delta)/draws): with probability 1 - delta the mean loss of Q itself is at
-    most this, where `risk` is the mean over `draws` independent networks from Q (Langford and
-    Caruana 2001).
+    """An upper limit of the mean loss of Q, from the mean loss `risk` of `draws` independent
+    networks drawn from Q: kl^-1(risk, ln(2/delta)/draws), which holds with probability 1 - delta
+    (Langford and Caruana 2001).
 
-    >>> monte_carlo(0.3, 150_000, 0.01).round(3).tolist(), monte_carlo(0.3, 100, 0.01).round(3).tolist()
-    (0.304, 0.459)
+    Bounds for Q need its mean loss on the examples; this pays for knowing it from draws only.
+    Raises `UserError` for fewer than 1 draw, for a delta outside (0, 1), and for a risk outside [0,
+    1].
+
+    >>> [monte_carlo(0.3, draws, 0.01).round(3).tolist() for draws in (150_000, 100)]
+    [0.304, 0.459]
     """
     if draws < 1 or not 0 < delta < 1:
         raise UserError(

@@ -1,21 +1,24 @@
-"""Which strength a bound would like best, from the curvature of the loss."""
+"""Which strength of training noise a bound prefers, from the curvature of the loss.
+
+More noise lets the network be further from its prior at the same price, but raises the loss where
+the loss is curved. The strength that balances the two is `preferred_strength`.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["curvature", "preferred_strength"]
-
 
 def curvature(
     low: ArrayLike, high: ArrayLike, strengths: tuple[float, float]
 ) -> NDArray[np.float64]:
-    """T = tr(D Hessian) of a bounded loss from its noisy means at two strengths: 2 (high - low) /
-    (s_high^2 - s_low^2).
+    """T = tr(D Hessian) of a bounded loss, from its noisy means `low` and `high` at the two
+    `strengths`: 2 (high - low) / (s_high^2 - s_low^2).
 
-    With F(v) the mean loss under N(0, v D), dF/dv = tr(D Hessian F)/2 holds exactly; the difference
-    quotient is its mean over the variances between. D is the noise at strength 1, diag(m_f^2).
+    D is the variance of the noise at strength 1, diag(m_f^2) with m_f = max|W_f| of each weight's
+    filter. With F(v) the mean loss under N(0, v D), dF/dv = tr(D Hessian F)/2 holds exactly, and
+    the difference quotient is its mean over the variances between the two.
 
     >>> float(curvature(0.10, 0.12, (0.0, 0.1)).round(9))
     4.0
@@ -25,11 +28,12 @@ def curvature(
 
 
 def preferred_strength(distance: ArrayLike, n: int, trace: ArrayLike) -> NDArray[np.float64]:
-    """sigma* = (A / (n T))^(1/4): where risk + v T/2 + A/(2 n v), a linear form of a PAC-Bayes
-    bound in the variance v = sigma^2, is least.
+    """sigma* = (A / (n T))^(1/4), the strength at which risk + v T/2 + A/(2 n v) is least. This is
+    a linear form of a PAC-Bayes bound in the variance v = sigma^2.
 
-    A = `distance` is ||w - w0||^2 in units of the noise, T = `trace` as of `curvature`, assumed not
-    to change with v. nan where T is not above 0: then the linear form has no least value.
+    A = `distance` is ||w - w0||^2 in units of the noise (`Displacement.distance`), n the number of
+    training examples, and T = `trace` the curvature (`curvature`), assumed not to change with v.
+    nan where T is not above 0, because then the linear form has no least value.
 
     >>> round(float(preferred_strength(16.0, 100, 16.0)), 6)  # (1/100)^(1/4)
     0.316228

@@ -1,4 +1,12 @@
-"""How far a network with Gaussian noise on its weights is from its prior, in nats."""
+"""How far a network with Gaussian noise on its weights is from its prior, in nats.
+
+Both the noise Q and the prior P are Gaussian with a standard deviation for each filter: a strength
+times the filter's largest weight in magnitude. So the divergence needs five numbers of each filter
+only, which `Displacement` holds, and four sums of each layer (`Displacement.sums`).
+
+Keeps: 0/0 counts as 0 and x/0 as infinite (`_over`), so that a filter without any noise costs
+nothing as long as it did not move.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +18,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UserError
 
-__all__ = ["Displacement", "divergence", "paid_divergence"]
-
-PER_FOLD = (
-    100  # steps of the grid for each factor e of the prior's variance (Dziugaite and Roy 2017)
-)
+# Steps of the grid for each factor e of the prior's variance (Dziugaite and Roy 2017).
+PER_FOLD = 100
 
 
 @dataclass(frozen=True, eq=False)
 class Displacement:
-    """What training did to each filter f of a network, F filters in all.
+    """What training did to each filter f of a network with F filters.
 
-    `layer` [F] the number of its layer; `count` [F] its weights k_f; `peak` [F] max|W_f| after
-    training and `start` [F] before; `square` [F] the squared Euclidean distance between the two.
-    `elsewhere` is the largest change of any other number of the network: biases and statistics get
-    no noise, so that where they moved the divergence is infinite.
+    - `layer` [F] is the number of the filter's layer, and `count` [F] its number of weights k_f.
+    - `peak` [F] is max|W_f| after training, and `start` [F] before.
+    - `square` [F] is the squared Euclidean distance between the two.
+    - `elsewhere` is the largest change of any other number of the network. Biases and statistics
+      get no noise, so the divergence is infinite if they moved.
+
+    Raises `UserError` if the arrays differ in length. `weights.displacement` makes it from two
+    networks.
     """
 
     layer: NDArray[np.int64]
@@ -44,16 +53,23 @@ class Displacement:
             )
 
     def distance(self) -> float:
-        """A = ||w - w0||^2 in units of the noise at strength 1: sum over filters of square /
-        peak^2; 0/0 is 0.
+        """A = ||w - w0||^2 in units of the noise at strength 1: the sum over filters of square /
+        peak^2, where 0/0 is 0.
+
+        >>> one = Displacement(*(np.array([x]) for x in (0, 9, 2.0, 1.0, 3.0)))
+        >>> one.distance()  # 3 / 2^2
+        0.75
         """
         return float(_over(self.square, self.peak**2).sum())
 
     @cached_property
     def sums(self) -> NDArray[np.float64]:
-        """[layers, 4] of each layer: N = sum k_f, a = sum k_f m^2/m0^2, b = sum square/m0^2, c =
-        sum k_f ln(m^2/m0^2), all that its divergence depends on. Filters without noise before and
-        after count where they moved only.
+        """[layers, 4] Four sums over the filters of each layer, which are all that its divergence
+        depends on.
+
+        With m = peak and m0 = start: N = sum k_f, a = sum k_f m^2/m0^2, b = sum square/m0^2 and c =
+        sum k_f ln(m^2/m0^2). A filter that had no noise before and has none after counts only in b,
+        and only if it moved.
         """
         noisy = (self.peak > 0) | (self.start > 0)
         with np.errstate(divide="ignore"):
@@ -72,17 +88,20 @@ class Displacement:
 
 
 def divergence(moved: Displacement, strength: float, prior: ArrayLike) -> float:
-    """KL(Q||P) in nats for noise around the trained weights, Q = N(w, strength^2 m_f(w)^2), and
-    around those before training, P = N(w0, prior^2 m_f(w0)^2), for each filter f with m_f =
-    max|W_f|.
+    """KL(Q||P) in nats. Q = N(w, strength^2 m_f(w)^2) is the noise around the trained weights w,
+    and P = N(w0, prior^2 m_f(w0)^2) that around the weights w0 before training, for each filter f
+    with m_f = max|W_f|.
 
-    The sum over filters of
+    It is the sum over filters of
 
-        k_f/2 (r - 1 - ln r) + ||w_f - w0_f||^2 / (2 prior^2 m_f(w0)^2),  r = (strength m_f(w) /
-    (prior m_f(w0)))^2.
+        k_f/2 (r - 1 - ln r) + ||w_f - w0_f||^2 / (2 prior^2 m_f(w0)^2),
 
-    `prior` is one number, or one for each layer. Infinite at strength 0, and where anything without
-    noise moved.
+    with r = (strength m_f(w) / (prior m_f(w0)))^2. `prior` is one number, or one for each layer.
+    The result is infinite at strength 0, and if anything without noise moved.
+
+    >>> one = Displacement(*(np.array([x]) for x in (0, 9, 2.0, 1.0, 3.0)))
+    >>> round(divergence(one, 0.1, 0.1), 4)  # 9/2 (4 - 1 - ln 4) + 3 / (2 * 0.01)
+    157.2617
     """
     if moved.elsewhere or not strength > 0 or not np.isfinite(moved.sums).all():
         return np.inf
@@ -93,14 +112,15 @@ def divergence(moved: Displacement, strength: float, prior: ArrayLike) -> float:
 def paid_divergence(
     moved: Displacement, strength: float, groups: str = "either"
 ) -> tuple[float, NDArray[np.float64]]:
-    """The smallest divergence over a grid of prior scales, with what looking through the grid
-    costs; and the scales chosen.
+    """The smallest divergence over a grid of prior scales, plus the price of searching the grid;
+    and the scales that were chosen, one for each layer or a single one.
 
-    The scales are prior^2 = strength^2 exp(i / 100), i = 0, 1, -1, 2, -2, ...: around a centre that
-    must be fixed before the data are seen, as each strength of a fixed sweep is. The j-th of them
-    has weight 6 / (pi^2 j^2) and costs ln(pi^2 j^2 / 6) nats: once for each layer with
-    `groups="layer"`, once for a scale that all layers share with "all"; "either" is the cheaper of
-    the two, for ln 2 more. A scale for each filter would cost more than it gains.
+    The grid is prior^2 = strength^2 exp(i / 100), i = 0, 1, -1, 2, -2, ... Its centre must be fixed
+    before the data are seen, as each strength of a fixed sweep is. The j-th scale has the weight 6
+    / (pi^2 j^2), so that all weights sum to 1, and costs ln(pi^2 j^2 / 6) nats. `groups` "layer"
+    pays this price once for each layer; "all" pays once for a scale that all layers share; "either"
+    takes the cheaper of the two, for ln 2 more. A scale for each filter would cost more than it
+    gains. Raises `UserError` for other `groups`.
     """
     if groups not in ("layer", "all", "either"):
         raise UserError(f"groups={groups!r}: 'layer', 'all' or 'either' is needed.")
@@ -115,11 +135,11 @@ def paid_divergence(
         return np.inf, np.full(len(sums), np.nan)
     total, chosen = 0.0, []
     for one in sums:
-        if one[0] == 0:  # no filter of it has noise, and none moved
+        if one[0] == 0:  # no filter of the layer has noise, and none moved
             chosen.append(strength)
             continue
-        # convex in the exponent with its least value here; the price grows away from 0, so the best
-        # lies between
+        # The divergence is convex in the exponent and least at `least`. The price grows away from
+        # 0. So the best step lies between 0 and `least`.
         least = PER_FOLD * np.log((one[1] + one[2] / strength**2) / one[0])
         steps = np.arange(min(0, np.floor(least)), max(0, np.ceil(least)) + 1)
         variance = strength**2 * np.exp(steps / PER_FOLD)
@@ -133,8 +153,8 @@ def paid_divergence(
 def _layers(
     sums: NDArray[np.float64], posterior: float, prior: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The divergence of each layer from its sums, the posterior's variance at max|W_f| = 1 and the
-    prior's.
+    """The divergence of each layer from its `sums`, with the variances of noise and prior for
+    max|W_f| = 1.
     """
     n, a, b, c = np.moveaxis(sums, -1, 0)
     ratio = posterior / prior
@@ -142,6 +162,6 @@ def _layers(
 
 
 def _over(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """one / other with 0/0 = 0 and x/0 = infinity."""
+    """one / other, where 0/0 is 0 and x/0 is infinite."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(one == 0, 0.0, one / other)

@@ -1,4 +1,4 @@
-"""How far training moved the weights, read from two networks."""
+"""How far training moved the weights of a network, read from the networks before and after."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ from ..errors import UserError
 from ..weights.arrays import Array, select, unwrapped
 from .gaussian import Displacement
 
-__all__ = ["displacement"]
-
 
 def displacement(
     model: nn.Module, start: nn.Module, also: Iterable[str] = (), protect: Iterable[str] = ()
 ) -> Displacement:
-    """What distinguishes `model` from `start`, the same network before training, filter by filter.
+    """How `model` differs from `start`, the same network before training, filter by filter.
 
-    `also` and `protect` are patterns as for `select`: the filters are those of the arrays that they
-    leave, on which chips must be measured, too. Raises `UserError` where the parameters of the two
-    differ in name or shape.
+    `also` and `protect` are patterns as for `select`. They choose the arrays whose filters count;
+    chips must be measured with errors in the same arrays. Raises `UserError` if the parameters of
+    the two networks differ in name or shape.
     """
     after, before = unwrapped(model).state_dict(), unwrapped(start).state_dict()
     shapes = [
@@ -32,8 +30,8 @@ def displacement(
     if shapes[0] != shapes[1]:
         different = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))
         raise UserError(
-            f"the two are not the same network: {different[0][0]} differs; give the one that "
-            "training began at."
+            f"the two are not the same network: {different[0][0]} differs; give the network that "
+            "training began with."
         )
     arrays = select(model, also, protect)
     origin = {array.name: array.value for array in select(start, also, protect)}
@@ -65,7 +63,9 @@ def displacement(
 
 
 def _filters(array: Array, how: Callable[..., Tensor], value: Tensor) -> NDArray[np.float64]:
-    """[F] `how` over each filter, each filter once."""
+    """[F] `how` over each filter, once for each. `Array.reduce` repeats the values of a group so
+    that they broadcast; one of each repetition is kept.
+    """
     kept = array.reduce(how, value)
     if array.groups > 1:
         kept = kept.reshape(array.groups, -1, *kept.shape[1:])[:, 0]

@@ -72,7 +72,7 @@ def slack_for(n: int, accuracy: float, cost: float, risk: float) -> Slack:
     if misled(n, accuracy, 1.0) > cost * risk:
         needed = math.ceil(math.log(cost * risk) / math.log(accuracy))
         raise UserError(
-            f"{n} examples are too few for a population accuracy of {accuracy:g}: "
+            f"{n} {'example is' if n == 1 else 'examples are'} too few for a population accuracy of {accuracy:g}: "
             f"at least {needed} are needed; ask for a lower --accuracy, or leave out --population."
         )
     low, high = math.floor(n * accuracy), n
