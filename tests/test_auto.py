@@ -22,7 +22,7 @@ from incorruptible.runs import Left, identity, train
 from incorruptible.schedules import Auto, Constant, Seen, State, parse, peak
 from incorruptible.tasks import batches, load
 from incorruptible.tasks.data import named_randomness
-from incorruptible.training import Hardener
+from incorruptible.training import Hardener, Trainer
 from incorruptible.training.recipe import Probe, Recipe
 from incorruptible.training.recipe import parse as parse_recipe
 from test_objectives import OBJECTIVES, ONE_PASS, bits, closure, grads, net
@@ -107,7 +107,6 @@ def test_the_cap_holds_and_strengths_stay_plain(losses: list[float]) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("auto", "unit of its budget"),
         ("auto:classes=10:reference=2.3", "give one"),
         ("auto:classes=1", "2 at least"),
         ("auto:classes=2.5", "whole number"),
@@ -127,11 +126,55 @@ def test_refused(text: str, says: str) -> None:
 
 @pytest.mark.parametrize(
     "auto",
-    [QUIET, Auto(reference=1.5), Auto(classes=3, cap=0.2, end=0.1), Auto(classes=2, budget=0.5, rate=8.0, learn=False)],
+    [
+        Auto(),
+        QUIET,
+        Auto(reference=1.5),
+        Auto(classes=3, cap=0.2, end=0.1),
+        Auto(classes=2, budget=0.5, rate=8.0, learn=False),
+    ],
 )
 def test_it_reads_what_it_writes(auto: Auto) -> None:
     assert parse(str(auto)) == auto
     assert peak(auto) == auto.cap or (math.isinf(auto.cap) and math.isnan(peak(auto)))
+
+
+def test_auto_alone_takes_the_unit_from_the_task() -> None:
+    """ln n for a whole n is n classes; what was said goes before what the task states."""
+    assert Auto(cap=1.0).for_task(math.log(10)) == Auto(classes=10, cap=1.0)
+    assert Auto().for_task(math.log(10) + 1e-6) == Auto(reference=math.log(10) + 1e-6)
+    assert Auto().for_task(5000.0) == Auto(reference=5000.0)
+    assert Auto(classes=3).for_task(2.5) == Auto(classes=3) and Auto(reference=1.0).for_task(2.5).reference == 1.0
+    assert Auto().for_task(None) == Auto()
+    with pytest.raises(UserError, match="unit of its budget"):
+        Auto().start()
+    with pytest.raises(UserError, match=r"auto:classes=10.*Task\(reference=2\.3\)"):
+        Hardener(net(), parse_objective("sam"), Auto(), steps=5, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("task", "text"),
+    [("digits", "auto:classes=10:cap=1"), ("digits:network=conv", "auto:classes=10:cap=1"), ("bytes:train=64", None)],
+)
+def test_auto_alone_is_the_run_of_the_task_s_unit(task: str, text: str | None) -> None:
+    """Its name is that of the run whose recipe says the unit, before and after training."""
+    loaded = load(task)
+    text = text or f"auto:reference={loaded.reference!r}:cap=1"
+    recipe = replace(QUICK, task=task, objective="sam", strength="auto:cap=1").resolved()
+    assert recipe.strength == "auto:cap=1"
+    assert identity(recipe, loaded) == identity(replace(recipe, strength=text), loaded)
+    assert Trainer(loaded, recipe).recipe.strength == text
+    nameless = replace(loaded, reference=None)
+    with pytest.raises(UserError, match="unit of its budget"):
+        Trainer(nameless, recipe)
+
+
+def test_training_with_auto_alone_has_the_same_bits(tmp_path: Path) -> None:
+    recipe = replace(QUICK, epochs=2, objective="rwp(gaussian-filter-max)")
+    alone = train(replace(recipe, strength="auto"), tmp_path / "alone")
+    told = train(replace(recipe, strength="auto:classes=10"), tmp_path / "told")
+    assert alone.folder.name == told.folder.name and alone.recipe == told.recipe
+    assert alone.record["weights"] == told.record["weights"] and alone.record["metrics"] == told.record["metrics"]
 
 
 class Ear:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -209,6 +210,7 @@ def test_training_and_measuring_the_run(type_: Type, here: Path, monkeypatch: py
     (folder,) = (here / "H" / "trained").iterdir()
     assert f"run: {folder.relative_to(here)}" in said.out
     *progress, line = said.err.splitlines()  # the progress of a training of more than ten seconds, on a busy machine
+    assert not any("validation" in one for one in progress)  # own.py has no validation data
     assert line == f"next: incorruptible measure {folder.relative_to(here)} --corruption gaussian-filter-max:0,.1,.2"
     assert all(one.startswith("train: 1 of 2") for one in progress)
     measured = type_("measure", str(folder.relative_to(here)), "--corruption", SWEEP, "--json")
@@ -219,6 +221,23 @@ def test_training_and_measuring_the_run(type_: Type, here: Path, monkeypatch: py
     monkeypatch.delattr(runs, "Trainer")  # the same training again would need it
     again = type_(*words, "--json")
     assert again.code == 0 and json.loads(again.out)["weights"] and contents(here / "H") == before
+
+
+def test_training_shows_the_clean_score_on_validation_data(
+    type_: Type, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In every line of progress, and once more at the end; a run that is found again was scored before."""
+    shown: list[str] = []
+    bar = nullcontext(lambda done, total, label: shown.append(label))
+    monkeypatch.setattr(sys.modules["incorruptible.cli.train"], "progress", lambda what: bar)
+    words = ["train", "digits", "--objective", "sam", "--strength", "auto", "--epochs", "2", "--home", "H"]
+    said = type_(*words)
+    assert said.code == 0 and "sam at auto:classes=10, 2 epochs" in said.out
+    score = r"validation accuracy 0\.\d{3} on 300 examples"
+    assert len(shown) == 2 and all(re.fullmatch(rf"loss \d\.\d{{3}}, strength [\d.]+, {score}", one) for one in shown)
+    last = shown[-1].partition("validation")[2]
+    assert f"validation{last}, with the clean weights" in said.err.splitlines()
+    assert "validation" not in type_(*words).err and len(shown) == 2
 
 
 def test_training_by_a_file(type_: Type, here: Path) -> None:

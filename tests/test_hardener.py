@@ -119,6 +119,75 @@ def test_a_controller_hears_of_a_short_step(weight: float | None, factor: float)
     assert short.state_dict()["control"] == full.state_dict()["control"]
 
 
+class Logger:
+    """Takes a dictionary of numbers, as wandb and the loggers of Lightning do."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def log(self, row: dict[str, float]) -> None:
+        assert all(type(name) is str and type(value) is float for name, value in row.items())
+        self.rows.append(row)
+
+
+@pytest.mark.parametrize("text", OBJECTIVES)
+def test_a_logger_hears_of_each_step(text: str) -> None:
+    """Strength and losses are those of the step that was made, not of the next one."""
+    model, logger = net(), Logger()
+    robust = Hardener(model, parse(text), Linear(0.0, 0.4), steps=5, seed=0)
+    logger.log(robust.metrics())
+    returned = []
+    for _ in range(3):
+        returned.append(float(robust.backward(closure(model))))
+        logger.log(robust.metrics())
+    first, *rest = logger.rows
+    assert first == {"strength": 0.0, "skipped": 0.0}
+    assert [row["strength"] for row in rest] == pytest.approx([0.0, 0.1, 0.2]) and robust.strength == pytest.approx(0.3)
+    share, clean = getattr(parse(text), "share", 1.0), float(closure(model)().detach())
+    for value, row in zip(returned, rest, strict=True):
+        assert set(row) == {"strength", "perturbed_loss", "skipped"} | ({"clean_loss"} if parse(text).clean else set())
+        assert row.get("clean_loss", clean) == pytest.approx(clean)
+        assert value == pytest.approx(share * row["perturbed_loss"] + (1 - share) * clean)
+    assert text == "plain" or rest[0]["perturbed_loss"] != rest[-1]["perturbed_loss"]
+
+
+@pytest.mark.parametrize("strength", [Linear(0.0, 0.4), Auto(classes=3)], ids=["schedule", "controller"])
+def test_a_logger_hears_of_whole_steps(strength: Any) -> None:
+    """Between micro-batches of the last whole step; one that ends early as if it were whole; one skipped: not finite."""
+    model = net()
+    robust = Hardener(model, parse(MIXED), strength, steps=5, seed=0, accumulate=2)
+    values = [float(robust.backward(lambda: closure(model)() / 2)) for _ in range(2)]
+    whole, clean = robust.metrics(), float(closure(model)().detach())
+    assert whole["clean_loss"] == pytest.approx(clean)
+    assert sum(values) == pytest.approx(0.25 * whole["perturbed_loss"] + 0.75 * clean)
+    robust.backward(lambda: closure(model)() / 2)
+    assert robust.metrics() == whole
+    robust.finish_step()
+    assert robust.metrics()["clean_loss"] == pytest.approx(clean) and robust.metrics()["skipped"] == 0.0
+    before = bits(grads(model))
+    robust.backward(lambda: closure(model)() * math.nan)
+    robust.backward(lambda: closure(model)() / 2)
+    skipped = robust.metrics()
+    assert skipped["skipped"] == 1.0 and math.isnan(skipped["perturbed_loss"]) and math.isnan(skipped["clean_loss"])
+    assert before != bits(grads(model))
+    robust.backward(lambda: closure(model)() / 2)
+    robust.finish_step(0.5)
+    assert robust.metrics()["clean_loss"] == pytest.approx(clean) and robust.metrics()["skipped"] == 1.0
+
+
+def test_a_logger_is_no_part_of_the_training() -> None:
+    found = []
+    for logged in (False, True):
+        model = net()
+        robust = hardener(model, SAM_)
+        for _ in range(3):
+            robust.backward(closure(model))
+            if logged:
+                robust.metrics()
+        found.append((bits(grads(model)), robust.state_dict()))
+    assert found[0] == found[1]
+
+
 def test_micro_batches_make_the_whole_batch() -> None:
     model, (x, y) = net(), batch(16)
     robust = hardener(model, "plain", accumulate=2)

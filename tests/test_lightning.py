@@ -106,6 +106,22 @@ def test_plain_is_what_lightning_does_alone(tmp_path: Path) -> None:
     assert state(fit(tmp_path, hardening("plain"), accumulate_grad_batches=2).model) == state(alone.model)
 
 
+def test_a_module_logs_what_the_hardener_says(tmp_path: Path) -> None:
+    """After the short last step of an epoch as well, as `log_dict` and as rows of a logger; bits stay."""
+    callback, rows = hardening("sam"), []
+
+    class Logged(Module):
+        def on_train_batch_end(self, *_: Any) -> None:
+            self.log_dict(callback.robust.metrics())
+            rows.append(callback.robust.metrics())
+
+    module = fit(tmp_path, callback, Logged(), accumulate_grad_batches=2)
+    assert state(module) == state(fit(tmp_path, hardening("sam"), accumulate_grad_batches=2))
+    assert len(rows) == 5 * EPOCHS and rows[0].keys() == {"strength", "skipped"}
+    assert all(row.keys() == {"strength", "perturbed_loss", "clean_loss", "skipped"} for row in rows[1:])
+    assert rows[-1]["strength"] == pytest.approx(RAMP(1.0)) and math.isfinite(rows[-1]["perturbed_loss"])
+
+
 def test_a_controller_hears_losses_of_whole_steps(tmp_path: Path) -> None:
     callback = hardening("sam", AUTO)
     fit(tmp_path, callback, accumulate_grad_batches=2)

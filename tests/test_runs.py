@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -28,8 +30,9 @@ from incorruptible.runs import MeasurePlan, Run, measured, measures, open_run, t
 from incorruptible.tasks import load
 from incorruptible.tasks.data import Batches
 from incorruptible.tasks.scores import accuracy
-from incorruptible.training import load_weights, save_weights
+from incorruptible.training import Trainer, load_weights, save_weights
 from incorruptible.training.recipe import Probe, Recipe
+from incorruptible.training.trainer import Validation
 from typing_commands import typing
 
 QUIET = Probe(draws=0)
@@ -88,6 +91,109 @@ def test_what_a_run_leaves_behind(tmp_path: Path) -> None:
     assert run.record["at_peak"]["probe_strength"] == 0.2
     assert run.record["arrays"] == ["1.weight", "3.weight", "5.weight"]
     assert torch.equal(torch.get_rng_state(), random) and torch.get_num_threads() == threads
+
+
+# Whatever an evaluation could move: dropout, BatchNorm, a frozen part, a buffer that counts calls, a tensor that is
+# made once and kept, a loader that shuffles by its own generator, examples and a score that draw numbers.
+MOVED = """
+import random
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from incorruptible import Score, Task
+
+source = torch.Generator().manual_seed(0)
+x = torch.randn(48, 5, generator=source)
+y = (x[:, 0] > 0).long()
+
+
+class Drawing(Dataset):
+    def __len__(self):
+        return 48
+
+    def __getitem__(self, i):
+        return x[i] + 0.1 * torch.randn(5) + 0.1 * random.random() + 0.1 * float(np.random.rand()), y[i]
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Linear(8, 2)
+        self.frozen = nn.BatchNorm1d(8).eval()
+        self.register_buffer("calls", torch.zeros(()))
+        self.mask = None
+
+    def forward(self, x):
+        self.calls += 1
+        if self.mask is None or len(self.mask) < len(x):
+            self.mask = torch.ones(len(x), 8)
+        hidden = self.frozen(self.norm(self.first(x))) * self.mask[: len(x)]
+        return self.last(nn.functional.dropout(hidden, 0.2, self.training) * (1 + 0.001 * self.calls))
+
+
+def grade(logits, labels):
+    return (logits.argmax(1) == labels).float() + 0 * torch.rand(1)
+
+
+generator = torch.Generator().manual_seed(3)
+loader, large = (DataLoader(Drawing(), size, shuffle=True, generator=generator) for size in (8, 24))
+task = Task(Net, test=(x, y), train=loader, validation=large, score=Score("own score", "points", True, grade))
+failing = Task(Net, test=(x, y), train=loader, validation=(x[:, :3], y))
+"""
+
+
+@pytest.mark.parametrize("name", ["digits:network=conv", "task", "failing"])
+def test_a_score_on_validation_data_moves_nothing(name: str, tmp_path: Path) -> None:
+    """Run, identity, weights and records have the same bits, and torch's, numpy's and Python's generators stand still."""
+    (tmp_path / "mine.py").write_text(MOVED)
+    task = name if ":" in name else f"{tmp_path / 'mine.py'}:{name}"
+    recipe = Recipe(task, RWP, "auto:classes=2", epochs=3, batch=32, clip=1.0, probe=Probe(images=32, draws=1))
+    seen: list[Any] = []
+    with_score = train(recipe, tmp_path / "with", progress=lambda *said: seen.append(said[2]), validate=True)
+    without = train(recipe, tmp_path / "without")
+    assert with_score.folder.name == without.folder.name
+    assert summary(with_score) == summary(without) and with_score.record["weights"] == without.record["weights"]
+    scores = [str(one["validation"]) for one in seen]
+    says = {"task": "validation own score", "failing": "no validation score (RuntimeError: "}
+    assert len(scores) == 3 and all(one.startswith(says.get(name, "validation accuracy 0.")) for one in scores)
+    assert not any("validation" in one for one in with_score.record["metrics"])
+
+
+def test_a_score_leaves_generators_and_modes_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MOVED)
+    task = load(f"{tmp_path / 'mine.py'}:task")
+    fit = Trainer(task, Recipe("mine.py:task", batch=8, probe=QUIET))
+    fit.model.frozen.eval()
+    own = task.validation.generator
+
+    def now() -> list[Any]:
+        modes = [module.training for module in fit.model.modules()]
+        held = [buffer.tolist() for buffer in fit.model.buffers()]
+        drawn = [random.getstate(), np.random.get_state()[1].tolist()]  # noqa: NPY002
+        return [*drawn, torch.get_rng_state().tolist(), own.get_state().tolist(), modes, held]
+
+    before = now()
+    first, second = fit.validation(), fit.validation()
+    assert now() == before and first == second and not fit.model.frozen.training
+
+
+def test_what_is_scored_of_validation_data() -> None:
+    """All of few examples, whole batches of many until there are a thousand, and nothing of what can be read once."""
+    digits = load("digits:network=conv")
+    x, y = digits.validation
+    recipe = Recipe("digits:network=conv", probe=QUIET)
+    fit = Trainer(digits, recipe)
+    still = copy.deepcopy(fit.model).eval()
+    right = float((still(x).argmax(1) == y).float().mean())
+    found = fit.validation()
+    assert found == Validation("accuracy", pytest.approx(right), "fraction", 300, True)
+    many = replace(digits, validation=(x.repeat(5, 1, 1, 1), y.repeat(5)), batch=400)
+    assert Trainer(many, recipe).validation()[3:] == (1200, False)
+    named = Trainer(replace(digits, score=lambda model, batch: model(batch[0])[:, 0]), recipe).validation()
+    assert (named.name, named.unit) == ("<lambda>", "")
+    for data in (None, iter([(x, y)])):
+        assert Trainer(replace(digits, validation=data), recipe).validation() is None
 
 
 def test_a_second_call_finds_the_run(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

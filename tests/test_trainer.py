@@ -121,6 +121,20 @@ def test_plain_is_what_the_trainer_does_alone(tmp_path: Path) -> None:
     assert state(fit(tmp_path, hardening("plain"), gradient_accumulation_steps=2)) == state(alone)
 
 
+def test_the_trainer_logs_what_the_hardener_says(tmp_path: Path) -> None:
+    callback = hardening("sam")
+
+    class Logging(transformers.TrainerCallback):  # type: ignore[misc, name-defined]
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            host.log(callback.robust.metrics())
+
+    host = trainer(tmp_path, callback, Logging(), gradient_accumulation_steps=2)
+    host.train()
+    rows = [row for row in host.state.log_history if "strength" in row]
+    assert len(rows) == callback.robust.steps and rows[-1]["strength"] == pytest.approx(RAMP(1.0))
+    assert all(row["skipped"] == 0.0 and math.isfinite(row["perturbed_loss"] + row["clean_loss"]) for row in rows)
+
+
 @pytest.mark.parametrize("text", ["plain", "sam"])
 def test_models_that_are_told_the_number_of_items(tmp_path: Path, text: str) -> None:
     """To 1e-6, for a mean of means is another sum."""

@@ -28,6 +28,7 @@ from .tasks.data import Images, named_randomness
 from .tasks.scores import bounded_loss
 from .training import RankGroup, Trainer, joined, load_weights, save_weights
 from .training.recipe import Recipe, parse
+from .training.trainer import for_task
 from .version import __version__
 
 __all__ = [
@@ -191,6 +192,7 @@ def train(
     task: Task | None = None,
     checkpoint_every: float = CHECKPOINT_EVERY,
     progress: Callable[[int, int, dict[str, Any]], None] | None = None,
+    validate: bool = False,
     leave: Callable[[], bool] = lambda: False,
 ) -> Run:
     """Train by `recipe` in a folder of its own below `home`, unless that was done before.
@@ -199,9 +201,11 @@ def train(
     of a task of the user's own and of what it imports from its folder, the weights that it starts
     from, threads, device and versions. A training that was killed goes on from its last checkpoint
     (at most `checkpoint_every` seconds or one epoch old, whichever is more) and ends in the same
-    bits. `progress(epoch, epochs, metrics)` is called after each epoch; where `leave()` then says
-    so, the training is saved and `Left` is raised. `task` is the recipe's, where the caller has
-    loaded it already.
+    bits. `progress(epoch, epochs, metrics)` is called after each epoch; with `validate`, the
+    metrics that it gets in the first process hold the score of the clean weights as "validation"
+    (`Trainer.validation`). What is recorded, and its bits, are the same with and without. Where
+    `leave()` says so after an epoch, the training is saved and `Left` is raised. `task` is the
+    recipe's, where the caller has loaded it already.
 
     Of a recipe with `ranks`, each process that torchrun started calls this; the first one writes,
     and all return the run. Raises `UserError` where other than `ranks` processes are there, or do
@@ -209,6 +213,7 @@ def train(
     """
     recipe = recipe.resolved()
     task = task or recipe.parts.task.task()
+    recipe = for_task(recipe, task)
     named = identity(recipe, task, device, threads)
     folder = Path(home) / records.identity(named)
     recipe = recipe.absolute()
@@ -216,7 +221,8 @@ def train(
         finished = _finished(folder)
         _agree(group, folder, int(finished is not None))
         if finished is None:
-            _train(recipe, task, named, folder, group, checkpoint_every, progress, leave)
+            looks = validate and group.first
+            _train(recipe, task, named, folder, group, checkpoint_every, progress, looks, leave)
             group.wait()
     return finished or open_run(folder)
 
@@ -229,6 +235,7 @@ def _train(
     group: RankGroup,
     checkpoint_every: float,
     progress: Callable[[int, int, dict[str, Any]], None] | None,
+    validate: bool,
     leave: Callable[[], bool],
 ) -> None:
     """From the last checkpoint, or the beginning, to `run.json`; only the first of the group
@@ -271,7 +278,7 @@ def _train(
             )
             saved = time.monotonic()
         if progress is not None:
-            progress(fit.done, recipe.epochs, metrics)
+            progress(fit.done, recipe.epochs, _validated(fit, metrics) if validate else metrics)
         if leaving:
             raise Left(f"{folder}: left after epoch {fit.done} of {recipe.epochs}")
     seconds = round(time.monotonic() - started, 3)
@@ -293,6 +300,19 @@ def _train(
     }
     records.write(folder / "run.json", record)
     checkpoint.unlink(missing_ok=True)
+
+
+def _validated(fit: Trainer, metrics: dict[str, Any]) -> dict[str, Any]:
+    """The metrics of an epoch, and beside them the score on validation data, which is not recorded.
+
+    A score that fails does not end the training: "validation" then says why there is none.
+    """
+    found: object
+    try:
+        found = fit.validation()
+    except Exception as problem:  # the task's data and its score may be the user's own
+        found = f"no validation score ({type(problem).__name__}: {problem})"
+    return {**metrics, "validation": found}
 
 
 def _take_back(folder: Path, made_here: list[Path]) -> None:
@@ -356,7 +376,7 @@ def identity(recipe: Recipe, task: Task, device: str = "cpu", threads: int = 1) 
 
     `recipe` is resolved. Raises `UserError` for weights to start from that are not there.
     """
-    start = None
+    recipe, start = for_task(recipe, task), None
     if recipe.start is not None:
         if not Path(recipe.start).is_file():
             raise UserError(f"{recipe.start}: no such file of weights.")

@@ -56,8 +56,8 @@ ENTRIES = (
     _Entry("objective", "The objective, such as 'rwp(gaussian-filter-max)' or sam [plain]."),
     _Entry(
         "strength",
-        "The objective's strength, as a number or a schedule: 0.3, linear:0:0.3, warmup-hold:0.5 "
-        "[0].",
+        "The objective's strength, as a number or a schedule: 0.3, linear:0:0.3, "
+        "warmup-hold:0.5, or auto, which finds it [0].",
     ),
     _Entry("epochs", "The number of epochs [40].", int),
     _Entry("batch", "The number of examples in a batch [64].", int),
@@ -190,6 +190,14 @@ def _train(wanted: Recipe, home: Path, device: str, threads: int, json_: bool) -
     first = promised(wanted.ranks, command()) == 0
     _agree(wanted)
     bar = progress("train") if first else nullcontext(lambda *said: None)
+    validation = None
+
+    def told(epoch: int, epochs: int, metrics: dict[str, Any]) -> None:
+        nonlocal validation
+        validation = metrics.get("validation")
+        score = "" if validation is None else f", {validation}"
+        tell(epoch, epochs, f"loss {metrics['loss']:.3f}, strength {metrics['strength']:g}{score}")
+
     # What the user's own code prints is no data.
     with (
         bar as tell,
@@ -202,10 +210,11 @@ def _train(wanted: Recipe, home: Path, device: str, threads: int, json_: bool) -
             task=task,
             device=device_of(device),
             threads=threads,
-            progress=lambda epoch, total, metrics: tell(
-                epoch, total, f"loss {metrics['loss']:.3f}, strength {metrics['strength']:g}"
-            ),
+            progress=told,
+            validate=True,
         )
+    if validation is not None:
+        say(f"{validation}, with the clean weights")
     if first and wanted.objective != "plain":
         model = done.model(task)
         tell_share(wanted.arrays(model), model)
@@ -215,8 +224,8 @@ def _train(wanted: Recipe, home: Path, device: str, threads: int, json_: bool) -
         put_json({"folder": str(done.folder), **done.record})
     elif first:
         put(
-            f"{wanted.task}: {wanted.objective} at {wanted.strength}, {wanted.epochs} epochs, seed "
-            f"{wanted.seed}"
+            f"{wanted.task}: {wanted.objective} at {done.record['recipe']['strength']}, "
+            f"{wanted.epochs} epochs, seed {wanted.seed}"
         )
         put(
             f"last epoch: loss {_number(last['loss'])} at strength {last['strength']:g}; steps "

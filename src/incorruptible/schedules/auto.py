@@ -5,7 +5,7 @@ as learning ends.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ..errors import UserError
@@ -41,8 +41,9 @@ class Auto:
 
     the strength s goes, at progress p, by d ln s / dp = rate * clip((B - L) / B, -1, 1): up where
     the loss is below the budget, down where it is above. It begins at `first`, and waits until L
-    first comes below B, a tenth of training at most. U must be given, by `classes` (U = ln classes,
-    for balanced ones) or as `reference`: the initial loss would not do for fine-tuning.
+    first comes below B, a tenth of training at most. U is given by `classes` (U = ln classes, for
+    balanced ones) or as `reference`: the initial loss would not do for fine-tuning. Where a training
+    has a task, the task's own `reference` is taken unless one of the two is given (`for_task`).
 
     **Where the loss cannot come below B** (noisy labels, regression, text), it learns a floor F,
     the loss that can be reached: the lowest value so far of the clean loss, averaged over a tenth
@@ -67,8 +68,8 @@ class Auto:
     rho. Meant for gradients clipped at 1. What it brings where, and what was tried besides, and
     lost: docs/results/auto.md.
 
-    Raises `UserError` for neither or both of `classes` and `reference`, and for values out of
-    range.
+    Raises `UserError` for both `classes` and `reference`, and for values out of range; `start`, and
+    with it `Hardener`, for neither.
 
     >>> auto = Auto(classes=10)
     >>> state = auto.next(0.01, Seen(loss=0.0), auto.start())  # as far below the budget as can be: e^(12 * 0.01)
@@ -91,11 +92,6 @@ class Auto:
             raise UserError(
                 "auto: classes and reference are two ways to say one thing, the unit of its "
                 "budget: give one."
-            )
-        if self.classes is None and self.reference is None:
-            raise UserError(
-                "auto needs the unit of its budget: auto:classes=10, or auto:reference=2.3 (the "
-                "loss of a constant predictor)."
             )
         if self.classes is not None and not (isinstance(self.classes, int) and self.classes >= 2):
             raise UserError(
@@ -132,9 +128,30 @@ class Auto:
         return self.budget * self._unit * (1 + math.cos(math.pi * progress)) / 2
 
     def start(self) -> State:
-        """The state before the first step."""
+        """The state before the first step. Raises `UserError` where nobody has said U."""
+        if self.classes is None and self.reference is None:
+            raise UserError(
+                "auto needs the unit of its budget: auto:classes=10, or auto:reference=2.3 (the "
+                "loss of a constant predictor), or a task that states it: Task(reference=2.3)."
+            )
         strength = min(self.first, self.cap)
         return {"strength": strength, "half": strength, "progress": 0.0, "below": 0.0}
+
+    def for_task(self, reference: float | None) -> Auto:
+        """This controller, with U taken from a task's `reference` where it has none of its own.
+
+        A reference of ln n for a whole number n is written as `classes=n`, so that `auto` on ten
+        balanced classes is the same run as `auto:classes=10`.
+
+        >>> print(Auto().for_task(math.log(10)), Auto().for_task(2.5), Auto(classes=3).for_task(2.5))
+        auto:classes=10 auto:reference=2.5 auto:classes=3
+        """
+        if reference is None or self.classes is not None or self.reference is not None:
+            return self
+        classes = round(math.exp(min(reference, 20.0)))
+        if classes > 1 and math.isclose(reference, math.log(classes), rel_tol=1e-12):
+            return replace(self, classes=classes)
+        return replace(self, reference=reference)
 
     def next(self, progress: float, seen: Seen, state: State) -> State:
         """The state for the step at `progress`; a loss above four first budgets, or not finite,

@@ -141,6 +141,11 @@ class Hardener:
         # The losses of this step's micro-batches so far: perturbed, clean.
         self._seen: Tensor | None = None
         self._visited = False  # whether the last call looked at the clean weights
+        self._at = 0.0  # the strength of the last call
+        # For `metrics`: the calls of the step under way, and the last whole step: its strength, its
+        # calls, and what its losses are divided by.
+        self._noted: list[tuple[list[Tensor], list[bool]]] = []
+        self._last: tuple[float, list[tuple[list[Tensor], list[bool]]], float] | None = None
         self._backward = backward or Tensor.backward
         self._scale = scale
         self._guard = backward is None if guard is None else guard
@@ -257,6 +262,30 @@ class Hardener:
                 )
         self._advance(call)
 
+    def metrics(self) -> dict[str, float]:
+        """The last whole optimiser step as plain numbers, for any logger that takes a dictionary:
+        `wandb.log(robust.metrics())`, `logger.log_metrics(robust.metrics())`.
+
+        "strength" is the strength that the step was made at. "perturbed_loss" is the loss at the
+        perturbed weights (at the clean ones where the objective visits no others). "clean_loss" is
+        the loss at the clean weights, and is there only where the objective visits them. Losses are
+        summed over the step's micro-batches, as gradients are, and are not finite where one of them
+        was skipped. "skipped" counts the skipped calls of the whole training. Before the first
+        whole step there are no losses; after a resume in the middle of a step, the losses of that
+        step lack the micro-batches before the stop.
+
+        Each call reads two numbers from the device. Under DDP the losses are those of this rank, so
+        that one rank may log alone.
+        """
+        strength, calls, weight = self._last or (self.strength, [], 1.0)
+        losses: dict[str, float] = {}
+        if calls:
+            seen = (torch.stack([_seen(*call) for call in calls]).sum(0) / weight).tolist()
+            losses = dict(zip(("perturbed_loss", "clean_loss"), seen, strict=True))
+            if not any(calls[-1][1]):
+                del losses["clean_loss"]
+        return {"strength": strength, **losses, "skipped": float(self.skipped)}
+
     def finish_step(self, weight: float | None = None) -> None:
         """End an optimiser step that came to fewer than `accumulate` calls, as the last one of an
         epoch may; else do nothing.
@@ -328,9 +357,7 @@ class Hardener:
         return {"seed": self.seed, "steps": self.steps, "accumulate": self.accumulate}
 
     def _advance(self, call: _Call) -> None:
-        """Count the call; after the last one of an optimiser step the controller hears what was
-        seen.
-        """
+        """Count the call, which ends an optimiser step if it is the last one of it."""
         if self.step >= self.steps and not self._warned:
             self._warned = True
             warnings.warn(
@@ -340,17 +367,17 @@ class Hardener:
                 stacklevel=3,
             )
         self.calls += 1
-        if self.controller is None:
-            return
-        self._seen = (
-            call.seen if self._seen is None else self._seen.to(call.seen.device) + call.seen
-        )
-        self._visited = call.visits_clean
+        self._noted.append((call.losses, call.clean))
+        if self.controller is not None:
+            seen = _seen(call.losses, call.clean)
+            self._seen = seen if self._seen is None else self._seen.to(seen.device) + seen
+            self._visited = any(call.clean)
         if self.calls % self.accumulate == 0:
             self._hear()
 
     def _hear(self, weight: float = 1.0) -> None:
-        """Tell the controller what was seen in the step that ends."""
+        """End an optimiser step: `metrics` and the controller hear what was seen in it."""
+        self._last, self._noted = (self._at, self._noted, weight), []
         if self.controller is None or self._seen is None:
             return
         if self._ranks is not None:
@@ -380,7 +407,8 @@ class Hardener:
             draw = Draw(self.seed, "train", index, native=True)
         else:
             draw = BankedDraw(self.seed, "train", index, bank=self._bank)
-        return self.objective(self.arrays, self.strength, draw)
+        self._at = self.strength
+        return self.objective(self.arrays, self._at, draw)
 
     def _look(self, point: Point, closure: Callable[[], Tensor], call: _Call) -> PointResult:
         call.enter(point)
@@ -569,6 +597,17 @@ def _whole(name: str, value: Any) -> int:
         ) from None
 
 
+def _seen(losses: list[Tensor], clean: list[bool]) -> Tensor:
+    """[2] The loss at the last perturbed point of a call (at the clean point where there is no
+    other), and the loss at the clean point (0 where the objective does not visit it).
+
+    `losses` are those of the call's points; `clean` says of each whether its weights were clean.
+    """
+    places = [i for i, one in enumerate(clean) if not one] or [len(clean) - 1]
+    at_rest = losses[clean.index(True)] if any(clean) else torch.zeros_like(losses[0])
+    return torch.stack([losses[places[-1]], at_rest]).float()
+
+
 class _Call:
     """One call of a Hardener: what was there before, which losses came, and how to undo."""
 
@@ -608,23 +647,6 @@ class _Call:
         self.losses.append(loss.detach())
         self.shares.append(share)
         self.clean.append(clean)
-
-    @property
-    def visits_clean(self) -> bool:
-        return any(self.clean)
-
-    @property
-    def seen(self) -> Tensor:
-        """[2] The loss at the last perturbed point (at the clean one where there is no other), and
-        at the clean one.
-        """
-        places = [i for i, clean in enumerate(self.clean) if not clean] or [len(self.clean) - 1]
-        clean = (
-            self.losses[self.clean.index(True)]
-            if self.visits_clean
-            else torch.zeros_like(self.losses[0])
-        )
-        return torch.stack([self.losses[places[-1]], clean]).float()
 
     @property
     def loss(self) -> Tensor:

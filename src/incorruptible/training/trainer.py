@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,18 +16,31 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
 from .. import schedules
 from ..errors import UserError
 from ..landscape import health, tolerated
+from ..landscape.probing import untouched
 from ..randomness.streams import key
 from ..tasks import Task, batches
 from ..tasks.data import Batches, named_randomness
 from ..tasks.scores import channels_last, moved
 from ..weights.arrays import refuse_not_finite
+from ..weights.batchnorm import evaluating
 from .distributed import ALONE, RankGroup
 from .hardener import Hardener
 from .precision import Precision, called, part
 from .recipe import Recipe
 from .weights import clip_weights, load_weights
 
-__all__ = ["Trainer"]
+__all__ = ["Trainer", "Validation", "for_task"]
+
+VALIDATED = 1000  # examples: an accuracy has a standard error of at most 1.6 points
+
+
+def for_task(recipe: Recipe, task: Task) -> Recipe:
+    """`recipe` with what its strength takes from the task: the unit of `auto`'s budget, unless the
+    recipe says it.
+    """
+    strength = recipe.parts.strength
+    told = strength.for_task(task.reference) if isinstance(strength, schedules.Auto) else strength
+    return recipe if told == strength else replace(recipe, strength=str(told)).resolved()
 
 
 def _network(task: Task, recipe: Recipe) -> nn.Module:
@@ -53,6 +67,29 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(every, recipe.lr, (recipe.momentum, 0.999), weight_decay=decay)
 
 
+class Validation(NamedTuple):
+    """The score of the clean weights on the first `examples` of the validation data; `whole` says
+    that there are no more of them.
+
+    >>> print(Validation("accuracy", 0.9533, "fraction", 300, True))
+    validation accuracy 0.953 on 300 examples
+    >>> print(Validation("code length", 3.21, "bits per byte", 1024, False))
+    validation code length 3.210 bits per byte on the first 1,024 examples
+    """
+
+    name: str
+    value: float
+    unit: str
+    examples: int
+    whole: bool
+
+    def __str__(self) -> str:
+        unit = "" if self.unit in ("", "fraction") else f" {self.unit}"
+        which = f"{'' if self.whole else 'the first '}{self.examples:,}"
+        plural = "" if self.examples == 1 else "s"
+        return f"validation {self.name} {self.value:.3f}{unit} on {which} example{plural}"
+
+
 class Trainer:
     """One training: `epoch()` does the next epoch, `state()` is what a stopped one needs to go on
     with the same bits.
@@ -74,6 +111,7 @@ class Trainer:
         keep: Callable[[nn.Module, float], None] = lambda model, place: None,
         group: RankGroup = ALONE,
     ) -> None:
+        recipe = for_task(recipe, task)
         self.task, self.recipe, self.keep, self.group = task, recipe, keep, group
         self.device = torch.device(device)
         if recipe.ranks != group.size:
@@ -208,6 +246,43 @@ class Trainer:
         if self.group.size == 1 or micro == self.recipe.accumulate - 1:
             return nullcontext()
         return self.network.no_sync()  # type: ignore[operator, no-any-return]
+
+    def validation(self) -> Validation | None:
+        """The task's score with the clean weights, on the first thousand validation examples; None
+        where the task has no validation data, or data that can be iterated only once.
+
+        Nothing that decides the bits of training moves: random generators (also a DataLoader's
+        own), buffers, and the mode of each module are afterwards what they were. Costs one forward
+        pass of at most `VALIDATED` examples, rounded up to whole batches of `Task.batch`, in 32
+        bits and without gradients.
+        """
+        data, score = self.task.validation, self.task.score
+        if data is None or isinstance(data, Iterator):
+            return None
+        own = [getattr(one, "generator", None) for one in (data, getattr(data, "sampler", None))]
+        states = [(one, one.get_state()) for one in own if isinstance(one, torch.Generator)]
+        values: list[Tensor] = []
+        whole = True
+        # Not inference_mode: a tensor that the network makes there and keeps, such as a mask or a
+        # table of angles, could not be used in a later backward pass.
+        try:
+            with (
+                untouched(self.model),
+                named_randomness("validation", device=self.device),
+                evaluating(self.model),
+                torch.no_grad(),
+            ):
+                for batch in batches(data, self.task.batch, device=self.device):
+                    if sum(map(len, values)) >= VALIDATED:
+                        whole = False
+                        break
+                    values.append(score(self.model, moved(batch, self.device)).float())
+        finally:
+            for one, state in states:
+                one.set_state(state)
+        found = torch.cat(values)
+        name = str(getattr(score, "name", None) or getattr(score, "__name__", "score"))
+        return Validation(name, float(found.mean()), getattr(score, "unit", ""), len(found), whole)
 
     def at_peak(self) -> dict[str, Any]:
         """The instrument at the largest strength of the training, on the weights as they are
