@@ -1,7 +1,7 @@
 """A training loop that is written with accelerate, hardened: plain, RWP and SAM on digits, then all
 on noisy chips.
 
-python examples/accelerate_loop.py        # or: accelerate launch --cpu examples/accelerate_loop.py
+    python examples/accelerate_loop.py        # or: accelerate launch --cpu examples/accelerate_loop.py
 """
 
 import math

@@ -1,7 +1,7 @@
 """A network and data of one's own: which of four frequencies a noisy signal holds, by a small
 recurrent network.
 
-incorruptible train examples/own_model.py:task
+    incorruptible train examples/own_model.py:task
 """
 
 from __future__ import annotations

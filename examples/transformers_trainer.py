@@ -1,7 +1,7 @@
 """What a Trainer of transformers trains, hardened by a callback: plain, RWP and SAM on digits, then
 all on noisy chips.
 
-python examples/transformers_trainer.py
+    python examples/transformers_trainer.py
 """
 
 import tempfile

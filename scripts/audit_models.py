@@ -1,7 +1,7 @@
-"""Prints the table of docs/how-to/models.md: what of five models of `transformers`, in their default
-sizes, lies in arrays.
+"""Prints the table of docs/how-to/models.md: which weights of five models of `transformers`, in
+their default sizes, lie in arrays.
 
-python scripts/audit_models.py
+    python scripts/audit_models.py
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
-"""`Auto` where the loss that can be reached lies above its budget: labels at random, regression,
-text; and digits, where it does not.
+"""Compares `Auto` with its floor, without it, and with constant strengths, where the loss that can
+be reached lies above the budget of `Auto` (random labels, regression, text), and on digits, where
+it lies below.
 
-OMP_NUM_THREADS=1 python scripts/auto_floor.py --keep rows.jsonl [--tasks NAME ...] [--seeds 5]
+    OMP_NUM_THREADS=1 python scripts/auto_floor.py --keep rows.jsonl [--tasks NAME ...] [--seeds 5]
 
 Each task is trained at constant strengths, by `Auto` without its floor (`learn=false`) and by
-`Auto` as it comes, and the last weights are measured on test data under Gaussian noise. Rows: mean
-over seeds and two standard errors of it. "Best constant" is the constant strength whose mean on
-validation data is best, chosen for each test strength anew. What is in the file of rows is not
-trained again. An interrupted run goes on where it was when the same line is typed again.
+`Auto` as it comes. The last weights are measured on test data under Gaussian noise. A row shows the
+mean over seeds and two standard errors of that mean. "Best constant" is the constant strength with
+the best mean on validation data, chosen anew for each test strength. Rows that the file holds are
+not trained again, so the same command continues an interrupted run.
 """
 
 from __future__ import annotations

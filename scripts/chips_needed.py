@@ -1,11 +1,11 @@
-"""How many chips `--half-width` takes, by the average of two ways to bet and by each alone, for
-scores of known laws.
+"""How many chips `--half-width` takes for scores of known laws: with the average of two ways to
+bet, and with each way alone.
 
-OMP_NUM_THREADS=1 python scripts/chips_needed.py --out rows.jsonl [--seeds 20]
+    OMP_NUM_THREADS=1 python scripts/chips_needed.py --out rows.jsonl [--seeds 20]
 
 Values are drawn one after the other until the half-width is reached, at confidence .95. Seed k
-draws the same values for every way to bet. Rows are written as they come; the same command goes on
-where it was stopped. Some ten minutes on one core.
+draws the same values for every way to bet. Each row is written as soon as it is known, and the same
+command continues an interrupted run. All rows take some ten minutes on one core.
 """
 
 from __future__ import annotations

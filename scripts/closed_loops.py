@@ -1,12 +1,11 @@
 """What was tried beside `Auto`: variants of the closed loop on digits, on validation data, with
 seeds that no study uses.
 
-python scripts/closed_loops.py [--seeds 8] [--tasks NAME ...] [--only NAME ...]     (about 25
-minutes on one core)
+    python scripts/closed_loops.py [--seeds 8] [--tasks NAME ...] [--only NAME ...]
 
-Each row: validation accuracy in points at test strengths 0 to .4, for each seed the best of the
-checkpoints, averaged over seeds. The choice and the score are of the same data, so all rows are a
-little too high, and alike.
+This takes about 25 minutes on one core. Each row shows the validation accuracy in points at test
+strengths 0 to .4: for each seed the best of the checkpoints, averaged over seeds. The choice of the
+checkpoint and its score use the same data, so all rows are a little too high, and alike.
 """
 
 from __future__ import annotations

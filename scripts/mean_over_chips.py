@@ -1,10 +1,11 @@
-"""What the mean over chips costs by few images on each, beside whole chips, on real networks.
+"""What it costs to know the mean over chips, by few images on each chip and by whole chips, on real
+networks.
 
-OMP_NUM_THREADS=1 python scripts/mean_over_chips.py [--only "digits MLP"] [--strengths .2 .3] [--out
-rows.json] [--twins]
+    OMP_NUM_THREADS=1 python scripts/mean_over_chips.py [--only "digits MLP"] [--strengths .2 .3]
+                                                        [--out rows.json] [--twins]
 
-A minute for the digits' MLP, half an hour for ResNet-8 on CIFAR-10 (where it is in $CIFAR10 or
-beside the project).
+This takes a minute for the MLP on digits, and half an hour for ResNet-8 on CIFAR-10 (if CIFAR-10 is
+in $CIFAR10 or beside the project).
 """
 
 from __future__ import annotations

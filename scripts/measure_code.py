@@ -1,14 +1,15 @@
 """How the package's source reads, in numbers: the size of functions, the width of lines, and the
 share of words among them.
 
-python scripts/measure_code.py            # the table python scripts/measure_code.py --list     #
-and every function that is too long or takes too many parameters
+    python scripts/measure_code.py            # the table
+    python scripts/measure_code.py --list     # and every function that is too long or takes too
+                                              # many parameters
 
-A line of a function's docstring does not count towards its length, for words are to be encouraged.
-Functions nested in another count by themselves and as part of it. Verbs of the command line are
-left out of the count of parameters: theirs are what a user types. Statements are those of the
-syntax tree, docstrings apart, so that a layout changes nothing. `tests/test_taste.py` holds the
-limits.
+The lines of a function's docstring do not count towards its length, since words are welcome.
+A nested function counts by itself and as part of the function around it. The verbs of the command
+line do not count as functions with too many parameters: their parameters are the options that a
+user types. Statements are those of the syntax tree without docstrings, so that layout changes
+nothing. `tests/test_taste.py` holds the limits.
 """
 
 from __future__ import annotations

@@ -2,17 +2,17 @@
 tests that should see it.
 
     python scripts/mutate.py [--only 'weights/*'] [--list] [--jobs 2] [--again] [--limit 300]
-[--keep FILE]
+                             [--keep FILE]
 
-A fault is *killed* where a test fails (or hangs beyond the limit) with it and passes without it;
-otherwise it *survives*, which is a gap in the tests unless the fault changes nothing that anybody
-could see. Tests that are red already are left out, and named.
+A fault is *killed* if a test fails (or hangs beyond the limit) with the fault and passes without
+it. Otherwise the fault *survives*: this is a gap in the tests, unless the fault changes nothing
+that anybody could see. Tests that fail without any fault are left out, and named.
 
-The faults go into a copy of the checkout in a temporary folder, never into the checkout. What came
-out is kept in .mutate.json, under the fault's text and the contents of its file and its tests: a
-second call runs only what has changed. The exit code is 0 where at least 95% of the faults that are
-not marked as equivalent are killed, 1 where fewer are, and 2 where a row of the list does not fit
-the source.
+The faults go into a copy of the checkout in a temporary folder, never into the checkout. Results
+are kept in .mutate.json, under the fault's text and the contents of its file and its tests, so a
+second call runs only what has changed. The exit code is 0 if at least 95% of the faults that are
+not marked as equivalent are killed, 1 if fewer are, and 2 if a row of the list does not fit the
+source.
 """
 
 from __future__ import annotations

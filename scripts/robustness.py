@@ -1,4 +1,4 @@
-"""The tables of docs/results/hardware-study.md, from a finished study `hardware`.
+"""Prints the tables of docs/results/hardware-study.md, from a finished study `hardware`.
 
 python scripts/robustness.py [--home runs]
 """

@@ -1,12 +1,12 @@
 """Which reading of the printed noise fits the table of arXiv 2602.07320: plainly trained networks
-measured under both.
+are measured under both readings.
 
-The paper prints a covariance max|W_f| sigma^2, a standard deviation of sigma sqrt(max|W_f|)
-(gaussian-filter-sqrtmax); usual is sigma max|W_f| (gaussian-filter-max). They differ by 1 /
-sqrt(max|W_f|).
+    python scripts/scale_conventions.py [--home runs] [--study cifar10-resnet8] [--arm sgd]
+                                        [--draws 3] [--out results/scale-conventions]
 
-python scripts/scale_conventions.py [--home runs] [--study cifar10-resnet8] [--arm sgd] [--draws 3]
-[--out results/scale-conventions]
+The paper prints a covariance max|W_f| sigma^2, hence a standard deviation of sigma sqrt(max|W_f|)
+(gaussian-filter-sqrtmax). The usual standard deviation is sigma max|W_f| (gaussian-filter-max).
+The two differ by the factor 1 / sqrt(max|W_f|).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Chips side by side against one after another: milliseconds of processor time for each chip, its
-making included.
+"""The cost of chips that are computed side by side, and one after another: milliseconds of
+processor time for each chip, with the time to make the chip.
 
-python scripts/stacked_draws.py                       # the table of docs/results/fast-measuring.md
-python scripts/stacked_draws.py --networks mlp conv --images 8 16 --sizes 16 --rounds 15
+    python scripts/stacked_draws.py                       # the table of docs/results/fast-measuring.md
+    python scripts/stacked_draws.py --networks mlp conv --images 8 16 --sizes 16 --rounds 15
 """
 
 from __future__ import annotations

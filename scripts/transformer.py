@@ -1,4 +1,4 @@
-"""The tables of docs/results/transformer-study.md, from a finished study `transformer`.
+"""Prints the tables of docs/results/transformer-study.md, from a finished study `transformer`.
 
 python scripts/transformer.py [--home runs]
 """

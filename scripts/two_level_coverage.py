@@ -1,12 +1,12 @@
-"""How often the interval for new chips and new examples misses, where the truth is known.
+"""How often the interval for new chips and new examples misses a truth that is known.
 
-OMP_NUM_THREADS=1 python scripts/two_level_coverage.py --out rows.jsonl [--tables 2000] [--chips 5
-25] [--examples 50 1000]
+    OMP_NUM_THREADS=1 python scripts/two_level_coverage.py --out rows.jsonl [--tables 2000]
+                                                           [--chips 5 25] [--examples 50 1000]
 
-A chip is right where a + chip + example + rest > 0, with normal parts whose variances add up to 1,
-so that the accuracy is Phi(a). Every row of the grid is seeded by its own numbers and is written as
-soon as it is there; the same command goes on where it was stopped. An hour for the whole grid on
-one core; most of it goes into 10,000 examples.
+A chip answers an example rightly if a + chip + example + rest > 0, where chip, example and rest are
+normal and their variances add up to 1, so that the accuracy is Phi(a). Each row of the grid is
+seeded by its own numbers and written as soon as it is known; the same command continues an
+interrupted run. The whole grid takes an hour on one core, most of it for 10,000 examples.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Where the time of an RWP step on a small network goes, operation by operation: OMP_NUM_THREADS=1
-python scripts/where_a_step_goes.py
+"""Where the time of an RWP step on a small network goes, operation by operation.
 
-Each operation that writes perturbed weights from a bank of noise is timed by itself within steps of
-SGD, and once more in a loop of its own, where everything it needs is in the cache. Microseconds of
-one step, summed over the three arrays of the network, medians of 300 steps.
+    OMP_NUM_THREADS=1 python scripts/where_a_step_goes.py
+
+Each operation that writes perturbed weights from a bank of noise is timed twice: within steps of
+SGD, and in a loop of its own, where everything that the operation needs is in the cache. The table
+shows microseconds of one step, summed over the three arrays of the network: medians of 300 steps.
 """
 
 from __future__ import annotations

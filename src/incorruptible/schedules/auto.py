@@ -49,8 +49,8 @@ class Auto:
     the loss that can be reached: the lowest value so far of the clean loss, averaged over a tenth
     of training. Then the budget is for the rise above the floor,
 
-        E(p) = budget * (U - F) * (1 + cos(pi p)) / 2            d ln s / dp = rate * clip((E - (L -
-    F)) / E, -1, 1),
+        E(p) = budget * (U - F) * (1 + cos(pi p)) / 2
+        d ln s / dp = rate * clip((E - (L - F)) / E, -1, 1),
 
     and one step in eight is made at strength 0, to see the clean loss; objectives that visit the
     clean weights (SAM) show it anyway. That begins after a tenth of training if L was never below
