@@ -305,7 +305,7 @@ ARM = {
         ),
         (
             {"restored": False, "word": "vanishing", "norm": 0.2},
-            "clipping at 1, which norms of at most 0.20 hardly meet, does not restore it (95.0%): vanishing.",
+            "clipping at 1, above all mean norms (up to 0.20), does not restore it (95.0%): vanishing.",
         ),
         (
             {"clipped_score": None, "restored": None, "word": "neither", "cause": "no twin"},
@@ -328,11 +328,11 @@ def test_what_is_said_of_failing() -> None:
         {**found, "arms": [calm, slow]}
     )
     early = {**slow, "step": None, "cause": "no probe lies before the stall"}
-    assert "from the first look on, by a mechanism that cannot be told: no probe lies" in failing_sentence(
+    assert "from the first look on, by an unknown mechanism: no probe lies" in failing_sentence(
         {**found, "arms": [early]}
     )
     never = failing_sentence({"objective": "rwp", "arms": [calm], "fails_from": None})
-    assert never == "Training does not fail at any of 0.3; look higher: --strengths 0.6."
+    assert never == "Training does not fail at any of 0.3; try stronger ones: --strengths 0.6."
 
 
 @pytest.mark.parametrize(

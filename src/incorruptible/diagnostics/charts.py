@@ -1,4 +1,8 @@
-"""The charts of a landscape, from its record."""
+"""The charts of a landscape, drawn from its record.
+
+Relies on: the record is plain data as `survey` keeps it; a number that is not finite is None there.
+Keeps: nothing is measured here, so a chart can be drawn again from the file alone.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,13 @@ from numpy.typing import NDArray
 from ..plots import Chart, Heat, Line, Lines
 from .mechanism import NOISY, VANISHING, before_stall, probes
 
-__all__ = ["around", "charts"]
-
-RATIOS = 3.0  # larger ratios are drawn here: what is asked is whether they are small
+# larger ratios are drawn at this height, because the question is whether ratios are small
+RATIOS = 3.0
 
 
 def charts(record: Mapping[str, Any]) -> list[Chart]:
-    """Every chart that the record gives something to draw for: over training, at its end, and of
-    trainings that fail.
+    """Every chart for which the record has data: over training, at its end, and of trainings that
+    fail.
     """
     looks = record["looks"]
     found: list[Chart] = []
@@ -33,7 +36,9 @@ def charts(record: Mapping[str, Any]) -> list[Chart]:
 
 
 def around(record: Mapping[str, Any]) -> list[Chart]:
-    """The loss around the weights at the end: slices, and the surface where there is one."""
+    """The charts of the loss around the weights at the end: slices, and the surface if there is
+    one.
+    """
     return [
         _slices(record),
         *([_surface(record)] if record["slices"]["surface"] is not None else []),
@@ -50,8 +55,8 @@ def _floats(values: Sequence[Any]) -> NDArray[np.float64]:
 
 
 def _over(record: Mapping[str, Any], measure: str, ceiling: float = np.inf) -> list[Line]:
-    """That measure over training, one curve for each strength; nothing where nothing is
-    perturbed.
+    """The values of `measure` over training, one curve for each strength. Strength 0 has no values,
+    and a curve without values is left out.
     """
     looks = record["looks"]
     steps = [look["step"] for look in looks]
@@ -63,7 +68,7 @@ def _over(record: Mapping[str, Any], measure: str, ceiling: float = np.inf) -> l
         )
 
     def twice(name: str) -> bool:
-        """Whether a constant strength is the schedule's own."""
+        """Whether a constant strength is the same as the schedule's at every look."""
         return name != "schedule" and all(
             look["at"][name]["strength"] == look["at"]["schedule"]["strength"] for look in looks
         )

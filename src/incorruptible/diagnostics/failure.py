@@ -1,4 +1,13 @@
-"""At which constant strength a training fails, when, and by which mechanism: found by training."""
+"""At which constant strength a training fails, when, and by which mechanism: found by training.
+
+A training *fails* if it loses more than 10 points of clean score to plain training. A training that
+fails is repeated with its gradient clipped, as a *twin*. If the twin recovers, the variance of the
+gradient was to blame.
+
+Relies on: `runs.train` finds a run that was trained before. Keeps: each training is done once;
+trainings differ from the recipe only in objective, strength, clipping, the probe, and the way of
+BatchNorm, which is the default's where the objective is another one.
+"""
 
 from __future__ import annotations
 
@@ -19,31 +28,31 @@ from ..tasks.scores import Score
 from ..training.recipe import Probe, Recipe
 from .mechanism import FAILED, mechanism, probes
 
-__all__ = ["CLIP", "Trial", "failing", "judged_by"]
-
-CLIP = 1.0  # the bound on the gradient's norm in the twin that tells variance from vanishing
+CLIP = 1.0  # the bound on the norm of the gradient in the twin
 CLEAN = "gaussian-filter-max:0"
 Tell = Callable[[str, int, int], None]
 
 
 def judged_by(task: Task) -> str:
-    """The part of the data whose clean score says whether a training failed: validation where there
-    is one.
+    """The part of the data whose clean score decides whether a training failed: validation if there
+    is one, and else test.
 
-    Raises `UserError` for a score of which ten points mean nothing.
+    Raises `UserError` for a score that is no fraction of right answers, since ten points of it mean
+    nothing.
     """
     score = task.score
     if isinstance(score, Score) and not (score.unit == "fraction" and score.higher_is_better):
         raise UserError(
-            f"{task.name or 'the task'} is scored by {score.name} ({score.unit}): whether training "
-            "fails is judged by a fraction of right answers; look without it: --no-fail."
+            f"{task.name or 'the task'} is scored by {score.name} ({score.unit}), but whether "
+            "training fails is judged by a fraction of right answers; leave this question out "
+            "with --no-fail."
         )
     return "test" if task.validation is None else "validation"
 
 
 class Trial:
-    """Trainings by one recipe but for the strength, in folders below `home`, each done once: a
-    second call finds them.
+    """Trainings by one recipe that differ in objective, strength and clipping. Each is done once,
+    in a folder below `home`, and a later call finds it there.
 
     `tell(what, done, epochs)` is called after each epoch.
     """
@@ -65,7 +74,7 @@ class Trial:
         self.probe = Probe(images, draws, every=max(1, recipe.epochs // 50), early=(1, 2, 4))
 
     def plainly(self) -> Recipe:
-        """The recipe without perturbation, which failing is measured against."""
+        """The recipe without perturbation, which other trainings are compared with."""
         return replace(
             self.recipe,
             objective="plain",
@@ -75,7 +84,7 @@ class Trial:
         ).resolved()
 
     def at(self, objective: str, strength: str, clip: float | None) -> Recipe:
-        """The recipe with that objective, strength and clipping."""
+        """The recipe with this objective, strength and clipping."""
         batchnorm = self.recipe.batchnorm if objective == self.recipe.objective else None
         wanted = replace(
             self.recipe,
@@ -88,7 +97,7 @@ class Trial:
         return wanted.resolved()
 
     def train(self, recipe: Recipe, what: str) -> Run:
-        """The run of that recipe, trained unless it was before."""
+        """Returns the run of `recipe`, trained unless it was trained before."""
         return train(
             recipe,
             self.home,
@@ -99,20 +108,20 @@ class Trial:
         )
 
     def scores(self, run: Run) -> NDArray[np.float64]:
-        """[n] The clean score of each example."""
+        """The clean score of each example, [n]."""
         found = measured(
             run,
             MeasurePlan(CLEAN, self.part, self.part, chips=1),
             self.task,
             device=self.device,
             threads=self.threads,
-            checks=False,  # trainings that failed are what is looked for
+            checks=False,  # a check would refuse trainings that failed, which are wanted here
         )
         return np.asarray(found["score by example"][0], dtype=np.float64)
 
     def judge(self, objective: str, strength: str, plain: NDArray[np.float64]) -> dict[str, Any]:
-        """One training against the plain one's scores; where it fails, its clipped twin and the
-        mechanism.
+        """Compares one training with the plain one's scores `plain` [n]. If it fails, trains its
+        clipped twin and names the mechanism.
         """
         label = f"{objective} at {strength}"
         run = self.train(self.at(objective, strength, self.recipe.clip), label)
@@ -128,7 +137,7 @@ class Trial:
                 t_interval(clipped - scores).low > 0 and float((plain - clipped).mean()) <= FAILED
             )
         elif lost > FAILED:
-            restored = False  # it is clipped already, and fails
+            restored = False  # the training is clipped already, and fails
         found: dict[str, Any] = {
             "strength": strength,
             "score": float(scores.mean()),
@@ -138,7 +147,7 @@ class Trial:
         metrics = run.record["metrics"]
         try:
             why = mechanism([metrics], lost, restored)
-        except (UserError, TypeError):  # a recorded number is not finite
+        except (UserError, TypeError):  # a recorded number is not finite, and kept as None
             found |= {
                 "word": "diverged" if lost > FAILED else "no failure",
                 "step": None,
@@ -171,12 +180,12 @@ class Trial:
         }
 
     def _clips(self) -> bool:
-        """Whether a clipped twin would be another recipe, and the tighter one."""
+        """Whether a twin that is clipped at CLIP is another recipe, with a tighter bound."""
         return self.recipe.clip is None or self.recipe.clip > CLIP
 
 
 def _largest_norm(history: Sequence[dict[str, Any]]) -> float:
-    """The largest mean norm of g that was seen: clipping acts only where some norms are above its
+    """The largest mean norm of g at any probe. Clipping acts only where some norms exceed its
     bound.
     """
     pairs = [(one["probe_norm_ratio"], one["probe_clean_norm"]) for one in probes(history)]
@@ -187,12 +196,11 @@ def _largest_norm(history: Sequence[dict[str, Any]]) -> float:
 
 
 def failing(trial: Trial, objective: str, strengths: Sequence[float], run: Run) -> dict[str, Any]:
-    """Constant strengths in rising order, until one fails; and `run` itself, the one that was asked
-    about.
+    """Trains at constant strengths in rising order until one fails, and judges `run` itself too.
 
     `fails_from` is the smallest of `strengths` whose training loses more than 10 points of clean
-    score to the plain one, or None; stronger ones are not tried. For one seed: what a word is worth
-    over seeds, a study says.
+    score to the plain one, or None. Stronger ones are not tried. All this is for one seed: how far
+    the mechanism holds over seeds is a question for a study.
     """
     own = run.recipe
     plain = trial.scores(run if own.objective == "plain" else trial.train(trial.plainly(), "plain"))

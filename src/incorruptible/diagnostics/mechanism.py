@@ -1,5 +1,9 @@
-"""Why a training fails under perturbation: its gradient vanishes, or drowns in variance; decided
-from what was recorded.
+"""Why a training fails under perturbation: its gradient vanishes, or it drowns in variance. The
+decision uses only what was recorded during training.
+
+Relies on: records with `probe_...` entries, which the gradient instrument (`landscape.health`)
+wrote, at the same steps for every seed. Keeps: what is judged was seen before the network stalled,
+because the gradient of a network that has collapsed is small for that reason alone.
 """
 
 from __future__ import annotations
@@ -12,19 +16,8 @@ import numpy as np
 
 from ..statistics import Interval, t_interval
 
-__all__ = [
-    "FAILED",
-    "NOISY",
-    "STALL",
-    "VANISHING",
-    "Mechanism",
-    "before_stall",
-    "mechanism",
-    "probes",
-]
-
 FAILED = (
-    0.10  # a training fails where it loses more than 10 points of clean accuracy to plain training
+    0.10  # a training fails if it loses more than 10 points of clean accuracy to plain training
 )
 VANISHING = 0.5
 NOISY = 0.3
@@ -37,13 +30,16 @@ History = Sequence[Mapping[str, Any]]
 class Mechanism:
     """How the trainings of one recipe, one for each seed, came to fail.
 
-    `word` is vanishing, variance, neither, or no failure; `cause` says it in a few words. What
-    follows was seen at the last probe before the stall, at `step`, or after `epoch` epochs (None
-    where no probe lies before it, or the epoch is not known): `ratio` ||E g|| / ||g0|| and `signal`
-    (to noise) with 95% intervals over seeds, for one training the numbers themselves, and the means
-    over seeds of `cosine`, `dead` units, the loss's `variation` over draws, and `steepness` (None
-    for objectives that do not climb). `lost` is the clean accuracy lost to plain training, as a
-    fraction; `restored` whether clipping the gradient restores it (None: not known).
+    `word` is vanishing, variance, neither, or no failure; `cause` explains it in a few words. The
+    other numbers come from the last probe before the stall, at `step`, or after `epoch` epochs
+    (None if there is no probe before it, or the epoch is not known).
+
+    - `ratio`: ||E g|| / ||g0||, and `signal`: signal to noise, each with a 95% interval over seeds.
+      For one training the interval is the number itself.
+    - `cosine`, `dead` (share of dead units), `variation` (of the loss over draws) and `steepness`
+      (None for objectives that do not climb): means over seeds.
+    - `lost`: the clean accuracy lost to plain training, as a fraction.
+    - `restored`: whether clipping the gradient restores this accuracy (None: not known).
     """
 
     word: str
@@ -61,14 +57,17 @@ class Mechanism:
 
 
 def mechanism(histories: Sequence[History], lost: float, restored: bool | None) -> Mechanism:
-    """The mechanism, from each training's records, as the gradient instrument wrote them.
+    """Decides the mechanism from the records of each training.
 
-    *no failure*: `lost` is at most FAILED. *vanishing*: just before the stall the upper limit of
-    the ratio is under VANISHING, and clipping does not restore accuracy. *variance*: its lower
-    limit is above VANISHING, the upper limit of signal to noise under NOISY, and clipping restores
-    it. Otherwise *neither*. Later ratios would be circular: where a network has collapsed, its
-    gradient is small because it has collapsed. Raises `UserError` where a recorded number is not
-    finite.
+    - *no failure*: `lost` is at most FAILED.
+    - *vanishing*: just before the stall, the upper limit of the ratio is below VANISHING, and
+      clipping does not restore accuracy.
+    - *variance*: the lower limit of the ratio is above VANISHING, the upper limit of signal to
+      noise is below NOISY, and clipping restores accuracy.
+    - *neither*: none of these.
+
+    Later ratios would make the argument circular: where a network has collapsed, its gradient is
+    small because it has collapsed. Raises `UserError` if a recorded number is not finite.
     """
     at, step = before_stall(histories)
     seen = [probes(history)[at] for history in histories]
@@ -110,8 +109,10 @@ def mechanism(histories: Sequence[History], lost: float, restored: bool | None) 
 
 
 def before_stall(histories: Sequence[History]) -> tuple[int, int | None]:
-    """Index and step of the last probe before mean clean training accuracy comes within 5 points
-    (STALL) of its best; step None where the first probe is there already.
+    """Index and step of the last probe before the stall.
+
+    The stall is the first probe whose clean training accuracy, the mean over seeds, is within 5
+    points (STALL) of its best. The step is None if that is the first probe.
     """
     accuracy = np.mean(
         [[float(one["probe_clean_accuracy"]) for one in probes(each)] for each in histories], axis=0
@@ -122,7 +123,7 @@ def before_stall(histories: Sequence[History]) -> tuple[int, int | None]:
 
 
 def probes(history: History) -> list[Mapping[str, Any]]:
-    """The records at which the gradient instrument looked."""
+    """The records that hold measurements of the gradient."""
     return [one for one in history if "probe_mean_ratio" in one]
 
 
@@ -131,7 +132,7 @@ def _interval(values: Sequence[float]) -> Interval:
 
 
 def _epoch(history: History, step: int) -> float | None:
-    """How many epochs a step is, by the first record that knows both."""
+    """The number of epochs after `step` steps, by the first record that knows both."""
     for one in history:
         if one.get("epoch") and one.get("step"):
             return round(step * float(one["epoch"]) / float(one["step"]), 2)

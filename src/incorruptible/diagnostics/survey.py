@@ -1,4 +1,8 @@
-"""The landscape of a run, or of weights, as one record of plain data: measured once and kept."""
+"""The landscape of a run, or of weights from a file, as one record of plain data that is kept.
+
+Relies on: training again with the same recipe, device and threads gives the same bits. Keeps: the
+record holds the question that it answers, and an equal question finds the record again.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +25,17 @@ from .charts import charts
 from .failure import Tell, Trial, failing
 from .tracking import Settings, Watched, look_at, scale_in, watch
 
-__all__ = ["asked", "found_before", "keep", "of_run", "of_weights"]
-
 RECORD = "landscape.json"
 
 
 def of_run(
     run: Run, settings: Settings, *, fail: Sequence[float], task: Task | None = None, tell: Tell
 ) -> dict[str, Any]:
-    """Train `run` again as it was trained, watched, and then its recipe at each constant strength
-    of `fail` until one fails.
+    """Trains `run` again as it was trained and measures on the way. Then trains its recipe at each
+    constant strength of `fail`, until one fails.
 
-    Those trainings lie beside the run, so that a second call finds them. `tell(what, done, of)` is
-    called as work goes on.
+    These trainings lie beside the run, so that a second call finds them. `tell(what, done, of)` is
+    called as the work goes on.
     """
     task = task or run.task()
     frame, before = run.record["identity"], torch.get_num_threads()
@@ -82,8 +84,8 @@ def of_weights(
     device: str = "cpu",
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The same instrument at the weights of a file (None: those that `task.model()` makes), as they
-    would be deployed.
+    """Measures the same things at the weights of a file, as they would be deployed. With
+    `weights=None`, these are the weights that `task.model()` makes.
     """
     start = None if weights is None else str(weights)
     recipe = Recipe(
@@ -120,8 +122,9 @@ def _about(
 def asked(
     settings: Settings, weights: str | None, fail: Sequence[float], recipe: Recipe | None = None
 ) -> dict[str, Any]:
-    """What was asked of which weights, by which version: equal questions have equal answers. Of a
-    run, `recipe` is its own.
+    """The question that a record answers: the settings, the weights by their checksum, the
+    strengths, and the versions. Equal questions have equal answers. `recipe` is the recipe of a
+    run.
     """
     held = {} if recipe is None else recipe.held()
     plain: dict[str, Any] = records.plain(
@@ -138,7 +141,7 @@ def asked(
 
 
 def found_before(folder: Path, question: dict[str, Any]) -> dict[str, Any] | None:
-    """The record in `folder`, if it answers that question."""
+    """The record in `folder` if it answers `question`, or else None."""
     try:
         record = records.read(folder / RECORD)
     except records.Newer:
@@ -149,7 +152,7 @@ def found_before(folder: Path, question: dict[str, Any]) -> dict[str, Any] | Non
 
 
 def keep(record: dict[str, Any], folder: Path) -> list[Path]:
-    """Write the record and its figures into `folder`; returns what was written."""
+    """Writes the record and its figures into `folder`, and returns the files that were written."""
     records.write(folder / RECORD, record)
     plain = records.plain(record)
     return [

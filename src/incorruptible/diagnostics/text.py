@@ -1,4 +1,8 @@
-"""A landscape in words: tables and sentences, from its record."""
+"""A landscape in words: tables and sentences, made from its record.
+
+Relies on: the record is plain data as `survey` keeps it; a number that is not finite is None there.
+Keeps: nothing is measured here.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .mechanism import FAILED
-
-__all__ = ["arm_sentence", "failing_sentence", "overrun_sentence", "tables"]
 
 COLUMNS = {
     "mean_ratio": "Eg/g0",
@@ -29,8 +31,8 @@ LEGEND = {
 
 
 def tables(record: Mapping[str, Any]) -> str:
-    """Over training at the schedule's strength, and at the end for every strength; columns are
-    explained below.
+    """The numbers of a landscape: over training at the schedule's strength, and at the end at every
+    strength. A legend under the tables explains the columns that are shown.
     """
     looks, lines = record["looks"], []
     if len(looks) > 1:
@@ -84,7 +86,7 @@ def tables(record: Mapping[str, Any]) -> str:
 
 
 def _tolerated(look: Mapping[str, Any], beyond: str) -> str:
-    """The strength that is tolerated; `beyond` before it where that is as far as was looked."""
+    """The tolerated strength, with `beyond` before it if no strength was found that is too large."""
     said = _number(look["tolerated"])
     return f"{beyond}{said}" if look.get("beyond") else said
 
@@ -129,8 +131,10 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def overrun_sentence(looks: Sequence[Mapping[str, Any]]) -> str | None:
-    """Where the asked strength first runs above the tolerated one, in a sentence."""
-    # At the looks that are left out, even the clean loss is beyond the budget.
+    """Says at which step the asked strength first exceeds the tolerated one. Returns None if no
+    strength was asked for, or if the clean loss was beyond the budget at every look.
+    """
+    # at the other looks even the clean loss is beyond the budget
     within = [look for look in looks if look["tolerated"]]
     if not within or not any(look["asked"] for look in looks):
         return None
@@ -149,9 +153,7 @@ def overrun_sentence(looks: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def arm_sentence(objective: str, plain: float, arm: Mapping[str, Any]) -> str:
-    """What one training came to: how far it fell, and, where it failed, when and by which
-    mechanism.
-    """
+    """The result of one training: how much it lost, and if it failed, when and by which mechanism."""
     said = (
         f"{objective} at {_strength(arm['strength'])}: {100 * arm['score']:.1f}% clean against "
         f"{100 * plain:.1f}%"
@@ -171,11 +173,11 @@ def arm_sentence(objective: str, plain: float, arm: Mapping[str, Any]) -> str:
         f"{arm['signal']:.2f}, cosine {arm['cosine']:.2f}, {arm['dead']:.0%} dead units"
     )
     if arm["clipped_score"] is not None:
-        idle = f", which norms of at most {arm['norm']:.2f} hardly meet," if arm["norm"] < 1 else ""
+        idle = f", above all mean norms (up to {arm['norm']:.2f})," if arm["norm"] < 1 else ""
         cure = "restores" if arm["restored"] else "does not restore"
         said += f"; clipping at 1{idle} {cure} it ({100 * arm['clipped_score']:.1f}%)"
     elif arm["restored"] is False:
-        said += "; it is clipped already, and fails all the same"
+        said += "; it fails although its gradient is clipped already"
     return (
         f"{said}: "
         f"{arm['word']}{f' ({cause})' if (cause := arm['cause']) and arm['word'] == 'neither' else ''}."
@@ -191,11 +193,11 @@ def _epoch(arm: Mapping[str, Any]) -> str:
 
 
 def failing_sentence(failing: Mapping[str, Any]) -> str:
-    """At which strength, when, and by which mechanism training fails."""
+    """Says at which strength, when, and by which mechanism training fails."""
     tried = ", ".join(f"{arm['strength']:g}" for arm in failing["arms"])
     if failing["fails_from"] is None:
         return (
-            f"Training does not fail at any of {tried}; look higher: --strengths "
+            f"Training does not fail at any of {tried}; try stronger ones: --strengths "
             f"{2 * failing['arms'][-1]['strength']:g}."
             if failing["arms"]
             else "No constant strength was tried."
@@ -208,7 +210,7 @@ def failing_sentence(failing: Mapping[str, Any]) -> str:
     )
     return (
         f"Training with {failing['objective']} fails from {failing['fails_from']:g} on (of "
-        f"{tried}), {when}, {_why(arm)}. One seed; over seeds: a study."
+        f"{tried}), {when}, {_why(arm)}. This is one seed; a study compares seeds."
     )
 
 
@@ -218,7 +220,7 @@ def _why(arm: Mapping[str, Any]) -> str:
     if arm["word"] == "variance":
         return "by gradient variance"
     if arm.get("ratio") is None or arm["step"] is None or arm["restored"] is None:
-        return f"by a mechanism that cannot be told: {arm['cause']}"
+        return f"by an unknown mechanism: {arm['cause']}"
     return (
         "and neither by a vanishing gradient nor by variance as they are defined (Eg/g0 "
         f"{arm['ratio']:.2f}, S/N {arm['signal']:.2f}, clipping "

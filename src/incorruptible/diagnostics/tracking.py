@@ -1,5 +1,11 @@
-"""A training, done again and watched: the instrument looks on the way, and nothing of the training
-changes.
+"""A training that is done again and measured on the way, while nothing of the training changes.
+
+A *look* is one measurement: the gradient under perturbation at several strengths, the sharpness,
+and the strength that the network tolerates.
+
+Relies on: every tool of `landscape` leaves the model as it was, and a look draws from generators of
+its own name. Keeps: the bits of the training are those of the training without looks (`watch`
+checks this against the checksum of the run's weights).
 """
 
 from __future__ import annotations
@@ -23,19 +29,23 @@ from ..training import Trainer, save_weights
 from ..training.recipe import Probe, Recipe
 from ..weights.batchnorm import evaluating
 
-__all__ = ["Settings", "Watched", "look_at", "scale_in", "watch"]
-
-EARLY = (1, 2, 4)  # steps of the first epoch, where trainings that fail fail
+EARLY = (1, 2, 4)  # looks within the first epoch: trainings that fail do so there
 
 Look = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the instrument looks: through which objective, at which constant strengths beside the
-    schedule's own, on how many training images (0: all), over how many draws, after every how many
-    epochs, and up to which loss a strength is tolerated (None: it is not sought). `points` is the
-    resolution of the surface, 0 for none.
+    """How a landscape is measured.
+
+    - `objective`: the objective through which the gradient is measured.
+    - `strengths`: constant strengths, measured besides the schedule's own.
+    - `images`: how many training images are looked at; 0 means all.
+    - `draws`: how many draws each measurement takes.
+    - `every`: the number of epochs from one look to the next.
+    - `budget`: a strength is tolerated while the perturbed loss stays within it; None means that
+      the tolerated strength is not sought.
+    - `points`: the resolution of the surface; 0 means no surface.
     """
 
     objective: str
@@ -49,8 +59,8 @@ class Settings:
 
 
 class Watched(Trainer):
-    """A training at whose steps the instrument looks: `looks` is what it saw. Bits are those of a
-    training unwatched.
+    """A training with looks at some of its steps, which are kept in `looks`. The training has the
+    same bits as without looks.
     """
 
     def __init__(
@@ -75,13 +85,13 @@ class Watched(Trainer):
 
     @property
     def looked_at(self) -> int | None:
-        """How many training images the instrument looks at, where that can be told."""
+        """How many training images a look takes; None if this cannot be told from the batch."""
         batch = self._probe_batch
         first = batch[0] if isinstance(batch, list | tuple) and len(batch) else None
         return len(first) if isinstance(first, Tensor) else None
 
     def step(self, batch: Any) -> Tensor:
-        """One step of the training, and a look where one is due."""
+        """One step of the training, and a look if one is due."""
         strength = self.robust.held
         loss = super().step(batch)
         if self.robust.step in self.places:
@@ -97,8 +107,8 @@ class Watched(Trainer):
         return loss
 
     def look(self, own: float | None = None) -> Look:
-        """All that the instrument measures at the weights as they are; `own` is the strength that
-        training asks for now.
+        """Everything that is measured at the weights as they are. `own` is the strength at which
+        training is now.
         """
         with named_randomness("landscape", self.settings.seed, device=self.device):
             return self._seen(own)
@@ -145,12 +155,14 @@ class Watched(Trainer):
         }
 
     def _top(self) -> float:
-        """The strength beyond which none is sought."""
+        """The largest strength that is tried when the tolerated one is sought."""
         own = self._peak() if self.recipe.objective == self.settings.objective else 0.0
         return 4 * max(*self.settings.strengths, own, 0.1)
 
     def _quadratic(self, strength: float, trace: float) -> float | None:
-        """The rise of the loss that the Hessian alone foresees, for Gaussian noise."""
+        """The rise of the loss that the Hessian alone predicts, for Gaussian noise; None for other
+        objectives.
+        """
         gaussian = (
             isinstance(getattr(self.through, "corruption", None), Gaussian)
             and self.through.passes == 1
@@ -173,8 +185,8 @@ class Watched(Trainer):
         )
 
     def slices(self) -> dict[str, Any]:
-        """The loss along draws of noise, along the steepest ascent and along random directions, and
-        on a random plane.
+        """The loss along draws of noise, along the steepest ascent, along random directions, and on
+        a random plane.
         """
         settings, arrays, batch, loss = (
             self.settings,
@@ -194,9 +206,12 @@ class Watched(Trainer):
             return {"along": self._along(), "line": straight._asdict(), "surface": plane}
 
     def _along(self) -> dict[str, Any]:
-        """Along the instrument's objective, noise of its scale, and the ascents in both metrics;
-        each as far as twice what the budget tolerates, or a quarter of a length that is surely too
-        far: the weights' own norm, or noise at strength 1.
+        """The loss along the objective of the settings, along noise of its scale, and along the
+        steepest ascents in both metrics.
+
+        Each path goes as far as twice the strength that the budget tolerates. Without a budget, and
+        where nothing is tolerated, it goes a quarter of a length that is certainly too far: the
+        norm of the weights, or noise at strength 1.
         """
         arrays = self.robust.arrays
         length = math.sqrt(sum(float(array.value.double().square().sum()) for array in arrays))
@@ -232,7 +247,7 @@ class Watched(Trainer):
 
 
 def scale_in(objective: Any) -> str:
-    """The scale that an objective perturbs by, as a name; filter-max where it has none."""
+    """The name of the scale that an objective perturbs by; filter-max if it has none."""
     metric = getattr(objective, "metric", "euclidean")
     return str(
         getattr(
@@ -244,10 +259,10 @@ def scale_in(objective: Any) -> str:
 
 
 def watch(fit: Watched, weights: str | None = None) -> dict[str, Any]:
-    """Do the training, looking on the way; the looks, and the slices at its end.
+    """Does the training with its looks. Returns the looks, and the slices at its end.
 
-    `same_bits` says whether the weights that it ended in have the checksum `weights` (None: nothing
-    to compare with).
+    `same_bits` tells whether the final weights have the checksum `weights` (None: there is none to
+    compare with).
     """
     while fit.done < fit.recipe.epochs:
         fit.epoch()

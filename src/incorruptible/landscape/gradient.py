@@ -1,5 +1,12 @@
-"""What perturbation does to the gradient: the instrument for asking whether it vanishes or drowns
-in variance.
+"""What perturbation does to the gradient: does it vanish, or does it drown in variance?
+
+A training under perturbation can fail in two ways. The mean gradient over draws may become small
+beside the clean gradient g0, or the single gradients may scatter so widely around their mean that
+steps go nowhere. `health` measures both on one batch of examples, the *probe batch*.
+
+Relies on: an objective yields points with shares that say how much each one counts; a point of
+share 0 is one to climb from. Keeps: weights, `.grad`, running statistics, the model's mode and
+torch's generators are as before, also after an error.
 """
 
 from __future__ import annotations
@@ -17,8 +24,6 @@ from ..weights.arrays import Array
 from ..weights.swap import replaced
 from .probing import Loss, gradient, perturbed, trainable_of, untouched
 
-__all__ = ["Health", "health", "tolerated"]
-
 _ACTIVATIONS = (
     nn.ReLU,
     nn.ReLU6,
@@ -33,16 +38,23 @@ _ACTIVATIONS = (
 
 
 class Health(NamedTuple):
-    """The gradient under perturbation, on one probe batch over several draws; norms are Euclidean,
-    over all parameters.
+    """The gradient under perturbation, on one probe batch over several draws.
 
-    `norm_ratio`: mean ||g|| / ||g0||. `mean_ratio`: ||E g|| / ||g0||, bias-corrected: ||mean g||^2
-    - tr(S) / draws, at least 0. `signal_to_noise`: the same norm over sqrt(tr(S)), S the covariance
-    over draws, at most 1e6. `cosine`: of mean g with g0. `dead`: share of activation units whose
-    output is the same for every image of the probe, at the perturbed weights (the clean ones where
-    the objective knows no others). `loss_variation`: the coefficient of variation of the loss over
-    draws. `steepness`: loss increase over <g0, e>, its first-order prediction, for objectives that
-    climb (1 on a linear landscape); nan for the others.
+    Norms are Euclidean, over all trainable parameters. g is the gradient of one draw, and g0 the
+    clean gradient.
+
+    - `norm_ratio`: the mean of ||g||, over ||g0||.
+    - `mean_ratio`: ||E g|| / ||g0||. The norm of the mean is corrected for its bias: its square is
+      ||mean g||^2 - tr(S) / draws, at least 0, where S is the covariance of g over draws.
+    - `signal_to_noise`: the same corrected norm over sqrt(tr(S)), at most 1e6.
+    - `cosine`: of the mean g with g0.
+    - `dead`: the share of activation units whose output is the same for every example of the batch,
+      at the perturbed weights (at the clean ones for an objective that has no others).
+    - `loss_variation`: the coefficient of variation of the loss over draws.
+    - `steepness`: for objectives that climb, the increase of the loss over its first-order
+      prediction <g0, e>, where e is the step; 1 on a linear landscape, nan for other objectives.
+
+    What needs more than one draw is nan for a single draw.
     """
 
     strength: float
@@ -72,13 +84,13 @@ def health(
     seed: int,
     accuracy: Loss | None = None,
 ) -> Health:
-    """The objective's own gradient at `strength` on `batch`, over `draws` draws, beside the clean
-    gradient g0.
+    """The gradient of an objective at `strength` on `batch`, over `draws` draws, compared with the
+    clean gradient g0.
 
-    Where the objective climbs (SAM), draw k climbs along the gradient of the mini-batch `climbs[k %
-    len(climbs)]`, as training does, and the gradient that counts is of the whole `batch`.
-    `loss(model, batch)` is [b]. The model keeps its mode; weights, gradients, running statistics
-    and torch's generators are as before afterwards.
+    Where the objective climbs (SAM), draw k climbs along the gradient of the mini-batch
+    `climbs[k % len(climbs)]`, as in training, and the gradient that is measured is that of the
+    whole `batch`. `loss(model, batch)` gives one number for each example, [b]. The model keeps its
+    mode; afterwards weights, gradients, running statistics and torch's generators are as before.
     """
     named = trainable_of(model)
     parameters = list(named.values())
@@ -95,6 +107,8 @@ def health(
             visits.append((visit.loss, float(visit.gradient.norm()), visit.predicted))
     losses, norms, predicted = torch.tensor(visits, dtype=torch.float64).T
     mean, flat0 = total / draws, _flat(g0)
+    # ||mean g||^2 overestimates ||E g||^2 by tr(S) / draws; tr(S) is estimated without bias from
+    # the squared norms
     mean_square, norm0 = float(mean.square().sum()), float(flat0.norm())
     trace = (
         max(0.0, float(norms.square().sum() - draws * mean_square) / (draws - 1))
@@ -128,8 +142,8 @@ def health(
 
 
 class _Visit:
-    """One run of an objective: its loss and flat gradient on the whole batch, climbing along that
-    of a mini-batch.
+    """One run of an objective: its loss and its flat gradient on the whole batch, while it climbs
+    along the gradient of a mini-batch.
     """
 
     def __init__(
@@ -178,7 +192,8 @@ class _Visit:
             return PointResult(
                 torch.tensor(loss), {a.name: g for a, g in zip(self.climbing, grads, strict=True)}
             )
-        if point.values is not None and self.looked:  # <g0, e>, what the slope says of the step
+        # <g0, e>: the rise that the slope predicts for the step e
+        if point.values is not None and self.looked:
             self.predicted += point.share * sum(
                 float(((point.values(array) - array.value) * slope).sum())
                 for array, slope in self.slopes
@@ -195,7 +210,9 @@ class _Visit:
         return PointResult(torch.tensor(loss), {})
 
     def end(self, added: Grads | None) -> None:
-        """The gradients that the objective returned count too."""
+        """Adds the gradients that the objective itself returned, and divides the loss by all
+        shares.
+        """
         if added is not None:
             self.gradient += _flat(
                 [added.get(name, torch.zeros_like(p)) for name, p in self.named.items()]
@@ -217,10 +234,11 @@ def tolerated(
     halvings: int = 7,
 ) -> float:
     """The largest strength up to `top` whose mean perturbed loss on `batch` stays within `budget`,
-    by bisection.
+    found by bisection.
 
-    0 where even the clean loss is beyond the budget. Climbing objectives climb along the gradient
-    of `batch` itself.
+    The result is 0 if even the clean loss is beyond the budget. Climbing objectives climb along the
+    gradient of `batch` itself. Bisection assumes that the loss rises with the strength; it costs
+    `draws` losses for each of up to `halvings` + 2 strengths.
     """
 
     def within(strength: float) -> bool:
@@ -247,7 +265,9 @@ def _flat(grads: Sequence[Tensor]) -> Tensor:
 
 
 class _Dead:
-    """Counts activation units whose output does not change over a batch, while `watching`."""
+    """Counts activation units whose output does not change over a batch, in forward passes while
+    `watching` is True.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self.watching = False
@@ -265,7 +285,8 @@ class _Dead:
     def _see(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
         if self.watching:
             moving = (output.detach().amax(0) - output.detach().amin(0)) > 1e-7
-            if moving.dim() > 1:  # a channel counts once, and is alive where any of its places is
+            # a channel counts as one unit, which is alive if any of its places is
+            if moving.dim() > 1:
                 moving = moving.flatten(1).any(1)
             self.units += moving.numel()
             self.still += int((~moving).sum())

@@ -1,5 +1,5 @@
-"""How the instrument looks at a model and leaves no trace: gradients, losses at other weights,
-everything put back.
+"""How the tools of this room look at a model and leave no trace: gradients, and losses at other
+weights, with everything put back afterwards.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ..weights.arrays import Array, unwrapped
 from ..weights.batchnorm import Statistics
 from ..weights.swap import replaced
 
-__all__ = ["Loss", "gradient", "perturbed", "trainable_of", "untouched"]
-
 Loss = Callable[[nn.Module, Any], Tensor]
 
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
-    """Running statistics and torch's generators are afterwards as they were before."""
+    """Running statistics and torch's generators are after the block as they were before, also after
+    an error.
+    """
     statistics = Statistics(model)
     before = statistics.take()
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
@@ -38,8 +38,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
 def gradient(
     model: nn.Module, parameters: Sequence[Tensor], loss: Loss, batch: Any
 ) -> tuple[float, list[Tensor]]:
-    """The mean loss on `batch` and its gradient with respect to each parameter, zero for those that
-    it does not touch.
+    """Returns the mean loss on `batch` and its gradient with respect to each parameter. The
+    gradient is zero for parameters that the loss does not depend on.
     """
     with torch.enable_grad():
         value = loss(model, batch).mean()
@@ -59,8 +59,7 @@ def perturbed(
     batch: Any,
     draw: Draw,
 ) -> float:
-    """The mean loss on `batch` where one run of the objective leads, its points weighted by their
-    shares.
+    """The mean loss on `batch` at the points of one run of the objective, weighted by their shares.
 
     Climbing objectives climb along the gradient of `batch` itself.
     """
@@ -90,5 +89,5 @@ def perturbed(
 
 
 def trainable_of(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters that training moves, by name."""
+    """The parameters that training changes, by name."""
     return {name: p for name, p in unwrapped(model).named_parameters() if p.requires_grad}

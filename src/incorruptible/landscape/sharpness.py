@@ -1,5 +1,11 @@
-"""How sharp the loss is: the top eigenvalue of its Hessian and the Hessian's trace, from products
-with vectors alone.
+"""How sharp the loss is: the top eigenvalue of its Hessian, and the Hessian's trace.
+
+The Hessian of a network is too large to be written down. Both numbers are found from products of
+the Hessian with vectors. Each product is one more backward pass, through the graph of the gradient.
+
+Relies on: the loss can be differentiated twice (fused attention cannot, so the plain kernel is
+used). Keeps: weights, `.grad`, running statistics and torch's generators are as before; the random
+vectors follow from `seed` and the arrays' names alone.
 """
 
 from __future__ import annotations
@@ -19,16 +25,16 @@ from ..randomness.streams import Draw
 from ..weights.arrays import Array
 from .probing import Loss, untouched
 
-__all__ = ["Sharpness", "sharpness"]
-
 
 class Sharpness(NamedTuple):
     """Curvature of the mean loss on one batch. H is its Hessian, or M H M in the metric of a scale.
 
-    `top`: the largest eigenvalue, in nats per squared unit of the weights (of the scale); one lies
-    within `residual` of it. `trace`: the sum of all eigenvalues, with its standard error `error`
-    over draws (nan for one draw). `products`: how many products of H with a vector it took. `size`:
-    the dimension of H.
+    - `top`: the largest eigenvalue, in nats per squared unit of the weights (of the scale). An
+      eigenvalue of H lies within `residual` of it.
+    - `trace`: the sum of all eigenvalues, with its standard error `error` over draws (nan for one
+      draw).
+    - `products`: how many products of H with a vector were computed.
+    - `size`: the dimension of H.
     """
 
     top: float
@@ -54,19 +60,24 @@ def sharpness(
     """Top eigenvalue and trace of the Hessian of the mean of `loss(model, batch)` [b], at the
     weights as they are.
 
-    Over the trainable ones of `arrays`, or over all trainable parameters where that is None. With a
-    `scale`, such as filter-max with m = max|W_f|, it is M H M with M = diag(m): noise of that scale
-    at strength s raises the loss by s^2 tr(M H M) / 2 to second order, and no step of length rho in
-    units of m by more than rho^2 top / 2 beyond its slope.
+    The Hessian is taken over the trainable ones of `arrays`, or over all trainable parameters if
+    `arrays` is None. With a `scale`, such as filter-max with m = max|W_f|, it is M H M with M =
+    diag(m). Then noise of this scale at strength s raises the loss by s^2 tr(M H M) / 2 to second
+    order, and no step of length rho, in units of m, raises it by more than rho^2 top / 2 beyond its
+    slope.
 
-    The top eigenvalue is the largest Ritz value of Lanczos' iteration, orthogonalised in full (it
-    keeps up to `iterations` vectors of the size of the weights), until it lies within `tolerance`
-    of an eigenvalue, in proportion to the largest one's size. The trace is Hutchinson's (1990, doi
-    10.1080/03610919008812866): E z'Hz = tr H for z of independent signs, so it is unbiased; its
-    variance is twice the sum of squares off the diagonal. As a tool for networks: PyHessian, arXiv
-    1912.07145. The model keeps its mode: in training mode the batch's own statistics are
-    differentiated through, and dropout is one fixed mask. Raises `UserError` where nothing is
-    trainable, for a scale without arrays, and for a curvature that is not finite.
+    The top eigenvalue is the largest Ritz value of Lanczos' iteration, which stops when this value
+    lies within `tolerance` of an eigenvalue, relative to the largest Ritz value's size. The
+    iteration is orthogonalised in full, so it keeps up to `iterations` vectors of the size of the
+    weights.
+
+    The trace is Hutchinson's estimate (1990, doi 10.1080/03610919008812866): E z'Hz = tr H for z of
+    independent signs, so it is unbiased; its variance is twice the sum of squares off the diagonal.
+    As a tool for networks: PyHessian, arXiv 1912.07145.
+
+    The model keeps its mode: in training mode the statistics of the batch are differentiated
+    through, and dropout is one fixed mask. Raises `UserError` if nothing is trainable, for a scale
+    without arrays, and for a curvature that is not finite.
 
     >>> model = nn.Linear(2, 1, bias=False)
     >>> _ = model.weight.data.copy_(torch.tensor([[3.0, 4.0]]))
@@ -125,10 +136,10 @@ def _product(
     loss: Loss,
     batch: Any,
 ) -> Product:
-    """v -> M H M v, flat; the graph of the gradient is built once and kept as long as the function
-    is.
+    """Returns the function v -> M H M v, for flat v. The graph of the gradient is built once, and
+    lives as long as the function.
     """
-    # fused attention has no second derivative
+    # fused attention kernels have no second derivative
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         value = loss(model, batch).mean()
         slopes = torch.autograd.grad(value, parameters, create_graph=True, allow_unused=True)
@@ -140,7 +151,7 @@ def _product(
             part.view_as(p) * m
             for part, p, m in zip(torch.split(flat, sizes), parameters, metric, strict=True)
         ]
-        if not curved:  # a plane
+        if not curved:  # the loss is linear in the weights
             return torch.zeros_like(flat)
         found = torch.autograd.grad(
             [slopes[k] for k in curved],
@@ -162,7 +173,7 @@ def _top(
     iterations: int,
     tolerance: float,
 ) -> tuple[float, float, int]:
-    """The largest Ritz value, the norm of its residual, and the products that it took."""
+    """Returns the largest Ritz value, the norm of its residual, and the number of products."""
     start = Draw(seed, "lanczos", 0)
     vector = torch.cat(
         [start.of(name).normal(like).to(like.dtype).flatten() for name, like in shapes]
@@ -175,7 +186,7 @@ def _top(
     for done in range(1, most + 1):
         image = product(basis[done - 1])
         diagonal.append(float(basis[done - 1].double() @ image.double()))
-        for _ in range(2):  # once is not enough in floating point
+        for _ in range(2):  # in floating point, orthogonalising once is not enough
             image = image - basis[:done].T @ (basis[:done] @ image)
         beta = float(image.double().norm())
         if not (math.isfinite(diagonal[-1]) and math.isfinite(beta)):

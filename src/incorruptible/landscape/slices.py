@@ -16,19 +16,17 @@ from ..weights.arrays import Array
 from ..weights.swap import replaced
 from .probing import Loss, perturbed, untouched
 
-__all__ = ["Slice", "Surface", "along", "line", "surface"]
-
 
 class Slice(NamedTuple):
-    """Mean loss on a batch at `places` [n] along each of several paths: `losses` [n, path]."""
+    """Mean loss on a batch at `places` [n] along each of several paths: `losses` [n, paths]."""
 
     places: NDArray[np.float64]
     losses: NDArray[np.float64]
 
 
 class Surface(NamedTuple):
-    """Mean loss on a batch over a plane: `losses` [n, n], first direction down, second across, at
-    `places` [n] of each.
+    """Mean loss on a batch over a plane, `losses` [n, n], at `places` [n] along each direction.
+    Rows go along the first direction, columns along the second.
     """
 
     places: NDArray[np.float64]
@@ -46,12 +44,12 @@ def along(
     draws: int,
     seed: int,
 ) -> Slice:
-    """The loss where the objective itself would look, at each of `strengths`, one path for each
-    draw.
+    """The loss at the points that an objective itself evaluates, at each of `strengths`, with one
+    path for each draw.
 
-    For `rwp(...)` a path is one chip, from weak to strong; for SAM it is the steepest ascent on
-    `batch` (all draws are one and the same). Weights, running statistics and generators are as
-    before afterwards.
+    For `rwp(...)` a path is one chip, from weak to strong. For SAM it is the steepest ascent on
+    `batch`, the same for all draws. Afterwards weights, running statistics and generators are as
+    before.
     """
     with untouched(model):
         found = [
@@ -75,12 +73,12 @@ def line(
     draws: int = 1,
     seed: int = 0,
 ) -> Slice:
-    """The loss at w + t d for t in [-reach, reach], d random with each filter as long as the
-    weights' own.
+    """The loss at w + t d for t in [-reach, reach], where d is a random direction in which each
+    filter has the length of the weights' own filter.
 
     At |t| = 1 every filter has moved by its own norm (filter normalisation: Li et al., arXiv
-    1712.09913, section 4), so that networks of different weight scales can be compared. Only arrays
-    move. One direction for each draw.
+    1712.09913, section 4), so that networks whose weights have different scales can be compared.
+    Only arrays move. There is one direction for each draw.
     """
     places = np.linspace(-reach, reach, points)
     losses = np.empty((points, draws))
@@ -102,8 +100,8 @@ def surface(
     points: int = 21,
     seed: int = 0,
 ) -> Surface:
-    """The loss at w + a d + b e for a, b in [-reach, reach], d and e as in `line`; they are all but
-    orthogonal by chance.
+    """The loss at w + a d + b e for a, b in [-reach, reach], with random directions d and e as in
+    `line`. Random directions in so many dimensions are almost orthogonal.
     """
     places = np.linspace(-reach, reach, points)
     down, across = (_direction(arrays, Draw(seed, "surface", k)) for k in range(2))
