@@ -358,6 +358,10 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "no run": (["measure", "folder", "--corruption", SWEEP], ["folder is no run"]),
     "no such run": (["measure", "runs/trained/123", "--corruption", SWEEP], ["no such folder"]),
     "no weights": (["measure", "digits", "--corruption", SWEEP], ["digits has no weights yet", "train digits"]),
+    "no weights of a task by position": (
+        ["measure", "digits:conv", "--corruption", SWEEP],
+        ["digits:conv has no weights yet", "train digits:conv"],
+    ),
     "torn weights": (
         ["measure", "own.py:task", "--weights", "torn.safetensors", "--corruption", SWEEP],
         ["torn.safetensors", "truncated"],

@@ -81,3 +81,16 @@ def test_train_takes_each_text_apart_once(
     assert taken_apart == once(
         "digits:train=50", objective, f"mixture({STORED})", STORED, *inner, strength, "linear:0:.1"
     )
+
+
+def test_measure_takes_the_recipe_of_a_run_apart_once(
+    taken_apart: Counter[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    type_ = typing(monkeypatch, capsys)
+    words = ("--objective", "rwp(lognormal)", "--strength", "linear:0:0.1", "--epochs", 1, "--home", tmp_path)
+    assert type_("train", "digits:train=50", *words).code == 0
+    (run,) = (tmp_path / "trained").iterdir()
+    taken_apart.clear()
+    said = type_("measure", run, "--corruption", "multiplicative:.1", "--chips", 2)
+    assert said.code == 0, said.err
+    assert taken_apart == once("digits:train=50", "rwp(lognormal)", "lognormal", "linear:0:0.1", "multiplicative:.1")

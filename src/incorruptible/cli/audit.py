@@ -42,10 +42,16 @@ def audit(
     if len(sweep.strengths) != 1:
         raise UserError(f"--corruption {corruption!r}: an audit takes one strength.")
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
-        held = held_in(target, also, protect)
-        _, model = target_of(target, weights, seed, untrained=True)  # shapes are what matters here
+        # Shapes are what matters here, so a task needs no weights.
+        network = target_of(target, weights, seed, need_weights=False)
+    held = held_in(network.recipe, also, protect)
     found = audit_model(
-        model, sweep.corruption, sweep.strengths[0], also=held.also, protect=held.protect, seed=seed
+        network.model,
+        sweep.corruption,
+        sweep.strengths[0],
+        also=held.also,
+        protect=held.protect,
+        seed=seed,
     )
     if json_:
         # What is held stands before the share and the rows.

@@ -26,7 +26,7 @@ from .targets import (
     first_of,
     target_of,
 )
-from .terminal import Once, check_output, give, progress, put, put_json, say
+from .terminal import Once, check_output, give, progress, put, put_json
 
 if TYPE_CHECKING:
     from ..evaluation import Scores
@@ -129,14 +129,15 @@ def crosssim(
         wire=wire,
     )
     with redirect_stdout(sys.stderr):  # what the user's own code, and CrossSim, print is no data
-        task, model = target_of(target, weights, seed)
+        network = target_of(target, weights, seed)
+        task, model = network.task, network.model
         data = first_of(batches(task.part(part), batch), examples)
         calibration = batches(task.part("train"), batch) if adc_bits or dac_bits else None
         common: dict[str, Any] = {"chips": chips, "seed": seed, "purpose": part}
         simulated, native = _both(
             model, task.score, data, params, protect or [], calibration, common
         )
-    _say_whose_weights(target, weights)
+    network.tell()
     apart = _difference(simulated.values[0] - native.values[1])
     plain = {
         "target": target,
@@ -213,7 +214,8 @@ def aihwkit_lightning(
         raise UserError(f"{out} is there already; --force overwrites it.")
     config = noisy_configuration(noise)
     with redirect_stdout(sys.stderr):
-        task, model = target_of(target, weights, seed)
+        network = target_of(target, weights, seed)
+        task, model = network.task, network.model
         made = to_aihwkit_lightning(model, config, protect=protect or ())
         far = _apart(model, made, task.test)
         _refuse_task_layers(made)
@@ -225,7 +227,7 @@ def aihwkit_lightning(
                 f"{type(model).__name__} cannot be pickled ({problem}); call "
                 "bridges.to_aihwkit_lightning."
             ) from problem
-    _say_whose_weights(target, weights)
+    network.tell()
     kinds = [
         type(module).__name__
         for module in made.modules()
@@ -261,13 +263,6 @@ def _refuse_task_layers(made: Any) -> None:
                 "find it: name the task as package.module:NAME, or call "
                 "incorruptible.bridges.to_aihwkit_lightning in a script of your own."
             )
-
-
-def _say_whose_weights(target: str, weights: Path | None) -> None:
-    from ..tasks import is_user_task
-
-    if weights is None and is_user_task(target):
-        say("incorruptible: --weights is missing; these are the weights that model() makes.")
 
 
 def _difference(values: Any) -> dict[str, float]:

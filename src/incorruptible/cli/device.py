@@ -22,7 +22,6 @@ from .targets import (
     SeedOption,
     WeightsOption,
     held_in,
-    is_run,
     target_of,
 )
 from .terminal import check_output, give, say
@@ -140,19 +139,16 @@ def _model(
     target: str, weights: Path | None, seed: int, also: list[str] | None, protect: list[str] | None
 ) -> tuple[str, list[Array]]:
     """The name of the task, and the weights that its corruption would strike."""
-    from ..runs import open_run
-    from ..tasks import is_user_task
     from ..weights.arrays import select
 
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
-        held = held_in(target, also, protect)
-        _, model = target_of(target, weights, seed)
-    if weights is None and is_user_task(target):
-        say("incorruptible: --weights is missing; these are the weights that model() makes.")
+        network = target_of(target, weights, seed)
+    held = held_in(network.recipe, also, protect)
+    network.tell()
     if held.told:
         say(f"incorruptible: {held.told}.")
-    task = open_run(Path(target)).recipe.task if is_run(target) else target
-    return task, list(select(model, held.also, held.protect))
+    task = network.recipe.task if network.recipe else target
+    return task, list(select(network.model, held.also, held.protect))
 
 
 def _next(found: Translation, task: str, weights: Path | None) -> list[str]:

@@ -195,8 +195,8 @@ def _target(target: str, weights: Path | None) -> tuple[Any, Task, str]:
     if is_run(target):
         run = open_run(Path(target))
         return run, run.task(), run.recipe.task
-    task = tasks.load(target)
-    if weights is None and not tasks.is_user_task(target):
+    named = tasks.parse(target)
+    if weights is None and not isinstance(named, tasks.UserTask):
         raise UserError(
             f"{target} has no weights yet: give --weights FILE, or a run's folder (incorruptible "
             f"train {target})."
@@ -205,7 +205,7 @@ def _target(target: str, weights: Path | None) -> tuple[Any, Task, str]:
         raise UserError(f"{weights}: no such file of weights.")
     if weights is None:
         say("incorruptible: --weights is missing; these are the weights that model() makes.")
-    return None, task, tasks.canonical(target)
+    return None, named.task(), str(named)
 
 
 def _objective(recipe: Recipe | None, objective: str | None) -> str:

@@ -337,8 +337,8 @@ def _network_before(before: Path | None, target: str, seed: int, device: str) ->
         return None
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
         if before.is_dir():
-            return target_of(str(before), None, seed)[1].to(device)
-        return target_of(target, before, seed)[1].to(device)
+            return target_of(str(before), None, seed).model.to(device)
+        return target_of(target, before, seed).model.to(device)
 
 
 def _gathered(requests: list[_Request], found: list[Any]) -> list[Charted]:

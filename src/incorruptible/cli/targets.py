@@ -1,5 +1,13 @@
-"""What a verb works on, and the options that say so: a run's folder or a task with weights, its
-arrays, the device.
+"""What a verb works on, and the options that say so: a run's folder or a task with weights, the
+arrays that are in hardware, and the device.
+
+A verb that scores chips calls `open_target`; the other verbs call `target_of` and `held_in`. The
+options that several verbs share are declared here once, so each means the same in every verb.
+
+Relies on: a text with a path separator, and without `.py:`, is meant as a run's folder; any other
+text names a task.
+Keeps: the user's own code may print, and `open_target` sends this to stderr, because stdout is for
+data. Nothing heavy is imported before a verb runs.
 """
 
 from __future__ import annotations
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
     from ..corruptions import Corruption
     from ..evaluation.sampling import Sampling, SamplingOptions
     from ..tasks import Task
+    from ..training.recipe import Recipe
     from ..weights.arrays import Array
 
 # ---- Options that several verbs share
@@ -89,12 +98,13 @@ ProtectOption = Annotated[
 ]
 
 
-# ---- What a verb works on: a run's folder, or a task with weights; and where
+# ---- What a verb works on: a run's folder or a task with weights, and on which device
 
 
 class HeldArrays(NamedTuple):
-    """Patterns of what is in arrays besides the usual ones, and of what is not; `told` says so,
-    where it is by a run's recipe.
+    """Patterns over the names of parameters: `also` are in arrays besides the usual parameters, and
+    `protect` are kept digital. `told` is a line for the user where a run's recipe says so, and not
+    the command line.
     """
 
     also: tuple[str, ...]
@@ -102,7 +112,9 @@ class HeldArrays(NamedTuple):
     told: str = ""
 
     def plain(self) -> dict[str, Any]:
-        """As results keep it; nothing where the usual arrays are in hardware."""
+        """The patterns as results keep them; nothing where only the usual arrays are in
+        hardware.
+        """
         return {
             name: list(patterns)
             for name in ("also", "protect")
@@ -110,9 +122,7 @@ class HeldArrays(NamedTuple):
         }
 
     def before(self, text: str) -> str:
-        """`text`, under a line that says what is in arrays where nobody who typed the command
-        did.
-        """
+        """`text`, under the line for the user, where there is one."""
         return f"{self.told}\n{text}" if self.told else text
 
 
@@ -120,13 +130,15 @@ _PARTS = ("test", "validation", "train")
 
 
 def check_part(part: str) -> None:
-    """A `UserError` unless data of that name may exist."""
+    """Raise `UserError` unless `part` is a name for a part of the data."""
     if part not in _PARTS:
         raise unknown("part of the data", part, _PARTS)
 
 
 def device_of(name: str) -> str:
-    """`name`, if torch knows that device and this machine has it."""
+    """`name`, where torch knows a device of that name and this machine has one. Raises `UserError`
+    elsewhere.
+    """
     import torch
 
     try:
@@ -149,14 +161,11 @@ def is_run(target: str) -> bool:
     return Path(target).is_dir() or (os.sep in target and ".py:" not in target)
 
 
-def held_in(target: str, also: list[str] | None, protect: list[str] | None) -> HeldArrays:
-    """What is in arrays: as the command line says, and where it says nothing, as the run that
-    `target` may be was trained.
+def held_in(recipe: Recipe | None, also: list[str] | None, protect: list[str] | None) -> HeldArrays:
+    """Which parameters are in arrays. The command line decides; where it is silent, the recipe of
+    the run does, if the target is one.
     """
-    from ..runs import open_run
-
-    _refuse_files(target)
-    own: dict[str, list[str]] = open_run(Path(target)).recipe.held() if is_run(target) else {}
+    own = recipe.held() if recipe else {}
     given = {name: one for name, one in (("also", also), ("protect", protect)) if one}
     used = {name: tuple({**own, **given}.get(name, ())) for name in ("also", "protect")}
     said = [
@@ -167,11 +176,30 @@ def held_in(target: str, also: list[str] | None, protect: list[str] | None) -> H
     return HeldArrays(**used, told=f"as it was trained: {'; '.join(said)}" if said else "")
 
 
+class NetworkTarget(NamedTuple):
+    """A task and its network. `recipe` is how the network was trained, where the target is a run's
+    folder. `untrained` says that a task of the user's own came without weights.
+    """
+
+    task: Task
+    model: nn.Module
+    recipe: Recipe | None
+    untrained: bool
+
+    def tell(self) -> None:
+        """Say on stderr that weights are missing, where they are."""
+        if self.untrained:
+            say("incorruptible: --weights is missing; these are the weights that model() makes.")
+
+
 def target_of(
-    target: str, weights: Path | None, seed: int, untrained: bool = False
-) -> tuple[Task, nn.Module]:
-    """The task and network that a run's folder, or a task with weights, stands for; `untrained`
-    does without weights.
+    target: str, weights: Path | None, seed: int, need_weights: bool = True
+) -> NetworkTarget:
+    """The task and network that a run's folder, or a task with weights, stands for.
+
+    A task of the user's own may come without weights, because its `model()` may load them. Raises
+    `UserError` for a target that cannot be opened, and, unless `need_weights` is False, for a task
+    of this package without weights.
     """
     import torch
 
@@ -181,13 +209,16 @@ def target_of(
     from ..training import load_weights
 
     _refuse_files(target)
+    recipe, own = None, False
     if is_run(target):
         done = open_run(Path(target))
-        task = done.task()
+        recipe, task = done.recipe, done.task()
         model = done.model(task)
     else:
-        task = tasks.load(target)
-        if weights is None and not untrained and not tasks.is_user_task(target):
+        named = tasks.parse(target)
+        own = isinstance(named, tasks.UserTask)
+        task = named.task()
+        if weights is None and need_weights and not own:
             raise UserError(
                 f"{target} has no weights yet: give --weights FILE, or a run's folder "
                 f"(incorruptible train {target})."
@@ -201,25 +232,31 @@ def target_of(
             )
     if weights is not None:
         load_weights(model, weights)
-    return task, model
+    return NetworkTarget(task, model, recipe, own and weights is None)
 
 
 @dataclass(frozen=True)
 class ScoringTarget:
     """What a verb that scores chips works on: a network, which of its weights are in arrays, and the
-    data. `open_target` makes it from what was typed.
+    data. `open_target` makes it from the words of the command line.
     """
 
     name: str
     part: str
-    task: Task
-    model: nn.Module
+    network: NetworkTarget
     arrays: list[Array]
     held: HeldArrays
     data: Any
     batchnorm: str
     calibration: Any
-    untrained: bool  # a task of the user's own came without weights
+
+    @property
+    def task(self) -> Task:
+        return self.network.task
+
+    @property
+    def model(self) -> nn.Module:
+        return self.network.model
 
     def sampling(
         self,
@@ -238,14 +275,15 @@ class ScoringTarget:
         return Sampling(corruption, strengths, **options)
 
     def tell(self, corruptions: Iterable[Corruption]) -> None:
-        """Say on stderr what a reader of the result must know of the network and its chips."""
-        if self.untrained:
-            say("incorruptible: --weights is missing; these are the weights that model() makes.")
+        """Say on stderr what a reader of the result must know about the network and its chips."""
+        self.network.tell()
         tell_share(self.arrays, self.model)
         tell_drift(corruptions)
 
     def plain(self, found: dict[str, Any]) -> dict[str, Any]:
-        """A result as it is kept, under what it is a result of."""
+        """A result as it is kept: before it stand the target, the part of the data, and which
+        parameters are in arrays.
+        """
         return {"target": self.name, "part": self.part, **self.held.plain(), **found}
 
 
@@ -263,18 +301,19 @@ def open_target(
     device: str,
     choosing: str = "",
 ) -> ScoringTarget:
-    """The network, arrays and data that a command line names. What the user's own code prints goes to
-    stderr, for stdout is for data.
+    """The network, arrays and data that a command line names. What the user's own code prints goes
+    to stderr, because stdout is for data.
 
-    Raises `UserError` for whatever cannot be found or does not fit. Where the verb is about `choosing`
-    something, the line about missing validation data says what to do.
+    Raises `UserError` for whatever cannot be found or does not fit. `choosing` is what the verb
+    chooses by validation data; a task without validation data is then refused in these words.
     """
-    from ..tasks import batches, is_user_task
+    from ..tasks import batches
     from ..weights.arrays import select
 
     with redirect_stdout(sys.stderr):
-        held = held_in(name, also, protect)
-        task, model = target_of(name, weights, seed)
+        network = target_of(name, weights, seed)
+    task, model = network.task, network.model
+    held = held_in(network.recipe, also, protect)
     model.to(device_of(device))
     if choosing and part == "validation" and task.validation is None:
         raise UserError(
@@ -284,19 +323,17 @@ def open_target(
     return ScoringTarget(
         name,
         part,
-        task,
-        model,
+        network,
         select(model, held.also, held.protect),
         held,
         first_of(batches(task.part(part), batch), examples),
         batchnorm,
         batches(task.part("train"), batch) if batchnorm == "recalibrated" else None,
-        weights is None and is_user_task(name),
     )
 
 
 def tell_share(arrays: Sequence[Array], model: nn.Module) -> None:
-    """A line on stderr that says how much of a network is in arrays, where that is below 95%."""
+    """Say on stderr how much of a network is in arrays, where that is less than 95%."""
     from ..weights.arrays import share_in
 
     if (share := share_in(arrays, model)) < 0.95:
@@ -307,12 +344,16 @@ def tell_share(arrays: Sequence[Array], model: nn.Module) -> None:
 
 
 def _cut(tensor: Tensor, size: int, few: int) -> Tensor:
-    """The first rows of a tensor that holds a row for each example; another as it is."""
+    """The first `few` rows of a tensor that has a row for each of `size` examples. Any other tensor
+    comes back as it is.
+    """
     return tensor[:few] if tensor.dim() and len(tensor) == size else tensor
 
 
 def first_of(data: Any, count: int | None) -> Any:
-    """The batches of the first `count` examples, in a list; all of them without a count."""
+    """The batches of the first `count` examples, in a list; all batches where `count` is None.
+    Raises `UserError` for batches whose size is not known.
+    """
     if count is None:
         return data
     from ..evaluation.scoring import size_of
@@ -322,7 +363,7 @@ def first_of(data: Any, count: int | None) -> Any:
     for one in data:
         size = size_of(one)
         if size is None:
-            raise UserError("--examples needs batches that hold tensors.")
+            raise UserError("--examples needs batches of tensors, whose examples can be counted.")
         few = min(size, count)
         kept.append(each_tensor(one, partial(_cut, size=size, few=few)))
         count -= few
@@ -335,18 +376,18 @@ _WEIGHTS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 
 
 def _refuse_files(target: str) -> None:
-    """Raise `UserError` for a target that is a file of weights or another format: what a target is,
-    and what to type.
+    """Raise `UserError` for a folder that is not there, for a file of weights, and for a network in
+    another format. The message says what to type.
     """
     suffix = Path(target).suffix
     if is_run(target) and not Path(target).exists() and suffix not in _WEIGHTS:
         raise UserError(
-            f"{target}: no such folder; what is measured is a run's folder, or a task: digits, "
-            "say, or FILE.py:NAME for a network of your own or of another library."
+            f"{target}: no such folder. Name a run's folder, or a task, such as digits, or "
+            "FILE.py:NAME for a network of your own or of another library."
         )
     if suffix in _WEIGHTS:
         raise UserError(
-            f"{target} holds weights alone; name the task that makes their network: FILE.py:NAME "
+            f"{target} holds weights alone; name the task that makes the network too: FILE.py:NAME "
             f"--weights {target}."
         )
     if suffix in (".onnx", ".tflite", ".pb", ".h5", ".keras"):

@@ -28,6 +28,7 @@ __all__ = [
     "CATALOGUE",
     "NamedTask",
     "Task",
+    "UserTask",
     "absolute_data",
     "batches",
     "canonical",
