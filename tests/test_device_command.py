@@ -153,6 +153,8 @@ def test_figures(type_: Type, here: Path) -> None:
     words = ["device", "measured:file=cells.csv", "--time", "1h", *FOR, "--figure", "d.png", "--out", "d.json"]
     assert type_(*words).code == 0
     drawn = (here / "d.svg").read_text()
+    empty = sum(row["share"] == 0 for row in json.loads((here / "d.json").read_text())["fine"])
+    assert empty and f"no line at {empty} of 41 places, where the model has no" in drawn  # the caption goes on below
     assert "weights of the model" in drawn and "max|W|" in drawn and (here / "d-fit.png").exists()
     kept = json.loads((here / "d.json").read_text())
     assert kept["command"].startswith("incorruptible device measured:file=cells.csv") and kept["fit"]

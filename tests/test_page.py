@@ -319,6 +319,8 @@ def test_an_empty_page_is_a_page() -> None:
     read = Reader(html(Page("t", "q")))
     assert [node.text for node in read.all("h1", "h2", "h3")] == ["t", "Contents"]
     assert not read.all("select", "noscript", "table", "button")
+    assert [node.text for node in read.all("p")] == ["q"]
+    assert not Reader(html(Page("t", "t"))).all("p")  # a question that is the title is not said twice
 
 
 def test_without_plotly_there_is_no_report(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -517,6 +519,16 @@ def test_a_phone_never_scrolls_sideways(shown: Shown) -> None:
         "document.querySelector('.scroll').scrollWidth > document.querySelector('.scroll').clientWidth"
     )
     shown.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = false)")
+
+
+def test_a_phone_shows_that_a_table_scrolls_and_keeps_its_words_in_view(shown: Shown) -> None:
+    hint = "getComputedStyle(document.querySelector('.scroll:has(.evidence)'), '::before').content"
+    assert shown.page.evaluate(hint) == "none"  # on a desktop the whole table is seen
+    shown.page.set_viewport_size(PHONE)
+    shown.until(f"{hint}.includes('Scroll sideways')")
+    words = "[...document.querySelectorAll('.evidence td .chip')].map(c => c.getBoundingClientRect())"
+    assert shown.page.evaluate(f"{words}.filter(b => b.left < 0 || b.right > 360).length") == 0
+    assert shown.page.evaluate(f"{words}.length") == 4
 
 
 LOOK = """() => [

@@ -183,6 +183,37 @@ def test_few_points_of_a_logarithmic_axis_are_its_ticks() -> None:
 # On paper
 
 
+def test_an_axis_of_shares_goes_from_0_to_1_and_an_axis_of_counts_has_whole_ticks() -> None:
+    panels = {title: [Line([1, 2, 3], [0.1, 0.2, 0.15], "a")] for title in ("dead units", "loss")}
+    chart = Lines("l", "", panels, "epoch", ["share", "nats"], share_y=False)
+    shares, losses = draw(chart).axes
+    assert shares.get_ylim() == pytest.approx((0, 1), abs=0.03) and losses.get_ylim()[1] < 0.3
+    assert all(tick == round(tick) for tick in shares.get_xticks())
+    layout = figure(chart)["layout"]
+    assert layout["yaxis"]["range"] == pytest.approx([0, 1], abs=0.03) and "range" not in layout["yaxis2"]
+    assert layout["xaxis"]["dtick"] == 1
+    bars = Bars("b", "", {"0.1": {"a": [1.0, 1.0, 3.0]}, "0.2": {"a": [2.0]}}, Y, "chips", {}, selector=True)
+    assert all(tick == round(tick) for axis in draw(bars).axes for tick in axis.get_yticks())
+    assert figure(bars)["layout"]["yaxis"]["dtick"] == 1
+    many = replace(bars, panels={**bars.panels, "0.2": {"a": [2.0] * 100}})
+    assert "dtick" not in figure(many)["layout"]["yaxis"]  # which a selector draws over the same axis
+    assert "dtick" not in figure(CHARTS["one panel"])["layout"]["xaxis"]
+
+
+def test_an_axis_ends_at_its_top_with_a_triangle_for_each_value_above() -> None:
+    curves = [Line([1, 2, 3], [1.0, 2.0, 1.5], "rwp"), Line([1, 2, 3], [1e6, 2.0, 3e5], "sgd")]
+    chart = Lines("l", "", {"signal / noise": curves}, "step", "ratio", tops={"signal / noise": 2.5})
+    (axis,) = draw(chart).axes
+    assert axis.get_ylim() == (0, 2.5)
+    (above,) = (line for line in axis.lines if line.get_marker() == "^")
+    assert above.get_xydata().tolist() == [[1, 2.5], [3, 2.5]]
+    found = figure(chart)
+    assert found["layout"]["yaxis"]["range"] == [0, 2.5]
+    *_, above = found["data"]
+    assert (above["x"], above["y"], above["legendgroup"]) == ([1, 3], [2.5, 2.5], "sgd")
+    assert "1e+06" in above["hovertext"][0]  # the number is still told
+
+
 @pytest.mark.parametrize("points", [1, 3])
 def test_a_band_can_be_seen_over_a_single_point_too(points: int) -> None:
     x, y = list(range(points)), [0.5] * points

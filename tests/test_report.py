@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -29,7 +30,9 @@ from incorruptible.cli import run
 from incorruptible.errors import UserError
 from incorruptible.files import records
 from incorruptible.report import exporting, summarise
+from incorruptible.report.charts import _gradient
 from incorruptible.runs import measured, train
+from incorruptible.statistics import holm
 from incorruptible.studies.folder import find
 from incorruptible.studies.spec import Study, load
 from incorruptible.training.recipe import parse as parse_recipe
@@ -240,7 +243,10 @@ def test_arms_are_compared(made: Made) -> None:
     lines = list(csv.reader(io.StringIO(typed(*words, "--csv").out)))
     assert lines == [list(found[0]), *[[str(value) for value in row.values()] for row in found]]
     said = typed(*words)
-    assert len(said.out.splitlines()) == 13 and "Holm over 12 rows" in said.err
+    assert len(said.out.splitlines()) == 13 and "p and words after Holm over 12 rows" in said.err
+    head, *rows = (re.split("  +", line) for line in said.out.splitlines())
+    assert head[4] == "p (Holm)"
+    assert [row[4] for row in rows] == [f"{p:.4f}" for p in holm([row["p"] for row in found])]
     other = json.loads(typed(*words, "--json", "--noise", "2").out)
     assert {row["strength"] for row in other} == {0, 0.3}
 
@@ -251,6 +257,27 @@ def _means(made: Made) -> dict[str, dict[float, float]]:
         if line["noise"] == "gaussian-filter-max":
             found.setdefault(line["arm"], {})[float(line["strength"])] = float(line["mean"])
     return found
+
+
+def test_arms_without_noise_do_not_choose_the_axis_of_signal_to_noise() -> None:
+    def arm(name: str, strengths: list[float], signals: list[float]) -> SimpleNamespace:
+        measures = dict.fromkeys(("probe_mean_ratio", "probe_dead", "probe_clean_accuracy"), 0.5)
+        seeds = [
+            [
+                {"step": 2**k, "probe_strength": s, "probe_signal_to_noise": signal + seed / 10, **measures}
+                for k, (s, signal) in enumerate(zip(strengths, signals, strict=True))
+            ]
+            for seed in (0, 1)
+        ]
+        return SimpleNamespace(name=name, metrics=seeds)
+
+    plain, warm = arm("sgd", [0.0] * 4, [3e3, 1e6, 2e3, 9e2]), arm("rwp", [0.0, 0.1, 0.2, 0.2], [1e6, 1.0, 0.5, 0.4])
+    frame = SimpleNamespace(arms=[plain, warm], factor=1, seeds=2, noun="loss", unit="nats")
+    (chart,) = _gradient(frame)  # type: ignore[arg-type]
+    assert chart.tops["signal / noise"] == pytest.approx(1.05 * (1.05 + 0.1))  # mean and two standard errors
+    assert "triangles: signal / noise above 1.21, where nothing is perturbed" in chart.caption
+    (chart,) = _gradient(SimpleNamespace(**{**vars(frame), "arms": [plain]}))  # type: ignore[arg-type]
+    assert chart.tops is None and "triangles" not in chart.caption
 
 
 @pytest.mark.parametrize(

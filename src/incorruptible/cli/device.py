@@ -205,11 +205,12 @@ def _draw(found: Translation, path: Path) -> None:
             [*labels, f"% in each 1/{(len(rows) - 1) // 2} of max|W|"],
             f"{found.whole.weights} weights",
         )
-    note = "; ".join(
-        filter(
-            None, [f"{found.corruption} at {found.strength:g} [{found.unit}]", found.conditions, of]
-        )
+    empty = sum(row.share == 0 for row in rows)
+    gap = (
+        f"no line at {empty} of {len(rows)} places, where the model has no weight" if empty else ""
     )
+    asked = f"{found.corruption} at {found.strength:g} [{found.unit}]"
+    note = "; ".join(filter(None, [asked, found.conditions, of, gap]))
     _save(
         Lines("", "", panels, "w / max|W| of the layer", labels, note, share_y=False, columns=1),
         path,

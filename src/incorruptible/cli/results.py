@@ -108,8 +108,12 @@ def compare(
 ) -> None:
     """Compare two arms, or two groups of arms: paired differences at every test strength, with
     intervals over crossed seeds and examples, in words after Holm's correction over all rows.
+
+    The table shows p after Holm's correction, on which the words rest. JSON and CSV hold p before
+    the correction.
     """
     from ..errors import UserError
+    from ..statistics import holm
     from ..studies import results as found
     from ..studies.folder import find, named
     from ..studies.outcomes import Outcomes
@@ -129,19 +133,20 @@ def compare(
     elif csv_:
         put_csv(head, plain)
     else:
+        adjusted = holm([row[-2] for row in plain])
         factor = 100 if folder.plan["score"]["unit"] == "fraction" else 1
         unit, places = ("points", 2) if factor == 100 else (folder.plan["score"]["unit"], 3)
         put_table(
-            ["left", "right", "strength", f"left - right ({unit})", "p", "word"],
+            ["left", "right", "strength", f"left - right ({unit})", "p (Holm)", "word"],
             [
                 [a, b, f"{s:g}", f"{d} ({low} to {high})", f"{p:.4f}", word]
-                for a, b, s, *ends, p, word in plain
+                for (a, b, s, *ends, _, word), p in zip(plain, adjusted, strict=True)
                 for d, low, high in [[f"{factor * end:+.{places}f}" for end in ends]]
             ],
         )
         say(
-            f"{noises[noise - 1]['corruption']}; 95% intervals, crossed seeds x examples; words "
-            f"after Holm over {len(plain)} rows"
+            f"{noises[noise - 1]['corruption']}; 95% intervals, crossed seeds x examples; p and "
+            f"words after Holm over {len(plain)} rows"
         )
 
 

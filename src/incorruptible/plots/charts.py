@@ -14,6 +14,7 @@ __all__ = ["COLOURS", "Bars", "Chart", "Heat", "Line", "Lines", "grid", "log_tic
 # Okabe and Ito's colours, which people with colour blindness tell apart
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 BINS = 30
+SHARES = ("share", "fraction")  # labels of axes that go from 0 to 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,10 @@ class Lines:
     `y` is one label, or one for each panel; `levels` are named horizontal lines. With `selector`
     the titles are test strengths: a page shows the panel of the one that is chosen, paper shows
     all. On a logarithmic axis `ticks` say what places are called, where a number is not.
+
+    A y axis whose label is `share` or `fraction` goes from 0 to 1. `tops` say for some panels where
+    their y axis, which then begins at 0, ends: a triangle at the upper edge stands for each value
+    that lies above.
     """
 
     name: str
@@ -79,6 +84,14 @@ class Lines:
     columns: int = 3
     selector: bool = False
     ticks: Mapping[float, str] | None = None
+    tops: Mapping[str, float] | None = None
+
+    def limits(self, panel: str) -> tuple[float, float] | None:
+        """Where the y axis of a panel begins and ends; None leaves that to the values."""
+        if dict(zip(self.panels, self.y_labels(), strict=True))[panel] in SHARES:
+            return -0.02, 1.02  # a line at 0 or at 1 keeps its full width
+        top = (self.tops or {}).get(panel)
+        return None if top is None else (0.0, top)
 
     def tick(self, place: float) -> str:
         """What that place on the axis is called."""
@@ -219,6 +232,12 @@ def log_ticks(lines: Sequence[Line]) -> tuple[list[float], list[float]]:
         if np.log(place / shown[-1]) >= width:
             shown.append(place)
     return places, shown
+
+
+def whole(values: ArrayLike) -> bool:
+    """Whether all finite values are whole numbers, such as counts: then so are the axis' ticks."""
+    known = _finite(values)
+    return bool((known == known.round()).all())
 
 
 def wrapped(text: str, width: int) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..files.records import write_atomically
-from .charts import COLOURS, Bars, Chart, Heat, Line, Lines, grid, log_ticks, wrapped
+from .charts import COLOURS, Bars, Chart, Heat, Line, Lines, grid, log_ticks, whole, wrapped
 
 __all__ = ["MUTED", "STYLE", "caption", "draw", "page", "save"]
 
@@ -153,15 +153,36 @@ def _lines(chart: Lines) -> Any:
             )
         axis.set_title("\n".join(wrapped(_title(chart, title), 90 // across)), loc="left")
         axis.set_xlabel("\n".join(wrapped(chart.x, 90 // across)))
+        if (limits := chart.limits(title)) is not None:
+            _cut_off(axis, curves, numbers, *limits)
         if place % across == 0 or not chart.share_y:
             axis.set_ylabel("\n".join(wrapped(chart.y_labels()[place], 40)))
         if chart.log_x:
             axis.set_xscale("log")
             axis.xaxis.set_major_formatter("{x:g}")
             _label_points(axis, chart, curves)
+        elif all(whole(line.points[0]) for line in curves):
+            _whole_ticks(axis.xaxis)
     caption(figure, chart.caption)
     _legend(figure, axes, list(shown.values()))
     return figure
+
+
+def _whole_ticks(axis: Any) -> None:
+    axis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+
+
+def _cut_off(
+    axis: Any, curves: Sequence[Line], numbers: dict[str, int], low: float, high: float
+) -> None:
+    """End the y axis at these limits, with a triangle at the edge for each value above."""
+    axis.set_ylim(low, high)
+    for line in curves:
+        x, y = line.points
+        above = x[y > high]
+        if len(above):  # an empty curve that is not clipped upsets the layout
+            colour = COLOURS[numbers[line.label] % len(COLOURS)]
+            axis.plot(above, [high] * len(above), "^", color=colour, markersize=5, clip_on=False)
 
 
 def _legend(figure: Any, axes: Sequence[Any], curves: Sequence[Any]) -> None:
@@ -286,6 +307,7 @@ def _bars(chart: Bars) -> Any:
         if place % across == 0:
             axis.set_ylabel(chart.y)
         axis.margins(y=0.15)
+        _whole_ticks(axis.yaxis)
         axis.grid(axis="x", visible=False)
     caption(figure, chart.caption)
     return figure

@@ -31,19 +31,20 @@ def text(raw: str) -> str:
 
 
 def curves(chart: Lines, panel: str) -> Iterator[Trace]:
-    """Each curve of a panel: its band, itself and its ring."""
+    """Each curve of a panel: its band, the curve, its ring, and triangles for values that are cut off."""
     numbers, y = chart.numbers(), dict(zip(chart.panels, chart.y_labels(), strict=True))[panel]
+    limits = chart.limits(panel)
     for line in chart.panels[panel]:
         hover = [
             f"<b>{text(line.label)}</b><br>{text(chart.x)}: {place:g}<br>{text(y)}: {value}"
             for place, value in zip(line.points[0], line.texts(), strict=True)
         ]
-        for trace in _curve(line, numbers[line.label], hover):
+        for trace in _curve(line, numbers[line.label], hover, limits[1] if limits else np.inf):
             own = {"type": "scatter", "legendgroup": line.label, "name": text(line.label)}
             yield own | trace | {"meta": {"panel": panel, "legend": line.label}}
 
 
-def _curve(line: Line, number: int, hover: Sequence[str]) -> Iterator[Trace]:
+def _curve(line: Line, number: int, hover: Sequence[str], top: float) -> Iterator[Trace]:
     x, y = line.points
     colour = COLOURS[number % len(COLOURS)]
     aside = {"hoverinfo": "skip", "showlegend": False}
@@ -86,6 +87,17 @@ def _curve(line: Line, number: int, hover: Sequence[str]) -> Iterator[Trace]:
             "line": {"width": 2, "color": colour},
         }
         yield {"x": x[[line.mark]], "y": y[[line.mark]], "mode": "markers", "marker": ring, **aside}
+    if (y > top).any():
+        yield {
+            "x": x[y > top],
+            "y": [top] * int((y > top).sum()),
+            "mode": "markers",
+            "marker": {"color": colour, "symbol": "triangle-up", "size": 10},
+            "cliponaxis": False,
+            "hoverinfo": "text",
+            "hovertext": [said for said, value in zip(hover, y, strict=True) if value > top],
+            "showlegend": False,
+        }
 
 
 def _dash(number: int, dashed: bool) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..files.records import plain
-from .charts import COLOURS, Bars, Chart, Heat, Lines, grid, log_ticks
+from .charts import COLOURS, Bars, Chart, Heat, Lines, grid, log_ticks, whole
 from .traces import INK, MUTED, Trace, cells, curves, histograms, text
 
 __all__ = ["DARK", "figure"]
@@ -90,7 +92,7 @@ def _panels(chart: Lines | Bars) -> dict[str, Any]:
         data += [{**trace, **place} for trace in drawn]
         layout["annotations"] += _names(chart, index, title)
     for index, title in enumerate(shown):
-        x, y = _x(chart, title), _y(chart)
+        x, y = _x(chart, title), _y(chart, title)
         if index and (isinstance(chart, Bars) or chart.share_y):
             y["matches"] = "y"
         number = _place("", index)
@@ -111,7 +113,8 @@ def _x(chart: Lines | Bars, panel: str) -> dict[str, Any]:
     if isinstance(chart, Bars):
         return _axis(chart.x, showgrid=False)
     if not chart.log_x:
-        return _axis(chart.x)
+        found = [line.points[0] for curves in chart.panels.values() for line in curves]
+        return _axis(chart.x, **_whole_ticks(found))
     _, ticks = log_ticks(chart.panels[panel])
     if not ticks:
         return _axis(chart.x, type="log", dtick=1)
@@ -124,10 +127,20 @@ def _x(chart: Lines | Bars, panel: str) -> dict[str, Any]:
     )
 
 
-def _y(chart: Lines | Bars) -> dict[str, Any]:
+def _y(chart: Lines | Bars, panel: str) -> dict[str, Any]:
     if isinstance(chart, Bars):
-        return _axis("", rangemode="tozero")
+        # A selector draws all panels over the same axes.
+        counts = [one for title in chart.panels for one in chart.counts(title).values()]
+        return _axis("", rangemode="tozero", **_whole_ticks(counts))
+    if (limits := chart.limits(panel)) is not None:
+        return _axis("", range=limits)
     return _axis("", range=_range(chart)) if chart.share_y and chart.selector else _axis("")
+
+
+def _whole_ticks(parts: Sequence[ArrayLike]) -> dict[str, Any]:
+    """The distance of ticks for whole numbers so close that plotly would put ticks between them."""
+    values = np.concatenate([[0.0], *parts])
+    return {"dtick": 1} if whole(values) and np.nanmax(values) - np.nanmin(values) < 10 else {}
 
 
 def _range(chart: Lines) -> list[float]:

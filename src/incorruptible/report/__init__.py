@@ -141,9 +141,9 @@ def _summary(folder: Folder, found: Sequence[Arm]) -> list[str]:
         f"{len(found)} arms, {seeds} seeds each; {test['draws']} test chips under "
         f"{noise['corruption']}{others}, {n} test examples; {definition['selection']['draws']} "
         "other chips and the validation data decide every choice of strength and schedule. "
-        "Intervals are 95%, over crossed seeds and examples; words come after Holm's correction "
-        "over the rows of a question, but for those rules that take each interval by itself "
-        f"({', '.join(ALONE)}).",
+        "Intervals are 95%, over crossed seeds and examples. The tables of evidence show p before "
+        "Holm's correction. Words come after it, over the rows of a question, but for those rules "
+        f"that take each interval by itself ({', '.join(ALONE)}).",
         f"A claim is supported, contradicted, {_equivalent(folder)}, undecided, or conditional "
         "where its rows disagree.",
     ]

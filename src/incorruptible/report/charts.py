@@ -372,6 +372,9 @@ def _gradient(frame: _Frame) -> list[Chart]:
         return []
     watched = [arm for arm in frame.arms if counts[arm.name] == most]
     panels: dict[str, list[Line]] = {}
+    # Without a perturbation there is no noise, and signal / noise has no bound. Its axis ends where
+    # the arms end that are perturbed.
+    noisy = [0.0]
     fractions = frame.factor == 100  # only of right answers is it known what stalls
     measures = {**MEASURES, "probe_clean_accuracy": (f"clean training {frame.noun}", frame.unit)}
     for measure, (title, _) in measures.items():
@@ -386,7 +389,13 @@ def _gradient(frame: _Frame) -> list[Chart]:
                     steps, values, arm.name, mark=before_stall(arm)[0] if fractions else None
                 )
             )
+            if measure == "probe_signal_to_noise":
+                perturbed = np.array([one["probe_strength"] for one in probes(arm.metrics[0])]) > 0
+                ends = np.fmax(values.mean(0), curves[-1].band[1])  # type: ignore[index]
+                noisy += list(ends[perturbed])
         panels[title] = curves
+    signal, top = MEASURES["probe_signal_to_noise"][0], 1.05 * max(noisy)
+    beyond = top > 0 and any((line.points[1] > top).any() for line in panels[signal])
     rings = (
         "rings: the last probe before the stall",
         "Rings mark the last probe before the stall.",
@@ -399,11 +408,13 @@ def _gradient(frame: _Frame) -> list[Chart]:
             panels,
             "optimiser step",
             [unit for _, unit in measures.values()],
-            caption=f"{frame.seeds} seeds; bands: two standard errors over seeds; {marked[0]}",
+            caption=f"{frame.seeds} seeds; bands: two standard errors over seeds; {marked[0]}"
+            + f"; triangles: {signal} above {top:.3g}, where nothing is perturbed" * beyond,
             alt=f"Size, signal to noise and direction of the gradient over training. {marked[1]}".rstrip(),
             log_x=True,
             share_y=False,
             columns=2,
+            tops={signal: top} if top > 0 else None,
         )
     ]
 

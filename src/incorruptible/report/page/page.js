@@ -105,7 +105,7 @@
     fit(layout, data) {
       const count = (text) => text.split("<br>").length;
       const { xaxis, yaxis, margin } = layout;
-      let room = layout.width / layout.grid.columns - 40;
+      let room = layout.width / layout.grid.columns - 75;
       if (yaxis.ticktext) {
         yaxis.ticktext = yaxis.ticktext.map((name) => broken(name, 0.55 * layout.width));
         room -= Math.max(...yaxis.ticktext.flatMap((name) => name.split("<br>")).map((line) => line.length)) * LETTER;
@@ -143,6 +143,12 @@
     select.parentElement.hidden = false;
     choose();
   }
+
+  const measure = (boxes) => {
+    for (const { target } of boxes) target.classList.toggle("wide", target.scrollWidth > target.clientWidth);
+  };
+  const boxes = new ResizeObserver(measure);
+  for (const box of document.querySelectorAll(".scroll")) boxes.observe(box);
 
   night.addEventListener("change", redraw);
   addEventListener("beforeprint", () => {
