@@ -340,7 +340,7 @@ def test_results_say_range_mapping_time_and_compensation() -> None:
     [
         ("pcm-joshi:1:g_max=30", "pcm-joshi: 0.25 to 30 uS is outside 0 to 25 uS, the range that was measured"),
         ("pcm-joshi:1:g_min=30", "from g_min=30 to g_max=25 uS: 0 <= g_min < g_max is needed"),
-        ("pcm-joshi:1:on_off=0.5", "pcm-joshi: on_off=0.5: the ratio G_max / G_min is above 1"),
+        ("pcm-joshi:1:on_off=0.5", "pcm-joshi: on_off=0.5: the ratio G_max / G_min must be above 1"),
         ("pcm-joshi:1:on_off=50:g_min=1", "say the same thing; give one"),
         ("pcm-joshi:1:time=5", "time '5' has no unit"),
         ("pcm-joshi:1:per=column", "No per of pcm-joshi 'column' here"),

@@ -143,9 +143,11 @@ def _hash(model: nn.Module) -> str:
     names.
     """
     digest = hashlib.sha256()
+    # Sorted, so that the order in which modules were made does not matter.
     for name, tensor in sorted(unwrapped(model).state_dict().items()):
         if isinstance(tensor, Tensor):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+            # As bytes, because numpy has no bfloat16.
             digest.update(
                 tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
             )

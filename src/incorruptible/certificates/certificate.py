@@ -154,7 +154,7 @@ class Certificate(Result):
             "accuracy": self.accuracy,
             "confidence": self.confidence,
             "steps": [step.plain() for step in self.steps],
-            "ground": self.assumptions.plain(),
+            "ground": self.assumptions.plain(),  # the key's earlier name, which files already have
         }
 
     def _ladder(self) -> list[str]:

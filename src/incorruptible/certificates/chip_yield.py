@@ -244,6 +244,7 @@ def certify(
     rising = sorted(sampling.strengths)
 
     def test(strength: float) -> StrengthVerdict:
+        # `measure` counts the chips of one strength; the caller's progress counts those of all.
         done_before = rising.index(strength) * n
         scores = measure(
             model,
@@ -318,11 +319,13 @@ def _step(
             f"and {good.max():g}."
         )
     threshold, cost, risk = (level, 0.0, 0.0) if slack is None else slack[1:]
+    # With this sign more is better, for every score.
     sign = -1.0 if scores.higher_is_better is False else 1.0
     # A mean may miss the threshold by rounding. This is less than one example of an accuracy.
     rounding = 1e-9 * max(1.0, abs(threshold))
     hits = int((sign * good >= sign * threshold - rounding).sum())
     bound = max(0.0, lower_bound(hits, n, confidence + risk) - cost)
+    # With a slack the promise is about the population, and this test set's level is not part of it.
     holds = float("nan") if slack else sign * _reached(sign * good, share, confidence)
     wrong = 0 if scores.not_finite is None else int(scores.not_finite.sum())
     return StrengthVerdict(scores.strengths[0], hits, n, bound, bound >= share, holds, wrong)
@@ -334,6 +337,7 @@ def _reached(values: NDArray[np.float64], share: float, confidence: float) -> fl
 
     More is better here. A chip whose value is nan reaches nothing.
     """
+    # What the share `share` of all chips reach is the quantile 1 - share of their values.
     rank = quantile_rank(len(values), 1 - share, confidence)
     reached = np.where(np.isnan(values), -np.inf, values)
     return float(np.sort(reached)[rank - 1]) if rank else float("nan")

@@ -143,7 +143,7 @@ def paid_divergence(
         least = PER_FOLD * np.log((one[1] + one[2] / strength**2) / one[0])
         steps = np.arange(min(0, np.floor(least)), max(0, np.ceil(least)) + 1)
         variance = strength**2 * np.exp(steps / PER_FOLD)
-        place = np.where(steps > 0, 2 * steps, 1 - 2 * steps)
+        place = np.where(steps > 0, 2 * steps, 1 - 2 * steps)  # j: steps 0, 1, -1 are 1, 2, 3
         costs = _layers(one, strength**2, variance) + np.log(np.pi**2 * place**2 / 6)
         total += float(costs.min())
         chosen.append(float(np.sqrt(variance[costs.argmin()])))

@@ -36,9 +36,8 @@ def kl_inverse(q: ArrayLike, bound: ArrayLike) -> NDArray[np.float64]:
     observed.
 
     q lies in [0, 1]; `bound` >= 0 is in nats, and an infinite bound gives 1. For q = 0 the result
-    is 1
-    - exp(-bound). It is found by bisection down to neighbouring floats, of which the upper one is
-      returned, so that rounding errs to the safe side. Raises `UserError` for other q and bounds.
+    is 1 - exp(-bound). It is found by bisection down to neighbouring floats, of which the upper one
+    is returned, so that rounding errs to the safe side. Raises `UserError` for other q and bounds.
 
     >>> kl_inverse([0.0, 0.3], 0.1).round(6).tolist()
     [0.095163, 0.521028]

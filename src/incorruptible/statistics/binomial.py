@@ -46,7 +46,7 @@ def fewest(share: float, confidence: float = 0.95, failures: int = 0) -> int:
     """
     inside("share", share, 0.9)
     if failures < 0:
-        raise UserError(f"failures is {failures}; it is not negative.")
+        raise UserError(f"failures is {failures}; give a count, 0 or more.")
 
     def reached(n: int) -> bool:
         return lower_bound(n - failures, n, confidence) >= share

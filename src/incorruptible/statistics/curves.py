@@ -48,6 +48,7 @@ def area(scores: ArrayLike, strengths: ArrayLike) -> NDArray[np.float64]:
     [0.633, 0.9]
     """
     curve, at = _curves(scores, strengths)
+    # The trapezoid rule as weights: a strength counts for half of the widths on its two sides.
     width = np.diff(at)
     weights = (np.append(width, 0.0) + np.append(0.0, width)) / (2 * (at[-1] - at[0]))
     return np.asarray(curve @ weights)

@@ -53,7 +53,7 @@ def inside(name: str, value: float, example: float) -> None:
     """
     if not 0 < value < 1:
         raise UserError(
-            f"{name} is {value!r}; it lies between 0 and 1, for example "
+            f"{name} is {value!r}; it must lie between 0 and 1, for example "
             f"{_instead(value, example):g}."
         )
 
@@ -65,7 +65,8 @@ def fraction(name: str, value: float, example: float) -> None:
     if not 0 < value <= 1:
         shown = _instead(value, example)
         raise UserError(
-            f"{name} is {value!r}; it is a fraction above 0 and at most 1, for example {shown:g}."
+            f"{name} is {value!r}; it must be a fraction above 0 and at most 1, for example "
+            f"{shown:g}."
         )
 
 

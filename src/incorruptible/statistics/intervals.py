@@ -183,6 +183,7 @@ def _crossed_interval(table: NDArray[Any], level: float) -> Interval:
     seeds, images = array.shape
     grand = np.add.reduce(array, axis=None) / array.size
     row, column = np.add.reduce(array, axis=1) / images, np.add.reduce(array, axis=0) / seeds
+    # From here on the copy becomes the rest, and then its squares; `row` and `column` likewise.
     array -= row[:, None]
     array -= column
     array += grand
@@ -220,7 +221,7 @@ def crossed_sum(parts: Sequence[ArrayLike], level: float = 0.95) -> Difference:
             "seeds."
         )
     total = np.sum([array.mean(axis=1) for array in arrays], axis=0)
-    luck = 0.0
+    luck = 0.0  # the part of the variance that comes from the images
     for array in arrays:
         _, image, rest = mean_squares(array)
         luck += max(0.0, image - rest) / array.size

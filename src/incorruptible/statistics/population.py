@@ -72,9 +72,11 @@ def slack_for(n: int, accuracy: float, cost: float, risk: float) -> Slack:
     if misled(n, accuracy, 1.0) > cost * risk:
         needed = math.ceil(math.log(cost * risk) / math.log(accuracy))
         raise UserError(
-            f"{n} {'example is' if n == 1 else 'examples are'} too few for a population accuracy of {accuracy:g}: "
-            f"at least {needed} are needed; ask for a lower --accuracy, or leave out --population."
+            f"{n} {'example is' if n == 1 else 'examples are'} too few for a population accuracy "
+            f"of {accuracy:g}: at least {needed} are needed; ask for a lower --accuracy, or leave "
+            "out --population."
         )
+    # By bisection over the hits: `misled` falls as the threshold grows.
     low, high = math.floor(n * accuracy), n
     while high - low > 1:
         middle = (low + high) // 2

@@ -122,6 +122,7 @@ def plan(
     while True:
         found = choose(scores, clean, total, costs, half, confidence, span)
         wider = min(total, 4 * seen)
+        # Each chip is made again and answers the new images, which need clean scores too.
         climb = CHIPS * (costs.chip + (wider - seen) * costs.image) + (wider - seen) * costs.image
         if seen == total or found.ratio >= RESOLVED or climb > CLIMB * found.design.cost:
             return (
@@ -169,7 +170,7 @@ def worth_another(found: SubsamplePlan, total: int, costs: Costs) -> bool:
 
 def _start(total: int, costs: Costs) -> int:
     """The number of images of the first look (see `plan`)."""
-    seen = 64
+    seen = 64  # and then times 4, as `plan` widens its look
     while seen < total and 4 * seen * costs.image <= costs.chip:
         seen *= 4
     return (
@@ -215,12 +216,13 @@ def _choices(
         for one in (chip, chip * least_of)
     )
     ratio = chip / rest if rest else np.inf
-    clean = (total - seen) * costs.image if beta else 0.0
+    clean = (total - seen) * costs.image if beta else 0.0  # the first look has `seen` of them
 
     def design(images: int, parts: Components) -> SubsampleDesign:
         chips = needed(variance_of(parts, images, total), half, confidence)
         if images == total:
             chips = max(FEWEST_WHOLE, chips)
+            # Chips of the first look that answered all images are whole chips already.
             there = rows if seen == total else 0
             return SubsampleDesign(
                 total, 0.0, chips, max(0.0, chips - there) * (costs.chip + total * costs.image)

@@ -168,6 +168,8 @@ def _beta_limit(
         special.ndtri((1 + level) / 2)
     )
     variance = ratio**2 * max(squares[1:]) / (chips * examples)
+    # One more example that counts 1 on every chip moves the mean towards 1 and adds to the
+    # variance.
     with_another = (share * examples + 1) / (examples + 1)
     variance = (variance * examples**2 + (1 - share)) / (examples + 1) ** 2
     if variance == 0:  # the share is 1, without any spread
@@ -191,6 +193,7 @@ def _log_odds_limit(
         for freedom in (max(1, chips - 2), examples - 1)
     )
     square = (few**2 * squares[0] - many**2 * squares[2]) / (chips * examples)
+    # Chips differ by no more than the rest explains, or the log-odds are infinite.
     if square <= 0 or not 0 < share < 1:
         return share
     odds = share * (1 - share)

@@ -66,6 +66,7 @@ class MeasuredProgramming:
         return (value + strength * (shift + spread * noise.normal(value))).clamp_min(0)
 
     def moments(self, before: Raw, held: Held, strength: float) -> Raw | None:
+        # Only cells that are certain (E[x]^2 = E[x^2]) have a normal error behind this fault.
         if not torch.equal(before.first**2, before.second):
             return None
         shift, spread = _at(
@@ -125,6 +126,7 @@ class MeasuredAgeing:
         return (held.value + strength * (later + wider * z)).clamp_min(0)
 
     def moments(self, before: Raw, held: Held, strength: float) -> Raw:
+        # The cell keeps its rank, so its distribution is the measured one, whatever stood before.
         g = held.value.double()
         shift, spread = _at(self.fitted.parts(self.time), g)
         return rectified(g + strength * shift, strength * spread)
@@ -200,7 +202,7 @@ class Measured(Device):
             "g_max": fitted.high,
             "time": Seconds(fitted.times[0] or 0.0),
         }
-        if self.on_off is None:
+        if self.on_off is None:  # otherwise on_off gives G_min
             usual["g_min"] = fitted.low
         for name, value in usual.items():
             if getattr(self, name, None) in (None, ""):
@@ -220,6 +222,7 @@ class Measured(Device):
             ("g_min", self.fitted.low),
             ("time", Seconds(self.fitted.times[0] or 0.0)),
         ]
+        # File and sha come first; fields that have the usual values are left out.
         first = [f"file={self.file}", f"sha={self.sha}"]
         without = {f"{key}={written(value)}" for key, value in usual} | {*first}
         return ":".join([head, *first, *(part for part in parts if part not in without)])
@@ -229,7 +232,9 @@ class Measured(Device):
         return f"{super().conditions}; fitted to {self.file}"
 
     def check_time(self) -> None:
-        known = [Seconds(one or 0.0) for one in self.fitted.times]
+        known = [
+            Seconds(one or 0.0) for one in self.fitted.times
+        ]  # None: no column time in the file
         if known[0] <= self.time <= known[-1]:
             return
         if self.fitted.times == (None,):

@@ -133,10 +133,11 @@ class HermesDrift(Drift):
     and keeps it.
 
     t is counted from programming; t_0 is 300 s, or 200 s for single devices (`pair` false). mu and
-    sigma depend on r, the target as a share of the largest conductance. At r = 1, by hand: mu =
-    0.0736
-    - 0.0126 - 0.0436 = 0.0174 and sigma = 0.0048. Source: Le Gallo et al. 2023, as fitted in
-      aihwkit's HermesNoiseModel.
+    sigma depend on r, the target as a share of the largest conductance. Source: Le Gallo et al.
+    2023, as fitted in aihwkit's HermesNoiseModel.
+
+    At r = 1, by hand: mu = 0.0736 - 0.0126 - 0.0436 = 0.0174 and sigma = 0.0073 + 0.0093 - 0.0118 =
+    0.0048.
     """
 
     pair: bool = True
@@ -253,6 +254,7 @@ class PCMDrift(Drift):
         return write("pcm-drift", self)
 
     def nu(self, held: Held) -> tuple[Tensor, Tensor]:
+        # ln 0 is infinite; at 1e-7 both coefficients are cut to their largest value already.
         log = (held.value / held.high).clamp_min(1e-7).log()
         return (-0.0155 * log + 0.0244).clamp(0.049, 0.1), (-0.0125 * log - 0.0059).clamp(
             0.008, 0.045
@@ -278,6 +280,7 @@ class PCMRead(Read):
         return write("pcm-read", self)
 
     def q(self, held: Held) -> Tensor:
+        # At 1e-7, q is cut to 0.2 already; without this a cell that is off would divide by 0.
         share = (held.value / held.high).clamp_min(1e-7) ** 0.65
         return (0.0088 / share).clamp_max(0.2)
 

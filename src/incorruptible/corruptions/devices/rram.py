@@ -163,6 +163,7 @@ class CMORead(_CMOLaterFault):
         self.check(held)
         if not self.time:
             return before
+        # Independent errors add their variances. Before the cut the sum counts as normal.
         spread = (before.second - before.first**2).clamp_min(0)
         std = (spread + (strength * self.sigma(held.value.double())) ** 2).sqrt()
         return _within(before.first, std, float(held.low), float(held.high))

@@ -213,7 +213,7 @@ class SONOSDrift(_Current):
         """By how much the mean of a cell programmed to `g` has moved, and the standard deviation
         that was added to the programming error; both in uS, of the shape of `g`.
         """
-        day = min(int(self.time / DAY), 4)
+        day = min(int(self.time / DAY), 4)  # day 5 is the end of the interval that begins on day 4
         part = self.time / DAY - day
 
         def between(rows: Sequence[Sequence[float]]) -> list[float]:
@@ -223,6 +223,7 @@ class SONOSDrift(_Current):
 
         current = g.double() * self.per_siemens
         moved, (a, b) = polynomial(current, between(SHIFT)), between(SPREAD)
+        # Independent errors add their variances: what was added is the difference of the two.
         grown = (
             (_spread(current + moved, a, b) ** 2 - _spread(current, *SPREAD[0]) ** 2)
             .clamp_min(0)

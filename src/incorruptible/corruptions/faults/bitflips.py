@@ -19,11 +19,11 @@ from ...randomness.streams import Noise
 from ...specs.grammar import write
 from ..storages import Held, Storage
 from .drop import bernoulli_mask
-from .protocol import Raw, needs
+from .protocol import RateFault, Raw, needs
 
 
 @dataclass(frozen=True)
-class BitFlips:
+class BitFlips(RateFault):
     """Each bit of each cell flips with probability s, except for the `protected` most significant
     bits, which never flip.
 
@@ -43,9 +43,6 @@ class BitFlips:
 
     unit: ClassVar[str] = "bit error rate, the probability that a bit flips"
     source: ClassVar[str] = "low-voltage memories, Stutz et al., MLSys 2021 (arXiv 2006.13977)"
-    ages: ClassVar[bool] = False
-    rereads: ClassVar[bool] = False
-    max_strength: ClassVar[float] = 1.0
     ruins: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -79,6 +76,7 @@ class BitFlips:
     def __call__(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:
         flips = torch.zeros_like(value)
         for bit in range(_width(held) - self.protected):
+            # A bit's numbers go by its place from below, so that `protected` does not change them.
             flips |= bernoulli_mask(noise, value, strength, f"bit {bit}").to(value.dtype) << bit
         return value ^ flips
 
@@ -154,11 +152,13 @@ def _linear(before: Raw, held: Held, bits: int, rate: float) -> Raw | None:
     """The moments behind flips of a number that is linear in its bits (see `BitFlips`), or None for
     other numbers.
     """
+    # Linear means that each bit adds the same step whatever the other bits are.
     every = torch.arange(2**bits, device=held.value.device)
     x = held.number(every).double()
     steps = [float(x[2**bit] - x[0]) for bit in range(bits)]
     if not torch.equal(x, x[0] + sum(step * (every >> bit & 1) for bit, step in enumerate(steps))):
         return None
+    # `middle` is m and `steps` are the a_i in the formulas of `BitFlips`.
     middle, rho = float(x.mean()), 1 - 2 * rate
     first, second = before.first - middle, before.second - 2 * middle * before.first + middle**2
     first, second = rho * first, rho**2 * second + (1 - rho**2) * sum(step**2 for step in steps) / 4

@@ -135,11 +135,13 @@ class Drift(Ageing):
     def after(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:
         mu, sigma = self.nu(held)
         nu = (mu + sigma * noise.normal(value)).abs()
+        # (time + t_0) / t_0 is 1 + time / t_0, whose logarithm log1p gives exactly at small times.
         left: Tensor = torch.exp(-strength * nu * math.log1p(self.time / self.t_0))
         return value * left
 
     def moments(self, before: Raw, held: Held, strength: float) -> Raw:
         self.check(held)
+        # The factor is independent of the conductance before it, so that their moments multiply.
         mu, sigma = (part.double() for part in self.nu(held))
         length = strength * math.log1p(self.time / self.t_0)
         return Raw(
@@ -200,6 +202,7 @@ class Read(Ageing):
 
     def moments(self, before: Raw, held: Held, strength: float) -> Raw:
         self.check(held)
+        # As in `Drift`, the factor is independent of the conductance.
         sigma = strength * self.sigma(held).double()
         factor = rectified(torch.ones_like(sigma), sigma)
         return Raw(before.first * factor.first, before.second * factor.second)

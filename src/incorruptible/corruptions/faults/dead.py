@@ -16,13 +16,13 @@ from ...specs.grammar import write
 from ...weights.arrays import Array
 from ..storages import Held
 from .drop import bernoulli_mask
-from .protocol import Raw, Split, nothing
+from .protocol import RateFault, Raw, Split, nothing
 
 LINES = ("row", "column")
 
 
 @dataclass(frozen=True)
-class Dead:
+class Dead(RateFault):
     """Each line of an array is lost with probability s: all cells of its weights hold what makes a
     weight of zero.
 
@@ -42,9 +42,6 @@ class Dead:
     source: ClassVar[str] = (
         "shorts between bit lines, Chen et al., IEEE Trans. Computers 2015, doi 10.1109/TC.2014.12"
     )
-    ages: ClassVar[bool] = False
-    rereads: ClassVar[bool] = False
-    max_strength: ClassVar[float] = 1.0
     ruins: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...randomness.streams import Noise
 from ..storages import Held
-from .protocol import Raw, Split, nothing
+from .protocol import RateFault, Raw, Split, nothing
 
 _STEPS = 2**24  # uniform numbers in float32 are multiples of 1 / _STEPS
 
@@ -40,7 +40,7 @@ def bernoulli_mask(noise: Noise, like: Tensor, rate: float, tag: str = "") -> Te
 
 
 @dataclass(frozen=True)
-class Drop:
+class Drop(RateFault):
     """Each weight is zero with probability s: all its cells hold what makes a weight of zero.
 
     Rates are nested: a weight that is lost at one rate on a chip is lost at every higher rate on
@@ -50,9 +50,6 @@ class Drop:
     unit: ClassVar[str] = "share of weights that are lost"
     formula: ClassVar[str] = "0 with probability s"
     source: ClassVar[str] = "DropConnect, Wan et al., ICML 2013"
-    ages: ClassVar[bool] = False
-    rereads: ClassVar[bool] = False
-    max_strength: ClassVar[float] = 1.0
 
     def __str__(self) -> str:
         return "drop"

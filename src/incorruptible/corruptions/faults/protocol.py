@@ -10,7 +10,7 @@ wherever `Stored` calls them.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -78,6 +78,16 @@ class Fault(Described, Protocol):
         closed form is known; `Stored` then estimates the moments from simulated chips.
         """
         ...
+
+
+class RateFault:
+    """A fault that was there from programming on and is the same in every read, with a probability
+    as its strength.
+    """
+
+    ages: ClassVar[bool] = False
+    rereads: ClassVar[bool] = False
+    max_strength: ClassVar[float] = 1.0
 
 
 _EXAMPLES = {

@@ -14,13 +14,13 @@ from ...specs.grammar import write
 from ..storages import Held
 from .bitflips import flipped
 from .drop import bernoulli_mask
-from .protocol import Raw, Split, replaced_by
+from .protocol import RateFault, Raw, Split, replaced_by
 
 AT = ("zero", "max", "random")
 
 
 @dataclass(frozen=True)
-class Stuck:
+class Stuck(RateFault):
     """Each cell is stuck with probability s, independently of all others. Both cells of a pair are
     seldom stuck together.
 
@@ -39,9 +39,6 @@ class Stuck:
     source: ClassVar[str] = (
         "stuck-at faults, Chen et al., IEEE Trans. Computers 2015, doi 10.1109/TC.2014.12"
     )
-    ages: ClassVar[bool] = False
-    rereads: ClassVar[bool] = False
-    max_strength: ClassVar[float] = 1.0
     ruins: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -94,7 +94,9 @@ class Crossbar:
                 "one."
             )
         if self.on_off is not None and not self.on_off > 1:
-            raise UserError(f"{name}: on_off={self.on_off:g}: the ratio G_max / G_min is above 1.")
+            raise UserError(
+                f"{name}: on_off={self.on_off:g}: the ratio G_max / G_min must be above 1."
+            )
         if not 0 <= self.lowest < self.g_max < float("inf"):
             raise UserError(
                 f"{name}: from g_min={self.lowest:g} to g_max={self.g_max:g} uS: 0 <= g_min < "
@@ -103,7 +105,7 @@ class Crossbar:
         if self.levels < 0 or self.levels == 1 or self.slices < 1 or self.devices < 1:
             raise UserError(
                 f"{name}: levels={self.levels}, slices={self.slices}, devices={self.devices}: "
-                "levels is 0 (any conductance) or at least 2, the others at least 1."
+                "levels must be 0 (any conductance) or at least 2, the others at least 1."
             )
         if self.slices > 1 and not self.levels:
             raise UserError(
@@ -187,6 +189,8 @@ class Crossbar:
         if not self.levels:
             return [(share, 1.0)]
         top = self.levels**self.slices - 1
+        # The share as a whole number below levels^slices. It stays exact in float32 because
+        # `__post_init__` refuses more than 2^24 steps.
         count, found = (share * top).round(), []
         for place in range(self.slices):
             found.append(

@@ -77,6 +77,7 @@ class Floats:
         kind, whole, bits, _ = FORMATS[self.format]
         widest = torch.promote_types(array.value.dtype, torch.float32)
         top = torch.finfo(kind).max
+        # The array's own dtype may hold less than the format: float16 weights in float32, say.
         own = min(torch.finfo(array.value.dtype).max, torch.finfo(torch.float32).max)
 
         def pattern(numbers: Tensor) -> Tensor:

@@ -33,10 +33,13 @@ class _Code(NamedTuple):
 
 
 CODES = {
+    # Flipping the highest bit makes a pattern the level counted from -2^(b-1).
     "twos-complement": _Code(
         lambda level, b: level & (2**b - 1), lambda p, b: (p ^ 2 ** (b - 1)) - 2 ** (b - 1), 1
     ),
+    # A pattern is the level counted from the lowest, -2^(b-1).
     "offset": _Code(lambda level, b: level + 2 ** (b - 1), lambda p, b: p - 2 ** (b - 1), 1),
+    # The highest bit is the sign. The pattern of "minus 0" is read as 0.
     "sign-magnitude": _Code(
         lambda level, b: level.abs() | (level < 0).to(level.dtype) << (b - 1),
         lambda p, b: (p & (2 ** (b - 1) - 1)) * (1 - 2 * (p >> (b - 1))),
@@ -106,6 +109,7 @@ class Integers:
             bottom, step = -top, self._over(array, torch.amax, w.abs()) / top
         else:
             bottom = -top - code.spare
+            # The range always contains 0, so that a weight of 0 is held exactly.
             least = self._over(array, torch.amin, w).clamp_max(0)
             step = (self._over(array, torch.amax, w).clamp_min(0) - least) / (top - bottom)
         # A filter of zeros has a step of 0. Its weights have the level of zero with any step.

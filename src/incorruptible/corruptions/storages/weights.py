@@ -34,7 +34,7 @@ class Weights:
         return Held(
             array,
             value,
-            torch.ones_like(value[:, :1].flatten()[:1]),
+            torch.ones_like(value[:, :1].flatten()[:1]),  # a single 1
             0.0,
             -top,
             top,
