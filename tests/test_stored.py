@@ -346,7 +346,7 @@ def test_results_say_range_mapping_time_and_compensation() -> None:
         ("pcm-joshi:1:per=column", "No per of pcm-joshi 'column' here"),
         ("pcm-joshi:1:mapping=twosided", "Did you mean 'two-sided'"),
         ("pcm-joshi:1:slices=2", "slices=2 needs levels"),
-        ("pcm-joshi:1:levels=1", "levels is 0 (any conductance) or at least 2"),
+        ("pcm-joshi:1:levels=1", "levels must be 0 (any conductance) or at least 2"),
         ("pcm-joshi:1:levels=4096:slices=3", "more steps than float32 counts"),
         ("dropconnect:1.5", "dropconnect: strength 1.5: at most 1 (share of weights that are lost)"),
         ("mixture(dropconnect):0.9:high=1.5", "at most 0.666667"),
