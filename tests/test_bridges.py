@@ -336,7 +336,7 @@ def test_a_layer_in_two_places_is_one_chip_and_a_tied_weight_too() -> None:
         (lambda: parameters("PCMJoshi", wire=-1.0), "at least 0"),
         (
             lambda: CrossSim(parameters("PCMJoshi", adc_bits=8, wire=1.0)),
-            "ADC, wire resistance happens in each product",
+            "weights alone cannot carry: ADC, wire resistance",
         ),
         (lambda: found(network(), adc_bits=8), "give calibration=batches"),
         (lambda: found(network(), draws=0), "chips=0"),

@@ -51,7 +51,7 @@ def test_what_a_callback_is_told_reaches_its_hardener(steps: int | None, chosen:
     assert robust._guard is True and robust._backward is backward and robust._size() == 4.0 / 2
     robust.calls = 6
     assert own.hardener(model, **given, state=robust.state_dict()).step == 3
-    with pytest.raises(UserError, match=r"will take inf steps.*Own\(\.\.\., steps=1000\)"):
+    with pytest.raises(UserError, match=r"announces inf steps.*Own\(\.\.\., steps=1000\)"):
         Own(objective, strength, seed=5).hardener(model, **{**given, "steps": float("inf")}, state=None)
 
 

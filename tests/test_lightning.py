@@ -296,7 +296,7 @@ def lbfgs() -> Module:
     [
         (manual, {}, "Module optimises manually"),
         (lbfgs, {}, "LBFGS evaluates the loss several times"),
-        (Module, {"max_epochs": -1}, "it will take inf steps"),
+        (Module, {"max_epochs": -1}, "announces inf steps"),
     ],
 )
 def test_refusals(tmp_path: Path, make: Any, options: dict[str, Any], line: str) -> None:
@@ -340,7 +340,7 @@ def test_noise_from_a_bank(tmp_path: Path) -> None:
 def test_mistakes_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"No noise .bankd. here\. Did you mean .banked."):
         hardening(noise="bankd")
-    with pytest.raises(UserError, match=r"objective=<class .*SAM'> is none"):
+    with pytest.raises(UserError, match=r"objective=<class .*SAM'> is no objective"):
         LightningHardening(inc.SAM, RAMP, seed=0)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="at most 1"):
         LightningHardening(parse("rwp(stuck)"), inc.Constant(2.0), seed=0)

@@ -412,5 +412,5 @@ def test_nothing_is_saved_or_loaded_between_the_two_steps(call: Callable[[SAMOpt
     optimizer = sam(model)
     closure(model)().backward()
     optimizer.first_step()
-    with pytest.raises(UserError, match=r"the weights are perturbed: optimizer.restore\(\) first"):
+    with pytest.raises(UserError, match=r"the weights are perturbed: call optimizer.restore\(\) first"):
         call(optimizer)

@@ -382,9 +382,9 @@ def test_noise_from_a_bank(tmp_path: Path) -> None:
 def test_mistakes_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"No noise .bankd. here\. Did you mean .banked."):
         hardening(noise="bankd")
-    with pytest.raises(UserError, match="objective='sam' is none"):
+    with pytest.raises(UserError, match="objective='sam' is no objective"):
         TrainerHardening("sam", RAMP, seed=0)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="is a callback for a Trainer"):
+    with pytest.raises(UserError, match="works only as a callback of a Trainer"):
         hardening().on_train_begin(None, None, None)
     monkeypatch.setattr(TrainerHardening, "foreign", None)
     with pytest.raises(UserError, match=r"pip install 'transformers\[torch\]'"):

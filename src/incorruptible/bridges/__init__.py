@@ -1,8 +1,11 @@
 """Bridges to other simulators of analog hardware: their devices and circuits for our networks, and
-our networks for them.
+our networks for their layers.
 
-The peers are imported where they are used, and a `UserError` says what to install where one is not
-there.
+There are two *peers*. CrossSim simulates crossbars: `CrossSim` draws its errors of weights as a
+corruption, and `evaluate` runs a whole network in its simulation, with converters and wires.
+aihwkit-lightning trains networks for analog hardware: `to_aihwkit_lightning` moves a network into
+its layers. Both peers are optional. They are imported where they are used, and a `UserError` says
+what to install if a peer is missing.
 """
 
 from __future__ import annotations

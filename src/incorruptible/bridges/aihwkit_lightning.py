@@ -1,5 +1,5 @@
-"""Our networks for aihwkit-lightning, whose layers can go on being trained or be put on IBM's
-hardware.
+"""Our networks as networks of aihwkit-lightning, to go on training them there or to put them on
+IBM's hardware.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from ..errors import UserError, renamed_arguments
 from ..weights.arrays import unwrapped
 from .peers import layers, lightning, put
 
-__all__ = ["noisy_configuration", "to_aihwkit_lightning"]
-
 _KINDS = {
     nn.Linear: "AnalogLinear",
     nn.Conv1d: "AnalogConv1d",
@@ -28,14 +26,15 @@ _KINDS = {
 def to_aihwkit_lightning(
     model: nn.Module, config: Any = None, *, protect: Iterable[str] = ()
 ) -> nn.Module:
-    """A copy of `model` with aihwkit-lightning's layers, our weights in them, and the digital rest
-    as it is.
+    """Returns a copy of `model` with the layers of aihwkit-lightning, with our weights in them. The
+    digital rest stays as it is.
 
-    `config` is its TorchInferenceRPUConfig; the default has neither noise nor converters, so that
-    the copy computes what the model does. Parameters keep their names; tied ones become separate.
-    Weights that `protect` names stay digital. aihwkit-lightning applies noise in training mode
-    only. Raises `UserError` where it is not installed and for weights and layers that it has none
-    for: subclasses, grouped and some dilated convolutions, padding other than zeros.
+    `config` is a TorchInferenceRPUConfig. The default has neither noise nor converters, so that the
+    copy computes the same function as the model. aihwkit-lightning applies noise in training mode
+    only. Parameters keep their names; weights that two layers share become separate. Weights that
+    `protect` names stay digital. Raises `UserError` if aihwkit-lightning is not installed, and for
+    layers that it does not have: subclasses, grouped and some dilated convolutions, padding other
+    than zeros.
     """
     modules, configs = lightning("nn", "simulator.configs")
     made = copy.deepcopy(unwrapped(model))
@@ -57,8 +56,8 @@ def to_aihwkit_lightning(
 
 
 def _plain_padding(name: str, layer: nn.Module) -> None:
-    """Padding "same" and "valid" as numbers, which is all that aihwkit-lightning reads; what it
-    reads wrongly is refused.
+    """Writes the padding "same" and "valid" as numbers, the only form that aihwkit-lightning reads.
+    Raises `UserError` for a convolution that it would compute wrongly.
     """
     if not isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         return
@@ -71,18 +70,18 @@ def _plain_padding(name: str, layer: nn.Module) -> None:
         whole = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
         if layer.padding == "same" and any(one % 2 for one in whole):
             raise UserError(
-                f"aihwkit-lightning pads both sides alike: {name} has an even kernel and padding "
-                "'same'."
+                f"aihwkit-lightning pads both sides alike, but {name} has an even kernel and "
+                "padding 'same', which pads one side more; keep it digital with protect=."
             )
         layer.padding = tuple(one // 2 if layer.padding == "same" else 0 for one in whole)
 
 
 def noisy_configuration(strength: float) -> Any:
-    """Its TorchInferenceRPUConfig whose training noise is our `gaussian-filter-max` at that
-    strength: AddNormalPerChannel.
+    """A TorchInferenceRPUConfig whose noise in training is our `gaussian-filter-max` at `strength`
+    (AddNormalPerChannel in aihwkit-lightning). Strength 0 is no noise.
 
-    Without tiles: a filter is one slice, so that its largest weight is max|W_f|. Strength 0 is no
-    noise.
+    There are no tiles: a filter is one slice, so its largest weight is max|W_f|. Raises `UserError`
+    for a strength that is negative or not finite.
     """
     configs, enums = lightning("simulator.configs", "simulator.parameters.enums")
     if not 0 <= strength < float("inf"):

@@ -1,5 +1,8 @@
-"""Parameters of CrossSim: which device, between which resistances, read by which converters, over
+"""Parameters for CrossSim: which device, between which resistances, read by which converters, over
 which wires.
+
+Keeps: whatever `parameters` is not asked for is ideal in CrossSim's defaults, and stays ideal;
+`described` names every parameter that it can set.
 """
 
 from __future__ import annotations
@@ -10,20 +13,19 @@ from ..errors import UserError, unknown
 from ..specs.durations import Seconds, seconds
 from .peers import crosssim
 
-__all__ = ["DEVICES", "described", "model_of", "parameters", "programmed"]
-
 
 class _ResistanceRange(NamedTuple):
-    """Resistances in ohm between which a device of CrossSim is programmed here, unless one says
-    otherwise.
+    """The resistances in ohm between which a device of CrossSim is programmed here, unless the user
+    gives others.
     """
 
     r_min: float
     r_max: float
-    sized: bool = False  # whether the size of the error is the user's to say
+    sized: bool = False  # whether the user has to give the size of the error
 
 
-# inside what CrossSim's own checks allow; the plain devices have its default range
+# The ranges lie within the limits of CrossSim's own checks. The plain devices have its default
+# range.
 DEVICES = {
     "IdealDevice": _ResistanceRange(1e3, 1e4),
     "NormalIndependentDevice": _ResistanceRange(1e3, 1e4, True),
@@ -53,15 +55,19 @@ def parameters(
     dac_bits: int = 0,
     wire: float = 0.0,
 ) -> Any:
-    """CrossSimParameters for a one-sided pair of that `device`, for all that CrossSim would leave
+    """CrossSimParameters for a one-sided pair of cells of `device`. Whatever is not asked for stays
     ideal.
 
-    `r_min`, `r_max` in ohm; `magnitude` is the size of the error of a plain device
-    (NormalIndependentDevice, ...), relative to the largest conductance or the cell's own; `time`
-    since programming (SONOS alone drifts in CrossSim); `cell_bits` levels of conductance; bits of
-    converters, 0 for ideal ones; `wire` in ohm, the resistance between two cells of a row and of a
-    column. Everything else of CrossSim is set on what comes back. Raises `UserError` for what does
-    not fit together.
+    - `r_min`, `r_max`: the resistances of a cell, in ohm.
+    - `magnitude`: the size of the error of a plain device (NormalIndependentDevice, ...), relative
+      to the largest conductance or to the cell's own.
+    - `time`: the time since programming. In CrossSim only SONOS drifts.
+    - `cell_bits`: the number of bits of a cell's conductance; 0 means continuous.
+    - `adc_bits`, `dac_bits`: the bits of the converters; 0 means ideal ones.
+    - `wire`: the resistance in ohm between two cells of a row and of a column.
+
+    Other parameters of CrossSim can be set on the result. Raises `UserError` for an unknown device
+    and for values that do not fit together.
     """
     if device not in DEVICES:
         raise unknown("device of CrossSim", device, DEVICES)
@@ -74,13 +80,13 @@ def parameters(
         )
     if later and device != _DRIFTING:
         raise UserError(
-            f"{device} does not drift in CrossSim: time={seconds(time)}; use {_DRIFTING}, or a "
-            "device of ours."
+            f"{device} does not drift in CrossSim, so time={seconds(time)} has no effect; use "
+            f"{_DRIFTING}, or a device of this package."
         )
     if min(cell_bits, adc_bits, dac_bits, wire, magnitude or 0) < 0:
-        raise UserError("bits, wire and magnitude are at least 0.")
+        raise UserError("bits, wire and magnitude must be at least 0.")
     if 1 in (adc_bits, dac_bits):
-        raise UserError("a converter with a sign has at least 2 bits; 0 is an ideal one.")
+        raise UserError("a converter has a sign bit, so it needs at least 2 bits; 0 is ideal.")
     made = simulator.CrossSimParameters()
     cell = made.xbar.device
     cell.Rmin = usual.r_min if r_min is None else r_min
@@ -103,8 +109,8 @@ def parameters(
 
 
 def programmed(params: Any) -> Any:
-    """`params` without what happens in a product: converters, wires, noise of reading, nonlinear
-    cells.
+    """Returns `params` without the errors that arise in a product: converters, wires, read noise,
+    nonlinear cells.
     """
     found = params.copy()
     found.xbar.adc.mvm.bits = found.xbar.dac.mvm.bits = 0
@@ -115,7 +121,7 @@ def programmed(params: Any) -> Any:
 
 
 def model_of(params: Any) -> str:
-    """The name of the device model that errs."""
+    """The name of the device model that makes errors; "IdealDevice" if none does."""
     cell = params.xbar.device
     for error in (cell.programming_error, cell.drift_error):
         if error.enable:
@@ -124,7 +130,7 @@ def model_of(params: Any) -> str:
 
 
 def described(params: Any) -> str:
-    """What a result must say of the parameters, as fields."""
+    """The parameters that a result must name, as the fields of a text."""
     cell, adc, dac, lines = (
         params.xbar.device,
         params.xbar.adc.mvm,

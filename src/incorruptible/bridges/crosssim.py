@@ -1,4 +1,9 @@
-"""Errors of weights as CrossSim draws them, for networks that stay native."""
+"""Errors of weights as CrossSim draws them, as a corruption for networks of plain PyTorch.
+
+Relies on: CrossSim draws every random number from numpy's global generator. Keeps: this generator
+is afterwards as it was; the same chip gives the same weights; at strength 1 they are bit for bit
+the weights of CrossSim's own layer with the same seed.
+"""
 
 from __future__ import annotations
 
@@ -18,26 +23,26 @@ from ..weights.arrays import Array
 from .circuits import described, model_of
 from .peers import crosssim
 
-__all__ = ["CrossSim", "matrix_of", "refusing", "seeded", "tensor_of"]
-
-_ESTIMATE = 64  # chips
+_ESTIMATE = 64  # chips from which moments are estimated
 
 
 @dataclass(frozen=True, eq=False)
 class CrossSim:
-    """Weights as CrossSim holds them: w + s (w_CrossSim - w), with its device model, its mapping,
-    its drift.
+    """Weights as CrossSim holds them: w + s (w_CrossSim - w), with CrossSim's device model, mapping
+    and drift.
 
-    `params` is a CrossSimParameters, such as `parameters` makes. At strength 1 these are CrossSim's
-    weights, bit for bit: its own layer, seeded alike, has the same ones; elsewhere the error grows
-    in proportion to s, which is no physics. Strength 0 is the weights themselves. A Linear or an
-    ungrouped convolution is one matrix [filter, fan-in], as in CrossSim; a grouped one is too,
-    where CrossSim would put its blocks on a diagonal: other numbers of the same distribution.
+    `params` is a CrossSimParameters, such as `parameters` makes. Strength 1 gives CrossSim's
+    weights, bit for bit: its own layer with the same seed has the same weights. At other strengths
+    the error grows in proportion to s, which has no physical meaning; strength 0 gives the clean
+    weights. A Linear or an ungrouped convolution is one matrix [filter, fan-in], as in CrossSim. A
+    grouped convolution is one matrix here too, while CrossSim puts its blocks on a diagonal: the
+    numbers differ, their distribution does not.
 
-    CrossSim draws from numpy's global state, which is seeded from the chip's noise and restored.
-    Moments are estimates from 64 chips, whose spreads are off by some 9% (one standard deviation).
-    Raises `UserError` where CrossSim is not installed, for params that it refuses, and for those
-    with an error that weights alone cannot carry: `programmed(params)` leaves these out.
+    CrossSim draws from numpy's global state, which is seeded from the chip's noise and then
+    restored. Moments are estimated from 64 chips, so a standard deviation is off by some 9% (one
+    standard error). Raises `UserError` if CrossSim is not installed, for params that it refuses,
+    and for params with an error that arises in a product and that weights alone cannot carry:
+    `programmed(params)` leaves such errors out.
     """
 
     params: Any
@@ -56,9 +61,12 @@ class CrossSim:
         named = [name for name, there in beyond.items() if there]
         if named:
             raise UserError(
-                f"{', '.join(named)} happens in each product, and weights alone cannot carry it: "
-                "bridges.evaluate(...) simulates it, programmed(params) leaves it out."
+                "errors that arise in each product, which weights alone cannot carry: "
+                f"{', '.join(named)}; bridges.evaluate(...) simulates them, programmed(params) "
+                "leaves them out."
             )
+        # a first draw, so that CrossSim refuses wrong params now and not in the middle of a
+        # measurement
         self._drawn(np.eye(2, dtype=np.float32), Draw(0, "check", 0).of(""))
 
     def __str__(self) -> str:
@@ -104,8 +112,8 @@ class CrossSim:
         with refusing():
             with seeded(noise):
                 core = simulator.AnalogCore(matrix, self.params, empty_matrix=True)
-            # The generator is seeded again, because making a core draws random numbers too. Programming
-            # a layer of CrossSim does not.
+            # The generator is seeded again, because making a core draws random numbers too, while
+            # programming a layer of CrossSim does not.
             with seeded(noise):
                 core.set_matrix(matrix)
         return np.ascontiguousarray(core.get_matrix(), dtype=np.float32)
@@ -113,12 +121,12 @@ class CrossSim:
 
 @contextmanager
 def seeded(noise: Noise) -> Iterator[None]:
-    """numpy's global state, from which CrossSim draws, set from `noise` for a while, and
-    restored.
+    """Seeds numpy's global state, from which CrossSim draws, from `noise` for the length of a
+    block, and restores it afterwards.
     """
     numbers = noise.uniform(torch.empty(8), "crosssim")
     entropy = (numbers.double() * 2**24).long().tolist()
-    before = np.random.get_state()  # noqa: NPY002 (CrossSim knows no other)
+    before = np.random.get_state()  # noqa: NPY002 (CrossSim draws from this one)
     try:
         state: Any = np.random.MT19937(np.random.SeedSequence(entropy)).state
         np.random.set_state(state)  # noqa: NPY002
@@ -129,20 +137,22 @@ def seeded(noise: Noise) -> Iterator[None]:
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """What CrossSim refuses is a user's mistake."""
+    """Raises the errors of a block in which CrossSim refuses something as `UserError`."""
     try:
         yield
     except (ValueError, NotImplementedError) as problem:
         if isinstance(problem, UserError):
             raise
         hint = (
-            " Here: r_min=, r_max= or --r-min, --r-max, in ohm." if "Rmin" in str(problem) else ""
+            " Set r_min= and r_max=, or --r-min and --r-max, in ohm."
+            if "Rmin" in str(problem)
+            else ""
         )
         raise UserError(f"CrossSim refuses: {problem}{hint}") from problem
 
 
 def matrix_of(array: Array) -> Tensor:
-    """The weights as [filter, fan-in]."""
+    """The weights of an array as a matrix [filter, fan-in]."""
     value = array.value
     if array.axis is None:
         return value.reshape(1, -1)
@@ -153,7 +163,7 @@ def matrix_of(array: Array) -> Tensor:
 
 
 def tensor_of(matrix: Tensor, array: Array) -> Tensor:
-    """The way back from [filter, fan-in] to the array's own shape."""
+    """The inverse of `matrix_of`: a matrix [filter, fan-in] in the array's own shape."""
     shape = array.value.shape
     if array.axis is None:
         return matrix.reshape(shape)

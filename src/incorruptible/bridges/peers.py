@@ -1,4 +1,6 @@
-"""The peers, if they are installed."""
+"""The other simulators, imported if they are installed, and the layers of a model that they can
+replace.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,13 @@ from torch import nn
 from ..errors import UserError
 from ..weights.arrays import Array, survey, unwrapped
 
-__all__ = ["PeerLayer", "crosssim", "layers", "lightning", "put"]
-
 CROSSSIM = "pip install --no-deps git+https://github.com/sandialabs/cross-sim@v3.2.0"
 LIGHTNING = "pip install --no-deps aihwkit-lightning==2.1.0 && pip install tqdm"
 
 
 def crosssim(*modules: str) -> list[Any]:
-    """Modules of CrossSim, whose package calls itself `simulator`; a `UserError` where it is not
-    installed.
+    """Modules of CrossSim, whose package is named `simulator`. Raises `UserError` if CrossSim is
+    not installed.
     """
     found = _imported("CrossSim", CROSSSIM, "simulator", ("", *modules))
     if not hasattr(found[0], "CrossSimParameters"):
@@ -34,13 +34,14 @@ def crosssim(*modules: str) -> list[Any]:
 
 
 def lightning(*modules: str) -> list[Any]:
-    """Modules of aihwkit-lightning; a `UserError` where it is not installed."""
+    """Modules of aihwkit-lightning. Raises `UserError` if it is not installed."""
     return _imported("aihwkit-lightning", LIGHTNING, "aihwkit_lightning", modules)
 
 
 def _imported(peer: str, line: str, package: str, modules: Iterable[str]) -> list[Any]:
     try:
-        # aihwkit-lightning prints what it could not find; stdout is for data.
+        # aihwkit-lightning prints to stdout which optional parts it lacks, but stdout is for data
+        # here.
         with redirect_stdout(sys.stderr):
             return [import_module(f"{package}.{module}".rstrip(".")) for module in modules]
     except ImportError as problem:
@@ -48,7 +49,9 @@ def _imported(peer: str, line: str, package: str, modules: Iterable[str]) -> lis
 
 
 class PeerLayer(NamedTuple):
-    """A layer that a peer can stand for: its name, itself, and the array that its weights are."""
+    """A layer that a layer of a peer can replace: its name, the module, and the array of its
+    weights.
+    """
 
     name: str
     module: nn.Module
@@ -58,12 +61,12 @@ class PeerLayer(NamedTuple):
 def layers(
     model: nn.Module, kinds: Iterable[type[nn.Module]], peer: str, protect: Iterable[str] = ()
 ) -> list[PeerLayer]:
-    """The layers of `model` that live in hardware. A tied array has several, a layer in several
-    places comes several times.
+    """The layers of `model` that live in hardware. An array that several layers share has several
+    entries, and so has a layer that stands in several places.
 
-    `kinds` are the classes that the peer knows: by their exact class, as peers look them up. Raises
-    `UserError` for weights that would silently stay ideal, except those that `protect` names, and
-    for a model that has none.
+    `kinds` are the classes that the peer knows. The exact class counts, as peers look classes up by
+    it. Raises `UserError` for weights that would silently stay ideal, except those that `protect`
+    names, and for a model without any layer that the peer knows.
     """
     model, protect, kinds = unwrapped(model), tuple(protect), tuple(kinds)
     arrays = {
@@ -73,7 +76,8 @@ def layers(
     }
     found, foreign = [], []
     for name, module in model.named_modules(remove_duplicate=False):
-        # The rows of an embedding are looked up and not multiplied, even where its weight is tied.
+        # The rows of an embedding are looked up and not multiplied, even if its weight is shared
+        # with a layer in hardware.
         if isinstance(module, nn.Embedding | nn.EmbeddingBag):
             continue
         for own, parameter in module._parameters.items():
@@ -89,8 +93,8 @@ def layers(
             ", ..." if len(foreign) > 4 else ""
         )
         raise UserError(
-            f"{peer} has no layer for {names}, whose weights would stay ideal; to agree to that: "
-            f"protect=({foreign[0][0]!r}, ...), or --protect {foreign[0][0]}."
+            f"{peer} has no layer for {names}, whose weights would stay ideal; if that is what you "
+            f"want: protect=({foreign[0][0]!r}, ...), or --protect {foreign[0][0]}."
         )
     if not found:
         raise UserError(
@@ -101,7 +105,7 @@ def layers(
 
 
 def put(model: nn.Module, name: str, module: nn.Module) -> nn.Module:
-    """`module` in the place of that name; returns the model, which is `module` itself where the
+    """Puts `module` in the place `name`, and returns the model, which is `module` itself if the
     name is empty.
     """
     if not name:

@@ -1,5 +1,9 @@
-"""A network in CrossSim's full simulation: converters, wires, and what else happens in a
+"""A network in CrossSim's full simulation: converters, wires, and all else that happens in a
 product.
+
+Relies on: CrossSim draws every random number from numpy's global generator. Keeps: the model stays
+as it is, because a copy is simulated; chip k has the same weights as in `measure` with
+`CrossSim(programmed(params))`, for Linear and ungrouped convolutions.
 """
 
 from __future__ import annotations
@@ -25,8 +29,6 @@ from .circuits import described, programmed
 from .crosssim import CrossSim, refusing, seeded
 from .peers import PeerLayer, crosssim, layers, put
 
-__all__ = ["KINDS", "converted", "evaluate"]
-
 KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -48,17 +50,20 @@ def evaluate(
     1.
 
     `params` is a CrossSimParameters, such as `parameters` makes. `data`, `score`, `seed` and
-    `purpose` are those of `measure`, and for Linear and ungrouped convolutions chip k holds the
-    very weights that `measure` draws with `CrossSim(programmed(params))`, so that the two differ by
-    what happens in a product alone. With `calibration` (batches of inputs and labels that are not
-    those of the test) each layer's DAC covers the largest input and each ADC the largest output
-    seen there, of the clean network; converters need it unless `params` says their ranges. Weights
-    that `protect` names stay digital. BatchNorm is as it is; the simulation runs on the CPU, on a
-    copy. Raises `UserError` where CrossSim is not installed, refuses the parameters, or knows no
-    layer for some weights.
+    `purpose` are those of `measure`. For Linear and ungrouped convolutions, chip k holds exactly
+    the weights that `measure` draws with `CrossSim(programmed(params))`, so the two results differ
+    only by the errors that arise in a product.
+
+    `calibration` are batches of inputs and labels that are not those of the test. With it, the DAC
+    of each layer covers the largest input, and each ADC the largest output, that the clean network
+    has there. Converters need a calibration unless `params` gives their ranges. Weights that
+    `protect` names stay digital. BatchNorm is as it is.
+
+    The simulation runs on the CPU, on a copy. Raises `UserError` if CrossSim is not installed, if
+    it refuses the parameters, and if it has no layer for some weights.
     """
     if chips < 1:
-        raise UserError(f"chips={chips}: at least 1.")
+        raise UserError(f"chips={chips}: at least 1 chip is needed.")
     for name, what in (("data", data), ("calibration", calibration)):
         if isinstance(what, Iterator):
             raise UserError(
@@ -114,8 +119,8 @@ def converted(
     protect: Iterable[str] = (),
     calibration: Iterable[Any] | None = None,
 ) -> tuple[nn.Module, list[_Cell]]:
-    """A copy of `model` with CrossSim's layers in place of ours, and these layers, each with the
-    array that it holds.
+    """Returns a copy of `model` with CrossSim's layers in place of ours, and a list of these
+    layers, each with its array.
     """
     (convert,) = crosssim("algorithms.dnn.torch.convert")
     native = copy.deepcopy(unwrapped(model)).cpu().eval()
@@ -148,19 +153,20 @@ def _needs_range(params: Any) -> bool:
 def _ranges(
     model: nn.Module, found: list[PeerLayer], params: Any, calibration: Iterable[Any]
 ) -> dict[int, tuple[float, float]]:
-    """For each layer max|x| of its inputs, and max|W x| as its ADC sees it: over max|W| max|x|,
-    times the range of a cell.
+    """For each layer, the ranges of its converters: max|x| of its inputs, and max|W x| in the units
+    of its ADC, which is max|W x| / (max|W| max|x|) times the range of a cell.
     """
     style = str(params.core.style.name)
     if style != "BALANCED" or params.core.rows_max or params.core.mapping.weights.percentile != 1.0:
         raise UserError(
-            "calibration is for one balanced array for each layer, mapped by its largest weight "
-            "(style BALANCED, rows_max 0, percentile 1); set other ranges in params, and leave "
-            "calibration out."
+            "calibration works only for one balanced array for each layer, mapped by its largest "
+            "weight (style BALANCED, rows_max 0, percentile 1); otherwise set the ranges in "
+            "params, and leave calibration out."
         )
     seen: dict[int, tuple[float, float]] = {}
 
     def watch(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        # the bias is added after the converter, which therefore does not see it
         product = output
         if isinstance(module.bias, Tensor):
             sizes = [1] * (0 if isinstance(module, nn.Linear) else output.dim() - 2)

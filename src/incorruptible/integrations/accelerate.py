@@ -1,4 +1,9 @@
-"""A `Hardener` for loops that are written with accelerate."""
+"""A `Hardener` for training loops that are written with accelerate.
+
+Relies on: `accelerator.sync_gradients` is True exactly at the end of a step of the optimiser, also
+at the end of a loader. Keeps: the loss that the caller gives is divided by the number of
+micro-batches exactly once, as `accelerator.backward` would do.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +21,9 @@ from ..training import Hardener
 from ..weights.arrays import Array
 from .callback import sharded
 
-__all__ = ["AcceleratedHardener", "checked_accelerator"]
-
 
 class AcceleratedHardener(Hardener):
-    """A `Hardener` that takes from `accelerator` how to call backward, the scale of its gradients,
+    """A `Hardener` that asks `accelerator` how to call backward, for the scale of its gradients,
     and when a step ends.
 
         model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
@@ -34,11 +37,13 @@ class AcceleratedHardener(Hardener):
             robust.backward(lambda: F.cross_entropy(model(x), y))  # was: accelerator.backward(loss)
             optimizer.step()
 
-    As with `accelerator.backward`, the loss is that of one micro-batch, and is divided here by the
-    number of them. `model` is the prepared one. Everything else is as in `Hardener`; the guard is
-    off where accelerate has a scaler of its own. Raises `UserError` under FSDP, DeepSpeed,
-    Megatron-LM, XLA and for models in pieces, and under several processes for a model that is not
-    prepared.
+    As with `accelerator.backward`, the loss is that of one micro-batch and is divided here by their
+    number. `model` is the one that `accelerator.prepare` returned. Everything else is as in
+    `Hardener`; the guard against losses that are not finite is off if accelerate has a scaler of
+    its own.
+
+    Raises `UserError` under FSDP, DeepSpeed, Megatron-LM, XLA and for models in pieces, and under
+    several processes for a model that is not prepared.
     """
 
     def __init__(
@@ -72,8 +77,8 @@ class AcceleratedHardener(Hardener):
             seed=seed,
             accumulate=accelerator.gradient_accumulation_steps,
             arrays=arrays,
-            # not accelerator.backward, which divides: objectives and controllers hear of losses, so
-            # that is done before
+            # accelerator.backward would divide the loss once more: `backward` below has divided it
+            # already, so that objectives and controllers see the loss that counts
             backward=None if scaler is None else lambda loss: scaler.scale(loss).backward(),
             scale=None if scaler is None else scaler.get_scale,
             batchnorm=batchnorm,
@@ -82,9 +87,7 @@ class AcceleratedHardener(Hardener):
         )
 
     def backward(self, closure: Callable[[], Tensor]) -> Tensor:
-        """As `Hardener.backward`; the loss that is returned is divided by the number of
-        micro-batches.
-        """
+        """As `Hardener.backward`. The returned loss is divided by the number of micro-batches."""
 
         def divided() -> Tensor:
             loss = closure()
@@ -96,8 +99,8 @@ class AcceleratedHardener(Hardener):
 
     @contextmanager
     def perturbed(self) -> Iterator[Callable[[Tensor], Tensor]]:
-        """As `Hardener.perturbed`; `look(loss)` is then given to `accelerator.backward`, which
-        divides it.
+        """As `Hardener.perturbed`. Give the result of `look(loss)` to `accelerator.backward`, which
+        divides it by the number of micro-batches.
         """
         with super().perturbed() as look:
 
@@ -109,13 +112,16 @@ class AcceleratedHardener(Hardener):
         self._finish()
 
     def _finish(self) -> None:
-        # True at the end of a loader as well, whatever has been accumulated by then.
+        # this is True at the end of a loader as well, however few micro-batches were accumulated by
+        # then
         if self._accelerator.sync_gradients:
             self.finish_step()
 
 
 def checked_accelerator(accelerator: Any) -> None:
-    """A `UserError` where accelerate cuts the weights into pieces, or steps outside of torch."""
+    """Raises `UserError` if accelerate cuts the weights into pieces, or makes its steps outside of
+    torch.
+    """
     if not hasattr(accelerator, "distributed_type"):
         raise UserError(
             f"{accelerator!r} is no Accelerator: accelerator = accelerate.Accelerator() makes one."

@@ -1,5 +1,8 @@
-"""What a callback asks of any trainer, and the `Hardener` that comes of it once the trainer knows
-its steps.
+"""The part that the callbacks for all trainers share: their options, and the `Hardener` that is
+made once the trainer knows its number of steps.
+
+Keeps: a method that is replaced on a trainer for the length of a training is afterwards the one
+that was there before.
 """
 
 from __future__ import annotations
@@ -17,12 +20,10 @@ from ..schedules import Controller, Schedule
 from ..training import NOISES, Hardener
 from ..weights.arrays import Array
 
-__all__ = ["CallbackBase", "base", "put_aside", "sharded"]
-
 
 def base(name: str, *modules: str) -> Any:
-    """The class `name` of the first of `modules` that is there, one already imported before others;
-    None without any.
+    """Returns the class `name` of the first of `modules` that can be imported, or None. A package
+    that is already imported goes before the others.
     """
     for module in sorted(modules, key=lambda one: one.split(".")[0] not in sys.modules):
         try:
@@ -33,7 +34,7 @@ def base(name: str, *modules: str) -> Any:
 
 
 def sharded(what: str, instead: str) -> UserError:
-    """The answer to a trainer whose processes hold pieces of weights."""
+    """Returns the error for a trainer whose processes hold pieces of the weights."""
     return UserError(
         f"{what} holds pieces of the weights in each process, and hardening needs them whole; it "
         f"works with {instead}."
@@ -41,8 +42,8 @@ def sharded(what: str, instead: str) -> UserError:
 
 
 def put_aside(host: Any, name: str, instead: Any) -> Callable[[], None]:
-    """Give `host` another attribute `name`; returns what undoes it, also where somebody had given
-    this object one of its own.
+    """Replaces the attribute `name` of `host`, and returns a function that undoes this. An
+    attribute that the object itself had, besides its class's, is restored.
     """
     own = vars(host)
     had, before = name in own, own.get(name)
@@ -58,17 +59,18 @@ def put_aside(host: Any, name: str, instead: Any) -> Callable[[], None]:
 
 
 class CallbackBase:
-    """The part of a callback that is the same everywhere; `robust` is the `Hardener` while a
-    training runs, and afterwards.
+    """The part of a callback that is the same for all trainers. `robust` is the `Hardener`, during
+    a training and after it.
 
-    `objective`, `strength`, `seed`, `batchnorm` and `noise` are as for `Hardener`. `steps`, of the
-    optimiser, is known to the trainer unless its data have no length. `arrays` are those of
-    `select(model)` unless given, as a list or as what makes it from the model. Raises `UserError`
-    for a strength beyond what the objective takes, for another noise, and without the package.
+    `objective`, `strength`, `seed`, `batchnorm` and `noise` are those of `Hardener`. `steps` counts
+    steps of the optimiser; the trainer knows the number unless its data have no length. `arrays`
+    are those of `select(model)` unless given, as a list or as a function that returns them for the
+    model. Raises `UserError` for a strength that the objective does not allow, for an unknown
+    noise, and if the trainer's package is not installed.
     """
 
-    package = ""  # what to install
-    foreign: Any = None  # the class of callbacks that a subclass has besides
+    package = ""  # the package to install
+    foreign: Any = None  # the trainer's own class of callbacks, from which a subclass derives too
 
     def __init__(
         self,
@@ -86,8 +88,8 @@ class CallbackBase:
         super().__init__()
         if not callable(objective) or isinstance(objective, type):
             raise UserError(
-                f"objective={objective!r} is none: RWP(Gaussian('filter-max')) or SAM(), for "
-                "example."
+                f"objective={objective!r} is no objective: give RWP(Gaussian('filter-max')) or "
+                "SAM(), for example."
             )
         checked_reach(objective, strength)
         if noise not in NOISES:
@@ -107,14 +109,14 @@ class CallbackBase:
         guard: bool,
         state: dict[str, Any] | None,
     ) -> Hardener:
-        """The `Hardener` of a training that begins, or from `state` goes on. Raises `UserError`
-        where the steps are not known.
+        """Returns the `Hardener` for a training that begins or, with `state`, goes on. Raises
+        `UserError` if the number of steps is not known.
         """
         steps = steps if self.steps is None else self.steps
         if not 0 < steps < float("inf"):
             raise UserError(
-                f"the trainer says that it will take {steps} steps, and the strength must know how "
-                f"many: {type(self).__name__}(..., steps=1000)."
+                f"the trainer announces {steps} steps, but the schedule of the strength needs "
+                f"their number: {type(self).__name__}(..., steps=1000)."
             )
         robust = Hardener(
             model,

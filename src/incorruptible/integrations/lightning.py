@@ -1,4 +1,11 @@
-"""A callback that hardens a LightningModule as it is, under Lightning's automatic optimisation."""
+"""A callback that hardens a LightningModule without changes, under Lightning's automatic
+optimisation.
+
+Relies on: Lightning makes the closure of each step by the private method `_make_closure` of its
+loop (lightning 2.2 to 2.6). Keeps: the module, the optimiser and the loop are as before after the
+training, also after an error; weights are perturbed only while `training_step` and its backward
+pass run.
+"""
 
 from __future__ import annotations
 
@@ -13,37 +20,38 @@ from ..errors import UserError
 from ..renamed import missing
 from .callback import CallbackBase, base, put_aside, sharded
 
-__all__ = ["LightningHardening"]
-
 _CALLBACK = base("Callback", "lightning.pytorch.callbacks", "pytorch_lightning.callbacks")
-# Strategies by name, because two packages have one of each.
+# Strategies are known by name, because the packages `lightning` and `pytorch_lightning` each have
+# one of every name.
 _WHOLE = {
     "SingleDeviceStrategy",
     "DDPStrategy",
 }
-_OTHERS = {"DeepSpeedStrategy", "SingleDeviceXLAStrategy"}  # which derive from those
+# these derive from the strategies above, but cannot be hardened
+_OTHERS = {"DeepSpeedStrategy", "SingleDeviceXLAStrategy"}
 
 
 class _Skipped(Exception):
-    """training_step returned None, which is Lightning's way to skip a batch."""
+    """`training_step` returned None, by which a module skips a batch in Lightning."""
 
 
 class LightningHardening(CallbackBase, _CALLBACK or object):  # type: ignore[misc]
-    """Hardens the module that a `Trainer` fits; neither the module nor the optimiser is changed.
+    """Hardens the module that a `Trainer` fits. Neither the module nor the optimiser is changed.
 
-        trainer = Trainer(max_epochs=10, callbacks=[LightningHardening(RWP(Gaussian("filter-max")),
-    Quadratic(0, 0.1), seed=0)]) trainer.fit(module)
+        hardening = LightningHardening(RWP(Gaussian("filter-max")), Quadratic(0, 0.1), seed=0)
+        trainer = Trainer(max_epochs=10, callbacks=[hardening])
+        trainer.fit(module)
 
-    `training_step` and its backward pass are run once for each pass of the objective, in place of
-    once; what they log is logged in each. Weights are perturbed only then: hooks, validation and
-    checkpoints see clean ones. `outputs["loss"]` is the objective's. The steps are
-    `trainer.estimated_stepping_batches` unless given. A checkpoint holds what a resumed training
-    needs for the same bits. With 16-mixed the guard for losses that are not finite is left to
-    Lightning's scaler.
+    `training_step` and its backward pass run once for each pass of the objective, instead of once,
+    and log in each pass. Weights are perturbed only then: hooks, validation and checkpoints see
+    clean weights. `outputs["loss"]` is the loss of the objective. The number of steps is
+    `trainer.estimated_stepping_batches` unless given. A checkpoint holds all that a resumed
+    training needs for the same bits. With 16-mixed, the guard against losses that are not finite is
+    left to Lightning's scaler.
 
     Raises `UserError` under manual optimisation, for strategies other than one device and DDP, for
-    optimisers that evaluate the loss several times (LBFGS), where accumulation changes, and for a
-    checkpoint that was saved without this callback.
+    optimisers that evaluate the loss several times (LBFGS), if accumulation changes during
+    training, and for a checkpoint that was saved without this callback.
     """
 
     package, foreign = "lightning", _CALLBACK
@@ -55,26 +63,26 @@ class LightningHardening(CallbackBase, _CALLBACK or object):  # type: ignore[mis
 
     @property
     def state_key(self) -> str:
-        """Under which name checkpoints hold the state."""
+        """The name under which checkpoints hold the state of this callback."""
         return "incorruptible.Hardening"
 
     def state_dict(self) -> dict[str, Any]:
-        """That of the `Hardener`."""
+        """The state of the `Hardener`."""
         return self._loaded or {} if self.robust is None else self.robust.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Kept until training starts."""
+        """Keeps the state until training starts and the `Hardener` is made."""
         self._loaded, self.robust = dict(state_dict), None
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Refuse what cannot be hardened, before anything is set up."""
+        """Refuses a training that cannot be hardened, before anything is set up."""
         if stage != "fit":
             return
         if not pl_module.automatic_optimization:
             raise UserError(
                 f"{type(pl_module).__name__} optimises manually, so the callback has nothing to "
-                "wrap: Hardener in its training_step, robust.backward(lambda: loss, ...) for "
-                "self.manual_backward(loss)."
+                "wrap: use a Hardener in its training_step, with robust.backward(lambda: loss, "
+                "...) instead of self.manual_backward(loss)."
             )
         kinds = {kind.__name__ for kind in type(trainer.strategy).__mro__}
         if not kinds & _WHOLE or kinds & _OTHERS:
@@ -82,22 +90,24 @@ class LightningHardening(CallbackBase, _CALLBACK or object):  # type: ignore[mis
                 type(trainer.strategy).__name__, "one device and with DDP: Trainer(strategy='ddp')"
             )
         for callback in trainer.callbacks:
-            # A GradientAccumulationScheduler.
+            # only a GradientAccumulationScheduler has `scheduling`: epoch to number of
+            # micro-batches
             if {*getattr(callback, "scheduling", {1: 1}).values()} != {1}:
                 raise UserError(
-                    "accumulation that changes in training is not supported: "
-                    "accumulate_grad_batches=4, say."
+                    "accumulation that changes in training is not supported: use a fixed number, "
+                    "such as accumulate_grad_batches=4."
                 )
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Make the `Hardener`, and let Lightning's closures go through it."""
+        """Makes the `Hardener`, and makes Lightning's closures go through it."""
         if any(isinstance(one, torch.optim.LBFGS) for one in trainer.optimizers):
             raise UserError(
-                "LBFGS evaluates the loss several times in one step: torch.optim.SGD or AdamW, say."
+                "LBFGS evaluates the loss several times in one step: use another optimiser, such "
+                "as torch.optim.SGD or AdamW."
             )
         state = self._loaded
         if state is None and trainer.global_step and self.robust is not None:
-            state = self.robust.state_dict()  # fit was called again, to go on
+            state = self.robust.state_dict()  # fit was called again to continue the training
         if state is None and trainer.global_step:
             raise UserError(
                 f"the training goes on at step {trainer.global_step} from a checkpoint without "
@@ -119,11 +129,11 @@ class LightningHardening(CallbackBase, _CALLBACK or object):  # type: ignore[mis
         self._wrap(trainer)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Leave the loop as it was."""
+        """Puts Lightning's loop back as it was."""
         self._wrapped.close()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Leave the loop as it was; the weights are back already."""
+        """Puts Lightning's loop back as it was. The clean weights are back already."""
         self._wrapped.close()
 
     def _wrap(self, trainer: Any) -> None:
@@ -132,7 +142,7 @@ class LightningHardening(CallbackBase, _CALLBACK or object):  # type: ignore[mis
         make = getattr(loop, "_make_closure", None)
         if make is None:
             raise UserError(
-                "this version of lightning makes its closures elsewhere: pip install "
+                "this version of lightning makes its closures in another place: pip install "
                 "'lightning>=2.2,<2.7'"
             )
 
@@ -144,8 +154,8 @@ class LightningHardening(CallbackBase, _CALLBACK or object):  # type: ignore[mis
         self._wrapped.callback(put_aside(loop, "_make_closure", make_hardened))
 
     def _hardened(self, closure: Any, trainer: Any) -> Callable[..., Any]:
-        """What one closure of Lightning's does, with all passes of the objective: training_step,
-        zero_grad, backward.
+        """Returns a function that does what a closure of Lightning does (`training_step`,
+        zero_grad, backward), with all passes of the objective.
         """
         robust = self.robust
         assert robust is not None
