@@ -1,4 +1,24 @@
-"""How well a network does on many chips: paired chips, and never a mean without its n."""
+"""How well a network does on chips with errors in their weights.
+
+A *chip* is one realisation of everything that is random in a piece of hardware: which errors its
+weights have. `measure` makes one chip after another, puts each in place of the clean weights, and
+scores the network on the same examples:
+
+    scores = measure(model, accuracy, data, "gaussian-filter-max:0,.1", chips=25)
+    print(scores)     # mean, interval and spread over chips at both strengths
+    scores.values     # [strength, chip]
+
+Besides `measure`, which scores a given number of chips, `measure_until` takes chips until the mean
+is known well enough, and `measure_mean` does so with fewer passes. `evaluation.comparison` compares
+two networks, `evaluation.sensitivity` the layers of one network, and `evaluation.audit` lists what
+an error touches.
+
+Relies on: the data give the same examples in every pass; `shuffles` and the order of the examples
+tell whether scores of single examples can be kept. Keeps: chip k of a seed and a purpose is the
+same in every function and at every strength; weights, running statistics, modes and torch's global
+random state are as before after each call, also after an error; a mean never stands without its
+number of chips and examples.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +62,7 @@ __all__ = [
 Kept = MutableMapping[Key, dict[str, Examples]]
 SHUFFLED = (
     "data came in another order each time (are they shuffled?): scores of single examples need the "
-    "same order at every chip; shuffle=False gives it."
+    "same order at every chip; shuffle=False keeps the order."
 )
 
 
@@ -61,30 +81,32 @@ def measure(
 ) -> Scores:
     """The score of `model` on every chip at each strength.
 
-    `sampling` says which chips: a `Sampling`, or a corruption, its `strengths` and the `options` of a
-    `Sampling` (chips=25, seed=0, batchnorm="folded", ...). Unless given, there are 25 chips.
+    `sampling` says which chips: a `Sampling`, or a corruption, its `strengths` and the `options` of
+    a `Sampling` (chips=25, seed=0, batchnorm="folded", ...). Unless given, there are 25 chips.
 
-    `score(model, batch)` gives one number for each example, [b]. `data` is iterated once for each chip
-    and strength, so it must start anew each time: a tuple of tensors (inputs, labels), a list of
-    batches or a DataLoader, not a generator. Scores of single examples need data that do not shuffle.
-    Batches are moved to the model's device. At strength 0 all chips are the same, and one is measured.
+    `score(model, batch)` gives one number for each example, [b]. `data` is iterated once for each
+    chip and strength, so it must start anew each time: a tuple of tensors (inputs, labels), a list
+    of batches or a DataLoader, not a generator. Batches are moved to the model's device. At
+    strength 0 all chips are the same, and only one chip is measured.
 
-    `workers=2` scores chips in two processes of one thread each, forked from this one (models on the CPU, systems that
-    fork): the numbers are those of one process of one thread. `progress(done, total)` is told of every
-    chip.
+    `keep_examples` says whether the score of each example is kept, which intervals over examples
+    need. This takes data that come in the same order at every chip. With True, `measure` refuses
+    data in another order; with None it keeps the scores if the order turns out to be the same.
 
-    `keep_examples` keeps the score of each example, for intervals over examples too: True refuses data
-    that do not come in one order, None keeps them where the data do, which is looked at while they
-    pass.
+    `workers=2` scores chips in two processes of one thread each, forked from this process. It takes
+    a model on the CPU and a system that can fork; the numbers are those of one process of one
+    thread. `progress(done, total)` is called after every chip.
 
-    Answers that are not finite are wrong answers, and `Scores.not_finite` counts them. A network that
-    is not finite without any error is refused, and so is one none of whose answers changes when every
-    weight in its arrays does.
+    Answers that are not finite are wrong answers, and `Scores.not_finite` counts them. A network
+    that is not finite without any error is refused. So is a network whose answers all stay the same
+    when every weight in its arrays changes.
 
-    Restores weights, statistics, modes, layout and torch's global random state, also after an error.
-    While a score, `progress` or the data run, a chip is in place. Raises `UserError` for data that is
-    empty or cannot be iterated twice, a score of the wrong shape or that does not fit the answers,
-    workers that do not fit, and for whatever `Sampling` refuses.
+    Restores weights, running statistics, modes, layout and torch's global random state, also after
+    an error. While the score, `progress` or the data run, a chip is in place of the clean weights.
+
+    Raises `UserError` for data that is empty or cannot be iterated twice, a score of the wrong
+    shape or that does not fit the answers, workers that cannot be used, and for whatever `Sampling`
+    refuses.
     """
     sampling = sampling_of(sampling, strengths, options, chips=25, purpose="test")
     found = measure_all(
@@ -111,21 +133,23 @@ def measure_all(
     workers: int = 0,
     checks: bool = True,
 ) -> dict[str, Scores]:
-    """Several scores on the same chips at once; scores of the model's answer share one forward
-    pass. Else as `measure`.
+    """Several scores on the same chips at once: scores of the model's answer share one forward
+    pass. Everything else is as in `measure`.
 
-    Without `checks` a network is measured that would be refused as not finite or as deaf to its
-    weights: diagnoses look at trainings that failed, and there an answer that is not finite counts
-    as a wrong one without errors too. `chips` say `autocast` and `channels_last`. `kept` maps
-    (strength, chip, read), by number, to what each score gave there [example]: what it holds is not
-    measured again, and what is measured is put into it.
+    With `checks=False`, networks that `measure` refuses (not finite, or none of whose answers
+    depends on the weights in its arrays) are measured too, because diagnoses look at trainings that
+    failed. An answer that is not finite then counts as wrong at strength 0 as well.
+
+    `kept` holds what was measured already: it maps the indices (strength, chip, read) to what each
+    score gave there [example]. Entries of `kept` are not measured again, and new ones are added, so
+    that a measurement that was stopped can go on.
     """
     sampling = sampling.filled(25, "test")
     refuse_iterators(data, sampling)
     if workers < 0:
         raise UserError(
-            f"workers is {workers}; it is how many processes share the chips, 0 or 1 for this one "
-            "alone."
+            f"workers is {workers}; it is how many processes share the chips: 0 or 1 for this "
+            "process alone."
         )
     if keep_examples and shuffles(data):
         raise UserError(SHUFFLED)
@@ -156,8 +180,8 @@ def measure_all(
 
 
 class _Sizes(NamedTuple):
-    """How large errors and weights are: the equivalent strength for each strength, and the smallest
-    and largest max|W_f|.
+    """How large errors and weights are: for each strength the strength of gaussian-filter-max with
+    an error of equal size, and over all filters f the smallest and the largest max|W_f|.
     """
 
     equivalent: tuple[float, ...]
@@ -165,7 +189,7 @@ class _Sizes(NamedTuple):
 
     @classmethod
     def of(cls, sampling: Sampling, arrays: Sequence[Array]) -> _Sizes:
-        """Those of these chips and arrays."""
+        """The sizes for these arrays, at the strengths of `sampling`."""
         each = (equivalent(sampling.corruption, s, arrays).strength for s in sampling.strengths)
         largest = [array.peak() for array in arrays]
         peaks = min(float(one.min()) for one in largest), max(float(one.max()) for one in largest)
@@ -180,7 +204,7 @@ def _result(
     sizes: _Sizes,
     keep_examples: bool | None,
 ) -> Scores:
-    """What one score came to on every chip, from [strength, chip, read, example]."""
+    """The `Scores` of one score, whose values are `examples` [strength, chip, read, example]."""
     each = examples.mean(3, dtype=np.float64)
     return Scores(
         values=each.mean(2),
@@ -208,10 +232,10 @@ def _examples(
     ordered: bool,
     checks: bool,
 ) -> dict[str, Examples]:
-    """[strength, chip, read, example] for each score, and likewise `NOT_FINITE` and `ORDER`, where
-    there is something to say.
+    """For each score its values [strength, chip, read, example]. `NOT_FINITE` is there where some
+    answer was not finite, and `ORDER` [strength, chip, read, 1] where the order was looked at.
     """
-    ordered = ordered and not isinstance(data, Batches | list | tuple)  # those have one order
+    ordered = ordered and not isinstance(data, Batches | list | tuple)  # these never shuffle
     job, left = (
         ScoringJob(model, scores, data, sampling, arrays, ordered),
         work_items(sampling, kept),
@@ -220,7 +244,7 @@ def _examples(
     if done:
         progress(done, sampling.total)
     readings = here(job, left) if workers < 2 else elsewhere(job, left, workers)
-    # A DataLoader draws from the global generator at every turn.
+    # A DataLoader draws from torch's global generator whenever it is iterated.
     aside = torch.random.fork_rng(devices=[])
     with aside, evaluating(model), keeping(Statistics(model)), closing(readings):
         if left and checks:
@@ -230,8 +254,8 @@ def _examples(
                 count = int(found[NOT_FINITE].sum())
                 raise NotFinite(
                     f"the network's answers to {count} of {len(found[NOT_FINITE])} examples are "
-                    "not finite before any error is put in, or their score is not: what it is "
-                    "worth on chips has no meaning."
+                    "not finite before any error is put in, or their score is not: a score "
+                    "on chips would mean nothing."
                 )
             kept[key] = found
             done += 1
@@ -253,7 +277,7 @@ def _examples(
         raise UserError(
             "data gave another number of examples the second time; it must be the same each time."
         ) from None
-    for name in (NOT_FINITE, ORDER):  # of what was kept by an earlier version there is none
+    for name in (NOT_FINITE, ORDER):  # what an earlier version kept has neither
         if any(name in one for one in read):
             size = next(iter(found.values())).shape[-1]
             nothing = (

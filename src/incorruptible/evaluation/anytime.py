@@ -1,4 +1,14 @@
-"""As many chips as a precision needs, and no more: intervals that stay valid whenever one stops."""
+"""As many chips as a half-width needs, and no more.
+
+The half-width of an interval is half its length. `measure_until` scores one chip after another and
+looks at the interval after each of them, until its half-width is small enough. An ordinary interval
+that is looked at so often misses more often than it says. The intervals here are betting confidence
+sequences (`statistics.Betting`), which hold whenever one stops.
+
+Relies on: scores of examples lie in [0, 1], which is refused otherwise; chips are independent.
+Keeps: chip k is the chip k of `measure`; weights and running statistics are as before after the
+call, also after an error.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +44,11 @@ from .scoring import (
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AnytimeMeans(ScoredResult):
-    """What `measure_until` found: for each strength as many chips as it took.
+    """What `measure_until` found: for each strength as many chips as the half-width took.
 
-    `values` holds, for each strength, the mean score of each chip [chip]; `intervals` the
-    anytime-valid interval of the mean over all chips, on these examples. `not_finite` counts, for
-    each strength, the answers that were not finite, which are wrong ones.
+    For each strength, `values` holds the mean score of each chip [chip], `intervals` the
+    anytime-valid interval of the mean over all chips, on these examples, and `not_finite` the
+    number of answers that were not finite, which count as wrong.
     """
 
     values: tuple[NDArray[np.float64], ...]
@@ -57,7 +67,7 @@ class AnytimeMeans(ScoredResult):
 
     @property
     def reached(self) -> tuple[bool, ...]:
-        """[strength] Whether the half-width came down to what was asked."""
+        """[strength] Whether the interval became as short as was asked."""
         return tuple(interval.half <= self.half_width for interval in self.intervals)
 
     def rows(self) -> list[dict[str, float]]:
@@ -168,20 +178,23 @@ def measure_until(
     progress: Callable[[int, int], None] | None = None,
     **options: Unpack[SamplingOptions],
 ) -> AnytimeMeans:
-    """Look at one chip after another, at each strength, until the interval of the mean over chips is
+    """Score one chip after another, at each strength, until the interval of the mean over chips is
     at most 2 `half_width` long.
 
-    The interval is a betting confidence sequence, which holds whenever one stops; Student's interval
-    would miss more often than it says. The interval is not symmetric: the estimate may lie nearer to
-    one end, and now and then just outside. Each strength has a confidence of its own.
+    Choose this where the interval must hold without assumptions on how chips differ; `measure_mean`
+    gets to the same half-width with fewer passes, approximately. The interval is a betting
+    confidence sequence, which holds whenever one stops; Student's interval would miss more often
+    than it says. The interval is not symmetric: the estimate may lie nearer to one end, and now and
+    then just outside. Each strength has a confidence of its own.
 
-    Chip k is the chip k of `measure`. At most `max_chips` chips are looked at (unless given, those of
-    the `Sampling`, or 10,000), and the result says where they were too few. A half-width of .0025 takes
-    some 1,100 chips, and hardly fewer where the chips agree: nothing rules out a rare chip that fails
-    altogether. `sampling`, `strengths`, `options` and `progress` are as in `measure`.
+    Chip k is the chip k of `measure`. At most `max_chips` chips are scored (unless given, the
+    number of the `Sampling`, or 10,000), and the result says at which strengths they were too few.
+    A half-width of .0025 takes some 1,100 chips, and hardly fewer where the chips agree: nothing
+    rules out a rare chip that fails altogether. `sampling`, `strengths`, `options` and `progress`
+    are as in `measure`.
 
-    Raises `UserError` as `measure` does, and for a half-width outside (0, .5) and a score that does not
-    lie in [0, 1] by its nature.
+    Raises `UserError` as `measure` does, and for a half-width outside (0, .5) and a score that does
+    not lie in [0, 1] by its nature.
     """
     if not 0 < half_width < 0.5:
         raise UserError(
@@ -195,7 +208,7 @@ def measure_until(
     refuse_iterators(data, sampling)
     data = batches(data, 1024)
     model, arrays = sampling.fitted(model)
-    # A DataLoader draws from the global generator at every turn.
+    # A DataLoader draws from torch's global generator whenever it is iterated.
     aside, found = torch.random.fork_rng(devices=[]), []
     with (
         aside,
@@ -230,8 +243,8 @@ def _until(
     confidence: float,
     told: Callable[[int], None] | None,
 ) -> tuple[NDArray[np.float64], Interval, int, int]:
-    """The chips that it took at one strength, their interval, the number of examples, and how many
-    answers were not finite.
+    """For one strength: the mean score of each chip [chip] that was needed, the interval of their
+    mean, the number of examples, and how many answers were not finite.
     """
     betting, values, sampling, wrong = Betting(confidence), list[float](), programmed.sampling, 0
     while True:
@@ -243,14 +256,14 @@ def _until(
         wrong += sum(int(one[NOT_FINITE].sum()) for one in reads if NOT_FINITE in one)
         if not (each.min() >= 0 and each.max() <= 1):
             raise UserError(
-                f"half_width needs a score between 0 and 1; {each.min():g} to {each.max():g} came "
-                "for examples."
+                f"half_width needs a score between 0 and 1 for each example; this score gave "
+                f"{each.min():g} to {each.max():g}."
             )
         values.append(float(each.mean(1, dtype=np.float64).mean()))
         interval = betting.add(values[-1])
         if told is not None:
             told(len(values))
-        if not sampling.differ(strength):  # all chips are this one
+        if not sampling.differ(strength):  # all chips are equal to the first
             interval = Interval(values[0], values[0], values[0])
         if interval.half <= half_width or len(values) == sampling.chips:
             return np.array(values), interval, each.shape[1], wrong

@@ -1,4 +1,14 @@
-"""What a corruption touches, by how much, and what is skipped and why."""
+"""Which parameters an error touches and by how much, and which are skipped and why.
+
+`audit` puts one chip in place, looks at every parameter, and puts the clean weights back. It needs
+neither data nor a score, so that it is the first thing to try on a new network:
+
+    print(audit(model, parse("gaussian-filter-max"), 0.1))
+
+Relies on: `survey` names every parameter of the model once. Keeps: the weights are bit-equal after
+the call, also after an error; one array is replaced at a time, so that no second copy of the
+network is needed.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +32,13 @@ __all__ = ["Audit", "audit"]
 
 @dataclass(frozen=True)
 class Touched:
-    """One parameter. `relative_to_max` and `relative_to_rms` are the root mean square error of one
-    chip, measured on the weights that were in place, over max|W| and over the weights' own root
-    mean square; None where it is skipped. `max` and `rms` are None for the packed weight of a
-    quantised layer, whose values are not floats.
+    """One parameter, with the size of its weights and of their error on one chip.
+
+    `max` is max|W| and `rms` the root mean square of the weights; both are None for the packed
+    weight of a quantised layer, whose values are not floats. `relative_to_max` and
+    `relative_to_rms` are the root mean square of the error, as measured on the weights in place,
+    over `max` and over `rms`; both are None where the parameter is skipped. `reason` says why it is
+    skipped, and is empty for a parameter in an array, which has a number of `filters`.
     """
 
     name: str
@@ -52,12 +65,12 @@ class Audit(Result):
 
     @property
     def touched(self) -> list[Touched]:
-        """The rows that are in arrays."""
+        """The rows of parameters that are in arrays."""
         return [row for row in self.rows if not row.reason]
 
     @property
     def skipped(self) -> list[Touched]:
-        """The rows that stay digital."""
+        """The rows of parameters that stay digital."""
         return [row for row in self.rows if row.reason]
 
     def share(self) -> float:
@@ -111,11 +124,11 @@ def audit(
     protect: Iterable[str] = (),
     seed: int = 0,
 ) -> Audit:
-    """Put one chip of `corruption` in place and look at every parameter: which ones moved, and by
-    how much.
+    """Put one chip of `corruption` in place and look at every parameter: which parameters moved,
+    and by how much.
 
-    Patterns as for `select`. Raises `UserError` where nothing is touched, and for a strength that
-    is negative or not finite.
+    `also` and `protect` are patterns as for `select`. Raises `UserError` where no weight is in an
+    array, and for a strength that is negative or not finite.
     """
     strength = checked(strength)
     refuse_offloaded(model)
@@ -147,7 +160,9 @@ def audit(
 
 
 def _row(one: SurveyedParameter, put: Callable[[Array], Tensor]) -> Touched:
-    """One parameter under the errors of one chip; no other one is copied meanwhile."""
+    """The row of one parameter. `put` makes the values of its array on the chip. No other parameter
+    is copied meanwhile.
+    """
     clean = one.parameter.detach().double()  # a copy, unless the weights have 64 bits themselves
     shape, rms = tuple(clean.shape), _rms(clean)
     peak = float(clean.abs().max()) if clean.numel() else 0.0
@@ -162,7 +177,9 @@ def _row(one: SurveyedParameter, put: Callable[[Array], Tensor]) -> Touched:
 
 
 def _short(size: float | None) -> str:
-    """Four places, or four digits where a float's flipped exponent makes errors of 1e36."""
+    """A size with four places, or with four digits where it is large: a flipped bit in the exponent
+    of a float makes errors of 1e36.
+    """
     return "-" if size is None else f"{size:.4f}" if size < 1e4 else f"{size:.4g}"
 
 

@@ -54,8 +54,8 @@ class Result(ABC):
         """Write the result to a JSON file, which `load` reads.
 
         The file holds `plain()`, and under "fields" what else `load` needs. The file appears whole
-        or not at all, and an existing file is replaced. Scores of single examples take some 10 bytes
-        each.
+        or not at all, and an existing file is replaced. Scores of single examples take some 10
+        bytes each.
         """
         whole = {"result": type(self).__name__, "fields": _written(self)}
         records.write(Path(path), {**self.plain(), **whole})
@@ -186,8 +186,8 @@ def _written(value: Any) -> Any:
 
 
 def _read(kind: Any, value: Any) -> Any:
-    """What was written, as an object of the annotated `kind`. Fields that an earlier version did not
-    write keep their defaults.
+    """What was written, as an object of the annotated `kind`. Fields that an earlier version did
+    not write keep their defaults.
     """
     parts = get_args(kind)
     if type(None) in parts:  # X | None

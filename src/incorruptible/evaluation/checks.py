@@ -1,9 +1,12 @@
-"""What is looked at before the first chip: that the network is finite, and that its answers depend
-on the weights in arrays.
+"""What is checked before the first chip: that the network is finite, and that its answers depend on
+the weights in its arrays.
 
-Both are cheap: they take three passes over a few examples. Without them a network of NaNs would be
-right on class 0, and a network that computes from other memory than its parameters' would be as
-good on every chip as it is without errors.
+Both checks are cheap: they take up to three passes over a few examples. Without the first, a
+network of NaNs would be right on class 0. Without the second, a network that computes from other
+memory than its parameters would be as good on every chip as it is without errors.
+
+Relies on: the model is in eval mode, and `data` can be iterated once more. Keeps: weights and
+running statistics are as before after the checks, also after an error.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from ..weights.swap import replaced
 from .sampling import Sampling
 from .scoring import ScoreFunction, answered, keeping, size_of
 
-FEW = 32  # examples that are looked at
+FEW = 32  # examples that the checks look at
 
 
 def check_network(
@@ -33,18 +36,18 @@ def check_network(
     sampling: Sampling,
     arrays: Sequence[Array],
 ) -> None:
-    """Raise `UserError` for a network whose measurement would mean nothing; the model is in eval
+    """Raise `UserError` for a network whose measurement would mean nothing. The model is in eval
     mode.
 
     Refused are weights that are not finite, answers to the first examples that are not finite, and
-    a network none of whose answers changes by a bit when every weight in its arrays does. What a
-    function of one's own judges is heard where it calls the model.
+    a network none of whose answers changes by a bit when every weight in its arrays does. For a
+    score that is a plain function, the answers are the model's outputs while the function runs.
     """
     refuse_not_finite(model)
     device = arrays[0].value.device
     batch = next(iter(data), None)
     if batch is None:
-        return  # that no example comes is told where they are scored
+        return  # empty data is refused where examples are scored
     batch = moved(batch, device)
     if sampling.channels_last:
         batch = channels_last(batch)
@@ -54,8 +57,8 @@ def check_network(
         few, clean = _few(model, batch, look)
         if not all(bool(one.isfinite().all()) for one in clean if one.is_floating_point()):
             raise NotFinite(
-                "the network's answers are not finite before any error is put in: what it is worth "
-                "on chips has no meaning; look at its weights, its inputs and its arithmetic "
+                "the network's answers are not finite before any error is put in, and a score on "
+                "chips would mean nothing: look at its weights, its inputs and its arithmetic "
                 "(autocast?)."
             )
         with replaced(arrays, _others):
@@ -70,7 +73,9 @@ def check_network(
 
 
 def _others(array: Array) -> Tensor:
-    """Other values for every weight, no smaller than the largest of the array."""
+    """Another value for every weight of the array: it is raised by twice the largest |weight|, or
+    by 1 where all weights are 0.
+    """
     size = array.value.abs().amax()
     return array.value + torch.where(size > 0, 2 * size, torch.ones_like(size))
 
@@ -78,11 +83,11 @@ def _others(array: Array) -> Tensor:
 def _few(
     model: nn.Module, batch: Any, look: Callable[..., list[Tensor]]
 ) -> tuple[Any, list[Tensor]]:
-    """The first examples of the batch with what is answered to them; the whole batch where it
-    cannot be cut.
+    """The first `FEW` examples of the batch and the answers to them; the whole batch and its
+    answers where the batch cannot be cut.
     """
     size = size_of(batch)
-    # a compiled network would be compiled again for batches of another size
+    # A compiled network would be compiled again for a batch of another size.
     compiled = any(
         hasattr(one, "_orig_mod") or one._compiled_call_impl is not None for one in model.modules()
     )
@@ -107,17 +112,17 @@ def _answers(
     batch: Any,
     fits: bool = False,
 ) -> list[Tensor]:
-    """What the network answers, as tensors: what the score grades, or what the model gave to a
-    function of one's own that called it.
+    """The network's answers, as tensors: the logits that a `Score` grades, or for a plain function
+    all that the model gave when the function called it.
 
-    Unless it `fits` already, the score grades the answer once, and refuses labels that it cannot
-    judge.
+    Unless the labels are known to fit, the score grades the answer once, so that labels which it
+    cannot judge are refused here.
     """
     heard: list[Tensor] = []
     if isinstance(score, Score):
         answer = answered(score.answer, model, batch, sampling, device)
         if not fits:
-            score.grade(*answer)  # refuses labels that do not fit
+            score.grade(*answer)  # raises for labels that do not fit
         return [answer[0].clone()]
     with sampling.casting(device):
         handle = model.register_forward_hook(
@@ -131,7 +136,7 @@ def _answers(
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:
-    """Copies of the tensors in an output, for they may be changed in place."""
+    """Copies of the tensors in an output, because the network may change its own in place later."""
     if isinstance(output, Tensor):
         yield output.clone()
     elif isinstance(output, Mapping):

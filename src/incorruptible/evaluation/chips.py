@@ -1,4 +1,14 @@
-"""The network that holds one chip after another."""
+"""The network that holds one chip after another.
+
+    with ProgrammedModel(model, arrays, sampling) as programmed:
+        programmed.put(0.1, chip=0)   # the model now computes with the weights of chip 0
+        programmed.put(0.1, chip=1)   # ... of chip 1; no error of chip 0 is left
+    # the clean weights are back
+
+Relies on: the values of a chip follow from the clean weights, the strength and the named noise
+alone. Keeps: the clean weights and the running statistics are bit-equal after the block, also after
+an error; with and without a `NoiseCache` the chips are bit-equal.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +29,14 @@ from .sampling import Sampling
 
 # ---- The random numbers of one chip, drawn once for all of its strengths
 
-CAPACITY = 1 << 26  # numbers that are kept, 256 MiB in float32; what goes beyond is drawn anew
+# How many random numbers are kept, 256 MiB in float32. Numbers beyond that are drawn again.
+CAPACITY = 1 << 26
 
 
 class NoiseCache:
-    """What was drawn for the chip at hand, which is the same at every strength; drawing costs a
-    quarter of a small network's pass.
+    """Random numbers of the current chip, which are the same at every strength of it.
+
+    Drawing them again for each strength would cost a quarter of a small network's pass.
     """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
@@ -33,18 +45,18 @@ class NoiseCache:
         self._room = capacity
 
     def turn(self, chip: int) -> None:
-        """Forget the chip before, if another comes."""
+        """Say which chip is current; the numbers of another chip are forgotten."""
         if chip != self.chip:
             self.chip, self._room = chip, self.capacity
             self._kept.clear()
 
     def of(self, noise: Noise) -> Noise:
-        """The same noise, which draws what it has not drawn before."""
+        """The same noise, with numbers from this cache where they were drawn before."""
         return _Again(noise, self)
 
     def look(self, name: Hashable, draw: Callable[[], Tensor]) -> tuple[Tensor, bool]:
-        """What was drawn under that name, and whether it is kept: then it must not be written
-        to.
+        """The numbers of that name, drawn now if they are not in the cache, and whether the cache
+        keeps them. A tensor that is kept must not be written to.
         """
         found = self._kept.get(name)
         if found is not None:
@@ -92,12 +104,12 @@ class _Again:
         return _Again(self.noise.reading, self.memory)
 
 
-# ---- Where chips are put in, one after another; at the end the clean weights are back bit for bit
+# ---- The model whose arrays hold chips, one after another
 
 
 class Clean(Array):
-    """Clean weights in memory of their own: what the noise is relative to is computed once, and not
-    for every chip.
+    """A copy of the clean weights of an array. The sizes that noise is relative to, `peak` and
+    `norm`, are computed once and not for every chip.
     """
 
     @cached_property
@@ -109,7 +121,7 @@ class Clean(Array):
         return super().norm()
 
     def peak(self) -> Tensor:
-        return self._peak.clone()  # a corruption may go on computing in place
+        return self._peak.clone()  # a corruption may compute in place on what it gets
 
     def norm(self) -> Tensor:
         return self._norm.clone()
@@ -129,13 +141,13 @@ def cleaned(arrays: Sequence[Array]) -> list[Clean]:
 
 
 class ProgrammedModel:
-    """The arrays of `model` while chips of `chips` take their place: `put` writes a chip over the
-    one before.
+    """`model` with the chips of `sampling` in its arrays: `put` writes one chip over the one
+    before.
 
-    `replaced` keeps the clean weights aside and writes them back for every chip; here that happens
-    once for all. A chip's values are computed from the clean weights alone, never from those that
-    stand in the model. With `cache_noise`, the random numbers of a chip are kept for its next
-    strength; see `NoiseCache`.
+    `weights.swap.replaced` copies the clean weights aside and back for every chip; this class does
+    so once for all chips. A chip's values are computed from the clean weights alone, never from the
+    values that stand in the model. With `cache_noise`, the random numbers of a chip are kept for
+    its next strength; see `NoiseCache`.
     """
 
     def __init__(
@@ -151,9 +163,10 @@ class ProgrammedModel:
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        # glibc gives freed memory back to the system beyond a threshold that grows with what was
-        # freed: without this, a pass of a 784-512-512-10 network faulted 1,000 pages in again each
-        # time, a tenth of its time
+        # glibc gives freed memory back to the system above a threshold, and the threshold grows
+        # with the largest block that was freed. Allocating and freeing 31 MiB raises it. Without
+        # this, each pass of a 784-512-512-10 network faulted 1,000 pages in again, a tenth of its
+        # time.
         torch.empty(31 << 20, dtype=torch.uint8)
         with torch.no_grad():
             self.clean = cleaned(self.arrays)
@@ -173,8 +186,8 @@ class ProgrammedModel:
         self._open.close()
 
     def put(self, strength: float, chip: int, again: int = 0) -> None:
-        """That chip at that strength, in its `again`-th read; what the passes of other chips moved
-        is where it was.
+        """Write that chip at that strength, in its `again`-th read, into the arrays, and put back
+        the buffers that passes of other chips have moved.
         """
         self._statistics.put(self._buffers)
         if self.noise is not None:
@@ -197,8 +210,8 @@ class ProgrammedModel:
 
 @contextmanager
 def _channels_last(model: nn.Module) -> Iterator[None]:
-    """Kernels of four dimensions laid out with their channels side by side, for a while; afterwards
-    on their own storage.
+    """Lays kernels of four dimensions out with their channels side by side while the block runs.
+    Afterwards the parameters are on their own storage again.
     """
     own = [(one, one.data) for one in model.parameters() if one.dim() == 4]
     try:

@@ -49,13 +49,13 @@ class Comparison(Charted):
         """For each strength, the mean difference over all chips with the interval of
         `statistics.paired`: Student's, on chips - 1 degrees of freedom.
 
-        The interval holds for each strength by itself, for new chips, for these two networks and for
-        these examples. It says nothing of other examples, nor of another training. It assumes that
-        chips are independent, as they are here, and is exact where the differences are normal. Of
-        200,000 simulated sets of 25 chips, the interval at level .95 missed .050 where differences
-        were normal, .075 where they were exponential, and .074 where one chip in ten differed (.350
-        of sets of 10 chips, most of which hold no such chip or one). `tests/test_comparison.py`
-        repeats the first two.
+        The interval holds for each strength by itself, for new chips, for these two networks and
+        for these examples. It says nothing of other examples, nor of another training. It assumes
+        that chips are independent, as they are here, and is exact where the differences are normal.
+        Of 200,000 simulated sets of 25 chips, the interval at level .95 missed .050 where
+        differences were normal, .075 where they were exponential, and .074 where one chip in ten
+        differed (.350 of sets of 10 chips: so many hold no chip that differs).
+        `tests/test_comparison.py` repeats the first two.
         """
         pairs = zip(self.after.values, self.before.values, strict=True)
         return [paired(after, before, level).interval for after, before in pairs]
@@ -106,7 +106,9 @@ class Comparison(Charted):
         }
 
     def chart(self) -> Any:
-        """Difference against strength: the mean over chips with its 95% interval, and a line at 0."""
+        """Difference against strength: the mean over chips with its 95% interval, and a line at
+        0.
+        """
         from ..plots import Line, Lines
 
         rows, one = self.rows(), self.after
@@ -186,9 +188,9 @@ def compare(
     two calls of `measure`. To compare two ways of training, train each with several seeds: a study
     does, and its intervals speak of new trainings.
 
-    `sampling`, `strengths`, `options`, `data`, `progress` and `workers` are as in `measure`, and
-    25 chips are taken unless given. `arrays` are those of one of the networks, and the arrays of the same
-    names are taken in both.
+    `sampling`, `strengths`, `options`, `data`, `progress` and `workers` are as in `measure`, and 25
+    chips are taken unless given. `arrays` are those of one of the networks, and the arrays of the
+    same names are taken in both.
 
     Raises `UserError` as `measure` does, and for networks whose arrays differ in name or shape or
     share memory, for fewer than 2 chips, and for a mean score that is not finite on some chip.

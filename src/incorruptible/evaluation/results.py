@@ -1,5 +1,10 @@
-"""What was found on many chips, strength by strength, over the whole range and over time: never a
-mean without its n.
+"""Scores of many chips: strength by strength (`Scores`), over the whole range of strengths
+(`Overall`), and at several times since programming (`OverTime`).
+
+Relies on: chip k is the same chip at every strength and time, so that each chip has a curve of its
+own. Keeps: a mean never stands without its number of chips and examples; a number that cannot be
+known (an interval from one chip, the worst chip of a score without a direction) is nan and is
+printed as "-" or as a reason, never as a guess.
 """
 
 from __future__ import annotations
@@ -29,12 +34,13 @@ _MEANINGS = {
 
 @dataclass(frozen=True, eq=False)
 class Overall:
-    """What each chip's curve comes to over the strengths from `low` to `high`.
+    """Each chip's score over the whole range of strengths from `low` to `high`, as three numbers.
 
     `chips` maps "area", "worst" and "tolerance" to one number for each chip [chip], as
-    `incorruptible.statistics.curves` defines them: chip k is the same at every strength, so its
-    curve is one chip's own. `beyond` [chip] marks chips that never lose `loss`; their tolerance is
-    counted as `high`, so that the mean is a bound from below. `lacking` says why one is not there.
+    `incorruptible.statistics.curves` defines them. Chip k is the same at every strength, so that
+    its curve belongs to one chip. `beyond` [chip] marks chips that never lose `loss`; their
+    tolerance is counted as `high`, so that the mean tolerance is a bound from below. `lacking` maps
+    each of the three names that is missing from `chips` to the reason.
     """
 
     low: float
@@ -52,8 +58,8 @@ class Overall:
         higher_is_better: bool | None,
         loss: float = curves.LOSS,
     ) -> Overall | None:
-        """From values [strength, chip], strengths in any order; None for a single strength, which
-        is no range.
+        """The three numbers from values [strength, chip], with strengths in any order; None for a
+        single strength, which is no range.
 
         Raises `UserError` for a loss that is not positive.
         """
@@ -81,8 +87,8 @@ class Overall:
         return cls(float(at[0]), float(at[-1]), loss, chips, beyond, lacking)
 
     def interval(self, name: str, level: float = 0.95) -> Interval:
-        """Student's interval over chips, on these examples; nan for one chip, and all nan for what
-        is lacking.
+        """Student's interval of the mean over chips, on these examples. Its ends are nan for one
+        chip; all three numbers are nan for a name in `lacking`.
         """
         found = self.chips.get(name)
         if found is None or len(found) < 2:
@@ -92,7 +98,9 @@ class Overall:
         return t_interval(found, level)
 
     def plain(self, level: float = 0.95) -> dict[str, Any]:
-        """As plain data, what is lacking as nan with its reason."""
+        """The means with their intervals as plain data; a missing number is nan, and "lacking" has
+        the reason.
+        """
         found: dict[str, Any] = {"from": self.low, "to": self.high, "loss": self.loss}
         for name in _MEANINGS:
             low, mean, high = self.interval(name, level)
@@ -135,21 +143,21 @@ class Overall:
     __repr__ = __str__
 
 
-# ---- What was found on many chips: never a mean without its n
+# ---- Strength by strength
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scores(ScoredResult):
     """What `measure` found.
 
-    `values` [strength, chip] is the mean score of each chip; `reads` [strength, chip, read] its
-    single reads where there were several; `examples` [strength, chip, example], on request, the
-    score of each example. `equivalent` [strength] is the strength of gaussian-filter-max that is as
-    large for these weights, `conditions` what a device's result must say (range, mapping, time,
-    compensation), and `peaks` the smallest and largest max|W_f|: under an absolute or sqrtmax scale
-    a network gains by growing its weights, and these tell. `not_finite` [strength, chip] counts the
-    answers, over all reads and examples, that were not finite; None where all were. Where answers
-    are judged they are wrong ones; the mean of a loss over them is not finite either.
+    `values` [strength, chip] is the mean score of each chip. `reads` [strength, chip, read] has the
+    scores of single reads where there were several, and `examples` [strength, chip, example], on
+    request, the score of each example. `equivalent` [strength] is the strength of
+    gaussian-filter-max whose error is as large for these weights. `peaks` are the smallest and the
+    largest max|W_f| over all filters f. Under an absolute or sqrtmax scale a network gains by
+    growing its weights, which these two show. `not_finite` [strength, chip] counts the answers,
+    over all reads and examples, that were not finite; it is None where all were finite. In a score
+    that judges answers they are wrong answers; the mean of a loss over them is not finite either.
     """
 
     values: NDArray[np.float64]
@@ -179,20 +187,20 @@ class Scores(ScoredResult):
         """[strength] Standard deviation over chips (n - 1); nan for one chip."""
         if self.chips < 2:
             return np.full(len(self.values), np.nan)
-        # numbers that are all the same may differ from their mean in the last place
+        # Equal numbers may differ from their computed mean in the last place.
         return np.where(np.ptp(self.values, axis=1) == 0, 0.0, self.values.std(1, ddof=1))
 
     def interval(self, level: float = 0.95) -> list[Interval]:
-        """For each strength, Student's interval of the mean over all chips, on these examples; nan
-        for one chip.
+        """For each strength, Student's interval of the mean over all chips, on these examples. Its
+        ends are nan for one chip and for scores that are not finite.
         """
         if self.chips < 2 or not np.isfinite(self.values).all():
             return [Interval(float("nan"), float(mean), float("nan")) for mean in self.mean()]
         return [self._possible(t_interval(row, level)) for row in self.values]
 
     def _possible(self, interval: Interval) -> Interval:
-        """The part of an interval of a mean in which the mean can lie: a fraction is no less than 0
-        and no more than 1.
+        """The interval, cut to where the mean can lie: the mean of a fraction is at least 0 and at
+        most 1.
         """
         if self.unit != "fraction" or not 0 <= interval.estimate <= 1:
             return interval
@@ -202,9 +210,9 @@ class Scores(ScoredResult):
         """For each strength, the mean for new chips *and* new examples, with its components of
         variance.
 
-        Scores that are fractions have the interval of a share, others Student's:
-        `incorruptible.statistics.two_level`. None where the scores of examples were not kept, or
-        there is one chip or one example; `level` as in `interval`.
+        For scores that are fractions this is the interval of a share, for others Student's:
+        `incorruptible.statistics.two_level` has both. None where the scores of examples were not
+        kept or are not finite, and where there is one chip or one example.
         """
         if (
             self.examples is None
@@ -220,24 +228,25 @@ class Scores(ScoredResult):
         return np.asarray(np.quantile(self.values, share, axis=1))
 
     def tail(self) -> NDArray[np.float64]:
-        """[strength] What 95% of these chips are at least as good as: the 5% quantile, or where
-        lower is better the 95% one.
+        """[strength] The score that 95% of these chips reach: the 5% quantile, or the 95% quantile
+        where lower is better.
         """
         return self.quantile(0.95 if self.higher_is_better is False else 0.05)
 
     def worst(self) -> NDArray[np.float64]:
-        """[strength] The worst chip, in the score's own direction; nan where a function of one's
-        own does not say which.
+        """[strength] The score of the worst chip: the lowest where higher is better, the highest
+        where lower is better, and nan where the score does not say which.
         """
         if self.higher_is_better is None:
             return np.full(len(self.values), np.nan)
         return np.asarray(self.values.min(1) if self.higher_is_better else self.values.max(1))
 
     def overall(self, loss: float = LOSS) -> Overall | None:
-        """Area, worst case and tolerance of each chip over the whole range; None where a single
-        strength was measured.
+        """Area, worst case and tolerance of each chip over the whole range of strengths; None where
+        a single strength was measured.
 
-        `loss` is what may be lost for the tolerance, in the unit of the score.
+        The tolerance of a chip is the strength up to which the chip loses at most `loss`, in the
+        unit of the score.
         """
         return Overall.of(self.values, self.strengths, self.higher_is_better, loss)
 
@@ -318,7 +327,7 @@ class Scores(ScoredResult):
         }
 
     def header(self) -> str:
-        """What was measured, in one line, and under which conditions, in another."""
+        """One line that says what was measured; a second line has the conditions of a device."""
         reads = f" (read with {self.read})" if self.read else ""
         if self.reads is not None:
             reads = f" x {self.reads.shape[2]} reads ({self.read or 'its own noise'})"
@@ -347,7 +356,7 @@ class Scores(ScoredResult):
         return "\n".join(lines if overall is None else [*lines, "", str(overall)])
 
     def notes(self) -> list[str]:
-        """What the columns of the table mean, and what they cannot see."""
+        """Lines that say what the columns of the table mean, and what they cannot show."""
         worse = " (95% quantile: lower is better)" if self.higher_is_better is False else ""
         said = [
             f"interval: Student's, of the mean over chips, on these examples; 5%{worse}, median, "
@@ -364,8 +373,8 @@ class Scores(ScoredResult):
         return said
 
     def unseen(self, spreads: Sequence[float]) -> list[str]:
-        """A line about the chips that were not drawn, where `spreads` [strength] says that all chips
-        agree at some strength above 0.
+        """A line about the chips that were not drawn, where `spreads` [strength] says that all
+        chips agree at some strength above 0.
         """
         agree = [sd == 0 and s > 0 for sd, s in zip(spreads, self.strengths, strict=True)]
         if self.chips < 2 or self.corruption_unit.startswith("none") or not any(agree):
@@ -448,7 +457,9 @@ _TITLES = (
 
 
 def _titles(not_finite: bool) -> str:
-    """The titles of the table's columns, the last one where some answer was not finite."""
+    """The titles of the table's columns. The column "not finite" is there where some answer was not
+    finite.
+    """
     shown = zip(_TITLES if not_finite else _TITLES[:-1], _WIDTHS, strict=False)
     return "  ".join(f"{title:>{width}}" for title, width in shown)
 
@@ -458,14 +469,21 @@ def _titles(not_finite: bool) -> str:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OverTime(Charted):
-    """What `measure` found at each time; chip k is the same chip at every time and strength."""
+    """What `measure` found at each time since programming. Chip k is the same chip at every time.
+
+    In Python, measure a corruption at each time and put the results together:
+
+        times = [seconds("1h"), seconds("1d")]  # from incorruptible.specs.durations
+        each = [measure(model, score, data, at_time(corruption, time), [1.0]) for time in times]
+        found = OverTime(tuple(times), tuple(each))
+    """
 
     times: tuple[Seconds, ...]
     scores: tuple[Scores, ...]
 
     @property
     def conditions(self) -> str:
-        """How weights are held at all of the times."""
+        """The conditions that hold at all times: those of one time, without the time."""
         return self.scores[-1].conditions.replace(
             f"{self.times[-1]} after programming", "at times after programming"
         )
@@ -475,7 +493,7 @@ class OverTime(Charted):
         from ..plots import Line, Lines
 
         last, curves = self.scores[-1], []
-        # 0 s has no place on a logarithmic axis.
+        # A logarithmic axis has no place for 0 s.
         later = [place for place, time in enumerate(self.times) if time > 0]
         at = [float(self.times[place]) for place in later]
         for k, strength in enumerate(last.strengths):

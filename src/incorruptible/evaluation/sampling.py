@@ -1,18 +1,19 @@
 """Which chips are made and how they are read: one object for every function that scores chips.
 
-`measure`, `measure_until`, `measure_mean`, `certify`, `certify_fresh` and `sensitivity` look at chips
-of the same kind. What is said of the chips travels in one `Sampling`, which is made once and handed to
-any of them:
+`measure`, `measure_until`, `measure_mean`, `certify`, `certify_fresh`, `sensitivity` and `compare`
+take chips of the same kind. One `Sampling` describes the chips, and any of these functions takes
+it:
 
     chips = Sampling("gaussian-filter-max", [0, 0.1], chips=100, seed=0, batchnorm="folded")
     measure(model, accuracy, data, chips)
     certify(model, accuracy, data, chips, accuracy=0.9)
 
-For a single call the same can be written in the call: `measure(model, accuracy, data, noise, [0, 0.1],
-chips=100, seed=0)`. `sampling_of` makes a `Sampling` of either.
+For a single call the same can be written in the call: `measure(model, accuracy, data, noise, [0,
+0.1], chips=100, seed=0)`. `sampling_of` makes a `Sampling` of either.
 
-Invariants: a `Sampling` never changes; two chips of equal seed, purpose and number are equal, whatever
-the number of chips is; chips of different purposes never meet.
+Relies on: named noise (`randomness.streams`) gives the same numbers for the same name. Keeps: a
+`Sampling` never changes; two chips of equal seed, purpose and number are equal, whatever the number
+of chips is; chips of different purposes have independent noise.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ _AUTOCASTS = {"bf16": torch.bfloat16}
 
 
 class SamplingOptions(TypedDict, total=False):
-    """What may be said of the chips beside a corruption and its strengths; `Sampling` says what each
-    option means.
+    """What can be said of the chips besides a corruption and its strengths. `Sampling` explains
+    each option.
     """
 
     chips: int
@@ -55,34 +56,35 @@ class SamplingOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, eq=False)
 class Sampling:
-    """The chips that are looked at: which corruption, at which strengths, how many, and how they are
+    """Which chips are made: of which corruption, at which strengths, how many, and how they are
     read.
 
-    - `corruption` is a corruption or its text, and `strengths` the strengths [strength], rising or not.
-      A text may hold both: `Sampling("gaussian-filter-max:0,.1,.2")`.
-    - `chips` is the number of chips at each strength. Unless given, each function has a number of its
-      own: 25 for `measure`, at most 10,000 for `measure_until` and 20,000 for `measure_mean`, 25 for
-      `sensitivity`, and the fewest that do for `certify`.
+    - `corruption` is a corruption or its text, and `strengths` the strengths [strength], rising or
+      not. A text may hold both: `Sampling("gaussian-filter-max:0,.1,.2")`.
+    - `chips` is the number of chips at each strength. Unless given, each function has a number of
+      its own: 25 for `measure`, `compare` and `sensitivity`, at most 10,000 for `measure_until` and
+      20,000 for `measure_mean`, and for `certify` the fewest that can show the yield where two
+      fail.
     - `seed` and `purpose` name the chips. Chip k is the same at every strength, and in every model
-      whose arrays have the same names. Chips of different `purpose` are different; unless given, it is
-      the function's own, so that what was tuned on the chips of one function may be certified on those
-      of another.
-    - `read=(corruption, strength)` is the error that each read of a chip adds to the chip's own, and
-      `reads` is the number of times that each chip is read.
-    - `batchnorm` is "as-is", "folded" (into the convolution before the noise is drawn; arrays are found
-      again by name) or "recalibrated" (running statistics computed anew on every chip from the inputs
-      in `calibration`).
-    - `autocast="bf16"` computes forward passes in 16 bits. That rounding is no property of the chip,
-      whose weights are drawn in the model's own type, and a score within a few examples of a tie may
-      differ for it. `channels_last` lays images and kernels out with their channels side by side. Both
-      are for speed, and results state them.
+      whose arrays have the same names. Another `purpose` makes other chips. Unless given, each
+      function has a purpose of its own, so that a network that was tuned on the chips of one
+      function may be certified on the chips of another.
+    - `read=(corruption, strength)` is the error that each read of a chip adds to the chip's own,
+      and `reads` is the number of times that each chip is read.
+    - `batchnorm` is "as-is", "folded" (BatchNorm is folded into the convolution before the noise is
+      drawn, and arrays are found again by name) or "recalibrated" (running statistics are computed
+      anew on every chip from the inputs in `calibration`).
+    - `autocast="bf16"` computes forward passes in 16 bits. The rounding is no property of the chip,
+      whose weights are drawn in the model's own type, and it may change the answer to an example
+      that is close to a tie. `channels_last` lays images and kernels out with their channels side
+      by side. Both are for speed, and results state them.
     - `arrays` are the weights in hardware, those of `select(model)` unless given.
-    - With `pairs` chip 2k + 1 is the mirror image of chip 2k (antithetic pairs), in what was programmed
-      and in what is read. Mirrored chips are not independent, so only `measure_all` takes them;
-      `measure_mean` makes pairs of its own.
+    - With `pairs` chip 2k + 1 is the mirror image of chip 2k (antithetic pairs), in what was
+      programmed and in what is read: its noise has the opposite sign. Mirrored chips are not
+      independent, so only `measure_all` takes them; `measure_mean` makes pairs of its own.
 
-    Raises `UserError` for chips or reads below 1, a negative strength, and for a policy or an autocast
-    that does not exist.
+    Raises `UserError` for chips or reads below 1, a negative strength, several reads that would all
+    be the same, and for a BatchNorm policy or an autocast that does not exist.
 
     >>> chips = Sampling("gaussian-filter-max:0,.1,.2", chips=100)
     >>> str(chips.corruption), chips.strengths, chips.total
@@ -133,14 +135,16 @@ class Sampling:
             raise unknown("autocast", self.autocast, _AUTOCASTS)
 
     def filled(self, chips: int, purpose: str) -> Self:
-        """The same, with that number of chips and that purpose where it has none of its own."""
+        """This `Sampling`, with that number of chips and that purpose where it has none of its
+        own.
+        """
         if self.chips is not None and self.purpose is not None:
             return self
         return replace(self, chips=self.chips or chips, purpose=self.purpose or purpose)
 
     def casting(self, device: torch.device) -> AbstractContextManager[Any]:
-        """The arithmetic of a forward pass on `device`. Raises `UserError` for a device that has no
-        autocast.
+        """The context in which forward passes on `device` run: autocast, or nothing. Raises
+        `UserError` for a device that has no autocast.
         """
         if self.autocast is None:
             return nullcontext()
@@ -157,14 +161,14 @@ class Sampling:
         return None if self.read is None else f"{self.read[0]}:{self.read[1]:g}"
 
     def differ(self, strength: float) -> bool:
-        """Whether chips differ at that strength: at 0, without read noise and pinned faults, all
-        are the same.
+        """Whether chips differ at that strength. At strength 0 all chips are the same, unless reads
+        add an error or the corruption has faults that are there at every strength (`pinned`).
         """
         return bool(strength or self.read or traits(self.corruption).pinned)
 
     def distinct(self, strength: float) -> int:
-        """How many different chips there are at that strength. Raises `UserError` before a function
-        has said how many chips it takes.
+        """How many different chips there are at that strength. Raises `UserError` where the number
+        of chips was left open.
         """
         if self.chips is None:
             raise UserError("this Sampling leaves the number of chips open: give it chips=25, say.")
@@ -172,12 +176,12 @@ class Sampling:
 
     @property
     def total(self) -> int:
-        """How many times a chip is read, over all strengths."""
+        """How many reads there are in all, over all strengths and chips."""
         return sum(self.distinct(strength) * self.reads for strength in self.strengths)
 
     def fitted(self, model: nn.Module) -> tuple[nn.Module, Sequence[Array]]:
-        """The network to measure and its arrays: a folded copy where the policy says so, in which
-        arrays keep their names.
+        """The network to measure and its arrays. With the policy "folded" this is a folded copy, in
+        which arrays keep their names.
         """
         arrays = select(model) if self.arrays is None else self.arrays
         if self.batchnorm != "folded":
@@ -193,11 +197,11 @@ class Sampling:
         again: int,
         heard: Callable[[Noise], Noise] = lambda noise: noise,
     ) -> Tensor:
-        """What `array`, which holds clean weights, holds on that chip at that strength, in its
+        """The values of `array`, which holds clean weights, on that chip at that strength, in its
         `again`-th read.
 
-        `heard` may keep what a noise gives. Raises `UserError` for a corruption that gives another
-        shape.
+        `heard` wraps each noise, for example in a cache. Raises `UserError` for a corruption that
+        returns another shape.
         """
         values = _of(
             self.corruption, array, strength, heard(self.drawn(chip, again).of(array.name))
@@ -221,8 +225,8 @@ class Sampling:
         again: int,
         heard: Callable[[Noise], Noise] = lambda noise: noise,
     ) -> None:
-        """Write `values` into `out`, other memory of the shape and type of the clean weights that
-        `array` holds.
+        """Write what `values` returns into `out`, which has the shape and type of the clean weights
+        in `array` and other memory.
         """
         if self.read is None:
             write_into(
@@ -232,7 +236,7 @@ class Sampling:
             out.copy_(self.values(array, strength, chip, again, heard))
 
     def drawn(self, chip: int, again: int) -> Draw:
-        """The noise of that chip in its `again`-th read."""
+        """The noise of the chip itself, in its `again`-th read."""
         return Draw(
             self.seed, self._purpose, self._named(chip), read=again, mirrored=self._mirrors(chip)
         )
@@ -250,8 +254,8 @@ class Sampling:
         return self.pairs and chip % 2 == 1
 
     def _named(self, chip: int) -> int:
-        """The number of the chip whose noise is used: a mirrored chip 2k + 1 uses the noise of chip 2k
-        with its sign flipped.
+        """The number of the chip whose noise is used: a mirrored chip 2k + 1 uses the noise of chip
+        2k with its sign flipped.
         """
         return chip - 1 if self._mirrors(chip) else chip
 
@@ -278,12 +282,12 @@ def sampling_of(
     purpose: str,
     max_chips: int | None = None,
 ) -> Sampling:
-    """The `Sampling` that a function was asked for: as one object, or as a corruption, its strengths
-    and options. `chips` and `purpose` are the function's own; `max_chips` counts before any other
-    number of chips.
+    """The `Sampling` that a caller asked for, as one object or as a corruption with strengths and
+    options. `chips` and `purpose` are what the called function takes where the caller says nothing.
+    `max_chips` replaces any other number of chips.
 
-    Raises `UserError` for both at once and for mirrored chips, and `TypeError` for an option that
-    `SamplingOptions` does not have.
+    Raises `UserError` where a `Sampling` comes with strengths or options beside it, and for
+    mirrored chips. Raises `TypeError` for an option that `SamplingOptions` does not have.
     """
     if unknown_ := options.keys() - SamplingOptions.__annotations__.keys():
         raise TypeError(f"there is no option {', '.join(sorted(unknown_))}; see Sampling.")

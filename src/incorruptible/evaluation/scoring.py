@@ -1,4 +1,10 @@
-"""One chip, scored once: what every score gives for every example."""
+"""One chip, scored once: the value that each score gives for each example.
+
+Relies on: the model is in eval mode; a batch is a tensor, or a list, tuple or dictionary of
+tensors, whose first tensor has one row for each example. Keeps: values are float32 on the CPU
+[example], in the order of the data; scores with the same question to the model share one forward
+pass, which changes no value.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +28,9 @@ from .sampling import Sampling
 ScoreFunction = Score | Callable[[nn.Module, Any], Tensor]
 Examples = NDArray[np.float32]
 
-# Beside the scores, under these names: 1 for each example [example] to which the answer was not
-# finite, where there is one; and, on request, a number [1] that tells one order of the examples
-# from another.
+# Two names beside those of the scores. NOT_FINITE holds 1 for each example whose answer was not
+# finite and 0 for the others [example]; it is there where some answer was not finite. ORDER, on
+# request, holds one number [1] that differs between different orders of the examples.
 NOT_FINITE, ORDER = "not finite", "order"
 
 
@@ -39,7 +45,7 @@ def score_one_chip(
     again: int = 0,
 ) -> dict[str, Examples]:
     """What each score gives for every example [example] on that chip at that strength, in the
-    `again`-th read.
+    `again`-th read. The clean weights are back afterwards.
     """
     with ProgrammedModel(model, arrays, sampling) as programmed:
         return score_chip(programmed, scores, data, strength, chip, again)
@@ -54,8 +60,8 @@ def score_chip(
     again: int = 0,
     ordered: bool = False,
 ) -> dict[str, Examples]:
-    """As `score_one_chip`, of one chip among many that come one after another; `ordered` asks for
-    the order of the examples too.
+    """As `score_one_chip`, for the next of many chips: the chip stays in place afterwards.
+    `ordered` asks for `ORDER` too.
     """
     programmed.put(strength, chip, again)
     model, sampling, device = (
@@ -82,8 +88,8 @@ def refuse_iterators(data: Iterable[Any], sampling: Sampling) -> None:
 
 
 def refuse_unbounded(score: ScoreFunction, what: str) -> None:
-    """A `UserError` for a score that is no fraction; a function of one's own is taken at its
-    word.
+    """A `UserError` for a `Score` that is no fraction. A plain function does not say what it
+    returns; its values are checked when they come.
     """
     if isinstance(score, Score) and score.unit != "fraction":
         raise UserError(
@@ -95,8 +101,8 @@ def refuse_unbounded(score: ScoreFunction, what: str) -> None:
 def counted(
     progress: Callable[[int, int], None] | None, sampling: Sampling, place: int
 ) -> Callable[[int], None] | None:
-    """What tells `progress` how many chips of the strength at `place` are scored, of so many at
-    every strength.
+    """A function that tells `progress` how many chips are done, from how many are done at the
+    strength of index `place`; None without `progress`.
     """
     if progress is None:
         return None
@@ -108,15 +114,15 @@ def counted(
 def shifted(
     progress: Callable[[int, int], None] | None, before: int, total: int
 ) -> Callable[[int, int], None] | None:
-    """What tells `progress` of one of several calls: `before` chips were scored in earlier calls, of
-    `total` in all.
+    """The `progress` of one of several calls, where earlier calls have scored `before` of `total`
+    chips; None without `progress`.
     """
     return None if progress is None else lambda done, _: progress(before + done, total)
 
 
 @contextmanager
 def keeping(statistics: Statistics) -> Iterator[None]:
-    """Running statistics for a while; afterwards they are what they were."""
+    """Lets running statistics change while the block runs, and puts them back afterwards."""
     before = statistics.take()
     try:
         yield
@@ -147,9 +153,9 @@ def scored(
 ) -> dict[str, Examples]:
     """What each score gives for every example [example], with the weights that are in place.
 
-    `sampling` may ask for autocast, under which what a `Score` makes of an answer is computed in 32
-    bits at least, and for channels-last. Where answers were not finite, they are marked under
-    `NOT_FINITE`; `ordered` asks for `ORDER`.
+    `sampling` may ask for channels-last and for autocast. Under autocast, a `Score` grades logits
+    in 32 bits at least. Where answers were not finite, `NOT_FINITE` marks them; `ordered` asks for
+    `ORDER`. Raises `UserError` for data without an example, and as `checked`.
     """
     parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in (*scores, NOT_FINITE)}
     asks = [score.answer if isinstance(score, Score) else None for score in scores.values()]
@@ -183,8 +189,8 @@ def scored(
 
 
 def _order(batch: Any, before: int) -> int:
-    """A number below 2^24 for the examples so far in their order: of eight numbers of each tensor
-    of each example.
+    """A checksum below 2^24, which float32 holds exactly, of the examples so far in their order: of
+    some eight numbers of each tensor of each example. `before` is that of the batches before.
     """
 
     def feed(tensor: Tensor) -> Tensor:
@@ -206,8 +212,8 @@ def answered(
     sampling: Sampling | None,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """Logits and labels of a batch; where `sampling` asks for autocast, computed under it, and the
-    logits in 32 bits at least.
+    """Logits and labels of a batch. Where `sampling` asks for autocast, the pass runs under
+    autocast and the logits are returned in 32 bits at least.
     """
     if sampling is None or sampling.autocast is None:
         return ask(model, batch)
@@ -237,8 +243,8 @@ def checked(values: Any, batch: Any) -> Examples:
 
 
 def count_of(data: Iterable[Any]) -> int:
-    """How many examples batches hold, by going through them once; a `UserError` where one does not
-    tell.
+    """How many examples the batches of `data` hold, counted by iterating once. Raises `UserError`
+    for a batch without tensors, and for no example at all.
     """
     total = 0
     for batch in data:

@@ -1,4 +1,13 @@
-"""Every chip at every strength: one after another here, or shared out among processes."""
+"""Every chip at every strength: one after another in this process (`here`), or shared among forked
+processes (`elsewhere`).
+
+The unit of work is one chip with all of its strengths and reads, so that its random numbers are
+drawn once.
+
+Relies on: processes can be forked, and the model lies in the CPU's memory, which a forked process
+copies when it writes. Keeps: both ways give the same numbers in the same order; an exception in a
+process is raised here.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +34,8 @@ ScoredChip = tuple[Key, dict[str, Examples]]
 
 @dataclass(frozen=True, eq=False)
 class ScoringJob:
-    """What it takes to score a chip; the model is in eval mode. `ordered` asks for the order of the
-    examples as well.
+    """Everything that scoring a chip needs. The model is in eval mode; `ordered` asks for the order
+    of the examples as well.
     """
 
     model: nn.Module
@@ -38,8 +47,8 @@ class ScoringJob:
 
 
 def work_items(sampling: Sampling, kept: Mapping[Key, Any]) -> list[list[Key]]:
-    """For each chip the scorings that are not kept yet, each as (strength, chip, read) by
-    number.
+    """For each chip its scorings that are not in `kept` yet, each as the indices (strength, chip,
+    read). Chips with nothing left to score are left out.
     """
     every = [
         [
@@ -61,7 +70,7 @@ def work_items(sampling: Sampling, kept: Mapping[Key, Any]) -> list[list[Key]]:
 
 
 def here(job: ScoringJob, work_items: Iterable[Sequence[Key]]) -> Generator[ScoredChip]:
-    """Each scoring of each item, in order."""
+    """Score each item in order, in this process."""
     sampling = job.sampling
     again = sum(map(sampling.differ, sampling.strengths)) > 1  # a chip's noise comes more than once
     with ProgrammedModel(job.model, job.arrays, sampling, cache_noise=again) as programmed:
@@ -82,16 +91,17 @@ def here(job: ScoringJob, work_items: Iterable[Sequence[Key]]) -> Generator[Scor
 def elsewhere(
     job: ScoringJob, work_items: Sequence[Sequence[Key]], workers: int
 ) -> Generator[ScoredChip]:
-    """As `here`, by `workers` processes that are forked from this one, so that nothing needs to be
-    pickled but numbers.
+    """As `here`, by `workers` processes that are forked from this process, so that only numbers
+    need to be pickled.
 
-    torch's DataLoader keeps the processes and the order. Each has one thread: OpenMP's threads do
-    not survive a fork, and a child that asked for two would wait for ever. Raises what was raised
-    there. Raises `UserError` for a model that is not on the CPU or lies in shared memory, for data
-    with workers of its own, and where processes cannot be forked.
+    torch's DataLoader runs the processes and keeps the order. Each process has one thread: OpenMP's
+    threads do not survive a fork, and a child that asked for two would wait for ever. An exception
+    in a process is raised here. Raises `UserError` for a model that is not on the CPU or lies in
+    shared memory, for data with workers of its own, and where processes cannot be forked.
     """
     _refuse_unshareable(job, workers)
-    # The processes are held by no variable: the traceback of an error would keep them alive.
+    # No variable holds the loader with its processes: the traceback of an error would keep it
+    # alive.
     for found in _forked(_WorkItems(job, work_items), workers):
         if isinstance(found, _Raised):
             raise found.problem
@@ -100,8 +110,8 @@ def elsewhere(
 
 def _forked(work_items: Dataset[Any], workers: int) -> Iterator[Any]:
     with warnings.catch_warnings():
-        # more processes than cores are the caller's wish; Python 3.12 warns of any fork beside
-        # threads, and torch's do not matter to children of one thread
+        # The caller may want more processes than cores. Python 3.12 warns of any fork while other
+        # threads run; torch's threads do not matter to children that have one thread.
         warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
         warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
         loader = DataLoader(
@@ -131,7 +141,7 @@ class _WorkItems(Dataset[Any]):
             return list(here(self.job, [self.work_items[place]]))
         except UserError as mistake:
             return _Raised(_portable(mistake))
-        except Exception as problem:  # DataLoader would put its own words around both
+        except Exception as problem:  # the DataLoader would wrap either in a message of its own
             problem.add_note(f"in a worker process:\n{traceback.format_exc()}")
             return _Raised(_portable(problem))
 
@@ -141,7 +151,7 @@ def _as_it_is(found: Any) -> Any:
 
 
 def _portable(problem: Exception) -> Exception:
-    """The exception, or what can be told of it where it does not go from one process to another."""
+    """The exception; where it cannot be pickled, another exception with its text."""
     try:
         pickle.loads(pickle.dumps(problem))
     except Exception:
@@ -158,7 +168,7 @@ def _refuse_unshareable(job: ScoringJob, workers: int) -> None:
     if elsewhere is not None:
         raise UserError(
             f"workers={workers} share a processor's cores, and the model is on {elsewhere}: leave "
-            "workers out, or model.cpu()."
+            "workers out, or move the model by model.cpu()."
         )
     if "fork" not in multiprocessing.get_all_start_methods():
         raise UserError(f"workers={workers}: this system cannot fork processes; leave workers out.")
@@ -170,6 +180,6 @@ def _refuse_unshareable(job: ScoringJob, workers: int) -> None:
     for data in (job.data, job.sampling.calibration):
         if isinstance(data, DataLoader) and data.num_workers:
             raise UserError(
-                f"workers={workers}, and the data have num_workers={data.num_workers}: processes "
-                "of processes cannot be; give a DataLoader with num_workers=0."
+                f"workers={workers}, and the data have num_workers={data.num_workers}: a "
+                "worker cannot start workers of its own; give a DataLoader with num_workers=0."
             )

@@ -54,9 +54,9 @@ def measure_mean(
     of the chips, and m and beta are fixed before the chips that are averaged. So mu_hat is unbiased
     but for stopping, and the D_c are independent and equally distributed. m and beta come from a
     first look (`statistics.plan`) or, m, from `images`; with m = n the chips are whole, those of
-    `measure`, and need no clean pass. The interval is Student's, made longer for having been watched
-    (`statistics.gather`). It covers 95% approximately, where that of `measure_until` holds without
-    exception and takes many more chips.
+    `measure`, and need no clean pass. The interval is Student's, made longer for having been
+    watched (`statistics.gather`). It covers 95% approximately, where that of `measure_until` holds
+    without exception and takes many more chips.
 
     Corruptions that may ruin a whole chip (flipped bits, stuck cells, dead lines) are refused: a
     rare chip that fails altogether moves the mean by more than chips that agree can show.
@@ -68,9 +68,9 @@ def measure_mean(
     in a list or an unshuffled DataLoader, which are laid out in memory once; otherwise chips are
     whole. `sampling`, `strengths`, `options` and `progress` are as in `measure`.
 
-    Raises `UserError` as `measure` does, and for a half-width below 1e-12, no examples, a confidence
-    outside (0, 1), fewer than 16 `max_chips`, several reads of a chip, and more `images` than there
-    are.
+    Raises `UserError` as `measure` does, and for a half-width below 1e-12, no examples, a
+    confidence outside (0, 1), fewer than 16 `max_chips`, several reads of a chip, and more `images`
+    than there are.
     """
     asked = sampling_of(
         sampling, strengths, options, chips=20_000, purpose="test", max_chips=max_chips

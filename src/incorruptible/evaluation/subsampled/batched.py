@@ -80,7 +80,8 @@ def stackable(
 def worth(model: nn.Module, part: Any, arrays: Sequence[Array], count: int) -> bool:
     """Whether `count` chips, each on a batch of the size of `part`, are scored faster side by side.
 
-    docs/results/fast-measuring.md has what was measured, on a processor; what holds for CUDA was not.
+    docs/results/fast-measuring.md has what was measured, on a processor; what holds for CUDA was
+    not.
     """
     kind = arrays[0].value.device.type
     if count < FEWEST or kind not in WORK or _weights(arrays) > WEIGHTS:
@@ -299,8 +300,8 @@ def score_parts(
                     model, score, parts, sampling, arrays, strength, numbers, many, stacks
                 )
         except (RuntimeError, UserWarning):
-            # torch cannot map a pass that branches on values or draws random numbers. Where something
-            # else is wrong, the pass in place below raises it again.
+            # torch cannot map a pass that branches on values or draws random numbers. Where
+            # something else is wrong, the pass in place below raises it again.
             pass
     with ProgrammedModel(model, arrays, sampling) as programmed:
         each = [

@@ -243,8 +243,8 @@ BATCH = 1024  # images at a time
 BYTES = 2**27  # of inputs that are laid out at once
 SMALLEST = 8  # images of a chip that are ever chosen: of so few examples chips look at all
 LEFT = 16  # chips that few images need in order to take over
-# So many whole chips are taken in pairs before the first interval is made. Begun after 6 chips, with
-# skewed chips, the interval covered .82 to .89 instead of .92 to .95.
+# So many whole chips are taken in pairs before the first interval is made. Begun after 6 chips,
+# with skewed chips, the interval covered .82 to .89 instead of .92 to .95.
 PAIRED = 16
 
 
