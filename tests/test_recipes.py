@@ -82,7 +82,7 @@ def test_what_means_the_same_is_written_the_same(entry: str, came: Any, kept: An
         ({"task": "digits", "clip": float("nan")}, ["clip nan"]),
         ({"task": "digits", "weight_decay": float("inf")}, ["weight_decay inf"]),
         ({"task": "digits", "probe": {"draws": -1}}, ["probe draws -1"]),
-        ({"task": "digits", "clip_weights": 0.5}, ["clip_weights 0.5", "1 at least"]),
+        ({"task": "digits", "clip_weights": 0.5}, ["clip_weights 0.5", "1 or more"]),
         ({"task": "digits", "clip_weights": float("nan")}, ["clip_weights nan"]),
         ({"task": "digits", "objective": "rwp(dropconnect)", "strength": 1.5}, ["strength 1.5", "at most 1"]),
         ({"task": "digits", "objective": "randbet(dropconnect)", "strength": "linear:0:2"}, ["strength 2: at most 1"]),

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from .. import objectives
 from ..errors import UserError
 from ..files import records
 from ..plots import save
@@ -23,7 +22,7 @@ from ..training.recipe import Recipe
 from ..version import __version__
 from .charts import charts
 from .failure import Tell, Trial, failing
-from .tracking import Settings, Watched, look_at, scale_in, watch
+from .tracking import Settings, Watched, look_at, watch
 
 RECORD = "landscape.json"
 
@@ -104,14 +103,13 @@ def _about(
     fail: Sequence[float],
     recipe: Recipe | None = None,
 ) -> dict[str, Any]:
-    objective = objectives.parse(settings.objective)
-    unit = getattr(objective, "corruption", objective).unit
+    unit = getattr(fit.through, "corruption", fit.through).unit
     return {
         "asked": asked(settings, weights, fail, recipe),
         "task": task.name.replace("\\", "/").rpartition("/")[2] or "the task",
         "objective": settings.objective,
         "unit": unit,
-        "scale": scale_in(objective),
+        "scale": fit.scale,
         "images": fit.looked_at,
         "draws": settings.draws,
         "budget": settings.budget,

@@ -145,7 +145,7 @@ class Watched(Trainer):
             )
             at[name] = {**found._asdict(), "quadratic": self._quadratic(s, curved["noise"].trace)}
         top = self._top()
-        most = None if settings.budget is None else self._tolerated(settings.objective, top)
+        most = None if settings.budget is None else self._tolerated(self.through, top)
         return {
             "asked": own,
             "tolerated": most,
@@ -169,12 +169,12 @@ class Watched(Trainer):
         )
         return strength**2 * trace / 2 if gaussian else None
 
-    def _tolerated(self, objective: str, top: float) -> float:
+    def _tolerated(self, objective: objectives.Objective, top: float) -> float:
         assert self.settings.budget is not None
         return tolerated(
             self.model,
             self.robust.arrays,
-            objectives.parse(objective),
+            objective,
             self.task.loss,
             self._probe_batch,
             self.settings.budget,
@@ -228,7 +228,7 @@ class Watched(Trainer):
             objective = objectives.parse(text)
             reach = top / 4
             if self.settings.budget is not None:
-                reach = 2 * self._tolerated(text, top) or reach
+                reach = 2 * self._tolerated(objective, top) or reach
             found = along(
                 self.model,
                 arrays,

@@ -1,5 +1,20 @@
-"""A study as it is declared: a question, a base recipe, arms x seeds, what to test on, and the
-claims to decide.
+"""A study as a TOML file declares it: a question, a base recipe, arms x seeds, what to test on, and
+the claims to decide.
+
+An *arm* is one way to train, and is trained once with each seed. An entry of the file that is a
+list makes an arm for each of its values. `load` reads a study that travels with the package, or a
+file of the user's own:
+
+>>> study = load("auto", seeds=2)
+>>> len(study.arms) > 2 and study.seeds
+(0, 1)
+
+Relies on: `training.recipe.checked` reports the mistakes of a recipe as pairs of an entry and a
+sentence, and `toml_positions` knows the line of each entry.
+Keeps: all mistakes of a file are gathered and raised as one `UserErrors`, each with its line, and
+nothing is raised before the whole file has been looked at, except for a file that is no TOML and
+for options of the command line that do not fit. `Study.plain` is part of the identity of a study's
+plan, so its keys do not change.
 """
 
 from __future__ import annotations
@@ -7,7 +22,7 @@ from __future__ import annotations
 import itertools
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -33,15 +48,15 @@ from .toml_positions import KeyPath, spoken, toml_positions
 
 _TOP = ("title", "question", "seeds", "recipe", "arms", "test", "selection", "claims", "shown")
 _ARM = ("name", "method", "role", "each", "probe")
-_SINGLE = ("task", "start", "seed", "probe")  # of a recipe: not for lists
-_LISTS = ("checkpoints", "also", "protect")  # of a recipe: lists themselves
+_SINGLE = ("task", "start", "seed", "probe")  # entries of a recipe that a list cannot vary
+_LISTS = ("checkpoints", "also", "protect")  # entries of a recipe whose values are lists
 _SEEDS_ON_TOP = "seeds stand at the top of the file: seeds = 8"
 
 
 @dataclass(frozen=True)
 class ArmSpec:
-    """One arm: its name, how it is trained (but for the seed), the method that it belongs to and
-    its role among those.
+    """One arm: its name, the recipe by which it is trained (the seed apart), the method that it
+    belongs to, and its role among the arms of that method.
     """
 
     name: str
@@ -52,12 +67,14 @@ class ArmSpec:
 
 @dataclass(frozen=True)
 class Test:
-    """What trained networks are tested on: sweeps of corruptions, the first being the one that
-    claims are about, over `chips` chips, on the test data and, for gaps, on the training data too;
-    `required` is the score that a chip must reach. Where `batchnorm` has several policies, each
-    makes noises of its own, those under the first coming first. Of the training data, and of no
-    other, the first `examples` are looked at (0: all). `bounds` asks for what PAC-Bayes bounds are
-    computed from: a bounded loss, and how far training moved each filter.
+    """What trained networks are tested on.
+
+    `corruptions` are sweeps; claims are about the first one unless they say otherwise. Each sweep
+    is measured over `chips` chips, on each of the data `parts`: "test", and "train" where the gap
+    between training and test data is asked for. Where `batchnorm` has several policies, every sweep
+    is measured under each of them. `required` is the score that a chip must reach. Only the first
+    `examples` of the training data are looked at (0: all). `bounds` asks for what PAC-Bayes bounds
+    are computed from: a bounded loss, and how far training moved each filter.
     """
 
     corruptions: tuple[InstanceOf[Sweep], ...]
@@ -70,8 +87,8 @@ class Test:
     examples: int = 0
 
     def looks(self) -> list[tuple[Sweep, str, str]]:
-        """Every sweep under every policy for BatchNorm, the first policy first: the sweep, the
-        policy, and the name of both.
+        """Every sweep under every policy for BatchNorm, all sweeps of the first policy first. Each
+        comes as the sweep, the policy, and a name for the two.
         """
         found = []
         for policy in self.batchnorm:
@@ -80,7 +97,10 @@ class Test:
         return found
 
     def plain(self) -> dict[str, Any]:
-        """As plain data; one policy as a text, and what came later left out at its default."""
+        """As plain data. A single policy is a text, as it was before there could be several, and
+        `examples`, an entry that came later, is left out at its default. So older plans keep their
+        identity.
+        """
         found = recorded(asdict(self) | {"corruptions": [str(one) for one in self.corruptions]})
         found |= {"batchnorm": self.batchnorm[0]} if len(self.batchnorm) == 1 else {}
         return {key: value for key, value in found.items() if key != "examples" or value}
@@ -88,8 +108,8 @@ class Test:
 
 @dataclass(frozen=True)
 class Selection:
-    """How strengths and schedules are chosen: by the mean score on validation data over `chips`
-    chips that the test never sees.
+    """How strengths and schedules are chosen: by the mean score on validation data, over `chips`
+    chips that are never tested on.
     """
 
     chips: int = 10
@@ -102,7 +122,9 @@ class Selection:
 
 @dataclass(frozen=True)
 class Study:
-    """Arms x seeds with a question, as a file declares it; `source` is a hash of that file."""
+    """Arms x seeds with a question, as a file declares them. `shown` are patterns of the arms that
+    the report draws, and `source` is a hash of the file.
+    """
 
     name: str
     title: str
@@ -116,8 +138,8 @@ class Study:
     source: str
 
     def plans(self) -> dict[str, MeasurePlan]:
-        """What each run is measured on, by a name for each: "0 test", "0 train", "0 validation", "1
-        test", ...
+        """What each run is measured on. The names of the plans number the sweeps: "0 test", "0
+        train", "0 validation", "1 test", ...
         """
         found = {}
         for place, (sweep, policy, _) in enumerate(self.test.looks()):
@@ -137,7 +159,7 @@ class Study:
         return found
 
     def plain(self) -> dict[str, Any]:
-        """The definition as plain data."""
+        """The study as plain data."""
         return {
             "name": self.name,
             "title": self.title,
@@ -145,8 +167,13 @@ class Study:
             "source": self.source,
             "seeds": list(self.seeds),
             "arms": [
-                {"name": d.name, "method": d.method, "role": d.role, "recipe": d.recipe.plain()}
-                for d in self.arms
+                {
+                    "name": arm.name,
+                    "method": arm.method,
+                    "role": arm.role,
+                    "recipe": arm.recipe.plain(),
+                }
+                for arm in self.arms
             ],
             "test": self.test.plain(),
             "selection": self.selection.plain(),
@@ -168,12 +195,12 @@ def shipped() -> dict[str, str]:
 def load(
     text: str, *, seeds: int | None = None, epochs: int | None = None, data: str | None = None
 ) -> Study:
-    """The study of that name, or in that TOML file.
+    """The study called `text`, or, where `text` ends in `.toml`, the study in that file.
 
-    `seeds` replaces the file's seeds by 0, 1, ..., `epochs` those of its base recipe (arms that
-    train longer or shorter keep their proportion). `data` is what `images` tasks that name no data
-    of their own are about. Raises `UserErrors` with every fault of the file at once, each with its
-    line.
+    `seeds` replaces the seeds of the file by 0, 1, ..., seeds - 1. `epochs` replaces the epochs of
+    its base recipe; arms that train longer or shorter keep their proportion. `data` is for `images`
+    tasks that name no data of their own. Raises `UserErrors` with every mistake of the file at
+    once, each with its line.
     """
     if text.endswith(".toml"):
         path = Path(text)
@@ -202,7 +229,9 @@ def load(
 
 
 class _Reader:
-    """Reads one file, and gathers what is wrong with it."""
+    """Reads one file and gathers its mistakes, in `faults`: a line number and a sentence each.
+    Methods return what could be read, so that one mistake does not hide the others.
+    """
 
     def __init__(self, name: str, text: str, where: str, folder: Path, images: str | None) -> None:
         self.name, self.text, self.where, self.folder, self.images = (
@@ -213,9 +242,9 @@ class _Reader:
             images,
         )
         self.faults: dict[tuple[int, str], None] = {}
-        self.names: (
-            dict[str, None] | None
-        ) = {}  # of all arms, also of those at fault; None where one cannot be told
+        # The names of all arms, arms with mistakes included, for claims to refer to. None where the
+        # name of an arm cannot be known: then nothing is said about names in claims.
+        self.names: dict[str, None] | None = {}
         try:
             self.data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as problem:
@@ -225,8 +254,8 @@ class _Reader:
         self._rename_entries()
 
     def _rename_entries(self) -> None:
-        """Have entries of the data that were renamed under the names that they have now; faults
-        name them as they were typed.
+        """Give entries that were renamed the names that they have now. Faults still name these
+        entries as they were typed.
         """
         for table in self._renamed_tables():
             for new, old in RENAMED.items():
@@ -234,7 +263,8 @@ class _Reader:
                     continue
                 if new in table:
                     self.fault(
-                        (), f"{old}: its name is {new} now, and {new} stands beside it; give one"
+                        (),
+                        f"{old}: this entry is called {new} now, and {new} is given too; give one",
                     )
                 table[new] = table.pop(old)
         names = {old: new for new, old in RENAMED.items()}
@@ -243,8 +273,8 @@ class _Reader:
         }
 
     def _renamed_tables(self) -> Iterator[dict[str, Any]]:
-        """Every table that may have an entry that was renamed; what is no table is told of
-        elsewhere.
+        """Every table that may have an entry that was renamed. A value in the place of a table is
+        noted elsewhere.
         """
         arms = self.data.get("arms", [])
         every = [self.data.get(name) for name in ("recipe", "test", "selection")]
@@ -255,7 +285,7 @@ class _Reader:
                     yield table["each"]
 
     def fault(self, path: Sequence[str | int], message: object) -> None:
-        """Note what is wrong at that place; the same thing once."""
+        """Note that something is wrong at the place `path`. The same mistake is noted once."""
         typed = next(
             (one for end in range(len(path), 0, -1) if (one := self.typed.get(tuple(path[:end])))),
             (),
@@ -267,12 +297,14 @@ class _Reader:
         )
 
     def study(self, seeds: int | None, epochs: int | None) -> Study:
+        """The study that the file declares. Raises `UserErrors` if the file has mistakes."""
         data = self.data
         if self.images is not None and not any(
             tasks.needing_data(str(one.get("task"))) for one in self._tables()
         ):
             raise UserError(
-                f"--data {self.images}: no arm of {self.where} is about images that want for data."
+                f"--data {self.images}: no arm of {self.where} is about images without data of "
+                "their own."
             )
         for key in data:
             if key not in _TOP:
@@ -290,7 +322,7 @@ class _Reader:
             self._check_test(test)
             if test.bounds:
                 self._check_bounds(test)
-        designs = self._designs(epochs)
+        arms = self._arms(epochs)
         names = list(self.names or ())
         entries = data.get("claims", [])
         looks = [] if test is None else test.looks()
@@ -302,7 +334,7 @@ class _Reader:
         for one in shown:
             if names and not any(one == name or fnmatchcase(name, one) for name in names):
                 self.fault(("shown",), unknown("arm", one, names))
-        self._tasks(designs)
+        self._check_tasks(arms)
         if self.faults or test is None or selection is None:
             raise UserErrors(self.where, [message for _, message in sorted(self.faults)])
         digest = sha256(self.text.encode()).hexdigest()[:16]
@@ -310,7 +342,7 @@ class _Reader:
             self.name,
             title or question,
             question,
-            tuple(designs),
+            tuple(arms),
             chosen,
             test,
             selection,
@@ -361,8 +393,8 @@ class _Reader:
     def _built(
         self, cls: type[Any], value: Mapping[str, Any], path: tuple[str | int, ...], what: str
     ) -> Any:
-        """`cls` from plain data by its own fields; None where that cannot be, and the faults are
-        noted.
+        """An object of the dataclass `cls` from plain data, whose types pydantic checks. None where
+        the data have mistakes, which are noted.
         """
         names = [one.name for one in fields(cls)]
         strange = [key for key in value if key not in names]
@@ -421,7 +453,7 @@ class _Reader:
                 self.fault((table, "chips"), f"{chips}: at least 2 chips are needed")
 
     def _check_bounds(self, test: Test) -> None:
-        """What the PAC-Bayes bounds that `test` asks for need of the other entries."""
+        """Note the entries that rule out the PAC-Bayes bounds that `test` asks for."""
         first = str(test.corruptions[0].corruption) if test.corruptions else ""
         for wrong, message in (
             ("train" not in test.parts, 'the training data are needed: parts = ["test", "train"]'),
@@ -448,12 +480,15 @@ class _Reader:
                 self.fault(("test", "bounds"), message)
 
     def _tables(self) -> list[dict[str, Any]]:
-        """The base recipe and the arms, as they came."""
+        """The base recipe and the arms as they stand in the file, if they are tables."""
         arms = self.data.get("arms", [])
         found = [self.data.get("recipe", {}), *(arms if isinstance(arms, list) else [])]
         return [one for one in found if isinstance(one, dict)]
 
-    def _designs(self, epochs: int | None) -> list[ArmSpec]:
+    def _arms(self, epochs: int | None) -> list[ArmSpec]:
+        """The arms of the file that can be read. `self.names` collects the names of all arms on the
+        way.
+        """
         base = self.data.get("recipe", {})
         entries = self.data.get("arms", [])
         if not isinstance(base, dict):
@@ -476,29 +511,27 @@ class _Reader:
             for each in self._expanded(entry, path):
                 if self.names is not None:
                     self.names[each["name"]] = None
-                design = self._design(
-                    {k: v for k, v in base.items() if k != "seed"}, each, path, epochs
-                )
-                if design is None:
+                arm = self._arm({k: v for k, v in base.items() if k != "seed"}, each, path, epochs)
+                if arm is None:
                     continue
-                if design.name in found:
+                if arm.name in found:
                     self.fault(
                         (*path, "name"),
-                        f"{design.name!r} is an arm already; put what differs in braces: "
-                        f"{{strength}}",
+                        f"{arm.name!r} is an arm already; put what differs in braces: {{strength}}",
                     )
-                found[design.name] = design
+                found[arm.name] = arm
                 if self.names is not None:
                     self.names |= {
-                        at_checkpoint(design.name, at): None for at in design.recipe.checkpoints
+                        at_checkpoint(arm.name, at): None for at in arm.recipe.checkpoints
                     }
         return list(found.values())
 
     def _expanded(
         self, entry: dict[str, Any], path: tuple[str | int, ...]
     ) -> Iterator[dict[str, Any]]:
-        """One dictionary for each cell of the grid that the entry's lists span, its texts filled
-        in.
+        """One dictionary for each arm: the lists of the entry span a grid, and each cell of the
+        grid is an arm. `{key}` in a text is replaced by the arm's value of that key, and a list
+        that the name does not mention is added to the name.
         """
         each = entry.get("each", {})
         if not isinstance(each, dict):
@@ -547,15 +580,15 @@ class _Reader:
             one["name"] += "".join(f", {k} {_filled(f'{{{k}}}', say)}" for k in unsaid)
             yield one
 
-    def _design(
+    def _arm(
         self,
         base: dict[str, Any],
         entry: dict[str, Any],
         path: tuple[str | int, ...],
         epochs: int | None,
     ) -> ArmSpec | None:
-        """The arm that `entry` declares on the recipe `base`; None where something is wrong with the
-        arm, and the faults are noted.
+        """The arm that `entry` declares on top of the recipe `base`. None where the arm has
+        mistakes, which are noted.
         """
         known = list(dict.fromkeys([*(one.name for one in fields(Recipe)), *_ARM]))
         known.remove("seed")
@@ -584,8 +617,9 @@ class _Reader:
         path: tuple[str | int, ...],
         epochs: int | None,
     ) -> dict[str, Any]:
-        """The entries of an arm's recipe: those of `base`, and over them those of the arm itself.
-        `epochs` replaces those of the base, and scales those of an arm of its own length.
+        """The entries of an arm's recipe: the entries of `base`, replaced by those that are `given`
+        for the arm. `epochs` replaces the epochs of the base; an arm with epochs of its own keeps
+        its proportion to the base.
         """
         merged = base | given
         if isinstance(base.get("probe"), dict) and isinstance(given.get("probe"), dict):
@@ -607,12 +641,13 @@ class _Reader:
     def _recipe(
         self, merged: dict[str, Any], given: dict[str, Any], path: tuple[str | int, ...]
     ) -> Recipe | None:
-        """The recipe of these entries, or None. A fault is noted at the arm where the entry is
-        `given` there, and else at [recipe].
+        """The recipe with these entries, or None where they have mistakes. A mistake is noted at
+        the arm if the entry is `given` there, and at [recipe] otherwise.
         """
         recipe, faults = checked(merged)
-        # Values are judged only once all entries have their types. So take out the entries that are
-        # wrong, and look what else is wrong, until nothing is or nothing more can be taken out.
+        # `checked` judges values only if all entries have the right types. To find the other
+        # mistakes too, take the wrong entries out and check the rest, until no mistake is left or
+        # no entry is left to take out.
         while faults:
             for key, message in faults:
                 first, *rest = key.split(".")
@@ -631,8 +666,8 @@ class _Reader:
         return recipe
 
     def _task_path(self, task: Any) -> Any:
-        """A task in a file beside the study is found from there; `images` without data of their own
-        get those of the call.
+        """The text of a task as this call means it: `FILE.py:NAME` is looked for beside the study's
+        file, and an `images` task without data gets the data of the call.
         """
         if isinstance(task, str) and self.images is not None and tasks.needing_data(task):
             return tasks.with_data(task, self.images)
@@ -646,56 +681,47 @@ class _Reader:
                 return str(self.folder / task)
         return task
 
-    def _tasks(self, designs: Sequence[ArmSpec]) -> None:
-        """Whether each task is there, and has the data that a study needs; and the parameters that
-        patterns name.
+    def _check_tasks(self, arms: Sequence[ArmSpec]) -> None:
+        """Note a task that cannot be loaded or lacks data that a study needs, and patterns that
+        match no parameter of its network.
         """
-        for name in dict.fromkeys(design.recipe.task for design in designs):
+        for named_task in dict.fromkeys(arm.recipe.parts.task for arm in arms):
+            about = [arm.recipe for arm in arms if arm.recipe.parts.task == named_task]
             try:
-                task = tasks.load(name)
+                task = named_task.task()
                 for part in ("train", "validation"):
                     task.part(part)
-                self._held(
-                    task,
-                    [
-                        one.recipe
-                        for one in designs
-                        if one.recipe.task == name and one.recipe.held()
-                    ],
-                )
+                self._check_patterns(task, about)
             except UserError as problem:
-                arm = next(
-                    (
-                        i
-                        for i, e in enumerate(self.data["arms"])
-                        if self._task_path(e.get("task")) == name
-                    ),
-                    None,
-                )
-                self.fault(("recipe", "task") if arm is None else ("arms", arm, "task"), problem)
+                where = self._home("task", about[0].task, self._task_path)
+                self.fault(where, problem)
 
-    def _held(self, task: Task, asked: Sequence[Recipe]) -> None:
-        """Whether the patterns of what is held in arrays name parameters."""
+    def _check_patterns(self, task: Task, recipes: Sequence[Recipe]) -> None:
         for key in ("also", "protect"):
-            for patterns in dict.fromkeys(getattr(recipe, key) for recipe in asked):
+            for patterns in dict.fromkeys(getattr(recipe, key) for recipe in recipes):
+                if not patterns:
+                    continue
                 try:
                     with named_randomness("definition"):
                         Recipe(task.name, **{key: patterns}).arrays((task.blank or task.model)())
                 except UserError as problem:
-                    arms = enumerate(self._tables()[1:])
-                    arm = next(
-                        (
-                            place
-                            for place, one in arms
-                            if as_list(one.get(key, [])) == list(patterns)
-                        ),
-                        None,
-                    )
-                    self.fault(("recipe", key) if arm is None else ("arms", arm, key), problem)
+                    where = self._home(key, list(patterns), as_list)
+                    self.fault(where, problem)
+
+    def _home(self, key: str, value: Any, read: Callable[[Any], Any]) -> tuple[str | int, ...]:
+        """The place of the entry `key` that `read` turns into `value`: the first arm that has such
+        an entry, and else [recipe].
+        """
+        for place, arm in enumerate(self.data["arms"]):
+            if key in arm and read(arm[key]) == value:
+                return "arms", place, key
+        return "recipe", key
 
 
 def _filled(value: Any, say: Mapping[str, Any]) -> Any:
-    """A text with {key} replaced by what the arm has under that key."""
+    """A text with every `{key}` replaced by the arm's value of that key. Raises `KeyError` for a
+    key that the arm has not. A value that is no text comes back as it is.
+    """
     if not isinstance(value, str):
         return value
 

@@ -1,4 +1,19 @@
-"""One training, written down as plain data."""
+"""One training, written down as plain data.
+
+A `Recipe` says everything that decides how a network is trained. `parse` reads a recipe from plain
+data, such as a TOML file or a record, and `checked` does the same but returns the mistakes, for
+those who gather the mistakes of a whole study.
+
+>>> parse({"task": "digits", "objective": "sam:metric=filter-max", "strength": 0.05}).strength
+'constant:0.05'
+
+Relies on: in `parse` and `checked`, pydantic has checked the types of the entries before
+`__post_init__` judges their values. In Python a recipe may be made of values of any type, so
+`__post_init__` judges only numbers where numbers belong.
+Keeps: a resolved recipe has every text in canonical form, so equal trainings have equal recipes,
+and carries what its texts stand for (`Recipe.parts`), so no text is parsed again. For a resolved
+recipe, `parse(recipe.plain()) == recipe`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +35,7 @@ __all__ = ["Faults", "Probe", "Recipe", "RecipeParts", "checked", "parse"]
 
 
 class Faults(UserError):
-    """What is wrong with a recipe's values: the entry, and the sentence."""
+    """What is wrong with the values of a recipe: pairs of an entry and a sentence."""
 
     def __init__(self, faults: Iterable[tuple[str, str]]) -> None:
         self.faults = list(faults)
@@ -29,10 +44,12 @@ class Faults(UserError):
 
 @dataclass(frozen=True)
 class Probe:
-    """The gradient instrument during training: how many training images it looks at (0: all), over
-    how many draws, after every how many epochs (0: only once training is done) and after which
-    steps of the first epoch, and whether it also seeks the strength that the network tolerates.
-    `draws=0` switches it off.
+    """When and how the gradient instrument looks at a network during training.
+
+    Each look is at `images` training images (0: all) and averages over `draws` draws of noise.
+    There is a look after every `every` epochs (0: only once training is done), and after the steps
+    `early` of the first epoch. With `tolerance` the instrument also seeks the strength that the
+    network tolerates. `draws=0` switches the instrument off.
     """
 
     images: int = 256
@@ -55,7 +72,9 @@ class Probe:
 
 
 class RecipeParts(NamedTuple):
-    """What the texts of a recipe stand for."""
+    """What the texts of a recipe stand for: the objects that `tasks.parse`, `objectives.parse` and
+    `schedules.parse` make of them.
+    """
 
     task: tasks.NamedTask
     objective: objectives.Objective
@@ -67,23 +86,40 @@ class Recipe:
     """Everything that decides how a network is trained; equal recipes on equal data give equal
     bits.
 
-    `task`, `objective` and `strength` are written in the grammar of the command line. `lr` decays
-    to 0 along half a cosine over all steps, or stays ("constant"). `clip` bounds the gradient's
-    norm. `clip_weights` bounds every weight, after each step, to that many standard deviations of
-    its layer (`training.clip_weights`). `start` is a file of weights to go on from. `batchnorm` as
-    for `Hardener`. `checkpoints` are shares of training, rising and below 1, at which the weights
-    are kept besides those at the end. `also` and `protect` are patterns over parameter names: what
-    is held in arrays besides what `select` chooses, and what is not; training perturbs these
-    arrays, and the run is measured on them.
+    What is trained, and against what:
 
-    Each batch is cut into `accumulate` parts, each with a draw of its own, whose mean gradient
-    makes one step; `ranks` processes (torchrun) share each batch likewise, `accumulate` parts each.
-    `autocast` is the arithmetic of forward and backward passes ("bf16", "fp16": autocast; the
-    weights that are perturbed stay fp32), `channels_last` the memory layout of images, and
-    `compiled` passes the network through `torch.compile`. `noise` is where training's normal
-    numbers come from: each one drawn ("exact"), or read from a bank ("banked"), which is faster on
-    small linear networks; it never touches a measurement, and resolved it is "exact" for an
-    objective that draws nothing.
+    - `task`, `objective` and `strength` are written in the grammar of the command line.
+    - `also` and `protect` are patterns over parameter names. The first names parameters that are
+      held in arrays besides those that `select` chooses, the second names parameters that are not.
+      Training perturbs these arrays, and the run is measured on them.
+    - `start` is a file of weights to go on from.
+
+    How a step is made:
+
+    - `lr` decays to 0 along half a cosine over all steps, or stays as it is (`decay="constant"`).
+    - `clip` bounds the norm of the gradient.
+    - `clip_weights` bounds every weight, after each step, to that many standard deviations of its
+      layer (`training.clip_weights`).
+    - `batchnorm` is as for `Hardener`.
+    - `checkpoints` are shares of training, rising and below 1, at which the weights are kept
+      besides those at the end.
+
+    How a step is computed:
+
+    - `accumulate`: each batch is cut into that many parts. Each part has a draw of its own, and the
+      mean gradient of the parts makes one step.
+    - `ranks`: that many processes (torchrun) share each batch likewise, with `accumulate` parts
+      each.
+    - `autocast` is the arithmetic of forward and backward passes ("fp32", "bf16", "fp16"). The
+      weights that are perturbed stay fp32.
+    - `channels_last` is the memory layout of images, and `compiled` passes the network through
+      `torch.compile`.
+    - `noise` says where the normal numbers of training come from. With "exact" each number is
+      drawn; with "banked" it is read from a bank, which is faster on small linear networks. The
+      numbers of a measurement are always drawn. For an objective that draws nothing, a resolved
+      recipe says "exact".
+
+    Raises `Faults`, a `UserError`, for values out of range.
     """
 
     task: str
@@ -124,8 +160,8 @@ class Recipe:
         )
         if isinstance(self.batch, int) and 1 <= self.batch < cut:
             faults["batch"] = (
-                f"batch {self.batch}: it is cut into {cut} parts, accumulate x ranks: at least "
-                f"{cut} is needed."
+                f"batch {self.batch}: the batch is cut into {cut} parts (accumulate x ranks), so at "
+                f"least {cut} is needed."
             )
         for name in ("lr", "momentum", "weight_decay", "clip"):
             value = getattr(self, name)
@@ -135,8 +171,8 @@ class Recipe:
             1 <= self.clip_weights < float("inf")
         ):
             faults["clip_weights"] = (
-                f"clip_weights {self.clip_weights!r}: standard deviations of a layer, 1 at least, "
-                "are needed (2.5, say)."
+                f"clip_weights {self.clip_weights!r}: a number of standard deviations of a layer is "
+                "needed, 1 or more (2.5, say)."
             )
         if isinstance(self.momentum, int | float) and self.momentum >= 1:
             faults["momentum"] = f"momentum {self.momentum!r}: a number below 1 is needed."
@@ -151,7 +187,7 @@ class Recipe:
 
     def resolved(self) -> Recipe:
         """The same recipe with every text in its canonical form. Raises `UserError` for a text that
-        says nothing.
+        cannot be parsed, and for entries that do not go together.
         """
         if "_parts" in vars(self):
             return self
@@ -176,14 +212,14 @@ class Recipe:
         return _carrying(replace(self, task=str(task)), parts._replace(task=task))
 
     def arrays(self, model: nn.Module) -> list[Array]:
-        """The arrays of `model` that lie in hardware. Raises `UserError` for a pattern that matches
+        """The arrays of `model` that are in hardware. Raises `UserError` for a pattern that matches
         no parameter.
         """
         return select(model, self.also, self.protect)
 
     def held(self) -> dict[str, list[str]]:
-        """The patterns that say which arrays lie in hardware; nothing where that is the usual
-        ones.
+        """The patterns that say which arrays are in hardware; empty where only the usual arrays
+        are.
         """
         return {
             name: list(patterns)
@@ -193,7 +229,7 @@ class Recipe:
 
     def plain(self) -> dict[str, Any]:
         """The recipe as nested dictionaries, lists, texts and numbers, under the names that records
-        keep.
+        use.
         """
         return recorded(asdict(self))
 
@@ -203,8 +239,8 @@ Recipe.__pydantic_config__ = Probe.__pydantic_config__ = ConfigDict(extra="forbi
 
 
 def parse(data: dict[str, Any]) -> Recipe:
-    """A recipe from plain data, as of a TOML file, in canonical form. Raises one `UserError` that
-    names every fault.
+    """A recipe in canonical form, from plain data such as a TOML file holds. Raises one `UserError`
+    that names every mistake.
     """
     recipe, faults = checked(data)
     if recipe is None:
@@ -215,21 +251,21 @@ def parse(data: dict[str, Any]) -> Recipe:
 
 
 def checked(data: dict[str, Any]) -> tuple[Recipe | None, list[tuple[str, str]]]:
-    """The recipe in canonical form, or None and every fault: the entry, with dots inside a table,
-    and what is wrong.
+    """The recipe in canonical form and no mistakes, or None and every mistake. A mistake is a pair:
+    the entry, with dots inside a table, and what is wrong with it.
 
-    An entry that was renamed is read under its former name too, that of records.
+    An entry that was renamed is read under its former name too, because records use that name.
     """
     if "precision" in data and "autocast" in data:
         return None, [
             (
                 "precision",
-                "precision: its name is autocast now, and autocast stands there too; give one",
+                "precision: this entry is called autocast now, and autocast is given too; give one",
             )
         ]
     data = current(data)
     if isinstance(data.get("strength"), int | float):
-        data = {**data, "strength": str(data["strength"])}  # strength = 0.3 says enough
+        data = {**data, "strength": str(data["strength"])}  # strength = 0.3 in TOML is a number
     try:
         recipe = _adapter().validate_python(data)
     except ValidationError as problem:
@@ -264,7 +300,8 @@ def _canonical(recipe: Recipe) -> tuple[Recipe | None, list[tuple[str, str]]]:
     if faults:
         return None, faults
     texts: dict[str, Any] = {key: str(value) for key, value in found.items()}
-    # Plain, SAM, ASAM: the same bits, so the same run.
+    # Plain, SAM and ASAM draw no noise. Banked noise gives the same bits there, so it must give the
+    # same run.
     if not hasattr(found["objective"], "corruption"):
         texts["noise"] = "exact"
     return _carrying(replace(recipe, **texts), RecipeParts(**found)), []
@@ -296,7 +333,7 @@ def _faults(error: dict[str, Any]) -> list[tuple[str, str]]:
             )
         ]
     if error["type"] == "missing" or error["type"] == "missing_argument":
-        return [(where, "it is missing")]
+        return [(where, "this entry is missing")]
     own = error.get("ctx", {}).get("error")
     if isinstance(own, Faults):
         return [(".".join(filter(None, (where, key))), message) for key, message in own.faults]
