@@ -104,6 +104,11 @@ def pairs_help(means: ArrayLike, singles: ArrayLike, alarm: float = 0.1) -> bool
     mean squares between and within pairs is (1 + r) / (1 - r) for members of correlation r. If r is
     0 it follows the F distribution with k - 1 and k degrees of freedom; the answer is yes if the
     ratio lies below the `alarm` quantile of that distribution.
+
+    >>> one = np.random.default_rng(0).normal(size=(8, 1))
+    >>> mirrored, independent = np.hstack([one, 0.1 - 0.5 * one]), one[:4].repeat(2).reshape(4, 2)
+    >>> pairs_help(mirrored.mean(1), mirrored)
+    True
     """
     from scipy import special
 

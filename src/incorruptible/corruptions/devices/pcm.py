@@ -6,8 +6,8 @@ made of them: the cells of IBM's HERMES chip, and the cells of Joshi et al. and 
 Conductances g are in uS, s is the strength, and z ~ N(0, 1) is drawn for each cell.
 
 Relies on: `Held.value` is the target conductance of each cell, also behind other faults. Every size
-of an error is taken at this target. Keeps: a single device of HERMES (`pair` false) has its own
-coefficients in programming, drift and read noise alike.
+of an error is taken at this target. Keeps: `PCMHermes` hands its `pair` to all three faults, so
+that coefficients of pairs and of single devices never mix.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class HermesProgramming(Programming):
     false). Source: Le Gallo et al. 2023, as fitted in aihwkit's HermesNoiseModel.
 
     At 20.7 uS, by hand: 0.16603 + 4.71806 - 8.48101 + 4.68961 = 1.0927 uS, and 1.0076 uS for a
-    single device at 10.35 uS:
+    single device at 10.35 uS.
 
     >>> HermesProgramming().sigma(torch.tensor([20.7]))
     tensor([1.0927])
@@ -204,7 +204,7 @@ class PCMProgramming(Programming):
 
     sigma is a polynomial of g in uS, fitted up to 25 uS; `fit` is "joshi" or "nandakumar". Raises
     `UserError` for another fit. With fit joshi at 25 uS, by hand: 0.28639 + 1.89643 - 1.11729 =
-    1.0655 uS:
+    1.0655 uS.
 
     >>> PCMProgramming().sigma(torch.tensor([25.0]))
     tensor([1.0655])

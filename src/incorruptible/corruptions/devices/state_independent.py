@@ -61,6 +61,11 @@ class ConstantRead(Read):
 
     At 25 uS after an hour, by hand: k = sqrt(ln(3620 / 5e-7)) = 4.765, which is 0.191 of the
     conductance for G_max = 25 uS. Source: aihwkit's StateIndependentNoiseModel.
+
+    >>> from incorruptible.corruptions.storages import Crossbar
+    >>> from incorruptible.weights.arrays import Array
+    >>> ConstantRead("1h").sigma(Crossbar().encode(Array("w", torch.ones(1, 1)))).flatten()
+    tensor([0.1906, 0.1906])
     """
 
     source: ClassVar[str] = SOURCE

@@ -214,6 +214,10 @@ def added(before: Raw, shift: Tensor | float, std: Tensor) -> Raw:
 
     Exact where g is normal. A g that was itself cut at 0 is treated as a normal number with the
     same moments; the result is off by no more than what the cut took away.
+
+    >>> certain = Raw(torch.zeros(1), torch.zeros(1))
+    >>> added(certain, 0.0, torch.ones(1)).first  # 1 / sqrt(2 pi)
+    tensor([0.3989])
     """
     spread = (before.second - before.first**2).clamp_min(0)
     return rectified(before.first + shift, (spread + std**2).sqrt())

@@ -65,7 +65,11 @@ class Dead(RateFault):
 
 
 def rows(array: Array) -> Tensor:
-    """A tensor with one element for each input line of `array`; only its shape counts."""
+    """A tensor with one element for each input line of `array`; only its shape counts.
+
+    >>> rows(Array("w", torch.zeros(4, 3))).shape, columns(Array("w", torch.zeros(4, 3))).shape
+    (torch.Size([1, 3]), torch.Size([4, 1]))
+    """
     return array.value if array.axis is None else array.value.narrow(array.axis, 0, 1)
 
 

@@ -26,6 +26,12 @@ def bernoulli_mask(noise: Noise, like: Tensor, rate: float, tag: str = "") -> Te
     number would be too coarse: a bit error rate of 1e-7 is less than two of its steps. Places whose
     number lies on the step that the rate cuts are decided by a second uniform number, which is
     drawn only if there are such places.
+
+    >>> from incorruptible.randomness.streams import Draw
+    >>> noise = Draw(0, "example", 0).of("w")
+    >>> few, more = (bernoulli_mask(noise, torch.empty(10_000), rate) for rate in (0.01, 0.1))
+    >>> int(few.sum()), int(more.sum()), bool((few & ~more).any())  # 100 and 1000 are expected
+    (118, 969, False)
     """
     whole, rest = divmod(min(rate, 1.0) * _STEPS, 1.0)
     uniform = noise.uniform(like, tag)

@@ -69,6 +69,10 @@ class Crossbar:
     Raises `UserError` for an empty range, for slices without levels, and for impossible counts.
     Source: mappings as in CrossSim 3.2 (BALANCED, OFFSET, BITSLICED) and aihwkit (SinglePair,
     NPair).
+
+    >>> Crossbar(g_max=20.0).encode(Array("w", torch.tensor([[1.0, -0.5]]))).value.squeeze(1)
+    tensor([[20.,  0.],
+            [ 0., 10.]])
     """
 
     g_max: float = 25.0
