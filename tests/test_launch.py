@@ -284,7 +284,7 @@ class TestRay:
         asker.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(asker))
         monkeypatch.setattr(engines.ray, "_PATIENCE", 0.5)
-        with pytest.raises(UserError, match="'h:1' wants its token: set RAY_AUTH_MODE=token"):
+        with pytest.raises(UserError, match="'h:1' needs its token: set RAY_AUTH_MODE=token"):
             Ray(threads=1, address="h:1")
 
     def test_what_ray_raised_is_told_whatever_else_is_printed(

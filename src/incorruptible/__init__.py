@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from .renamed import listen, missing
 
-# The one table of the public names. Type checkers read these imports, in which `X as X` makes a name
-# public; isort would give each name a line of its own. Python reads the same lines as text, in
-# `_homes`, so that a name is imported when it is first asked for.
+# The one table of the public names. Type checkers read these imports, in which `X as X` makes a
+# name public; isort would give each name a line of its own. Python reads the same lines as text,
+# in `_homes`, so that a name is imported when it is first asked for.
 if TYPE_CHECKING:
     # isort: off
     from . import optim as optim

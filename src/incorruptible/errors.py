@@ -1,4 +1,12 @@
-"""A user's mistake, and nothing else."""
+"""Errors for mistakes of the user's.
+
+The command line answers a `UserError` with one line and exit code 2. Any other exception is a
+defect of this package or of the user's own code.
+
+Keeps: the text of a `UserError` is one line that says what was given, what would do, and what to
+type next; only `UserErrors`, for all mistakes of one file, has several lines. The errors survive
+pickling, so that a worker process can raise them in its parent.
+"""
 
 from __future__ import annotations
 
@@ -10,34 +18,32 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .renamed import ENTRIES, missing
 
-MANY = 40  # names that one line can hold
+MANY = 40  # the largest number of names that an error lists
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class UserError(ValueError):
-    """What came, what would do, the next keystroke, in one line.
-
-    The command line prints it and exits with 2; anything else that is raised is a defect of this
-    package.
+    """A mistake of the user's. The text says in one line what was given, what would do, and what to
+    type next.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled whole, as a worker process sends it: a subclass may be made of other things than
-        its text.
+        """Pickle the error with all its attributes, as a worker process sends it. The default would
+        call the class with the text alone, and a subclass may take other arguments.
         """
         return _remade, (type(self), self.args, self.__dict__)
 
 
 class NotFinite(UserError):
-    """A network whose weights or answers are not finite before any error is put in: a training that
-    diverged, mostly.
+    """The weights or answers of a network are not finite before any error is put in. Mostly its
+    training has diverged.
     """
 
 
 class Remark(UserWarning):
-    """What the user should know, and no mistake; the command line prints it as one line on
-    stderr.
+    """Something that the user should know and that is no mistake. The command line prints a remark
+    as one line on stderr.
     """
 
 
@@ -63,8 +69,8 @@ class UserErrors(UserError):
 
 
 def renamed_arguments(**names: str) -> Callable[[_Function], _Function]:
-    """Has a function answer arguments that were renamed, as in `@renamed_arguments(draws="chips")`,
-    for one release.
+    """A decorator for functions with arguments that were renamed. A call with an old name raises a
+    `UserError` that gives the new name, for one release.
 
     >>> @renamed_arguments(draws="chips")
     ... def measure(chips): ...
@@ -88,13 +94,15 @@ def renamed_arguments(**names: str) -> Callable[[_Function], _Function]:
 
 
 def disk_failed(problem: OSError) -> bool:
-    """Whether it is the disk's fault, which is full or broken, and nobody's in this program."""
+    """Whether the disk is full or broken, so that the error is neither the user's nor this
+    program's.
+    """
     return problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def path_refused(problem: OSError) -> str | None:
-    """The line for a path that cannot be opened or made as it was given: a folder for a file, a
-    name that is too long; None where an `OSError` has another reason.
+    """The message for a path that cannot be opened or made as it was given, such as a folder in
+    place of a file or a name that is too long; None if the `OSError` has another reason.
 
     >>> path_refused(OSError(errno.ENAMETOOLONG, "File name too long", "a" * 300))
     'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...: File name too long.'
@@ -109,7 +117,7 @@ def path_refused(problem: OSError) -> str | None:
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> UserError:
-    """The answer to a name that is in no catalogue.
+    """The error for a name that is not among the `choices`, with the choice that is nearest.
 
     >>> print(unknown("corruption", "gausian", ["gaussian", "lognormal"]))
     No corruption 'gausian' here. Did you mean 'gaussian'? Choose one of: gaussian, lognormal.
@@ -129,7 +137,7 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> UserError:
 
 
 def _listed(names: Sequence[str], name: str) -> str:
-    """The names, or of many those nearest to what came."""
+    """The names in one line; of more than `MANY` names, the eight that are nearest to `name`."""
     if len(names) <= MANY:
         return ", ".join(names)
     close = get_close_matches(name, names, n=8, cutoff=0.0)

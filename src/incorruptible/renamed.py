@@ -1,5 +1,5 @@
-"""What has another name since the rooms moved: old names are answered with the new ones for one
-release, after which this file goes.
+"""Names that were changed. For one release, an old name is answered with the new one; after that
+release this file is deleted.
 
 >>> print(missing("incorruptible", "Mistake"))
 incorruptible.Mistake was renamed to incorruptible.UserError
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Public names, by the room that has them; "" is the package's own face.
+# Public names, by the package or module that has them; "" is `incorruptible` itself.
 NAMES = {
     "": {"Chips": "Sampling", "Mistake": "UserError", "Precise": "AnytimeMeans"},
     "errors": {"Mistake": "UserError", "Mistakes": "UserErrors"},
@@ -25,7 +25,7 @@ NAMES = {
     "training": {"Fit": "Trainer", "Group": "RankGroup"},
 }
 
-# Rooms and files that people import from.
+# Packages and modules that people import from.
 MODULES = {
     "arrays": "weights.arrays",
     "auditing": "evaluation.audit",
@@ -73,10 +73,10 @@ MODULES = {
     "training.loop": "training.trainer",
 }
 
-# Entries of files and arguments of functions; the former are read under both names.
+# Entries of files, which are read under both names, and arguments of functions, which are not.
 ENTRIES = {"draws": "chips", "precision": "autocast"}
 
-# Options of each verb; they are read under both names, and the new one is said.
+# Options of each verb. The old ones are read, and a line on stderr gives the new ones.
 FLAGS = {
     "bridge": {"--draws": "--chips"},
     "certify": {"--draws": "--chips", "--yield": "--min-yield"},
@@ -91,10 +91,10 @@ FLAGS = {
 
 
 def missing(module: str, name: str) -> Exception:
-    """What to raise for a name that `module` does not have.
+    """The exception for a name that `module` does not have.
 
-    An `ImportError` for one that was renamed: an AttributeError would lose its text in `from module
-    import name`.
+    For a name that was changed this is an `ImportError`, because Python discards the text of an
+    `AttributeError` in `from module import name`.
     """
     new = NAMES.get(module.partition(".")[2], {}).get(name)
     if new is None:
@@ -103,7 +103,7 @@ def missing(module: str, name: str) -> Exception:
 
 
 class _Finder:
-    """The last that Python asks for a module: it knows where old ones went."""
+    """The last finder that Python asks for a module. It answers modules that were renamed."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
         package, _, module = fullname.partition(".")
@@ -114,13 +114,14 @@ class _Finder:
 
 
 def listen() -> None:
-    """Have imports of old modules answered, once."""
+    """Install the answer to imports of old modules. A second call does nothing."""
     if not any(isinstance(one, _Finder) for one in sys.meta_path):
         sys.meta_path.append(_Finder())
 
 
 def respelled(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """A command's words with today's options, and a sentence for each option that had another name.
+    """The words of a command line with today's options, and a sentence for each option that was
+    typed under its old name.
 
     >>> respelled(["measure", "RUN", "--draws=5", "--mean-within", ".01"])[0]
     ['measure', 'RUN', '--chips=5', '--subsample', '--half-width', '.01']

@@ -88,8 +88,8 @@ def study(
     ] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Train and measure every arm of a study over its seeds, and decide its claims. The study may be
-    killed at any time; the same command continues it.
+    """Train and measure every arm of a study over its seeds, and decide its claims. The study may
+    be killed at any time; the same command continues it.
     """
     if dry_run:
         from ..studies.spec import load

@@ -1,4 +1,4 @@
-"""What something was made with: the command, the versions, the commit and the machine."""
+"""The provenance of a result: the command, the versions, the commit and the machine."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..version import __version__
 
 
 def made(device: str = "cpu") -> dict[str, str]:
-    """The command line, versions, the package's commit where it lies in a checkout, machine, and
-    the device by its name.
+    """The provenance as plain data: the command line, versions, the package's commit ("" outside a
+    checkout), the machine, and the name of the device.
     """
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -31,7 +31,7 @@ def made(device: str = "cpu") -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def machine() -> str:
-    """System, architecture, processor and the number of its cores; never the machine's name."""
+    """System, architecture, processor and number of cores, but not the machine's own name."""
     name = platform.processor()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -43,10 +43,10 @@ def machine() -> str:
     return ", ".join(part for part in parts if part)
 
 
-@lru_cache(maxsize=1)  # three processes each time
+@lru_cache(maxsize=1)  # because each call starts three processes
 def commit() -> str:
-    """The commit of the checkout that this package runs from, with a + where files of the package
-    were changed since; "" elsewhere.
+    """The commit of the checkout from which this package runs, with a + if files of the package
+    have changed since; "" if the package does not run from a checkout.
     """
     here = Path(__file__).resolve()
     package = here.parents[1]
@@ -63,7 +63,7 @@ def commit() -> str:
 
     try:
         if not git("ls-files", "--", str(here)):
-            return ""  # in a virtual environment that happens to lie inside some other checkout
+            return ""  # the package is installed in an environment inside another checkout
         return git("rev-parse", "--short=12", "HEAD") + (
             "+" if git("status", "--porcelain", "--", str(package)) else ""
         )

@@ -1,4 +1,18 @@
-"""Reading and writing results: whole or not at all, checked, and without torch."""
+"""Records: results as JSON and as arrays, written whole or not at all, and checked when they are
+read.
+
+>>> import tempfile
+>>> path = Path(tempfile.mkdtemp()) / "found.json"
+>>> write(path, {"mean": 0.5})
+>>> read(path)
+{'mean': 0.5}
+
+Relies on: renaming a file within a folder is atomic. Keeps: at every moment, also if a process or
+the machine dies, a path has its old content or the whole new one. A file that was altered is never
+taken for a result: JSON carries its checksum, and arrays are read against a checksum that the
+caller noted. Equal values have equal identities on every machine and in every version. This module
+does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +36,20 @@ from ..errors import UserError
 
 FORMAT = 1
 
-# Fields that were renamed, each with the key that stands for it in files. The keys enter the
-# identities of runs and of what was measured on them, so that they stay as they were first written;
-# in files of the user's own both spellings are read.
+# Fields that were renamed, each with the key that files keep for it. The keys enter the identities
+# of runs and measurements, so they stay as they were first written: a new key would give every
+# existing run another name. In files of the user's own both spellings are read.
 KEPT = {"autocast": "precision", "chips": "draws"}
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 class Unreadable(UserError):
-    """A file of results that is not there, torn, altered, or of a newer format."""
+    """A file of results that does not exist, is torn or altered, or has a newer format."""
 
 
 class Newer(Unreadable):
-    """A record that a newer version of this package wrote; it is never replaced."""
+    """A record that a newer version of this package wrote. It is never replaced."""
 
 
 def plain(value: Any) -> Any:
@@ -63,8 +77,8 @@ def recorded(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def current(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values under the names of today's fields; of a field that stands under both names,
-    the later value.
+    """The same values under the names of today's fields. If a field stands there under both names,
+    the later value counts.
 
     >>> current({"draws": 20, "seed": 0})
     {'chips': 20, 'seed': 0}
@@ -74,7 +88,7 @@ def current(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def identity(value: Any) -> str:
-    """Twelve hexadecimal digits that name a plain value: equal values, equal names.
+    """Twelve hexadecimal digits that name a plain value. Equal values have equal names.
 
     >>> identity({"b": 1, "a": [2.5, None]}) == identity({"a": [2.5, None], "b": 1})
     True
@@ -83,7 +97,7 @@ def identity(value: Any) -> str:
 
 
 def _digest(value: Any) -> str:
-    """`identity` of what is plain already, as JSON gives it."""
+    """The `identity` of a value that is plain already."""
     return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()[:12]
 
 
@@ -95,9 +109,10 @@ def checksum(path: Path) -> str:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """An error of the disk inside names the file `path`: writing to an open file does not say
-    which, and numpy, torch and safetensors have errors of their own for a full disk. Raises
-    `OSError`.
+    """Errors of the disk in this block become an `OSError` that names the file `path`.
+
+    By themselves they often do not: an error of writing to an open file has no name, and numpy,
+    torch and safetensors raise errors of their own for a full disk.
     """
     try:
         yield
@@ -114,13 +129,13 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def _full(path: Path) -> bool:
-    """Whether less than 64 KB are left where a file is to be written."""
+    """Whether the disk of `path` has less than 64 KB left."""
     return shutil.disk_usage(path.parent).free < 65536
 
 
 def write_atomically(path: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` write a temporary file beside `path`, then rename it: a reader sees the old file
-    or the whole new one.
+    """Let `fill` write a temporary file beside `path`, then rename that file to `path`. A reader
+    sees the old file or the whole new one. Raises `OSError` if the disk fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -129,6 +144,8 @@ def write_atomically(path: Path, fill: Callable[[Path], None]) -> None:
     try:
         with naming(path):
             fill(temporary)
+            # The content must be on the disk before the name is, and the name before the caller
+            # goes on: otherwise a crash of the machine could leave an empty file under the name.
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.chmod(0o644)  # mkstemp makes files that nobody else may read
@@ -152,23 +169,23 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write(path: Path, data: dict[str, Any]) -> None:
-    """Write `data` as JSON with its format and checksum, whole or not at all."""
+    """Write `data` as JSON with the format's number and a checksum, whole or not at all."""
     body = plain(data)
     envelope = {"format": FORMAT, "checksum": identity(body), **body}
     write_text(path, json.dumps(envelope, indent=1, allow_nan=False) + "\n")
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Read what `write` wrote. Raises `Unreadable` for a file that is not there, torn, altered, or
-    of a newer format.
+    """Read a record that `write` wrote. Raises `Unreadable` for a file that does not exist, is torn
+    or altered, or has a newer format.
     """
     return _record(path, _content(path))
 
 
 def check(path: str | Path, expected: str | None) -> None:
-    """Raises `Unreadable` where `read` would. A file whose sha256 is the `expected` one, which was
-    noted when the file was known to be whole, is not taken apart, which makes this ten times as
-    fast as `read`.
+    """Raises `Unreadable` where `read` would. `expected` is the sha256 that was noted when the file
+    was known to be whole. A file with this sha256 is not parsed, which makes this ten times as fast
+    as `read`.
     """
     content = _content(path)
     if hashlib.sha256(content).hexdigest() != expected:
@@ -177,8 +194,8 @@ def check(path: str | Path, expected: str | None) -> None:
 
 def _content(path: str | Path) -> bytes:
     try:
-        # a Path costs as much as opening the file, and a buffer would only be filled and copied
-        # from
+        # Not by a Path, because making one costs as much as opening the file. Without a buffer,
+        # which would only be filled and copied from.
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123
             return file.read()
     except FileNotFoundError:
@@ -186,11 +203,11 @@ def _content(path: str | Path) -> bytes:
 
 
 def _record(path: str | Path, content: bytes) -> dict[str, Any]:
-    """The data of a record, checked."""
+    """The data of the record in `content`. Raises `Unreadable` for a record that is not whole."""
     try:
         data = json.loads(content.decode("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError):
-        raise Unreadable(f"{path} is torn or no JSON: delete it, and it is made again.") from None
+        raise Unreadable(f"{path} is torn or not JSON: delete it, and it is made again.") from None
     if (
         not isinstance(data, dict)
         or not isinstance(version := data.pop("format", None), int)
@@ -223,11 +240,11 @@ def write_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> str:
 def read_arrays(
     path: str | Path, expected: str, only: Collection[str] | None = None
 ) -> dict[str, NDArray[Any]]:
-    """Read what `write_arrays` wrote. Raises `Unreadable` for a file that is not there or does not
-    match its checksum.
+    """Read arrays that `write_arrays` wrote. Raises `Unreadable` for a file that does not exist or
+    does not match the checksum `expected`.
 
-    With `only`, the arrays of these names that the file has, which cannot be written to: they are
-    views of the file's bytes, so that nothing is copied.
+    With `only`, just the arrays of these names that the file has. These arrays are views of the
+    file's bytes: nothing is copied, and they cannot be written to.
     """
     content = _arrays(path, expected)
     if only is not None:
@@ -260,10 +277,11 @@ def _views(content: bytes, only: Collection[str]) -> dict[str, NDArray[Any]]:
     }
 
 
-@lru_cache(maxsize=64)  # the files of a study have few headers among them
+@lru_cache(maxsize=64)  # the many files of a study share a few headers
 def _places(header: bytes) -> dict[str, tuple[tuple[int, ...], str, int]]:
-    """Shape, type and first byte of each array of a file in the format of safetensors, which is
-    eight bytes that say how long the header is, the header, and the numbers.
+    """Shape, type and first byte of each array in a file of safetensors.
+
+    Such a file is eight bytes with the length of the header, the header in JSON, and the numbers.
     """
     found = json.loads(header.decode())
     found.pop("__metadata__", None)
@@ -274,7 +292,7 @@ def _places(header: bytes) -> dict[str, tuple[tuple[int, ...], str, int]]:
 
 
 def check_arrays(path: str | Path, expected: str) -> None:
-    """Raises `Unreadable` where `read_arrays` would, and makes no arrays."""
+    """Raises `Unreadable` where `read_arrays` would, without making arrays."""
     _arrays(path, expected)
 
 

@@ -1,8 +1,8 @@
 """How a worker ended, in a file that the worker writes itself and the supervisor reads.
 
-What a worker prints is for people: libraries print, too, and some of them last of all, when Python
-ends. So the supervisor does not look for the reason among those lines. A worker that was killed by
-a signal has written no such file.
+What a worker prints is for people. Libraries print too, some of them last of all, when Python ends,
+so the supervisor does not look for the reason among the printed lines. A worker that was killed by
+a signal has written no file.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ..files import records
 
 @dataclass(frozen=True)
 class Ending:
-    """The exit code that a worker chose, and why; the mistakes in a file, where it was that, with
-    the file's name and a line each.
+    """The exit code that a worker chose, and the message that says why. For mistakes in a file,
+    `where` is the file's name, and `lines` has one line for each mistake.
     """
 
     code: int
@@ -39,15 +39,15 @@ class Ending:
 
 
 def write_ending(path: Path, ending: Ending) -> None:
-    """Write it to `path`, whole or not at all. Where the disk is full or broken there is no file:
-    the exit code says as much.
+    """Write `ending` to `path`, whole or not at all. On a full or broken disk there is no file, and
+    the exit code alone says what happened.
     """
     with suppress(OSError):
         records.write(path, asdict(ending))
 
 
 def read_ending(path: Path) -> Ending | None:
-    """The ending that a worker wrote to `path`; None where it wrote none."""
+    """The ending that a worker wrote to `path`; None if it wrote none."""
     try:
         found = records.read(path)
     except UserError:

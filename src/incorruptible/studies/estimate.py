@@ -1,4 +1,4 @@
-"""How long a study may take: a few steps of each kind are timed here, and nothing is written."""
+"""How long a study may take, from a few steps of each kind that are timed on this machine."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ STEPS = 12
 
 
 class Estimate(dict[str, float]):
-    """Seconds of one processor for each arm's seed: training, looking and measuring, by the arm's
-    name.
+    """By the name of each arm: the seconds of one worker for one seed of the arm, for training,
+    the instrument's looks and measuring.
     """
 
 
 def estimate(study: Study, tasks: Tasks, device: str = "cpu") -> Estimate:
-    """Time a dozen steps, one look of the instrument and one chip for each kind of arm; the rest is
-    arithmetic.
+    """Time a dozen steps, one look of the instrument and one chip for each kind of arm, and
+    calculate the rest.
 
-    Rough: a machine that is busy with other things answers for those, too.
+    The estimate is rough. If the machine is busy with other things, they are timed too.
     """
     steps: dict[tuple[Any, ...], float] = {}
     looks: dict[tuple[str, str, bool], float] = {}
@@ -87,7 +87,7 @@ def _measured(study: Study, task: Task, recipe: Recipe, device: str) -> float:
         data = batches(first(task.part(plan.part), plan), task.batch, device=torch.device(device))
         asked = {"score": task.score, "loss": task.loss}
         look = partial(measure_all, model, asked, data, one)
-        look()  # the first one also pays for what is loaded late
+        look()  # the first look also pays for modules that are loaded late
         seconds += _timed(look) * sum(plan.chips if s else 1 for s in sweep.strengths)
     return seconds
 

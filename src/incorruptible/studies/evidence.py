@@ -1,4 +1,13 @@
-"""What a study found, as arrays, and the words that rest on it."""
+"""The evidence of a study: its arms as arrays, and the rows and words of verdicts that rest on
+them.
+
+A rule (`rules`) looks at arms, compares them, and returns a `Judgement`: one word, and the rows
+that support the word. Rules share the helpers of this module, so that "the best arm" or "the arm of
+this name" means the same in each of them.
+
+Relies on: arms that are compared have scores of the same test examples, in the same order, so their
+difference is taken example by example.
+"""
 
 from __future__ import annotations
 
@@ -14,30 +23,34 @@ from numpy.typing import NDArray
 from ..pacbayes.gaussian import Displacement
 from ..statistics import Difference, Interval, crossed
 
-# ---- What a study found, as arrays, and the words that rest on it
-
 MARGIN = 0.003  # of scores that are fractions: 0.3 points
 
 
 class Lacking(Exception):
-    """A rule needs an arm that has not come to an end."""
+    """A rule needs an arm that is not finished, or scores that this study does not have."""
 
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """What one arm came to under one noise, over its seeds. S seeds, K strengths, C chips, n test
-    examples.
+    """The results of one arm under one noise, over its seeds.
 
-    `test`, `test_loss` [S, K, n] score and loss on each test example, averaged over test chips;
-    `validation` [S, K] score on validation examples and chips; `chips` [S, K, C] score of each test
-    chip. Where the study measures the training part, `train_loss` [S, K, m] loss on each training
-    example and `train` [S, K] noisy training score. `metrics` and `at_peak` are the trainings' own
-    records; `sign` is -1 where a lower score is better. The weights at a checkpoint of the recipe
-    are an arm of their own, of role "checkpoint", named after the arm that they were taken from and
-    the place. Where the study asks for bounds, `train_score` and `train_bounded` [S, K, m] are
-    score and bounded loss on each training example, the first `seen` of which the starting weights
-    depend on, and `displacement` [S] how far training moved the weights. `equivalent` [S, K] is the
-    gaussian-filter-max strength whose error is as large on the arm's weights.
+    In brackets: S seeds, K strengths, C chips, n test examples, m training examples.
+
+    - `test`, `test_loss` [S, K, n]: score and loss on each test example, averaged over test chips.
+    - `validation` [S, K]: score on validation examples and chips.
+    - `chips` [S, K, C]: score of each test chip.
+    - `train_loss` [S, K, m], `train` [S, K]: loss on each training example, and score on training
+      data, both on noisy chips. None unless the study measures the training part.
+    - `metrics`, `at_peak` [S]: the records of the trainings.
+    - `train_score`, `train_bounded` [S, K, m]: score and bounded loss on each training example, if
+      the study asks for bounds. The starting weights depend on the first `seen` of the examples.
+    - `displacement` [S]: how far training moved the weights, if the study asks for bounds.
+    - `equivalent` [S, K]: the gaussian-filter-max strength whose error is as large on the arm's
+      weights.
+    - `sign`: 1 if a higher score is better, -1 if a lower one is.
+
+    The weights at a checkpoint of the recipe are an arm of their own, of role "checkpoint". Its
+    name is that of the arm it was taken from, with the place.
     """
 
     name: str
@@ -61,7 +74,7 @@ class Arm:
     sign: int = 1
     unit: str = "points"
     task: str = ""
-    held: str = ""  # which arrays are in hardware besides or without the usual ones
+    held: str = ""  # in words: which arrays are in hardware besides the usual ones, or digital
     equivalent: NDArray[np.float64] | None = None
 
     def accuracy(self, strength: float) -> NDArray[np.float64]:
@@ -69,13 +82,15 @@ class Arm:
         return np.asarray(self.test[:, self.index(strength)].mean(-1))
 
     def index(self, strength: float) -> int:
-        """Where that test strength stands among the columns."""
+        """The place of that test strength among the K strengths."""
         return self.strengths.index(strength)
 
 
 @dataclass(frozen=True)
 class EvidenceRow:
-    """One comparison: where, between what, by how much, and the word for it."""
+    """One comparison: which question, at which strength, between which arms, the difference, and
+    the word for it.
+    """
 
     question: str
     at: str
@@ -112,7 +127,7 @@ class EvidenceRow:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a rule found: one word, and the rows that it rests on."""
+    """The answer of a rule: one word, and the rows that the word rests on."""
 
     word: str
     rows: tuple[EvidenceRow, ...]
@@ -120,7 +135,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The word for a claim, and the rows that it rests on."""
+    """The word for a claim, and the rows that the word rests on."""
 
     claim: str
     text: str
@@ -137,7 +152,7 @@ class Verdict:
 
 
 def named(arms: Iterable[Arm], name: str) -> Arm:
-    """The arm of that name. Raises `Lacking` where it has not come to an end."""
+    """The arm of that name. Raises `Lacking` if the arm is not finished."""
     for arm in arms:
         if arm.name == name:
             return arm
@@ -145,15 +160,15 @@ def named(arms: Iterable[Arm], name: str) -> Arm:
 
 
 def difference(left: Arm, right: Arm, strength: float, margin: float = MARGIN) -> Difference:
-    """How far `left` is ahead at that test strength, over crossed seeds and examples; above 0 is
-    better.
+    """How far `left` is ahead of `right` at that test strength, over crossed seeds and examples.
+    Above 0, `left` is better, also if lower scores are.
     """
     k = left.index(strength)
     return crossed(left.sign * (left.test[:, k] - right.test[:, k]), margin=margin)
 
 
 def best(arms: Sequence[Arm], strength: float) -> Arm:
-    """The arm of the best mean validation score at that strength; of equal ones the first."""
+    """The arm with the best mean validation score at that strength; of equal arms the first."""
     return max(
         arms, key=lambda arm: arm.sign * float(arm.validation[:, arm.index(strength)].mean())
     )
@@ -179,8 +194,8 @@ def said(interval: Interval, unit: str) -> str:
 
 
 def refuse_other_units(arms: Iterable[Arm]) -> None:
-    """Raises `Lacking` for scores of which ten points mean nothing: failing is judged by a fraction
-    of right answers.
+    """Raises `Lacking` for arms whose score is no fraction of right answers: whether a training
+    fails is judged by a loss of ten points.
     """
     if strange := next((arm for arm in arms if arm.unit != "points" or arm.sign != 1), None):
         raise Lacking(
@@ -190,16 +205,16 @@ def refuse_other_units(arms: Iterable[Arm]) -> None:
 
 
 def numbers(interval: Interval) -> str:
-    """Any other interval."""
+    """An interval of a quantity other than scores."""
     return f"{interval.estimate:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
-# ---- One training for every test strength: which of its checkpoints each strength is served by
+# ---- One training for all test strengths: which of its checkpoints serves each strength
 
 
 class Served(NamedTuple):
-    """The score on each test example [S, n] of the checkpoint that each seed chose, and how many
-    seeds chose which.
+    """The score on each test example [S, n] of the checkpoint that each seed chose, and in words
+    how many seeds chose which checkpoint.
     """
 
     test: NDArray[np.float64]
@@ -207,9 +222,9 @@ class Served(NamedTuple):
 
 
 def served(arms: Sequence[Arm], run: str, strength: float) -> Served:
-    """What the training `run` comes to at that test strength: for each seed the best of its
-    checkpoints, the last weights among them, by the seed's own score on validation data; of equal
-    ones the latest. Raises `Lacking` where it is not finished.
+    """The scores of the arm named `run` at that test strength, if each seed uses the checkpoint
+    with the best score on validation data. The last weights count as a checkpoint too, and of equal
+    checkpoints the latest is used. Raises `Lacking` if the arm is not finished.
     """
     own = [
         arm
@@ -235,7 +250,9 @@ def served(arms: Sequence[Arm], run: str, strength: float) -> Served:
 
 
 def matching(arms: Sequence[Arm], pattern: str) -> list[Arm]:
-    """The arms that a pattern names, checkpoints left out. Raises `Lacking` where there is none."""
+    """The arms whose names match a pattern, without checkpoints. Raises `Lacking` if there is
+    none.
+    """
     found = [arm for arm in arms if arm.role != "checkpoint" and fnmatchcase(arm.name, pattern)]
     if not found:
         raise Lacking(f"no arm {pattern!r} is finished")

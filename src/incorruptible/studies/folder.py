@@ -1,4 +1,13 @@
-"""A study's folder: what is to be done, and what has come of it; read and written without torch."""
+"""The folder of a study: the jobs that are to be done, and the outcome of each.
+
+A *job* is one seed of one arm. The folder holds `study.json`, the plan with all jobs, and
+`outcomes/JOB.END.json` for each job that has ended, where END is "finished", "diverged" or
+"failed". The trained runs lie elsewhere, in `HOME/trained`, where studies share them.
+
+Relies on: `records` writes a file whole or not at all. Keeps: a job has at most one outcome, apart
+from the moment in which a new one replaces an old one. This module does not import torch, so that
+tables of a study come at once.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +30,8 @@ ENDS: tuple[End, ...] = ("finished", "diverged", "failed")
 
 @dataclass(frozen=True)
 class StudyJob:
-    """One unit of work: an arm's seed, trained in the run's folder and measured. `name` names its
-    outcome.
+    """One seed of one arm, to be trained and measured. `arm` is the arm's place in the plan, `run`
+    the name of the run's folder, and `name` the name of the outcome.
     """
 
     arm: int
@@ -33,7 +42,7 @@ class StudyJob:
 
 @dataclass(frozen=True)
 class Folder:
-    """`home`/studies/NAME, whose `plan` is what study.json holds."""
+    """The folder `home`/studies/NAME. `plan` is the content of its study.json."""
 
     home: Path
     path: Path
@@ -41,7 +50,7 @@ class Folder:
 
     @cached_property
     def jobs(self) -> tuple[StudyJob, ...]:
-        """Everything that is to be done, the longest first."""
+        """All jobs, the longest first."""
         return tuple(StudyJob(*one) for one in self.plan["jobs"])
 
     @property
@@ -55,12 +64,12 @@ class Folder:
         return f"{self.arms[job.arm]['name']}, seed {job.seed}"
 
     def trained(self, job: StudyJob) -> Path:
-        """Where its run is."""
+        """The folder of the job's run."""
         return self.home / "trained" / job.run
 
     def ends(self) -> dict[str, End]:
-        """How each job ended that has: by its name. One look into one folder, however many there
-        are.
+        """How each job ended, by the job's name; jobs that have not ended are left out. This lists
+        one folder once, however many jobs there are.
         """
         found: dict[str, End] = {}
         known: dict[str, End] = {f"{end}.json": end for end in ENDS}
@@ -71,12 +80,12 @@ class Folder:
         return {job.name: found[job.name] for job in self.jobs if job.name in found}
 
     def outcome(self, job: StudyJob, end: End) -> dict[str, Any]:
-        """What came of it. Raises `UserError` for a record that is torn or altered."""
+        """The recorded outcome. Raises `UserError` for a record that is torn or altered."""
         # A study has thousands of outcomes, and making a Path for each takes a fifth of the time.
         return records.read(f"{self._outcomes}/{job.name}.{end}.json")
 
     def write(self, job: StudyJob, end: End, found: dict[str, Any]) -> None:
-        """Note how a job ended; whatever was noted before is replaced."""
+        """Record how a job ended, in place of any earlier outcome."""
         records.write(
             self._outcome(job, end), {"arm": self.arms[job.arm]["name"], "seed": job.seed, **found}
         )
@@ -85,12 +94,12 @@ class Folder:
                 self._outcome(job, other).unlink(missing_ok=True)
 
     def forget(self, job: StudyJob, end: End) -> None:
-        """Have it done again."""
+        """Remove the outcome, so that the job is done again."""
         self._outcome(job, end).unlink(missing_ok=True)
 
     def altered(self) -> Iterator[tuple[StudyJob, End, str]]:
-        """Every job with a file that is torn, altered or gone, and which; reads all files that
-        finished jobs left.
+        """Each job with a file that is torn, altered or gone: the job, its end, and the file. This
+        reads all files that jobs have recorded.
         """
         ends = self.ends()
         for job in self.jobs:
@@ -116,20 +125,22 @@ class Folder:
 
 
 def at_checkpoint(name: str, at: float | None) -> str:
-    """The name of a checkpoint's arm or measure; of those at the end, `name` itself."""
+    """The name of an arm or measurement at the checkpoint `at`; at the end of training (None) it is
+    `name` itself.
+    """
     return name if at is None else f"{name} @{at:g}"
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether one of the patterns, in which * stands for anything, is the name's."""
+    """Whether `name` fits one of the patterns, in which * stands for anything."""
     return any(name == one or fnmatchcase(name, one) for one in patterns)
 
 
 def named(text: str) -> str:
-    """The name of the study that `text`, a shipped name or the path of a TOML file, stands for; the
-    file is not read.
+    """The name of the study that `text` stands for: a shipped study's name, or the path of a TOML
+    file. The file is not read.
 
-    Raises `UserError` for one that could be no folder's.
+    Raises `UserError` for a name that cannot be the name of a folder.
     """
     file = text.endswith(".toml")
     name = Path(text).stem if file else text
@@ -140,14 +151,16 @@ def named(text: str) -> str:
                 "is needed."
             )
         raise UserError(
-            f"{text}: the file's name is the study's, and of letters, digits, dots, dashes and "
-            "underscores."
+            f"{text}: the file's name is the study's name, and may hold letters, digits, dots, "
+            "dashes and underscores."
         )
     return name
 
 
 def find(home: Path, name: str, text: str) -> Folder:
-    """The folder of a study that was begun. Raises `UserError` where it was not."""
+    """The folder of the study `name`. Raises `UserError` if the study was not begun there. `text`
+    is what the user typed, for the command that begins the study.
+    """
     path = home / "studies" / name
     if not (path / "study.json").is_file():
         begun = sorted(

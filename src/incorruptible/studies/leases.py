@@ -1,4 +1,26 @@
-"""Who is at what: claims in a shared folder that end with their holder."""
+"""Leases: a process claims a name in a shared folder, and the claim ends with the process.
+
+Workers of a study use leases to share out its runs, on one machine or on many: whoever holds the
+lease of a run trains it. A lease is a small file, `NAME.lease`, which its holder rewrites every few
+seconds (a *beat*). Others read from the file whether the holder is alive.
+
+>>> import tempfile
+>>> folder = Path(tempfile.mkdtemp())
+>>> with Leases(folder) as mine, Leases(folder) as other:
+...     held = mine.claim("run-1")
+...     print(other.claim("run-1"), held.deaths)
+None 0
+
+Relies on: in the folder's file system, making a link (or, where there are no links, opening a file
+exclusively) and renaming are atomic. Clocks of different machines need not agree: an observer times
+a lease by its own monotonic clock, from the moment when it first saw the present content.
+
+Keeps: at most one claimer gets a free name, and at most one gets the name of a dead holder. A lease
+file never belongs to nobody while a name is handed from a dead holder to the next one, so the count
+of deaths is never forgotten. A process that stands still for longer than `ttl` loses its names, and
+learns so at its next beat (`Lease.lost`); until then it still works. So the work under a lease must
+come to no harm if two processes do it at the same time.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +41,8 @@ from uuid import getnode, uuid4
 from ..errors import UserError
 from ..files.records import naming
 
-# What a lease file says beside its token, and what is assumed of one that is torn: a holder whom
-# nobody knows.
+# The entries of a lease file besides its token. These values stand for a file that is torn: its
+# holder is unknown, so only `ttl` can show that the holder is dead.
 _UNKNOWN: dict[str, Any] = {
     "host": "",
     "machine": "",
@@ -31,19 +53,21 @@ _UNKNOWN: dict[str, Any] = {
     "deaths": 0,
     "facts": {},
 }
-# NFS calls a file stale that was removed elsewhere while it was open here.
+# A file that is gone. NFS calls a file stale if another machine removed it while it was open here.
 _VANISHED = {
     errno.ENOENT,
     errno.ESTALE,
 }
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-_LEFTOVER = 3600.0  # seconds; a claim is through with its temporary files within one
+# A temporary file or guard of this age in seconds was left by a killed claimer: a claim needs its
+# files for moments only.
+_LEFTOVER = 3600.0
 
 
 @dataclass(frozen=True)
 class Holder:
-    """One line of the table of who is at what; `alive` is None as long as that cannot be known from
-    here.
+    """The holder of one name, for a table. `alive` is None while nobody here can know whether the
+    holder is alive.
     """
 
     name: str
@@ -55,10 +79,10 @@ class Holder:
 
 
 class Lease:
-    """A name that is held, from `Leases.claim` until it is released or lost.
+    """A name that this process holds, from `Leases.claim` until it is released or lost.
 
-    `deaths` holders in a row died on this name since the last one that progressed; `lost` says that
-    somebody took the name over, because this process stood still for too long.
+    `deaths` counts the holders in a row that died without progress before this one. `lost` is True
+    once another process has taken the name over, because this process stood still for too long.
     """
 
     def __init__(self, path: Path, deaths: int) -> None:
@@ -74,16 +98,17 @@ class Lease:
         self._head = json.dumps({"token": uuid4().hex}).removesuffix("}").encode()
 
     def note(self, *, at_once: bool = False, **facts: Any) -> None:
-        """Add facts for the table, such as epoch=3; they are written with the next beat, or at
-        once.
+        """Add facts for the table, such as epoch=3. They are written with the next beat, or
+        `at_once`.
         """
-        # A copy, and an error here, not in the thread.
+        # Through JSON, for a copy that the caller cannot change while the thread writes it, and so
+        # that a fact that JSON cannot hold raises here and not in the thread.
         self._facts = json.loads(json.dumps({**self._facts, **facts}))
         if at_once:
             self._beat()
 
     def progressed(self) -> None:
-        """Something was achieved that the next holder can go on from: earlier deaths no longer
+        """Say that there is progress from which the next holder can go on. Earlier deaths no longer
         count.
         """
         if self.deaths:
@@ -91,8 +116,10 @@ class Lease:
             self._beat()
 
     def release(self) -> None:
-        """Let the name go; nothing happens if it was lost or released before."""
-        if not self._ours():  # before the lock, which a fork may have copied while it was held
+        """Let the name go. Nothing happens if it was lost or released before."""
+        # Asked before the lock is taken: a fork may have copied the lock while a thread of the
+        # parent held it, and then nobody in the child would ever release it.
+        if not self._ours():
             return
         with self._lock:
             self._released = True
@@ -114,12 +141,12 @@ class Lease:
         return self._head + b", " + json.dumps(body).removeprefix("{").encode()
 
     def _beat(self) -> bool:
-        """Write what is new into the file if it is still ours; False once there is nothing left to
-        beat.
+        """Write the lease file anew if it is still ours. False once this lease has ended.
 
-        In place, never by rename: should the name be taken over between look and write, the write
-        goes to a file that has no name any more. An error (disk full, server away) is passed over:
-        the next beat tries again.
+        The file is written in place and never replaced by a rename. If another process takes the
+        name over between our look and our write, our write goes into a file that has no name any
+        more, and the new holder's file stays as it is. An error (disk full, server away) is passed
+        over, because the next beat tries again.
         """
         if not self._ours():
             return False
@@ -132,7 +159,7 @@ class Lease:
                     if old.startswith(self._head):
                         self._beats += 1
                         file.seek(0)
-                        # Blanks instead of what was longer.
+                        # Padded with blanks, so that nothing of a longer old content remains.
                         file.write(self._content().ljust(len(old)))
                     else:
                         self.lost = True
@@ -151,12 +178,12 @@ class _Seen:
 
 
 class Leases:
-    """The claims of one folder, which may be shared by many machines; clocks need not agree, and
-    locks are not needed.
+    """The leases in one folder, which many machines may share. Their clocks need not agree, and the
+    file system needs no locks.
 
-    A holder rewrites its lease every `beat` seconds. It counts as dead when its lease did not
-    change for `ttl` seconds of the observer's own clock, and at once when its process ran on this
-    machine and is gone.
+    A holder rewrites its lease every `beat` seconds. The holder counts as dead if its lease has not
+    changed for `ttl` seconds of the observer's own clock, and at once if its process ran on this
+    machine and is gone. Raises `UserError` unless `ttl` is at least three beats.
     """
 
     def __init__(self, folder: Path, *, ttl: float = 60.0, beat: float = 5.0) -> None:
@@ -170,8 +197,8 @@ class Leases:
         self._begin()
 
     def _begin(self) -> None:
-        """Hold nothing; also after a fork, for the parent's leases are not the child's to beat or
-        release.
+        """Begin to hold leases, with none. This happens again in a child process after a fork: the
+        leases of the parent are not for the child to beat or release.
         """
         self._pid = os.getpid()
         self._held: set[Lease] = set()
@@ -179,9 +206,10 @@ class Leases:
         self._thread: threading.Thread | None = None
 
     def claim(self, name: str) -> Lease | None:
-        """Take `name`, free or of a dead holder; None while somebody is, or may be, at it.
+        """Take `name` if it is free or its holder is dead. None while somebody holds the name, or
+        may hold it.
 
-        Raises `OSError` where the folder cannot be written.
+        Raises `OSError` if the folder cannot be written.
         """
         if self._pid != os.getpid():
             self._begin()
@@ -200,9 +228,9 @@ class Leases:
                 ):
                     return None
         except OSError as error:
-            if error.errno in _VANISHED:  # somebody else is at it just now
+            if error.errno in _VANISHED:  # another process changes these files at this moment
                 return None
-            # Writing to an open file does not say which.
+            # An error of writing to an open file does not name the file.
             error.filename = error.filename or str(path)
             raise
         self._held.add(lease)
@@ -214,7 +242,7 @@ class Leases:
         return lease
 
     def holders(self) -> list[Holder]:
-        """Everybody who holds something, by name; nothing is written, and nothing waited for."""
+        """The holders of all names, sorted by name. This writes nothing and waits for nothing."""
         found = []
         for path in self._files(".lease"):
             seen = self._look(path)
@@ -225,7 +253,7 @@ class Leases:
         return found
 
     def close(self) -> None:
-        """Release everything that is held."""
+        """Release every lease that this process holds."""
         if self._pid == os.getpid():
             self._stop.set()
             for lease in list(self._held):
@@ -245,12 +273,13 @@ class Leases:
                     held.discard(lease)
 
     def _look(self, path: Path) -> _Seen | None:
-        """The content of a lease, and since when it is the same; None where there is no file."""
+        """The content of a lease, and since when it has not changed; None if there is no file."""
         asked = time.monotonic()
         content = _read(path)
         now = time.monotonic()
         if now - asked > self.beat:
-            self._seen.clear()  # the file system stood still, so nobody could beat
+            # The file system stood still, so no holder could beat: all observations begin anew.
+            self._seen.clear()
         if content is None:
             return None
         seen = self._seen.get(path)
@@ -259,8 +288,10 @@ class Leases:
         return seen
 
     def _alive(self, seen: _Seen) -> bool | None:
-        """Whether somebody holds the lease that was just looked at; None where that is not known
-        yet.
+        """Whether the holder of the lease that was just looked at is alive; None if that is not
+        known yet.
+
+        A holder on another machine is known to be alive once its lease has changed under our eyes.
         """
         if time.monotonic() - seen.since >= self.ttl:
             return False
@@ -268,17 +299,18 @@ class Leases:
         return present if present is not None else seen.changed or None
 
     def _took_over(self, temporary: Path, path: Path, judged: bytes) -> bool:
-        """Put `temporary` in the place of the lease that was judged dead, if it is still the one
-        that is there.
+        """Put `temporary` in the place of the lease that was judged dead, if the file still has the
+        content that was judged.
 
-        A guard lets one claimer at a time compare and replace. The name is never free meanwhile, so
-        that nobody can slip in and forget the deaths.
+        The guard, a file of its own, lets one claimer at a time compare and replace. The dead lease
+        is not removed but replaced, so the name is never free meanwhile: otherwise a third claimer
+        could create it anew, and the count of deaths would be lost.
         """
         guard = path.with_name(f".{path.stem}.guard")
         if not _created(temporary, guard):
             left = self._look(guard)
             if left is not None and self._alive(left) is False:
-                guard.unlink(missing_ok=True)  # killed between these lines
+                guard.unlink(missing_ok=True)  # its maker was killed between these lines
             return False
         try:
             if _read(path) != judged:
@@ -301,8 +333,8 @@ class Leases:
             temporary.unlink(missing_ok=True)
 
     def _sweep(self, now: float) -> None:
-        """Remove what killed claimers left; `now` by the clock of the file system, not of this
-        machine.
+        """Remove the files that killed claimers left. `now` is the time by the clock of the file
+        system, which may differ from this machine's.
         """
         self._swept = True
         for path in self._files(".tmp", ".guard"):
@@ -317,11 +349,12 @@ class Leases:
 
 
 def _created(temporary: Path, path: Path) -> bool:
-    """Give `temporary` a second name that nobody else has; False where somebody has it."""
+    """Give the file `temporary` the second name `path`; False if that name exists already."""
     try:
         os.link(temporary, path)
     except FileExistsError:
-        # NFS may lose the answer to a link that it made, and then refuses the repetition.
+        # NFS may make the link, lose its own answer, and refuse the repetition. The file then has
+        # two names, and the second one is ours.
         return temporary.stat().st_nlink == 2
     except OSError as error:
         if error.errno not in _NO_LINKS:
@@ -354,8 +387,8 @@ def _parsed(content: bytes) -> dict[str, Any]:
 
 
 def _this_process() -> dict[str, Any]:
-    """Who is asking: host, boot and pid namespace say which processes can be seen, pid and start
-    time which one it is.
+    """This process, as a lease file names it. Host, boot and pid namespace say from where the
+    process can be seen; pid and start time tell it from later processes with the same pid.
     """
     try:
         machine = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -373,7 +406,7 @@ def _this_process() -> dict[str, Any]:
 
 
 def _present(holder: dict[str, Any]) -> bool | None:
-    """Whether the process of a holder exists; None where that cannot be seen from here."""
+    """Whether the process of a holder exists; None if it cannot be seen from here."""
     here = _this_process()
     if any(holder[key] != here[key] for key in ("host", "machine", "space")):
         return None
@@ -381,14 +414,14 @@ def _present(holder: dict[str, Any]) -> bool | None:
         os.kill(holder["pid"], 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # it is there, and another user's
+    except PermissionError:  # the process exists and belongs to another user
         pass
     state, born = _state(holder["pid"])
     return state not in ("Z", "X") and born in ("", holder["born"])
 
 
 def _state(pid: int) -> tuple[str, str]:
-    """State and start time of a process; blank where they cannot be seen."""
+    """State and start time of a process; both are "" if they cannot be seen."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,8 +1,12 @@
-"""The files that finished runs left, each opened once, and the arms that are made of them.
+"""The files that finished runs left, and the arms that are made of them.
 
 A study of 20,000 runs leaves gigabytes. A table needs them arm by arm, and a claim often looks at
 two arms of thousands. So `Outcomes` looks once at how runs ended and keeps their records, and a
 `StoredArm` reads its arrays when somebody asks for them and lets go of them when told to.
+
+Relies on: the outcome of a finished job notes a checksum for each file. Keeps: each file is checked
+against its checksum when it is read, and is opened once, unless its arm was dropped in between. A
+study that goes on meanwhile does not change what one `Outcomes` says.
 """
 
 from __future__ import annotations
@@ -29,9 +33,10 @@ READ = ("score", "score by example", "loss by example", "bounded by example", "e
 
 
 class Outcomes:
-    """One look at a study: how each run has ended, and what finished runs have recorded. Every file
-    is opened once, when it is first needed, so that a study that goes on meanwhile does not change
-    what is said halfway.
+    """One look at a study: how each run has ended, and what finished runs have recorded.
+
+    How runs ended is read when the object is made, and every file is opened once, when it is first
+    needed. So a study that goes on meanwhile does not change halfway what this object says.
     """
 
     def __init__(self, folder: Folder) -> None:
@@ -49,16 +54,16 @@ class Outcomes:
         self._checked: set[str] = set()
 
     def arms(self, noise: int = 0) -> list[StoredArm]:
-        """The arms with at least two finished seeds under the study's noise of that number, in the
-        file's order, each followed by its checkpoints. The same objects at every call; making them
-        reads no file.
+        """The arms with at least two finished seeds, under the study's noise number `noise` (from
+        0), in the file's order, each followed by its checkpoints. Every call returns the same
+        objects. To make them reads no file.
         """
         if noise not in self._arms:
             self._arms[noise] = list(self._made(noise))
         return self._arms[noise]
 
     def whole(self, noise: int = 0) -> list[StoredArm]:
-        """Those of `arms` with all seeds finished."""
+        """The arms, as `arms` has them, whose seeds have all finished."""
         return [arm for arm in self.arms(noise) if arm.whole]
 
     def _made(self, noise: int) -> Iterator[StoredArm]:
@@ -69,12 +74,14 @@ class Outcomes:
                     yield StoredArm(self, design, done, len(done) == len(jobs), noise, at)
 
     def measure(self, job: StudyJob, what: str) -> tuple[str, str]:
-        """Where the arrays of that measurement of a finished run are, and their checksum."""
+        """The file with the arrays of the measurement `what` of a finished run, and its
+        checksum.
+        """
         name, digest = self._record(job).measures[what]
         return f"{self.folder.home}/{name}", digest
 
     def trained(self, job: StudyJob) -> dict[str, Any]:
-        """What the run's training recorded: "metrics" and "at_peak"."""
+        """The records of the run's training: "metrics" and "at_peak"."""
         if job.run not in self._trained:
             found = records.read(self.folder.trained(job) / "run.json")
             self._trained[job.run] = {key: found[key] for key in ("metrics", "at_peak")}
@@ -87,21 +94,21 @@ class Outcomes:
         return self._moved[job.name]
 
     def check_moved(self, job: StudyJob) -> None:
-        """Raises `UserError` where the file behind `moved` is altered or gone; reads it if nobody
-        has.
+        """Raises `UserError` if the file behind `moved` is altered or gone. A file that was read
+        before is not read again.
         """
         if job.name not in self._moved and self._first(f"{job.name} displacement"):
             records.check_arrays(*self.measure(job, "displacement"))
 
     def check_trained(self, job: StudyJob) -> None:
-        """Raises `UserError` where the file behind `trained` is torn, altered or gone; reads it if
-        nobody has.
+        """Raises `UserError` if the file behind `trained` is torn, altered or gone. A file that was
+        read before is not read again.
         """
         if job.run not in self._trained and self._first(job.run):
             records.check(self.folder.trained(job) / "run.json", self._record(job).trained)
 
     def _first(self, what: str) -> bool:
-        """Whether nobody asked that before."""
+        """Whether this is the first call for `what`."""
         new = what not in self._checked
         self._checked.add(what)
         return new
@@ -115,8 +122,8 @@ class Outcomes:
 
 
 class _Record(NamedTuple):
-    """Of a finished run: name and checksum of each file of measurements, and the checksum of its
-    run.json if it was noted.
+    """For a finished run: the name and checksum of each file of measurements, and the checksum of
+    run.json, if the outcome has one.
     """
 
     measures: dict[str, tuple[str, str]]
@@ -126,8 +133,8 @@ class _Record(NamedTuple):
 class StoredArm(Arm):
     """An arm under one noise whose arrays lie in files until somebody asks for them.
 
-    Asking for a field opens the files behind it once, and raises `UserError` for one that is torn,
-    altered or gone. `drop` lets go of the arrays again.
+    The first look at a field opens the files behind it, and raises `UserError` for a file that is
+    torn, altered or gone. `drop` lets go of the arrays again.
     """
 
     def __init__(
@@ -141,8 +148,8 @@ class StoredArm(Arm):
     ) -> None:
         plan, recipe = outcomes.folder.plan, design["recipe"]
         schedule = recipe["strength"]
-        # The fields of an Arm that are no arrays. They are set as a frozen dataclass sets its own;
-        # those that are arrays are properties below.
+        # These are the fields of an Arm that are no arrays. `Arm` is frozen, so they are written
+        # into __dict__. The fields that are arrays are properties below.
         self.__dict__.update(
             name=at_checkpoint(design["name"], at),
             kind=design["method"],
@@ -244,8 +251,8 @@ class StoredArm(Arm):
         return tuple(run["at_peak"] for run in self._trained)
 
     def loaded(self) -> Arm:
-        """The same arm with all its arrays, which holds no files. Raises `UserError` for a file
-        that is torn, altered or gone.
+        """The same arm with all its arrays in memory, which needs the files no more. Raises
+        `UserError` for a file that is torn, altered or gone.
         """
         for part in ("test", "validation", "train"):
             self._read(part)
@@ -253,8 +260,8 @@ class StoredArm(Arm):
         return Arm(**{one.name: getattr(self, one.name) for one in fields(Arm)})
 
     def check(self) -> None:
-        """Raises `UserError` for a file that `loaded` could not read. What was read before is not
-        opened again, and what is only checked is not kept.
+        """Raises `UserError` for a file that `loaded` could not read. Files that were read before
+        are not opened again, and the content of files that are only checked is not kept.
         """
         for part in ("test", "validation"):
             self._read(part)
@@ -269,14 +276,14 @@ class StoredArm(Arm):
                 self._outcomes.check_trained(job)
 
     def drop(self) -> None:
-        """Let go of the arrays; they are read again if somebody asks."""
+        """Let go of the arrays. They are read again when they are asked for."""
         self._files.clear()
         for name in ("test", "validation", "chips"):
             self.__dict__.pop(name, None)
 
     def _read(self, part: str) -> list[dict[str, NDArray[Any]]]:
-        """The arrays of the measurements on that part of the data, seed by seed; none where the
-        study does not measure it.
+        """The arrays of the measurements on that part of the data, seed by seed; an empty list if
+        the study does not measure that part.
         """
         if part not in self._files:
             self._files[part] = [
@@ -300,7 +307,7 @@ class StoredArm(Arm):
 
 
 def sign_of(plan: Mapping[str, Any]) -> int:
-    """-1 where a lower score is better, by a study's plan."""
+    """1 if a higher score is better in the study's plan, -1 if a lower one is."""
     return -1 if plan["score"]["higher_is_better"] is False else 1
 
 
@@ -309,7 +316,9 @@ def _stack(arrays: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
 
 
 def _held(recipe: Mapping[str, Any]) -> str:
-    """Which arrays are in hardware besides or without the usual ones."""
+    """In words, which arrays a recipe puts into hardware besides the usual ones, and which it keeps
+    digital.
+    """
     return "; ".join(
         f"{what} {' '.join(patterns)}"
         for key, what in (("also", "in arrays too:"), ("protect", "digital:"))

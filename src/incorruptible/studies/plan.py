@@ -1,4 +1,9 @@
-"""From a declared study to the list of what is to be done."""
+"""From the declared study to the plan: the list of jobs that its folder holds.
+
+Relies on: the name of a run is a hash of everything that decides its bits (recipe, data, device,
+threads), and the name of a job a hash of the run's name and of what is measured on it. Keeps: these
+names, so that runs and measurements that exist are found again, also by other studies.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +28,8 @@ from .spec import Study
 
 
 class Tasks:
-    """Tasks by name. Those of the package are loaded once; a user's own is made anew for each job,
-    for it may keep state.
+    """Gives tasks by name. A task of the package is loaded once. A task of the user's own is made
+    anew for each job, because it may keep state.
     """
 
     def __init__(self) -> None:
@@ -46,12 +51,12 @@ def begin(
     tasks: Tasks,
     force: bool = False,
 ) -> Folder:
-    """The study's folder, with its plan written where it is new or another; runs that are done
-    stay, and are shared.
+    """The study's folder. Writes the plan if there is none, or if the study has changed. Runs that
+    are done stay, and studies share them.
 
-    `threads` and `device` are part of every run's identity: without them those that the study was
-    begun with (1 and "cpu" at first). Raises `UserError` where it was begun with others, or under
-    another version of torch or of this package, unless `force`.
+    `threads` and `device` are part of every run's identity. If they are None, the study keeps those
+    with which it was begun (1 and "cpu" at first). Raises `UserError` if the study was begun with
+    others, or under another version of torch or of this package, unless `force` is given.
     """
     path = home / "studies" / study.name
     old = _frame(path)
@@ -73,7 +78,8 @@ def begin(
     if _read(path) != json.loads(json.dumps(records.plain(plan))):
         records.write(path / "study.json", plan)
     else:
-        os.utime(path / "study.json")  # whoever waits for a plan sees that this one holds
+        # The supervisor waits until study.json changes, and so sees that this plan holds.
+        os.utime(path / "study.json")
     return folder
 
 
@@ -97,7 +103,8 @@ def _plan(
             run = records.identity(identity(recipe, task, frame["device"], frame["threads"]))
             name = records.identity({"run": run, "measures": measures})
             jobs.append((_cost(recipe), StudyJob(place, seed, run, name)))
-    # Long ones first, so that no worker is left with one at the end; stable.
+    # Long jobs first, so that no worker begins a long one when the others are done. The sort is
+    # stable, so jobs of equal cost stay in the order of the file.
     jobs.sort(key=lambda one: -one[0])
     score = loaded[study.arms[0].recipe.task].score
     noises = []
@@ -142,7 +149,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     except records.Newer:
         raise
     except UserError:
-        return None  # there is none, or it is torn: written anew
+        return None  # there is no plan, or it is torn; it is written anew
 
 
 def _frame(path: Path) -> dict[str, Any]:

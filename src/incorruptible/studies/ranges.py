@@ -1,4 +1,8 @@
-"""An arm over the whole range of test strengths: area, worst case, tolerance."""
+"""An arm over the whole range of test strengths: area, worst case, tolerance.
+
+The strengths of an arm may stand in any order; the functions of this module sort them first. Only
+the area is linear in examples, so only the area has an interval over crossed seeds and examples.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +21,10 @@ class Whole(NamedTuple):
     `incorruptible.statistics.curves`.
 
     `area` is the mean score of a strength that is uniform over the range, with its 95% interval
-    over crossed seeds and examples. `worst` and `tolerance` are of each seed's curve, averaged over
-    chips and examples, with Student's interval over seeds: they are not linear in examples, and
-    speak of these test examples only. Of the seeds, `beyond` never lose `loss`; their tolerance
-    counts as `high`. None where strength 0 was not tested.
+    over crossed seeds and examples. `worst` and `tolerance` are taken from each seed's curve, which
+    is averaged over chips and examples, with Student's interval over seeds. They are not linear in
+    examples, so they hold for these test examples only. `beyond` counts the seeds that never lose
+    `loss`; their tolerance counts as `high`. `tolerance` is None if strength 0 was not tested.
     """
 
     arm: str
@@ -55,8 +59,8 @@ class Tabulated(NamedTuple):
 
 
 def tabulated(wholes: Sequence[Whole], unit: str) -> Tabulated | None:
-    """The arms under one noise over the whole range, to be read; None without any. `unit` is the
-    score's.
+    """The table of arms under one noise over the whole range; None without arms. `unit` is the unit
+    of the score.
     """
     if not wholes:
         return None
@@ -105,7 +109,7 @@ def _tolerance(whole: Whole) -> str:
 
 
 def whole(arm: Arm, noise: str, loss: float = curves.LOSS) -> Whole | None:
-    """What the arm comes to over its range; None where a single strength was tested."""
+    """The arm over its range of strengths; None if a single strength was tested."""
     if len(arm.strengths) < 2:
         return None
     at, places = _rising(arm, ())
@@ -120,25 +124,26 @@ def whole(arm: Arm, noise: str, loss: float = curves.LOSS) -> Whole | None:
 
 
 def area(arm: Arm, strengths: Sequence[float] = ()) -> NDArray[np.float64]:
-    """[S, n] The area of each test example's curve over `strengths`, or over all that were tested.
+    """[S, n] The area of each test example's curve over `strengths`, by default over all that were
+    tested.
 
     Area is linear, so the mean over examples is the area of the mean curve. Raises `UserError` for
     fewer than 2 strengths.
     """
     at, places = _rising(arm, strengths)
-    # Without a copy, as a rule.
+    # If no strengths are left out, which is usual, the large array is not copied.
     tested = arm.test if places == list(range(arm.test.shape[1])) else arm.test[:, places]
     return curves.area(np.moveaxis(tested, 1, 2), at)
 
 
 def best(arms: Sequence[Arm], strengths: Sequence[float] = ()) -> Arm:
-    """The arm of the best mean area on validation data; of equal ones the first."""
+    """The arm with the best mean area on validation data; of equal arms the first."""
     return max(arms, key=lambda arm: arm.sign * validation_area(arm, strengths))
 
 
 def validation_area(arm: Arm, strengths: Sequence[float] = ()) -> float:
-    """The area on validation data, averaged over seeds, in the unit of the score; strengths as in
-    `area`.
+    """The area on validation data, averaged over seeds, in the unit of the score. `strengths` are
+    as for `area`.
     """
     at, places = _rising(arm, strengths)
     return float(curves.area(arm.validation[:, places], at).mean())

@@ -1,4 +1,8 @@
-"""What a study has found so far: arms as arrays, the table, comparisons and verdicts; without
+"""The results of a study so far: the table, comparisons, verdicts and the summary.
+
+Relies on: `outcomes` gives arms whose files match their checksums. Keeps: equal studies give equal
+results to the bit, whatever the order in which runs were done; no path, host, time or duration
+enters the summary. A table holds the arrays of one arm at a time. This module does not import
 torch.
 """
 
@@ -30,9 +34,12 @@ COLUMNS = (
 
 
 class ArmCell(NamedTuple):
-    """One arm at one test strength: the mean score over seeds, chips and examples with its 95%
-    interval over crossed seeds and examples, its spread over chips (averaged over seeds), the share
-    of chips that reach the required score, seeds, chips.
+    """One arm at one test strength.
+
+    `interval` is the mean score over seeds, chips and examples, with its 95% interval over crossed
+    seeds and examples. `spread` is the standard deviation over chips, averaged over seeds, and
+    `reached` the share of chips that reach the required score (None without one). `seeds` and
+    `chips` are counts.
     """
 
     arm: str
@@ -47,8 +54,8 @@ class ArmCell(NamedTuple):
 
 
 class ArmResult(NamedTuple):
-    """One arm under one noise: its cells, strength by strength, and the whole range where there is
-    one.
+    """One arm under one noise: its cells, strength by strength, and its results over the whole
+    range of strengths, if several were tested.
     """
 
     arm: str
@@ -64,13 +71,14 @@ def findings(
     check: Collection[int] = (),
     whole: bool = True,
 ) -> Iterator[ArmResult]:
-    """Every arm with at least two finished seeds, under every noise. `outcomes` are the folder's
-    where the caller has some; their arms' arrays are dropped once an arm is done, so that a study
-    of any size needs the memory of one arm. Under the noises of the numbers `check`, files that a
-    table does not need are checked as well. Without `whole` no result says what an arm comes to
-    over the whole range, which takes a fifth of the time.
+    """Every arm with at least two finished seeds, under every noise.
 
-    Raises `UserError` for a file that is torn or altered; the study makes it anew.
+    `outcomes` are those of the folder, if the caller has them. The arrays of an arm are dropped
+    once the arm is done, so a study of any size needs the memory of one arm. Under the noises whose
+    numbers are in `check`, files that a table does not need are checked too. Without `whole` the
+    results over the whole range are left out, which otherwise take a fifth of the time.
+
+    Raises `UserError` for a file that is torn or altered; the study makes that file anew.
     """
     outcomes = outcomes or Outcomes(folder)
     required = folder.plan["definition"]["test"]["required"]
@@ -129,10 +137,10 @@ def mean(arm: Arm, strength: float) -> Interval:
 
 
 def arms(folder: Folder, noise: int = 0, *, whole: bool = True) -> list[Arm]:
-    """The arms under the study's noise of that number, in the file's order: with all seeds finished
-    where `whole`, else with at least two. All their arrays are read.
+    """The arms under the study's noise number `noise` (from 0), in the file's order, with all their
+    arrays: the arms whose seeds have all finished if `whole`, else those with two finished seeds.
 
-    Raises `UserError` for a file that is torn or altered; the study makes it anew.
+    Raises `UserError` for a file that is torn or altered; the study makes that file anew.
     """
     outcomes = Outcomes(folder)
     found = []
@@ -143,8 +151,8 @@ def arms(folder: Folder, noise: int = 0, *, whole: bool = True) -> list[Arm]:
 
 
 def missing(folder: Folder, ends: Mapping[str, End] | None = None) -> dict[str, dict[str, int]]:
-    """For each arm that is not whole: how many of its seeds are waiting, failed or diverged. `ends`
-    is how the folder's runs ended, where the caller has looked.
+    """For each arm whose seeds have not all finished: how many seeds are waiting, failed or
+    diverged. `ends` are those of the folder, if the caller has them.
     """
     ends = folder.ends() if ends is None else ends
     found: dict[str, dict[str, int]] = {}
@@ -159,10 +167,12 @@ def missing(folder: Folder, ends: Mapping[str, End] | None = None) -> dict[str, 
 def conclude(
     folder: Folder, found: Sequence[Arm], outcomes: Outcomes | None = None
 ) -> list[Verdict]:
-    """The verdict of each claim, on whole arms under the noises that it is about, which is the
-    study's first unless it says so; "undecided", and why, where an arm is lacking. `found` are the
-    arms under the first, `outcomes` the folder's where the caller has some. Raises `UserError` for
-    a file that is torn or altered.
+    """The verdict of each claim, on arms whose seeds have all finished.
+
+    A claim is about the study's first noise, unless it names others with `on`. If an arm that the
+    claim needs is not finished, the verdict is "undecided", with the reason. `found` are the arms
+    under the first noise; `outcomes` are those of the folder, if the caller has them. Raises
+    `UserError` for a file that is torn or altered.
     """
     lacking = missing(folder, outcomes.ends if outcomes else None)
     under = {0: found}
@@ -180,7 +190,7 @@ def conclude(
             try:
                 judged = rule(under[place], [s for s in noise["strengths"] if s > 0])
             except records.Unreadable:
-                raise  # a claim is not undecided because somebody damaged a file
+                raise  # a damaged file is an error, and leaves no claim undecided
             except (Lacking, UserError) as problem:
                 judged = Judgement(
                     "undecided",
@@ -216,9 +226,9 @@ def _under(row: EvidenceRow, corruption: str) -> EvidenceRow:
 def compare(
     found: Sequence[Arm], left: str, right: str
 ) -> list[tuple[Arm, Arm, float, Difference, str]]:
-    """Paired differences of every arm that `left` matches to every one that `right` does, at every
-    test strength, and a word for each after Holm's correction over all of them. Raises `UserError`
-    where nothing matches.
+    """Paired differences between each arm that `left` matches and each arm that `right` matches, at
+    every test strength: both arms, the strength, the difference, and a word for it after Holm's
+    correction over all rows. Raises `UserError` if nothing matches.
     """
     sides = []
     for pattern in (left, right):
@@ -237,9 +247,9 @@ def compare(
 
 
 def summary(folder: Folder) -> dict[str, Any]:
-    """Everything that was found, as plain data: no path, host, time or duration in it.
+    """All results as plain data, without any path, host, time or duration.
 
-    Raises `UserError` for a file that is torn or altered; the study makes it anew.
+    Raises `UserError` for a file that is torn or altered; the study makes that file anew.
     """
     definition = folder.plan["definition"]
     outcomes = Outcomes(folder)
@@ -304,9 +314,10 @@ def _verdicts(
 ) -> tuple[list[Verdict], records.Unreadable | None]:
     """The verdicts, and the first file that could not be read for them.
 
-    Claims come before the table, which drops the arrays that claims have read: so each file is
-    opened once. A damaged file is kept for later, for the table may meet another one first, and the
-    first in the study's order is named.
+    Claims are judged before the table is made, because the table drops the arrays that claims have
+    read: in this order each file is opened once. The error for a damaged file is returned and not
+    raised, because the table may meet another damaged file first, and the first one in the study's
+    order is the one to name.
     """
     complete = outcomes.whole() if folder.plan["definition"]["claims"] else []
     try:
@@ -316,8 +327,8 @@ def _verdicts(
 
 
 def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without its seed, and without the folders in which files and images of the user's
-    own lie.
+    """A recipe without its seed, and without the folders of files and images of the user's own,
+    which differ from machine to machine.
     """
     found = {key: value for key, value in recipe.items() if key != "seed"}
     found["task"] = strip_paths(found["task"])

@@ -1,5 +1,10 @@
-"""A whole study, from its file to the last run; without torch, for workers do the planning as
-well.
+"""A whole study, from its file to the last run.
+
+Workers do the planning too, so this module and the supervisor need no torch and start at once.
+
+Relies on: each worker plans the study when it starts, and writes study.json, or touches it if it
+stands already (`plan.begin`). Keeps: after a study that could not be planned no folder is left that
+was not there before, and after a mistake of the user's no log.
 """
 
 from __future__ import annotations
@@ -21,10 +26,12 @@ from .supervisor import mend, supervise
 
 @dataclass(frozen=True)
 class Launch:
-    """Where a study's runs are made, and by how many processes.
+    """Where the runs of a study are made, and by how many processes.
 
-    `workers` (one for each core unless given) of `threads` each (cores / workers) are started by the
-    `engine`, "local" or "ray"; `gpus` and `address` are for Ray.
+    The `engine`, "local" or "ray", starts `workers` processes (by default one for each core) of
+    `threads` threads each (by default cores / workers). `gpus`, the share of a GPU for each worker,
+    and `address`, that of the cluster, are for Ray. Raises `UserError` for an unknown engine, and
+    for options of Ray without Ray.
     """
 
     workers: int | None = None
@@ -41,7 +48,9 @@ class Launch:
             raise UserError("--gpus and --address are for --engine ray.")
 
     def started(self, threads: int, device: str) -> Engine:
-        """The engine that starts workers of so many threads. `device` is for local ones."""
+        """The engine that starts workers of `threads` threads. Local workers for the `device` "cpu"
+        see no GPU.
+        """
         if self.engine == "local":
             return CATALOGUE["local"](threads=threads, device=device)
         return CATALOGUE["ray"](threads=threads, gpus=self.gpus, address=self.address)
@@ -49,8 +58,9 @@ class Launch:
 
 @dataclass(frozen=True)
 class Changes:
-    """What is different from the study's file: the number of seeds, the epochs of every run, and
-    what its images are.
+    """Changes to the study's file: the number of seeds, the epochs of the base recipe (other arms
+    follow in proportion), and the data of image tasks. Raises `UserError` for fewer than 2 seeds or
+    1 epoch.
     """
 
     seeds: int | None = None
@@ -80,14 +90,14 @@ def run(
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Folder:
-    """Bring `study`, a name or the path of a TOML file, to its end below `home`; what was done
-    before is kept.
+    """Run `study`, a name or the path of a TOML file, to its end in the folder `home`. Runs that
+    were done before are kept.
 
-    `retry` does failed runs again, `force` begins again under other threads, device or versions.
-    `progress(done, runs, about)` and `tell(line)` are told how it goes.
+    `retry` does failed runs again. `force` begins again under other threads, device or versions.
+    `progress(done, runs, about)` and `tell(line)` are called as the study goes on.
 
-    Raises `UserError` for what is wrong with the study or the request, and `Stopped` where it
-    cannot go on.
+    Raises `UserError` for mistakes in the study or the request, and `Stopped` if the study cannot
+    go on.
     """
     workers = cores() if launch.workers is None else launch.workers
     planned = _Planned(home, named(study), workers, retry, tell)
@@ -110,13 +120,13 @@ def run(
             progress=progress,
             tell=tell,
         )
-    except UserError:  # it says everything; what else a worker said goes
+    except UserError:  # the error says everything, so the workers' logs are removed
         for log in (planned.path / "logs").glob(f"{os.getpid()}-*.log"):
             log.unlink(missing_ok=True)
         raise
     finally:
         started.close()
-        # A worker that was killed leaves what it was writing.
+        # A worker that was killed may leave a half-written file.
         for pattern in (f"{os.getpid()}-*.json", f".{os.getpid()}-*.tmp"):
             for note in (planned.path / "logs").glob(pattern):
                 note.unlink(missing_ok=True)
@@ -127,8 +137,11 @@ def run(
 
 
 class _Planned:
-    """The study's folder once a worker has planned it: each does, and touches the plan where it
-    stands already.
+    """Called, returns the study's folder once a worker of this call has planned the study, and None
+    before.
+
+    A plan from an earlier call does not count until a worker has confirmed it by touching
+    study.json: the study's file may have changed since.
     """
 
     def __init__(
@@ -143,7 +156,7 @@ class _Planned:
         self.folder: Folder | None = None
         self.frame: dict[str, Any] = {}
         self.ended: set[str] = set()
-        self.left = workers  # jobs, as far as one knows
+        self.left = workers  # jobs that have not ended, as far as is known
         if self.before is None:
             return
         try:
@@ -169,7 +182,7 @@ class _Planned:
         return self.folder
 
     def tidy(self) -> None:
-        """Leave no folder where nothing was planned."""
+        """Remove the folders that were made for a study that could not be planned."""
         if self.note.is_file() or not self.path.is_dir():
             return
         for folder in (self.path / "logs", self.path, *self.path.parents):

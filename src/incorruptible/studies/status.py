@@ -1,4 +1,4 @@
-"""Where a study stands: a table that can be looked at while it runs; without torch."""
+"""The status of a study, which can be looked at while the study runs. Needs no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .leases import Leases
 
 @dataclass
 class ArmStatus:
-    """An arm: how many of its seeds are where."""
+    """How many seeds of one arm are running, finished, diverged and failed."""
 
     arm: str
     seeds: int
@@ -19,14 +19,14 @@ class ArmStatus:
 
     @property
     def waiting(self) -> int:
-        """How many seeds nobody has begun, or somebody left."""
+        """How many seeds have not been begun, or were left by a worker before their end."""
         return self.seeds - sum(self.counts.values())
 
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """Arms, who is at what, and what went wrong, each message once with the runs that it
-    stopped.
+    """The status of a study: `lines`, one for each arm; `workers`, each with its run; `troubles`,
+    each message with the runs that ended by it.
     """
 
     study: str
@@ -36,7 +36,7 @@ class StudyStatus:
 
     @property
     def totals(self) -> dict[str, int]:
-        """How many runs are where."""
+        """How many runs are in each state, over all arms."""
         states = ("finished", "diverged", "failed", "running")
         found = {state: sum(line.counts[state] for line in self.lines) for state in states}
         return found | {
@@ -51,7 +51,7 @@ class StudyStatus:
 
 
 def status_of(folder: Folder) -> StudyStatus:
-    """Where the study stands now."""
+    """The status of the study now. A run counts as running while its lease may be held."""
     with Leases(folder.home / "leases") as leases:
         holders = {holder.name: holder for holder in leases.holders() if holder.alive is not False}
     ends = folder.ends()

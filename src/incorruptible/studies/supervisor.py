@@ -1,4 +1,15 @@
-"""Workers for a study: started, replaced when they die, and told to leave."""
+"""The supervisor of a study: starts workers, replaces workers that die, and tells them to leave.
+
+The supervisor does no work of the study itself and imports no torch. It learns how the study stands
+from the study's folder, and how a worker ended from its exit code and from the file that the worker
+wrote about its end (`ending`).
+
+Relies on: workers claim their runs by leases, so a replacement takes up the run of the worker that
+died. A worker writes its ending before it leaves; only a worker that was killed writes none.
+
+Keeps: never more than `workers` processes at once. Deaths in a row are counted anew whenever a job
+ends. However `supervise` returns or raises, no worker is left at work.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +25,15 @@ from .launch import Engine, Worker
 
 LEFT = 75  # exit code of a worker that was asked to leave: EX_TEMPFAIL of sysexits.h
 DISK_FULL = 74  # EX_IOERR
-LOOK = 0.5  # seconds between two looks
-GLANCE = 0.1  # seconds, while the study is being planned
+LOOK = 0.5  # seconds between two looks into the folder
+GLANCE = 0.1  # the same while the first worker plans the study
 # How many times each worker may die while no run gets done. This is one time more than a run that
 # kills its worker is tried.
 PATIENCE = 6
 
 
 class Stopped(RuntimeError):
-    """The study cannot go on as it is; what was finished is kept. `code` is the exit code that says
-    why.
-    """
+    """The study cannot go on; finished runs are kept. `code` is the exit code that says why."""
 
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message)
@@ -32,8 +41,8 @@ class Stopped(RuntimeError):
 
 
 def mend(folder: Folder, tell: Callable[[str], None], retry: bool = False) -> None:
-    """Have done again what is torn or altered, naming it; and what failed, where `retry` says
-    so.
+    """Forget the outcomes of jobs with a file that is torn, altered or gone, so that these jobs are
+    done again; `tell` is told each such file. With `retry`, forget failed jobs too.
     """
     for job, end, file in list(folder.altered()):
         tell(f"{file} does not match its checksum, or is gone: {folder.label(job)} is done again.")
@@ -58,14 +67,15 @@ def supervise(
     tell: Callable[[str], None],
 ) -> dict[str, End]:
     """Keep up to `workers` copies of `command` at work until every job has ended; returns how each
-    did.
+    job ended.
 
-    `find()` is the study's folder as it stands, at `path`, or None while no worker has planned it:
-    until then no more than `first` are started. A worker that dies is replaced, up to 6 times
-    `workers` in a row without anything getting done; failures are told once, those of jobs in
-    `told` not again. An interrupt asks the workers to leave and waits until they have. Raises
-    `Stopped` for a full disk, for workers that keep dying, and where all have left on request;
-    `UserError` for one that a worker found.
+    `find()` returns the study's folder, which is at `path`, or None while no worker has planned the
+    study: until then at most `first` workers are started. A worker that dies is replaced, until 6
+    times `workers` have died in a row while no job ended. `tell` is told each job that failed or
+    diverged, except the jobs in `told`. An interrupt asks the workers to leave and waits for them.
+
+    Raises `Stopped` for a full disk, for workers that keep dying, and if all workers were asked to
+    leave; `UserError` for a mistake of the user's that a worker found.
     """
     crew = _Crew(path, engine, command, workers, tell)
     known, shown, before = set(told), -1, -1
@@ -82,9 +92,10 @@ def supervise(
                 if ends.get(job.name, "finished") != "finished" and job.name not in known:
                     known.add(job.name)
                     _report(folder, job, ends[job.name], tell)
-            # Under 1% of a core, however large the study.
+            # A look takes longer the larger the study is. With 200 times as long a pause, looking
+            # takes less than 1% of a core.
             pause = max(LOOK, 200 * (time.monotonic() - looked))
-            # Two arms of one recipe share their jobs' names.
+            # Counted job by job, because two arms of one recipe share the names of their jobs.
             ended = sum(job.name in ends for job in folder.jobs)
             if ended != shown:
                 crew.deaths, shown, before = 0, ended, ended if before < 0 else before
@@ -120,12 +131,14 @@ class _Crew:
             tell,
         )
         self.workers: dict[int, Worker] = {}
-        self.number = 0  # of the next one
-        self.deaths = 0  # in a row, while nothing gets done
-        self.gone = 0  # left on request
+        self.number = 0  # of the worker that is started next
+        self.deaths = 0  # of workers in a row, since the last job that ended
+        self.gone = 0  # workers that left on request
 
     def tend(self, jobs: int) -> None:
-        """See to those that have ended, and have as many at work as there are jobs and places."""
+        """Take note of workers that have ended, and start others until there is one for each of the
+        `jobs` that are left, or all places are taken.
+        """
         for place, worker in list(self.workers.items()):
             if (code := worker.poll()) is not None:
                 del self.workers[place]
@@ -145,10 +158,10 @@ class _Crew:
             self.number += 1
 
     def _ended(self, place: int, code: int, fault: str) -> None:
-        """Go on after the end of one worker, or raise where the study cannot.
+        """Go on after the end of one worker, or raise if the study cannot go on.
 
-        What the worker wrote counts, also where its process came to another end afterwards, as when
-        a library crashes it while Python ends.
+        The ending that the worker wrote counts for more than the exit code of its process: a
+        library may crash the process while Python ends, after the worker's work is done.
         """
         log = self._log(place)
         ending = self._take(place)
@@ -173,8 +186,8 @@ class _Crew:
                 )
 
     def dismiss(self, patience: float = 20.0) -> None:
-        """Workers that are done leave by themselves; others are asked, and then not asked any
-        more.
+        """Ask the workers that are still at work to leave, and kill those that have not left after
+        `patience` seconds.
         """
         crew = list(self.workers.values())
         for worker in crew:
@@ -189,28 +202,28 @@ class _Crew:
             elif (log := self._log(place)).is_file() and (
                 worker.poll() == 0 or not log.stat().st_size
             ):
-                log.unlink(missing_ok=True)  # it said nothing, or nothing that is still of use
+                log.unlink(missing_ok=True)  # it is empty, or of a worker that ended well
             self._note(place).unlink(missing_ok=True)
 
     def _take(self, place: int) -> Ending | None:
-        """What that worker wrote about its end; the file goes."""
+        """The ending that a worker wrote, if any. Its file is removed."""
         note = self._note(place)
         found = read_ending(note)
         note.unlink(missing_ok=True)
         return found
 
     def _log(self, number: int) -> Path:
-        """What it prints, which is for people."""
+        """The file that takes what a worker prints, which is for people."""
         return self.path / "logs" / f"{os.getpid()}-{number}.log"
 
     def _note(self, number: int) -> Path:
-        """What it writes about its end."""
+        """The file in which a worker says how it ended."""
         return self._log(number).with_suffix(".json")
 
 
 def _pace(done: int, left: int, seconds: float) -> str:
-    """How long the rest takes if it goes on like this; the longest runs come first, so mostly
-    less.
+    """How long the rest takes at the pace so far. This is mostly too long, because the longest runs
+    come first.
     """
     return (
         f"runs; about {left * seconds / done / 60:.1f} min left" if done >= 3 and left else "runs"
@@ -226,8 +239,8 @@ def _report(folder: Folder, job: StudyJob, end: End, tell: Callable[[str], None]
 
 
 def _cause(code: int, ending: Ending | None, fault: str) -> str:
-    """Why a worker died: what the worker wrote, what the engine says of it, or that a signal left
-    it no time to say anything.
+    """Why a worker died: in its own words, in those of the engine, or by the signal that killed
+    it.
     """
     if ending is not None:
         return f"exit code {code}: {ending.message}"
@@ -241,12 +254,12 @@ def _cause(code: int, ending: Ending | None, fault: str) -> str:
 
 
 def _disk(path: Path) -> str:
-    """What is said where the worker itself had no room to say it."""
+    """The message for a full disk on which the worker could not write its own."""
     return (
         f"a file below {path}: the disk is full or broken. Nothing is lost: make room, call again."
     )
 
 
 def _printed(log: Path) -> str:
-    """Where to read what a worker printed."""
+    """Where to read what a worker printed, for a message."""
     return f"what is in {log}" if log.is_file() and log.stat().st_size else "nothing"

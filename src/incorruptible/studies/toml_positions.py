@@ -27,7 +27,7 @@ def toml_positions(text: str) -> dict[KeyPath, int]:
     counts: dict[KeyPath, int] = {}
     table: KeyPath = ()
     depth = 0
-    # Brackets and keys in strings are none.
+    # Brackets and keys in strings and comments do not count, so these are blanked first.
     blank = _STRING.sub(lambda match: re.sub(r"[^\n]", "_", match[0]), text)
     for number, (raw, line) in enumerate(zip(text.split("\n"), blank.split("\n"), strict=True), 1):
         header = _HEADER.match(raw) if depth == 0 and line.lstrip().startswith("[") else None

@@ -1,5 +1,18 @@
-"""One worker: it claims runs of a study in a shared folder and does them, until all are done or it
-is asked to leave.
+"""One worker: claims runs of a study in a shared folder and does them, until all are done or the
+worker is asked to leave.
+
+A *job* is one seed of one arm: the worker trains its run, measures it, and writes its outcome
+("finished", "diverged" or "failed"). Many workers do so at the same time; they talk to each other
+through files only.
+
+Relies on: equal recipes give equal bits, and every file of a run is written whole or not at all. So
+two workers that train the same run by mistake, after one of them stood still and lost its lease, do
+no harm. Training and measuring save checkpoints, from which the next worker goes on.
+
+Keeps: a job is done under the lease of its run, and its outcome is looked at again under the lease,
+so a job that another worker finished meanwhile is not repeated. A job whose workers died
+`DEATHS` times in a row without progress is given up as failed. A full disk is never recorded as the
+failure of a job.
 """
 
 from __future__ import annotations
@@ -21,17 +34,20 @@ from .folder import Folder, StudyJob, at_checkpoint
 from .leases import Lease, Leases
 from .plan import Tasks
 
-GRACE = 8  # seconds in which an epoch may come to its end
-DEATHS = 5
-PAUSE = 0.5
+GRACE = 8  # seconds in which an epoch may come to its end before the worker leaves
+DEATHS = 5  # workers in a row that may die on a run without progress
+PAUSE = 0.5  # seconds between two looks while other workers hold every run that is left
 
 
 class Leaving(BaseException):
-    """The time to come to the end of an epoch is over; what was saved last stands."""
+    """Raised where the worker is when it must leave at once; the last checkpoint stands.
+
+    It is no `Exception`, so that no handler for failures of a job takes it for one.
+    """
 
 
 class Changed(UserError):
-    """A task of the user's own is no longer what the study was begun with."""
+    """A task of the user's own has changed since the study was begun."""
 
 
 class _Asked:
@@ -46,10 +62,11 @@ class _Asked:
 
 @contextmanager
 def leaving() -> Iterator[Callable[[], bool]]:
-    """TERM, INT, USR1 and USR2 ask to leave: yields a function that says whether one came.
+    """Takes the signals TERM, INT, USR1 and USR2 as requests to leave, and yields a function that
+    says whether a request has come.
 
-    Whoever does not leave within 8 seconds, or is asked twice, gets `Leaving` raised at the place
-    where it is.
+    If the code does not leave within 8 seconds, or a second request comes, `Leaving` is raised at
+    the place where the code is. The earlier handlers are back after the block.
     """
     asked = _Asked()
 
@@ -82,12 +99,12 @@ def work(
     leave: Callable[[], bool] = lambda: False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> bool:
-    """Do what of the study nobody else is at; True once all is done, False where it was asked to
-    leave.
+    """Do the jobs of a study that no other worker is doing. Returns True once all jobs are done, by
+    whomever, and False if the worker was asked to leave before.
 
-    A failure of the user's own (a task that raises) is noted and not tried again; a full disk
-    raises `OSError`, and nothing is noted. While others hold all that is left it waits, in case
-    that one of them dies.
+    A failure of the user's own code (a task that raises) is recorded, and the job is not tried
+    again. A full disk raises `OSError`, and nothing is recorded. While other workers hold all jobs
+    that are left, this worker waits, in case one of the others dies.
     """
     with Leases(folder.home / "leases") as leases:
         while not leave():
@@ -109,9 +126,9 @@ def _next(
     leave: Callable[[], bool],
     tell: Callable[[str], None],
 ) -> bool:
-    """Do the first job that can be claimed; False where there was none."""
+    """Do the first job that can be claimed; False if there was none."""
     held = {holder.name for holder in leases.holders()}
-    # First those that nobody seems to hold.
+    # Jobs that nobody seems to hold come first. The others may have a dead holder.
     for job in sorted(todo, key=lambda job: job.run in held):
         lease = leases.claim(job.run)
         if lease is None:
@@ -193,9 +210,7 @@ def _do(
             measured(
                 run, one, task, at=at, threads=threads, device=device, leave=leave, bounded=bounds
             )
-        except (
-            NotFinite
-        ) as problem:  # the last epoch's loss was finite, and the network that it left is not
+        except NotFinite as problem:  # the last loss was finite, but the network after it is not
             _diverged(folder, job, run, str(problem), trained - began)
             return
         file = measures(run, one, task, at, bounds)[1]

@@ -1,4 +1,6 @@
-"""Where workers run: an engine starts copies of a command, and knows nothing of what they do."""
+"""Where workers run. An *engine* starts copies of a command, on this machine (`Local`) or through
+Ray (`Ray`), and knows nothing of what the command does.
+"""
 
 from __future__ import annotations
 

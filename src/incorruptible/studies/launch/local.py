@@ -11,14 +11,14 @@ from .protocol import Worker
 
 
 class Local:
-    """Starts workers as processes of this machine, of `threads` threads each; those for "cpu" see
-    no GPU.
+    """Starts workers as processes of this machine, of `threads` threads each. Workers for the
+    `device` "cpu" see no GPU.
     """
 
     def __init__(self, threads: int, device: str = "cpu") -> None:
         self.threads = threads
-        # A context of CUDA takes some hundred MB of the GPU, also in a process that computes
-        # nothing there.
+        # The GPU is hidden, because a context of CUDA takes some hundred MB of its memory, even in
+        # a process that computes nothing there.
         self._environment = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
         self._started: list[_Process] = []
 
@@ -29,14 +29,14 @@ class Local:
         return worker
 
     def close(self) -> None:
-        """Kill what is still at work."""
+        """Kill the workers that are still at work."""
         for worker in self._started:
             worker.kill()
             worker.process.wait()
 
 
 class _Process:
-    fault = ""  # the exit code of a process of this machine says it all
+    fault = ""  # the exit code of a process of this machine says everything
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process

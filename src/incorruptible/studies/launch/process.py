@@ -1,5 +1,5 @@
-"""One process of a worker: with its threads pinned, out of reach of Ctrl-C, and gone when its
-parent is.
+"""The process of one worker: its number of threads is fixed, Ctrl-C in the terminal does not reach
+it, and it ends soon after its parent.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _PARENT = "INCORRUPTIBLE_PARENT"
-_LOOK = 1.0  # seconds
-_GRACE = 30.0  # seconds to write a checkpoint in
+_LOOK = 1.0  # seconds between two looks whether the parent still exists
+_GRACE = 30.0  # seconds in which a worker without a parent may write a checkpoint
 
 
 def cores() -> int:
@@ -24,8 +24,8 @@ def cores() -> int:
 
 
 def share(workers: int) -> int:
-    """Threads for each of that many workers: more threads than cores cost up to ten times the
-    time.
+    """The number of threads for each of that many workers, so that no more threads run than there
+    are cores: more of them would take up to ten times the time.
     """
     return max(1, cores() // workers)
 
@@ -38,8 +38,10 @@ def launch(
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start `command` in `folder`, in a process group of its own: Ctrl-C in the terminal is for
-    whoever supervises.
+    """Start `command` in `folder`, with `threads` threads; its output is appended to `log`.
+
+    The process is in a group of its own, so Ctrl-C in the terminal reaches the supervisor only,
+    which then asks the workers to leave.
     """
     pinned = dict.fromkeys(_THREADS, str(threads))
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -56,12 +58,13 @@ def launch(
 
 
 def watch_parent() -> None:
-    """Have this process end soon after the engine that started it, even if that was killed:
-    SIGTERM, later SIGKILL.
+    """Let this process end soon after the engine that started it, even if the engine was killed: it
+    gets SIGTERM, and 30 seconds later SIGKILL.
 
-    Nothing happens in a process that no engine started.
+    Does nothing in a process that no engine started.
     """
-    parent = os.environ.pop(_PARENT, None)  # whatever this process starts has another parent
+    # Removed from the environment, because a process that this one starts has another parent.
+    parent = os.environ.pop(_PARENT, None)
     if parent is not None:
         threading.Thread(target=_watch, args=(int(parent),), name="parent", daemon=True).start()
 

@@ -1,4 +1,11 @@
-"""Workers as Ray actors, on this machine or on a cluster."""
+"""Workers as Ray actors, on this machine or on a cluster.
+
+An actor holds the cores and GPUs that Ray gives to a worker, and watches over the worker's process.
+
+Relies on: if an actor or its machine dies, Ray answers a call to the actor with a `RayError`.
+Keeps: this process's own handler for SIGTERM, and one process for each worker. Ray never restarts
+an actor by itself, since the supervisor starts another worker.
+"""
 
 from __future__ import annotations
 
@@ -22,25 +29,24 @@ from ...errors import UserError
 from .process import launch
 from .protocol import Worker
 
-_PATIENCE = (
-    15.0  # seconds for a cluster to answer; Ray's own are two minutes, and then it ends the process
-)
+# Seconds for a cluster to answer. Ray itself waits for two minutes, and then ends the process.
+_PATIENCE = 15.0
 _QUIET = {"logging_level": logging.CRITICAL, "log_to_driver": False, "include_dashboard": False}
 
 
 class Ray:
-    """Starts workers as Ray actors of `threads` cores and `gpus` GPUs each, which watch over a
-    process.
+    """Starts workers as Ray actors of `threads` cores and `gpus` GPUs each.
 
-    Without an address Ray is started for the time on this machine; "auto" and "host:port" name a
-    cluster. Its nodes must see the working directory and the log at the same path, and have the
-    same Python.
+    Without an `address` Ray is started on this machine, until `close`. "auto" and "host:port" name
+    a cluster, whose nodes must have the same Python, and see the working directory and the log
+    under the same paths. Raises `UserError` if Ray is not installed, if the cluster does not
+    answer, and for more GPUs than this machine has.
     """
 
     def __init__(self, threads: int, gpus: float = 0, address: str | None = None) -> None:
         if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
             raise UserError(
-                f"gpus {gpus:g}: a part of one, such as .25, or a whole number would do."
+                f"gpus {gpus:g}: a part of one GPU, such as .25, or a whole number is needed."
             )
         try:
             self._ray: Any = importlib.import_module("ray")
@@ -53,13 +59,13 @@ class Ray:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         before = signal.getsignal(signal.SIGTERM)
         if address is None:
-            # Otherwise Ray writes a token into the home directory, and clusters begun later want
-            # it, too.
+            # Otherwise Ray writes a token into the home directory, and clusters that are started
+            # later ask for this token too.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             # Under /tmp, because the path of a socket may have no more than 107 characters.
             self._folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-            # No core is booked, so that Ray starts no idle workers and as many of ours as are asked
-            # for.
+            # With no cores to give away, Ray starts no idle workers of its own. Our actors ask for
+            # no cores here, so as many of them start as are asked for.
             self._ray.init(
                 "local", num_cpus=0, object_store_memory=100 << 20, _temp_dir=self._folder, **_QUIET
             )
@@ -67,7 +73,7 @@ class Ray:
             _probe(address)
             self._ray.init(address, **_QUIET)
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)  # Ray put its own in its place
+            signal.signal(signal.SIGTERM, before)  # Ray has put its own handler in place of it
         if address is None and gpus > self._ray.cluster_resources().get("GPU", 0):
             self.close()
             raise UserError(f"gpus {gpus:g}: Ray sees fewer on this machine.")
@@ -80,7 +86,7 @@ class Ray:
         )(_Remote)
 
     def start(self, command: Sequence[str], log: Path) -> Worker:
-        """Start a copy of `command` once there is room for it; its stdout and stderr are appended
+        """Start a copy of `command` once the cluster has room. Its stdout and stderr are appended
         to `log`.
         """
         log = log.absolute()
@@ -91,14 +97,16 @@ class Ray:
         return worker
 
     def close(self) -> None:
-        """Kill what is still at work, and leave Ray, or stop the one of this machine."""
+        """Kill the workers that are still at work, and leave the cluster, or stop the Ray of this
+        machine.
+        """
         left = [worker for worker in self._started if worker.poll() is None]
         for worker in left:
             worker.kill()
         if left:
             self._ray.wait([worker.ended for worker in left], num_returns=len(left), timeout=5)
         for worker in left:
-            # Whoever asks Ray later would start it again.
+            # The exit code is settled now, because a later question to Ray would start Ray again.
             worker.code = worker.poll() or -signal.SIGKILL
         self._ray.shutdown()
         if self._folder is not None:
@@ -106,7 +114,7 @@ class Ray:
 
 
 class _Remote:
-    """What runs in the process of an actor: `wait` in one thread, `send` in another."""
+    """The actor: `wait` runs in one thread of its process, and `send` in another."""
 
     def __init__(self, command: Sequence[str], log: Path, threads: int, folder: Path) -> None:
         self.process = launch(command, log, threads, folder=folder)
@@ -135,14 +143,13 @@ class _Actor:
         if self.code is None and self._ray.wait([self.ended], timeout=0)[0]:
             try:
                 self.code = self._ray.get(self.ended)
-            except (
-                self._ray.exceptions.RayError
-            ) as error:  # the actor's process or its machine died, or it could not start
+            except self._ray.exceptions.RayError as error:
+                # The actor's process or its machine died, or the actor could not start.
                 self.code = -signal.SIGKILL
                 self.fault = f"Ray: {' '.join(str(error).split())}"
                 with suppress(OSError), self._log.open("a") as file:
                     print(self.fault, file=file)
-            self._actor = None  # which ends the actor, so that its cores are free
+            self._actor = None  # ends the actor, so that its cores are free again
         return self.code
 
     def leave(self) -> None:
@@ -154,15 +161,15 @@ class _Actor:
     def _send(self, number: int) -> None:
         if self.poll() is not None:
             return
-        # On a busy machine the news of its start comes late.
+        # On a busy machine the message that the actor has started comes late.
         if self._ray.wait([self._begun], timeout=2)[0]:
             self._actor.send.remote(number)
         else:
-            self._ray.kill(self._actor)  # it still waits for room
+            self._ray.kill(self._actor)  # the actor still waits for room, and has no process
 
 
-# What a process of its own tries: it writes into a file what Ray raises, for Ray and others print
-# on stderr as they like.
+# The program of the process that tries to reach a cluster. It writes into a file what Ray raises,
+# because Ray and other libraries print anything on stderr.
 _ATTEMPT = f"""
 import json, sys
 from pathlib import Path
@@ -176,8 +183,8 @@ except Exception as error:
 
 
 def _probe(address: str) -> None:
-    """See in another process whether a cluster answers, because `ray.init` cannot be told to give
-    up.
+    """Find out in another process whether a cluster answers, because `ray.init` cannot be told to
+    give up. Raises `UserError` if it does not answer.
     """
     with tempfile.TemporaryDirectory() as folder:
         note = Path(folder) / "error.json"
@@ -192,16 +199,15 @@ def _probe(address: str) -> None:
             printed, cause = done.stderr, _raised(note) or f"exit code {done.returncode}"
         except subprocess.TimeoutExpired as error:
             printed, cause = error.stderr or b"", f"nothing within {error.timeout:g} s"
-    # Ray's part in C++ asks again and again for minutes, and only prints why. The word may stand
-    # anywhere.
+    # The C++ part of Ray tries again for minutes, and only prints the reason, among other lines.
     if b"InvalidAuthToken" in printed:
         raise UserError(
-            f"The Ray cluster at {address!r} wants its token: set RAY_AUTH_MODE=token, see 'ray "
+            f"The Ray cluster at {address!r} needs its token: set RAY_AUTH_MODE=token, see 'ray "
             "get-auth-token'."
         )
     raise UserError(
-        f"No Ray cluster at {address!r} ({cause}): give the address that 'ray start --head' told, "
-        "or none for this machine."
+        f"No Ray cluster at {address!r} ({cause}): give the address that 'ray start --head' "
+        "printed, or none for this machine."
     )
 
 
