@@ -27,7 +27,7 @@ from incorruptible.studies.results import arms as arms_of
 from incorruptible.studies.results import conclude
 from incorruptible.studies.rules import Exponent, Grows, Preferred
 from incorruptible.studies.spec import load, shipped
-from incorruptible.studies.theory import Optima, best_strength, bounds, kappa, preferred, sizes
+from incorruptible.studies.theory import Optima, best_strength, bounds, kappa, predict, preferred, sizes
 from incorruptible.studies.worker import work
 from incorruptible.tasks.data import named_randomness
 from incorruptible.training import Trainer
@@ -199,7 +199,7 @@ def test_a_prediction_that_holds_and_one_that_does_not() -> None:
     """sigma* = (1/(n/2 * 4))^(1/4): the true optimum is made to be 2 sigma* at every size."""
     rule = Preferred(500)
     sigma = (1 / (250 * 4)) ** 0.25
-    found = rule.predict(family(-0.25, 2 * sigma), [0.1, 0.2])
+    found = predict(family(-0.25, 2 * sigma), [0.1, 0.2], 500, rule.span)
     assert found.kappa == pytest.approx(2, rel=0.02) and found.sigma[500] == pytest.approx(sigma)
     assert found.sigma[125] == pytest.approx((1 / (63 * 4)) ** 0.25)
     good = rule(family(-0.25, 2 * sigma), [0.1, 0.2])
@@ -521,5 +521,5 @@ def test_sigma_star_is_the_geometric_mean_over_seeds() -> None:
     near, far = arm(500, 0.0), arm(500, 0.0, distance=16.0)
     mixed = replace(near, displacement=near.displacement[:4] + far.displacement[:4])
     others = [one for one in family(-0.25) if not (one.peak == 0 and one.seen == 250)]
-    found = Preferred(500).predict([mixed, *others], [0.1])
+    found = predict([mixed, *others], [0.1], 500, (0.0, 0.1))
     assert found.sigma[500] == pytest.approx(2**0.5 * (1 / (250 * 4)) ** 0.25)

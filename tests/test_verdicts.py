@@ -15,6 +15,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 
+from incorruptible.diagnostics.mechanism import before_stall
 from incorruptible.files import records
 from incorruptible.studies import ranges
 from incorruptible.studies.evidence import MARGIN, Arm, Lacking, Verdict, served
@@ -33,7 +34,6 @@ from incorruptible.studies.rules import (
     Vanishing,
     Withstands,
 )
-from incorruptible.studies.rules.vanishing import before_stall
 
 SEEDS, IMAGES, CHIPS = 8, 200, 5
 STRENGTHS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
@@ -387,14 +387,14 @@ def test_c3_needs_the_gradient_instrument() -> None:
 )
 def test_the_look_before_the_stall(accuracies: list[float], at: int) -> None:
     looks = course([1.0] * len(accuracies), [1.0] * len(accuracies), accuracies)
-    assert before_stall(arm("any", "sam", metrics=looks)) == (at, 10 * (at + 1))
+    assert before_stall(looks) == (at, 10 * (at + 1))
 
 
 @pytest.mark.parametrize("accuracies", [[0.5, 0.5, 0.5], [0.9, 0.1]])
 def test_where_nothing_lies_before_the_stall_nothing_is_decided(accuracies: list[float]) -> None:
     looks = course([0.1] * len(accuracies), [1.0] * len(accuracies), accuracies)
     strong = arm("strong", "sam", 1, 0.5, metrics=looks)
-    assert before_stall(strong) == (0, None)
+    assert before_stall(strong.metrics) == (0, None)
     arms = [arm("sgd", "plain", 0), strong, arm("clipped", "sam", 1, 0.5, role="clipped")]
     found = Vanishing((("SAM", "strong", "clipped"),))(arms, ())
     assert found.word == "undecided" and "no probe lies before the stall" in found.rows[0].note

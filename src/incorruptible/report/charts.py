@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..diagnostics.mechanism import before_stall, probes
 from ..plots import Bars, Chart, Heat, Line, Lines
 from ..schedules import parse
 from ..statistics import crossed
 from ..studies.evidence import Arm, best, constants, difference
 from ..studies.folder import Folder
 from ..studies.results import conclude
-from ..studies.rules.vanishing import before_stall, probes
-
-__all__ = ["charts", "shortfalls"]
 
 # ---- The charts of a study, from its arms
 
@@ -34,7 +32,7 @@ def charts(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
     """Every chart that the study's arms give something to draw for, in the order in which they are
     read; one of each for every task, and for all that is in hardware, where arms have several.
     """
-    drawers: list[Callable[[_Frame], list[Chart]]] = [
+    drawers: list[Callable[[Frame], list[Chart]]] = [
         _accuracy,
         _crossover,
         _maps,
@@ -47,7 +45,7 @@ def charts(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
     for arm in arms:
         if arm.role != "checkpoint":
             groups.setdefault(f"{arm.task}, {arm.held}" if arm.held else arm.task, []).append(arm)
-    frames = {task: _Frame(folder, group) for task, group in groups.items()}
+    frames = {task: Frame(folder, group) for task, group in groups.items()}
     found = [
         (task, chart)
         for draw in [*drawers, _gradient, _tolerated]
@@ -66,7 +64,7 @@ def charts(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
     ]
 
 
-class _Frame:
+class Frame:
     """What the charts of one study share: its arms, names, units and the caption."""
 
     def __init__(self, folder: Folder, arms: Sequence[Arm]) -> None:
@@ -93,12 +91,15 @@ class _Frame:
         self.points = "points" if self.factor == 100 else score["unit"]
         self.strengths: tuple[float, ...] = arms[0].strengths
         self.tests = [s for s in self.strengths if s > 0] or list(self.strengths)
-        self.test = f"test strength, {noise['unit']}"
+        self.noise_unit = noise["unit"]
+        self.test = f"test strength, {self.noise_unit}"
         self.required = definition["test"]["required"]
         self.methods = list(dict.fromkeys(arm.kind for arm in arms))
-        seeds, _, n = arms[0].test.shape
-        self.seeds = seeds
-        self.about = f"{noise['corruption']}, {seeds} seeds, {arms[0].chips.shape[2]} chips, {n} test examples"
+        self.seeds, _, n = arms[0].test.shape
+        self.chips = arms[0].chips.shape[2]
+        self.about = (
+            f"{noise['corruption']}, {self.seeds} seeds, {self.chips} chips, {n} test examples"
+        )
         self.caption = f"{self.about}; bands: 95%, crossed seeds x examples"
         shown = {name.removeprefix(head) for name in names}
         self.shown = [arm for arm in self.arms if arm.name in shown] or _telling(
@@ -136,7 +137,7 @@ def _telling(arms: Sequence[Arm], methods: Sequence[str], tests: Sequence[float]
     return [best([arm for arm in arms if arm.kind == method], middle) for method in methods]
 
 
-def _accuracy(frame: _Frame) -> list[Chart]:
+def _accuracy(frame: Frame) -> list[Chart]:
     curves = [
         frame.line(
             arm.strengths,
@@ -166,7 +167,7 @@ def _accuracy(frame: _Frame) -> list[Chart]:
     ]
 
 
-def _crossover(frame: _Frame) -> list[Chart]:
+def _crossover(frame: Frame) -> list[Chart]:
     """Each method's best candidate, chosen on validation at each test strength, less that of the
     method with most candidates.
     """
@@ -205,7 +206,7 @@ def _crossover(frame: _Frame) -> list[Chart]:
     ]
 
 
-def _maps(frame: _Frame) -> list[Chart]:
+def _maps(frame: Frame) -> list[Chart]:
     found: list[Chart] = []
     for method in frame.methods:
         arms = frame.ladder(method)
@@ -235,7 +236,7 @@ def _maps(frame: _Frame) -> list[Chart]:
     return found
 
 
-def _strength(frame: _Frame) -> list[Chart]:
+def _strength(frame: Frame) -> list[Chart]:
     panels = {}
     for method in frame.methods:
         arms = frame.ladder(method)
@@ -266,7 +267,7 @@ def _strength(frame: _Frame) -> list[Chart]:
     ]
 
 
-def _chips(frame: _Frame) -> list[Chart]:
+def _chips(frame: Frame) -> list[Chart]:
     panels = {
         f"{s:g}": {
             arm.name: frame.factor * arm.chips[:, arm.index(s)].ravel() for arm in frame.shown[:5]
@@ -290,7 +291,7 @@ def _chips(frame: _Frame) -> list[Chart]:
     ]
 
 
-def _gap(frame: _Frame) -> list[Chart]:
+def _gap(frame: Frame) -> list[Chart]:
     method = next((m for m in frame.methods if len(frame.ladder(m)) > 2), None)
     arms = frame.ladder(method) if method else []
     if not arms or any(arm.train_loss is None for arm in arms):
@@ -330,7 +331,7 @@ def _present(arm: Arm) -> NDArray[np.float64]:
     return arm.train_loss
 
 
-def _curves(frame: _Frame) -> list[Chart]:
+def _curves(frame: Frame) -> list[Chart]:
     panels: dict[str, list[Line]] = {
         "training loss, as trained": [],
         "strength": [],
@@ -344,7 +345,7 @@ def _curves(frame: _Frame) -> list[Chart]:
                 [[np.nan if one[key] is None else one[key] for one in seed] for seed in seeds],
                 dtype=float,
             )
-            panels[title].append(_over_seeds(epochs, values, arm.name))
+            panels[title].append(over_seeds(epochs, values, arm.name))
     return [
         Lines(
             "curves",
@@ -360,12 +361,16 @@ def _curves(frame: _Frame) -> list[Chart]:
     ]
 
 
-def _over_seeds(x: Sequence[float], values: NDArray[np.float64], label: str, **style: Any) -> Line:
-    middle, half = values.mean(0), 2.0 * values.std(0, ddof=1) / np.sqrt(len(values))
+def over_seeds(x: Sequence[float], values: NDArray[np.float64], label: str, **style: Any) -> Line:
+    """The mean of `values` [seeds, x], with a band of two standard errors; one seed has no band."""
+    middle = values.mean(0)
+    if len(values) < 2:
+        return Line(list(x), middle, label, **style)
+    half = 2.0 * values.std(0, ddof=1) / np.sqrt(len(values))
     return Line(list(x), middle, label, (middle - half, middle + half), **style)
 
 
-def _gradient(frame: _Frame) -> list[Chart]:
+def _gradient(frame: Frame) -> list[Chart]:
     counts = {arm.name: min(len(probes(seed)) for seed in arm.metrics) for arm in frame.arms}
     most = max(counts.values())
     if most < 4:
@@ -385,13 +390,16 @@ def _gradient(frame: _Frame) -> list[Chart]:
                 [[one[measure] for one in probes(seed)] for seed in arm.metrics], dtype=float
             )
             curves.append(
-                _over_seeds(
-                    steps, values, arm.name, mark=before_stall(arm)[0] if fractions else None
+                over_seeds(
+                    steps,
+                    values,
+                    arm.name,
+                    mark=before_stall(arm.metrics)[0] if fractions else None,
                 )
             )
             if measure == "probe_signal_to_noise":
                 perturbed = np.array([one["probe_strength"] for one in probes(arm.metrics[0])]) > 0
-                ends = np.fmax(values.mean(0), curves[-1].band[1])  # type: ignore[index]
+                ends = (curves[-1].edges or curves[-1].points)[1]
                 noisy += list(ends[perturbed])
         panels[title] = curves
     signal, top = MEASURES["probe_signal_to_noise"][0], 1.05 * max(noisy)
@@ -429,7 +437,7 @@ def _asked(written: str, seen: Sequence[Sequence[Any]], steps: NDArray[np.float6
     return list(np.mean([[one["strength"] for one in seed] for seed in seen], axis=0))
 
 
-def _tolerated(frame: _Frame) -> list[Chart]:
+def _tolerated(frame: Frame) -> list[Chart]:
     panels: dict[str, list[Line]] = {}
     colours = {
         schedule: place
@@ -444,7 +452,7 @@ def _tolerated(frame: _Frame) -> list[Chart]:
         curves = panels.setdefault(f"{arm.kind}, peak {arm.peak:g}", [])
         number = colours[arm.schedule]
         asked = _asked(frame.schedules[arm.name], seen, steps)
-        curves.append(_over_seeds(list(steps), values, f"{arm.schedule}: tolerated", colour=number))
+        curves.append(over_seeds(list(steps), values, f"{arm.schedule}: tolerated", colour=number))
         curves.append(
             Line(list(steps), asked, f"{arm.schedule}: asked", dashed=True, colour=number)
         )

@@ -21,8 +21,6 @@ from ..studies.folder import Folder
 from ..studies.results import COLUMNS, listed
 from .page import Finding, Page, Table
 
-__all__ = ["export", "study_command"]
-
 
 def export(folder: Folder, target: Path, page: Page, found: dict[str, Any]) -> list[Path]:
     """Write `page` and the summary `found` of a study into the folder `target`; returns what was

@@ -15,8 +15,7 @@ from ..files import records
 from ..plots import Chart, Line, Lines
 from ..studies.evidence import Arm
 from ..studies.folder import Folder
-
-__all__ = ["landscapes"]
+from .charts import over_seeds
 
 
 def landscapes(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
@@ -42,7 +41,9 @@ def landscapes(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
                     dtype=float,
                 )
                 panel = f"{title}, {where}"
-                panels.setdefault(panel, []).append(_line(steps, values, arm.name, place))
+                panels.setdefault(panel, []).append(
+                    over_seeds(steps, values, arm.name, colour=place)
+                )
                 units[panel] = "nats" if name == "noise" else "nats per squared unit"
     if not panels:
         return []
@@ -89,11 +90,3 @@ def _kept(folder: Folder, name: str) -> list[dict[str, Any]]:
         if looks and (not found or looks == [look["step"] for look in found[0]["looks"]]):
             found.append(record)
     return found
-
-
-def _line(steps: Sequence[int], values: Any, label: str, colour: int) -> Line:
-    middle = values.mean(0)
-    if len(values) < 2:
-        return Line(steps, middle, label, colour=colour)
-    half = 2 * values.std(0, ddof=1) / np.sqrt(len(values))
-    return Line(steps, middle, label, (middle - half, middle + half), colour=colour)

@@ -8,8 +8,6 @@ from typing import Any
 from ..files import records
 from ..studies.folder import Folder
 
-__all__ = ["how_made", "recipe_text"]
-
 
 def how_made(folder: Folder) -> list[tuple[str, str]]:
     """Seeds, runs, versions, commits, machines and time, as its runs recorded them; where they

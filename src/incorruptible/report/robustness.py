@@ -12,13 +12,10 @@ import numpy as np
 
 from ..plots import Chart, Line, Lines
 from ..specs.durations import seconds
-from ..studies.evidence import Arm, Lacking, best
+from ..studies.evidence import Arm, Lacking, best, matching
 from ..studies.folder import Folder, matches
 from ..studies.outcomes import Outcomes
 from ..studies.results import mean
-from ..studies.rules.ahead import matching
-
-__all__ = ["robustness_charts"]
 
 _Mark = tuple[float, float, float, float]  # x, low, estimate, high
 _Panels = dict[str, dict[str, list[_Mark]]]  # by corruption, then by title
@@ -106,7 +103,7 @@ def _groups(
             continue
         for title, *names in (("hardened", *fields["hardened"]), *fields["against"]):
             try:
-                own = matching(arms, [network + name for name in names])
+                own = matching(arms, *(network + name for name in names))
             except Lacking:
                 continue
             if own not in found.values():

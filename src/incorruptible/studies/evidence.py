@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..pacbayes.gaussian import Displacement
-from ..statistics import Difference, Interval, crossed
+from ..statistics import Difference, Interval, crossed, verdict
 
 MARGIN = 0.003  # of scores that are fractions: 0.3 points
 
@@ -159,12 +159,67 @@ def named(arms: Iterable[Arm], name: str) -> Arm:
     raise Lacking(f"arm {name!r} is not finished")
 
 
-def difference(left: Arm, right: Arm, strength: float, margin: float = MARGIN) -> Difference:
+def difference(
+    left: Arm, right: Arm, strength: float, margin: float = MARGIN, statistic: str = "score"
+) -> Difference:
     """How far `left` is ahead of `right` at that test strength, over crossed seeds and examples.
     Above 0, `left` is better, also if lower scores are.
+
+    The statistic is the "score", or the "loss" on the test examples.
     """
     k = left.index(strength)
+    if statistic == "loss":
+        return crossed(right.test_loss[:, k] - left.test_loss[:, k], margin=margin)
     return crossed(left.sign * (left.test[:, k] - right.test[:, k]), margin=margin)
+
+
+def duel(
+    question: str,
+    ours: Sequence[Arm],
+    theirs: Sequence[Arm],
+    strengths: Sequence[float],
+    margin: float = MARGIN,
+    statistic: str = "score",
+) -> list[EvidenceRow]:
+    """One row for each strength: the best of `ours` against the best of `theirs`.
+
+    Validation at that very strength chooses both arms. Words come after Holm's correction over the
+    strengths, and "equivalent" means a difference within `margin`. With the statistic "loss" the
+    loss on the test examples, in nats, takes the place of the score.
+    """
+    pairs = [(s, best(ours, s), best(theirs, s)) for s in strengths]
+    gaps = [difference(left, right, s, margin, statistic) for s, left, right in pairs]
+    return [
+        EvidenceRow(
+            question,
+            f"{s:g}",
+            left.name,
+            right.name,
+            gap,
+            word,
+            unit="nats" if statistic == "loss" else left.unit,
+        )
+        for (s, left, right), gap, word in zip(pairs, gaps, verdict(gaps), strict=True)
+    ]
+
+
+def matching(arms: Sequence[Arm], *patterns: str) -> list[Arm]:
+    """The arms whose name one of the patterns matches. Raises `Lacking` where there is none.
+
+    A checkpoint of a run is an arm of its own only for a pattern with @ in it, or for its own name.
+    """
+    found = [
+        arm
+        for arm in arms
+        if arm.name in patterns
+        or any(
+            fnmatchcase(arm.name, one) and ("@" in one or arm.role != "checkpoint")
+            for one in patterns
+        )
+    ]
+    if not found:
+        raise Lacking(f"no arm {' or '.join(map(repr, patterns))} is finished")
+    return found
 
 
 def best(arms: Sequence[Arm], strength: float) -> Arm:
@@ -247,13 +302,3 @@ def served(arms: Sequence[Arm], run: str, strength: float) -> Served:
         else ""
     )
     return Served(np.array([own[one].test[seed, k] for seed, one in enumerate(best)]), picks)
-
-
-def matching(arms: Sequence[Arm], pattern: str) -> list[Arm]:
-    """The arms whose names match a pattern, without checkpoints. Raises `Lacking` if there is
-    none.
-    """
-    found = [arm for arm in arms if arm.role != "checkpoint" and fnmatchcase(arm.name, pattern)]
-    if not found:
-        raise Lacking(f"no arm {pattern!r} is finished")
-    return found

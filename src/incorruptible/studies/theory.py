@@ -23,20 +23,9 @@ from ..pacbayes import (
 from ..statistics import Difference, Interval
 from .evidence import Arm, Lacking
 
-__all__ = [
-    "DELTA",
-    "DELTA_DRAWS",
-    "Optima",
-    "RiskBounds",
-    "best_strength",
-    "bounds",
-    "kappa",
-    "preferred",
-    "sizes",
-]
-
 DELTA, DELTA_DRAWS = 0.025, 0.01  # of the bound, and of the mean over chips in it
 GROUPS = 20  # of test images, for the jackknife
+EXPONENT = -0.25  # of the best training strength in the number of training examples
 
 
 def sizes(arms: Sequence[Arm]) -> dict[int, list[Arm]]:
@@ -217,3 +206,55 @@ def kappa(best: Mapping[float, float], sigma: float) -> float:
         float(((np.log(np.maximum(tests, k * sigma)) - wanted) ** 2).sum()) for k in candidates
     ]
     return float(candidates[int(np.argmin(errors))])
+
+
+class Prediction(NamedTuple):
+    """What the theory names as the best training strength.
+
+    `sigma` is sigma* by the number of training examples, `strength` the training strength
+    max(test strength, kappa sigma*) by (number of training examples, test strength).
+    """
+
+    sigma: dict[int, float]
+    kappa: float
+    strength: dict[tuple[int, float], float]
+
+
+def predict(
+    arms: Sequence[Arm], tests: Sequence[float], fitted: int, span: Sequence[float]
+) -> Prediction:
+    """Predict the best training strength for each number of training examples and test strength.
+
+    sigma* of each number of training examples is the geometric mean of `preferred` over the seeds
+    of the arm of strength 0. kappa is fitted to validation's best training strengths at `fitted`
+    training examples. Raises `Lacking` where an arm is not finished that this needs.
+    """
+    groups, low_high = sizes(arms), (span[0], span[1])
+    if fitted not in groups:
+        raise Lacking(
+            f"no arms of {fitted} training examples are finished; there are {list(groups)}"
+        )
+    sigma = {}
+    for size, group in groups.items():
+        if lacking := [s for s in span if s not in group[0].strengths]:
+            raise Lacking(f"the span's {lacking[0]:g} is not among the test strengths")
+        if group[0].peak > 0:
+            raise Lacking(f"no arm of strength 0 with {size} training examples is finished")
+        each = preferred(group[0], low_high)
+        sigma[size] = float(np.exp(np.log(each).mean())) if np.isfinite(each).all() else np.nan
+    noisy = [arm for arm in groups[fitted] if arm.peak > 0]
+    if len(noisy) < 3:
+        raise Lacking("at least 3 training strengths above 0 are needed to fit kappa")
+    peaks = [arm.peak for arm in noisy]
+    chosen = {
+        s: best_strength([arm.validation[:, arm.index(s)].mean() for arm in noisy], peaks)
+        for s in tests
+    }
+    fit = kappa(chosen, sigma[fitted])
+    if not np.isfinite(fit):
+        raise Lacking(
+            f"the loss of some network with {fitted} training examples does not curve upwards: no "
+            "kappa"
+        )
+    strengths = {(n, s): float(np.maximum(s, fit * sigma[n])) for n in groups for s in tests}
+    return Prediction(sigma, fit, strengths)

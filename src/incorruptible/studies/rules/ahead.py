@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Literal
 
 from ...statistics import agree, crossed, verdict
 from .. import ranges
-from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, Lacking, best
-
-__all__ = ["Ahead", "matching"]
+from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, duel, matching
 
 
 @dataclass(frozen=True)
@@ -38,29 +35,13 @@ class Ahead:
         return [*self.left, *self.right]
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
-        differences, pairs = [], []
-        sides = [matching(arms, patterns) for patterns in (self.left, self.right)]
+        left, right = matching(arms, *self.left), matching(arms, *self.right)
         if self.statistic == "area":
-            return self._in_area(*sides)
-        for s in self.strengths or (tests if tests else (0.0,)):
-            left, right = (side[0] if len(side) == 1 else best(side, s) for side in sides)
-            k = left.index(s)
-            ahead = (
-                left.sign * (left.test[:, k] - right.test[:, k])
-                if self.statistic == "score"
-                else right.test_loss[:, k] - left.test_loss[:, k]
-            )
-            differences.append(crossed(ahead, margin=self.margin))
-            pairs.append((s, left.name, right.name))
-        words = verdict(differences)
-        unit = sides[0][0].unit if self.statistic == "score" else "nats"
-        rows = [
-            EvidenceRow(
-                f"ahead in {self.statistic}", f"{s:g}", left_name, right_name, gap, word, unit=unit
-            )
-            for (s, left_name, right_name), gap, word in zip(pairs, differences, words, strict=True)
-        ]
-        return Judgement(agree(words), tuple(rows))
+            return self._in_area(left, right)
+        strengths = self.strengths or tests or (0.0,)
+        question = f"ahead in {self.statistic}"
+        rows = duel(question, left, right, strengths, self.margin, self.statistic)
+        return Judgement(agree([row.word for row in rows]), tuple(rows))
 
     def _in_area(self, left: Sequence[Arm], right: Sequence[Arm]) -> Judgement:
         one, other = ranges.best(left, self.strengths), ranges.best(right, self.strengths)
@@ -85,19 +66,3 @@ class Ahead:
             one.unit,
         )
         return Judgement(word, (row,))
-
-
-def matching(arms: Sequence[Arm], patterns: Sequence[str]) -> list[Arm]:
-    """The arms whose name one of the patterns matches. Raises `Lacking` where none does."""
-    # checkpoints of a run are no arms of their own unless somebody asks for them
-    found = [
-        arm
-        for arm in arms
-        for one in patterns
-        if arm.name == one
-        or (fnmatchcase(arm.name, one) and ("@" in one or arm.role != "checkpoint"))
-    ]
-    found = list(dict.fromkeys(found))
-    if not found:
-        raise Lacking(f"no arm {' or '.join(map(repr, patterns))} is finished")
-    return found

@@ -12,8 +12,6 @@ from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, Lacking, matching, s
 from ..ranges import area, validation_area
 from .shortfall import non_inferior
 
-__all__ = ["Carried"]
-
 
 @dataclass(frozen=True)
 class Carried:

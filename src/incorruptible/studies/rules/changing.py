@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...diagnostics.mechanism import FAILED
 from ...statistics import agree, paired, verdict
-from ..evidence import Arm, EvidenceRow, Judgement, constants, difference, named, refuse_other_units
-from .vanishing import FAILED
-
-__all__ = ["Changing"]
+from ..evidence import Arm, EvidenceRow, Judgement, constants, duel, named, refuse_other_units
 
 
 @dataclass(frozen=True)
@@ -41,15 +39,9 @@ class Changing:
         for title, rising_name, falling_name in self.ramps:
             rising, falling = named(arms, rising_name), named(arms, falling_name)
             strengths = [s for s in rising.strengths if s == 0 or s in tests]
-            differences = [difference(rising, falling, s) for s in strengths]
-            found = verdict(differences)
-            words.append(agree(found))
-            rows += [
-                EvidenceRow(
-                    f"c, {title}", f"{s:g}", rising.name, falling.name, gap, word, unit=rising.unit
-                )
-                for s, gap, word in zip(strengths, differences, found, strict=True)
-            ]
+            own = duel(f"c, {title}", [rising], [falling], strengths)
+            words.append(agree([row.word for row in own]))
+            rows += own
         return Judgement(agree(words), tuple(rows))
 
     def _optimisation(

@@ -9,9 +9,7 @@ import numpy as np
 
 from ...statistics import agree, holm
 from ..evidence import Arm, EvidenceRow, Judgement, Lacking, numbers
-from ..theory import Optima, sizes
-
-__all__ = ["Exponent"]
+from ..theory import EXPONENT, Optima, sizes
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Exponent:
     one of its replicates, is the weakest or strongest of all arms.
     """
 
-    predicted: float = -0.25
+    predicted: float = EXPONENT
     strengths: tuple[float, ...] = ()
 
     def needs(self) -> list[str]:

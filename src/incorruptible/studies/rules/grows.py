@@ -14,8 +14,6 @@ from ...statistics import Difference, agree, crossed, verdict
 from ..evidence import Arm, EvidenceRow, Judgement
 from ..theory import sizes
 
-__all__ = ["Grows"]
-
 
 @dataclass(frozen=True)
 class Grows:

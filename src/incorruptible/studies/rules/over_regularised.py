@@ -21,8 +21,6 @@ from ..evidence import (
     said,
 )
 
-__all__ = ["OverRegularised"]
-
 
 @dataclass(frozen=True)
 class OverRegularised:

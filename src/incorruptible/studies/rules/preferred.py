@@ -6,25 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from ...statistics import agree, verdict
-from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, Lacking, best, difference
-from ..theory import best_strength, kappa, preferred, sizes
-
-__all__ = ["Prediction", "Preferred"]
-
-
-class Prediction(NamedTuple):
-    """sigma* of each number of training examples, kappa, and the training strength by (examples,
-    test strength).
-    """
-
-    sigma: dict[int, float]
-    kappa: float
-    strength: dict[tuple[int, float], float]
+from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, best, difference
+from ..theory import predict, sizes
 
 
 @dataclass(frozen=True)
@@ -49,44 +36,9 @@ class Preferred:
         """Names of arms without which nothing can be said."""
         return []
 
-    def predict(self, arms: Sequence[Arm], tests: Sequence[float]) -> Prediction:
-        """What the theory says, before it is held against anything."""
-        groups = sizes(arms)
-        if self.fitted not in groups:
-            raise Lacking(
-                f"no arms of {self.fitted} training examples are finished; there are {list(groups)}"
-            )
-        sigma = {}
-        for size, group in groups.items():
-            if lacking := [s for s in self.span if s not in group[0].strengths]:
-                raise Lacking(f"the span's {lacking[0]:g} is not among the test strengths")
-            if group[0].peak > 0:
-                raise Lacking(f"no arm of strength 0 with {size} training examples is finished")
-            each = preferred(group[0], self.span)
-            sigma[size] = float(np.exp(np.log(each).mean())) if np.isfinite(each).all() else np.nan
-        noisy = [arm for arm in groups[self.fitted] if arm.peak > 0]
-        if len(noisy) < 3:
-            raise Lacking("at least 3 training strengths above 0 are needed to fit kappa")
-        wanted = self.strengths or tuple(tests)
-        peaks = [arm.peak for arm in noisy]
-        chosen = {
-            s: best_strength([arm.validation[:, arm.index(s)].mean() for arm in noisy], peaks)
-            for s in wanted
-        }
-        fit = kappa(chosen, sigma[self.fitted])
-        if not np.isfinite(fit):
-            raise Lacking(
-                f"the loss of some network with {self.fitted} training examples does not curve "
-                "upwards: no kappa"
-            )
-        return Prediction(
-            sigma,
-            fit,
-            {(n, s): float(np.maximum(s, fit * sigma[n])) for n in groups for s in wanted},
-        )
-
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
-        found, groups = self.predict(arms, tests), sizes(arms)
+        found = predict(arms, self.strengths or tests, self.fitted, self.span)
+        groups = sizes(arms)
         pairs: dict[str, list[tuple[int, float, Arm, Arm]]] = {
             "as validation's choice": [],
             "as the test strength": [],

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from ...statistics import Interval, agree, crossed
 from ..evidence import Arm, EvidenceRow, Judgement, best, matching, served
 
-__all__ = ["Shortfall", "non_inferior"]
-
 
 @dataclass(frozen=True)
 class Shortfall:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ...statistics import agree, verdict
-from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, best, difference
-
-__all__ = ["SmallLarge"]
+from ...statistics import agree
+from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, duel
 
 
 @dataclass(frozen=True)
@@ -47,17 +45,10 @@ class SmallLarge:
                 if not ours or not theirs:
                     continue
                 question = f"{title}, {budget}"
-                pairs = [(s, best(ours, s), best(theirs, s)) for s in tests]
-                differences = [difference(left, right, s, self.margin) for s, left, right in pairs]
-                found = verdict(differences)
-                for (s, left, right), gap, word in zip(pairs, differences, found, strict=True):
-                    ahead = {"supported": "ahead", "contradicted": "behind"}.get(word, word)
-                    rows.append(
-                        EvidenceRow(
-                            question, f"{s:g}", left.name, right.name, gap, ahead, unit=left.unit
-                        )
-                    )
-                by = dict(zip(tests, found, strict=True))
+                own = duel(question, ours, theirs, tests, self.margin)
+                by = dict(zip(tests, (row.word for row in own), strict=True))
+                ahead = {"supported": "ahead", "contradicted": "behind"}
+                rows += [replace(row, word=ahead.get(row.word, row.word)) for row in own]
                 flipped = {"supported": "contradicted", "contradicted": "supported"}
                 words.append(
                     agree(

@@ -9,8 +9,6 @@ from ...statistics import agree, crossed
 from ..evidence import Arm, EvidenceRow, Judgement, Lacking, best, matching
 from .shortfall import non_inferior
 
-__all__ = ["Uncollapsed"]
-
 
 @dataclass(frozen=True)
 class Uncollapsed:

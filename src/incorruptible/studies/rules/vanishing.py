@@ -21,8 +21,6 @@ from ..evidence import (
     refuse_other_units,
 )
 
-__all__ = ["FAILED", "Vanishing", "before_stall", "probes"]
-
 WORDS = {"vanishing": "supported", "variance": "contradicted"}
 
 
@@ -83,10 +81,3 @@ class Vanishing:
                 EvidenceRow(title, f"{arm.peak:g}", clipped.name, arm.name, gain, word, note)
             )
         return Judgement(agree([row.word for row in rows]), tuple(rows))
-
-
-def before_stall(arm: Arm) -> tuple[int, int | None]:
-    """Index and step of the arm's last probe before its stall; see
-    `diagnostics.mechanism.before_stall`.
-    """
-    return mechanism.before_stall(arm.metrics)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...errors import UserError
-from ...statistics import agree, verdict
-from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, Lacking, best, difference
-from .ahead import matching
-
-__all__ = ["Withstands"]
+from ...statistics import agree
+from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, Lacking, duel, matching, named
 
 
 @dataclass(frozen=True)
@@ -57,11 +54,12 @@ class Withstands:
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
         rows: list[EvidenceRow] = []
         deciding: list[str] = []
+        strengths = self.strengths or tests or (0.0,)
         for network in self.networks:
-            ours = matching(arms, [network + name for name in self.hardened])
+            ours = matching(arms, *(network + name for name in self.hardened))
             for place, (title, *names) in enumerate(self.against):
                 try:
-                    theirs = matching(arms, [network + name for name in names])
+                    theirs = matching(arms, *(network + name for name in names))
                 except Lacking as problem:
                     if not place:
                         raise
@@ -71,27 +69,20 @@ class Withstands:
                         )
                     )
                     continue
-                own = self._rows(
-                    f"{network}{title}", ours, theirs, self.strengths or tuple(tests) or (0.0,)
-                )
+                own = duel(f"{network}{title}", ours, theirs, strengths, self.margin)
                 deciding += [] if place else [row.word for row in own]
-                rows += own
+                rows += [
+                    replace(row, note=_note(row.left, s, ours, theirs))
+                    for row, s in zip(own, strengths, strict=True)
+                ]
         return Judgement(agree(deciding), tuple(rows))
 
-    def _rows(
-        self, title: str, ours: Sequence[Arm], theirs: Sequence[Arm], strengths: Sequence[float]
-    ) -> list[EvidenceRow]:
-        pairs = [(s, best(ours, s), best(theirs, s)) for s in strengths]
-        gaps = [difference(left, right, s, self.margin) for s, left, right in pairs]
-        rows = []
-        for (s, left, right), gap, word in zip(pairs, gaps, verdict(gaps), strict=True):
-            note = f"best of {len(ours)} against best of {len(theirs)}"
-            if left.equivalent is not None:
-                note += (
-                    "; as large as gaussian-filter-max "
-                    f"{left.equivalent[:, left.index(s)].mean():.3g}"
-                )
-            rows.append(
-                EvidenceRow(title, f"{s:g}", left.name, right.name, gap, word, note, left.unit)
-            )
-        return rows
+
+def _note(name: str, strength: float, ours: Sequence[Arm], theirs: Sequence[Arm]) -> str:
+    """Of how many arms each side is the best, and the plain noise that is as strong."""
+    note = f"best of {len(ours)} against best of {len(theirs)}"
+    left = named(ours, name)
+    if left.equivalent is None:
+        return note
+    equivalent = left.equivalent[:, left.index(strength)].mean()
+    return f"{note}; as large as gaussian-filter-max {equivalent:.3g}"
