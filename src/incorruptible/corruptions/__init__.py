@@ -162,12 +162,10 @@ def parse(text: str | Spec) -> Corruption:
         )
     if name == "stored" and spec.inner is not None:
         storage, faults = stages(spec.inner)
-        made: Corruption = build(
+        return build(
             "corruption", spec, {name: partial(Stored, faults=faults)}, lambda inner: storage
         )
-        return made
-    corruption: Corruption = build("corruption", spec, CATALOGUE, parse)
-    return corruption
+    return build("corruption", spec, CATALOGUE, parse)
 
 
 def stages(text: str) -> tuple[Storage, tuple[Fault, ...]]:
@@ -183,8 +181,7 @@ def _fault(text: str) -> Fault:
             f"{text!r}: a strength stands here; fixed({spec.name}):{spec.values[0]} pins a fault "
             "to it."
         )
-    found: Fault = build("fault", spec, FAULTS, _fault)
-    return found
+    return build("fault", spec, FAULTS, _fault)
 
 
 def as_corruption(thing: Corruption | str) -> Corruption:

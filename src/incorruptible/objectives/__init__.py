@@ -50,5 +50,4 @@ def parse(text: str) -> Objective:
     >>> str(parse("sam:metric=filter-max"))
     'sam:metric=filter-max'
     """
-    objective: Objective = build("objective", split(text), CATALOGUE, parse_corruption)
-    return objective
+    return build("objective", split(text), CATALOGUE, parse_corruption)

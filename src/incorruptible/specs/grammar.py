@@ -24,9 +24,16 @@ import dataclasses
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, get_origin, get_type_hints
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_origin, get_type_hints
 
 from ..errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+
+_Member = TypeVar("_Member")
 
 
 class Spec(NamedTuple):
@@ -107,19 +114,29 @@ def read(text: str, kind: Any, what: str = "value") -> Any:
     >>> read("0,.1,1e-3", tuple[float, ...]), read("3", int | None)
     ((0.0, 0.1, 0.001), 3)
     """
-    # Late, for the command line must start without pydantic (`tests/test_floors.py`).
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     if kind is bool and text not in ("true", "false"):  # pydantic also takes yes, on, 1, ...
         raise UserError(f"{what} {text!r}{_WRONG['bool_parsing']}")
     typed = text.split(",") if get_origin(kind) is tuple else text
-    adapter = TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False))
     try:
-        return adapter.validate_python(typed)
+        return _adapter(kind).validate_python(typed)
     except ValidationError as problem:
         error = problem.errors()[0]
         said = _WRONG.get(error["type"], f": {error['msg']}.")
         raise UserError(f"{what} {error['input']!r}{said}") from None
+
+
+_type_hints = cache(get_type_hints)
+
+
+@cache  # making an adapter takes longer than using it a hundred times
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    # pydantic is imported late, because the command line must start without it
+    # (tests/test_floors.py), and `written` is needed there.
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False))
 
 
 def written(value: object) -> str:
@@ -154,9 +171,9 @@ def write(name: str, thing: Any, inner: str | None = None, positional: bool = Fa
 def build(
     kind: str,
     spec: Spec,
-    catalogue: Mapping[str, Callable[..., Any]],
+    catalogue: Mapping[str, Callable[..., _Member]],
     parse_inner: Callable[[str], Any] | None = None,
-) -> Any:
+) -> _Member:
     """The member of `catalogue` that `spec` names, with its fields set; `kind` is what errors call
     the member.
 
@@ -170,7 +187,7 @@ def build(
     cls: Any = getattr(make, "func", make)
     every = dataclasses.fields(cls)
     fields = {field.name: field for field in every if not field.metadata.get("named")}
-    kinds = get_type_hints(cls)
+    kinds = _type_hints(cls)
     arguments = {
         key: _value(text, fields[key], kinds[key], f"{spec.name}: {key}")
         for key, text in _typed(spec, list(fields)).items()

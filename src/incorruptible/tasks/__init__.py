@@ -72,8 +72,7 @@ def parse(text: str) -> NamedTask:
             "network of your own or of another library, write a function that returns a Task and "
             "name it FILE.py:NAME; add --weights if the function does not load the weights."
         )
-    task: NamedTask = build("task", spec, CATALOGUE, str)
-    return task
+    return build("task", spec, CATALOGUE, str)
 
 
 def load(text: str) -> Task:
