@@ -131,6 +131,7 @@ class SAMOptimizer(Optimizer):
             )
         moved = ExitStack()
         if self._statistics is not None:
+            # taken after the first pass, and put back after the second one
             moved.callback(self._statistics.put, self._statistics.take())
         moved.enter_context(
             replaced(arrays, self._worst(arrays, grads) if _finite(grads) else None)
@@ -219,9 +220,11 @@ class SAMOptimizer(Optimizer):
         return {**super().__getstate__(), **{name: getattr(self, name) for name in mine}}
 
     def _share(self) -> None:
+        """Makes groups and state one object with the base optimiser's."""
         self.param_groups, self.state = self.base_optimizer.param_groups, self.base_optimizer.state
 
     def _must_stand(self) -> None:
+        """Raises `UserError` between the two steps, when the weights are perturbed."""
         if self._moved is not None:
             raise UserError(
                 "between first_step and second_step the weights are perturbed: call "
@@ -270,6 +273,8 @@ class SAMOptimizer(Optimizer):
         def radius(group: dict[str, Any]) -> float:
             return float(-group["rho"] if group.get("maximize") else group["rho"])
 
+        # one metric for all groups, since the norm is over all of them; it is 1 where a group is
+        # not adaptive
         shaped = metric if any(group["adaptive"] for group in self.param_groups) else None
         radii = {radius(group) for group in self.param_groups}
         # All steps go along the same gradient, whose norm is computed once for each rho.
@@ -278,12 +283,14 @@ class SAMOptimizer(Optimizer):
 
 
 def _check(group: dict[str, Any]) -> None:
+    """Raises `UserError` unless rho and eta are finite numbers of at least 0."""
     for name in ("rho", "eta"):
         if not 0 <= group[name] < math.inf:
             raise UserError(f"{name}={group[name]!r}: a finite number of at least 0 is needed.")
 
 
 def _finite(grads: Grads) -> bool:
+    """Whether all gradients are finite. This reads one number from the device."""
     fine = [g.isfinite().all() for g in grads.values()]
     return not fine or bool(torch.stack(fine).all())
 

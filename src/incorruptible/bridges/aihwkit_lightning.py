@@ -40,6 +40,7 @@ def to_aihwkit_lightning(
     made = copy.deepcopy(unwrapped(model))
     done: dict[int, nn.Module] = {}
     for layer in layers(made, _KINDS, "aihwkit-lightning", protect):
+        # a layer that stands in several places is converted once
         if id(layer.module) not in done:
             kind = _KINDS[type(layer.module)]
             _plain_padding(layer.name, layer.module)

@@ -95,6 +95,9 @@ class CrossSim:
         return drawn.to(value.dtype)
 
     def moments(self, array: Array, strength: float) -> Moments:
+        """Mean and standard deviation of the error: those of 64 chips at strength 1, times the
+        strength.
+        """
         first = torch.zeros_like(array.value, dtype=torch.float64)
         second = first.clone()
         for chip in range(_ESTIMATE if strength else 0):
@@ -108,6 +111,7 @@ class CrossSim:
         return Moments((strength * first).to(kind), (strength * std).to(kind))
 
     def _drawn(self, matrix: np.ndarray[Any, Any], noise: Noise) -> np.ndarray[Any, Any]:
+        """The matrix as CrossSim programs it on the chip with this noise."""
         (simulator,) = crosssim("")
         with refusing():
             with seeded(noise):

@@ -39,6 +39,7 @@ def lightning(*modules: str) -> list[Any]:
 
 
 def _imported(peer: str, line: str, package: str, modules: Iterable[str]) -> list[Any]:
+    """Imports modules of a peer. Raises `UserError` with the line that installs it."""
     try:
         # aihwkit-lightning prints to stdout which optional parts it lacks, but stdout is for data
         # here.

@@ -81,8 +81,10 @@ def evaluate(
             drawn = Draw(seed, purpose, draw)
             with refusing():
                 for cell in cells:
+                    # seeded as `CrossSim` seeds it: the same chip has the same weights in `measure`
                     with seeded(drawn.of(cell.array.name)):
                         cell.analog.synchronize()
+                # what the products draw has a name of its own, apart from what programming drew
                 with seeded(drawn.of("").reading):
                     examples = scored(chip, {"": score}, data, torch.device("cpu"))[""]
             values.append(float(examples.mean(dtype=np.float64)))
@@ -108,6 +110,8 @@ def evaluate(
 
 
 class _Cell(NamedTuple):
+    """One of CrossSim's layers with the array that it holds."""
+
     analog: Any
     array: Any
 
@@ -135,6 +139,7 @@ def converted(
     for layer in found:
         if id(layer.module) not in made:
             own = _with_range(params, *ranges[id(layer.module)]) if ranges else params
+            # making a layer programs it, and so draws; `evaluate` programs it anew for each chip
             with refusing(), seeded(Draw(0, "conversion", 0).of("")):
                 made[id(layer.module)] = convert.from_torch(layer.module, own)
         native = put(native, layer.name, made[id(layer.module)])
@@ -145,6 +150,7 @@ def converted(
 
 
 def _needs_range(params: Any) -> bool:
+    """Whether `params` has converters without ranges."""
     adc, dac, inputs = params.xbar.adc.mvm, params.xbar.dac.mvm, params.core.mapping.inputs.mvm
     default = inputs.percentile is None and (inputs.min, inputs.max) == (-1.0, 1.0)
     return bool((dac.bits and default) or (adc.bits and default))
@@ -197,6 +203,7 @@ def _ranges(
 
 
 def _with_range(params: Any, x: float, y: float) -> Any:
+    """`params` with the range of inputs [-x, x] and, for an ADC, the calibrated range [-y, y]."""
     (xbar,) = crosssim("parameters.xbar_parameters")
     own = params.copy()
     inputs = own.core.mapping.inputs.mvm

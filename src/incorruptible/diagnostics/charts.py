@@ -46,11 +46,13 @@ def around(record: Mapping[str, Any]) -> list[Chart]:
 
 
 def _about(record: Mapping[str, Any]) -> str:
+    """The words that every caption ends with: task, examples, draws."""
     images = "one batch" if record["images"] is None else f"{record['images']} training examples"
     return f"{record['task']}, {images}, {record['draws']} draws"
 
 
 def _floats(values: Sequence[Any]) -> NDArray[np.float64]:
+    """Values as numbers, with nan for None."""
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
@@ -78,6 +80,7 @@ def _over(record: Mapping[str, Any], measure: str, ceiling: float = np.inf) -> l
 
 
 def _gradient(record: Mapping[str, Any]) -> Chart:
+    """Size, noise and direction of the gradient, and dead units, over training."""
     measures = {
         "mean_ratio": "norm of mean g / norm of g0",
         "signal_to_noise": "signal / noise",
@@ -102,6 +105,7 @@ def _gradient(record: Mapping[str, Any]) -> Chart:
 
 
 def _uneven(record: Mapping[str, Any]) -> Chart:
+    """The perturbed loss, its spread over draws, and how far the slope misleads, over training."""
     measures = {
         "perturbed_loss": ("perturbed training loss", "loss (nats)"),
         "loss_variation": ("how far draws differ", "sd / mean over draws"),
@@ -133,6 +137,7 @@ def _uneven(record: Mapping[str, Any]) -> Chart:
 
 
 def _sharpness(record: Mapping[str, Any]) -> Chart:
+    """Top eigenvalue and trace of the Hessian over training, in both units."""
     looks = record["looks"]
     steps = [look["step"] for look in looks]
     panels = {}
@@ -167,6 +172,7 @@ def _sharpness(record: Mapping[str, Any]) -> Chart:
 
 
 def _tolerated(record: Mapping[str, Any]) -> Chart:
+    """The tolerated strength beside the one that training asks for."""
     looks = record["looks"]
     steps = [look["step"] for look in looks]
     curves = [
@@ -192,6 +198,7 @@ def _tolerated(record: Mapping[str, Any]) -> Chart:
 
 
 def _slices(record: Mapping[str, Any]) -> Chart:
+    """The loss along each path, with the range over draws, and along random directions."""
     panels = {}
     for text, path in record["slices"]["along"].items():
         losses = np.asarray(path["losses"], dtype=float)
@@ -221,6 +228,7 @@ def _slices(record: Mapping[str, Any]) -> Chart:
 
 
 def _surface(record: Mapping[str, Any]) -> Chart:
+    """The loss on a random plane; every fifth place has a label."""
     found = record["slices"]["surface"]
     losses = np.asarray(found["losses"], dtype=float)
     places = [
@@ -245,6 +253,7 @@ def _surface(record: Mapping[str, Any]) -> Chart:
 
 
 def _failing(record: Mapping[str, Any]) -> Chart:
+    """The gradient of trainings at constant strengths, with a ring at the probe that is judged."""
     failing = record["failing"]
     measures = {
         "norm of mean g / norm of g0": "mean_ratio",
@@ -260,6 +269,7 @@ def _failing(record: Mapping[str, Any]) -> Chart:
         found = {
             name: _floats([one.get(f"probe_{name}") for one in seen]) for name in measures.values()
         }
+        # ratios are relative to the clean gradient of the same probe, so this is the norm itself
         found["mean_norm"] = found["mean_ratio"] * _floats(
             [one["probe_clean_norm"] for one in seen]
         )

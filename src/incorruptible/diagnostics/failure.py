@@ -133,6 +133,7 @@ class Trial:
                 self.train(self.at(objective, strength, CLIP), f"{label}, clipped")
             )
             twin = float(clipped.mean())
+            # the twin must gain beyond chance, and come within FAILED of the plain training
             restored = (
                 t_interval(clipped - scores).low > 0 and float((plain - clipped).mean()) <= FAILED
             )

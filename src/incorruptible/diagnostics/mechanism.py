@@ -19,6 +19,7 @@ from ..statistics import Interval, t_interval
 FAILED = (
     0.10  # a training fails if it loses more than 10 points of clean accuracy to plain training
 )
+# the limits that `mechanism` compares with
 VANISHING = 0.5
 NOISY = 0.3
 STALL = 0.05
@@ -128,6 +129,7 @@ def probes(history: History) -> list[Mapping[str, Any]]:
 
 
 def _interval(values: Sequence[float]) -> Interval:
+    """A 95% interval over seeds; for a single seed, the number itself."""
     return t_interval(values) if len(values) > 1 else Interval(values[0], values[0], values[0])
 
 

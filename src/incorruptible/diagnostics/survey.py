@@ -103,6 +103,7 @@ def _about(
     fail: Sequence[float],
     recipe: Recipe | None = None,
 ) -> dict[str, Any]:
+    """The part of a record that names what was measured, in which units, and how."""
     unit = getattr(fit.through, "corruption", fit.through).unit
     return {
         "asked": asked(settings, weights, fail, recipe),
@@ -142,6 +143,7 @@ def found_before(folder: Path, question: dict[str, Any]) -> dict[str, Any] | Non
     """The record in `folder` if it answers `question`, or else None."""
     try:
         record = records.read(folder / RECORD)
+    # a newer version wrote this record: it is not to be measured anew and overwritten
     except records.Newer:
         raise
     except UserError:

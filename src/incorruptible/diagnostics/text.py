@@ -86,23 +86,26 @@ def tables(record: Mapping[str, Any]) -> str:
 
 
 def _tolerated(look: Mapping[str, Any], beyond: str) -> str:
-    """The tolerated strength, with `beyond` before it if no strength was found that is too large."""
+    """The tolerated strength, with `beyond` before it if none was found that is too large."""
     said = _number(look["tolerated"])
     return f"{beyond}{said}" if look.get("beyond") else said
 
 
 def _with(found: Mapping[str, Any]) -> str:
+    """A trace with its standard error, if there is one."""
     return f"{found['trace']:.3g}" + (
         f" ± {found['error']:.2g}" if found["error"] is not None else ""
     )
 
 
 def _seen(look: Mapping[str, Any], name: str) -> list[str]:
+    """The cells of one row: the gradient at the strength `name`."""
     found = look["at"][name]
     return [_number(found[key]) for key in ("strength", "clean_loss", "perturbed_loss", *COLUMNS)]
 
 
 def _shape(look: Mapping[str, Any]) -> list[str]:
+    """The cells of one row: what is tolerated, and the sharpness."""
     found = look["sharpness"]
     return [
         _tolerated(look, ">"),
@@ -112,16 +115,19 @@ def _shape(look: Mapping[str, Any]) -> list[str]:
 
 
 def _rise(found: Mapping[str, Any]) -> list[str]:
+    """The cells of one row: the rise of the loss, and the rise that the Hessian predicts."""
     return [_number(found["perturbed_loss"] - found["clean_loss"]), _number(found["quadratic"])]
 
 
 def _number(value: float | None) -> str:
+    """A number with three digits, or "-" for None."""
     if value is None:
         return "-"
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}" if abs(value) < 1e6 else ">1e6"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines with aligned columns, without columns that are empty in every row."""
     keep = [k for k in range(len(rows[0])) if any(row[k] != "-" for row in rows[1:])]
     widths = [max(len(row[k]) for row in rows) for k in keep]
     return [
@@ -153,7 +159,7 @@ def overrun_sentence(looks: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def arm_sentence(objective: str, plain: float, arm: Mapping[str, Any]) -> str:
-    """The result of one training: how much it lost, and if it failed, when and by which mechanism."""
+    """The result of one training: how much it lost and, if it failed, when and why."""
     said = (
         f"{objective} at {_strength(arm['strength'])}: {100 * arm['score']:.1f}% clean against "
         f"{100 * plain:.1f}%"
@@ -185,10 +191,12 @@ def arm_sentence(objective: str, plain: float, arm: Mapping[str, Any]) -> str:
 
 
 def _strength(value: float | str) -> str:
+    """A constant strength as a number; a schedule as its text."""
     return value if isinstance(value, str) else f"{value:g}"
 
 
 def _epoch(arm: Mapping[str, Any]) -> str:
+    """The epoch in brackets, if it is known."""
     return "" if arm["epoch"] is None else f" (epoch {arm['epoch']:g})"
 
 
@@ -215,6 +223,7 @@ def failing_sentence(failing: Mapping[str, Any]) -> str:
 
 
 def _why(arm: Mapping[str, Any]) -> str:
+    """The mechanism of a failed training, as the end of a sentence."""
     if arm["word"] == "vanishing":
         return "because the gradient vanishes"
     if arm["word"] == "variance":

@@ -77,6 +77,7 @@ class Watched(Trainer):
         self.through = objectives.parse(settings.objective)
         self.scale = scale_in(self.through)
         self.looks: list[Look] = []
+        # steps of an epoch
         self.each = self.steps // recipe.epochs
         epochs = {epoch for epoch in range(1, recipe.epochs + 1) if epoch % settings.every == 0} | {
             recipe.epochs
@@ -92,6 +93,7 @@ class Watched(Trainer):
 
     def step(self, batch: Any) -> Tensor:
         """One step of the training, and a look if one is due."""
+        # the strength of this step, before the step moves it on
         strength = self.robust.held
         loss = super().step(batch)
         if self.robust.step in self.places:
@@ -114,6 +116,7 @@ class Watched(Trainer):
             return self._seen(own)
 
     def _seen(self, own: float | None) -> Look:
+        """Measures everything of a look. The caller has seeded torch's generators by name."""
         settings, arrays, batch = self.settings, self.robust.arrays, self._probe_batch
         loss: Any = self.task.loss
         curved = {
@@ -170,6 +173,7 @@ class Watched(Trainer):
         return strength**2 * trace / 2 if gaussian else None
 
     def _tolerated(self, objective: objectives.Objective, top: float) -> float:
+        """The largest strength of `objective` that the budget tolerates, from 4 draws."""
         assert self.settings.budget is not None
         return tolerated(
             self.model,

@@ -112,6 +112,7 @@ class AcceleratedHardener(Hardener):
         self._finish()
 
     def _finish(self) -> None:
+        """Ends the step of the `Hardener` if accelerate ends its own."""
         # this is True at the end of a loader as well, however few micro-batches were accumulated by
         # then
         if self._accelerator.sync_gradients:

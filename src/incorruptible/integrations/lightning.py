@@ -137,6 +137,9 @@ class LightningHardening(CallbackBase, _CALLBACK or object):  # type: ignore[mis
         self._wrapped.close()
 
     def _wrap(self, trainer: Any) -> None:
+        """Makes the closures of this training go through the `Hardener`, until `_wrapped` is
+        closed.
+        """
         self._wrapped.close()
         loop = trainer.fit_loop.epoch_loop.automatic_optimization
         make = getattr(loop, "_make_closure", None)

@@ -102,6 +102,8 @@ def health(
         for k in range(draws):
             climb, alone = climbs[k % len(climbs)] if climbs else batch, objective.passes == 1
             visit = _Visit(model, arrays, named, loss, batch, climb, g0, dead, alone)
+            # a draw has the same noise at every strength, so that differences between strengths are
+            # not chance
             visit.end(run_objective(objective(arrays, strength, Draw(seed, "probe", k)), visit))
             total += visit.gradient
             visits.append((visit.loss, float(visit.gradient.norm()), visit.predicted))
@@ -118,6 +120,7 @@ def health(
     signal = (
         math.sqrt(max(0.0, mean_square - trace / draws)) if draws > 1 else math.sqrt(mean_square)
     )
+    # only an objective that climbs has a step with a predicted rise
     climbed = predicted != 0
     return Health(
         strength=strength,
@@ -183,6 +186,8 @@ class _Visit:
         self.shares = 0.0
 
     def __call__(self, point: Point) -> PointResult:
+        # a point that does not count shows the objective where to climb; as in training, its
+        # gradient is that of a mini-batch and covers only the arrays
         if point.share == 0:
             self.looked = True
             with replaced(self.arrays, point.values), point.entered(self.model):
@@ -198,6 +203,7 @@ class _Visit:
                 float(((point.values(array) - array.value) * slope).sum())
                 for array, slope in self.slopes
             )
+        # units are counted at perturbed points, and at clean ones if the objective visits no other
         self.dead.watching = not point.clean or self.alone
         with replaced(self.arrays, point.values), point.entered(self.model):
             loss, grads = gradient(self.model, self.parameters, self.loss_of, self.batch)
@@ -261,6 +267,7 @@ def tolerated(
 
 
 def _flat(grads: Sequence[Tensor]) -> Tensor:
+    """All gradients as one float32 vector."""
     return torch.cat([g.flatten().float() for g in grads])
 
 
@@ -292,4 +299,5 @@ class _Dead:
             self.still += int((~moving).sum())
 
     def share(self) -> float:
+        """The share of dead units among all that were seen; nan without any."""
         return self.still / self.units if self.units else math.nan

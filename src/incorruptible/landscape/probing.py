@@ -68,6 +68,9 @@ def perturbed(
     seen: list[tuple[float, float]] = []
 
     def look(point: Point) -> PointResult:
+        """Visits a point: its loss alone if it counts, and its gradients too if the objective asks
+        for them.
+        """
         grads: Grads = {}
         with replaced(arrays, point.values), point.entered(model):
             if point.counts:

@@ -194,11 +194,15 @@ def _top(
         values, vectors = np.linalg.eigh(
             np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
         )
+        # the residual of a Ritz pair is beta times the last entry of its vector, so it needs no
+        # product
         top, residual, size = (
             float(values[-1]),
             beta * abs(float(vectors[-1, -1])),
             float(np.abs(values).max()),
         )
+        # beta near 0 means that the products so far span an invariant space, and no vector is left
+        # to add
         if residual <= tolerance * size or beta <= 1e-6 * size or done == most:
             break
         beside.append(beta)
@@ -207,6 +211,7 @@ def _top(
 
 
 def _signs(shapes: Sequence[tuple[str, Tensor]], draw: Draw) -> Tensor:
+    """A vector of independent signs, +1 or -1 with probability 1/2 each."""
     return torch.cat(
         [
             (draw.of(name).uniform(like) < 0.5).to(like.dtype).flatten() * 2 - 1

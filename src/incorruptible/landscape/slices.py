@@ -117,6 +117,7 @@ Direction = dict[str, Tensor]
 
 
 def _direction(arrays: Sequence[Array], draw: Draw) -> Direction:
+    """A random direction in which each filter is as long as the weights' own filter."""
     found = {}
     for array in arrays:
         z = draw.of(array.name).normal(array.value)
@@ -134,6 +135,8 @@ def _at(
     batch: Any,
     *steps: tuple[float, Direction],
 ) -> float:
+    """The mean loss at the weights plus the given multiples of directions."""
+
     def moved(array: Array) -> Tensor:
         return array.value + sum(t * direction[array.name] for t, direction in steps)
 

@@ -64,6 +64,7 @@ def cuts(like: Tensor, most: int, multiple: int = 1) -> list[int]:
     row = like.numel() // total
     whole = multiple // math.gcd(row, multiple)  # the fewest rows that together hold a multiple
     step = max(1, most // row // whole) * whole
+    # a last part that is too short is joined to the one before
     parts = [step] * (total // step)
     rest = total - step * len(parts)
     if rest * row >= multiple or not parts:
@@ -138,6 +139,7 @@ class Exact:
     read: int = 0
 
     def _source(self, device: torch.device, tag: str) -> torch.Generator:
+        """A fresh generator whose seed is the name of the noise."""
         return torch.Generator(device).manual_seed(key(*self.name, self.array, tag))
 
     def _draw(self, draw: Callable[..., Tensor], like: Tensor, tag: str) -> Tensor:
@@ -220,6 +222,7 @@ class _Mirrored:
         return self.of.uniform(like, tag).neg_().add_(1 - 2**-24)
 
     def chip(self, tag: str = "") -> float:
+        # the largest double below 1, less u; rounding could go below 0
         return max(0.0, 1 - 2**-53 - self.of.chip(tag))
 
     def add_normal(self, base: Tensor, std: Tensor, out: Tensor, tag: str = "") -> None:

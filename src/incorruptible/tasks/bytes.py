@@ -84,6 +84,7 @@ class Bytes(NamedTask):
                 f"bytes: {size} {part} windows of {self.length} bytes are needed, and this "
                 f"Python's library has {len(starts)}."
             )
+        # each window takes one more byte than its length: the last byte is only predicted
         rows = text[starts[:size, None] + np.arange(self.length + 1)]
         whole = torch.from_numpy(rows.astype(np.int64))
         return whole[:, :-1].contiguous(), whole[:, 1:].contiguous()

@@ -131,6 +131,7 @@ class ImageTask(NamedTask):
             which: Tensor | None,
             augmentation: Augmentation | None = None,
         ) -> Images:
+            """The images of a part, all of them or those at the places `which`."""
             images, own = some if which is None else (some[0][which], some[1][which])
             return Images(images, own, mean, std, augmentation or Augmentation())
 
@@ -172,6 +173,7 @@ class ImageTask(NamedTask):
 
 
 def _channels_last(make: Callable[..., nn.Module], shape: dict[str, Any]) -> nn.Module:
+    """Makes a network and lays its weights out as the images are laid out."""
     made = make(**shape)
     made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the images are
     return made

@@ -175,6 +175,7 @@ def _statements(tree: ast.Module, package: str) -> Iterator[tuple[str, list[str]
                 yield base, [alias.name for alias in node.names]
         elif isinstance(node, ast.Call) and (base := _absolute(_by_name(node), package)):
             yield base, []
+        # the body of such a condition does not run on import, but its `else` does
         todo += (
             node.orelse
             if isinstance(node, ast.If) and _elsewhere(node.test)
@@ -183,7 +184,7 @@ def _statements(tree: ast.Module, package: str) -> Iterator[tuple[str, list[str]
 
 
 def _elsewhere(test: ast.expr) -> bool:
-    """Whether a condition holds only for a type checker, or only where the file is run as a script."""
+    """Whether a condition holds only for a type checker, or only if the file runs as a script."""
     if (
         isinstance(test, ast.Compare)
         and len(test.comparators) == 1

@@ -194,12 +194,14 @@ def classes_of(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _right(logits: Tensor, labels: Tensor) -> Tensor:
+    """1 for a right answer, 0 for a wrong one."""
     # the argmax of NaN is class 0, so an answer that is not finite has to be called wrong
     # explicitly
     return ((logits.argmax(1) == classes_of(logits, labels)) & finite_rows(logits)).float()
 
 
 def _surprise(logits: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy of each example, in nats."""
     # In training the labels are not checked, because a GPU would have to wait for the check. torch
     # raises an error of its own for labels outside the classes.
     if logits.shape[1] == 1 or not torch.is_grad_enabled():
@@ -208,10 +210,12 @@ def _surprise(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _bits(logits: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy of each example, in bits."""
     return _surprise(logits, labels) / math.log(2)
 
 
 def _doubt(logits: Tensor, labels: Tensor) -> Tensor:
+    """1 - the softmax probability of the label, which is 1 for an answer that is not finite."""
     doubt = 1 - logits.softmax(1).gather(1, classes_of(logits, labels)[:, None])[:, 0]
     return torch.where(finite_rows(logits), doubt, 1.0)
 
@@ -236,6 +240,7 @@ def _answer_by_one(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
 
 
 def _binary(labels: Tensor) -> Tensor:
+    """Returns the labels. Raises `UserError` unless all of them are 0 or 1."""
     if not bool(((labels == 0) | (labels == 1)).all()):
         raise UserError(
             f"labels run from {labels.min():g} to {labels.max():g}; 0 and 1 are needed."
@@ -279,6 +284,8 @@ def per_token(score: Score, *, causal: bool) -> Score:
         numbers = counted.sum(1)
         if not numbers.all():
             raise UserError(f"an example has no token to predict: all its labels are {IGNORED}.")
+        # only the tokens that count are graded; their numbers go back to their places, and others
+        # count 0
         each = score.grade(logits[counted], labels[counted])
         return each.new_zeros(labels.shape).masked_scatter(counted, each).sum(1) / numbers
 
@@ -307,6 +314,6 @@ def _tokens(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
 
 
 def _next_tokens(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-    """Returns the logits [b, t - 1, classes], and the label that follows each position [b, t - 1]."""
+    """Returns logits [b, t - 1, classes], and the label that follows each position, [b, t - 1]."""
     logits, labels = _tokens(model, batch)
     return logits[:, :-1], labels[:, 1:]

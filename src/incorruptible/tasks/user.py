@@ -50,7 +50,7 @@ class UserTask(NamedTask):
 
     @property
     def portable(self) -> str:
-        """The name alone. The hash of the task's source identifies the run besides (`Task.source`)."""
+        """The name alone. The hash of the task's source (`Task.source`) identifies the run too."""
         return self.text.rpartition(":")[2]
 
 
@@ -66,6 +66,7 @@ def load_user_task(text: str) -> Task:
     name = match["name"] or match["attribute"]
     module = _from_file(Path(match["file"])) if match["file"] else _from_module(match["module"])
     if not hasattr(module, name):
+        # tasks and functions that the file itself defines, for the answer
         own = [
             one
             for one, value in vars(module).items()
@@ -113,6 +114,9 @@ def _source(module: ModuleType) -> str:
 
 
 def _from_file(path: Path) -> ModuleType:
+    """Runs the file as a module, and returns the module. Raises `UserError` if it is missing or
+    fails.
+    """
     if not path.is_file():
         raise UserError(
             f"{path}: no such file; a task is written FILE.py:NAME or package.module:NAME."
@@ -139,6 +143,7 @@ def _from_file(path: Path) -> ModuleType:
 
 
 def _from_module(name: str) -> ModuleType:
+    """Imports the module. Raises `UserError` if that fails."""
     if "" not in sys.path and str(Path.cwd()) not in sys.path:  # where `python -m` looks too
         sys.path.insert(0, str(Path.cwd()))
     try:

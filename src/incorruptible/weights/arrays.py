@@ -133,14 +133,19 @@ class _Place(NamedTuple):
 
 
 def _weights(*names: str, axis: int = 0) -> Callable[[nn.Module], dict[str, _Place]]:
+    """The rule for modules whose weights have these names, with the filters along `axis`."""
     return lambda module: {name: _Place(axis) for name in names}
 
 
 def _transposed(module: nn.Module) -> dict[str, _Place]:
+    """The rule for transposed convolutions: the weight is [in, out / groups, ...], so filters lie
+    along dimension 1, and the inputs of each group follow one another in dimension 0.
+    """
     return {"weight": _Place(1, int(module.groups))}  # type: ignore[arg-type]
 
 
 def _recurrent(module: nn.Module) -> dict[str, _Place]:
+    """The rule for recurrent layers, whose weights have a name for each layer and direction."""
     # torch's own list of names: weight norm, for example, replaces weight_hh_l0 by weight_hh_l0_g
     # and weight_hh_l0_v among the parameters, and neither of these two is a weight
     names: list[str] = module._flat_weights_names  # type: ignore[assignment]
@@ -174,6 +179,7 @@ _KNOWN_DIGITAL = (
 
 
 def _places(module: nn.Module) -> dict[str, _Place]:
+    """The weights of a module that belong in hardware, by name, and where their filters lie."""
     for kind, rule in _PLACES.items():
         if isinstance(module, kind):
             return rule(module)
@@ -260,7 +266,7 @@ def refuse_sharded(model: nn.Module) -> None:
 
 
 def refuse_offloaded(model: nn.Module) -> None:
-    """Raises `UserError` if a parameter is on the meta device, where it has a shape and no values."""
+    """Raises `UserError` for a parameter on the meta device, where it has a shape and no values."""
     for name, parameter in unwrapped(model).named_parameters():
         if parameter.is_meta:
             raise UserError(
@@ -295,6 +301,7 @@ def refuse_not_finite(model: nn.Module) -> None:
 
 
 def _reason(module: nn.Module, parameter: Tensor) -> str:
+    """Says why a parameter without a rule has no array."""
     kind = type(module).__name__
     if isinstance(module, _KNOWN_DIGITAL):
         return f"{kind} stays digital"
@@ -380,6 +387,8 @@ def survey(
             if isinstance(parameter, nn.parameter.UninitializedParameter):
                 raise UserError(f"{name} has no shape yet: run one batch through the model first.")
             names[name] = id(parameter)
+            # a tensor that several modules share keeps its first name, and the array that any of
+            # them gives it
             before = found.get(id(parameter))
             first = before.name if before else name
             place = places.get(own)

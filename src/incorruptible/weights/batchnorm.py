@@ -163,6 +163,7 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
 
 
 def _fold(layer: _FOLDABLE, norm: nn.modules.batchnorm._BatchNorm) -> None:
+    """Folds `norm` into the weight and the bias of `layer`, in place."""
     # torch's own fuse_conv_bn_eval fails for grouped transposed convolutions, and its
     # fuse_linear_bn_eval for a BatchNorm with affine=False. The factor is computed in float64 and
     # rounded once at the end.

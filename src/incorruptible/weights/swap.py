@@ -87,6 +87,7 @@ class BufferPool:
 
 
 def _kind(tensor: Tensor) -> tuple[Any, ...]:
+    """What two tensors must have in common so that one can be lent for the other."""
     return tensor.shape, tensor.stride(), tensor.dtype, tensor.device
 
 
@@ -232,6 +233,7 @@ def _exchangeable(tensor: Tensor) -> bool:
 
 
 def _write(values: Callable[[Array], Tensor], array: Array, out: Tensor) -> None:
+    """Writes the values of `array` into `out`. Raises `UserError` for values of another shape."""
     into: Callable[[Array, Tensor], None] | None = getattr(values, "into", None)
     if into is not None:
         into(array, out)

@@ -143,6 +143,9 @@ def fingerprint(data: Any) -> str:
 
 
 def _feed(digest: Any, data: Any) -> None:
+    """Feeds the contents of `data` to a hash. A tag before each part keeps different structures
+    apart.
+    """
     if isinstance(data, Tensor | np.ndarray):
         array = (
             data.detach().cpu().contiguous().numpy()

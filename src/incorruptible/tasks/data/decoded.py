@@ -47,7 +47,7 @@ class Decoded:
 
 
 def folder() -> Path:
-    """Where decoded images are kept: $INCORRUPTIBLE_CACHE, or `incorruptible` in the user's cache."""
+    """The folder of decoded images: $INCORRUPTIBLE_CACHE, or `incorruptible` in the user cache."""
     own = os.environ.get("INCORRUPTIBLE_CACHE")
     if own:
         return Path(own)
@@ -83,12 +83,14 @@ def decoded(source: str, image: str = "", label: str = "", size: int = 0) -> Dec
 
 
 def _torn(place: Path, problem: Exception) -> UserError:
+    """The error for a cache folder that cannot be read."""
     return UserError(
         f"{place} is torn ({type(problem).__name__}): delete it, and the next run makes it again."
     )
 
 
 def _key(source: str, opened: Pictures, image: str, label: str, size: int) -> str:
+    """A hash of all that decides the pixels: the kind of source, the options, and the files."""
     digest = hashlib.sha256(repr((_LAYOUT, source.partition(":")[0], image, label, size)).encode())
     for file in opened.files:
         found = file.stat()
@@ -104,6 +106,7 @@ def _mapped(file: Path) -> Tensor:
 
 
 def _decode(source: str, opened: Pictures, place: Path, size: int) -> None:
+    """Decodes all images into a work folder beside `place`, and then renames it to `place`."""
     sys.stderr.write(
         f"decoding {sum(part.size for part in opened.parts.values()):,} images of {source}, once\n"
     )
@@ -179,6 +182,9 @@ def _opened(file: Path, shape: tuple[int, ...]) -> Any:
 
 
 def _same(shape: tuple[int, int, int] | None, one: np.ndarray, source: str) -> tuple[int, int, int]:
+    """Returns the shape of the image `one`. Raises `UserError` if it is not `shape`, that of the
+    others.
+    """
     found = (one.shape[0], one.shape[1], one.shape[2])
     if shape is not None and found != shape:
         sizes = " and ".join(f"{w} x {h} pixels" for _, h, w in (shape, found))
@@ -192,6 +198,7 @@ def _each(part: Part, size: int) -> Iterator[tuple[np.ndarray, int]]:
     waiting: deque[tuple[Future[np.ndarray], int]] = deque()
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as threads:
         try:
+            # at most _AHEAD images wait at a time, so that memory stays bounded
             for encoded, number in part.rows():
                 waiting.append((threads.submit(_image, library, encoded, size), number))
                 if len(waiting) >= _AHEAD:
@@ -225,6 +232,7 @@ def _image(library: Any, encoded: bytes | Path, size: int) -> np.ndarray:
 
 
 def _library() -> Any:
+    """Pillow's module of images. Raises `UserError` if Pillow is not installed."""
     try:
         from PIL import Image
     except ImportError:

@@ -19,6 +19,9 @@ SPLITS: dict[str, tuple[int, int, int]] = {"small": (500, 300, 997), "full": (10
 
 @lru_cache(maxsize=1)
 def _all() -> tuple[Tensor, Tensor]:
+    """All images [1797, 1, 8, 8] with pixels in [0, 1], and labels [1797], in the order of the
+    file.
+    """
     packed = (files(__package__) / "digits.csv.gz").read_bytes()
     table = np.loadtxt(gzip.decompress(packed).decode().splitlines(), delimiter=",", dtype=np.int64)
     images = torch.from_numpy(table[:, :64]).float().div(16).reshape(-1, 1, 8, 8)

@@ -148,26 +148,30 @@ class _Batches(Batches):
         return [self._made(pixels, drawn, scale, shift), labels]
 
     def taken(self, tensor: Tensor, places: Tensor | slice) -> Tensor:
+        """The rows of `tensor` at `places`, on the device that trains."""
         found = tensor[places.to(tensor.device) if isinstance(places, Tensor) else places]
         if found.device == self.device:
             return found
+        # memory must be pinned for a copy to a GPU that does not wait
         return (found.pin_memory() if self.device.type == "cuda" else found).to(
             self.device, non_blocking=True
         )
 
     def _made(self, pixels: Tensor, drawn: Tensor | None, scale: Tensor, shift: Tensor) -> Tensor:
+        """Normalised images in channels-last memory, augmented if `drawn` is given."""
         augmentation = self.images.augmentation
         if drawn is not None:
             pixels = augmentation.moved(pixels, drawn)
         made = torch.empty_like(pixels, dtype=torch.float32, memory_format=torch.channels_last)
         made.copy_(pixels).mul_(scale).add_(shift)
         if drawn is not None and augmentation.cutout:
+            # 0 is the mean colour after normalisation
             made.masked_fill_(augmentation.covered(drawn, *pixels.shape[2:]), 0)
         return made
 
 
 def _on(images: Images, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns pixels and labels, kept on the GPU for good if they take a small part of its memory."""
+    """Returns pixels and labels, on the GPU for good if they take a small part of its memory."""
     pair = images.pixels, images.labels
     if device.type != "cuda":
         return pair

@@ -33,6 +33,7 @@ _NAMES = {
     "val": "validation",
 }
 _NAMES |= {"dev": "validation", "test": "test", "testing": "test"}
+# a word that names a part, standing alone: "latest" does not name "test"
 _PART = re.compile(rf"(?<![a-z])({'|'.join(sorted(_NAMES, key=len, reverse=True))})(?![a-z])")
 _FORMATS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 _LABELS = ("label", "labels", "fine_label")
@@ -193,6 +194,7 @@ def _knock(address: str) -> None:
 
 
 def _listed(hub: Any, repository: str, revision: str | None) -> list[str]:
+    """The names of all files of a data set on the hub."""
     found = hub.HfApi().dataset_info(repository, revision=revision, timeout=PATIENCE)
     return [one.rfilename for one in found.siblings or []]
 
@@ -226,6 +228,7 @@ def _whole(names: Iterable[str]) -> bool:
 
 
 def _tables(files: dict[str, Path], source: str, image: str, label: str) -> Pictures:
+    """Opens parquet files: finds their columns, and checks that every file has them."""
     tables = _imported("pyarrow.parquet", "parquet files")
     grouped = _grouped(files, source)
     first = _opened(tables, next(iter(grouped["train"])))
@@ -246,6 +249,7 @@ def _tables(files: dict[str, Path], source: str, image: str, label: str) -> Pict
 
 
 def _opened(tables: Any, file: Path) -> Any:
+    """Opens one parquet file. Raises `UserError` if it is none."""
     try:
         return tables.ParquetFile(file)
     except Exception as problem:
@@ -255,6 +259,8 @@ def _opened(tables: Any, file: Path) -> Any:
 def _rows(
     tables: Any, files: Sequence[Path], image: str, label: str
 ) -> Callable[[], Iterator[tuple[bytes, int]]]:
+    """Returns a function that reads the encoded images and labels row by row, from the first on."""
+
     def rows() -> Iterator[tuple[bytes, int]]:
         for file in files:
             for batch in tables.ParquetFile(file).iter_batches(256, columns=[image, label]):
@@ -387,6 +393,7 @@ def _grouped(files: dict[str, Path], source: str) -> dict[str, list[Path]]:
 
 
 def _imported(module: str, what: str) -> Any:
+    """Imports an optional module. Raises `UserError` with the line that installs it."""
     from importlib import import_module
 
     try:

@@ -62,6 +62,7 @@ def sources(root: Path | None = None) -> dict[str, dict[str, bytes]]:
 
 
 def _part(name: str) -> str:
+    """The part of the file `name`: 8 of 10 hashes are train, one is validation, one is test."""
     place = key("bytes", "part", name) % 10
     return "train" if place < 8 else PARTS[place - 7]
 
@@ -86,6 +87,7 @@ def windows(files: dict[str, bytes], length: int, order: str) -> tuple[np.ndarra
     text = np.frombuffer(b"".join(files.values()), np.uint8)
     ends = np.cumsum([len(one) for one in files.values()])
     starts = [
+        # a window needs one byte more than `length`, so the last one starts before end - length
         np.arange(end - len(one), end - length, length)
         for end, one in zip(ends, files.values(), strict=True)
     ]

@@ -22,7 +22,7 @@ class ImageNetwork(Protocol):
 
     @property
     def origin(self) -> str:
-        """What the network was made from, if this is a file. A `Task` takes it as its own `origin`."""
+        """What the network was made from, if this is a file, which a `Task` takes as its `origin`."""
         ...
 
     def __call__(self, *, channels: int, classes: int, size: int | tuple[int, int]) -> nn.Module:
@@ -38,12 +38,17 @@ class ImageNetwork(Protocol):
 
 @dataclass(frozen=True)
 class _Catalogued:
+    """A network of the catalogue, called with those of `channels`, `classes` and `size` that it
+    takes.
+    """
+
     make: Callable[..., nn.Module]
     origin: str = ""
 
     def __call__(self, *, channels: int, classes: int, size: int | tuple[int, int]) -> nn.Module:
         takes = signature(self.make).parameters
         height, width = (size, size) if isinstance(size, int) else size
+        # an mlp takes pixels in a row, and is made with two hidden layers of 128
         if "widths" in takes:
             return self.make(channels * height * width, 128, 128, classes)
         if "size" in takes and height != width:

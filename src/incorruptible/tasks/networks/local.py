@@ -99,7 +99,7 @@ class LocalModel:
 
     @cached_property
     def origin(self) -> str:
-        """The type of model, a hash of the config and the weights, and the version of transformers."""
+        """The type of model, a hash of config and weights, and the version of transformers."""
         plain = self._plain
         digest = hashlib.sha256()
         said = {
@@ -117,6 +117,7 @@ class LocalModel:
 
     @property
     def _plain(self) -> dict[str, Any]:
+        """The config as plain data."""
         if isinstance(self.source, Path):
             return _read(_file(self.source))
         # the config as it would be written to a file
@@ -144,6 +145,7 @@ class LocalModel:
     def _config(
         self, channels: int | None, classes: int | None, size: int | tuple[int, int] | None
     ) -> Any:
+        """The config as transformers' own object, with the given channels, classes and size."""
         if isinstance(self.source, Path):
             from transformers import AutoConfig
 
@@ -190,6 +192,7 @@ class LocalModel:
         return getattr(transformers, name)
 
     def _fresh(self, config: Any) -> nn.Module:
+        """The model with fresh weights, in float32 and training mode."""
         made = self._class(config)
         with _quietly(f"transformers cannot make a {config.model_type} of this config"):
             options = {"dtype": torch.float32, "trust_remote_code": False}
@@ -207,6 +210,8 @@ class LocalModel:
             for name, came, own in told["mismatched_keys"]
         }
         wrong |= {str(name): "is not there" for name in told["missing_keys"]}
+        # Names of the trunk begin with its prefix. A model that is its own trunk has no head, so
+        # that every missing weight counts.
         trunk = "" if model.base_model is model else f"{model.base_model_prefix}."
         inner = {
             name: what
@@ -248,10 +253,12 @@ def local_model(source: str | Path | Any, kind: str | None = None) -> LocalModel
 
 
 def _file(source: Path) -> Path:
+    """The config file in a folder, or the file itself."""
     return source if source.suffix == ".json" else source / "config.json"
 
 
 def _read(file: Path) -> dict[str, Any]:
+    """The contents of a config file. Raises `UserError` if there is none, or if it is no config."""
     try:
         plain = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -23,6 +23,7 @@ STAGES = (
 def _layer(
     fan_in: int, fan_out: int, kernel: int = 1, stride: int = 1, groups: int = 1
 ) -> list[nn.Module]:
+    """A convolution without bias, BatchNorm and ReLU6."""
     conv = nn.Conv2d(
         fan_in, fan_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False
     )

@@ -37,6 +37,7 @@ def _projected(fan_in: int, fan_out: int, stride: int) -> nn.Module:
 
 
 def _shortcut(fan_in: int, fan_out: int, stride: int, padded: bool) -> nn.Module:
+    """The input, brought to the block's shape by option A (`padded`) or option B."""
     if fan_in == fan_out and stride == 1:
         return nn.Identity()
     return _Padded(fan_out - fan_in, stride) if padded else _projected(fan_in, fan_out, stride)
