@@ -80,7 +80,7 @@ def _list_one(name: str, every: dict[str, list[dict[str, str]]], json_: bool) ->
     kind = next((kind for kind, family in families.items() if name in family), None)
     if kind is None:
         members = [member for family in families.values() for member in family]
-        raise unknown("catalogue, and no member of one,", name, [*every, *members])
+        raise unknown("catalogue or member", name, [*every, *members])
     maker: Any = families[kind][name]
     cls = getattr(maker, "func", maker)
     found: dict[str, Any] = {"name": name, "kind": kind}

@@ -44,8 +44,13 @@ class Once(TyperCommand):
         return said.split(": ")[0].split(". ")[0].split("; ")[0].rstrip(".:") + "."
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As for any command. Raises `UserError` for an option that came twice."""
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        """Parse the words as any command does. Raises `UserError` for an option that came twice."""
+        try:
+            _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        except Exception as problem:
+            # Some errors of the parser do not name the verb, which the hint after the error needs.
+            vars(problem)["ctx"] = ctx
+            raise
         for parameter, count in Counter(order).items():
             if (
                 count > 1
@@ -99,7 +104,8 @@ def answer(problem: BaseException) -> tuple[int, str]:
         while context is not None and context.parent is not None:  # from the verb up to the program
             words.insert(0, context.info_name)
             context = context.parent
-        return 2, f"{' '.join(text.split())} Try 'incorruptible {' '.join(words)}'."
+        said = " ".join(text.split()).removesuffix(".")
+        return 2, f"{said}. Try 'incorruptible {' '.join(words)}'."
     if isinstance(problem, KeyboardInterrupt | typer.Abort):
         return 130, "stopped; the same command goes on from here."
     if isinstance(problem, OSError) and (line := path_refused(problem)) is not None:
