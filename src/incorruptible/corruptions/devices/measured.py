@@ -37,46 +37,54 @@ from .device import Device
 
 
 @dataclass(frozen=True)
-class MeasuredProgramming:
-    """The error at the first time that was measured: g + s (shift(g) + spread(g) z), cut at 0 uS.
-
-    Each cell draws z once and keeps it. `file` is the file that the errors were `fitted` to.
-    """
+class _MeasuredFault:
+    """What both faults share: the curves that were `fitted` to the cells in `file`."""
 
     fitted: Fitted
     file: str
 
     unit: ClassVar[str] = "multiple of the error as measured (1 = nominal)"
-    formula: ClassVar[str] = (
-        "g + s (shift(g) + spread(g) z), cut at 0 uS, both as fitted to the cells"
-    )
     ages: ClassVar[bool] = False
     rereads: ClassVar[bool] = False
     max_strength: ClassVar[float] = math.inf
-
-    def __str__(self) -> str:
-        return "measured-programming"
 
     @property
     def source(self) -> str:
         return self.file
 
+    def first(self, g: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift and spread in uS at the first time that was measured, at the conductances `g`."""
+        return _at(self.fitted.parts(float(self.fitted.times[0] or 0.0)), g)
+
+
+@dataclass(frozen=True)
+class MeasuredProgramming(_MeasuredFault):
+    """The error at the first time that was measured: g + s (shift(g) + spread(g) z), cut at 0 uS.
+
+    Each cell draws z once and keeps it.
+    """
+
+    formula: ClassVar[str] = (
+        "g + s (shift(g) + spread(g) z), cut at 0 uS, both as fitted to the cells"
+    )
+
+    def __str__(self) -> str:
+        return "measured-programming"
+
     def __call__(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:
-        shift, spread = _at(self.fitted.parts(float(self.fitted.times[0] or 0.0)), held.value)
+        shift, spread = self.first(held.value)
         return (value + strength * (shift + spread * noise.normal(value))).clamp_min(0)
 
     def moments(self, before: Raw, held: Held, strength: float) -> Raw | None:
         # Only cells that are certain (E[x]^2 = E[x^2]) have a normal error behind this fault.
         if not torch.equal(before.first**2, before.second):
             return None
-        shift, spread = _at(
-            self.fitted.parts(float(self.fitted.times[0] or 0.0)), held.value.double()
-        )
+        shift, spread = self.first(held.value.double())
         return rectified(before.first + strength * shift, strength * spread)
 
 
 @dataclass(frozen=True)
-class MeasuredAgeing:
+class MeasuredAgeing(_MeasuredFault):
     """The error at a later `time`: each cell keeps the z that `MeasuredProgramming` gave it, and
     shift and spread are those of `time`.
 
@@ -86,31 +94,19 @@ class MeasuredAgeing:
     matters only to drift compensation, which compares two times.
     """
 
-    fitted: Fitted
     time: Seconds
-    file: str
 
-    unit: ClassVar[str] = MeasuredProgramming.unit
     formula: ClassVar[str] = "the same with shift and spread at its time"
     ages: ClassVar[bool] = True
-    rereads: ClassVar[bool] = False
-    max_strength: ClassVar[float] = math.inf
 
     def __str__(self) -> str:
         return "measured-ageing"
 
-    @property
-    def source(self) -> str:
-        return self.file
-
     def __call__(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:
         if strength == 0:
             return value
-        first = self.fitted.parts(float(self.fitted.times[0] or 0.0))
-        (shift, spread), (later, wider) = (
-            _at(first, held.value),
-            _at(self.fitted.parts(self.time), held.value),
-        )
+        shift, spread = self.first(held.value)
+        later, wider = _at(self.fitted.parts(self.time), held.value)
         # Invert the programming: value = g + s (shift + spread z), where it was not cut.
         z = (value - held.value - strength * shift) / (strength * spread)
         below = torch.special.ndtr(
@@ -252,7 +248,7 @@ class Measured(Device):
         programming = MeasuredProgramming(self.fitted, self.file)
         if self.time == (self.fitted.times[0] or 0.0):
             return (programming,)
-        return programming, MeasuredAgeing(self.fitted, self.time, self.file)
+        return programming, MeasuredAgeing(self.fitted, self.file, self.time)
 
 
 def fits(device: Measured) -> list[CellFit]:
