@@ -112,7 +112,7 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: Quadratic(math.inf, 0), "quadratic: start inf: a finite number"),
     (lambda: Cosine("0", 1), "cosine: start '0': a finite number"),  # type: ignore[arg-type]
     (lambda: WarmupHold(0.1, 1.5), "warmup-hold: warmup 1.5: a share of training, from 0 to 1"),
-    (lambda: Steps((0.1,), (0.5,)), "steps: 1 strengths need 0 places, 1 came"),
+    (lambda: Steps((0.1,), (0.5,)), "strengths has 1 entries and at has 1; strengths needs one more"),
     (lambda: Steps((0.1, -0.2), (0.5,)), "steps: strengths -0.2: a finite number"),
     (lambda: Steps((1, 2, 3), (0.5, 0.5)), "rising places between 0 and 1 are needed"),
     (lambda: Steps((1, 2), (1.0,)), "rising places between 0 and 1 are needed"),

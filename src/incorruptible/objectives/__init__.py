@@ -1,4 +1,15 @@
-"""At which points to look for the gradient: one file for each way, and a catalogue."""
+"""Objectives: where in weight space a training step computes its gradient. One file for each.
+
+Plain training computes the gradient at the clean weights w. An objective visits other points as
+well: `RWP` visits the weights as a corruption leaves them, `SAM` the worst point of a ball around
+w, `RandBET` both w and corrupted weights. The gradient that is found there is applied to w. An
+objective is a generator of points (`objectives.base`) and never writes to weights itself; the
+`Hardener` puts the weights of each point in place and takes them out again.
+
+>>> from incorruptible.randomness.streams import Draw
+>>> [point.clean for point in MixedRWP("gaussian-filter-max")([], 0.1, Draw(0, "train", 0))]
+[False, True]
+"""
 
 from __future__ import annotations
 
@@ -43,7 +54,7 @@ CATALOGUE: dict[str, Callable[..., Objective]] = {
 
 
 def parse(text: str) -> Objective:
-    """The objective that `text` writes down.
+    """The objective that `text` writes down. Raises `UserError` for a text that names none.
 
     >>> parse("rwp(gaussian-filter-max)")
     RWP(corruption=Gaussian(scale='filter-max'))

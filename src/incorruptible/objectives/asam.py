@@ -13,15 +13,15 @@ from ..weights.arrays import Array
 from .base import Point, PointSteps
 from .sam import Ascent
 
-__all__ = ["ASAM"]
-
 
 @dataclass(frozen=True)
 class ASAM:
-    """g at w + e with T = |w| + eta and e = rho T^2 g / ||T g|| (Kwon et al., arXiv 2102.11600);
-    two passes.
+    """Adaptive sharpness-aware minimisation (Kwon et al., arXiv 2102.11600): the gradient at w + e,
+    with T = |w| + eta and e = rho T^2 g / ||T g||, where g is the gradient at w.
 
-    eta = 0.01 is the authors' default; some packages use 0.
+    The ball is measured in units of each weight, so that scaling one layer up and the next one down
+    by the same factor does not change its shape (with eta = 0). The strength is rho.
+    Costs two passes. eta = 0.01 is the authors' default; some packages use 0.
     """
 
     eta: float = 0.01

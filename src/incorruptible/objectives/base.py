@@ -1,5 +1,13 @@
-"""At which points an objective looks at the gradient, and how its steps from one point to the next
-are taken.
+"""What an objective is: a generator of the points at which the gradient is computed.
+
+An objective yields a `Point` and is sent a `PointResult`, the loss and perhaps gradients there,
+from which it decides on the next point. `run_objective` drives the generator; the caller's `look`
+puts the weights of a point in place, computes the loss and its gradient, and puts the weights back.
+
+Relies on: the same objective with the same arrays, strength and draw yields the same points, so
+that a stopped training goes on with the same bits.
+Keeps: an objective writes to no weight and no `.grad`; the generator is closed, also after an
+error.
 """
 
 from __future__ import annotations
@@ -16,39 +24,28 @@ from ..randomness.streams import Draw
 from ..schedules import Controller, Schedule, peak
 from ..weights.arrays import Array, unwrapped
 
-__all__ = [
-    "POLICIES",
-    "Grads",
-    "Objective",
-    "ObjectiveSteps",
-    "Point",
-    "PointResult",
-    "PointSteps",
-    "checked_reach",
-    "max_strength_of",
-    "policy_of",
-    "run_objective",
-]
-
 POLICIES = ("noisy", "clean", "frozen")
 
 Grads = dict[str, Tensor]
 
 
 class Point(NamedTuple):
-    """A place to look. `values` makes the weights array by array, when asked; None is the clean
-    weights.
+    """A point in weight space at which the loss and its gradient are computed.
 
-    The gradient found there counts with `share`. With share 0 it does not count: it is handed back
-    to the objective, of the arrays, which decides from it where to look next. With `keep` it does
-    not count by itself either, but is handed back for every parameter, and the objective returns
-    what is to be added in the end; `share` then weighs the loss alone.
+    `values(array)` makes the weights of one array at this point; None stands for the clean weights.
 
-    `rest` says that the values are the weights at rest, as their storage holds them: clean weights
-    for all purposes.
+    `share` is the weight of this point's gradient in the sum that is added to `.grad`. With share 0
+    the gradient is not added: the gradients of the arrays are sent back to the objective, which
+    computes the next point from them. With `keep` the gradient is not added either: the gradients
+    of all parameters are sent back, the objective returns the sum to add in the end, and `share`
+    weighs the loss alone.
 
-    `inside` is for what is not in the weights: it is entered with the model, unwrapped, once the
-    values stand there, and left when loss and gradient are known.
+    `rest` says that `values` are the weights at rest, as their storage holds them (rounded to
+    levels, for example). A point at rest counts as one of clean weights.
+
+    `inside` is for perturbation that is not in the weights, such as noise on outputs: a context
+    that is entered with the unwrapped model once the values are in place, and left when loss and
+    gradient are known.
     """
 
     values: Callable[[Array], Tensor] | None
@@ -59,48 +56,49 @@ class Point(NamedTuple):
 
     @property
     def clean(self) -> bool:
-        """Whether nothing goes wrong with the weights here."""
+        """Whether the network is unperturbed at this point."""
         return (self.values is None and self.inside is None) or self.rest
 
     @property
     def counts(self) -> bool:
-        """Whether the gradient here is added as it is, and not handed back."""
+        """Whether this point's gradient is added to `.grad` directly."""
         return self.share != 0 and not self.keep
 
     def entered(self, model: nn.Module) -> AbstractContextManager[None]:
-        """What to look inside of, around forward and backward pass alike; whoever looks at points
-        enters it.
+        """The context `inside` for `model`. Code that visits the point must hold it open around
+        both the forward and the backward pass.
         """
         return nullcontext() if self.inside is None else self.inside(unwrapped(model))
 
 
 class PointResult(NamedTuple):
-    """What was found at a point: the loss, detached, and the gradients that are handed back, by
-    name.
+    """The detached loss at a point, and the gradients by name that are sent back to the objective.
 
-    Both are those of the whole loss: without the factor of mixed precision, and without the
-    division by the number of micro-batches. A name is that of an array, or as of
-    `named_parameters`, which is the same for arrays.
+    Loss and gradients are those of the undivided, unscaled loss: the factor of mixed precision and
+    the division by the number of micro-batches are taken out. Names are those of
+    `named_parameters`, which arrays share.
     """
 
     loss: Tensor
     grads: Grads
 
 
-# What calling an objective gives: it yields points and is sent what was found there. Some return
-# gradients of their own.
+# The generators that calling an objective gives. An objective with `keep` among its points returns
+# gradients (`ObjectiveSteps`), the others return None (`PointSteps`).
 PointSteps = Generator[Point, PointResult, None]
 ObjectiveSteps = Generator[Point, PointResult, Grads | None]
 
 
 class Objective(Protocol):
-    """A generator of points; `str` writes it in the grammar that `parse` reads.
+    """A way to compute the gradient of a training step. Calling it gives a generator of points;
+    `str(objective)` writes it in the grammar that `parse` reads.
 
-    `passes` is how many points it visits at most, each one forward and one backward pass; `clean`
-    says whether one of them is the clean weights, which decides where BatchNorm's running
-    statistics move; `unit` says what strength 1 means. An objective with `keep` among its points
-    returns gradients, by name, whenever it is run, and others return None. It may have
-    `max_strength`, the largest strength.
+    `passes` is the largest number of points that it visits; each costs one forward and one backward
+    pass. `clean` says whether one of the points is the clean weights, which decides the pass that
+    moves BatchNorm's running statistics. `unit` says what strength 1 means, and `source` where the
+    method was published. An objective may also have `max_strength`, the largest strength that it
+    takes. If one of its points has `keep`, the objective must return gradients by name in every
+    run; otherwise it returns None.
     """
 
     @property
@@ -113,13 +111,13 @@ class Objective(Protocol):
     def source(self) -> str: ...
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> ObjectiveSteps:
-        """Visit the points for one micro-batch at `strength`, with the randomness of `draw`."""
+        """The points for one micro-batch at `strength`, with the randomness of `draw`."""
         ...
 
 
 def run_objective(steps: ObjectiveSteps, look: Callable[[Point], PointResult]) -> Grads | None:
-    """Take every step of an objective: `look` visits a point and says what it found. Returns the
-    gradients to add, if any.
+    """Run an objective to its end. `look(point)` visits a point and returns its loss and gradients.
+    Returns the gradients that the objective wants added, or None.
     """
     try:
         point = next(steps)
@@ -133,8 +131,10 @@ def run_objective(steps: ObjectiveSteps, look: Callable[[Point], PointResult]) -
 
 
 def policy_of(objective: Objective, wanted: str | None) -> str:
-    """Which pass moves BatchNorm's running statistics: "noisy", "clean" or "frozen"; a `UserError`
-    for one that never comes.
+    """The pass that moves BatchNorm's running statistics: "noisy", "clean" or "frozen". Without a
+    wish, "clean" where the objective visits the clean weights, else "noisy".
+
+    Raises `UserError` for an unknown policy, and for a pass that the objective never makes.
     """
     policy = wanted or ("clean" if objective.clean else "noisy")
     if policy not in POLICIES:
@@ -146,26 +146,26 @@ def policy_of(objective: Objective, wanted: str | None) -> str:
         )
     if policy == "noisy" and objective.clean and objective.passes == 1:
         raise UserError(
-            f"batchnorm='noisy': {objective} visits the clean weights alone; use 'clean' or "
+            f"batchnorm='noisy': {objective} visits only the clean weights; use 'clean' or "
             "'frozen'."
         )
     return policy
 
 
 def max_strength_of(thing: object) -> float:
-    """The largest strength that an objective or a corruption takes: 1 where it is a rate, infinite
-    where there is no bound.
+    """The largest strength that an objective or a corruption takes: 1 where the strength is a rate,
+    infinity where there is no bound.
     """
     return float(getattr(thing, "max_strength", math.inf))
 
 
 def checked_reach(objective: Objective, strength: Schedule | Controller) -> None:
-    """A `UserError` where `strength` goes beyond what `objective` takes, or is free to: a
-    controller without a cap.
+    """Raise `UserError` where `strength` may exceed the largest strength of `objective`: a schedule
+    whose peak does, or a controller without a low enough cap.
     """
     most = max_strength_of(objective)
     if most == math.inf:
-        return  # a schedule of the user's own is not asked for nothing
+        return  # spares evaluating a schedule of the user's own 101 times where there is no bound
     unit = getattr(objective, "corruption", objective).unit
     if callable(strength):
         top = peak(strength)

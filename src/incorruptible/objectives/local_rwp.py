@@ -1,5 +1,10 @@
-"""Random weight perturbation by local reparameterisation: each example meets noise of its own,
-drawn in the outputs.
+"""Random weight perturbation by local reparameterisation: the noise of the weights is drawn in the
+outputs of Linear layers, separately for each example.
+
+Relies on: each Linear layer in arrays is called once in a forward pass, on one row for each
+example; `_Pass` checks this and refuses anything else.
+Keeps: hooks are removed and other arrays restored when the pass ends, also after an error; a
+forward pass that activation checkpointing repeats draws the same numbers.
 """
 
 from __future__ import annotations
@@ -19,33 +24,33 @@ from ..weights.arrays import Array
 from ..weights.swap import replaced
 from .base import Point, PointSteps
 
-__all__ = ["LocalRWP"]
-
 
 @dataclass(frozen=True)
 class LocalRWP:
-    """g at outputs W x + s m_f |x| z: what Gaussian error of W makes of one vector x, drawn anew
-    for each example; one pass.
+    """`RWP` for Gaussian error, with a separate draw for each example: the gradient with outputs
+    W x + s m_f |x| z of every Linear layer, where z is standard normal.
 
-    For E_fj = s m_f z_fj and one x, the outputs (W + E) x are independent and normal, with mean W x
-    and standard deviation s m_f |x|; so b x out numbers are drawn in place of out x in, and b chips
-    are looked at in place of one (Kingma, Salimans and Welling, arXiv 1506.02557, section 2.2). m_f
-    is that of the clean weights, held fixed as by `RWP`; |x| is differentiated through, for the
-    size of the noise moves with the layers below (its slope at x = 0 is taken to be 0).
+    Choose it for networks of Linear layers where a batch should see many draws at once. Costs one
+    pass. With the error E_fj = s m_f z_fj of the weights and one vector x, the outputs (W + E) x
+    are independent and normal, with mean W x and standard deviation s m_f |x|. So b x out numbers
+    are drawn in place of out x in, and each of the b examples meets a draw of its own (Kingma,
+    Salimans and Welling, arXiv 1506.02557, section 2.2). m_f is the scale of filter f of the clean
+    weights and is held fixed, as by `RWP`. |x| is differentiated through, because the size of the
+    noise moves with the layers below (the slope of |x| at x = 0 is taken to be 0).
 
-    The mean of the gradient is that of `RWP`, E g(w + e), where the loss is a mean over examples
-    that do not see each other; its variance is another, for errors are not shared within a batch.
-    BatchNorm in training mode lets examples see each other: there the mean loss is another one too.
+    Where the loss is a mean over examples that do not see each other, the gradient has the mean of
+    `RWP`'s, E g(w + e). Its variance differs, because examples do not share an error. BatchNorm in
+    training mode lets examples see each other; there the mean gradient differs too.
 
-    Weights of nn.Linear layers are drawn so; all other arrays (convolutions, attention's in_proj,
-    biases by request) are perturbed by one draw for the whole batch, as by `RWP`. Raises
-    `UserError` for a corruption that is no `Gaussian`, for a model without Linear layers in arrays,
-    and in a pass for such a layer that is not called exactly once on [b, in], with the same b in
-    each layer, or whose weight is tied: there one error acts on several vectors at once, and
-    outputs drawn apart would be others in distribution. What is flattened to [b * tokens, in] in
-    front of all these layers looks like examples. In a graph of torch.compile the noise would be
-    lost, and that is refused as well. Computing a pass again in backward (activation checkpointing)
-    meets the same numbers.
+    Only the weights of nn.Linear layers are treated so. All other arrays (convolutions, attention's
+    in_proj, biases by request) are perturbed by one draw for the whole batch, as by `RWP`.
+
+    Raises `UserError` for a corruption that is not `Gaussian`, and for a model without a Linear
+    layer in arrays. Raises it in a pass where such a layer is not called exactly once, its input is
+    not [b, in] with the same b in every layer, or its weight is tied: there one error of the
+    weights acts on several vectors at once, and separate draws would have another distribution.
+    Inputs that are flattened to [b * tokens, in] in front of every such layer cannot be told from
+    examples. Also raises it under torch.compile, in whose graph the noise would be lost.
 
     By hand: W = (3, 4) under gaussian-filter-max at s = 0.1, x = (2, 0): the output is 6 + 0.1 * 4
     * 2 z = 6 + 0.8 z.
@@ -76,8 +81,8 @@ class LocalRWP:
     def _drawn(
         self, model: nn.Module, arrays: Sequence[Array], strength: float, draw: Draw
     ) -> Iterator[None]:
-        """The outputs of Linear layers are noisy, and the other arrays hold other values, until the
-        block is left.
+        """Inside this context the outputs of Linear layers are noisy, and the other arrays hold
+        perturbed values. Raises `UserError` at its end where a layer's noise was left out.
         """
         layers = self._layers(model, arrays)
         others = [array for array in arrays if array not in layers]
@@ -88,7 +93,7 @@ class LocalRWP:
             for array, layer in layers.items():
                 std = self.corruption.std(array).flatten() * strength
                 hook = _noisy(array.name, std if strength else None, draw, seen)
-                # before hooks of others, which see what the layer puts out, as under `RWP`
+                # Prepended, so that hooks of others see the noisy output, as they do under `RWP`.
                 stack.callback(
                     layer.register_forward_hook(hook, prepend=True, with_kwargs=True).remove
                 )
@@ -96,7 +101,9 @@ class LocalRWP:
         seen.check(layers)
 
     def _layers(self, model: nn.Module, arrays: Sequence[Array]) -> dict[Array, nn.Module]:
-        """The Linear layer of each array that is the weight of one."""
+        """Each array that is the weight of a Linear layer, with that layer. Raises `UserError`
+        where several layers share the weight, or no array is one.
+        """
         owners: dict[int, list[tuple[str, nn.Module]]] = {}
         for module in model.modules():
             for name, parameter in module._parameters.items():
@@ -119,16 +126,16 @@ class LocalRWP:
         return found
 
     def uncompiled(self) -> UserError:
-        """What to answer to torch.compile."""
+        """The error that refuses torch.compile."""
         return UserError(
             f"{self}: a graph of torch.compile holds no noise that changes from pass to pass: "
-            f"leave it out (--compile), or use rwp({self.corruption})."
+            f"leave out torch.compile (--compile), or use rwp({self.corruption})."
         )
 
     def unfit(self, name: str, why: str) -> UserError:
-        """What to answer where the array of that name cannot be looked at so, with the ways out."""
+        """The error for an array whose layer does not fit, which names the ways out."""
         return UserError(
-            f"{self}: {name}: {why}; use rwp({self.corruption}), or leave it out: --protect "
+            f"{self}: {name}: {why}; use rwp({self.corruption}), or protect this array: --protect "
             f"{name}, select(model, protect=({name!r},))."
         )
 
@@ -137,16 +144,17 @@ Hook = Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Tensor], Tensor | N
 
 
 def _is_linear(module: nn.Module) -> bool:
-    # a subclass may have a forward of its own, whose outputs nobody knows
+    # A subclass may have a forward of its own, and then its outputs need not be W x.
     return isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward
 
 
 def _noisy(name: str, std: Tensor | None, draw: Draw, seen: _Pass) -> Hook:
-    """A forward hook that adds std |x| z to the outputs of the layer of array `name`; without `std`
-    it looks on alone.
+    """A forward hook that adds std |x| z to the outputs of the layer of array `name`. Without `std`
+    (at strength 0) it only notes the call.
     """
 
-    # a function: where the model is copied during the pass, the copy's hook ends with the pass, too
+    # A closure over `seen`: where the model is copied during the pass, the copy's hook shares
+    # `seen` and so does nothing once the pass has ended.
     def hook(
         _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor
     ) -> Tensor | None:
@@ -176,12 +184,15 @@ class _Pass:
         self.compiled = False
 
     def call(self, name: str, x: Tensor) -> None:
-        """Note a call on x. Raises `UserError` where rows of x are not examples, one each."""
+        """Note that the layer of array `name` was called on x. Raises `UserError` where the rows
+        of x cannot be the examples.
+        """
         if x.dim() != 2:
             raise self.objective.unfit(
                 name, f"its layer got {list(x.shape)}, where [b, in] is needed"
             )
-        # This is a backward pass, in which activation checkpointing computes the forward pass again.
+        # Inside a backward pass (-1 means outside) activation checkpointing repeats the forward
+        # pass, which is not a second call.
         if torch._C._current_graph_task_id() != -1:
             return
         if name in self.rows:
@@ -193,15 +204,15 @@ class _Pass:
         if rows != len(x):
             raise self.objective.unfit(
                 name,
-                f"its layer got {len(x)} rows, and that of {first} {rows}: they are no examples",
+                f"its layer got {len(x)} rows, and that of {first} {rows}: rows are not examples",
             )
 
     def end(self) -> None:
-        """Hooks that a copy of the model took along do nothing from here on."""
+        """End the pass: from here on, hooks of a copy of the model do nothing."""
         self.open = False
 
     def check(self, layers: Iterable[Array]) -> None:
-        """Raises `UserError` where noise was left out: in a compiled graph, or in a layer that was
+        """Raise `UserError` where noise was left out: in a compiled graph, or in a layer that was
         never called.
         """
         if self.compiled:

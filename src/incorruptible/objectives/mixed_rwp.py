@@ -1,4 +1,4 @@
-"""Mixed random weight perturbation: corrupted and clean gradient, weighed against each other."""
+"""Mixed random weight perturbation: a weighted mean of the corrupted and the clean gradient."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..specs.grammar import write
 from ..weights.arrays import Array
 from .base import Point, PointSteps, max_strength_of
 
-__all__ = ["MixedRWP"]
-
 
 @dataclass(frozen=True)
 class MixedRWP:
-    """share * g at w corrupted + (1 - share) * g at w; two passes over the same batch.
+    """Mixed random weight perturbation (m-RWP, arXiv 2404.00357): share times the gradient at
+    corrupted weights plus (1 - share) times the gradient at the clean weights.
 
-    The source takes two different batches, one for each gradient; here both see the closure's. The
+    Costs two passes. The paper takes a batch of its own for each of the two gradients; here both
+    are of the closure's batch. The
     corrupted gradient is applied to w straight through the corruption, as by `RWP`.
     """
 

@@ -10,12 +10,12 @@ from ..randomness.streams import Draw
 from ..weights.arrays import Array
 from .base import Point, PointSteps
 
-__all__ = ["Plain"]
-
 
 @dataclass(frozen=True)
 class Plain:
-    """g at w: what training does anyway; the strength does nothing."""
+    """The gradient at the clean weights, as in ordinary training: the baseline of every comparison.
+    The strength has no effect. Costs one pass.
+    """
 
     passes: ClassVar[int] = 1
     clean: ClassVar[bool] = True

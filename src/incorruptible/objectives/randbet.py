@@ -1,4 +1,6 @@
-"""Random bit error training: the clean gradient and bounded gradients under error, averaged."""
+"""Random bit error training: the mean of the clean gradient and of bounded gradients under
+error.
+"""
 
 from __future__ import annotations
 
@@ -17,28 +19,33 @@ from ..specs.grammar import write
 from ..weights.arrays import Array
 from .base import ObjectiveSteps, Point, max_strength_of
 
-__all__ = ["RandBET"]
-
 
 @dataclass(frozen=True)
 class RandBET:
-    """(g + sum over i of clamp(g_i, -bound, bound)) / (population + 1), with g at rest and g_i at
-    weights corrupted anew.
+    """Random bit error training (Stutz et al., Bit Error Robustness for Energy-Efficient DNN
+    Accelerators, MLSys 2021, arXiv 2006.13977). The gradient is
 
-    Of every parameter, biases and norms too, element by element; population + 1 passes. Both are
-    applied straight through the corruption, as by `RWP`; at rest the weights are what their storage
-    holds of them (quantised ones, for codes). While the clean loss of the batch is not below
-    `threshold` the gradient is g alone, in one pass; the authors take 1.75 for 10 classes and 3.5
-    for 100, 0.76 ln(classes). At strength 0 it is g, too.
+        (g + sum over i of clamp(g_i, -bound, bound)) / (population + 1),
 
-    Stutz et al., Bit Error Robustness for Energy-Efficient DNN Accelerators, MLSys 2021 (arXiv
-    2006.13977); population 1, bound 0.05 and the update as in the authors' code
-    (average_weights_training.py, commit 59d8533). What deviates from that code: a batch is judged
-    by its own clean loss, where there loss < 1.15 threshold and the mean of clean and perturbed
-    loss <= threshold on one batch let the next one be perturbed; under DDP and accumulation each
-    rank and micro-batch is averaged and judged by itself; a gradient that is not finite stays so,
-    where there an infinite one becomes `bound` and is not noticed. Weight clipping, which the paper
-    combines it with, is `clip_weights`; the rate's ramp of 20 steps, a schedule.
+    with g at the weights at rest, and g_i at weights that draw i has corrupted.
+
+    The formula holds for every parameter, biases and norms too, element by element. All gradients
+    are applied to w straight through the corruption, as by `RWP`. At rest the weights are what
+    their storage holds (for codes, the quantised weights). While the clean loss of the batch is not
+    below `threshold`, and at strength 0, the gradient is g alone. The authors' threshold is 1.75
+    for 10 classes and 3.5 for 100 (0.76 ln classes). Costs population + 1 passes, and one pass
+    where the gradient is g alone.
+
+    Population 1, bound 0.05 and the update are those of the authors' code
+    (average_weights_training.py, commit 59d8533). The deviations from that code:
+
+    - Here a batch is judged by its own clean loss. There, a batch with loss < 1.15 threshold and a
+      mean of clean and perturbed loss <= threshold lets the next batch be perturbed.
+    - Under DDP and accumulation each rank and each micro-batch is averaged and judged by itself.
+    - A gradient that is not finite stays so, and the guard sees it. There, an infinite one becomes
+      `bound` and is not noticed.
+    - The weight clipping of the paper is a function of its own, `clip_weights`, and the ramp of the
+      rate over 20 steps is a schedule.
 
     By hand: L = w^2 / 2 at w = 2, where c(w) = 3, and bound 1: (2 + min(3, 1)) / 2 = 1.5.
     """
@@ -70,12 +77,12 @@ class RandBET:
 
     @property
     def passes(self) -> int:
-        """At most."""
+        """The largest number of passes: one at rest, and one for each corrupted draw."""
         return self.population + 1
 
     @property
     def share(self) -> float:
-        """What each of the points counts."""
+        """The share of each point in the mean."""
         return 1 / self.passes
 
     @property
@@ -88,12 +95,14 @@ class RandBET:
             return Point(Corrupted(self.corruption, s, chip), self.share, keep=True, rest=s == 0)
 
         loss, grads = yield at(0.0, draw)
-        # the comparison reads a number from the device, which is spared where it cannot fail
+        # With an infinite threshold the loss is not compared, because the comparison reads a number
+        # from the device and so waits for it.
         if strength == 0 or (self.threshold < math.inf and not loss < self.threshold):
             return grads
         total = {name: g * self.share for name, g in grads.items()}
         for one in range(self.population):
-            # Numbered like this, no chip comes twice.
+            # Numbered like this, no draw comes twice: each call has `population` numbers of its
+            # own.
             chip = replace(draw, index=draw.index * self.population + one)
             _, grads = yield at(strength, chip)
             for name, g in grads.items():
@@ -102,5 +111,6 @@ class RandBET:
         return total
 
     def _bounded(self, g: Tensor) -> Tensor:
-        # a guard or a scaler must see what is not finite
+        # Clamping would make an infinite gradient finite, and neither the guard nor a loss scaler
+        # would notice it.
         return torch.where(g.isfinite(), g.clamp(-self.bound, self.bound), g)

@@ -1,4 +1,4 @@
-"""Random weight perturbation: the gradient at corrupted weights."""
+"""Random weight perturbation, also called noise-injection or hardware-aware training."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ..randomness.streams import Draw
 from ..weights.arrays import Array
 from .base import Point, PointSteps, max_strength_of
 
-__all__ = ["RWP"]
-
 
 @dataclass(frozen=True)
 class RWP:
-    """g at w corrupted, a fresh draw for each micro-batch; one pass.
+    """Random weight perturbation: the gradient at corrupted weights c(w), with a new draw of the
+    corruption for each micro-batch.
 
-    The strength is the corruption's. Any corruption will do, for nothing is differentiated but the
-    loss: the gradient at c(w) is applied to w as it stands, straight through c (the
-    straight-through estimator, Bengio et al., arXiv 1308.3432). For additive noise, whose scale
-    (max|W_f|) is held fixed, that is an unbiased gradient of E[L(c(w))]. Where c scales a weight or
-    loses it (multiplicative, drift, dropconnect) the exact gradient carries dc/dw, which is left
-    out here; where it is a step (levels, codes, flips) dc/dw is 0 almost everywhere, and only going
-    straight through lets training proceed.
+    The first choice for hardening. Costs one pass, as plain training does. The strength is the
+    corruption's. Any corruption will do: the gradient of the loss at c(w) is applied to w
+    unchanged, straight through c (the straight-through estimator, Bengio et al., arXiv 1308.3432),
+    so c itself is never differentiated. For additive noise, whose scale (max|W_f|) is held fixed,
+    this is an unbiased gradient of E[L(c(w))]. Where c multiplies a weight or loses it
+    (multiplicative, drift, dropconnect), the exact gradient has a factor dc/dw, which is left out.
+    Where c is a step (levels, codes, flips), dc/dw is 0 almost everywhere, and training proceeds
+    only because it is left out.
 
     By hand: L = (w - 1)^2 / 2 at w = 0.3, held in the levels 0, 1/2 and 1: c(w) = 0.5, and the
     gradient is -0.5.

@@ -15,17 +15,15 @@ from ..weights.arrays import Array
 from .base import Point, PointSteps, max_strength_of
 from .sam import EUCLIDEAN, Ascent, metric_of
 
-__all__ = ["RWPSAM"]
-
 
 @dataclass(frozen=True)
 class RWPSAM:
-    """With v = w corrupted at strength ratio * rho and g the gradient at v: g at v + rho g / ||g||;
-    two passes.
+    """SAM around corrupted weights: v is w corrupted at strength ratio * rho, g is the gradient at
+    v, and the step takes the gradient at v + rho g / ||g||.
 
-    The strength is rho, so that 0 is the gradient of the weights as they rest; `ratio` sets the
-    noise beside it. `metric` as for `SAM`. Both gradients are applied to w straight through the
-    corruption, as by `RWP`.
+    The strength is rho, so strength 0 gives the gradient at the weights as they rest. `ratio` sets
+    how strong the noise is relative to rho. `metric` is as for `SAM`. Costs two passes. Both
+    gradients are applied to w straight through the corruption, as by `RWP`.
     """
 
     corruption: Corruption = field(metadata={"inner": True, "named": True})

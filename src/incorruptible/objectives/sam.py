@@ -1,4 +1,13 @@
-"""Sharpness-aware minimisation: the gradient at the worst point of a ball, to first order."""
+"""Sharpness-aware minimisation (SAM): the gradient at the worst point of a ball around the weights,
+to first order.
+
+`Ascent`, the step from the weights to that point, serves `ASAM` and `RWPSAM` as well.
+
+Relies on: the clean weights are in place when an `Ascent` is made and while it is asked for an
+array, because its metric and its start are computed from them.
+Keeps: no step waits for a number to be read from the device, and each array's step depends only on
+the direction of the gradient, not on its length.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +26,15 @@ from ..specs.grammar import write
 from ..weights.arrays import Array
 from .base import Grads, Point, PointSteps
 
-__all__ = ["SAM", "Ascent", "metric_of"]
-
 EUCLIDEAN = "euclidean"
-_PART = 1 << 16  # numbers of a step at a time: what a core's cache holds
+# A step is computed in parts of so many numbers, which fit into a core's cache.
+_PART = 1 << 16
 
 
 def metric_of(name: str) -> Callable[[Array], Tensor] | None:
-    """The metric of that name: a scale, or None for euclidean. Raises `UserError` for another."""
+    """The metric of that name: the function that gives the scale of each weight of an array, or
+    None for "euclidean". Raises `UserError` for an unknown name.
+    """
     if not isinstance(name, str):
         raise UserError(
             f"metric={name!r} is none; rho is the strength, and no field: Hardener(model, SAM(), "
@@ -38,17 +48,17 @@ def metric_of(name: str) -> Callable[[Array], Tensor] | None:
 
 
 class Ascent:
-    """The weights plus e = rho m^2 g / ||m g|| for each array, with m = 1 without a metric; e is 0
-    where the gradient is.
+    """The weights of each array plus the step e = rho m^2 g / ||m g||, with m = 1 without a metric.
 
-    It maximises <g, e> under ||e / m||_2 <= rho, over all arrays together. Arrays without a
-    gradient stay. `start` gives the weights that e is added to, the clean ones unless another is
-    named; m is that of the weights in place when this is made.
+    e maximises <g, e> under ||e / m||_2 <= rho over all arrays together, where m is the metric's
+    scale of each weight. e is 0 where the gradient is 0. Arrays without a gradient stay as they
+    are. `start` makes the weights that e is added to; without it, e is added to the weights in
+    place. m is computed from the weights that are in place when the `Ascent` is made.
 
     e does not depend on the length of g. The sum of squares in float32 would vanish for entries of
     1e-23 and overflow for entries of 1e19, so the gradient is first multiplied by a power of two
-    that brings its largest entry to between 1/2 and 1. Such a factor rounds nothing. It stays on
-    the device: no step waits for a number to be read.
+    that brings its largest entry to between 1/2 and 1. Such a factor rounds nothing. The factor
+    stays on the device, so no step waits for a number to be read.
     """
 
     def __init__(
@@ -102,11 +112,11 @@ class Ascent:
                 self._step(here, one, scale, there)
 
     def _step(self, start: Tensor, g: Tensor, m: Tensor | None, out: Tensor) -> None:
-        """start + e into `out`, which may be `start`."""
+        """Write start + e into `out`, which may be `start` itself."""
         kind = torch.promote_types(g.dtype, torch.float32)
         apart = out.dtype == kind and out.data_ptr() != start.data_ptr()
-        # to unit length first: strength / norm overflows where the gradient (nearly) vanishes, and
-        # 0 * inf is nan
+        # The gradient is divided by its norm before it is multiplied by the strength. The quotient
+        # strength / norm would overflow where the gradient (nearly) vanishes, and 0 * inf is nan.
         g_wide, space = g if g.dtype == kind else g.to(kind), out if apart else None
         if m is None:
             step = torch.mul(g_wide, self._unit, out=space).div_(self._norm)
@@ -117,12 +127,12 @@ class Ascent:
 
 
 def _unit(grads: Sequence[Tensor]) -> Tensor:
-    """The power of two, of shape [], that brings the largest entry of all gradients to between 1/2
-    and 1; 1 if all are 0.
+    """The power of two, of shape [], that brings the largest absolute entry of all gradients to
+    between 1/2 and 1. It is 1 if all entries are 0, or if one is not finite.
     """
     peaks = torch.stack([torch.linalg.vector_norm(g, torch.inf) for g in grads if g.numel()])
     peak = peaks.amax().to(torch.promote_types(peaks.dtype, torch.float32))
-    # Exactly the inverse of the power of two that frexp splits off.
+    # frexp writes peak as mantissa * 2^n, so this quotient is 2^-n, without rounding.
     factor = torch.frexp(peak).mantissa / peak
     limits = torch.finfo(peak.dtype)
     usual = (peak > 0) & torch.isfinite(peak)
@@ -131,15 +141,16 @@ def _unit(grads: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class SAM:
-    """g at w + e with e = rho g / ||g|| (Foret et al., arXiv 2010.01412); two passes; the strength
-    is rho.
+    """Sharpness-aware minimisation (Foret et al., arXiv 2010.01412): the gradient at w + e with
+    e = rho g / ||g||, where g is the gradient at w. The strength is rho.
 
-    With a `metric` other than euclidean the ball is that of a Gaussian scale m, e = rho m_f^2 g /
-    ||m g||, so that it has the shape of noise of that scale; its rho is the length of e in units of
-    m, where a draw of strength s over d weights has length s sqrt(d). Only the arrays are
-    perturbed; published code moves biases and norms as well (`arrays=select(model, also="*")`).
-    Under accumulation or DDP each micro-batch or rank climbs by its own gradient (m-sharpness).
-    Frozen arrays have no gradient and stay.
+    Costs two passes; docs/how-to/objectives.md says where it was ahead of `RWP`. With a `metric`
+    other than "euclidean" the ball has the shape of Gaussian
+    noise of the scale m of that name: e = rho m_f^2 g / ||m g||. Its rho is the length of e in
+    units of m; a draw of noise of strength s over d weights has length s sqrt(d). Only the arrays
+    are perturbed; published code moves biases and norms as well (`arrays=select(model, also="*")`).
+    Under accumulation or DDP each micro-batch or rank ascends along its own gradient (m-sharpness).
+    Frozen arrays have no gradient and stay as they are.
 
     By hand: L = (a^2 + 4 b^2) / 2 at (1, 1) has g = (1, 4); rho = sqrt(17) gives e = (1, 4) and the
     gradient (2, 20).

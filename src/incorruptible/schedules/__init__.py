@@ -1,5 +1,10 @@
-"""How strong the perturbation is: schedules, which are plain functions of progress, and a
-controller, which closes the loop.
+"""How strong the perturbation of training is at each step.
+
+A schedule is a plain function from progress, 0 at the first step and 1 at the last, to a strength.
+A controller (`Auto`) computes the strength of the next step from the losses of the steps before.
+
+>>> parse("linear:0:0.3")(0.5), Quadratic(0.0, 0.4)(0.5)
+(0.15, 0.1)
 """
 
 from __future__ import annotations
@@ -49,7 +54,7 @@ CATALOGUE: dict[str, Callable[..., Any]] = {**SCHEDULES, Auto.name: Auto}
 
 def parse(text: str) -> Any:
     """The schedule or controller that `text` writes down: `constant:0.3` (or just `0.3`),
-    `linear:0:0.3`, `reversed(linear:0:0.3)`, `auto:classes=10`.
+    `linear:0:0.3`, `reversed(linear:0:0.3)`, `auto`. Raises `UserError` for a text that names none.
 
     >>> parse("warmup-hold:0.5:warmup=0.3")(0.15)
     0.25
@@ -63,7 +68,9 @@ def parse(text: str) -> Any:
 
 
 def _inner(text: str) -> Any:
-    """What `reversed(...)` works on: a schedule; a controller has no other direction."""
+    """The schedule inside `reversed(...)`. Raises `UserError` for a controller, which cannot be
+    reversed.
+    """
     found = parse(text)
     if not callable(found):
         raise UserError(f"{text!r} is no function of progress: reversed(...) takes a schedule.")
@@ -71,8 +78,8 @@ def _inner(text: str) -> Any:
 
 
 def peak(strength: Schedule | Controller) -> float:
-    """The largest strength among 101 evenly spaced places of training; a controller's cap, and nan
-    where it has none.
+    """The largest strength: of a schedule, the largest at 101 evenly spaced values of progress; of
+    a controller, its cap, or nan where it has none.
     """
     if callable(strength):
         return max(strength(i / 100) for i in range(101))

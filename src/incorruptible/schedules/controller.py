@@ -1,18 +1,18 @@
-"""A closed loop: what a step saw decides how strong the next one is."""
+"""What a controller is: it computes the strength of the next step from the losses of this one."""
 
 from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-__all__ = ["Controller", "Seen", "State"]
-
 State = dict[str, float]
 
 
 class Seen(NamedTuple):
-    """What one optimiser step computed anyway: its loss at the perturbed weights, and at the clean
-    ones where the objective visits them (SAM, mixed RWP); each the sum over micro-batches, and the
-    mean over ranks. Not finite where a step blew up.
+    """The losses of one optimiser step: at the perturbed weights, and at the clean weights where
+    the objective visits them (SAM, mixed RWP, RandBET), else None.
+
+    Each is the sum over micro-batches and the mean over ranks. It is not finite where the step was
+    skipped. No pass is added for it.
     """
 
     loss: float
@@ -20,13 +20,14 @@ class Seen(NamedTuple):
 
 
 class Controller(Protocol):
-    """Plain numbers in, plain numbers out: `state["strength"]` is the strength of the step that
-    comes next.
+    """A rule that computes a new state from the losses of a step. A state is a dictionary of plain
+    numbers; `state["strength"]` is the strength of the next step.
 
-    A controller keeps nothing itself, so that its state is saved with a run and resumes to the same
-    bits. Where it makes single steps at the clean weights, `state["held"]` is the strength that
-    training is at. It may have a method `remark(before, after)`, which gives a sentence that the
-    user should read, or None, after each step.
+    A controller is stateless itself: its state travels through `next`, is saved with a run, and
+    resumes to the same bits. Where a controller makes single steps at the clean weights,
+    `state["held"]` is the strength of the other steps. A controller may have a method
+    `remark(before, after)`, which is called after each step with the two states and returns a
+    sentence for the user, or None. It may have `cap`, the largest strength that it gives.
     """
 
     def start(self) -> State:
@@ -34,7 +35,7 @@ class Controller(Protocol):
         ...
 
     def next(self, progress: float, seen: Seen, state: State) -> State:
-        """The state for the step at `progress` in [0, 1], after a step that saw `seen` under
-        `state`.
+        """The state for the step at `progress` in [0, 1]. The step before was made under `state`
+        and had the losses `seen`.
         """
         ...

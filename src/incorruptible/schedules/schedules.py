@@ -1,13 +1,15 @@
-"""How strong the perturbation is, as a plain function of progress from 0 (first step) to 1 (last
-step).
+"""Schedules: the strength as a plain function of progress, from 0 (first step) to 1 (last step).
 
-Any callable from a float in [0, 1] to a strength is a schedule; those here can also be written down
-(`linear:0:0.3`) and show themselves as a table at the prompt.
+Any callable from a float in [0, 1] to a strength is a schedule. The schedules here can also be
+written as text (`linear:0:0.3`), and print as a table at the prompt.
 
 >>> Quadratic(0, 0.4)
 quadratic:0:0.4
 progress  0      0.1    0.25   0.5    0.75   0.9    1
 strength  0      0.004  0.025  0.1    0.225  0.324  0.4
+
+Keeps: a schedule depends on progress alone and has no state, so a resumed training has the same
+strengths.
 """
 
 from __future__ import annotations
@@ -22,32 +24,21 @@ from typing import Any, ClassVar, get_type_hints
 from ..errors import UserError
 from ..specs.grammar import write
 
-__all__ = [
-    "SCHEDULES",
-    "Constant",
-    "Cosine",
-    "Linear",
-    "Quadratic",
-    "Reversed",
-    "Schedule",
-    "Steps",
-    "WarmupHold",
-    "checked",
-]
-
 Schedule = Callable[[float], float]
 _STOPS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 def checked(strength: float, what: str = "strength") -> float:
-    """`strength`, if it is finite and not negative; else a `UserError`."""
+    """`strength` as a float. Raises `UserError` unless it is finite and not negative; `what` names
+    the number in the message.
+    """
     if not (isinstance(strength, Real) and math.isfinite(strength) and strength >= 0):
         raise UserError(f"{what} {strength!r}: a finite number that is not negative is needed.")
     return float(strength)
 
 
 class _Printed(ABC):
-    """What the schedules share: a way to be written down, and a table at the prompt."""
+    """What the schedules share: checked numbers, their text, and a table at the prompt."""
 
     name: ClassVar[str]
 
@@ -100,8 +91,8 @@ class Linear(_Printed):
 
 @dataclass(frozen=True, repr=False)
 class Quadratic(_Printed):
-    """From `start` to `stop`, slowly first: start + (stop - start) p^2; the paper's example (arXiv
-    2602.07320).
+    """From `start` to `stop`, slowly at first: start + (stop - start) p^2. This is the example of
+    arXiv 2602.07320.
     """
 
     name: ClassVar[str] = "quadratic"
@@ -128,8 +119,8 @@ class Cosine(_Printed):
 class WarmupHold(_Printed):
     """Rise linearly from 0 over the share `warmup` of training, then hold `peak`.
 
-    A ramp that peaks with the last step meets a learning rate of zero and wastes its strongest
-    noise; this one does not.
+    A ramp that reaches its peak with the last step has its strongest noise where a decaying
+    learning rate is near zero and nothing is learnt from it. This schedule avoids that.
     """
 
     name: ClassVar[str] = "warmup-hold"
@@ -149,8 +140,8 @@ class WarmupHold(_Printed):
 
 @dataclass(frozen=True, repr=False)
 class Steps(_Printed):
-    """`strengths[i]` from progress `at[i - 1]` on; the first from the start: one more strength than
-    places.
+    """A piecewise constant strength: `strengths[0]` from the start, and `strengths[i]` from
+    progress `at[i - 1]` on. `strengths` has one entry more than `at`.
     """
 
     name: ClassVar[str] = "steps"
@@ -163,8 +154,8 @@ class Steps(_Printed):
         object.__setattr__(self, "at", tuple(float(place) for place in self.at))
         if len(self.strengths) != len(self.at) + 1:
             raise UserError(
-                f"steps: {len(self.strengths)} strengths need {len(self.strengths) - 1} places, "
-                f"{len(self.at)} came."
+                f"steps: strengths has {len(self.strengths)} entries and at has {len(self.at)}; "
+                "strengths needs one more than at."
             )
         if list(self.at) != sorted(set(self.at)) or not all(0 < place < 1 for place in self.at):
             raise UserError(f"steps: at {self.at!r}: rising places between 0 and 1 are needed.")
@@ -175,8 +166,8 @@ class Steps(_Printed):
 
 @dataclass(frozen=True, repr=False)
 class Reversed(_Printed):
-    """The same strengths in the opposite order: schedule(1 - p); a control with an equal
-    average.
+    """The same strengths in the opposite order: schedule(1 - p). As a control it has the same
+    average strength.
     """
 
     name: ClassVar[str] = "reversed"
