@@ -509,7 +509,10 @@ def test_a_floor_reads_the_loss_once_a_step() -> None:
 @pytest.mark.parametrize(
     ("auto", "says"),
     [
-        (Auto(reference=0.01), r"predictor that knows nothing \(0\.01\), or more\. Set reference= .* constant strength"),
+        (
+            Auto(reference=0.01),
+            r"predictor that knows nothing \(0\.01\), or more\. Set reference= .* constant strength",
+        ),
         (replace(FAR, learn=False), "Set learn=true, or choose a constant strength"),
         (Auto(classes=3, budget=1.5), None),
     ],

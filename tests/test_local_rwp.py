@@ -457,7 +457,8 @@ def test_compiled_graphs_are_refused(warm: bool, whole: bool) -> None:
         called(x)
     for _ in range(2):
         with pytest.raises(
-            UserError, match="a compiled graph skips hooks" if warm and whole else r"leave out torch.compile \(--compile\)"
+            UserError,
+            match="a compiled graph skips hooks" if warm and whole else r"leave out torch.compile \(--compile\)",
         ):
             hardener(called, LOCAL).backward(lambda: called(x).sum())
     assert hooks(model) == 0 and not grads(model)
