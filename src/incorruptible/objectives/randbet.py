@@ -23,11 +23,12 @@ from .base import ObjectiveSteps, Point, max_strength_of
 @dataclass(frozen=True)
 class RandBET:
     """Random bit error training (Stutz et al., Bit Error Robustness for Energy-Efficient DNN
-    Accelerators, MLSys 2021, arXiv 2006.13977). The gradient is
+    Accelerators, MLSys 2021, arXiv 2006.13977). The gradient is:
 
-        (g + sum over i of clamp(g_i, -bound, bound)) / (population + 1),
+        (g + sum over i of clamp(g_i, -bound, bound)) / (population + 1)
 
-    with g at the weights at rest, and g_i at weights that draw i has corrupted.
+    Here g is the gradient at the weights at rest, and g_i the gradient at weights that draw i has
+    corrupted.
 
     The formula holds for every parameter, biases and norms too, element by element. All gradients
     are applied to w straight through the corruption, as by `RWP`. At rest the weights are what
