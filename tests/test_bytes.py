@@ -324,7 +324,7 @@ def _every_unit_is_right(folder: Folder) -> None:
         ("bytes:length=1", "2 to 256 bytes are possible"),
         ("bytes:length=512", "2 to 256 bytes are possible"),
         ("bytes:trian=5", "Did you mean 'train'?"),
-        ("bytes:train=1000000", r"1000000 train windows of 64 bytes are needed, and .* has \d+"),
+        ("bytes:train=1000000", r"1000000 train windows of 64 bytes are needed, but .* has only \d+"),
         ("digits:network=transformer", "No network 'transformer'"),
     ],
 )

@@ -27,8 +27,8 @@ def crosssim(*modules: str) -> list[Any]:
     if not hasattr(found[0], "CrossSimParameters"):
         where = getattr(found[0], "__file__", None) or "a folder of that name"
         raise UserError(
-            f"the package 'simulator' that Python finds is not CrossSim, but {where}; CrossSim: "
-            f"{CROSSSIM}"
+            f"the package 'simulator' that Python finds is not CrossSim, but {where}; to install "
+            f"CrossSim: {CROSSSIM}"
         )
     return found[1:]
 

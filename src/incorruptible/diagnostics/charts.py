@@ -93,8 +93,8 @@ def _gradient(record: Mapping[str, Any]) -> Chart:
         {title: _over(record, measure, RATIOS) for measure, title in measures.items()},
         "optimiser step",
         ["ratio", "ratio", "cosine", "share"],
-        caption=f"strengths: the schedule's ({record['schedule']}) and constant ones, looked at on "
-        f"one and the same training; {_about(record)}; ratios above {RATIOS:g} are drawn at "
+        caption=f"strengths: the schedule's ({record['schedule']}) and constant ones, all measured "
+        f"on the same training; {_about(record)}; ratios above {RATIOS:g} are drawn at "
         f"{RATIOS:g}",
         alt="Size, signal to noise and direction of the gradient at perturbed weights, over "
         "training, for each strength.",
@@ -109,7 +109,7 @@ def _uneven(record: Mapping[str, Any]) -> Chart:
     measures = {
         "perturbed_loss": ("perturbed training loss", "loss (nats)"),
         "loss_variation": ("how far draws differ", "sd / mean over draws"),
-        "steepness": ("how far the slope misleads", "rise / foreseen"),
+        "steepness": ("how far the slope misleads", "rise / predicted"),
     }
     ceiling = 2 * record["reference"] if record["reference"] else np.inf
     panels = {
@@ -125,7 +125,7 @@ def _uneven(record: Mapping[str, Any]) -> Chart:
         [unit for _, unit in panels.values()],
         caption=_about(record)
         + (
-            "; losses beyond twice a constant predictor's are drawn there"
+            "; losses above twice a constant predictor's are drawn at that height"
             if record["reference"]
             else ""
         ),
@@ -192,8 +192,8 @@ def _tolerated(record: Mapping[str, Any]) -> Chart:
         f"strength ({record['unit']})",
         caption=f"tolerated: the largest strength of {record['objective']} with a perturbed "
         f"training loss of at most {record['budget']:.3g} nats; {_about(record)}",
-        alt="Where the asked strength runs above the tolerated one, training is pushed beyond what "
-        "it can bear.",
+        alt="Where the asked strength is above the tolerated one, training asks for more than the "
+        "network can bear.",
     )
 
 
@@ -245,7 +245,8 @@ def _surface(record: Mapping[str, Any]) -> Chart:
         "first direction",
         "loss (nats)",
         [(middle, middle)],
-        caption="framed: the weights; directions have each filter as long as the weights' own; "
+        caption="the frame marks the weights; in each direction every filter is as long as the "
+        "weights' own; "
         f"{_about(record)}",
         alt="Training loss over two random directions whose filters are as long as the weights' "
         "own.",
@@ -287,11 +288,11 @@ def _failing(record: Mapping[str, Any]) -> Chart:
         panels,
         "optimiser step",
         ["ratio", "ratio", "nats per unit", "fraction"],
-        caption=f"rings: the last probe before the stall; vanishing is a ratio under {VANISHING:g} "
-        f"there that clipping does not cure, variance a signal / noise under {NOISY:g} that it "
-        f"cures; {_about(record)}",
-        alt="The gradient of trainings at constant strengths; the ring marks where the failing one "
-        "is judged.",
+        caption="rings mark the last probe before the stall; a failure is called vanishing if the "
+        f"ratio there is below {VANISHING:g} and clipping does not cure it, and variance if signal "
+        f"/ noise is below {NOISY:g} and clipping cures it; {_about(record)}",
+        alt="The gradient of trainings at constant strengths; the ring marks the probe at which "
+        "the failing one is judged.",
         log_x=True,
         share_y=False,
         columns=2,

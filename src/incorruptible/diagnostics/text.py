@@ -23,10 +23,10 @@ LEGEND = {
     "loss": "perturbed training loss",
     "Eg/g0": "norm of the mean gradient over the clean one's",
     "S/N": "signal to noise",
-    "dead": "share of units that no image moves",
-    "varies": "sd over mean of the loss over draws",
-    "steep": "rise of the loss over what the slope foresees",
-    "quadratic": "the rise that the Hessian foresees",
+    "dead": "share of units whose output is the same for every example",
+    "varies": "sd of the loss over draws, as a share of its mean",
+    "steep": "rise of the loss over the rise that the slope predicts",
+    "quadratic": "the rise that the Hessian predicts",
 }
 
 

@@ -64,8 +64,8 @@ class AcceleratedHardener(Hardener):
         inner = getattr(model, "_orig_mod", model)
         if accelerator.num_processes > 1 and not isinstance(inner, DistributedDataParallel):
             raise UserError(
-                f"{type(inner).__name__} is not what accelerator.prepare returned, so its "
-                "processes would not be told apart: model = accelerator.prepare(model) first."
+                f"{type(inner).__name__} is not what accelerator.prepare returned, so the "
+                "processes could not be told apart: call model = accelerator.prepare(model) first."
             )
         self._accelerator = accelerator
         scaler = accelerator.scaler

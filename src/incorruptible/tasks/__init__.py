@@ -59,7 +59,7 @@ def parse(text: str) -> NamedTask:
     if spec.name not in CATALOGUE and is_user_task(text):
         return UserTask(text)
     if text.endswith(".py"):
-        raise UserError(f"{text!r}: which task in it? Write {text}:NAME.")
+        raise UserError(f"{text!r} is a file, and may hold several tasks: write {text}:NAME.")
     if needing_data(spec):
         raise UserError(
             f"{text} names no images: add --data hf:uoft-cs/cifar100, parquet:PATH or folder:PATH."

@@ -81,8 +81,8 @@ class Bytes(NamedTask):
         text, starts = windows(files, self.length, part)
         if size > len(starts):
             raise UserError(
-                f"bytes: {size} {part} windows of {self.length} bytes are needed, and this "
-                f"Python's library has {len(starts)}."
+                f"bytes: {size} {part} windows of {self.length} bytes are needed, but this "
+                f"Python's library has only {len(starts)}."
             )
         # each window takes one more byte than its length: the last byte is only predicted
         rows = text[starts[:size, None] + np.arange(self.length + 1)]

@@ -65,7 +65,7 @@ class Digits(NamedTask):
                 )
             if not 0 < self.prior < 1 or min(self.seen, self.size - self.seen) < FEWEST:
                 raise UserError(
-                    f"digits: prior={self.prior:g}: a share is needed that leaves {FEWEST} of "
+                    f"digits: prior={self.prior:g}: the share must leave at least {FEWEST} of "
                     f"{self.size} images on each side, as 0.5 does."
                 )
 
