@@ -150,7 +150,7 @@ ROOMS = {
     "tasks": "Tasks and scores",
     "weights": "Arrays and weights",
     "runs": "Runs",
-    "report": "Reports",
+    "reports": "Reports",
     "landscape": "Landscape",
     "statistics": "Statistics",
     "randomness": "Randomness",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import incorruptible as inc
 from incorruptible.errors import UserError
 from incorruptible.evaluation import measure
-from incorruptible.report import study_page
+from incorruptible.reports import study_page
 from incorruptible.runs import Run, identity, train
 from incorruptible.studies.evidence import best
 from incorruptible.studies.folder import Folder

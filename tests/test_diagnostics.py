@@ -24,7 +24,7 @@ from incorruptible.diagnostics.tracking import Settings, Watched, scale_in, watc
 from incorruptible.errors import UserError
 from incorruptible.files import records
 from incorruptible.objectives import parse
-from incorruptible.report.landscapes import landscapes
+from incorruptible.reports.landscapes import landscapes
 from incorruptible.runs import Run, train
 from incorruptible.tasks.scores import cross_entropy
 from incorruptible.training.recipe import Probe, Recipe

@@ -34,7 +34,7 @@ FLOORS: list[set[str]] = [
     {"integrations", "runs"},
     {"diagnostics"},
     {"studies"},
-    {"report"},
+    {"reports"},
     {"cli"},
     {"__main__"},
 ]
@@ -183,12 +183,12 @@ def test_imports_go_down(path: Path) -> None:
         ("incorruptible.weights.arrays", "import incorruptible as inc", ["incorruptible"]),
         ("incorruptible.weights.arrays", "from incorruptible.errors import UserError", []),
         ("incorruptible.weights.arrays", "from incorruptible.training.trainer import Trainer", ["training"]),
-        ("incorruptible.weights.arrays", "def late():\n    from ..report import report", ["report"]),
-        ("incorruptible.weights.arrays", "if TYPE_CHECKING:\n    from ..report import report", []),
+        ("incorruptible.weights.arrays", "def late():\n    from ..reports import report", ["reports"]),
+        ("incorruptible.weights.arrays", "if TYPE_CHECKING:\n    from ..reports import report", []),
         (
             "incorruptible.weights.arrays",
-            "if TYPE_CHECKING:\n    pass\nelse:\n    from ..report import report",
-            ["report"],
+            "if TYPE_CHECKING:\n    pass\nelse:\n    from ..reports import report",
+            ["reports"],
         ),
         ("incorruptible.weights.arrays", "import torch\nfrom torch import nn", []),
         ("incorruptible.tasks.digits", "from .protocol import Task\nfrom .networks.mlp import mlp", []),
@@ -217,7 +217,7 @@ DOORS = [  # what is run, and what of HEAVY it may import
     ("import incorruptible.studies.status", {"numpy"}),
     ("import incorruptible.studies.results", {"numpy"}),
     ("import incorruptible.pacbayes", {"numpy"}),
-    ("import incorruptible.report", {"numpy"}),
+    ("import incorruptible.reports", {"numpy"}),
 ]
 
 

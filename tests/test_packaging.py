@@ -67,8 +67,8 @@ def test_the_wheel_brings_its_data_and_its_types(installed: Path, tmp_path: Path
     assert package.is_relative_to(tmp_path / "venv")
     assert (package / "tasks" / "data" / "digits.csv.gz").stat().st_size > 10_000
     assert (package / "py.typed").is_file()
-    templates = {path.name for path in (package / "report" / "page" / "templates").iterdir()}
-    assert templates == {path.name for path in (ROOT / "src/incorruptible/report/page/templates").iterdir()}
+    templates = {path.name for path in (package / "reports" / "page" / "templates").iterdir()}
+    assert templates == {path.name for path in (ROOT / "src/incorruptible/reports/page/templates").iterdir()}
 
 
 @pytest.mark.slow

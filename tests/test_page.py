@@ -19,7 +19,7 @@ import pytest
 from browser import chromium
 from incorruptible.errors import UserError
 from incorruptible.plots import Bars, Heat, Line, Lines
-from incorruptible.report.page import Finding, Page, Section, Table, check, html, write
+from incorruptible.reports.page import Finding, Page, Section, Table, check, html, write
 from waiting import HANG, until
 
 STRENGTHS = ("0", "0.05", "0.1", "0.2", "0.3", "0.4")
@@ -325,7 +325,7 @@ def test_an_empty_page_is_a_page() -> None:
 
 def test_without_plotly_there_is_no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     check()
-    monkeypatch.setattr("incorruptible.report.page.document.find_spec", lambda name: None)
+    monkeypatch.setattr("incorruptible.reports.page.document.find_spec", lambda name: None)
     for ask in (check, lambda: html(Page("t", "q"))):
         with pytest.raises(UserError, match=r"the report needs plotly: pip install 'incorruptible\[report\]'"):
             ask()

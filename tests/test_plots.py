@@ -464,7 +464,7 @@ def test_nothing_heavy_is_imported_before_it_draws() -> None:
     """A chart as a dict needs numpy alone."""
     code = (
         "import sys; from incorruptible.plots import Line, Lines; from incorruptible.plots.web import figure;"
-        "figure(Lines('', '', {'': [Line([1], [2], 'a')]}, 'x', 'y')); import incorruptible.report.page;"
+        "figure(Lines('', '', {'': [Line([1], [2], 'a')]}, 'x', 'y')); import incorruptible.reports.page;"
         "print(sorted({'torch', 'matplotlib', 'plotly', 'scipy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=HANG)

@@ -12,6 +12,7 @@ import io
 import json
 import platform
 import re
+import shlex
 import sys
 import tomllib
 import zlib
@@ -25,12 +26,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+import incorruptible as inc
 from browser import chromium
 from incorruptible.cli import run
 from incorruptible.errors import UserError
 from incorruptible.files import records
-from incorruptible.report import exporting, summarise
-from incorruptible.report.charts import _gradient
+from incorruptible.reports import exporting, summarise
+from incorruptible.reports.charts import _gradient
 from incorruptible.runs import measured, train
 from incorruptible.statistics import holm
 from incorruptible.studies.folder import find
@@ -347,6 +349,22 @@ def test_the_page_lists_every_claim_arm_and_number(page: str, summary: dict[str,
     assert f"incorruptible report {SMALL}" in text and str(made.home) in text  # to be typed again
 
 
+def test_python_writes_the_same_page(page: str, made: Made, tmp_path: Path) -> None:
+    (typed_,) = re.findall(r'<pre id="command"><code>(.*?)</code>', page)
+    command = html.unescape(typed_)
+    for study in (str(SMALL), str(made.folder)):
+        written = inc.report(study, str(tmp_path / "page.html"), home=made.home, command=command)
+        assert written == tmp_path / "page.html" and written.read_text() == page
+    again = inc.report(made.folder, tmp_path / "again.html").read_text()  # a folder knows its home
+    (line,) = re.findall(r"incorruptible report small --home ([^<]*)</code>", again)
+    (home,) = shlex.split(html.unescape(line))
+    assert Path(home).resolve() == made.home.resolve()
+    with pytest.raises(UserError, match=r"page: the page needs the name of an \.html file"):
+        inc.report(made.folder, tmp_path / "page")
+    with pytest.raises(UserError, match="no study 'small' was begun in"):
+        inc.report("small", home=tmp_path)
+
+
 def test_each_recipe_of_the_page_trains_that_arm(page: str, study: Study) -> None:
     shown = re.findall(r"<summary>([^<]*)</summary><pre><code>([^<]*)</code></pre>", page)
     found = {html.unescape(name): parse_recipe(tomllib.loads(html.unescape(text))) for name, text in shown}
@@ -372,7 +390,7 @@ def test_no_other_figure_is_drawn(made: Made) -> None:
     ("words", "answer"),
     [
         (["figures", SMALL, "--format", "jpg"], "No format 'jpg' here."),
-        (["report", SMALL, "--out", "page.txt"], "the name of an .html file is needed"),
+        (["report", SMALL, "--out", "page.txt"], "page.txt: the page needs the name of an .html file"),
         (["report", "smal"], "no study 'smal' was begun in"),
         (["results", "digits"], "Begun there: small."),
     ],

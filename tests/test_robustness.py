@@ -16,7 +16,7 @@ from incorruptible.corruptions import parse_sweep
 from incorruptible.errors import UserErrors
 from incorruptible.files import records
 from incorruptible.plots import Lines
-from incorruptible.report.robustness import robustness_charts
+from incorruptible.reports.robustness import robustness_charts
 from incorruptible.statistics import agree, crossed
 from incorruptible.studies import results
 from incorruptible.studies.evidence import Arm

@@ -16,8 +16,8 @@ from incorruptible import tasks
 from incorruptible.errors import UserError
 from incorruptible.pacbayes import Displacement, complexity, divergence, kl_inverse, monte_carlo
 from incorruptible.plots import save
-from incorruptible.report import study_page
-from incorruptible.report.theory import theory_charts
+from incorruptible.reports import study_page
+from incorruptible.reports.theory import theory_charts
 from incorruptible.runs import MeasurePlan, displaced, measured, measures, train
 from incorruptible.statistics import Difference, Interval
 from incorruptible.studies.evidence import Arm, Lacking

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     )
     from .objectives.base import Objective as Objective, Point as Point
     from .randomness.streams import Draw as Draw, Noise as Noise
+    from .reports import report as report
     from .runs import Run as Run, open_run as open_run, train as train
     from .schedules import (
         Auto as Auto,

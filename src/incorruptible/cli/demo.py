@@ -20,13 +20,13 @@ def demo(
     """Test the claims C1 to C4 of arXiv 2602.07320 on handwritten digits. This takes minutes on two
     cores.
     """
-    from ..report import check, report, summarise
+    from ..reports import check, report, summarise
     from ..studies.run import Changes, Launch
 
     check()  # not after minutes of work
     folder = run_study("digits", home, Launch(workers=workers), Changes(seeds, epochs))
     found = summarise(folder, home / "demo" / "summary.json", command())
-    page = report(folder, home / "demo" / "report.html", command())
+    page = report(folder.path, home / "demo" / "report.html", command=command())
     if json_:
         put_json(found)
         return

@@ -26,15 +26,9 @@ def report(
     """Write one self-contained HTML page: question, verdicts and their evidence, interactive
     figures, every recipe.
     """
-    from ..errors import UserError
-    from ..report import report as write
-    from ..studies.folder import find, named
+    from ..reports import report as write
 
-    folder = find(home, named(name), name)
-    target = folder.path / "report.html" if out is None else out
-    if target.suffix != ".html" or target.is_dir():
-        raise UserError(f"--out {target}: the name of an .html file is needed.")
-    put(str(write(folder, target, command())))
+    put(str(write(name, out, home=home, command=command())))
 
 
 def export(
@@ -48,7 +42,7 @@ def export(
     """Write what a study found as a folder to keep beside code: text with verdicts and tables, CSV,
     JSON, figures.
     """
-    from ..report import export as write
+    from ..reports import export as write
     from ..studies.folder import find, named
 
     folder = find(home, named(name), name)
@@ -76,7 +70,7 @@ def figures(
     """Draw a study's figures: score against strength, maps, crossover, training curves, chips with
     the yield line.
     """
-    from ..report import figures as draw
+    from ..reports import figures as draw
     from ..studies.folder import find, named
 
     folder = find(home, named(name), name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from ..errors import UserError, unknown
 from ..files import records
 from ..plots import Chart, save
 from ..studies.evidence import MARGIN, Arm, Verdict
-from ..studies.folder import Folder
+from ..studies.folder import Folder, find, named
 from ..studies.ranges import tabulated
 from ..studies.results import arms, conclude, findings, missing, summary
 from .charts import charts, shortfalls
@@ -61,12 +63,36 @@ def figures(folder: Folder, target: Path, formats: Sequence[str]) -> list[Path]:
     ]
 
 
-def report(folder: Folder, target: Path, command: str) -> Path:
-    """Write the study's page, one HTML file that needs nothing else. Raises `UserError` where no
-    arm is whole, or where plotly is missing.
+def report(
+    study: str | Path,
+    out: str | Path | None = None,
+    *,
+    home: str | Path = "runs",
+    command: str | None = None,
+) -> Path:
+    """Write the report of a study, one HTML page that needs no other file, and return its path.
+
+    `study` is the folder of a study, or a study as the command line takes it: a shipped study's
+    name, or the path of a TOML file, begun under `home`. The page is `out`, or report.html in the
+    study's folder. At its end stands `command`, which makes the page again; without one, this is
+    the line for `incorruptible report`.
+
+        inc.report("runs/studies/digits")
+        inc.report("digits", "page.html", home="runs")
+
+    This takes seconds, and the package plotly. Raises `UserError` if the study was not begun there,
+    if no arm is finished, if plotly is missing, or if `out` does not end in .html.
     """
     check()
-    write(study_page(folder, command), target)
+    if (Path(study) / "study.json").is_file():
+        place = Path(study).absolute()
+        home, study = Path(os.path.relpath(place.parent.parent)), place.name
+    folder = find(Path(home), named(str(study)), str(study))
+    target = folder.path / "report.html" if out is None else Path(out)
+    if target.suffix != ".html" or target.is_dir():
+        raise UserError(f"{target}: the page needs the name of an .html file.")
+    again = ["incorruptible", "report", str(study), "--home", str(home)]
+    write(study_page(folder, command or shlex.join(again)), target)
     return target
 
 
