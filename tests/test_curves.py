@@ -107,12 +107,12 @@ def test_a_single_curve_gives_single_numbers() -> None:
 @pytest.mark.parametrize(
     ("scores", "strengths", "says"),
     [
-        ([0.9], [0], r"strengths came with shape \(1,\); a range needs at least 2"),
+        ([0.9], [0], r"strengths: shape \(1,\), where at least 2"),
         ([0.9, 0.8], [[0, 0.1]], r"shape \(1, 2\)"),
         ([0.9, 0.8], [0.1, 0], "numbers that rise are needed"),
         ([0.9, 0.8], [0, 0], "numbers that rise are needed"),
         ([0.9, 0.8], [0, float("inf")], "finite numbers that rise"),
-        ([0.9, 0.8, 0.7], [0, 0.1], r"scores came with shape \(3,\) for 2 strengths"),
+        ([0.9, 0.8, 0.7], [0, 0.1], r"scores: shape \(3,\) for 2 strengths"),
         (0.9, [0, 0.1], r"shape \(\) for 2"),
         ([[0.9, float("nan")]], [0, 0.1], "1 of 2 scores are not finite"),
     ],

@@ -123,7 +123,7 @@ def _curves(
     curve, at = np.asarray(scores, dtype=np.float64), np.asarray(strengths, dtype=np.float64)
     if at.ndim != 1 or len(at) < 2:
         raise UserError(
-            f"strengths came with shape {at.shape}; a range needs at least 2 of them, [strength]."
+            f"strengths: shape {at.shape}, where at least 2 of them, [strength], are needed."
         )
     if not np.isfinite(at).all() or (np.diff(at) <= 0).any():
         raise UserError(
@@ -132,8 +132,7 @@ def _curves(
         )
     if curve.ndim < 1 or curve.shape[-1] != len(at):
         raise UserError(
-            f"scores came with shape {curve.shape} for {len(at)} strengths; [..., strength] is "
-            "needed."
+            f"scores: shape {curve.shape} for {len(at)} strengths, where [..., strength] is needed."
         )
     if not np.isfinite(curve).all():
         raise UserError(

@@ -20,20 +20,20 @@ def array_of(values: ArrayLike, name: str, *axes: str, least: int = 2) -> NDArra
     >>> array_of([[1, 2], [3, 4]], "scores", "chips", "examples").shape
     (2, 2)
     """
-    takes = f"[{', '.join(axes)}]"
+    wanted = f"[{', '.join(axes)}]"
     try:
         raw = np.asarray(values)
     except ValueError as error:
-        raise UserError(f"{name} came with rows of unequal length; it takes {takes}.") from error
+        raise UserError(f"{name}: rows of unequal length, where {wanted} is needed.") from error
     if raw.dtype.kind not in "biuf":
-        raise UserError(f"{name} came as {raw.dtype}; it takes real numbers {takes}.")
+        raise UserError(f"{name}: {raw.dtype} values, where real numbers {wanted} are needed.")
     if raw.ndim != len(axes):
-        raise UserError(f"{name} came with shape {raw.shape}; it takes {takes}.")
+        raise UserError(f"{name}: shape {raw.shape}, where {wanted} is needed.")
     for size, axis in zip(raw.shape, axes, strict=True):
         if size < least:
             raise UserError(
-                f"{name} came with shape {raw.shape}, {takes}; it takes at least {least} along "
-                f"{axis}."
+                f"{name}: shape {raw.shape}, where {wanted} with at least {least} along {axis} is "
+                "needed."
             )
     array = raw.astype(np.float64)
     finite = np.isfinite(array)

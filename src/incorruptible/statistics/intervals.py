@@ -97,8 +97,7 @@ def paired(
     first, second = array_of(a, "a", "seeds"), array_of(b, "b", "seeds")
     if first.size != second.size:
         raise UserError(
-            f"a came with {first.size} seeds and b with {second.size}; give both arms the same "
-            "seeds."
+            f"a has {first.size} seeds and b has {second.size}; give both arms the same seeds."
         )
     array = first - second
     error = math.sqrt(array.var(ddof=1) / array.size)
@@ -217,8 +216,7 @@ def crossed_sum(parts: Sequence[ArrayLike], level: float = 0.95) -> Difference:
     arrays = [array_of(part, "parts", "seeds", "images") for part in parts]
     if not arrays or len({len(array) for array in arrays}) > 1:
         raise UserError(
-            f"parts came with {[len(array) for array in arrays]} seeds; give all parts the same "
-            "seeds."
+            f"parts have {[len(array) for array in arrays]} seeds; give all parts the same seeds."
         )
     total = np.sum([array.mean(axis=1) for array in arrays], axis=0)
     luck = 0.0  # the part of the variance that comes from the images
@@ -289,7 +287,7 @@ def agree(words: Sequence[str]) -> str:
     """
     if isinstance(words, str):
         raise UserError(
-            f"words came as the single word {words!r}; give a list of words, one per row."
+            f"words is the single word {words!r}; give a list of words, one for each row."
         )
     found = set(words)
     return found.pop() if len(found) == 1 else "conditional" if found else "undecided"
