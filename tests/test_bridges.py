@@ -545,4 +545,4 @@ def test_the_commands_end_to_end(
     assert made(x).shape == (3, 2) and made[0].rpu_config.modifier.std_dev == 0.1
     assert type_("bridge", "aihwkit-lightning", "own.py:task", "--out", "m.pt").code == 2
     said = type_("bridge", "aihwkit-lightning", "own.py:named", "--out", "n.pt")
-    assert said.code == 2 and "Net lives in the task's file" in said.err and not (tmp_path / "n.pt").exists()
+    assert said.code == 2 and "Net is a class of the task's file" in said.err and not (tmp_path / "n.pt").exists()

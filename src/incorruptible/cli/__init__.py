@@ -1,4 +1,9 @@
-"""The command line: verbs that call the library."""
+"""The command line. Each verb is a module that reads its options, calls the library, and prints.
+
+Relies on: verbs import torch and other heavy packages inside their functions, so `--help` answers
+at once. Keeps: results go to standard output and everything else to standard error. Every error
+ends in one line and an exit code (see `run`), and in a traceback only with `--debug`.
+"""
 
 from __future__ import annotations
 
@@ -59,9 +64,16 @@ app.command("list", cls=Once)(list_)
 
 
 def run() -> None:
-    """Entry point: a user's mistake is one line and exit code 2, Ctrl-C 130, a full disk 74, a
-    defect of this package or of the user's code 70; 1 is an answer: a certificate refused, a
-    training that diverged, a study with failed runs.
+    """The entry point of the program `incorruptible`. Its exit codes:
+
+    - 0: done.
+    - 1: done, and the answer is no: a certificate was refused, a training diverged, or runs of a
+      study failed.
+    - 2: a mistake of the user's, which one line explains.
+    - 70: a defect of this package or of the user's code.
+    - 74: the disk is full or broken.
+    - 75: a worker was asked to leave.
+    - 130: stopped by Ctrl-C.
     """
     words, renamed = respelled(sys.argv[1:])
     sys.argv[1:] = words
@@ -71,7 +83,8 @@ def run() -> None:
     # Help breaks its lines between words only, so that names with hyphens stay whole.
     TextWrapper.wordsep_re = TextWrapper.wordsep_simple_re
     warnings.showwarning = _shown
-    warnings.filterwarnings("always", category=Remark)  # where warnings are errors, too
+    # A remark stays a remark, also if the user has turned warnings into errors.
+    warnings.filterwarnings("always", category=Remark)
     try:
         code = typer.main.get_command(app).main(prog_name="incorruptible", standalone_mode=False)
         if code == 130:  # newer versions of typer return Ctrl-C instead of raising it
@@ -100,7 +113,7 @@ def _shown(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """A remark of this package as one line; other warnings as Python prints them."""
+    """Print a remark of this package as one line, and other warnings as Python prints them."""
     if issubclass(category, Remark):
         say(f"incorruptible: {message}")
     else:

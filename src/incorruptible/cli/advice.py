@@ -1,5 +1,5 @@
-"""What a command says on stderr besides its answer: what it will cost, where that is much; and that
-nothing corrects a drift.
+"""Advice on standard error besides a verb's answer: what a large measurement will cost, and that
+nothing corrects the drift of a device.
 """
 
 from __future__ import annotations
@@ -15,25 +15,24 @@ from .terminal import say
 if TYPE_CHECKING:
     from ..corruptions import Corruption
 
-MANY = 20_000  # chips from which on the cost is told before the work begins
-# The bytes that one example on one chip takes: its score in 32 bits, once in a list and once in the
-# array that is made of the list.
+MANY = 20_000  # from this number of chips on, the cost is told before the work begins
+# One example on one chip takes this many bytes: its score has 4, and stands once in a list and once
+# in the array that is made of the list.
 _BYTES = 8
 
 
 def tell_cost(
     chips: int, examples: Callable[[], int], few: Callable[[int], Any], at_once: int = 1
 ) -> None:
-    """Say how long `chips` chips, all strengths together, will take; nothing where they are fewer
-    than `MANY`.
+    """Say how long `chips` chips will take, over all strengths. Says nothing for fewer than `MANY`.
 
     `examples()` counts the examples, and `few(n)` does the work for n chips. The scores of one in
-    `at_once` chips are kept at a time. Raises `UserError` where the scores of all examples on all
-    chips do not fit into this machine's memory.
+    `at_once` chips are in memory at a time. Raises `UserError` if these scores do not fit into this
+    machine's memory.
     """
     if chips < MANY:
         return
-    few(1)  # the first call is slower than others
+    few(1)  # not timed, because the first call is slower than others
     began = time.perf_counter()
     few(4)
     seconds = (time.perf_counter() - began) / 4 * chips
@@ -79,8 +78,8 @@ def _size(count: float) -> str:
 
 
 def tell_drift(corruptions: Iterable[Corruption]) -> None:
-    """A tip for each kind of device that has drifted and whose drift nothing corrects, which is
-    seldom what is built.
+    """Give a tip for each kind of device that has drifted while nothing corrects the drift. Real
+    hardware mostly corrects it.
     """
     told = set()
     for corruption in corruptions:

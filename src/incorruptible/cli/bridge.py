@@ -1,4 +1,4 @@
-"""`incorruptible bridge`: a network in another simulator."""
+"""`incorruptible bridge`: simulates a network in CrossSim, or writes it for aihwkit-lightning."""
 
 from __future__ import annotations
 
@@ -158,8 +158,8 @@ def _both(
     calibration: Any,
     common: dict[str, Any],
 ) -> tuple[Scores, Scores]:
-    """The full simulation at strength 1, and the errors of weights alone at 0 and 1, on the same
-    chips.
+    """Scores of the full simulation (at strength 1), and of the weights' errors alone (at strengths
+    0 and 1), on the same chips.
     """
     from ..bridges import CrossSim, evaluate, programmed
     from ..evaluation import measure
@@ -222,7 +222,7 @@ def aihwkit_lightning(
         try:
             write_atomically(out, lambda temporary: torch.save(made, temporary))
         except (AttributeError, TypeError, PicklingError) as problem:
-            # These are pickle's words for what it cannot name.
+            # pickle raises these for objects that it cannot name.
             raise UserError(
                 f"{type(model).__name__} cannot be pickled ({problem}); call "
                 "bridges.to_aihwkit_lightning."
@@ -247,26 +247,26 @@ def aihwkit_lightning(
             f"{out}: {', '.join(f'{kinds.count(kind)} {kind}' for kind in dict.fromkeys(kinds))}; "
             f"largest difference from ours on a batch of the test data, without noise: {far:.2g}\n"
             f'torch.load("{out}", weights_only=False) reads it where aihwkit_lightning is installed; '
-            "it runs code: read only your own."
+            "this runs code, so load only files of your own."
         )
 
 
 def _refuse_task_layers(made: Any) -> None:
-    """Raises `UserError` for layers that live in the task's file, where torch.load would not find
-    them.
+    """Raises `UserError` for layers whose classes are in the task's file, where torch.load would
+    not find them.
     """
     for module in made.modules():
-        # The name under which a file of the user's is imported.
+        # A file of the user's is imported under a name that begins so.
         if type(module).__module__.startswith("incorruptible_task_"):
             raise UserError(
-                f"{type(module).__name__} lives in the task's file, where torch.load would not "
+                f"{type(module).__name__} is a class of the task's file, where torch.load would not "
                 "find it: name the task as package.module:NAME, or call "
                 "incorruptible.bridges.to_aihwkit_lightning in a script of your own."
             )
 
 
 def _difference(values: Any) -> dict[str, float]:
-    """Student's interval of the mean difference over chips."""
+    """The mean of the differences over chips, with Student's 95% interval."""
     from ..statistics import t_interval
 
     if len(values) < 2:

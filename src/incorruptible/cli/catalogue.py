@@ -1,4 +1,8 @@
-"""`incorruptible list`: everything that has a name, with its unit and one line."""
+"""`incorruptible list`: the catalogues of everything that a user can name, with units and one line
+for each member.
+
+Relies on: the first line of a member's docstring says what the member is.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,13 @@ from ..specs.grammar import written
 from .targets import DebugOption, JsonOption
 from .terminal import put, put_json
 
-MADE_OF_OTHERS = {  # corruptions that are made of others, or of a file: name, unit, summary
+# Corruptions that are made of others or of a file, and so have no unit and formula of their own:
+# how they are written, unit, summary.
+MADE_OF_OTHERS = {
     "measured": (
         "measured:file=...",
         "multiple of the error as measured (1 = nominal)",
-        "cells of one's own: g + s (shift(g) + spread(g) z), as fitted to a CSV with target and "
+        "cells of your own: g + s (shift(g) + spread(g) z), fitted to a CSV with target and "
         "measured (uS), and time",
     ),
     "mixture": (
@@ -29,7 +35,7 @@ MADE_OF_OTHERS = {  # corruptions that are made of others, or of a file: name, u
     "stored": (
         "stored(storage|fault|...)",
         "the faults'",
-        "a storage, and what goes wrong with it, in that order",
+        "a storage, and then the faults that strike it, in their order",
     ),
 }
 
@@ -65,7 +71,7 @@ def list_(
 
 
 def _list_one(name: str, every: dict[str, list[dict[str, str]]], json_: bool) -> None:
-    """One member: what it is, its unit and source, and its fields with their defaults."""
+    """Print one member: what it is, its unit and source, and its fields with their defaults."""
     from .. import objectives, schedules, tasks
     from ..corruptions import CATALOGUE, EXAMPLES, Device, parse
     from ..tasks import networks
@@ -114,8 +120,8 @@ def _list_one(name: str, every: dict[str, list[dict[str, str]]], json_: bool) ->
 
 
 def catalogues() -> dict[str, list[dict[str, str]]]:
-    """For each catalogue one row for each member: name, unit, summary and, where there is one,
-    source.
+    """For each catalogue the rows of its members: name, unit, summary, and source if there is
+    one.
     """
     from .. import objectives, schedules, tasks
     from ..tasks import networks
@@ -167,6 +173,6 @@ def _row(name: str, unit: str, summary: str, source: str) -> dict[str, str]:
 
 
 def _summary(thing: Any, full: bool = False) -> str:
-    """The first sentence or line of a docstring, `full` with its full stop."""
+    """The first line of a docstring: without the stop at its end, unless `full`."""
     line = (getdoc(thing) or "").split("\n")[0]
     return line if full else line.rstrip(".:;")

@@ -142,7 +142,7 @@ BeforeOption = Annotated[
     Path | None,
     typer.Option(
         "--before",
-        help="Weights or a run's folder: what changed since, on the same chips.",
+        help="Compare with these weights, or with the run in this folder, on the same chips.",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""`incorruptible status`: where a study stands."""
+"""`incorruptible status`: how many runs of a study are done, and what its workers are doing."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ def _more(runs: tuple[str, ...]) -> str:
 
 
 def _table(now: StudyStatus) -> Any:
-    """For a terminal: arms that are wholly done or wholly waiting are counted, the others shown."""
+    """The table for a terminal. Arms whose seeds are all finished, or all waiting, are counted and
+    not shown one by one.
+    """
     from rich.console import Group
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""`incorruptible study`: arms x seeds, which survive anything."""
+"""`incorruptible study`: trains and measures every arm of a study over its seeds."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def study(
     if dry_run:
         from ..studies.spec import load
 
-        with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
+        with redirect_stdout(sys.stderr):  # what the user's own code prints is no result
             wanted = load(name, seeds=seeds, epochs=epochs, data=data)
         _dry(wanted, home, workers, threads, device_of(device or "cpu"), json_)
         return
@@ -131,7 +131,7 @@ def run_study(
     retry: bool = False,
     force: bool = False,
 ) -> Folder:
-    """`studies.run.run` with its progress on the terminal."""
+    """Run a study as `studies.run.run` does, with its progress on the terminal."""
     from ..studies.folder import named
     from ..studies.run import run
     from ..studies.supervisor import Stopped

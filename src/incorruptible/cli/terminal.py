@@ -1,4 +1,8 @@
-"""Data on stdout and in files, everything else on stderr."""
+"""What a verb prints and writes: results on standard output and in files, and everything else, such
+as progress, remarks and errors, on standard error.
+
+Keeps: standard output holds nothing but the result, so that it can be piped into another program.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +25,12 @@ from ..errors import UserError, UserErrors, disk_failed, path_refused
 if TYPE_CHECKING:
     from ..evaluation.base import Drawn
 
-# ---- Data on stdout, everything else on stderr
+# ---- The command, its help and its output
 
 
 class Once(TyperCommand):
-    """A verb whose options are given once, but for those that may come again: the last one would
-    replace the others.
+    """A verb whose options may be given once only, except options that take several values. Without
+    this check the last one would silently replace the others.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -39,7 +43,7 @@ class Once(TyperCommand):
                 parameter.display_type_rich = lambda ctx: ""  # newer versions of typer add <str>
 
     def get_short_help_str(self, limit: int = 45) -> str:
-        """The first sentence of the verb's help, whole: the list of verbs wraps it."""
+        """The first sentence of the verb's help. The list of verbs shows it whole, and wraps it."""
         said = " ".join((self.help or "").split())
         return said.split(": ")[0].split(". ")[0].split("; ")[0].rstrip(".:") + "."
 
@@ -62,13 +66,13 @@ class Once(TyperCommand):
 
 
 def say(text: str) -> None:
-    """A line for people, on stderr."""
+    """Print a line for people, on standard error."""
     sys.stderr.write(text.rstrip("\n") + "\n")
 
 
 def put(text: str) -> None:
-    """What was asked for, on stdout; whoever stops reading it ends the command, and that is no
-    error.
+    """Print a result on standard output. If the reader of a pipe has left, the command ends, which
+    is no error.
     """
     try:
         sys.stdout.write(text.rstrip("\n") + "\n")
@@ -77,24 +81,25 @@ def put(text: str) -> None:
 
 
 def unread() -> NoReturn:
-    """Leave quietly, for nobody reads what is written."""
+    """Leave quietly, because nobody reads the output any more."""
+    # Python writes what is left in its buffer when it ends, which must not fail again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)
 
 
 def put_json(data: Any) -> None:
-    """The same as JSON; numbers that are not finite become null."""
+    """Print a result as JSON on standard output. Numbers that are not finite become null."""
     from ..files.records import plain
 
     put(json.dumps(plain(data), indent=1, allow_nan=False))
 
 
 def answer(problem: BaseException) -> tuple[int, str]:
-    """The exit code and the line that answer an exception: 2 for a mistake of the user's, 74 for a
-    full disk, 130 for Ctrl-C, and 70 for a defect of this package or of the user's code.
+    """The exit code and the line for an exception: 2 for a mistake of the user's, 74 for a full
+    disk, 130 for Ctrl-C, and 70 for a defect of this package or of the user's code.
     """
-    # typer's own errors come from click, or from its copy of click, depending on the version; both
-    # format themselves
+    # Depending on its version, typer raises errors of click or of its own copy of click. So these
+    # errors are told by their method for formatting, and not by their class.
     usage = getattr(problem, "format_message", None)
     if usage is not None:
         text = usage()
@@ -127,8 +132,8 @@ def answer(problem: BaseException) -> tuple[int, str]:
 
 @contextmanager
 def one_voice() -> Iterator[None]:
-    """What all processes that torchrun started have to say, a mistake or Ctrl-C, is said once on
-    each machine.
+    """If torchrun started several processes, a mistake or Ctrl-C is reported by one of them on each
+    machine, and not by all.
     """
     try:
         yield
@@ -139,13 +144,17 @@ def one_voice() -> Iterator[None]:
             raise
         if isinstance(problem, KeyboardInterrupt):
             sys.exit(130)
-        time.sleep(10)  # torchrun ends all once one has ended: let the one that speaks be first
+        # torchrun ends all processes once one has ended. The one that reports must come first.
+        time.sleep(10)
         sys.exit(2)
 
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int, str], None]]:
-    """A bar on stderr where that is a terminal; elsewhere a line every ten seconds."""
+    """Show progress on standard error: a bar on a terminal, and elsewhere a line every ten seconds.
+
+    Yields a function of the number done, the number in all, and a label.
+    """
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import Progress
@@ -168,7 +177,7 @@ def progress(what: str) -> Iterator[Callable[[int, int, str], None]]:
 
 
 def command() -> str:
-    """What was typed, to be typed again."""
+    """The command line that was typed, in a form that can be typed again."""
     return shlex.join(["incorruptible", *sys.argv[1:]])
 
 

@@ -1,4 +1,9 @@
-"""`incorruptible worker`: one unit of work, wherever it runs."""
+"""`incorruptible worker`: one worker of a study, on this machine or on another one.
+
+Relies on: the study's folder is shared by all workers. Keeps: a worker that was begun without
+`--seeds`, `--epochs` and `--data` takes those with which the study was begun, so all workers plan
+the same study.
+"""
 
 from __future__ import annotations
 
@@ -82,8 +87,8 @@ def worker(
 
 @contextmanager
 def _noted(ending: Path | None) -> Iterator[None]:
-    """Write how the block ended into the file `ending`, if one is named: for whoever started this
-    process.
+    """Write into the file `ending`, if one is named, how the block ended. The supervisor that
+    started this process reads the file.
     """
     from ..studies.ending import Ending, write_ending
 
@@ -111,7 +116,9 @@ def _work(
     data: str | None,
     force: bool,
 ) -> bool:
-    """Whether all is done; False where it was asked to leave before that."""
+    """Do the study's jobs. True once all jobs are done, False if this worker was asked to leave
+    before.
+    """
     from ..files.records import read
     from ..studies.folder import named
     from ..studies.plan import Tasks, begin
