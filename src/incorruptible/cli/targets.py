@@ -237,8 +237,8 @@ def target_of(
 
 @dataclass(frozen=True)
 class ScoringTarget:
-    """What a verb that scores chips works on: a network, which of its weights are in arrays, and the
-    data. `open_target` makes it from the words of the command line.
+    """What a verb that scores chips works on: a network, which of its weights are in arrays, and
+    the data. `open_target` makes it from the words of the command line.
     """
 
     name: str

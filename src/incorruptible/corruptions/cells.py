@@ -159,8 +159,8 @@ def _conductance(cells: dict[str, str], name: str, where: str) -> float:
         raise UserError(f"{where}: {name} {cells[name]!r}: a finite conductance in uS is needed.")
     if value < 0:
         raise UserError(
-            f"{where}: {name} {cells[name]}: a conductance is not negative; write 0 for a cell that "
-            "reads below 0."
+            f"{where}: {name} {cells[name]}: a conductance is not negative; write 0 for a cell "
+            "that reads below 0."
         )
     if value > LARGEST:
         raise UserError(

@@ -52,16 +52,17 @@ def equivalent(
     themselves.
 
     The equivalent strength s_eq is the root mean square of the error in units of the scale, over
-    the weights of filters that are not all zero: s_eq^2 = mean_i (E[e_i]^2 + Var[e_i]) / m_i^2, with
-    the error e_i of a weight and its scale m_i. An equivalent filter-max strength can therefore be
-    compared between models. The conversion keeps the size of an error, not its shape: an error that
+    the weights of filters that are not all zero: s_eq^2 = mean_i (E[e_i]^2 + Var[e_i]) / m_i^2,
+    with the error e_i of a weight and its scale m_i. An equivalent filter-max strength can
+    therefore be compared between models. The conversion keeps the size of an error, not its shape: an error that
     is biased, or in proportion to the weight, may do more or less harm than Gaussian noise of that
     size. Raises `UserError` for an unknown scale.
 
     >>> import torch
     >>> from .gaussian import Gaussian
     >>> wide = Array("w", torch.tensor([[3.0, 4.0], [0.0, 2.0]]))
-    >>> round(equivalent(Gaussian("filter-norm"), 0.1, [wide]).strength, 4)  # norms 5 and 2, maxima 4 and 2
+    >>> found = equivalent(Gaussian("filter-norm"), 0.1, [wide])  # norms 5 and 2, maxima 4 and 2
+    >>> round(found.strength, 4)
     0.1132
     """
     total, count, each = 0.0, 0, {}

@@ -7,10 +7,10 @@ corruptions.
 Relies on: a storage's cells are independent of each other within one outcome of the faults before
 (`faults.protocol.Split`), and reading is linear: a weight is a sum over its cells of coefficient
 times number, plus an offset (`storages.Held`).
-Keeps: at strength 0, without pinned faults, an exact storage returns the weights bit for bit. Without
-compensation, an exact storage also returns a weight bit for bit where no fault changed its cells.
-The noise of a fault keeps its name when another kind of fault is added before or behind it, so the
-chips of this fault stay the same.
+Keeps: at strength 0, without pinned faults, an exact storage returns the weights bit for bit.
+Without compensation, an exact storage also returns a weight bit for bit where no fault changed its
+cells. The noise of a fault keeps its name when another kind of fault is added before or behind it,
+so the chips of this fault stay the same.
 """
 
 from __future__ import annotations

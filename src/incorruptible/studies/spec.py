@@ -217,12 +217,12 @@ def load(
     else:
         known = shipped()
         if text not in known:
-            near = (
-                f" For a file of your own: {text}.toml." if Path(f"{text}.toml").is_file() else ""
+            own = (
+                f"For a file of your own: {text}.toml."
+                if Path(f"{text}.toml").is_file()
+                else "For a study of your own, give the path of its .toml file."
             )
-            raise UserError(
-                f"{unknown('study', text, known)}{near or ' For a study of your own, give the path of its .toml file.'}"
-            )
+            raise UserError(f"{unknown('study', text, known)} {own}")
         source, where, folder = known[text], f"{text}.toml", Path.cwd()
     name = named(text)
     return _Reader(name, source, where, folder, data).study(seeds, epochs)

@@ -17,7 +17,7 @@ recipe, `parse(recipe.plain()) == recipe`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -160,8 +160,8 @@ class Recipe:
         )
         if isinstance(self.batch, int) and 1 <= self.batch < cut:
             faults["batch"] = (
-                f"batch {self.batch}: the batch is cut into {cut} parts (accumulate x ranks), so at "
-                f"least {cut} is needed."
+                f"batch {self.batch}: the batch is cut into {cut} parts (accumulate x ranks), so "
+                f"at least {cut} is needed."
             )
         for name in ("lr", "momentum", "weight_decay", "clip"):
             value = getattr(self, name)
@@ -171,8 +171,8 @@ class Recipe:
             1 <= self.clip_weights < float("inf")
         ):
             faults["clip_weights"] = (
-                f"clip_weights {self.clip_weights!r}: a number of standard deviations of a layer is "
-                "needed, 1 or more (2.5, say)."
+                f"clip_weights {self.clip_weights!r}: a number of standard deviations of a layer "
+                "is needed, 1 or more (2.5, say)."
             )
         if isinstance(self.momentum, int | float) and self.momentum >= 1:
             faults["momentum"] = f"momentum {self.momentum!r}: a number below 1 is needed."
@@ -235,6 +235,7 @@ class Recipe:
 
 
 Recipe.__init__ = renamed_arguments(precision="autocast")(Recipe.__init__)  # type: ignore[method-assign]
+# An entry that a recipe does not have is a mistake of the file, not something to leave out.
 Recipe.__pydantic_config__ = Probe.__pydantic_config__ = ConfigDict(extra="forbid", strict=False)  # type: ignore[attr-defined]
 
 
@@ -274,43 +275,39 @@ def checked(data: dict[str, Any]) -> tuple[Recipe | None, list[tuple[str, str]]]
 
 
 def _canonical(recipe: Recipe) -> tuple[Recipe | None, list[tuple[str, str]]]:
-    found: dict[str, Any] = {}
+    """The recipe with its texts in canonical form and their objects in `parts`, or None; and the
+    mistakes in the texts.
+    """
     faults: list[tuple[str, str]] = []
-    for key, make in (
-        ("task", tasks.parse),
-        ("objective", objectives.parse),
-        ("strength", schedules.parse),
-    ):
+
+    def tried(key: str, make: Callable[..., Any], *given: object) -> Any:
         try:
-            found[key] = make(getattr(recipe, key))
+            return make(*given)
         except UserError as problem:
             faults.append((key, str(problem)))
-    if "objective" in found:
-        try:
-            policy_of(found["objective"], recipe.batchnorm)
-        except UserError as problem:
-            faults.append(("batchnorm", str(problem)))
-    if recipe.compiled and isinstance(local := found.get("objective"), objectives.LocalRWP):
-        faults.append(("compiled", f"compiled: {local.uncompiled()}"))
-    if "objective" in found and "strength" in found:
-        try:
-            checked_reach(found["objective"], found["strength"])
-        except UserError as problem:
-            faults.append(("strength", str(problem)))
+
+    task = tried("task", tasks.parse, recipe.task)
+    objective = tried("objective", objectives.parse, recipe.objective)
+    strength = tried("strength", schedules.parse, recipe.strength)
+    if objective is not None:
+        tried("batchnorm", policy_of, objective, recipe.batchnorm)
+    if recipe.compiled and isinstance(objective, objectives.LocalRWP):
+        faults.append(("compiled", f"compiled: {objective.uncompiled()}"))
+    if objective is not None and strength is not None:
+        tried("strength", checked_reach, objective, strength)
     if faults:
         return None, faults
-    texts: dict[str, Any] = {key: str(value) for key, value in found.items()}
     # Plain, SAM and ASAM draw no noise. Banked noise gives the same bits there, so it must give the
     # same run.
-    if not hasattr(found["objective"], "corruption"):
-        texts["noise"] = "exact"
-    return _carrying(replace(recipe, **texts), RecipeParts(**found)), []
+    noise = recipe.noise if hasattr(objective, "corruption") else "exact"
+    parts = RecipeParts(task, objective, strength)
+    task, objective, strength = map(str, parts)
+    found = replace(recipe, task=task, objective=objective, strength=strength, noise=noise)
+    return _carrying(found, parts), []
 
 
 def _carrying(recipe: Recipe, parts: RecipeParts) -> Recipe:
-    """`recipe`, which keeps what its texts stand for beside its fields: neither `==` nor records
-    see it.
-    """
+    """`recipe`, with `parts` kept beside its fields, where neither `==` nor records see them."""
     vars(recipe)["_parts"] = parts
     return recipe
 
