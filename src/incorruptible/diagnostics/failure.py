@@ -149,32 +149,27 @@ class Trial:
         try:
             why = mechanism([metrics], lost, restored)
         except (UserError, TypeError):  # a recorded number is not finite, and kept as None
-            found |= {
+            return {
+                **found,
                 "word": "diverged" if lost > FAILED else "no failure",
                 "step": None,
                 "epoch": None,
-            }
-            return {
-                **found,
                 "cause": "the gradient is not finite",
                 "restored": restored,
                 "course": metrics,
             }
-        for name in (
-            "word",
-            "cause",
-            "step",
-            "epoch",
-            "cosine",
-            "dead",
-            "variation",
-            "steepness",
-            "restored",
-        ):
-            found[name] = getattr(why, name)
-        found["norm"] = _largest_norm(metrics)
         return {
             **found,
+            "word": why.word,
+            "cause": why.cause,
+            "step": why.step,
+            "epoch": why.epoch,
+            "cosine": why.cosine,
+            "dead": why.dead,
+            "variation": why.variation,
+            "steepness": why.steepness,
+            "restored": why.restored,
+            "norm": _largest_norm(metrics),
             "ratio": why.ratio.estimate,
             "signal": why.signal.estimate,
             "course": metrics,

@@ -13,7 +13,7 @@ from ..errors import UserError, unknown
 from ..specs.grammar import write
 from .data.sources import origin, sources, windows
 from .networks import SEQUENCES as NETWORKS
-from .protocol import NamedTask, Task
+from .protocol import NamedTask, Task, constant_loss
 from .scores import bits_per_byte
 
 LONGEST = 256  # attention over a batch of 1,024 windows of 256 bytes takes a gigabyte
@@ -68,7 +68,7 @@ class Bytes(NamedTask):
             train=train,
             validation=validation,
             score=bits_per_byte,
-            reference=_entropy(train[1]),
+            reference=constant_loss(train[1]),
             name=str(self),
             blank=make,
             origin=origin(found),
@@ -88,12 +88,3 @@ class Bytes(NamedTask):
         rows = text[starts[:size, None] + np.arange(self.length + 1)]
         whole = torch.from_numpy(rows.astype(np.int64))
         return whole[:, :-1].contiguous(), whole[:, 1:].contiguous()
-
-
-def _entropy(labels: Tensor) -> float:
-    """The entropy in nats of the distribution of single bytes: the loss of the best predictor that
-    does not look at the bytes before.
-    """
-    return float(
-        torch.special.entr(torch.bincount(labels.flatten()).double() / labels.numel()).sum()
-    )

@@ -30,7 +30,7 @@ from .data.decoded import decoded
 from .data.order import stratified
 from .networks import IMAGES as NETWORKS
 from .networks import image_network
-from .protocol import NamedTask, Task
+from .protocol import NamedTask, Task, constant_loss
 
 __all__ = ["ImageTask", "absolute_data", "needing_data", "with_data"]
 
@@ -157,7 +157,7 @@ class ImageTask(NamedTask):
             test=part(found.parts["test"], test),
             train=Images(train, labels[chosen], mean, std, augmentation),
             validation=part(found.parts["train" if kept is not None else "validation"], validation),
-            reference=_entropy(labels[chosen]),
+            reference=constant_loss(labels[chosen]),
             name=self.portable,
             blank=partial(_channels_last, network.blank, shape),
             origin="; ".join(filter(None, (classes, network.origin))),
@@ -174,8 +174,7 @@ class ImageTask(NamedTask):
 
 def _channels_last(make: Callable[..., nn.Module], shape: dict[str, Any]) -> nn.Module:
     """Makes a network and lays its weights out as the images are laid out."""
-    made = make(**shape)
-    made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the images are
+    made: nn.Module = make(**shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return made
 
 
@@ -191,11 +190,6 @@ def _normal(pixels: Tensor) -> tuple[Tensor, Tensor]:
     mean = counts @ values / total
     std = (counts @ values**2 / total - mean**2).clamp_min(0).sqrt()
     return mean.float(), torch.where(std > 0, std, 1.0).float()
-
-
-def _entropy(labels: Tensor) -> float:
-    """The entropy in nats of the classes: the loss of the best predictor that sees no image."""
-    return float(torch.special.entr(torch.bincount(labels).double() / len(labels)).sum())
 
 
 def absolute_data(data: str) -> str:

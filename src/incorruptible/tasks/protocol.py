@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
@@ -101,3 +102,15 @@ class Task:
         """
         found = {part: fingerprint(getattr(self, part)) for part in ("train", "validation", "test")}
         return found | {"origin": self.origin} if self.origin else found
+
+
+def constant_loss(labels: Tensor) -> float:
+    """The cross-entropy in nats of the best predictor that sees no input, which is the entropy of
+    the labels' frequencies: the `reference` of a task.
+
+    >>> round(constant_loss(torch.tensor([0, 0, 1, 1])), 4)
+    0.6931
+    """
+    return float(
+        torch.special.entr(torch.bincount(labels.flatten()).double() / labels.numel()).sum()
+    )
