@@ -1,10 +1,11 @@
 """From a risk that was observed to a risk that holds on new data: PAC-Bayes bounds for losses in
 [0, 1].
 
-All bounds hold with probability 1 - delta over the n independent examples, for all noise
-distributions Q at once. P, the prior, must not depend on these examples. `pac_bayes_kl` is the
-sharpest; `mcallester` and `quadratic` are simpler forms of it, which are easier to read and to
-train on.
+`pac_bayes_kl`, `mcallester` and `quadratic` hold with probability 1 - delta over n independent
+examples, for all noise distributions Q at once. P, the prior, must not depend on these examples.
+`pac_bayes_kl` is the sharpest of the three; the other two are simpler forms of it, which are easier
+to read and to train on. They need the mean loss of Q on the examples, and `monte_carlo` bounds this
+mean loss from a number of draws.
 """
 
 from __future__ import annotations

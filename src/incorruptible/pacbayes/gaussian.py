@@ -32,8 +32,8 @@ class Displacement:
     - `elsewhere` is the largest change of any other number of the network. Biases and statistics
       get no noise, so the divergence is infinite if they moved.
 
-    Raises `UserError` if the arrays differ in length. `weights.displacement` makes it from two
-    networks.
+    Raises `UserError` if the arrays differ in length. `pacbayes.weights.displacement` makes a
+    `Displacement` from two networks.
     """
 
     layer: NDArray[np.int64]

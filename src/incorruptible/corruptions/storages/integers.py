@@ -1,8 +1,7 @@
 """Weights held as integers: a step, an integer level for each weight, and a code of a few bits for
 each level.
 
-Keeps: a weight comes back to within half a step, since ties go to the even level. Any pattern that
-faults make can be read.
+Keeps: a weight comes back to within half a step. Any pattern that faults make can be read.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ class Integers:
       cut at both ends.
 
     The maxima are those of the whole layer (`per` "layer", per tensor) or of each filter (`per`
-    "filter", per channel). Ties go to the even level, so that weights come back to within d / 2.
+    "filter", per channel). Rounding, with ties to the even level, moves a weight by at most d / 2.
 
     `code` writes q as a pattern: "twos-complement", "offset" (q + 2^(bits-1), the unsigned integers
     of torch.quint8 and of Stutz et al.'s robust quantisation) or "sign-magnitude". A symmetric
