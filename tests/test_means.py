@@ -541,7 +541,7 @@ def test_it_tells_how_far_it_is(model: nn.Module, data: Data, cheap_chips: None)
         ({"half_width": float("nan")}, "half_width is nan; it is positive"),
         ({"confidence": 95.0}, "for example 0.95"),
         ({"max_chips": 8}, "at least 16"),
-        ({"images": 500}, "1 to 300 are there; images=300 are whole chips"),
+        ({"images": 500}, "a chip looks at 1 to 300 images; images=300 are whole chips"),
         ({"images": 0}, "1 to 300"),
         ({"strengths": [-1.0]}, "negative"),
     ],

@@ -319,8 +319,8 @@ def infinite_where_it_differs() -> Score:
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "no such parameter": ({"what_if_digital": ["3.*"]}, "No parameter '3.\\*' here.*0.weight"),
     "digital already": ({"what_if_digital": ["*.bias"]}, "'\\*.bias' names only what is digital already.*0.weight"),
-    "two strengths": ({"strength": (0.1, 0.2)}, "2 strengths came; a map is made at one"),
-    "strength 0": ({"strength": 0.0}, "gaussian-filter-max at strength 0: nothing is corrupted.*more than 0"),
+    "two strengths": ({"strength": (0.1, 0.2)}, "2 strengths came; sensitivity is measured at one"),
+    "strength 0": ({"strength": 0.0}, "gaussian-filter-max at strength 0: nothing is corrupted.*a strength above 0"),
     "negative": ({"strength": -0.1}, "strength -0.1: a finite number that is not negative"),
     "one chip": ({"chips": 1}, "chips=1: at least 2 chips"),
     "no such depth": ({"by": "block:2"}, "no weight lies at depth 2; choose one of: block:1"),

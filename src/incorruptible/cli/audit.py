@@ -1,4 +1,6 @@
-"""`incorruptible audit`: what a corruption touches."""
+"""`incorruptible audit`: which parameters a corruption touches and by how much, and which it
+skips.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""`incorruptible certify`: a promise about chips that nobody has measured, or its refusal."""
+"""`incorruptible certify`: a promise about chips that nobody has measured, or its refusal.
+
+Relies on: `certify` and `certify_fresh` give a `Certificate`, which knows its sentence and its
+table. Keeps: the exit code is 0 for a promise and 1 for a refusal, and the result is written in
+both cases; numbers that cannot make a promise are refused before the network is loaded.
+"""
 
 from __future__ import annotations
 
@@ -154,7 +159,9 @@ def certify(
 
 
 class _Promise(NamedTuple):
-    """The numbers of a promise, checked as far as they can be without a network."""
+    """What is to be promised, in numbers that were checked as far as this is possible without a
+    network.
+    """
 
     accuracy: float | None
     threshold: float | None
@@ -167,7 +174,7 @@ class _Promise(NamedTuple):
     def certify(
         self, on: ScoringTarget, sampling: Sampling, tell: Callable[[int, int], None]
     ) -> Certificate:
-        """Whether the chips of this network keep the promise."""
+        """The certificate: the promise, or its refusal, for the chips of this network."""
         from ..certificates import certify, certify_fresh
 
         what = on.model, on.task.score, on.data, sampling
@@ -199,7 +206,7 @@ def _promise(
     population: bool,
     fresh: bool,
 ) -> _Promise:
-    """What was typed, as numbers. Raises `UserError` for options that do not go together."""
+    """The options as numbers. Raises `UserError` for options that do not go together."""
     from ..certificates import chips_for
 
     if (accuracy is None) == (threshold is None):
@@ -253,7 +260,9 @@ def _tell_chips(min_yield: float, confidence: float, population: bool) -> None:
 
 
 def _number(option: str, text: str) -> float:
-    """A number as it was typed; 95% is answered with its fraction."""
+    """The number that was typed. Raises `UserError` for anything but a fraction above 0 and at most
+    1; the answer to 95% names 0.95.
+    """
     try:
         number = float(text.strip().removesuffix("%"))
     except ValueError:

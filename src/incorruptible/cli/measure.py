@@ -1,4 +1,14 @@
-"""`incorruptible measure`: one network, many chips."""
+"""`incorruptible measure`: one network on many chips, alone or beside its weights before.
+
+The verb reads the options into a target (network, arrays and data), one `Sampling` for each
+`--corruption` and each time, and a `_Stopping`, which says which function of the library measures
+them. Every function gives a result with a table, JSON and a figure, so that the rest of the verb
+does not ask which one it was.
+
+Relies on: `--time` splits a corruption into several samplings, whose results come in the same
+order. Keeps: options that do not go together and files that may not be overwritten are refused
+before the network is loaded; stdout has the result alone, and everything else goes to stderr.
+"""
 
 from __future__ import annotations
 
@@ -219,7 +229,9 @@ def measure(
 
 
 class _Stopping(NamedTuple):
-    """How many chips are looked at: a number of them, or as many as a half-width takes."""
+    """How many chips are measured: a number of them, as many as a half-width takes, or a number of
+    them for two networks, if `before` names weights to compare with.
+    """
 
     chips: int | None
     half_width: float | None
@@ -242,8 +254,8 @@ class _Stopping(NamedTuple):
             )
         if not self.subsample and self.images is not None:
             raise UserError(
-                f"--images {self.images} goes with --subsample: without it every chip looks at all "
-                "of them."
+                f"--images {self.images} goes with --subsample: without --subsample every chip "
+                "looks at all images."
             )
         if self.workers is not None and self.half_width is not None:
             raise UserError(
@@ -263,7 +275,7 @@ class _Stopping(NamedTuple):
     def found(
         self, on: ScoringTarget, each: list[Sampling], before: nn.Module | None
     ) -> list[Charted]:
-        """What is measured of each of these kinds of chips."""
+        """Measure each of these samplings, and say beforehand what that costs if it is much."""
         from ..evaluation.scoring import count_of
 
         if self.half_width is None:
@@ -303,7 +315,7 @@ class _Stopping(NamedTuple):
         if before is not None:
             return compare(before, *what, workers=self.workers or 0, progress=tell)
         if self.half_width is None:
-            # None: where examples come in another order each time, they cannot be told apart.
+            # None: the scores of examples are kept only if the examples come in one order.
             return measure(*what, keep_examples=None, workers=self.workers or 0, progress=tell)
         until = partial(measure_mean, images=self.images) if self.subsample else measure_until
         level = 0.95 if self.confidence is None else self.confidence
@@ -313,8 +325,8 @@ class _Stopping(NamedTuple):
 def _requests(
     texts: list[str], time: str | None, drawn: bool, stopping: _Stopping
 ) -> list[_Request]:
-    """What each --corruption asks for. Raises `UserError` for a text that comes twice, and for
-    several where one is needed.
+    """One request for each --corruption. Raises `UserError` for a text that comes twice, and for
+    several corruptions or times where the other options take one.
     """
     asked = [_asked(text, time) for text in texts]
     if len(set(texts)) < len(texts):
@@ -325,9 +337,11 @@ def _requests(
             "--figure draws one corruption, and several came: draw each in a call of its own."
         )
     if len(asked[0].each) > 1 and stopping.half_width is not None:
-        raise UserError(f"--time {time}: --half-width stops at one time; give one, or --chips.")
+        raise UserError(
+            f"--time {time}: --half-width stops at one time; give one time, or --chips."
+        )
     if len(asked[0].each) > 1 and stopping.before is not None:
-        raise UserError(f"--time {time}: --before compares at one time; give one.")
+        raise UserError(f"--time {time}: --before compares at one time; give one time.")
     return asked
 
 
@@ -353,7 +367,9 @@ def _gathered(requests: list[_Request], found: list[Any]) -> list[Charted]:
 
 
 class _Request(NamedTuple):
-    """One --corruption: its strengths, and itself at each time of --time, or once."""
+    """One --corruption: its strengths, and the corruption at each time of --time. Without --time,
+    `times` is empty and `each` holds the corruption once.
+    """
 
     strengths: tuple[float, ...]
     times: tuple[Seconds, ...]
@@ -367,13 +383,15 @@ def _asked(text: str, time: str | None) -> _Request:
     spec = split(text)
     sweep = parse_sweep(spec)
     if time is not None and "time" in spec.fields:
-        raise UserError(f"{text!r} has a time, and --time {time} came too; give one.")
+        raise UserError(f"{text!r} has a time, and --time {time} came too; give one of them.")
     times, each = _at_times(sweep.corruption, time)
     return _Request(sweep.strengths, tuple(times), each)
 
 
 def _at_times(corruption: Corruption, time: str | None) -> tuple[list[Seconds], list[Corruption]]:
-    """The times in --time and the corruption at each of them; itself, at no time, without."""
+    """The times in --time and the corruption at each of them; without --time no times and the
+    corruption itself.
+    """
     from ..corruptions import at_time
     from ..specs.durations import seconds
 
@@ -386,7 +404,7 @@ def _at_times(corruption: Corruption, time: str | None) -> tuple[list[Seconds], 
 
 
 def _read(read_noise: str | None) -> tuple[Corruption, float] | None:
-    """What each read adds."""
+    """The corruption and the strength of --read-noise."""
     from ..corruptions import parse_sweep
 
     if read_noise is None:

@@ -1,4 +1,10 @@
-"""`incorruptible sensitivity`: which layers hurt, and what it buys to keep one digital."""
+"""`incorruptible sensitivity`: which layers hurt when they are corrupted, and what is gained by
+keeping a layer digital.
+
+Keeps: the chips are those of the purpose that `--part` names, so that what was chosen on validation
+data can be measured on other chips of the test data; options that do not fit are refused before the
+network is loaded.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +101,7 @@ def sensitivity(
 
     sweep = parse_sweep(corruption)
     if len(sweep.strengths) != 1:
-        raise UserError(f"--corruption {corruption!r}: a map is made at one strength.")
+        raise UserError(f"--corruption {corruption!r}: sensitivity is measured at one strength.")
     on = open_target(
         target,
         weights,
@@ -134,7 +140,7 @@ def sensitivity(
 
 
 def _tell_cost(on: ScoringTarget, sampling: Sampling) -> None:
-    """Say what a map of many chips will cost, before it begins."""
+    """Say what many chips will cost, before the measurement begins."""
     from ..evaluation import measure
     from ..evaluation.scoring import count_of
 

@@ -1,4 +1,17 @@
-"""Which layers hurt when they are corrupted, and what it buys to keep one digital."""
+"""Which layers hurt when they are corrupted, and what is gained by keeping a layer digital.
+
+To keep a layer *digital* is to hold its weights exactly, outside the arrays in which errors occur.
+`sensitivity` measures, on the same chips, the network with each layer corrupted alone and with all
+layers but one corrupted:
+
+    found = sensitivity(model, accuracy, data, "gaussian-filter-max", 0.2)
+    print(found)       # what each layer loses alone, and gains by being digital
+    found.gains()      # the same as `Effect`s
+
+Relies on: noise is named by array, so that the chip of a layer does not depend on what else is
+corrupted, and differences are paired over chips. Keeps: the loss of a layer alone is exactly the
+clean score less that of `measure(..., arrays=[layer])`; no set of arrays is measured twice.
+"""
 
 from __future__ import annotations
 
@@ -31,30 +44,29 @@ __all__ = [
 ]
 
 
-# ---- Which arrays are corrupted or kept together: single ones, those of a module, those that
-# patterns name
+# ---- Groups of arrays that are corrupted or kept digital together
 
 
 class LayerGroup(NamedTuple):
-    """Arrays under one name."""
+    """Arrays that are corrupted or kept digital together, under one name."""
 
     name: str
     arrays: tuple[Array, ...]
 
     @property
     def weights(self) -> int:
-        """How many weights they hold."""
+        """How many weights the arrays hold."""
         return sum(array.value.numel() for array in self.arrays)
 
 
 def blocks(arrays: Sequence[Array], by: str = "layer") -> tuple[str, list[LayerGroup]]:
-    """The arrays, each alone or in blocks, in the order of the network; and `by` with the depth
-    that was taken.
+    """`by` with the depth that was taken, and the groups of arrays in the order of the network.
 
-    "layer" is one array. "block:N" puts together what has the same module at depth N, where
-    "encoder.0.attn.in_proj_weight" lies in `encoder` at depth 1 and in `encoder.0` at depth 2;
-    modules above that depth are blocks of their own. "block" takes the first depth at which there
-    is more than one. Raises `UserError` for another word, and for a depth that does not exist.
+    With "layer" each array is a group. "block:N" puts arrays together that lie in the same module
+    at depth N: "encoder.0.attn.in_proj_weight" lies in `encoder` at depth 1 and in `encoder.0` at
+    depth 2. Arrays of modules above that depth are groups of their own. "block" takes the first
+    depth at which there is more than one group. Raises `UserError` for another word, and for a
+    depth that does not exist.
     """
     if by == "layer":
         return by, [LayerGroup(array.name, (array,)) for array in arrays]
@@ -78,11 +90,11 @@ def blocks(arrays: Sequence[Array], by: str = "layer") -> tuple[str, list[LayerG
 
 
 def named_by(model: nn.Module, arrays: Sequence[Array], patterns: str) -> LayerGroup:
-    """Those of `arrays` that patterns (as of a shell, commas between them) over parameter names
-    keep digital.
+    """The group of those `arrays` that `patterns` name: shell patterns over parameter names, with
+    commas between them.
 
-    The same as `select(protect=...)` leaves out. Raises `UserError` for a pattern that matches no
-    parameter, and where none of what they match is in an array.
+    These are the arrays that `select(protect=...)` leaves out. Raises `UserError` for a pattern
+    that matches no parameter, and where no parameter that is matched is in an array.
     """
     names = {array.name for array in arrays}
     each = [one.strip() for one in patterns.split(",")]
@@ -110,7 +122,7 @@ def _at(arrays: Sequence[Array], depth: int) -> list[LayerGroup]:
     ]
 
 
-# ---- Which layers hurt when they are corrupted, and what it buys to keep one digital
+# ---- The measurement
 
 Names = frozenset[str]
 
@@ -132,12 +144,13 @@ def sensitivity(
     on the same chips.
 
     `by` is "layer" (one array), "block:N" (the arrays of a module at depth N) or "block" (the first
-    depth with more than one block). Each of `what_if_digital`, shell patterns over parameter names
-    with commas between them, adds what it buys to keep those arrays digital. The chip of a layer
-    does not depend on what else is corrupted, so that all differences are paired: the loss of a
-    layer corrupted alone is exactly `clean - measure(..., arrays=[layer])`. Takes (2 layers +
-    patterns + 1) `chips` passes over `data`. What to protect is a choice, so `data` should be
-    validation data, and the test score be measured afterwards.
+    depth with more than one block). Each text in `what_if_digital` holds shell patterns over
+    parameter names, with commas between them, and adds what is gained by keeping those arrays
+    digital. The chip of a layer does not depend on what else is corrupted, so that all differences
+    are paired: the loss of a layer corrupted alone is exactly `clean - measure(...,
+    arrays=[layer])`. The measurement takes at most (2 layers + patterns + 1) x `chips` + 1 passes
+    over `data`. Which layers to protect is a choice, so `data` should be validation data, and the
+    test score should be measured afterwards.
 
     `sampling` says which chips, at one strength: a `Sampling`, or a corruption, its `strength` and
     the `options` of a `Sampling`. Unless given, there are 25 chips, of the purpose "validation".
@@ -161,7 +174,8 @@ def sensitivity(
     by, parts = blocks(arrays, by)
     asked = [named_by(model, arrays, patterns) for patterns in what_if_digital]
     every = frozenset(array.name for array in arrays)
-    # What is asked for twice is measured once: of two layers, all but the first is the second alone
+    # A set that is needed twice is measured once: of two layers, all but the first is the second
+    # alone.
     sets = list(
         dict.fromkeys(
             [every, *_alone(parts), *(every - names for names in _alone([*parts, *asked]))]
@@ -176,7 +190,7 @@ def sensitivity(
         chosen = [array for array in arrays if array.name in names]
         each = replace(sampling, corruption=remembering, arrays=chosen)
         tell = shifted(progress, place * chips, len(sets) * chips)
-        # The network as a whole was checked above. One of its layers may truly change no answer.
+        # `measure` has checked the whole network above. A single layer may truly change no answer.
         only = measure_all(model, {"": score}, data, each, progress=tell, checks=False)
         found[names] = only[""]
         _refuse_infinite(found[names], names)
@@ -192,7 +206,7 @@ def sensitivity(
 
 
 class _Digital:
-    """Nothing goes wrong: every array holds its weights."""
+    """A corruption under which nothing goes wrong: every array holds its clean weights."""
 
     unit = formula = source = "nothing"
 
@@ -205,8 +219,8 @@ class _Digital:
 
 
 class _Remembering:
-    """The same corruption, asked for the moments of an array once: some are estimated from 256
-    chips, and sets are many.
+    """A corruption that remembers the moments of each array, because some corruptions estimate them
+    from 256 chips, and there are many sets of arrays.
     """
 
     def __init__(self, corruption: Corruption) -> None:
@@ -229,17 +243,19 @@ class _Remembering:
 
 
 def _refuse_rest(sampling: Sampling) -> None:
-    """Raises `UserError` for several strengths, and for one at which all chips are alike."""
+    """Raises `UserError` for several strengths, and for a strength at which all chips are alike."""
     if len(sampling.strengths) != 1:
-        raise UserError(f"{len(sampling.strengths)} strengths came; a map is made at one.")
+        raise UserError(
+            f"{len(sampling.strengths)} strengths came; sensitivity is measured at one strength."
+        )
     corruption = sampling.corruption
     if sampling.strengths[0] == 0 and not traits(corruption).pinned:
         said = (
-            "all chips are alike, and a map is made of how they differ; give more than 0, or "
-            "measure it."
+            "all chips are alike, and no loss can be told from chance; give a strength above 0, "
+            "or use measure."
         )
         if not traits(corruption).conditions:  # no storage that errs at rest
-            said = "nothing is corrupted and there is nothing to see; give more than 0."
+            said = "nothing is corrupted, so there is nothing to see; give a strength above 0."
         raise UserError(f"{corruption} at strength 0: {said}")
 
 

@@ -1,5 +1,10 @@
-"""What was lost where one part of a network was corrupted and gained where one was kept digital,
-and how people read it.
+"""The result of `sensitivity`: losses of layers that were corrupted alone, gains of layers that
+were kept digital, and the text that people read.
+
+Relies on: the scores of all groups are of the same chips, in the same order, so that differences
+are paired. Keeps: a loss is positive where the score became worse, and a gain where it became
+better, whichever direction the score has; p-values are adjusted (Holm) over all losses and gains
+together.
 """
 
 from __future__ import annotations
@@ -15,8 +20,7 @@ from ...statistics import Difference, Interval, holm, paired
 from .. import Scores
 from ..base import Drawn, counted
 
-# ---- What was lost where one part of a network was corrupted, and gained where one was kept
-# digital
+# ---- Numbers
 
 LEVEL = 0.95
 
@@ -25,9 +29,10 @@ LEVEL = 0.95
 class GroupScores:
     """Arrays that were corrupted or kept together: a layer, a block, or what a pattern names.
 
-    `share` is of all weights that can be corrupted. `alone` [chip] is the score of each chip with
-    this group corrupted and all others digital, None for a pattern; `kept` [chip] with this group
-    digital and all others corrupted.
+    `weights` is the number of weights in the group, and `share` their share of all weights in
+    arrays. `alone` [chip] is the score of each chip with this group corrupted and all others
+    digital; it is None for a pattern. `kept` [chip] is the score with this group digital and all
+    others corrupted.
     """
 
     name: str
@@ -39,12 +44,12 @@ class GroupScores:
 
 
 class Effect(NamedTuple):
-    """What one group does to the mean score, in its unit, positive for the worse (a loss) or for
-    the better (a gain).
+    """What one group does to the mean score, in the unit of the score: a loss, which is positive
+    for the worse, or a gain, which is positive for the better.
 
-    `difference` is paired over chips; `adjusted` is its p-value after Holm, over every loss and
-    gain of the map; `tail` and `worst` are gains of the score that 95% of the chips reach and of
-    the worst chip (nan for a loss).
+    `difference` is paired over chips. `adjusted` is its p-value after Holm, over every loss and
+    gain of the result. `tail` is the gain of the score that 95% of the chips reach, and `worst` the
+    gain of the worst chip; both are nan for a loss.
     """
 
     group: GroupScores
@@ -55,7 +60,9 @@ class Effect(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Per share of all weights: what the whole network would do at the same price."""
+        """The effect over the share of the weights: what all weights together would do if each did
+        as much.
+        """
         return self.difference.interval.estimate / self.group.share
 
     def plain(self) -> dict[str, Any]:
@@ -93,12 +100,14 @@ class Sensitivity(Drawn):
     patterns: tuple[GroupScores, ...]
 
     def figure(self) -> Any:
-        """What each layer loses, corrupted alone, and what it buys to keep it digital."""
+        """Two panels: what each layer loses when it is corrupted alone, and what is gained by
+        keeping it digital.
+        """
         from ...plots import effects
 
         losses, gains = self.losses(), self.gains()
         extra, one = len(gains) - len(losses), self.together
-        nothing = Interval(*[float("nan")] * 3)  # a pattern was not corrupted alone
+        nothing = Interval(*[float("nan")] * 3)  # patterns are not corrupted alone
         lost = [*(effect.difference.interval for effect in losses), *[nothing] * extra]
         held = f"{one.conditions}; " if one.conditions else ""
         note = (
@@ -125,12 +134,12 @@ class Sensitivity(Drawn):
         return 1 if self.together.higher_is_better else -1
 
     def loss(self) -> Difference:
-        """Lost against clean where every array is corrupted."""
+        """What the mean score loses, against the clean score, where every array is corrupted."""
         return self._lost(self.joint)
 
     def interaction(self) -> Difference:
-        """The joint loss less the sum of the losses of each group alone, paired over chips; 0 where
-        losses just add up.
+        """The joint loss less the sum of the losses of all groups alone, paired over chips. It is 0
+        where losses just add up.
         """
         each = [
             self._sign * (self.clean - group.alone)
@@ -140,14 +149,14 @@ class Sensitivity(Drawn):
         return paired(self._sign * (self.clean - self.joint), np.sum(each, axis=0), LEVEL)
 
     def losses(self) -> list[Effect]:
-        """For each layer or block, in the order of the network: lost against clean where it alone
-        is corrupted.
+        """For each layer or block, in the order of the network, what is lost against the clean
+        score where that layer alone is corrupted.
         """
         return self._effects()[0]
 
     def gains(self) -> list[Effect]:
-        """For each layer or block, then each pattern: gained over the joint corruption where it
-        alone is kept digital.
+        """For each layer or block, then for each pattern, what is gained over the joint corruption
+        where those arrays are kept digital.
         """
         return self._effects()[1]
 
@@ -205,8 +214,8 @@ class Sensitivity(Drawn):
         }
 
     def table(self) -> str:
-        """Losses and gains, sorted; how much of the joint loss the single ones add up to; and how
-        to read them.
+        """The text that the command line prints: losses and gains, the largest first, what the
+        losses add up to, and how to read the columns.
         """
         return _table(self)
 
@@ -220,7 +229,7 @@ def _plain(one: Difference) -> dict[str, float]:
     }
 
 
-# ---- A sensitivity map as people read it: two tables, the worst first, and what they do not say
+# ---- Text
 
 _NUMBERS = ("weights", "share")
 _LOSS = ("loss", "95% interval", "p (Holm)", "per 1%")

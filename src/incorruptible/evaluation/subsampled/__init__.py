@@ -1,5 +1,14 @@
-"""The mean over chips to a half-width, by as few passes as will do: many chips that look at few
-images each.
+"""The mean over chips to a half-width, with as few passes as possible: many chips that each look at
+few images.
+
+The spread of the mean comes from chips and from single answers. Where making a chip costs little
+beside reading all images, more chips with few images each reach the same half-width with less work.
+A first look at some chips and images decides. Where few images do not pay, whole chips are scored,
+as by `measure`.
+
+Relies on: data that can be indexed, for subsets of images; else whole chips are scored. Keeps:
+which images a chip looks at is drawn from named noise and is independent of the chips, so that the
+mean is not biased by the choice; the model is as before after the call, also after an error.
 """
 
 from __future__ import annotations
@@ -23,7 +32,7 @@ from .results import Means
 
 __all__ = ["measure_mean"]
 
-FINEST = 1e-12  # a half-width below which rounding is all there is
+FINEST = 1e-12  # below this half-width there is nothing but rounding
 
 
 @renamed_arguments(most="max_chips", corruption="sampling")
@@ -42,31 +51,34 @@ def measure_mean(
     progress: Callable[[int, int], None] | None = None,
     **options: Unpack[SamplingOptions],
 ) -> Means:
-    """The mean score over chips on these n examples, at each strength until its interval is at most
-    2 `half_width` long, by chips that look at few examples each.
+    """The mean score over chips on these n examples, from chips that look at few examples each. At
+    each strength, chips are added until the interval of the mean is at most 2 `half_width` long.
 
-    What is estimated is mu = (1/n) sum_i E[Y(chip, i)]. Chip c looks at a random subset S_c of m
-    examples, and
+    Choose this for a mean to a small half-width on many images, where `measure_until` would take a
+    thousand whole chips or more. The estimate is of mu = (1/n) sum_i E[Y(chip, i)], where Y(chip,
+    i) is the score of that chip on example i. Chip c looks at a random subset S_c of m examples,
+    and
 
         mu_hat = beta mean(C) + mean_c D_c,    D_c = mean over S_c of (Y(c, i) - beta C_i),
 
     with the clean scores C of all examples. Subsets are drawn without replacement and independently
     of the chips, and m and beta are fixed before the chips that are averaged. So mu_hat is unbiased
     but for stopping, and the D_c are independent and equally distributed. m and beta come from a
-    first look (`statistics.plan`) or, m, from `images`; with m = n the chips are whole, those of
-    `measure`, and need no clean pass. The interval is Student's, made longer for having been
-    watched (`statistics.gather`). It covers 95% approximately, where that of `measure_until` holds
-    without exception and takes many more chips.
+    first look (`statistics.plan`), unless `images` gives m. With m = n the chips are whole, those
+    of `measure`, and need no clean pass. The interval is Student's, made longer because one stops
+    when it is short enough (`statistics.gather`). It covers 95% approximately. The interval of
+    `measure_until` holds without exception and takes many more chips.
 
     Corruptions that may ruin a whole chip (flipped bits, stuck cells, dead lines) are refused: a
     rare chip that fails altogether moves the mean by more than chips that agree can show.
 
-    `antithetic` makes chip 2k + 1 the mirror image of chip 2k: True always, False never, None (not
-    for whole chips) for a first quarter, and on where that helps. At most `max_chips` chips are
-    averaged (unless given, those of the `Sampling`, or 20,000); the result says whether they did.
-    Subsets need data that can be indexed: a tuple of tensors, `Images`, or batches (inputs, labels)
-    in a list or an unshuffled DataLoader, which are laid out in memory once; otherwise chips are
-    whole. `sampling`, `strengths`, `options` and `progress` are as in `measure`.
+    `antithetic` makes chip 2k + 1 the mirror image of chip 2k: True always, False never. None pairs
+    the first quarter of the chips, and the others if that helps; whole chips are not paired. At
+    most `max_chips` chips are averaged (unless given, the number of the `Sampling`, or 20,000); the
+    result says whether they were enough. Subsets need data that can be indexed: a tuple of tensors,
+    `Images`, or batches (inputs, labels) in a list or an unshuffled DataLoader, which are laid out
+    in memory once; otherwise chips are whole. `sampling`, `strengths`, `options` and `progress` are
+    as in `measure`.
 
     Raises `UserError` as `measure` does, and for a half-width below 1e-12, no examples, a
     confidence outside (0, 1), fewer than 16 `max_chips`, several reads of a chip, and more `images`
@@ -77,7 +89,7 @@ def measure_mean(
     )
     _refuse(half_width, confidence, asked)
     refuse_iterators(data, asked)
-    # A DataLoader draws from the global generator at every turn.
+    # A DataLoader draws from torch's global generator whenever it is iterated.
     with torch.random.fork_rng(devices=[]):
         data = batches(data, BATCH)
         rows, why = gathered(data)
@@ -109,7 +121,7 @@ def measure_mean(
 
 
 def _refuse(half_width: float, confidence: float, asked: Sampling) -> None:
-    """Raises `UserError` for a measurement that cannot come to an end or to the truth."""
+    """Raises `UserError` for a measurement that would not end, or whose interval would not hold."""
     if not FINEST <= half_width < float("inf"):
         raise UserError(
             f"half_width is {half_width:g}; it is positive, {FINEST:g} or more, in the unit of the "
@@ -133,12 +145,14 @@ def _refuse(half_width: float, confidence: float, asked: Sampling) -> None:
 
 
 def _refuse_images(images: int | None, total: int, why: str) -> None:
-    """A `UserError` for images of a chip that are not there, or, `why`, cannot be picked out."""
+    """Raises `UserError` for more images than there are, and for a choice of images from data that
+    cannot be indexed; `why` says why not.
+    """
     if not total:
         raise UserError("data is empty: it holds no example.")
     if images is not None and not (1 <= images < total and not why) and images != total:
         raise UserError(
             f"images={images}: "
-            + (why or f"1 to {total} are there")
+            + (why or f"a chip looks at 1 to {total} images")
             + f"; images={total} are whole chips."
         )

@@ -1,5 +1,12 @@
-"""Many chips that look at few examples each: side by side in one stack of weights where that is
-faster, else one by one.
+"""Many chips that look at few examples each, scored side by side where that is faster.
+
+A *stack* holds the weights of several chips in one tensor with an extra first axis, so that one
+batched product computes the answers of all chips. Networks that torch cannot map in this way, and
+large networks, are scored one chip after another, *in place*.
+
+Relies on: layers that torch's `vmap` maps; a `Score` of logits. Keeps: stacked weights are those of
+the chips in place, bit for bit; logits differ by rounding only, which is checked on the first chip;
+which way is taken follows from counted work, so that the same call goes the same way everywhere.
 """
 
 from __future__ import annotations
@@ -28,14 +35,15 @@ from ..chips import ProgrammedModel, cleaned
 from ..sampling import Sampling
 from ..scoring import NOT_FINITE, Examples, ScoreFunction, checked, score_chip
 
-# ---- When chips are scored side by side: a rule from counted work alone, so that the same call
-# takes the same way everywhere
+# ---- When chips are scored side by side
 
-FEWEST = 16  # chips that are worth a stack: of four it costs more than it saves
-AT_ONCE = 64  # chips in a stack, and fewer where their weights would be more than
-STACK = 1 << 24  # numbers, 64 MiB in float32
-WEIGHTS = 1 << 19  # in one chip's arrays: beyond, reading them costs as much as multiplying them
-# Products of two numbers for one chip, all of its images, and one layer.
+FEWEST = 16  # the fewest chips that are worth a stack: a stack of four costs more than it saves
+AT_ONCE = 64  # the most chips in a stack; there are fewer where their weights are more than STACK
+STACK = 1 << 24  # the most numbers in a stack, 64 MiB in float32
+# The most weights in the arrays of a chip. Beyond, reading weights costs as much as multiplying
+# them.
+WEIGHTS = 1 << 19
+# The most products of two numbers, for one chip with all of its images and on average over layers.
 WORK = {
     "cpu": 1 << 21,
     "cuda": 1 << 25,
@@ -55,12 +63,12 @@ def stackable(
     sampling: Sampling,
     arrays: Sequence[Array],
 ) -> bool:
-    """Whether chips can be scored side by side at all: a `Score` of logits, pairs of tensors,
-    layers that torch maps well.
+    """Whether chips can be scored side by side at all. This takes a `Score` of logits, batches that
+    are pairs of tensors, and layers that torch maps well.
 
-    In place are scored: functions of one's own; BatchNorm recalibrated; autocast and channels-last;
-    a model that is wrapped or has hooks; layers other than Linear, convolutions, BatchNorm and what
-    stands between them.
+    These are scored in place: plain functions as scores; recalibrated BatchNorm; autocast and
+    channels-last; a model that is wrapped or has hooks; layers with weights other than Linear,
+    convolutions and BatchNorm.
     """
     own = dict(model.named_parameters())
     return (
@@ -78,7 +86,7 @@ def stackable(
 
 
 def worth(model: nn.Module, part: Any, arrays: Sequence[Array], count: int) -> bool:
-    """Whether `count` chips, each on a batch of the size of `part`, are scored faster side by side.
+    """Whether `count` chips, each on a batch as large as `part`, are scored faster side by side.
 
     docs/results/fast-measuring.md has what was measured, on a processor; what holds for CUDA was
     not.
@@ -103,8 +111,8 @@ def _layers(model: nn.Module) -> list[nn.Module]:
 
 
 def products(model: nn.Module, part: Any) -> int:
-    """How many products of two numbers the Linear and convolutional layers compute in one pass of
-    that batch.
+    """How many products of two numbers the Linear and convolutional layers compute in one pass over
+    the batch `part`.
     """
     total = 0
 
@@ -163,11 +171,11 @@ def score_stacked(
     """What the score gives on chip `numbers[k]` for every example of the pair `parts[k]`: [chip,
     example].
 
-    The same chips as in place, bit for bit; logits differ by rounding, since one product of stacked
-    matrices (for convolutions, one grouped convolution) stands for many. The weights of `at_once`
-    chips lie in memory that is used again for the next ones; the model's own are not touched.
-    Raises what torch's vmap raises for a network that it cannot map, and its warning where it would
-    go chip by chip.
+    The chips are those in place, bit for bit. Logits differ by rounding, because one product of
+    stacked matrices (for convolutions, one grouped convolution) stands for many. The weights of
+    `at_once` chips lie in memory that is used again for the next chips; the model's own weights are
+    not touched. Raises what torch's vmap raises for a network that it cannot map, and raises vmap's
+    warning where it would compute chip by chip.
     """
     device = arrays[0].value.device
     same = all(own[0] is parts[0][0] and own[1] is parts[0][1] for own in parts)
@@ -195,8 +203,8 @@ def score_stacked(
 def _graded(
     model: nn.Module, score: Score, weights: dict[str, Tensor], parts: Sequence[Any], same: bool
 ) -> tuple[Examples, int]:
-    """[chip, example] of the chips whose weights [chip, ...] these are, each on its own part or all
-    on one; and how many answers were not finite.
+    """The scores [chip, example] of the chips with these `weights` [chip, ...], each on its own
+    part, or all on the first part where they are the `same`; and how many answers were not finite.
     """
 
     def answer(weights: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -222,14 +230,14 @@ def _graded(
         ), wrong
 
 
-# ---- Many chips, each of which looks at a few examples
+# ---- Side by side or in place
 
 
 class Stacks:
-    """Whether stacked chips of one network answer as the same chips in place; looked at once, for
-    the first chip.
+    """Remembers whether stacked chips of one network answer as the same chips do in place. This is
+    checked once, with the first chip.
 
-    `not_finite` counts the answers that were not finite so far, in place and in stacks.
+    `not_finite` counts the answers so far that were not finite, in place and in stacks.
     """
 
     def __init__(self) -> None:
@@ -246,8 +254,8 @@ class Stacks:
         strength: float,
         number: int,
     ) -> bool:
-        """Whether they do; a network that computes from a view of its weights, say, sees the chip
-        in place alone.
+        """Whether a stacked chip answers as in place. A network that computes from a view of its
+        weights, for example, sees only the chip in place.
         """
         if self.agree is None:
             with ProgrammedModel(model, arrays, sampling) as programmed, torch.inference_mode():
@@ -285,8 +293,8 @@ def score_parts(
 
     Every part has equally many examples; the same batch may stand for several chips. The model is
     in eval mode already. Small networks on few examples are scored side by side, all others one
-    after another: `stackable` and `worth` decide, and the first chip, which is scored both ways and
-    must agree (`stacks` remembers it). Raises `UserError` where parts differ in size.
+    after another. `stackable` and `worth` decide, and the first chip is scored both ways, which
+    must agree; `stacks` remembers whether it did. Raises `UserError` where parts differ in size.
     """
     stacks = stacks or Stacks()
     if stackable(model, score, parts, sampling, arrays) and worth(
@@ -312,7 +320,7 @@ def score_parts(
     scores = [one[""] for one in each]
     if len({len(one) for one in scores}) > 1:
         raise UserError(
-            f"parts of {sorted({len(one) for one in scores})} examples came; give each chip "
-            "equally many."
+            f"parts of {sorted({len(one) for one in scores})} examples came; give each chip a part "
+            "with equally many examples."
         )
     return np.stack(scores)

@@ -1,5 +1,14 @@
-"""By which chips, looking at how many examples each, the mean over chips of one network is found,
-and what each of them costs.
+"""How `measure_mean` works at one strength: what a chip and an image cost, how many images each
+chip looks at, and when to stop.
+
+First the cost of making a chip and of reading an image is counted (`costs_of`). A first look at few
+chips estimates how much chips and images differ, `statistics.plan` chooses the cheapest design, and
+chips are added until the half-width is reached (`MeanEstimator`).
+
+Relies on: `data` can be indexed for subsets of images (`gathered`); chips and subsets are named, so
+that the same call looks at the same images on the same chips. Keeps: costs are counted and not
+timed, so that the design is the same on every machine; whole chips that were scored for the first
+look are not scored again, and are those of `measure`.
 """
 
 from __future__ import annotations
@@ -51,8 +60,7 @@ from ..scoring import (
 from .batched import Stacks, score_parts
 from .results import Average
 
-# ---- What making a chip and reading an image cost: counted, not timed, so that it is the same on
-# every machine
+# ---- What making a chip and reading an image cost
 
 # Nanoseconds on one core of an AMD EPYC with torch 2.13 (medians of 5 to 30 repetitions, batches of
 # 64 to 1,024): torch.randn takes 3 for a number; 45 operations on the 25,856 weights of an MLP
@@ -62,7 +70,9 @@ RANDOM, NUMBER, OPERATION, FLOP = 3.0, 0.3, 2500.0, 1 / 50
 
 
 class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Operations, and the numbers that they make, while it lasts."""
+    """Counts operations, and the numbers and random numbers that they make, while the block
+    runs.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -90,13 +100,13 @@ def costs_of(
     arrays: Sequence[Array],
     strength: float,
 ) -> Costs:
-    """Nanoseconds for making a chip and for reading one image, from one clean pass over a batch of
-    so many and one chip made.
+    """Nanoseconds for making a chip and for reading one image, from one clean pass over `batch`,
+    which has `size` images, and one chip that is made.
 
-    Counted are operations, numbers made, random numbers and floating-point operations, each at a
-    fixed price (see above): the same call gives the same design everywhere. Where BatchNorm is
-    recalibrated, a chip costs its passes over the calibration data too. On a GPU passes are cheaper
-    than this and random numbers, which the CPU draws, are not.
+    Operations, numbers made, random numbers and floating-point operations are counted, each at the
+    fixed price above, so that the same call gives the same design everywhere. Where BatchNorm is
+    recalibrated, a chip also costs its passes over the calibration data. On a GPU passes are
+    cheaper than this, and random numbers, which the CPU draws, are not.
     """
     device = arrays[0].value.device
     with torch.inference_mode(), FlopCounterMode(display=False) as flops, _Counted() as reading:
@@ -104,7 +114,7 @@ def costs_of(
             score.answer(unwrapped(model), moved(batch, device))
         else:
             score(unwrapped(model), moved(batch, device))
-    # Grading counts as three small operations, whatever a score looks at besides.
+    # Grading counts as three small operations, whatever else a score computes.
     if isinstance(score, Score):
         reading.operations, reading.numbers = reading.operations + 3, reading.numbers + 3 * size
     image = (NUMBER * reading.numbers + FLOP * flops.get_total_flops()) / size
@@ -122,22 +132,22 @@ def costs_of(
     return Costs(chip, image)
 
 
-# ---- Data of which any few examples can be taken, and which ones a chip looks at
+# ---- Data that can be indexed, and which examples a chip looks at
 
 
 def drawn(total: int, *name: str | int) -> Tensor:
-    """A random order [total] of that name, of which any first part is a sample drawn without
-    replacement.
+    """A random order of `total` examples, the same for the same name. Its first m entries are a
+    sample of m examples without replacement, for every m.
     """
     return torch.randperm(total, generator=torch.Generator().manual_seed(key(*name)))
 
 
 def gathered(data: Iterable[Any]) -> tuple[Batches | None, str]:
-    """Data that can be indexed, or None and why not.
+    """`data` in a form that can be indexed and an empty text, or None and the reason why not.
 
     Batches of tensors in a list, or in a DataLoader that goes through its data in order, are put
-    together once: the inputs lie in memory. `Batches` come without the order that they may have.
-    Raises no mistake for other data, which whole chips can look at.
+    together once, so that all inputs lie in memory. `Batches` are returned without a shuffled
+    order. Other data are no mistake, because whole chips can look at them.
     """
     if isinstance(data, Batches):
         plain = copy(data)
@@ -170,14 +180,16 @@ def _alike(first: list[Any], part: list[Any]) -> bool:
     )
 
 
-# ---- Whole chips, as many as are asked for, each of them scored once: those of `measure`
+# ---- Whole chips
 
-KEPT = 128  # chips, the most by which a design is chosen
+KEPT = 128  # the largest number of chips by which a design is chosen
 
 
 class FullPassChips:
-    """The chips of `measure` at one strength: the means of all that were scored, and every score of
-    the first KEPT plain ones.
+    """The chips of `measure` at one strength, each scored once, when it is first asked for.
+
+    The mean score of each chip is kept, and the scores of single examples for the first `KEPT`
+    chips that are not mirrored.
     """
 
     def __init__(
@@ -201,12 +213,12 @@ class FullPassChips:
 
     @property
     def seen(self) -> int:
-        """How many there are, a mirrored one in place of a plain one not counted twice."""
+        """How many chips were scored. A chip and its mirrored form count once."""
         return len({chip for chip, _ in self.means})
 
     def values(self, start: int, stop: int, pairs: bool) -> NDArray[np.float64]:
-        """The mean score of each of the chips start to stop - 1 [chip]; with `pairs` every odd one
-        mirrors the one before.
+        """The mean score of each of the chips start to stop - 1 [chip]. With `pairs` every odd chip
+        mirrors the chip before.
         """
         wanted = [(chip, pairs and chip % 2 == 1) for chip in range(start, stop)]
         lacking = [one for one in wanted if one not in self.means]
@@ -231,26 +243,25 @@ class FullPassChips:
                     self.told(self.seen)
 
     def examples(self, count: int) -> NDArray[np.float64]:
-        """The scores of the first so many, at most KEPT [chip, example]."""
+        """The scores of the first `count` chips, at most `KEPT` [chip, example]."""
         self.values(0, count, False)
         return np.stack([self.kept[chip] for chip in range(count)]).astype(np.float64)
 
 
-# ---- One network on its examples: by which chips, looking at how many of them each, the mean over
-# chips is found
+# ---- The mean at each strength
 
 BATCH = 1024  # images at a time
-BYTES = 2**27  # of inputs that are laid out at once
-SMALLEST = 8  # images of a chip that are ever chosen: of so few examples chips look at all
-LEFT = 16  # chips that few images need in order to take over
-# So many whole chips are taken in pairs before the first interval is made. Begun after 6 chips,
-# with skewed chips, the interval covered .82 to .89 instead of .92 to .95.
+BYTES = 2**27  # the memory for inputs that are laid out at once
+SMALLEST = 8  # the fewest images of a chip that are chosen; chips look at all of so few examples
+LEFT = 16  # the fewest chips that must be left for a change from whole chips to few images
+# How many whole chips are taken in pairs before the first interval is made. With skewed chips, an
+# interval that began after 6 chips covered .82 to .89 instead of .92 to .95.
 PAIRED = 16
 
 
 class MeanEstimator:
-    """One network on its data: what is common to all strengths, and the clean scores as far as they
-    were needed.
+    """One network on its data: what all strengths share, and the clean scores of the examples that
+    were needed so far.
     """
 
     def __init__(
@@ -278,7 +289,7 @@ class MeanEstimator:
         self.clean = np.full(total, np.nan)
         self.stacks = Stacks()
         self.statistics = Statistics(model)
-        self.before = self.statistics.take()  # a recalibrated chip leaves its own
+        self.before = self.statistics.take()  # a recalibrated chip leaves its statistics in place
 
     def average(self, strength: float, why: str, told: Callable[[int], None] | None) -> Average:
         """The mean at one strength."""
@@ -332,14 +343,14 @@ class MeanEstimator:
         return self._by_whole_chips(strength, whole, found, "whole chips cost least")
 
     def _span(self, order: Tensor) -> float:
-        """How far one answer can change a score: 1 where scores lie in [0, 1]; of others nothing is
-        known beforehand.
+        """How far one answer can change a score: 1 where scores lie in [0, 1], and 0 for other
+        scores, for which nothing is known beforehand.
         """
         seen = self._clean_at(order[:64])
         return 1.0 if seen.min() >= 0 and seen.max() <= 1 else 0.0
 
     def _clean_at(self, places: Tensor) -> NDArray[np.float64]:
-        """The clean scores there, each computed once."""
+        """The clean scores of the examples with these indices. Each is computed once."""
         assert self.rows is not None
         lacking = places[np.isnan(self.clean[places.numpy()])]
         if len(lacking):
@@ -356,7 +367,7 @@ class MeanEstimator:
     def _look(
         self, strength: float, order: Tensor, whole: FullPassChips, start: int, stop: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The scores of the first look's chips [chip, image], and the clean ones [image]."""
+        """The scores of the chips of the first look [chip, image], and the clean scores [image]."""
         assert self.rows is not None
         if (start, stop) == (0, self.total):  # whole chips, which may be needed again
             return whole.examples(CHIPS), self._all_clean()
@@ -388,8 +399,8 @@ class MeanEstimator:
         design, within = found.design, list[float]()
         everything = self._all_clean() if design.beta else np.zeros(self.total)
         base, started = design.beta * float(everything.mean()), max(CHIPS, whole.seen)
-        # those that were scored on all images, where whole chips seemed cheaper at first, estimate
-        # the same mean
+        # Chips that were scored on all images, because whole chips seemed cheaper at first,
+        # estimate the same mean.
         before = whole.values(0, whole.seen if whole.seen > CHIPS else 0, False)
 
         def sampled(start: int, stop: int, pairs: bool) -> NDArray[np.float64]:
@@ -434,7 +445,7 @@ class MeanEstimator:
         return Average.of(strength, self.half, design, come, sd, found, len(before))
 
     def _at_once(self, design: SubsampleDesign) -> int:
-        """How many chips' inputs are laid out at once."""
+        """For how many chips the inputs are laid out at once: an even number, at least 2."""
         assert self.rows is not None
         one = sum(tensor[0].numel() * tensor.element_size() for tensor in self.rows.at(slice(0, 1)))
         return int(max(2, BYTES // max(1, one * design.images)) // 2 * 2)
@@ -442,7 +453,9 @@ class MeanEstimator:
     def _parts(
         self, strength: float, images: int, numbers: Sequence[int], pairs: bool
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """The scores of these chips [chip, image], and which images each of them looked at."""
+        """The scores of these chips [chip, image], and the indices of the images that each chip
+        looked at [chip, image].
+        """
         assert self.rows is not None
         name = self.sampling.seed, self.sampling.purpose, "examples"
         places = [drawn(self.total, *name, number)[:images] for number in numbers]

@@ -1,4 +1,10 @@
-"""What `measure_mean` found: a mean over chips for each strength, and how it came by it."""
+"""The result of `measure_mean`: a mean over chips for each strength, and by which chips and images
+it was found.
+
+Keeps: every mean stands with its interval, its number of chips and its number of images for each
+chip; chips that looked at few images have no score of their own, so that no spread or worst chip is
+shown for them.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +22,20 @@ from ..scoring import ScoreFunction
 
 @dataclass(frozen=True, eq=False)
 class Average:
-    """At one strength: `chips` of which the first `whole` looked at all images and the others at
-    `images` each.
+    """The mean at one strength, over `chips` chips. The first `whole` of them looked at all images,
+    and the others at `images` images each.
 
-    `paired` of those that looked at equally many, the first ones, stand in antithetic pairs.
+    Of the chips that looked at equally many images, the first `paired` stand in antithetic pairs.
 
-    `values` [chip] are what was averaged, each an estimate of the mean: the mean score of a whole
-    chip, or beta mean(C) + D_c as `measure_mean` defines them. `sd` is the standard deviation
-    between whole chips, `sd_from` says what it comes from. `components` come from `seen` images on
-    `looked` chips: the first look's, all images where whole chips handed over, 0 where nobody
-    looked; `designs` are what was chosen among, each with its predicted chips and cost in ns.
-    `not_finite` counts the answers that were not finite, which are wrong ones.
+    `values` [chip] are the numbers that were averaged, each an estimate of the mean: the mean score
+    of a whole chip, or beta mean(C) + D_c as `measure_mean` defines them. `sd` is the standard
+    deviation between whole chips, and `sd_from` says from what it was estimated. `reached` says
+    whether the interval became short enough, and `why` why this design was taken.
+
+    `components` are the components of variance of the first look, at `seen` images on `looked`
+    chips: all images where the first look was at whole chips, and 0 where there was no first look.
+    `designs` are the designs that were compared, each with its predicted number of chips and its
+    cost in ns. `not_finite` counts the answers that were not finite, which are wrong answers.
     """
 
     strength: float
@@ -49,7 +58,7 @@ class Average:
 
     @classmethod
     def alike(cls, strength: float, value: float, total: int) -> Average:
-        """Where all chips are the same, and one was scored."""
+        """The result where all chips are the same, so that one chip was scored."""
         same = "all chips are the same"
         return cls(
             strength,
@@ -78,7 +87,9 @@ class Average:
         whole: int,
         why: str = "",
     ) -> Average:
-        """Where `gather` came to an end; `why` all chips are whole, or nothing."""
+        """The result of `gather`. `why` says why all chips are whole, and is empty where they are
+        not.
+        """
         return cls(
             strength=strength,
             interval=come.interval,
@@ -99,7 +110,7 @@ class Average:
         )
 
     def row(self) -> dict[str, Any]:
-        """What the table prints and `--json` gives."""
+        """The numbers of the table as plain data."""
         low, mean, high = self.interval
         whole = self.sd_from == "whole chips"
         return {
@@ -124,7 +135,7 @@ class Average:
         }
 
     def plain(self) -> dict[str, Any]:
-        """The row, and what the design was chosen by."""
+        """The row, the components of variance, and the designs that were compared."""
         parts = None if self.components is None else self.components._asdict()
         return {
             **self.row(),
@@ -152,7 +163,7 @@ class Means(ScoredResult):
         half_width: float,
         confidence: float,
     ) -> Means:
-        """What was found of `chips`, at most `sampling.chips`, on `total` examples."""
+        """The averages with what must be stated of the chips, on `total` examples."""
         return cls(
             averages=averages,
             **stated(sampling, score),
@@ -181,12 +192,12 @@ class Means(ScoredResult):
 
     @property
     def reached(self) -> tuple[bool, ...]:
-        """[strength] Whether the half-width came down to what was asked."""
+        """[strength] Whether the interval became as short as was asked."""
         return tuple(one.reached for one in self.averages)
 
     @property
     def values(self) -> tuple[NDArray[np.float64], ...]:
-        """[strength] What was averaged [chip]."""
+        """[strength] The numbers that were averaged [chip]."""
         return tuple(one.values for one in self.averages)
 
     def rows(self) -> list[dict[str, Any]]:
