@@ -200,6 +200,15 @@ def test_an_axis_of_shares_goes_from_0_to_1_and_an_axis_of_counts_has_whole_tick
     assert "dtick" not in figure(CHARTS["one panel"])["layout"]["xaxis"]
 
 
+def test_no_axis_goes_beyond_what_a_percentage_can_be() -> None:
+    wide = Line([0, 1], [95.0, 40.0], "a", ([60.0, -30.0], [130.0, 110.0]))
+    chart = Lines("l", "", {"": [wide]}, "x", Y)
+    assert draw(chart).axes[0].get_ylim() == (-2, 102) and figure(chart)["layout"]["yaxis"]["range"] == [-2, 102]
+    near = replace(chart, panels={"": [Line([0, 1], [95.0, 94.0], "a", ([94.0, 93.0], [101.0, 95.0]))]})
+    assert draw(near).axes[0].get_ylim() == (93, 101)
+    assert draw(replace(chart, y="points")).axes[0].get_ylim()[1] > 130
+
+
 def test_an_axis_ends_at_its_top_with_a_triangle_for_each_value_above() -> None:
     curves = [Line([1, 2, 3], [1.0, 2.0, 1.5], "rwp"), Line([1, 2, 3], [1e6, 2.0, 3e5], "sgd")]
     chart = Lines("l", "", {"signal / noise": curves}, "step", "ratio", tops={"signal / noise": 2.5})

@@ -66,9 +66,9 @@ class Lines:
     the titles are test strengths: a page shows the panel of the one that is chosen, paper shows
     all. On a logarithmic axis `ticks` say what places are called, where a number is not.
 
-    A y axis whose label is `share` or `fraction` goes from 0 to 1. `tops` say for some panels where
-    their y axis, which then begins at 0, ends: a triangle at the upper edge stands for each value
-    that lies above.
+    A y axis whose label is `share` or `fraction` goes from 0 to 1, and one whose label ends in (%)
+    cuts off bands below 0 or above 100. `tops` say for some panels where their y axis, which then
+    begins at 0, ends: a triangle at the upper edge stands for each value that lies above.
     """
 
     name: str
@@ -87,11 +87,30 @@ class Lines:
     tops: Mapping[str, float] | None = None
 
     def limits(self, panel: str) -> tuple[float, float] | None:
-        """Where the y axis of a panel begins and ends; None leaves that to the values."""
-        if dict(zip(self.panels, self.y_labels(), strict=True))[panel] in SHARES:
-            return -0.02, 1.02  # a line at 0 or at 1 keeps its full width
-        top = (self.tops or {}).get(panel)
-        return None if top is None else (0.0, top)
+        """Where the y axis of a panel begins and ends; None leaves that to the drawer.
+
+        The panels of a selector have one axis, which stands still while the reader changes the
+        panel. The ends of an axis keep a small distance from 0, 1 or 100%, where a line would lose
+        half of its width.
+        """
+        label = dict(zip(self.panels, self.y_labels(), strict=True))[panel]
+        if label in SHARES:
+            return -0.02, 1.02
+        if panel in (tops := self.tops or {}):
+            return 0.0, tops[panel]
+        low, high = self._span(list(self.panels) if self.share_y else [panel])
+        beyond = label.endswith("(%)") and (low < 0 or high > 100)
+        if not beyond and not (self.share_y and self.selector):
+            return None
+        pad = 0.05 * (high - low) or 1.0
+        return (max(-2.0, low), min(102.0, high)) if beyond else (low - pad, high + pad)
+
+    def _span(self, panels: Sequence[str]) -> tuple[float, float]:
+        """The least and the largest of all values, ends of bands and levels of these panels."""
+        lines = [line for panel in panels for line in self.panels[panel]]
+        every = [part for line in lines for part in (line.points[1], *(line.edges or ()))]
+        known = _finite(np.concatenate([*every, list((self.levels or {}).values())]))
+        return (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
 
     def tick(self, place: float) -> str:
         """What that place on the axis is called."""

@@ -46,6 +46,7 @@ STYLE: Any = {
     "grid.color": "#DDDDDD",
     "grid.linewidth": 0.6,
     "legend.frameon": False,
+    "legend.handlelength": 2.8,  # long enough to show a dash beside a marker
     "svg.hashsalt": "incorruptible",
     "svg.fonttype": "none",
     "pdf.fonttype": 42,

@@ -132,26 +132,14 @@ def _y(chart: Lines | Bars, panel: str) -> dict[str, Any]:
         # A selector draws all panels over the same axes.
         counts = [one for title in chart.panels for one in chart.counts(title).values()]
         return _axis("", rangemode="tozero", **_whole_ticks(counts))
-    if (limits := chart.limits(panel)) is not None:
-        return _axis("", range=limits)
-    return _axis("", range=_range(chart)) if chart.share_y and chart.selector else _axis("")
+    limits = chart.limits(panel)
+    return _axis("") if limits is None else _axis("", range=list(limits))
 
 
 def _whole_ticks(parts: Sequence[ArrayLike]) -> dict[str, Any]:
     """The distance of ticks for whole numbers so close that plotly would put ticks between them."""
     values = np.concatenate([[0.0], *parts])
     return {"dtick": 1} if whole(values) and np.nanmax(values) - np.nanmin(values) < 10 else {}
-
-
-def _range(chart: Lines) -> list[float]:
-    """Of y over all panels, so that the axis stands still while a selector changes the panel."""
-    lines = [line for drawn in chart.panels.values() for line in drawn]
-    every = [part for line in lines for part in (line.points[1], *(line.edges or ()))]
-    values = np.concatenate([*every, list((chart.levels or {}).values())])
-    known = values[np.isfinite(values)]
-    low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
-    pad = 0.05 * (high - low) or 1.0
-    return [low - pad, high + pad]
 
 
 def _heading(index: int, title: str, y: str) -> dict[str, Any]:

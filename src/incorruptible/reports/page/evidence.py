@@ -97,5 +97,9 @@ def _scale(span: Span | None, unit: str) -> list[tuple[str, str]]:
     if span is None:
         return []
     low, high = span
-    labels = [(end, signed(end, "+.2g")) for end in span if abs(end) > 0.25 * (high - low)]
+    labels = [
+        (end, signed(end, "+.0f" if abs(end) >= 100 else "+.2g"))
+        for end in span
+        if abs(end) > 0.25 * (high - low)
+    ]
     return [(_at(span, value), text) for value, text in [*labels, (0.0, f"0 {unit}")]]
