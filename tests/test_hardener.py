@@ -387,7 +387,7 @@ def test_guard_reads_one_number(text: str, guard: bool, monkeypatch: pytest.Monk
 def test_closure_without_a_scalar(text: str, answer: object) -> None:
     model = net()
     before = bits(model.parameters())
-    with pytest.raises(UserError, match="a scalar tensor, the loss, is needed"):
+    with pytest.raises(UserError, match="it must return the loss, a scalar tensor"):
         hardener(model, text).backward(lambda: answer)
     assert bits(model.parameters()) == before
 
@@ -788,5 +788,5 @@ def test_a_parameter_that_was_replaced_is_noticed() -> None:
 @pytest.mark.parametrize("state", [{}, {"calls": 1}])
 def test_a_state_that_is_none_is_refused(state: dict) -> None:
     robust = Hardener(nn.Linear(3, 2), RWP(Gaussian("filter-max")), Constant(0.1), steps=1, seed=0)
-    with pytest.raises(UserError, match="no state of a Hardener"):
+    with pytest.raises(UserError, match="not a state of a Hardener"):
         robust.load_state_dict(state)

@@ -573,8 +573,8 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         "more.safetensors": "has, and the model lacks, 1.",
         "wide.pt": r"other shapes: 0.weight \(2, 9\) for \(2, 3\)",
         "code.pt": "cannot be read safely",
-        "list.pt": "no state_dict",
-        "number.pt": "no state_dict",
+        "list.pt": "does not hold a state_dict",
+        "number.pt": "does not hold a state_dict",
         "text.pt": "cannot be read",
         "empty.pt": "cannot be read",
     }

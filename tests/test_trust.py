@@ -822,14 +822,17 @@ def test_calls_beyond_the_steps_are_warned_of_once() -> None:
 
 FIRST_TOUCH: dict[str, tuple[Callable[[], Any], str]] = {
     "half a step": (lambda: robust_for(network(), steps=2.5), "steps=2.5: a whole number is needed"),
-    "a loss for a function": (lambda: robust_for(network()).backward(torch.zeros(())), "as a function"),
+    "a loss for a function": (
+        lambda: robust_for(network()).backward(torch.zeros(())),
+        "takes a function that computes the loss, because",
+    ),
     "rho as a field": (lambda: inc.SAM(0.05), "rho is the strength, and no field"),
     "a strength as a scale": (lambda: inc.Gaussian(0.1), "0.1 is no scale"),
-    "a class for an objective": (lambda: robust_for(network(), inc.RWP), "objective=RWP is none"),
+    "a class for an objective": (lambda: robust_for(network(), inc.RWP), "objective=RWP is not an objective"),
     "a class for a corruption": (lambda: inc.RWP(inc.Gaussian), "Gaussian is a class"),
     "a number for a corruption": (lambda: inc.RWP(0.1), "corruption=0.1 is no corruption"),
     "logits for a model": (lambda: inc.accuracy(torch.zeros(2, 2), torch.zeros(2)), r"score\.grade\(logits, labels\)"),
-    "a number for a schedule": (lambda: robust_for(network(), strength=0.1), r"Constant\(0\.1\) makes one"),
+    "a number for a schedule": (lambda: robust_for(network(), strength=0.1), r"Constant\(0\.1\) makes a schedule"),
 }
 
 

@@ -450,13 +450,13 @@ def test_two_ranks_agree_on_one_number_only(mine: int, alike: bool, monkeypatch:
 
 
 def test_a_fit_of_ranks_needs_its_group() -> None:
-    with pytest.raises(UserError, match=r"ranks=2, and 1 is here; .* ranks=1 and accumulate=2"):
+    with pytest.raises(UserError, match=r"ranks=2, and this training has 1; .* ranks=1 and accumulate=2"):
         Trainer(load("digits"), replace(MLP, ranks=2).resolved())
-    with pytest.raises(UserError, match="ranks=1, and 2 is here"):
+    with pytest.raises(UserError, match="ranks=1, and this training has 2"):
         Trainer(load("digits"), MLP.resolved(), group=RankGroup(0, 2))
 
 
-@pytest.mark.parametrize(("device", "says"), [("mps", "work on cpu or cuda"), ("cuda:0", "--device cuda")])
+@pytest.mark.parametrize(("device", "says"), [("mps", "train on cpu or cuda only"), ("cuda:0", "--device cuda")])
 def test_ranks_have_devices_of_their_own(
     device: str, says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -1,4 +1,10 @@
-"""Hardening a network: the two lines for one's own loop, and a plain loop from a recipe."""
+"""Training that hardens a network against weights that go wrong.
+
+`Hardener` is two lines in a training loop of your own: it perturbs the weights while your loop
+computes a loss and its gradient, and puts them back. `Trainer` is a plain loop around a `Hardener`,
+for a task and a `Recipe` (`training.recipe`); `incorruptible train` and studies use it. The rest
+serves both: weights in files, processes that train together, 16-bit arithmetic.
+"""
 
 from __future__ import annotations
 

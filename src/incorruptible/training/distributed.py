@@ -1,5 +1,10 @@
-"""The processes of one training, as torchrun starts them: who is who, what they agree on, and
-gradients averaged over them.
+"""The processes of one training, as torchrun starts them: which rank this one is, what all of them
+agree on, and gradients averaged over them.
+
+Relies on: every rank makes the same collective calls in the same order. So whatever decides about a
+call (a loss that is not finite, a request to leave) is agreed on by all ranks first.
+Keeps: after `averaged` all ranks hold the same gradients. A process group of the caller's is used
+and left as it is. One that is made here is destroyed here, except after an error under nccl.
 """
 
 from __future__ import annotations
@@ -17,25 +22,21 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import UserError
 
-__all__ = ["ALONE", "PATIENCE", "RankGroup", "averaged", "joined", "launched", "promised", "synced"]
-
-
-# ---- Gradients that DistributedDataParallel did not see, averaged over its ranks as it would have
-# done
+# ---- Averaging gradients that did not pass through DistributedDataParallel, as it would have done
 
 
 def synced(ranks: DistributedDataParallel) -> bool:
-    """Whether gradients are to be averaged now: not inside the caller's own `no_sync`."""
+    """Whether gradients are to be averaged now, which is so outside of `no_sync`."""
     return bool(ranks.require_backward_grad_sync)
 
 
 def averaged(ranks: DistributedDataParallel) -> None:
-    """Every `.grad` becomes its mean over the ranks; where no rank has one it stays None, and a
-    rank without one counts as 0.
+    """Replace every `.grad` by its mean over the ranks. A rank whose `.grad` is None counts as 0;
+    where it is None on all ranks, it stays None.
 
-    One collective call for each dtype and device, whatever a rank has or lacks, so that none waits
-    for another. A hook that was registered for DDP's own communication is not asked. Raises
-    `UserError` for sparse gradients.
+    Makes one collective call for each dtype and device, whichever gradients a rank has, so that all
+    ranks make the same calls. A communication hook that was registered with DDP is not called.
+    Raises `UserError` for sparse gradients.
     """
     named = [
         (name, parameter)
@@ -62,15 +63,19 @@ def averaged(ranks: DistributedDataParallel) -> None:
             there = torch.tensor(
                 [float(p.grad is not None) for _, p in members], dtype=dtype, device=device
             )
-            # Divided first, as DDP does: a sum could overflow 16 bits.
+            # Divided before the sum, as DDP does, because a sum could overflow 16 bits.
             flat = torch.cat([there, *parts]).div_(size)
             distributed.all_reduce(flat, distributed.ReduceOp.SUM, ranks.process_group)
             _put(members, flat)
-    # the next pass brings the buffers of rank 0 to all, as after a pass that DDP synchronises
+    # With this flag the next forward pass copies the buffers of rank 0 to all ranks, as after a
+    # pass that DDP synchronises.
     ranks.require_forward_param_sync = True
 
 
 def _put(members: list[tuple[str, Tensor]], flat: Tensor) -> None:
+    """Write the means in `flat` to the `.grad` of `members`. `flat` begins with one number for each
+    member, which is 0 where no rank had a gradient.
+    """
     there, rest = flat[: len(members)], flat[len(members) :]
     sizes = [parameter.numel() for _, parameter in members]
     for (_, parameter), found, mean in zip(
@@ -82,11 +87,11 @@ def _put(members: list[tuple[str, Tensor]], flat: Tensor) -> None:
             parameter.grad = mean.view_as(parameter).clone()
 
 
-# ---- The processes of one training, as torchrun starts them: who is who, and what they agree on
+# ---- The processes of one training, as torchrun starts them
 
-# How long a process waits for the others; one that dies is noticed at once.
+# How long a process waits for the others. A process that dies is noticed at once.
 PATIENCE = timedelta(minutes=10)
-# The variables that torchrun sets. Where one is missing, another program has set the others.
+# The variables that torchrun sets. Where one of them is missing, another program set the others.
 _TORCHRUN = (
     "RANK",
     "WORLD_SIZE",
@@ -97,9 +102,10 @@ _TORCHRUN = (
 
 @dataclass(frozen=True)
 class RankGroup:
-    """This process among `size` that train one network, and the device that it works on.
+    """This process, `rank` of `size` that train one network, and its device.
 
-    What it is asked must be asked by all at the same place; alone it answers at once.
+    The methods `any`, `alike`, `mean` and `wait` are collective: all processes must call them at
+    the same place. With size 1 they answer at once.
     """
 
     rank: int = 0
@@ -108,22 +114,22 @@ class RankGroup:
 
     @property
     def first(self) -> bool:
-        """Whether it is the one that writes and prints."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def any(self, yes: bool) -> bool:
-        """Whether one of them says yes."""
+        """Whether at least one process gives true."""
         return bool(self._reduced(torch.tensor([int(yes)]), distributed.ReduceOp.MAX)[0])
 
     def alike(self, number: int) -> bool:
-        """Whether all of them came with the same number."""
+        """Whether all processes give the same number."""
         most, least = self._reduced(
             torch.tensor([number, -number]), distributed.ReduceOp.MAX
         ).tolist()
         return bool(most == -least)
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean of `values` over all of them."""
+        """The mean of `values` over all processes."""
         return (
             values
             if self.size == 1
@@ -131,7 +137,7 @@ class RankGroup:
         )
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes have made this call."""
         self.any(True)
 
     def _reduced(self, values: Tensor, how: distributed.ReduceOp.RedOpType) -> Tensor:
@@ -145,13 +151,13 @@ ALONE = RankGroup()
 
 
 def launched() -> bool:
-    """Whether torchrun, or what sets the same variables, started this process."""
+    """Whether torchrun, or another program that sets the same variables, started this process."""
     return all(name in os.environ for name in _TORCHRUN)
 
 
 def promised(ranks: int, typed: str = "incorruptible train TASK") -> int:
-    """This process's rank, where as many were started as `ranks` says. Raises `UserError` with the
-    line to type where not.
+    """The rank of this process. Raises `UserError` with the command line to type where another
+    number of processes than `ranks` was started.
     """
     started = int(os.environ["WORLD_SIZE"]) if launched() else 1
     if started == ranks:
@@ -169,11 +175,11 @@ def promised(ranks: int, typed: str = "incorruptible train TASK") -> int:
 
 @contextmanager
 def joined(ranks: int, device: str | torch.device) -> Iterator[RankGroup]:
-    """The group of this process for the length of a training: nccl between GPUs, one for each
-    process, gloo between processors.
+    """A context that gives this process's `RankGroup` for one training, over nccl with one GPU for
+    each process, or over gloo on processors.
 
-    A group that the caller has started is used, and left as it is. Raises `UserError` where `ranks`
-    are not there.
+    A process group that the caller has initialised is used and left as it is. Raises `UserError`
+    where it, or torchrun, has another number of processes than `ranks`.
     """
     device = torch.device(device)
     if ranks == 1:
@@ -184,7 +190,7 @@ def joined(ranks: int, device: str | torch.device) -> Iterator[RankGroup]:
         promised(ranks)
     elif distributed.get_world_size() != ranks:
         raise UserError(
-            f"ranks={ranks}, and the process group that is there has "
+            f"ranks={ranks}, and the process group of this program has "
             f"{distributed.get_world_size()}."
         )
     device = _place(device, int(os.environ.get("LOCAL_RANK", 0)))
@@ -196,21 +202,25 @@ def joined(ranks: int, device: str | torch.device) -> Iterator[RankGroup]:
     try:
         yield RankGroup(distributed.get_rank(), ranks, device)
     except BaseException:
-        # Nccl would wait here for those who still work; the process's end is its own.
+        # After an error, nccl would wait here for the ranks that still work. There the group ends
+        # with the process.
         if own and device.type != "cuda":
             distributed.destroy_process_group()
         raise
     if own:
-        # DDP objects lie in reference cycles. Left alone, they would keep gloo's threads alive until
-        # Python ends, and there the threads abort the process.
+        # DDP objects are in reference cycles, so they wait for the garbage collector. Left alone,
+        # they would keep gloo's threads alive until Python ends, and there the threads abort the
+        # process.
         gc.collect()
         distributed.destroy_process_group()
 
 
 def _place(device: torch.device, local: int) -> torch.device:
-    """The device of the process that is the `local`-th on its machine."""
+    """The device of the process with local rank `local` on its machine: the CPU, or the GPU of that
+    number. Raises `UserError` where it has none.
+    """
     if device.type not in ("cpu", "cuda"):
-        raise UserError(f"device {str(device)!r}: several ranks work on cpu or cuda.")
+        raise UserError(f"device {str(device)!r}: several ranks can train on cpu or cuda only.")
     if not distributed.is_available():
         raise UserError("this torch has no torch.distributed: train with --ranks 1.")
     if device.type == "cpu":

@@ -1,4 +1,17 @@
-"""Two lines that harden a training loop of one's own."""
+"""`Hardener`, two lines that harden a training loop of your own.
+
+The objective says at which points in weight space to compute the gradient (`objectives.base`); the
+`Hardener` alone writes to weights. Each call of `backward` or `perturbed` is one `_Call`, which
+notes gradients and buffers at its beginning and can restore them.
+
+Relies on: parameters keep their identity and their storage from call to call, and no optimiser step
+happens inside a call (checked by the parameters' version counters). The order of micro-batches is
+the order of calls: draws are named by the call's number.
+Keeps: after every call the weights are bit-equal to those before it, also after an error. After an
+error, and after a loss that is not finite (with `guard`), `.grad` and all buffers are bit-equal
+too. Buffers move at most once for each call, with the pass that `batchnorm` names. Equal seeds,
+steps, losses and weights give equal bits, also across `state_dict` and `load_state_dict`.
+"""
 
 from __future__ import annotations
 
@@ -36,67 +49,69 @@ from ..weights.batchnorm import Statistics
 from ..weights.swap import BufferPool, replaced
 from .distributed import averaged, synced
 
-__all__ = ["NOISES", "Hardener"]
-
 NOISES = ("exact", "banked")
 
 
 class Hardener:
-    """Puts perturbed weights in place, lets the loop compute its gradient there, and puts the
-    weights back bit for bit.
+    """Hardens a training loop: `backward` puts perturbed weights in place, lets the loop compute
+    its loss and gradient there, and puts the clean weights back bit for bit.
 
-        robust = Hardener(model, RWP(Gaussian("filter-max")), Quadratic(0.0, 0.1), steps=len(loader) * epochs, seed=0)
+        steps = len(loader) * epochs
+        robust = Hardener(model, RWP("gaussian-filter-max"), Quadratic(0.0, 0.1), steps=steps, seed=0)
         ...
         robust.backward(lambda: F.cross_entropy(model(x), y))        # was: loss.backward()
         optimizer.step()
 
-    `steps` counts optimiser steps of the whole training; the strength at step i is `strength(min(1,
-    i / (steps - 1)))`, or what a controller such as `Auto` makes of the losses before it: no pass
-    is added, but one number is read from the device in each step, and under DDP averaged over the
-    ranks. What a controller's `remark(before, after)` says about two states is given as a warning
-    (`Remark`), by the first rank. Its state is in `state_dict()`.
+    **Strength.** `steps` counts the optimiser steps of the whole training. A schedule gives step i
+    the strength `strength(min(1, i / (steps - 1)))`. A controller such as `Auto` computes the
+    strength from the losses of earlier steps. That adds no pass, but one number is read from the
+    device in each step, and under DDP averaged over the ranks. Where the controller has a
+    `remark(before, after)`, the first rank shows what it returns as a warning (`Remark`).
 
-    `accumulate` is the number of backward calls (micro-batches) for each optimiser step;
-    `finish_step` ends a short one. The losses are taken as they come, so divide them as without
-    this class. Micro-batch m on rank r draws noise of its own, as micro-batch r * accumulate + m of
-    one process would.
+    **Accumulation.** `accumulate` is the number of backward calls (micro-batches) in each optimiser
+    step; `finish_step` ends a shorter step. Losses are not rescaled, so divide them as you would
+    without this class. Micro-batch m on rank r has a draw of its own: the draw of micro-batch
+    r * accumulate + m of a single process.
 
-    `arrays` are those of `select(model)` unless given. `backward` replaces `Tensor.backward`, for
-    loss scaling: `lambda loss: scaler.scale(loss).backward()`; `scale=scaler.get_scale` then tells
-    objectives the true size of the gradients that they look at. Objectives that bound gradients
-    (`RandBET`) need it, and losses that are divided by `accumulate`: what is handed to them is
-    multiplied by it, and what they return divided.
+    **Hooks.** `backward` replaces `Tensor.backward`, for loss scaling:
+    `lambda loss: scaler.scale(loss).backward()`. With `scale=scaler.get_scale`, objectives that
+    look at gradients (`RandBET`) get them in their true size: gradients are divided by
+    scale / accumulate before the objective sees them, and what it returns is multiplied by it. This
+    presumes losses that are divided by `accumulate`.
 
-    Gradients that an objective returns are added to `.grad`; under DDP each rank returns its own,
-    and `.grad` is then averaged over the ranks, as DDP would, unless a `no_sync` of the caller's
-    puts that off.
+    **DDP.** The model may be wrapped in DistributedDataParallel, `torch.compile` or both. Gradients
+    are averaged over the ranks once for each call, by DDP in the last pass that counts. Gradients
+    that an objective returns are added to `.grad` of each rank, and `.grad` is then averaged as DDP
+    would, unless the caller's `no_sync` postpones that. FSDP is refused, because it cuts filters
+    apart.
 
-    The model may be wrapped in DistributedDataParallel, `torch.compile` or both, and lie in memory
-    as channels-last: weights are swapped in their own storage, so nothing is compiled again and no
-    layout changes. Under autocast it is the weights as they are kept that are perturbed (fp32
-    masters), never their 16-bit copies. FSDP is refused: it cuts filters apart.
+    **Where perturbed weights lie.** Weights are swapped in their own storage, so nothing is
+    compiled again and no memory layout (channels-last) changes. Under autocast the weights as they
+    are kept (fp32 masters) are perturbed, not their 16-bit copies. The memory for what is set aside
+    is kept from call to call: one copy of the arrays, and one of each `.grad` that is not None when
+    a call begins.
 
-    `batchnorm` says which pass moves running statistics, once for each call: "noisy" (the last
-    perturbed one, or the clean one where `RandBET` stopped at it; the default where the objective
-    never visits the clean weights), "clean" (the default where it does), or "frozen".
+    **BatchNorm.** `batchnorm` says which pass moves running statistics, once for each call: "noisy"
+    is the last perturbed pass, or the clean pass where `RandBET` stopped after it (the default
+    where the objective never visits the clean weights); "clean" is the clean pass (the default
+    where the objective makes one); "frozen" is none.
 
-    With `guard`, the default without a `backward` of one's own, a loss that is not finite leaves
-    `.grad` and the running statistics as they were before the call, and `skipped` counts it; under
-    DDP all ranks decide together, and what earlier micro-batches had left on each of them (inside
-    `no_sync`) is averaged all the same. This reads one number from the device in each call;
-    `guard=False` avoids that. An exception leaves model and gradients as they were.
+    **Guard.** With `guard`, a call whose loss is not finite leaves `.grad` and the running
+    statistics as they were before the call, and `skipped` counts it. Under DDP all ranks decide
+    together, and gradients that earlier micro-batches left on each rank (inside `no_sync`) are
+    averaged all the same. The guard reads one number from the device in each call. It is on by
+    default unless `backward` is given. An exception leaves model and gradients as they were, with
+    and without guard.
 
-    `noise` is where normal numbers come from: "exact" draws each of them, on the CPU those that
-    `measure` would draw; "banked" reads them from a bank (`randomness.bank.Bank`), whose mean and
-    covariance over draws are the same, which costs a fraction where layers are linear and batches
-    small. Objectives that draw nothing train alike under both.
+    **Other options.** `arrays` are those of `select(model)` unless given. `noise="exact"` draws
+    each normal number, on the CPU the same numbers that `measure` would draw. `noise="banked"`
+    reads them from a bank (`randomness.bank.Bank`), whose draws have the same mean and covariance;
+    it costs a fraction where layers are linear and batches small. Objectives that draw nothing
+    train alike under both.
 
-    What is put aside lies in memory that is kept from call to call: one copy of the arrays, and one
-    of each `.grad` that is not None when a call begins.
-
-    Raises `UserError` for a model without arrays or in shards, steps or accumulate below 1, a
-    policy that the objective cannot keep, and a strength that goes beyond what it takes (a rate
-    above 1).
+    Raises `UserError` for a model without arrays or in shards, for `steps` or `accumulate` below 1,
+    for a BatchNorm policy that the objective cannot keep, and for a strength beyond what the
+    objective takes (a rate above 1).
     """
 
     def __init__(
@@ -117,7 +132,7 @@ class Hardener:
     ) -> None:
         steps, accumulate = _whole("steps", steps), _whole("accumulate", accumulate)
         if steps < 1 or accumulate < 1:
-            raise UserError(f"steps={steps} and accumulate={accumulate}: both are at least 1.")
+            raise UserError(f"steps={steps} and accumulate={accumulate}: both must be at least 1.")
         objective, strength = _objective(objective), _schedule(strength)
         self.controller = None if callable(strength) else strength
         checked_reach(objective, strength)
@@ -134,11 +149,13 @@ class Hardener:
         self._pool = BufferPool()
         self.calls = 0
         self.skipped = 0
-        # Whether a backward pass moves buffers, as with activation checkpointing.
+        # Whether a backward pass moves buffers, as it does with activation checkpointing; None
+        # until the first backward pass has shown it.
         self._recomputes: bool | None = None
         self._warned = False
         self._control: State = {} if self.controller is None else self.controller.start()
-        # The losses of this step's micro-batches so far: perturbed, clean.
+        # For the controller: the sum [2] of the perturbed and the clean losses of this step's
+        # micro-batches so far.
         self._seen: Tensor | None = None
         self._visited = False  # whether the last call looked at the clean weights
         self._at = 0.0  # the strength of the last call
@@ -150,12 +167,14 @@ class Hardener:
         self._scale = scale
         self._guard = backward is None if guard is None else guard
         self._statistics = Statistics(model)
-        inner = getattr(model, "_orig_mod", model)  # torch.compile's wrapper hides the other
+        # torch.compile's wrapper hides the wrapper of DDP, if both are there.
+        inner = getattr(model, "_orig_mod", model)
         self._ranks = inner if isinstance(inner, DistributedDataParallel) else None
         if self._ranks is not None and self._ranks.static_graph and objective.passes > 1:
             raise UserError(
                 f"{objective} makes {objective.passes} passes a step, and "
-                "DistributedDataParallel(static_graph=True) counts on one: leave static_graph out."
+                "DistributedDataParallel(static_graph=True) allows only one: leave out "
+                "static_graph."
             )
 
     @property
@@ -177,8 +196,8 @@ class Hardener:
 
     @property
     def held(self) -> float:
-        """The strength that training is at: that of the next call, unless a controller makes a
-        single step at the clean weights.
+        """The strength that training has reached: the strength of the next call, except where a
+        controller makes that call's step at the clean weights to look at the loss there.
         """
         return self._checked(self._control["held"]) if "held" in self._control else self.strength
 
@@ -195,21 +214,25 @@ class Hardener:
         return found
 
     def backward(self, closure: Callable[[], Tensor]) -> Tensor:
-        """Add the objective's gradient to `.grad`; returns its loss, detached: the mean over its
-        points, weighted by their shares.
+        """Add the objective's gradient to `.grad`. Returns the detached loss: the mean over the
+        objective's points, weighted by their shares.
 
-        `closure` computes the loss (a scalar) of the current batch; it is called once for each pass
-        of the objective.
+        `closure` computes the loss (a scalar) of the current batch. It is called once for each pass
+        of the objective, with that pass's weights in place. Afterwards the weights are bit-equal to
+        those before, also after an error.
+
+        Raises `UserError` for a closure that is not a function, does not return a scalar with a
+        graph, calls backward or the optimiser itself, or computes its loss from another model.
         """
         if isinstance(closure, Tensor):
             raise UserError(
-                "backward takes the loss as a function, to compute it at other weights: "
-                "robust.backward(lambda: loss_of(model(x), y))."
+                "backward takes a function that computes the loss, because it computes the loss at "
+                "other weights: robust.backward(lambda: loss_of(model(x), y))."
             )
         if not callable(closure):
             raise UserError(
-                f"backward takes a function that computes the loss, and {type(closure).__name__} "
-                "came."
+                "backward takes a function that computes the loss, and was given "
+                f"{type(closure).__name__}."
             )
         call = _Call(self)
         with call:
@@ -221,14 +244,16 @@ class Hardener:
 
     @contextmanager
     def perturbed(self) -> Iterator[Callable[[Tensor], Tensor]]:
-        """The weights of a one-pass objective for the length of a block, where a closure cannot be
-        given.
+        """A context with the perturbed weights in place, for code that cannot be put into a
+        closure.
 
             with robust.perturbed() as look:
                 look(loss_of(model)).backward()
 
-        `look` passes the loss through, noting it for the guard. Raises `UserError` for an objective
-        of several passes, and when `look` was never called.
+        `look` returns the loss that it is given, and notes it for the guard. When the block ends,
+        the weights are bit-equal to those before, also after an error. Raises `UserError` for an
+        objective of several passes or one that looks at its gradient, where the weights were
+        changed inside the block, and where `look` was never called.
         """
         if self.objective.passes != 1:
             raise UserError(
@@ -287,11 +312,12 @@ class Hardener:
         return {"strength": strength, **losses, "skipped": float(self.skipped)}
 
     def finish_step(self, weight: float | None = None) -> None:
-        """End an optimiser step that came to fewer than `accumulate` calls, as the last one of an
-        epoch may; else do nothing.
+        """End an optimiser step of fewer than `accumulate` calls, such as the last one of an epoch.
+        Does nothing where no step is under way. Touches neither weights nor gradients.
 
-        A controller hears of it: the losses are divided by `weight`, what their factors add up to;
-        unless given, that is calls / accumulate, as where each was divided by `accumulate`.
+        For the controller and `metrics`, the sum of the step's losses is divided by `weight`, the
+        sum of the factors that the losses were multiplied by. The default, calls / accumulate, is
+        right where each loss was divided by `accumulate`.
         """
         made = self.calls % self.accumulate
         if made:
@@ -299,10 +325,10 @@ class Hardener:
             self._hear(made / self.accumulate if weight is None else weight)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a stopped run needs to go on with the same bits: plain numbers and texts.
+        """Plain numbers and texts from which a stopped training goes on with the same bits.
 
         Under DDP, with a controller and accumulation, save between optimiser steps: in the middle
-        of one each rank has losses of its own.
+        of a step each rank has losses of its own.
         """
         state: dict[str, Any] = {
             "format": 1,
@@ -318,8 +344,8 @@ class Hardener:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`. Raises `UserError` if it was saved under another seed, number of
-        steps, accumulation or noise.
+        """Go on from `state`, as `state_dict` gave it. Raises `UserError` if it was saved under
+        another seed, number of steps, accumulation, noise or controller, or by a newer version.
         """
         if state.get("format", 1) > 1:
             raise UserError(
@@ -331,12 +357,13 @@ class Hardener:
             name for name in ("calls", "skipped", *control, *self._identity()) if name not in state
         ]
         if lacking:
-            raise UserError(f"this is no state of a Hardener: it lacks {', '.join(lacking)}.")
+            raise UserError(f"this is not a state of a Hardener: it lacks {', '.join(lacking)}.")
         if self.controller is None and "control" in state:
             raise UserError(
                 "this state was saved under a controller, and the Hardener has a schedule."
             )
-        state = {"noise": "exact", **state}  # states without it were saved before there was another
+        # A state without "noise" was saved when there was only exact noise.
+        state = {"noise": "exact", **state}
         same: dict[str, Any] = {**self._identity(), "noise": self.noise}
         if self.controller is not None:
             same["controller"] = str(self.controller)
@@ -357,7 +384,7 @@ class Hardener:
         return {"seed": self.seed, "steps": self.steps, "accumulate": self.accumulate}
 
     def _advance(self, call: _Call) -> None:
-        """Count the call, which ends an optimiser step if it is the last one of it."""
+        """Count the call. The last call of an optimiser step ends the step."""
         if self.step >= self.steps and not self._warned:
             self._warned = True
             warnings.warn(
@@ -376,7 +403,7 @@ class Hardener:
             self._hear()
 
     def _hear(self, weight: float = 1.0) -> None:
-        """End an optimiser step: `metrics` and the controller hear what was seen in it."""
+        """End an optimiser step: keep its losses for `metrics` and tell them to the controller."""
         self._last, self._noted = (self._at, self._noted, weight), []
         if self.controller is None or self._seen is None:
             return
@@ -397,6 +424,9 @@ class Hardener:
             warnings.warn(said, Remark, stacklevel=4)
 
     def _path(self) -> ObjectiveSteps:
+        """The points of this call. The draw is named by the seed and the number of the micro-batch
+        among those of all ranks, so it is the same whatever came before.
+        """
         micro = self.calls % self.accumulate
         rank, ranks = 0, 1
         if self._ranks is not None:
@@ -411,6 +441,11 @@ class Hardener:
         return self.objective(self.arrays, self._at, draw)
 
     def _look(self, point: Point, closure: Callable[[], Tensor], call: _Call) -> PointResult:
+        """Visit a point: one forward and one backward pass with its weights in place.
+
+        `replaced` puts the clean weights back when its block ends, also after an error; `call`
+        restores gradients and buffers then.
+        """
         call.enter(point)
         versions, grads_before = self._versions(), self._gradients()
         with (
@@ -426,15 +461,15 @@ class Hardener:
                     else type(loss).__name__
                 )
                 raise UserError(
-                    f"the closure returned {came}; a scalar tensor, the loss, is needed."
+                    f"the closure returned {came}; it must return the loss, a scalar tensor."
                 )
             call.note(loss, point.share, clean=point.clean)
             grads: Grads = {}
             if not loss.requires_grad:
                 raise UserError(
                     "the loss has no graph: it was detached, computed without gradients, or the "
-                    "closure called backward by itself; the closure returns the loss, and "
-                    "robust.backward does the rest."
+                    "closure called backward by itself; the closure should only return the loss, "
+                    "and robust.backward does the rest."
                 )
             with self._moved_once(), _once():
                 if point.counts:
@@ -450,8 +485,8 @@ class Hardener:
 
     @contextmanager
     def _moved_once(self) -> Iterator[None]:
-        """A backward pass; where it repeats forward passes (activation checkpointing), buffers stay
-        as the first ones left them.
+        """A context for a backward pass. Where the backward pass repeats forward passes (activation
+        checkpointing), buffers stay as the first forward pass left them.
         """
         if self._recomputes is False:
             yield
@@ -464,11 +499,14 @@ class Hardener:
             self._statistics.put(after)
 
     def _versions(self) -> list[int]:
+        """torch's counters of in-place changes, one for each array's parameter. The swap of weights
+        does not move them; an optimiser step does.
+        """
         return [array.parameter._version for array in self.arrays]
 
     def _refuse_steps_inside(self, before: list[int]) -> None:
-        """Raise `UserError` where somebody wrote to the weights inside a call, where others stand
-        in their place.
+        """Raise `UserError` where the weights were written to inside a call: perturbed weights were
+        in place, so the change would be lost when the clean weights return.
         """
         if self._versions() != before:
             raise UserError(
@@ -478,13 +516,15 @@ class Hardener:
             )
 
     def _gradients(self) -> list[tuple[int, int]]:
-        """What tells each array's `.grad` from what it becomes when something is added to it."""
+        """For each array, a mark of its `.grad` (identity and version) that changes when something
+        is added to it.
+        """
         each = [array.parameter.grad for array in self.arrays if array.parameter.requires_grad]
         return [(id(grad), -1 if grad is None else grad._version) for grad in each]
 
     def _refuse_without_gradient(self, before: list[tuple[int, int]]) -> None:
-        """Raise `UserError` where the loss does not depend on the arrays: the closure may compute
-        it from another model.
+        """Raise `UserError` where no array's `.grad` changed in a backward pass, which means that
+        the loss does not depend on the arrays. Not checked under DDP.
         """
         if before and self._ranks is None and self._gradients() == before:
             raise UserError(
@@ -493,11 +533,10 @@ class Hardener:
             )
 
     def _aside(self, loss: Tensor, call: _Call, all_: bool) -> Grads:
-        """The gradient of `loss`, of all parameters or of the arrays, with `.grad` as before
-        afterwards.
+        """The gradient of `loss` for all parameters (`all_`) or for the arrays, by name. Afterwards
+        every `.grad` is the tensor that it was before, also after an error.
 
-        It is that of the whole loss: the backward hook's factor is taken out, and the share of a
-        micro-batch made 1.
+        The factor of the backward hook and the division by `accumulate` are taken out of it.
         """
         own = [(parameter, parameter.grad) for parameter, _, _ in call.grads]
         for parameter, _ in own:
@@ -517,19 +556,19 @@ class Hardener:
                 parameter.grad = before
         if not grads:
             raise UserError(
-                f"{self.objective} climbs along the gradient, and no array requires one: unfreeze "
-                "some, or use rwp."
+                f"{self.objective} needs the gradient of the arrays, and no array requires one: "
+                "unfreeze some arrays, or use rwp."
             )
         size = self._size()
         return grads if size == 1 else {name: g / size for name, g in grads.items()}
 
     def _size(self) -> float:
-        """How large a gradient in `.grad` is beside that of the whole loss."""
+        """The factor of gradients in `.grad` relative to those of the undivided, unscaled loss."""
         return (1.0 if self._scale is None else float(self._scale())) / self.accumulate
 
     def _add(self, added: Grads, call: _Call) -> None:
-        """Add what an objective returned to `.grad`, in its size and layout there; under DDP the
-        ranks then average.
+        """Add the gradients that an objective returned to `.grad`, in the scale and layout (dense
+        or sparse) that gradients have there. Under DDP, average `.grad` over the ranks afterwards.
         """
         size = self._size()
         with torch.no_grad():
@@ -545,8 +584,9 @@ class Hardener:
             averaged(self._ranks)
 
     def _unsynced(self, point: Point, call: _Call) -> AbstractContextManager[Any]:
-        # DDP must average gradients once, in the last pass that counts; the earlier ones stay on
-        # their rank
+        """`no_sync` of DDP for every pass but the last one that counts, so that DDP averages the
+        gradients once for each call.
+        """
         if self._ranks is None or (point.counts and call.passes == self.objective.passes):
             return nullcontext()
         return self._ranks.no_sync()
@@ -554,41 +594,47 @@ class Hardener:
 
 @contextmanager
 def _once() -> Iterator[None]:
-    """A backward pass; one through a graph that is gone is answered in the user's words."""
+    """A context for a backward pass that turns torch's error about a second backward pass through
+    the same graph into a `UserError`.
+    """
     try:
         yield
     except RuntimeError as problem:
         if "backward through the graph a second time" not in str(problem):
             raise
         raise UserError(
-            "the closure called backward by itself (or keeps a graph from call to call): it "
-            "returns the loss, and robust.backward does the rest."
+            "the closure called backward by itself (or keeps a graph from call to call): it should "
+            "only return the loss, and robust.backward does the rest."
         ) from problem
 
 
 def _objective(given: Objective | str) -> Objective:
-    """The objective that was given, perhaps as its text. Raises `UserError` for anything else."""
+    """`given`, or the objective that it writes down. Raises `UserError` for anything else."""
     objective = parse_objective(given) if isinstance(given, str) else given
     if isinstance(objective, type) or not callable(objective):
         came = objective.__name__ if isinstance(objective, type) else repr(objective)
         raise UserError(
-            f"objective={came} is none: RWP(Gaussian('filter-max')) or SAM(), for example."
+            f"objective={came} is not an objective: give RWP(Gaussian('filter-max')) or SAM(), for "
+            "example."
         )
     return objective
 
 
 def _schedule(given: Schedule | Controller | str) -> Schedule | Controller:
-    """The strength that was given, perhaps as its text. Raises `UserError` for anything else."""
+    """`given`, or the schedule or controller that it writes down. Raises `UserError` for anything
+    else.
+    """
     strength = parse_schedule(given) if isinstance(given, str) else given
     if isinstance(strength, type) or not (callable(strength) or hasattr(strength, "next")):
         raise UserError(
-            f"strength={strength!r} is no schedule: Constant({strength!r}) makes one of a number."
+            f"strength={strength!r} is no schedule: Constant({strength!r}) makes a schedule of a "
+            "number."
         )
     return strength
 
 
 def _whole(name: str, value: Any) -> int:
-    """A whole number. Raises `UserError` for another."""
+    """`value` as an int. Raises `UserError` where it is not a whole number."""
     try:
         return index(value)
     except TypeError:
@@ -609,7 +655,13 @@ def _seen(losses: list[Tensor], clean: list[bool]) -> Tensor:
 
 
 class _Call:
-    """One call of a Hardener: what was there before, which losses came, and how to undo."""
+    """One call of a Hardener, as a context: the gradients and buffers before it, the losses of its
+    passes, and how to undo it.
+
+    Left with an exception, or with a loss that is not finite under the guard, it restores every
+    `.grad` (the same tensors with the same bits) and every buffer. Otherwise it leaves the buffers
+    as the pass left them that the BatchNorm policy names.
+    """
 
     def __init__(self, robust: Hardener) -> None:
         self.robust = robust
@@ -617,11 +669,11 @@ class _Call:
         self.shares: list[float] = []
         self.clean: list[bool] = []
         self.passes = 0
-        self.sparse: dict[
-            str, int
-        ] = {}  # the parameters whose gradients are sparse, and in how many dimensions
+        # The sparse dimensions of the gradients that are sparse, by the parameter's name.
+        self.sparse: dict[str, int] = {}
+        # The buffers before the call, and the buffers that it is to leave.
         self.before = self.kept = robust._statistics.take()
-        self.standing = True  # whether the buffers hold `kept`
+        self.standing = True  # whether the buffers hold `kept` now
         self.grads = [
             (
                 parameter,
@@ -634,7 +686,7 @@ class _Call:
         for array in robust.arrays:
             if id(array.parameter) not in present:
                 raise UserError(
-                    f"{array.name} is no parameter of the model any more: make the Hardener after "
+                    f"{array.name} is no parameter of the model any more: make the Hardener when "
                     "the model is complete."
                 )
 
@@ -644,12 +696,14 @@ class _Call:
         return dict(unwrapped(self.robust.model).named_parameters())
 
     def note(self, loss: Tensor, share: float = 1.0, clean: bool = False) -> None:
+        """Note the loss at a point, the point's share, and whether its weights are clean."""
         self.losses.append(loss.detach())
         self.shares.append(share)
         self.clean.append(clean)
 
     @property
     def loss(self) -> Tensor:
+        """The mean loss over the points, weighted by their shares."""
         if len(self.losses) == 1:
             return self.losses[0].clone()
         total = sum(self.shares)  # 1, unless an objective stopped early
@@ -661,13 +715,16 @@ class _Call:
         return torch.stack([loss * share for loss, share in counted]).sum()
 
     def enter(self, point: Point) -> None:
+        """Begin a pass: every pass starts from the buffers as they were before the call."""
         if self.passes:
             self.robust._statistics.put(self.before)
         self.passes += 1
 
     def leave(self, point: Point) -> None:
+        """End a pass: keep the buffers that it left, if it is the pass of the BatchNorm policy."""
         policy = self.robust.batchnorm
-        # an objective may stop before its noisy pass: until one came, the clean pass stands for it
+        # An objective may stop before its noisy pass. Until there is a noisy pass, the clean one
+        # counts as it.
         early = policy == "noisy" and point.clean and all(self.clean)
         self.standing = early or policy == ("clean" if point.clean else "noisy")
         if self.standing and self.robust.objective.passes > 1:
@@ -690,6 +747,7 @@ class _Call:
                 self.robust._pool.back(copy)
 
     def _undo(self) -> None:
+        """Restore buffers and gradients: the same tensors, with the bits of before the call."""
         self.robust._statistics.put(self.before)
         with torch.no_grad():
             for parameter, own, copy in self.grads:
@@ -698,13 +756,17 @@ class _Call:
                     own.copy_(copy)
 
     def _settle(self) -> None:
-        # DDP would have averaged with this call what earlier ones, inside `no_sync`, had left on
-        # each rank
+        """After a skipped call, average the gradients that earlier micro-batches left on each rank
+        inside `no_sync`. DDP would have averaged them in this call.
+        """
         ranks = self.robust._ranks
         if ranks is not None and self.robust.accumulate > 1 and synced(ranks):
             averaged(ranks)
 
     def _finite(self) -> bool:
+        """Whether all losses of the call are finite, on all ranks. Under DDP this is a collective
+        operation, which every rank reaches in every call.
+        """
         if self.robust._ranks is None and len(self.losses) == 1:
             return math.isfinite(self.losses[0])
         fine = torch.stack(self.losses).isfinite().all()

@@ -1,5 +1,10 @@
-"""How a training uses its device: 16-bit arithmetic, memory layout, compilation, and which part of
-a batch is whose.
+"""How a training uses its device: 16-bit arithmetic, compilation, and the parts that a batch is cut
+into.
+
+Relies on: the loss of a part is a mean over its examples, so that means of parts, weighted by their
+shares, give the mean of the batch.
+Keeps: weights, gradients and perturbation stay in fp32. Parts are contiguous, in the order of the
+examples, and together hold each example once (apart from parts of share 0).
 """
 
 from __future__ import annotations
@@ -20,15 +25,14 @@ from ..errors import UserError
 from ..tasks.scores import each_tensor
 from .distributed import RankGroup
 
-__all__ = ["Precision", "called", "part"]
-
 
 class Precision:
-    """fp32, or the loss under autocast to "bf16" or "fp16"; weights, their perturbation and
-    gradients stay in fp32.
+    """The arithmetic of forward and backward passes: "fp32", or autocast to "bf16" or "fp16".
+    Weights, their perturbation and gradients stay in fp32.
 
-    Under fp16 the loss is scaled before backward, and a step whose gradients overflow is left out
-    and counted in `skipped`. Raises `UserError` for a device that has no autocast.
+    Choose "bf16" on GPUs that have it; "fp16" also runs on older ones. Under fp16 the loss is
+    scaled before backward, and a step whose gradients overflow is left out and counted in
+    `skipped`. Raises `UserError` for a device without autocast.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
@@ -43,7 +47,7 @@ class Precision:
 
     @property
     def hooks(self) -> dict[str, Any]:
-        """What a `Hardener` must know of it."""
+        """The options `backward` and `scale` for a `Hardener`; none without a loss scaler."""
         if self.scaler is None:
             return {}
         return {"backward": self._backward, "scale": self.scaler.get_scale}
@@ -53,7 +57,9 @@ class Precision:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def mean(self, losses: Callable[[], Tensor]) -> Tensor:
-        """The mean of what `losses` computes, taken in 32 bits at least."""
+        """The mean of the losses of the examples, which `losses` computes under autocast. The mean
+        is taken in 32 bits or more.
+        """
         if self.kind is None:
             return losses().mean()
         with torch.autocast(self.device.type, self.kind):
@@ -61,7 +67,9 @@ class Precision:
         return found.to(torch.promote_types(found.dtype, torch.float32)).mean()
 
     def step(self, optimizer: torch.optim.Optimizer, model: nn.Module, clip: float | None) -> None:
-        """One step of the optimiser, its gradient's norm bounded by `clip`."""
+        """One step of the optimiser, with the norm of the whole gradient bounded by `clip`. Under
+        fp16 the gradients are divided by the loss scale before they are clipped.
+        """
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
         if clip is not None:
@@ -75,9 +83,11 @@ class Precision:
         self.skipped += self.scaler.get_scale() < before
 
     def decay(self, schedule: torch.optim.lr_scheduler.LRScheduler) -> None:
-        """One step of the learning rate's schedule, which counts steps that were left out, too."""
+        """One step of the learning rate's schedule, also where the optimiser's step was left
+        out.
+        """
         with warnings.catch_warnings():
-            # Torch takes a first step that was left out for a wrong order of calls.
+            # If the scaler leaves out the very first step, torch warns of a wrong order of calls.
             if self.scaler is not None:
                 warnings.filterwarnings(
                     "ignore", r"Detected call of `lr_scheduler.step\(\)`", UserWarning
@@ -85,7 +95,7 @@ class Precision:
             schedule.step()
 
     def state(self) -> dict[str, Any]:
-        """What a stopped training needs of it: nothing without a scaler."""
+        """What a stopped training needs of this object: nothing without a loss scaler."""
         return (
             {}
             if self.scaler is None
@@ -93,17 +103,17 @@ class Precision:
         )
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from `state`, in which other things may stand."""
+        """Go on from `state`, which may hold other entries too."""
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
             self.skipped = state["overflows"]
 
 
 def called(model: nn.Module, compiled: bool, device: torch.device, group: RankGroup) -> nn.Module:
-    """What the loss calls in place of `model`, with its very parameters: compiled, distributed over
-    the ranks, or itself.
+    """The module that the loss calls in place of `model`: `model` itself, or its compiled or
+    data-parallel wrapper, which has the same parameters.
 
-    Raises `UserError` where there is nothing to compile with.
+    Raises `UserError` where a compiler is needed and missing.
     """
     network: Any = model
     if compiled:
@@ -117,7 +127,9 @@ def called(model: nn.Module, compiled: bool, device: torch.device, group: RankGr
 
 
 def _check_compiler(device: torch.device) -> None:
-    """torch.compile would say it in pages, at the first step."""
+    """Raise `UserError` where torch.compile lacks its compiler. Left to itself, torch would say so
+    in pages of text at the first step.
+    """
     if device.type == "cuda":
         if find_spec("triton") is None:
             raise UserError(
@@ -134,11 +146,12 @@ def _check_compiler(device: torch.device) -> None:
 
 
 def part(batch: Any, index: int, count: int) -> tuple[Any, float]:
-    """The `index`-th of `count` parts of a batch, in the order of its examples and as equal as can
-    be, and its share of them.
+    """The `index`-th of `count` parts of a batch, and the part's share of the examples. Parts
+    follow the order of the examples and are as equal in size as possible.
 
-    A batch of fewer examples than parts gives those that come short its last example, with share 0.
-    Raises `UserError` for a batch that holds anything but tensors of one length.
+    Where the batch has fewer examples than parts, some parts would be empty. They get the last
+    example instead, with share 0. Raises `UserError` for
+    a batch that holds anything but tensors of one length.
 
     >>> part([torch.arange(5)], 0, 2), part([torch.arange(5)], 1, 2)
     (([tensor([0, 1])], 0.4), ([tensor([2, 3, 4])], 0.6))

@@ -1,4 +1,13 @@
-"""A plain training loop around `Hardener`, from a recipe."""
+"""A plain training loop around `Hardener`, from a task and a recipe.
+
+Relies on: a recipe and a task are all that decides a training; everything random draws from named
+streams of the recipe's seed. The order of parameters, and so of the optimiser's state, is that of
+`named_parameters`.
+Keeps: the same recipe, task, device, threads and versions give the same bits, whatever ran before
+in the process. `state` and `load` lose none of them. The probe and `validation` leave weights,
+buffers, modes and random generators as they were, so metrics can be taken or left out. torch's,
+numpy's and Python's global generators are after each epoch where they were before.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +38,12 @@ from .precision import Precision, called, part
 from .recipe import Recipe
 from .weights import clip_weights, load_weights
 
-__all__ = ["Trainer", "Validation", "for_task"]
-
 VALIDATED = 1000  # examples: an accuracy has a standard error of at most 1.6 points
 
 
 def for_task(recipe: Recipe, task: Task) -> Recipe:
-    """`recipe` with what its strength takes from the task: the unit of `auto`'s budget, unless the
-    recipe says it.
+    """`recipe`, completed from the task: where its strength is `auto` without a unit for the
+    budget, the unit becomes the task's `reference`.
     """
     strength = recipe.parts.strength
     told = strength.for_task(task.reference) if isinstance(strength, schedules.Auto) else strength
@@ -44,8 +51,8 @@ def for_task(recipe: Recipe, task: Task) -> Recipe:
 
 
 def _network(task: Task, recipe: Recipe) -> nn.Module:
-    """The network as training begins: new weights by the recipe's seed, or those that it starts
-    from.
+    """The network as training begins: with new weights drawn from the recipe's seed, or with the
+    weights of the file `recipe.start`.
     """
     with named_randomness(recipe.seed, "weights"):
         model = task.model()
@@ -91,16 +98,17 @@ class Validation(NamedTuple):
 
 
 class Trainer:
-    """One training: `epoch()` does the next epoch, `state()` is what a stopped one needs to go on
+    """One training: `epoch()` trains for the next epoch; `state()` and `load()` stop and resume it
     with the same bits.
 
-    Weights are initialised, examples shuffled and noise drawn from the recipe's seed, each under
-    its own name, so two arms of equal seed start from equal weights and see equal batches. torch's
-    global generators are left alone. `keep` is called with the model at each of the recipe's
-    checkpoints. Each batch is cut into `accumulate` parts for each rank of `group`; one part draws
-    noise (and dropout) of its own, so that two ranks do what one process does with two parts.
+    Initial weights, the order of examples and noise are drawn from the recipe's seed, each under a
+    name of its own. So two arms of equal seed start from equal weights and see equal batches.
+    `keep(model, place)` is called at each of the recipe's checkpoints. Each batch is cut into
+    `accumulate` parts for each rank of `group`. Each part has draws of its own (noise and dropout),
+    so that two ranks compute what one process computes with two parts.
+
     Raises `UserError` for a task without training data, for weights that do not fit, for a pattern
-    that matches no parameter, and for a group that is not the recipe's.
+    that matches no parameter, and for a group whose size is not the recipe's `ranks`.
     """
 
     def __init__(
@@ -116,8 +124,9 @@ class Trainer:
         self.device = torch.device(device)
         if recipe.ranks != group.size:
             raise UserError(
-                f"the recipe says ranks={recipe.ranks}, and {group.size} is here; one process does "
-                f"the same with ranks=1 and accumulate={recipe.ranks * recipe.accumulate}."
+                f"the recipe says ranks={recipe.ranks}, and this training has {group.size}; one "
+                "process computes the same with ranks=1 and "
+                f"accumulate={recipe.ranks * recipe.accumulate}."
             )
         data = task.part("train")
         self.model = _network(task, recipe).to(self.device).train()
@@ -126,8 +135,8 @@ class Trainer:
         train = batches(data, recipe.batch)
         if not hasattr(train, "__len__"):
             raise UserError(
-                f"{task.name}: the training data have no length; the strength must know how many "
-                "steps there will be."
+                f"{task.name}: the training data have no length, and the schedule of the strength "
+                "needs the number of steps: give a DataLoader or tensors."
             )
         self.steps = len(train) * recipe.epochs  # type: ignore[arg-type]
         _, self.objective, self.schedule = recipe.parts
@@ -157,13 +166,14 @@ class Trainer:
             self._probe_batch, self._climbs = self._fixed_probe(data)
 
     def epoch(self) -> dict[str, Any]:
-        """Train for one epoch; returns its metrics, which are also kept in `metrics`; "loss" is nan
-        where every step was skipped.
+        """Train for one epoch. Returns its metrics, which are also appended to `metrics`. "loss" is
+        the mean over the steps whose loss was finite, and nan where there was none.
         """
         recipe, strength = self.recipe, self.robust.held
         losses: list[Tensor] = []
         early = set(recipe.probe.early) if self.done == 0 and recipe.probe.draws else set()
-        # A DataLoader may shuffle by a generator of its own.
+        # A DataLoader may shuffle with a generator of its own, which named_randomness does not
+        # seed.
         own = getattr(self.task.train, "generator", None)
         if isinstance(own, torch.Generator):
             own.manual_seed(key(recipe.seed, "order", self.done) >> 1)
@@ -175,7 +185,7 @@ class Trainer:
                 if self.robust.step in early and self.robust.step < self.steps // recipe.epochs:
                     self.metrics.append({"step": self.robust.step, **self._probe(strength)})
         self.done += 1
-        # the others were skipped, and `skipped` counts them
+        # Steps with another loss were skipped; `skipped` counts them.
         finite = [
             loss for loss in self.group.mean(torch.stack(losses)).tolist() if math.isfinite(loss)
         ]
@@ -193,12 +203,14 @@ class Trainer:
 
     @property
     def skipped(self) -> int:
-        """Losses that were not finite, and steps whose 16-bit gradients overflowed."""
+        """The number of losses that were not finite, plus the number of steps that were left out
+        because 16-bit gradients overflowed.
+        """
         return self.robust.skipped + self.precision.skipped
 
     def step(self, batch: Any) -> Tensor:
-        """One step of the optimiser on that batch, wherever it lies; returns the loss, under ranks
-        this one's part of the mean.
+        """One optimiser step on `batch`, on whichever device the batch is. Returns the loss; under
+        several ranks, this rank's contribution, whose mean over the ranks is the batch's loss.
         """
         self.optimizer.zero_grad()
         losses = [self._passed(batch, micro) for micro in range(self.recipe.accumulate)]
@@ -213,8 +225,9 @@ class Trainer:
         return torch.stack(losses).sum()
 
     def _passed(self, batch: Any, micro: int) -> Tensor:
-        """The gradient of one part of the batch, added; returns its loss, weighted so that the mean
-        over the ranks is the batch's.
+        """Add the gradient of part `micro` of this rank's share of the batch to `.grad`. Returns
+        the part's loss, weighted so that the sum over parts and the mean over ranks give the
+        batch's.
         """
         each, ranks = self.recipe.accumulate, self.group.size
         index = self.group.rank * each + micro
@@ -232,8 +245,8 @@ class Trainer:
             return self.robust.backward(loss)
 
     def _dropout(self, index: int) -> AbstractContextManager[None]:
-        """What the network itself draws for a part, where there are several: named, as the parts'
-        noise is.
+        """A context that seeds the network's own randomness (dropout) by the name of the part.
+        Where a batch is one part, the epoch's named randomness simply goes on.
         """
         if self.recipe.accumulate * self.group.size == 1:
             return nullcontext()
@@ -242,7 +255,7 @@ class Trainer:
         )
 
     def _apart(self, micro: int) -> AbstractContextManager[Any]:
-        """Ranks average their gradients once for each step, after its last part."""
+        """A context in which DDP postpones averaging: all parts of a step but the last."""
         if self.group.size == 1 or micro == self.recipe.accumulate - 1:
             return nullcontext()
         return self.network.no_sync()  # type: ignore[operator, no-any-return]
@@ -285,14 +298,14 @@ class Trainer:
         return Validation(name, float(found.mean()), getattr(score, "unit", ""), len(found), whole)
 
     def at_peak(self) -> dict[str, Any]:
-        """The instrument at the largest strength of the training, on the weights as they are
-        now.
+        """What the gradient instrument finds on the current weights at the largest strength of the
+        training.
         """
         return self._probe(self._peak())
 
     def _peak(self) -> float:
-        """The schedule's largest strength; where it is no function of progress, the largest at the
-        end of an epoch so far.
+        """The schedule's largest strength. Of a controller, the largest strength at the end of an
+        epoch so far.
         """
         if self.robust.controller is None:
             return schedules.peak(self.schedule)
@@ -301,15 +314,19 @@ class Trainer:
         )
 
     def _fixed_probe(self, data: Any) -> tuple[Any, list[Any]]:
+        """The images that the gradient instrument looks at, and the mini-batches of them along
+        which an objective ascends, one for each draw. Both are the same for every arm and seed.
+        """
         probe = self.recipe.probe
         if not probe.draws:
             return None, []
-        order: tuple[str | int, ...] = ("probe",)  # the same images for every arm and seed
+        order: tuple[str | int, ...] = ("probe",)
         if isinstance(found := batches(data, self.recipe.batch, order), Batches):
             size = min(probe.images or found.examples, found.examples)
             batch = next(iter(batches(data, size, order)))
             climbs: list[Any] = []
-            # No mini-batch twice, as long as there are enough permutations: always.
+            # Each round cuts another permutation of the images into mini-batches, so that no two
+            # mini-batches are the same. A last, smaller mini-batch is left out.
             while len(climbs) < probe.draws:
                 round_ = Batches(batch, self.recipe.batch, (*order, len(climbs)))
                 climbs += [
@@ -322,6 +339,9 @@ class Trainer:
         return batch, [batch]
 
     def _probe(self, strength: float | None = None) -> dict[str, Any]:
+        """What the gradient instrument finds on the current weights, at `strength` or at the
+        strength that training has reached. Moves no random generator.
+        """
         with named_randomness("probe", self.recipe.seed, device=self.device):
             return self._looked(strength)
 
@@ -360,7 +380,9 @@ class Trainer:
         return found
 
     def state(self) -> dict[str, Any]:
-        """Tensors and plain data, as `torch.load(weights_only=True)` accepts them."""
+        """All that `load` needs to go on with the same bits: tensors and plain data, as
+        `torch.load(weights_only=True)` accepts them.
+        """
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -372,7 +394,7 @@ class Trainer:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Go on from `state`, as `state()` gave it for the same task and recipe."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.decay.load_state_dict(state["decay"])

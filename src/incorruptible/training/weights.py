@@ -1,5 +1,9 @@
-"""Weights in files (safetensors, or a checkpoint of torch's, which is read without running code),
-and weights kept within a bound.
+"""Weights in files (safetensors, or a checkpoint of torch, which is read without running code), and
+weights that are clipped to a bound.
+
+Relies on: names in a file are those of the model's `state_dict`, perhaps all with one prefix.
+Keeps: a file of weights is written whole or not at all. No code from a file runs. Names, shapes and
+kinds of numbers are checked before the first tensor is written to the model.
 """
 
 from __future__ import annotations
@@ -19,13 +23,9 @@ from ..errors import Remark, UserError
 from ..files.records import write_atomically
 from ..weights.arrays import Array, unwrapped
 
-__all__ = ["clip_weights", "load_weights", "save_weights"]
+# ---- Weights in files
 
-
-# ---- Weights in files: safetensors, or a checkpoint of torch's, which is read without running code
-
-
-# What others put in front of every name, with who they are
+# Prefixes that wrappers put in front of every name, with the wrapper.
 _PREFIXES = {
     "module.": "DistributedDataParallel",
     "_orig_mod.": "torch.compile",
@@ -34,10 +34,11 @@ _PREFIXES = {
 
 
 def save_weights(model: nn.Module, path: str | Path) -> None:
-    """Write the weights as safetensors (tied tensors once), whole or not at all.
+    """Write the model's weights to a safetensors file, whole or not at all. Tied tensors are
+    written once.
 
-    Of a model inside torch.compile or DistributedDataParallel the inner one's are written, whose
-    names carry no prefix.
+    Where the model is wrapped in torch.compile or DistributedDataParallel, the names are those of
+    the model inside, without a prefix.
     """
     network = unwrapped(model)
     write_atomically(
@@ -51,9 +52,9 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     Where every name in the file begins with `module.`, `_orig_mod.` or `model.`, as data-parallel,
     compiled and enclosed networks are saved, and the model's names do not, the weights are loaded
     without that prefix, and a warning (`Remark`) says so. Raises `UserError` for a file that is not
-    there or cannot be read, and where names, shapes or kinds of numbers differ: whole or complex
-    numbers are not the weights of a layer of real ones, though torch would copy them without a
-    word.
+    there or cannot be read, and where names, shapes or kinds of numbers differ. Whole or complex
+    numbers, for example, are refused for a layer of real numbers, which torch would convert
+    silently.
     """
     path, model = Path(path), unwrapped(model)
     if not path.is_file():
@@ -102,8 +103,8 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
 
 def _without_prefix(state: dict[str, Any], own: Iterable[str]) -> tuple[dict[str, Any], str]:
-    """The weights under the model's own names, and what stood before all of them: nothing, where
-    names are the model's already.
+    """The weights under the model's own names, and the prefix that was taken off every name ("" if
+    none was).
     """
     own, gone = set(own), ""
     while own and state and own.isdisjoint(state):
@@ -120,8 +121,8 @@ def _without_prefix(state: dict[str, Any], own: Iterable[str]) -> tuple[dict[str
 
 
 def _kind(tensor: torch.Tensor) -> str:
-    """The kind of a tensor's numbers, in one word; all floating-point types are one kind, and may
-    be loaded as each other.
+    """The kind of a tensor's numbers, in one word. All floating-point types are one kind, because
+    one may be loaded as another.
     """
     if tensor.layout != torch.strided:
         return "sparse"
@@ -131,6 +132,7 @@ def _kind(tensor: torch.Tensor) -> str:
 
 
 def _tied(model: nn.Module) -> dict[str, list[str]]:
+    """For each name of a tied tensor, all the names of that tensor."""
     groups: dict[int, list[str]] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
         groups.setdefault(id(tensor), []).append(name)
@@ -138,6 +140,7 @@ def _tied(model: nn.Module) -> dict[str, list[str]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """The tensors in a file, by name. Raises `UserError` where it cannot be read safely."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -147,7 +150,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} cannot be read as weights ({reason}): it is truncated or of another kind."
         ) from None
-    except Exception as problem:  # pickle raises what it likes
+    except Exception as problem:  # unpickling may raise any exception
         raise UserError(
             f"{path} cannot be read safely ({type(problem).__name__}); save a state_dict, best as "
             "safetensors."
@@ -158,29 +161,28 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
     ):
-        raise UserError(f"{path} holds no state_dict: names with tensors are needed.")
+        raise UserError(f"{path} does not hold a state_dict, a dictionary from names to tensors.")
     return state
 
 
-# ---- Weights kept within a bound, so that none stands so far out that it sets the scale of all
-# noise
+# ---- Clipping, so that no outlier sets the scale of the noise of its whole layer
 
 
 def clip_weights(
     arrays: Sequence[Array], alpha: float | None = None, *, at: float | None = None
 ) -> None:
-    """Clamp every array, in place: to +-alpha std(W), or to +-at where an absolute bound is given.
+    """Clamp the weights of every array in place to +-alpha std(W), or to +-at.
 
-    To be called after each step of the optimiser. std(W) is of all weights of the array as they are
-    then, about their mean, with n - 1 (torch's own); it is taken anew in each call, and falls as
-    outliers are cut. Arrays whose weights are all equal, or of one weight alone, stay: they have no
-    outliers. Biases, norms and frozen arrays stay too.
+    Call it after each step of the optimiser; it costs one pass over the weights. std(W) is the
+    standard deviation of all weights of the array, with n - 1 in the denominator. It is taken anew
+    in each call, and falls as outliers are cut. Arrays of equal weights or of a single weight stay
+    as they are, and so do frozen arrays and whatever is not in `arrays` (biases, norms).
 
-    alpha is 1 at least, for max|W| >= std(W) nearly always, so that a smaller one would shrink the
-    whole layer at every step until nothing is left; aihwkit's examples take 2.5 (LAYER_GAUSSIAN).
-    `at` is the w_max of Stutz et al., MLSys 2021 (arXiv 2006.13977), 0.1 to 0.3 there; they bound
-    biases and norms as well: `select(model, also=("*",))`. Raises `UserError` for neither, both, or
-    values out of range.
+    alpha must be at least 1: max|W| >= std(W) nearly always, so that a smaller alpha would shrink
+    the whole layer at every step until nothing is left. aihwkit's examples use 2.5
+    (LAYER_GAUSSIAN). `at` is the w_max of Stutz et al., MLSys 2021 (arXiv 2006.13977), there 0.1 to
+    0.3; they bound biases and norms as well: `select(model, also=("*",))`. Raises `UserError` if
+    neither or both are given, and for values out of range.
 
     By hand: weights -1, 0, 0, 1, 5 have mean 1 and std sqrt(22 / 4) = 2.345; alpha 2 clamps 5 to
     4.690.
@@ -191,11 +193,13 @@ def clip_weights(
         )
     if alpha is not None and not 1 <= alpha < math.inf:
         raise UserError(
-            f"clip_weights: alpha {alpha!r}: standard deviations of a layer, 1 at least, are "
-            "needed (2.5, say)."
+            f"clip_weights: alpha {alpha!r}: a number of standard deviations of a layer, at least "
+            "1, is needed (2.5, for example)."
         )
     if at is not None and not 0 < at < math.inf:
-        raise UserError(f"clip_weights: at {at!r}: a finite number above 0 is needed (0.1, say).")
+        raise UserError(
+            f"clip_weights: at {at!r}: a finite number above 0 is needed (0.1, for example)."
+        )
     with torch.no_grad():
         for array in arrays:
             value = array.value
