@@ -1,5 +1,8 @@
 """The other simulators, imported if they are installed, and the layers of a model that they can
 replace.
+
+Keeps: every weight that belongs in hardware is either in the list that `layers` returns, or named
+in `protect`, or refused, so that no weight stays ideal unnoticed.
 """
 
 from __future__ import annotations

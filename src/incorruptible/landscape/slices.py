@@ -1,4 +1,9 @@
-"""How the loss looks along a line and on a plane through the weights."""
+"""How the loss looks along a line and on a plane through the weights.
+
+Keeps: weights, running statistics and torch's generators are as before; the directions follow from
+the seed and the arrays' names alone, so that two networks with the same names and shapes are cut
+along the same random numbers.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """What a task is: `Task` is a network with its data and score, and `NamedTask` is the name of a
 task that is not loaded yet.
+
+Relies on: the data do not change after they were given to a `Task`, because their fingerprints are
+computed once.
 """
 
 from __future__ import annotations
