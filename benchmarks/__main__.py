@@ -21,36 +21,38 @@ OUT = ROOT / "benchmarks" / "results"
 
 
 class _Parser(argparse.ArgumentParser):
-    """One whose mistakes are one line, as all others."""
+    """A parser whose errors are one line, as those of the package."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}.")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
+    """The parser of the command line."""
     made = _Parser(prog="python -m benchmarks", description=__doc__)
-    made.add_argument("--only", metavar="NAME,...", help="these groups alone")
-    made.add_argument("--pairs", type=int, help="interleaved pairs for each ratio (100; 7 with --quick)")
+    made.add_argument("--only", metavar="NAME,...", help="run only these groups")
+    made.add_argument("--pairs", type=int, help="the number of interleaved pairs for each ratio (100; 7 with --quick)")
     made.add_argument("--few", type=int, help="the same for slow variants and for two threads (100; 3 with --quick)")
-    made.add_argument("--quick", action="store_true", help="see that everything runs; no number is worth keeping")
+    made.add_argument(
+        "--quick", action="store_true", help="only see that everything runs; the numbers are not worth keeping"
+    )
     made.add_argument(
         "--threads",
         action=argparse.BooleanOptionalAction,
-        help="the wall's time on two threads too, which needs an idle machine (yes, but with --quick)",
+        help="time on the wall clock with two threads too, which needs an idle machine (on, except with --quick)",
     )
     made.add_argument(
         "--out", type=Path, default=OUT, help="the folder for JSON, table and figure (benchmarks/results)"
     )
     made.add_argument("--check", action="store_true", help="exit 1 unless the upper limits are within the targets")
-    made.add_argument("--read", action="store_true", help="measure nothing: what the folder holds, drawn and checked")
-    made.add_argument("--page", type=Path, help="put the table into that page too, between its two marks")
-    made.add_argument("--list", action="store_true", help="the groups and the targets")
+    made.add_argument("--read", action="store_true", help="measure nothing; draw and check the results in the folder")
+    made.add_argument("--page", type=Path, help="put the table into this page too, between its two marks")
+    made.add_argument("--list", action="store_true", help="list the groups and the targets")
     return made
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run, and say with 0 that all is well, with 1 that a target was missed, with 2 what was mistaken."""
+    """Run the benchmark. Returns the exit code: 0, or 1 if a target was missed, or 2 for a mistake of the user's."""
     try:
         asked = parser().parse_args(words)
         look_around()
@@ -137,7 +139,7 @@ def _report(names: Sequence[str], asked: argparse.Namespace) -> int:
     from .groups import GROUPS
     from .results import kept, put_into, table
 
-    # the table and the figure are of everything that lies there, whatever was measured now
+    # The table and the figure show all results in the folder, also those of earlier runs.
     everything = kept(asked.out, list(GROUPS))
     text = table(everything)
     write_text(asked.out / "table.md", text)

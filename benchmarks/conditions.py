@@ -1,4 +1,4 @@
-"""What a run was made on: machine, versions, commit, date, and what else the machine was doing."""
+"""The conditions of a run: machine, versions, commit, date, and the load of the machine."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["conditions", "load"]
 
 
 def load() -> float | None:
-    """Processes that ran or waited to run, on average over the last minute; None where the system does not say."""
+    """How many processes ran or waited to run, on average over the last minute; None if the system does not say."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def conditions() -> dict[str, Any]:
-    """Plain data to keep beside the numbers."""
+    """The conditions as plain data, to keep beside the numbers."""
     return {
         **made(),
         "system": platform.platform(),

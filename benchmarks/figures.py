@@ -1,4 +1,4 @@
-"""The rows as a figure: a dot with its interval for each, and a bar where its target is."""
+"""The rows as a figure: each is a dot with its interval, and a bar shows its target."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INK = "#222222"
 
 
 def families(found: Sequence[Kept]) -> dict[str, list[Kept]]:
-    """Groups that share a figure: training, measuring, and whatever is neither; those without rows are left out."""
+    """The groups of each figure: training, measuring, and the others. Groups without rows are left out."""
     made: dict[str, list[Kept]] = {}
     for one in found:
         if one.rows:
@@ -30,7 +30,7 @@ def families(found: Sequence[Kept]) -> dict[str, list[Kept]]:
 
 
 def drawn(found: Sequence[Kept]) -> Any:
-    """A matplotlib figure with a panel for each group, its rows from the top, on a logarithmic axis where ratios span much."""
+    """A matplotlib figure with a panel for each group and its rows from the top. The axis is logarithmic if ratios span much."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""What the suite holds: each group of rows by name, how to measure it and about how long that takes."""
+"""The groups of the benchmark by name: how to measure each, and about how long this takes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """`pairs` rounds for each ratio and `few` for slow variants; on the wall, with two threads, `few` for all."""
+    """`pairs` is the number of rounds for each ratio; `few` is the number for slow variants, and for all with two threads."""
 
     pairs: int = 100
     few: int = 100
@@ -37,7 +37,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Found:
-    """Rows, what was absent, and the times they were made of: seconds by round, for each variant, under each clock."""
+    """The rows, the variants that could not run, and the times behind the rows: seconds by round, for each variant and clock."""
 
     rows: list[Row]
     absent: list[str] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Found:
 
 
 class Group(Protocol):
-    """Something to measure; what stands `aside` is measured where it is named, and not otherwise."""
+    """A group to measure. A group that stands `aside` is measured only if the command line names it."""
 
     @property
     def what(self) -> str: ...
@@ -54,17 +54,17 @@ class Group(Protocol):
     def aside(self) -> bool: ...
 
     def seconds(self, settings: Settings) -> float:
-        """About how long it takes."""
+        """About how long the group takes."""
         ...
 
     def run(self, settings: Settings, progress: Progress) -> Found:
-        """Measure it."""
+        """Measure the group."""
         ...
 
 
 @dataclass(frozen=True)
 class Ratios:
-    """Variants of one work in turns: processor time on one thread, then, if asked for, the wall's time on two."""
+    """Variants of one piece of work, in turns: processor time on one thread, then, if asked for, wall time on two."""
 
     what: str
     make: Callable[[], Work]
@@ -93,7 +93,7 @@ class Ratios:
 
 
 class threads:
-    """So many threads of torch's for a while."""
+    """torch uses `count` threads in this block."""
 
     def __init__(self, count: int) -> None:
         self.count, self.before = count, torch.get_num_threads()
@@ -106,7 +106,7 @@ class threads:
 
 
 def told(times: Sequence[Times], pairs: int) -> dict[str, str]:
-    """The seconds of each variant, one number for each round, - where it took no part: one line of JSON for each."""
+    """The seconds of each variant as one text, with a number for each round, or - if the variant took no part in the round."""
     return {
         one.variant.name: " ".join(f"{one.seconds[r]:.6g}" if r in one.seconds else "-" for r in range(pairs))
         for one in times
@@ -129,7 +129,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class StartUp:
-    """Processes that do next to nothing."""
+    """The start of the command line, timed by commands that do next to nothing."""
 
     what: str = "how long the command line takes to answer"
     aside: bool = False
@@ -143,7 +143,7 @@ class StartUp:
 
 @dataclass(frozen=True)
 class Means:
-    """The time to a half-width of the mean over chips, against whole test sets, for one of the workloads there."""
+    """The time to know the mean over chips to a half-width, with few images on each chip and with whole test sets."""
 
     what: str
     workload: str
@@ -160,7 +160,7 @@ class Means:
 
 
 def mean_row(one: dict[str, Any]) -> Row:
-    """What benchmarks/means.py says of one network at one strength."""
+    """The row for one network at one strength, from a row of benchmarks/means.py."""
     ratio = Interval(*(math.nan if one[name] is None else float(one[name]) for name in ("low", "ratio", "high")))
     what = (
         f"n v_chip / v_interaction {one['condition']:.3g}: {_span(one['design'])} images on each of {_span(one['chips'])} chips, "
@@ -172,7 +172,7 @@ def mean_row(one: dict[str, Any]) -> Row:
 
 
 def _span(values: int | Sequence[int]) -> str:
-    """One number, or the least and the largest of several."""
+    """One number as text, or the smallest and the largest of several."""
     found = [values] if isinstance(values, int) else list(values)
     return f"{found[0]}" if len(set(found)) == 1 else f"{min(found)} to {max(found)}"
 

@@ -1,4 +1,4 @@
-"""The mean over chips to a half-width: processor time of `measure_mean` beside that of the whole chips it would take."""
+"""The processor time to know the mean over chips to a half-width: by `measure_mean`, and by whole chips."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CIFAR = Path(os.environ.get("CIFAR10") or Path(__file__).resolve().parents[2] / 
 
 
 class Workload(NamedTuple):
-    """A network, what it is tested on, and at which strengths of gaussian-filter-max; `seeds` calls are timed at each."""
+    """A network, its test data, and strengths of gaussian-filter-max. At each strength `seeds` calls are timed."""
 
     model: nn.Module
     test: Any
@@ -69,13 +69,13 @@ def _trained(task: tasks.Task, lr: float, batch: int, steps: int, noise: float =
 
 
 def fixed(sd: float, half: float = HALF) -> int:
-    """How many whole chips do where their number is fixed: the smallest N with t_{N - 1} sd / sqrt(N) <= half."""
+    """The fixed number of whole chips that suffices: the smallest N with t_{N - 1} sd / sqrt(N) <= half."""
     chips = np.arange(2, 100_000)
     return int(chips[np.argmax(special.stdtrit(chips - 1, 0.975) * sd / np.sqrt(chips) <= half)])
 
 
 def check_names(only: Sequence[str]) -> None:
-    """A `UserError` for a workload of no such name, or one whose data are not there."""
+    """Raises `UserError` for an unknown workload, or one whose data are not on this machine."""
     for name in only:
         if name not in WORKLOADS:
             raise unknown("workload", name, WORKLOADS)
@@ -86,11 +86,11 @@ def check_names(only: Sequence[str]) -> None:
 
 
 def each_row(only: Sequence[str] = (), **options: Any) -> Iterator[dict[str, Any]]:
-    """One row for each workload and strength, as it is measured; CIFAR-10's where the data are.
+    """One row for each workload and strength, as soon as it is measured. CIFAR-10 is left out if its data are not there.
 
-    `ratio` is the processor time of `measure_mean`, clean pass and first look in it, over `fixed_chips` times that of a whole
-    draw; `low` and `high` are what it would be at the ends of the 95% interval (chi-square) of the variance that `fixed_chips`
-    comes from, which 40 whole draws give. Means of `seeds` calls.
+    `ratio` is the processor time of `measure_mean`, with its clean pass and first look, over `fixed_chips` times the time of a
+    whole chip. `fixed_chips` comes from a variance that 40 whole chips give; `low` and `high` are the ratios at the ends of the
+    95% interval (chi-square) of this variance. All are means of `seeds` calls.
     """
     for name, make in WORKLOADS.items():
         if (only and name not in only) or (make is cifar and not (CIFAR / "train.parquet").is_file()):
@@ -140,9 +140,9 @@ def _row(work: Workload, strength: float) -> dict[str, Any]:
 
 
 def twins(strengths: Sequence[float] = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5), pairs: int = 100) -> Iterator[dict[str, Any]]:
-    """How the accuracies of mirrored whole chips go together, for the MLP of the digits trained without and with noise.
+    """The correlation of the accuracies of mirrored whole chips, for the MLP on digits, trained without and with noise.
 
-    Means of pairs vary 1 + `correlation` times as much as means of two independent chips; its standard error is about .1.
+    The variance of the mean of a pair is 1 + `correlation` times that of two independent chips. Its standard error is about .1.
     """
     task = tasks.load("digits")
     for noise in (0.0, 0.2):

@@ -20,7 +20,7 @@ STEPS = ("rwp-exact", "rwp-banked", "local-rwp", "sam", "rwp-by-hand", "sam-by-h
 
 
 def memory(networks: Sequence[str] = ("mlp", "resnet20")) -> tuple[list[Row], list[str]]:
-    """One row for each network and step, and what is absent. Counted, not timed: n is 1, and there is no spread."""
+    """One row for each network and step, and the steps that could not run. Bytes are counted, so n is 1 and there is no spread."""
     rows, absent = [], []
     for network in networks:
         base = _peak(network, "sgd")
@@ -41,7 +41,7 @@ def memory(networks: Sequence[str] = ("mlp", "resnet20")) -> tuple[list[Row], li
 
 def _peak(network: str, kind: str) -> dict[str, int]:
     with TemporaryDirectory() as folder:
-        note = Path(folder) / "peak.json"  # what libraries print on stdout is no number
+        note = Path(folder) / "peak.json"  # a file, because libraries print on stdout
         command = [sys.executable, "-m", "benchmarks.peak", network, kind, str(note)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -1,4 +1,4 @@
-"""Noisy passes over a test set against a clean one: ours, by hand and of others."""
+"""Noisy passes over a test set, compared with a clean pass: by this package, by hand, and by peers."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ NOISE = 0.05
 SWEEP = (0.02, 0.05, 0.1, 0.15, 0.2)
 Data = Sequence[tuple[Tensor, Tensor]]
 
-# images, in batches of; draws in one call of `measure`; clean passes that are timed at once
+# For each network: images, batch size, chips in one call of `measure`, and clean passes that are timed at once.
 MEASURED: dict[str, tuple[int, int, int, int]] = {
     "resnet20": (1000, 250, 2, 1),
     "mlp": (700, 700, 40, 10),
     "digits": (700, 700, 200, 100),
 }
-SIMULATED = ("resnet20", 200)  # network and images: what is simulated outside the network's own layers takes long
+SIMULATED = ("resnet20", 200)  # network and images: few, because simulation in other layers takes long
 
 
 def clean_pass(model: nn.Module, data: Data) -> float:
-    """The accuracy of the weights as they are, as one writes it."""
+    """The accuracy of the clean weights, in the code that one would write by hand."""
     with torch.inference_mode():
         hits = sum(int((model(x).argmax(1) == y).sum()) for x, y in data)
     return hits / sum(len(y) for _, y in data)
 
 
 def noisy_pass_by_hand(model: nn.Module, weights: Sequence[Tensor], data: Data) -> float:
-    """The accuracy on one chip, as one writes it: clone, randn, pass, copy back."""
+    """The accuracy on one chip, in the code that one would write by hand: clone, randn, pass, copy back."""
     kept = [weight.detach().clone() for weight in weights]
     with torch.no_grad():
         for weight in weights:
@@ -55,7 +55,7 @@ def noisy_pass_by_hand(model: nn.Module, weights: Sequence[Tensor], data: Data) 
 
 
 def measuring(name: str) -> Work:
-    """`measure` against clean passes over the same images, for the network of that name."""
+    """`measure`, compared with clean passes over the same images, for the network called `name`."""
     network = NETWORKS[name]
     images, size, draws, passes = MEASURED[name]
     model, data = network().eval(), network.batches(images // size, size)
@@ -78,7 +78,7 @@ def measuring(name: str) -> Work:
         ("measure-bf16", "the same, autocast='bf16'", [NOISE], half),
         ("measure-workers", "the same, two workers of one thread", [NOISE], {"workers": 2}),
     ]
-    if network.shape[0] == 3:  # dense layers know no such layout
+    if network.shape[0] == 3:  # for images only: dense layers have no such layout
         ways.append(("measure-channels-last", "the same, channels_last=True", [NOISE], {"channels_last": True}))
     if draws >= len(SWEEP):
         swept = "a chip read at one of five strengths, for which its noise is drawn once"
@@ -91,7 +91,7 @@ def measuring(name: str) -> Work:
 
 
 def simulated() -> Work:
-    """One noisy pass in the layers of others, where they are there, against one in the network's own."""
+    """One noisy pass in the layers of each peer that is installed, compared with one in the network's own layers."""
     name, images = SIMULATED
     network = NETWORKS[name]
     model, data = network().eval(), network.batches(1, images)
@@ -134,7 +134,7 @@ def _measured(
 
 
 def _aihwkit_lightning(model: nn.Module, data: Data) -> Callable[[], Any]:
-    """It applies noise in training mode alone: its layers are in that, and BatchNorm is not."""
+    """A noisy pass of aihwkit-lightning, which applies noise in training mode only: all layers but BatchNorm are in that mode."""
     analog = bridges.to_aihwkit_lightning(model, bridges.noisy_configuration(NOISE)).train()
     for module in analog.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -143,7 +143,7 @@ def _aihwkit_lightning(model: nn.Module, data: Data) -> Callable[[], Any]:
 
 
 def _crosssim(model: nn.Module, data: Data) -> Callable[[], Any]:
-    """Every cell programmed anew, then its own layers; converted once."""
+    """A noisy pass of CrossSim: the network is converted once, and every cell is programmed anew for each pass."""
     chip, cells = converted(model, bridges.parameters("NormalIndependentDevice", magnitude=0.02))
 
     def run() -> float:

@@ -2,8 +2,9 @@
 
     python -m benchmarks.peak NETWORK STEP [FILE]
 
-prints as JSON, or writes into FILE: the largest number of bytes alive at once in one step, of those that were allocated since the
-model was there. A process of its own for each, so that what one step keeps is not there before another.
+This prints as JSON, or writes into FILE, the largest number of bytes alive at once in one step, among the bytes that were allocated
+after the model was made. Each step is counted in a process of its own, so that memory that one step keeps does not
+count for the next.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ MARK = "what is measured"
 def peak_bytes(prepare: Callable[[], Any], run: Callable[[], Any]) -> int:
     """The largest number of bytes alive at once while `run` runs, of those that `prepare` and `run` allocate on the CPU.
 
-    What was allocated earlier does not count, neither alive nor when it is released; what `prepare` leaves alive does. Arrays
-    of numpy's, which tensors may share, count with what of them is alive at the end.
+    Memory that was allocated earlier does not count, neither while it is alive nor when it is released. Memory that `prepare`
+    leaves alive counts. Arrays of numpy, which tensors may share, count as far as they are alive at the end.
     """
     tracemalloc.start()
     try:
@@ -52,13 +53,13 @@ def peak_bytes(prepare: Callable[[], Any], run: Callable[[], Any]) -> int:
     alive = peak = 0
     for event in sorted((one for one in events if one.name() == "[memory]"), key=lambda one: one.start_ns()):
         alive += event.nbytes()
-        # an event before the mark tells what is alive when it comes
+        # The events before the mark say how much memory is alive at the mark.
         peak = alive if event.start_ns() < began else max(peak, alive)
     return int(peak) + held
 
 
 def step_peak(network: str, kind: str) -> dict[str, int]:
-    """Bytes at the peak of the step after a warm-up, and bytes of the selected weights."""
+    """The bytes at the peak of a step, after a warm-up, and the bytes of the selected weights."""
     torch.set_num_threads(1)
     one = NETWORKS[network]
     model, ((x, y),) = one().train(), one.batches(1)

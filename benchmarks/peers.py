@@ -1,4 +1,4 @@
-"""What others offer, where it is there; where it is not, how to bring it."""
+"""The peers: other packages that are compared if they are installed, and how to install them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOLDERS = (ROOT / ".peers", ROOT / ".peers" / "optimizers")
 
 
 class Peer(NamedTuple):
-    """A package by the name that it is imported and the one that it is installed under."""
+    """A peer: its name, the package that is imported, and the distribution that is installed."""
 
     name: str
     package: str
@@ -24,12 +24,12 @@ class Peer(NamedTuple):
     line: str
 
     def bring(self) -> Any:
-        """The package, or None where it is not there or does not work here."""
+        """The package; None if it is not installed or does not work here."""
         found = _imported(self.package)
         return None if isinstance(found, Exception) else found
 
     def lacks(self) -> str:
-        """The line for whoever misses it: how to bring it, or why it does not work."""
+        """The line for the user: how to install the peer, or why it does not work."""
         found = _imported(self.package)
         if isinstance(found, ModuleNotFoundError) and found.name == self.package:
             return f"{self.name} is not there: {self.line}"
@@ -39,7 +39,7 @@ class Peer(NamedTuple):
 
 @cache
 def _imported(package: str) -> Any:
-    """The package, or what its import raised; tried once."""
+    """The package, or the exception that its import raised. The import is tried once."""
     try:
         with redirect_stdout(sys.stderr):  # aihwkit-lightning prints what it could not find
             return import_module(package)
@@ -72,14 +72,14 @@ PEERS = {
 
 
 def look_around() -> None:
-    """Let Python find what `make bench` and `make test-peers` bring into .peers, after all else that it finds."""
+    """Let Python find the packages that `make bench` and `make test-peers` put into .peers, after all others."""
     for folder in FOLDERS:
         if folder.is_dir() and str(folder) not in sys.path:
             sys.path.append(str(folder))
 
 
 def versions() -> dict[str, str | None]:
-    """The version of each peer, None where it is not there."""
+    """The version of each peer; None if it is not installed."""
     found: dict[str, str | None] = {}
     for name, peer in PEERS.items():
         try:

@@ -1,4 +1,4 @@
-"""What a run leaves behind: one JSON file for each group, a table of all, a figure."""
+"""The files of a run: one JSON file for each group, a table of all groups, and a figure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def keep(folder: Path, group: str, data: dict[str, Any]) -> None:
 
 
 def kept(folder: Path, groups: Sequence[str], every: bool = False) -> list[Kept]:
-    """What lies in `folder` of those groups, in their order. Raises `UserError` where nothing does, or with `every` not all."""
+    """The results of those groups in `folder`, in their order. Raises `UserError` for none, and with `every` unless all are there."""
     found = [Kept(records.read(path)) for name in groups if (path := folder / f"{name}.json").is_file()]
     lacking = [name for name in groups if name not in {one.group for one in found}]
     if not found or (every and lacking):
@@ -47,7 +47,7 @@ def kept(folder: Path, groups: Sequence[str], every: bool = False) -> list[Kept]
 
 
 def table(found: Sequence[Kept]) -> str:
-    """Markdown: what was measured where, then a table for each group."""
+    """The results in Markdown: the conditions, then a table for each group."""
     lines = []
     for facts in {_where(one.made): one.made for one in found}.values():
         lines += [_where(facts), ""]
@@ -95,7 +95,7 @@ def _duration(seconds: float) -> str:
 
 
 def writable(out: Path, page: Path | None) -> None:
-    """Make the folder `out`. Raises `UserError` where nothing can be written there, or no table be put into `page`."""
+    """Make the folder `out`. Raises `UserError` if it cannot be written, or if `page` has no place for the table."""
     if page is not None:
         _marked(page)
     for folder in [out] if page is None else [out, page.parent]:
@@ -107,14 +107,14 @@ def writable(out: Path, page: Path | None) -> None:
 
 
 def put_into(page: Path, text: str) -> None:
-    """Put the table between the two marks of a page. Raises `UserError` where they are not there."""
+    """Put the table between the two marks of a page. Raises `UserError` if the page lacks them."""
     before = _marked(page)
     pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
     records.write_text(page, pattern.sub(lambda _: f"{BEGIN}\n\n{text}\n{END}", before))
 
 
 def _marked(page: Path) -> str:
-    """What stands in that page, with both marks. Raises `UserError` where they are not there."""
+    """The text of a page with both marks. Raises `UserError` if the page lacks them."""
     try:
         before = page.read_text(encoding="utf-8")
     except FileNotFoundError:

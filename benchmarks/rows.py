@@ -1,4 +1,4 @@
-"""One line of the benchmark: how much one variant takes, in units of another, with its interval and its n."""
+"""One row of the benchmark: the cost of one variant in units of another, with its interval and its n."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROCESSOR, WALL = "processor", "wall"
 
 @dataclass(frozen=True)
 class Row:
-    """`low`, `middle` and `high` are the median and its 95% interval in `unit`; nan where n is too small for an interval."""
+    """`middle` is the median in `unit`, and `low` and `high` are its 95% interval: nan if n is too small for one."""
 
     group: str
     variant: str
@@ -35,12 +35,12 @@ class Row:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """The row as plain data."""
         return asdict(self)
 
 
 def row_of(data: Mapping[str, Any]) -> Row:
-    """What `Row.plain` gave, back from JSON, where null stands for nan."""
+    """The row that `Row.plain` gave, read back from JSON, in which null stands for nan."""
     limits = {name: float("nan") if data[name] is None else data[name] for name in ("low", "middle", "high")}
     return Row(**{**data, **limits})
 

@@ -1,4 +1,4 @@
-"""How long it takes until the command line answers."""
+"""The time that the command line takes to answer."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ COMMANDS = {
 
 
 def start_up(runs: int) -> list[Row]:
-    """Seconds on the wall and of processor time, of `runs` processes for each command, in turns."""
+    """Wall time and processor time in seconds, of `runs` processes for each command, in turns."""
     seen: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
     for number in range(runs + 1):
         for name, (_, words) in COMMANDS.items():
             took = _once(words)
-            if number:  # the first fills the disk's cache
+            if number:  # the first run only fills the cache of the disk
                 seen[name].append(took)
     rows = []
     for name, (what, _) in COMMANDS.items():

@@ -1,4 +1,4 @@
-"""Ways to take one training step, ours, by hand and of others; one function each."""
+"""Ways to take one training step: by this package, by hand, and by peers. Each way is one function."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RATE, MOMENTUM, DECAY = 1e-3, 0.9, 5e-4
 
 @dataclass(frozen=True)
 class Kind:
-    """`make` gives a model its optimiser and returns the step; `cost` is about how many plain steps it takes."""
+    """`make` gives a model its optimiser and returns the step. One step costs about as much as `cost` plain steps."""
 
     what: str
     make: Callable[[nn.Module], Step]
@@ -37,17 +37,17 @@ class Kind:
 
 
 def sgd(model: nn.Module) -> torch.optim.SGD:
-    """The optimiser of them all."""
+    """The optimiser that all ways share."""
     return torch.optim.SGD(model.parameters(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY)
 
 
 def loss_of(model: nn.Module, x: Tensor, y: Tensor) -> Any:
-    """The loss of them all."""
+    """The loss that all ways share."""
     return F.cross_entropy(model(x), y)
 
 
 def plain(model: nn.Module) -> Step:
-    """zero_grad, forward, backward, step: what everything is held against."""
+    """The plain step: zero_grad, forward, backward, step. All others are compared with this one."""
     optimizer = sgd(model)
 
     def step(x: Tensor, y: Tensor) -> None:
@@ -59,7 +59,7 @@ def plain(model: nn.Module) -> Step:
 
 
 def hardened(model: nn.Module, *, objective: str, strength: float, **options: Any) -> Step:
-    """The same with a `Hardener` around the backward pass."""
+    """The plain step with a `Hardener` around the backward pass."""
     optimizer = sgd(model)
     robust = inc.Hardener(model, objectives.parse(objective), inc.Constant(strength), steps=ENDLESS, seed=0, **options)
 
@@ -72,7 +72,7 @@ def hardened(model: nn.Module, *, objective: str, strength: float, **options: An
 
 
 def rwp_by_hand(model: nn.Module) -> Step:
-    """Random weight perturbation as one writes it: clone, randn, backward, copy back."""
+    """Random weight perturbation, in the code that one would write by hand: clone, randn, backward, copy back."""
     optimizer = sgd(model)
     weights = [array.parameter for array in inc.select(model)]
 
@@ -93,10 +93,11 @@ def rwp_by_hand(model: nn.Module) -> Step:
 
 
 def rwp_at_least(model: nn.Module) -> Step:
-    """What random weight perturbation by max|W_f| costs at the least, from a bank of noise: nothing that could be left out is done.
+    """The least that random weight perturbation by max|W_f| can cost with a bank of noise. Everything that can be left out is.
 
-    The same signs and windows of the bank in every step, all views made beforehand, two passes over the weights for the peaks and
-    one that writes perturbed weights into other memory, which storages exchange. No error is caught, and no loss looked at.
+    Every step uses the same signs and windows of the bank, and all views are made beforehand. Two passes over the weights find the
+    peaks, and one pass writes perturbed weights into other memory; then the storages are exchanged. No error is caught, and the
+    loss is not looked at.
     """
     if not hasattr(torch.UntypedStorage, "_swap_data_ptr_"):
         raise UserError("this torch cannot exchange the memory of storages.")
@@ -138,7 +139,7 @@ def rwp_at_least(model: nn.Module) -> Step:
 
 
 def sam_by_hand(model: nn.Module) -> Step:
-    """Sharpness-aware minimisation as one writes it, over all parameters."""
+    """Sharpness-aware minimisation over all parameters, in the code that one would write by hand."""
     optimizer = sgd(model)
     weights = list(model.parameters())
 
@@ -217,7 +218,7 @@ KINDS: dict[str, Kind] = {
 
 
 def chosen(names: tuple[str, ...] | None = None) -> Iterator[tuple[str, Kind, str | None]]:
-    """Each kind of step with its name, and with what it lacks here, None where it can be taken."""
+    """Each kind of step with its name, and the reason why it cannot be taken here; None if it can."""
     for name in names or KINDS:
         kind = KINDS[name]
         peer = None if kind.peer is None else PEERS[kind.peer]

@@ -1,4 +1,4 @@
-"""What each row's upper limit is to stay below, and whether it does."""
+"""The targets: the value that the upper limit of a row's interval must stay below, and whether it does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["TARGETS", "Target", "Verdict", "judged", "limit_of", "verdict_of"]
 
 
 class Target(NamedTuple):
-    """The `upper` limit that the interval of a row on that clock is to stay within, from at least `n` pairs."""
+    """The interval of a row, on that clock and from at least `n` pairs, must stay below `upper`."""
 
     group: str
     variant: str
@@ -36,14 +36,14 @@ TARGETS = (
     Target("start-up", "help/wall", 0.4, WALL, 20),
     Target("start-up", "help/processor", 0.4, PROCESSOR, 20),
 )
-# the time to a half-width against the fixed design's, where chips differ enough for few images to do, and elsewhere
+# The time to a half-width, in units of the time of whole chips: where chips differ so much that few images suffice, and elsewhere.
 CONDITION, GAIN, CEILING = 10.0, 0.2, 1.1
 
 
 class Verdict(NamedTuple):
-    """A target beside what was measured of it, and whether the row's upper limit is within it.
+    """A target with the row that was measured for it, and whether the row's upper limit is below it.
 
-    `word` is "met" or "missed", or says that there is too little to tell, which is not met either.
+    `word` is "met" or "missed", or says that there are too few pairs to tell. Then the target is not met.
     """
 
     name: str
@@ -55,13 +55,13 @@ class Verdict(NamedTuple):
 
 
 def limit_of(row: Row) -> float | None:
-    """The upper limit that holds for that row, None where it has none."""
+    """The upper limit for that row; None if the row has no target."""
     target = _target_of(row)
     return None if target is None else target.upper
 
 
 def verdict_of(row: Row) -> Verdict | None:
-    """What there is to say of that row, None where it has no target."""
+    """The verdict on that row; None if the row has no target."""
     target = _target_of(row)
     return None if target is None else _verdict(f"{row.group} {row.variant}", target.upper, row, target.n)
 
@@ -74,9 +74,9 @@ def _target_of(row: Row) -> Target | None:
 
 
 def judged(rows: Iterable[Row], groups: Sequence[str]) -> list[Verdict]:
-    """Every target of `groups`, and those of the means among `rows`, met or not.
+    """The verdict on every target of `groups`, and on those of the means among `rows`.
 
-    One whose row is not there, or was measured with fewer pairs, is not met.
+    A target is not met if its row is missing, or was measured with fewer pairs.
     """
     rows, verdicts = list(rows), []
     for target in TARGETS:

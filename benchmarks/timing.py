@@ -1,4 +1,4 @@
-"""Variants of one piece of work, taken in turns, so that what the machine does meanwhile meets them all alike."""
+"""Times variants of one piece of work in turns, so that other load on the machine strikes all variants alike."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ CLOCKS: dict[str, Callable[[], float]] = {PROCESSOR: time.process_time, WALL: ti
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to do the work: `run` does `each` steps, passes or draws.
+    """One way to do the work. A call of `run` does `each` steps, passes or chips.
 
-    `cost` is about how many times the baseline's one such takes, for the estimate of the duration alone. A `slow` variant
-    takes part in few of the rounds, a `parallel` one leaves its work to other processes, whose time no clock but the wall's sees.
+    One of them takes about `cost` times as long as one of the baseline; this is for the estimate of the duration only. A `slow`
+    variant takes part in few rounds. A `parallel` variant leaves its work to other processes, whose time only the wall clock sees.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Work:
-    """Variants to hold against the first of them; `unit` says what a ratio counts, `absent` what is not there, and why."""
+    """Variants, compared with the first of them. `unit` says what a ratio counts; `absent` says which cannot run, and why."""
 
     group: str
     unit: str
@@ -46,7 +46,7 @@ class Work:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def seconds(self, pairs: int, few: int, clock: str = PROCESSOR) -> float:
-        """About how long that many rounds take, from one run of the baseline after another that warms it up."""
+        """About how many seconds that many rounds take, from one run of the baseline after a run to warm up."""
         first = self.variants[0]
         first.run()
         began = CLOCKS[clock]()
@@ -57,7 +57,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of one step, pass or draw, by the round in which they were taken; a round without the baseline has none."""
+    """The seconds of one step, pass or chip, by the round in which it was timed. A round without the baseline has none."""
 
     variant: Variant
     seconds: dict[int, float] = field(default_factory=dict)
@@ -72,10 +72,10 @@ def interleaved(
     clock: str = PROCESSOR,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Times]:
-    """Each of `variants` once in each of `pairs` rounds, in an order that `seed` shuffles anew; slow ones in `few` rounds.
+    """Time each of `variants` once in each of `pairs` rounds, and slow ones in `few` rounds. `seed` shuffles the order in each round.
 
-    Each runs once before anything counts. Garbage is collected before each run, and not during one; what is there before
-    the first is left alone, for looking through all of torch takes .1 s.
+    Each variant runs once before the first round. Garbage is collected before each run, and not during a run. Objects that exist
+    before the first run are left out of the collection, because to look through all of torch takes .1 s.
     """
     read, order, few = CLOCKS[clock], random.Random(seed), min(few, pairs)
     times = [Times(variant) for variant in variants]
@@ -104,7 +104,7 @@ def interleaved(
 
 
 def rows_of(work: Work, times: Sequence[Times], clock: str = PROCESSOR, threads: int = 1) -> list[Row]:
-    """Each variant over the baseline, the first, as the median of the ratios within rounds."""
+    """The row of each variant: the median over rounds of its time over that of the baseline, which is the first variant."""
     base, *others = times
     rows = []
     for one in others:

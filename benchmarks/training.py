@@ -1,4 +1,4 @@
-"""Training steps against plain SGD: the networks, and which ways to take a step each of them is given."""
+"""Training steps, compared with plain SGD: the networks, and the ways to take a step that each network is given."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .workloads import NETWORKS, Network
 
 __all__ = ["TRAINED", "training"]
 
-BATCHES = 8  # different ones, in turn: the data of a step are not always in the cache
+BATCHES = 8  # different batches in turn, so that the data of a step are not always in the cache
 
-# which steps each network takes (None: all), and how many in a row are timed at once, so that a run lasts some 50 ms or more
+# The steps that each network takes (None: all), and how many in a row are timed at once, so that a run lasts 50 ms or more.
 TRAINED: dict[str, tuple[int, tuple[str, ...] | None]] = {
     "mlp": (10, None),
     "resnet20": (1, None),
@@ -28,7 +28,7 @@ TRAINED: dict[str, tuple[int, tuple[str, ...] | None]] = {
 
 
 def training(name: str) -> Work:
-    """The steps of the network of that name, each with a copy of its own of model and optimiser."""
+    """The steps of the network called `name`. Each has its own copy of model and optimiser."""
     network = NETWORKS[name]
     steps, kinds = TRAINED[name]
     variants, absent = [], []
@@ -37,7 +37,7 @@ def training(name: str) -> Work:
             try:
                 variants.append(_variant(way, kind, network, steps))
             except UserError as problem:
-                lacks = str(problem)  # a network that it has no way with
+                lacks = str(problem)  # a network that this kind of step does not support
             except Exception as problem:
                 if kind.peer is None:
                     raise
@@ -50,7 +50,7 @@ def training(name: str) -> Work:
 
 def _variant(name: str, kind: Kind, network: Network, steps: int) -> Variant:
     step, data = kind.make(network().train()), cycle(network.batches(BATCHES))
-    step(*next(data))  # some refuse a network only now
+    step(*next(data))  # some peers refuse a network only now
     return Variant(name, kind.what, partial(_run, step, data, steps), steps, kind.cost, kind.slow)
 
 

@@ -1,4 +1,4 @@
-"""The networks that are trained and measured, and made-up data of the right shape."""
+"""The networks that are trained and measured, with random data of the right shape."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["NETWORKS", "Network"]
 
 @dataclass(frozen=True)
 class Network:
-    """A network with fresh weights, always the same ones, and images of its size with random labels."""
+    """A network, and images of its size with random labels. The weights are new, and the same in every call."""
 
     what: str
     make: Callable[[], nn.Module]
@@ -27,7 +27,7 @@ class Network:
         return self.make()
 
     def batches(self, count: int, size: int | None = None) -> list[tuple[Tensor, Tensor]]:
-        """`count` batches of `size` images and labels, the training's size unless given; always the same ones."""
+        """`count` batches of `size` images and labels, the same in every call. The default size is that of training."""
         source, size = torch.Generator().manual_seed(1), size or self.batch
         return [
             (torch.randn(size, *self.shape, generator=source), torch.randint(10, (size,), generator=source))
