@@ -27,7 +27,9 @@ def row(config: str, kind: str) -> str:
     """One model: its parameters, the arrays and their share, and the parameters that stay
     digital.
     """
-    with torch.device("meta"):  # shapes are what matters: BERT alone would take half a gigabyte
+    with torch.device(
+        "meta"
+    ):  # only shapes matter here; the weights of BERT would take half a gigabyte
         model = local_model(getattr(transformers, config)(), kind)()
     found = survey(model)
     sizes = {one.name: one.parameter.numel() for one in found}

@@ -47,9 +47,9 @@ class Case:
     optimizer: str = "sgd"
     lr: float = 0.2
     chips: int = 5
-    examples: int = 997  # of validation and of test data, at most
+    examples: int = 997  # the largest number of validation examples, and of test examples
     classes: int | None = None
-    digits: int = 3  # behind the point
+    digits: int = 3  # the digits behind the point in the table
 
 
 def labels_at_random(share: float) -> Callable[[int], Task]:
@@ -228,7 +228,7 @@ def table(name: str, rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Train and measure what is not there yet, then print all tables."""
+    """Train and measure the rows that the file lacks, then print all tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -49,7 +49,7 @@ MOST = 20_000
 
 
 def needed(law: str, half: float, way: str, seed: int) -> int:
-    """How many values of that law it takes."""
+    """The number of values of that law that are drawn until the half-width is reached."""
     betting, rng = Betting(bets=WAYS[way]), np.random.default_rng(seed)
     while betting.n < MOST:
         for value in LAWS[law](rng, 100):
@@ -91,7 +91,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Draw what is not there yet, and print the table."""
+    """Draw the rows that the file lacks, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

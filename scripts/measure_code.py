@@ -25,8 +25,8 @@ from statistics import median
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_PARAMETERS = 12
-MOST_LINES = 70  # of a function, its docstring apart
-WIDEST = 100  # columns that 95% of the lines keep to
+MOST_LINES = 70  # of a function without its docstring
+WIDEST = 100  # the columns that 95% of the lines keep to
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Documented = Function | ast.ClassDef | ast.Module
@@ -41,17 +41,17 @@ class Measured:
     place: str
     parameters: int
     lines: int
-    verb: bool  # of the command line
+    verb: bool  # whether it is a verb of the command line
 
 
 @dataclass
 class Code:
-    """What was counted over all files."""
+    """The counts over all files."""
 
-    files: list[int] = field(default_factory=list)  # lines of each
-    widths: list[int] = field(default_factory=list)  # of every line that is not empty
+    files: list[int] = field(default_factory=list)  # the lines of each file
+    widths: list[int] = field(default_factory=list)  # the width of every line that is not empty
     functions: list[Measured] = field(default_factory=list)
-    docstrings: list[int] = field(default_factory=list)  # words of each
+    docstrings: list[int] = field(default_factory=list)  # the words of each docstring
     docstring_lines: int = 0
     comment_lines: int = 0  # lines that hold a comment, also behind code
     statements: int = 0
@@ -75,7 +75,7 @@ class Code:
 
 
 def share_of(numbers: Sequence[int], share: float) -> int:
-    """The smallest of the numbers that is at least as large as that share of them.
+    """The smallest of the numbers that is at least as large as the given share of them.
 
     >>> share_of([3, 1, 2, 4], 0.5), share_of([3, 1, 2, 4], 0.95)
     (2, 4)
@@ -135,7 +135,7 @@ def _count(code: Code, node: Documented, place: str, in_cli: bool) -> None:
 
 
 def told(code: Code) -> str:
-    """The table."""
+    """The counts as a table."""
     functions = [one.lines for one in code.functions]
     rows = [
         ("files", f"{len(code.files)}"),

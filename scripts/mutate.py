@@ -38,10 +38,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LIST = ROOT / "scripts" / "faults.toml"
 SOURCE = Path("src") / "incorruptible"
-ENOUGH = 0.95  # of the faults that are not equivalent
-LIMIT = (
-    300.0  # seconds for the tests of one fault; they take a few, and a loaded machine is no hang
-)
+ENOUGH = 0.95  # the share of the faults that are not equivalent which must be killed
+LIMIT = 300.0  # seconds for the tests of one fault, which take a few unless the machine is busy
 _FIELDS = {"file", "before", "after", "tests", "equivalent", "survives"}
 _EARLY = (
     "numpy",
@@ -57,7 +55,7 @@ _EARLY = (
 
 
 class Unfit(Exception):
-    """A row of the list, or what was typed, that cannot be used, in one line."""
+    """A row of the list, or an option, cannot be used. The text is one line."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ class Suite:
         """Begin; `ended` says when it is over. Bytecode may be kept where no fault is in place, for
         those that come later.
         """
-        # a fault of the same length within the same second would be taken for what is cached
+        # Python would take a fault of the same length within the same second for the cached file.
         sys.dont_write_bytecode = not keep_bytecode
         self._began = time.monotonic()
         self._pid = os.fork()
@@ -191,7 +189,7 @@ class Suite:
         if pid == 0 and not hang:
             return None
         with suppress(ProcessLookupError):
-            os.killpg(self._pid, signal.SIGKILL)  # what a test started and left
+            os.killpg(self._pid, signal.SIGKILL)  # processes that a test started and left
         if hang:
             os.waitpid(self._pid, 0)
             return "hang", []
@@ -201,7 +199,7 @@ class Suite:
         )
 
     def wait_for(self, tests: Sequence[str], limit: float) -> tuple[int | str, list[str]]:
-        """Begin, and look until it is over."""
+        """Start the tests, and wait until they have ended."""
         self.start(tests, keep_bytecode=True)
         while (found := self.ended(limit)) is None:
             time.sleep(0.05)
@@ -283,7 +281,7 @@ def red(suite: Suite, faults: Sequence[Fault], limit: float) -> set[str]:
 def run(
     faults: Sequence[Fault], homes: Sequence[Path], limit: float
 ) -> Iterator[tuple[Fault, dict[str, str]]]:
-    """Each fault's outcome, as many at a time as there are copies of the checkout."""
+    """The outcome of each fault. As many run at a time as there are copies of the checkout."""
     waiting, busy = list(faults), dict[Suite, Fault]()
     free = [Suite(home) for home in homes]
     try:
@@ -336,7 +334,7 @@ def _put(home: Path, fault: Fault) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run what is asked for; returns the exit code."""
+    """Run the faults that the command line asks for. Returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -407,7 +405,7 @@ def _each(
 
 
 def said(faults: Sequence[Fault], outcomes: Sequence[dict[str, str]]) -> int:
-    """Print who survived and the closing line; returns the exit code."""
+    """Print the faults that survived, and the closing line. Returns the exit code."""
     left = [fault for fault, one in zip(faults, outcomes, strict=True) if one["end"] != "killed"]
     for fault in left:
         why = (

@@ -24,7 +24,7 @@ from incorruptible.studies.folder import find
 
 STRENGTHS = (0, 0.02, 0.03, 0.05, 0.07)
 SCALES = ("filter-max", "filter-sqrtmax")
-PAPER = (79.31, 77.24, 71.95, 56.21, 47.09)  # its row SGD, CIFAR-100 and ResNet-18
+PAPER = (79.31, 77.24, 71.95, 56.21, 47.09)  # the paper's row SGD, for CIFAR-100 and ResNet-18
 
 
 def main() -> None:

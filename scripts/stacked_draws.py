@@ -29,7 +29,7 @@ NETWORKS = {
     "resnet20": (resnet20, (3, 32, 32)),
     "vit": (vit, (3, 32, 32)),
 }
-MOST = 1 << 32  # products in one stack: what takes longer is left out
+MOST = 1 << 32  # products in one stack; larger stacks are left out, because they take long
 
 
 def main() -> None:
@@ -85,7 +85,7 @@ def row(
         for size, way in ways.items():
             began = time.process_time()
             way()
-            if turn:  # the first one warms up
+            if turn:  # the first turn only warms up
                 found[size].append((time.process_time() - began) / count * 1e3)
     low, middle, high = np.quantile(found[0], [0.25, 0.5, 0.75])
     cells = ""

@@ -29,7 +29,7 @@ from incorruptible.statistics import share_interval
 ACCURACIES = (0.5, 0.9, 0.98, 0.99, 0.999)
 CHIPS = (5, 10, 25, 100)
 EXAMPLES = (50, 300, 1000, 10_000)
-# variances of (chip, example, rest) on the scale on which they are normal
+# The variances of chip, example and rest, on the scale on which they are normal.
 SPLITS = {
     "the same examples are wrong on every chip": (0.0, 1.0, 0.0),
     "examples, and chance": (0.0, 0.7, 0.3),
@@ -40,8 +40,8 @@ SPLITS = {
     "chips a tenth, few hard examples": (0.1, 0.1, 0.8),
     "chips a quarter": (0.25, 0.25, 0.5),
 }
-BEYOND = ("chips a quarter",)  # shown, and not promised
-CELLS = 2_000_000  # of a table, in memory at once
+BEYOND = ("chips a quarter",)  # shown in the table, but outside of what the interval promises
+CELLS = 2_000_000  # the cells of tables that are in memory at once
 
 
 def tables(
@@ -82,7 +82,7 @@ def _mean_squares(right: NDArray[np.bool_]) -> tuple[list[float], list[tuple[flo
         chips * ((column - mean[:, None]) ** 2).sum(1),
     )
     rest = np.maximum(0, chips * examples * mean * (1 - mean) - between[0] - between[1])
-    rest = np.where(rest < 1e-9, 0, rest)  # rounding, where chips agree
+    rest = np.where(rest < 1e-9, 0, rest)  # rounding errors, if all chips agree
     squares = (
         between[0] / (chips - 1),
         between[1] / (examples - 1),
@@ -171,7 +171,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Simulate what is not there yet, and print the table."""
+    """Simulate the rows that the file lacks, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

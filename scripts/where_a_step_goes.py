@@ -30,7 +30,7 @@ STEPS = 300
 def operations(
     weight: torch.Tensor, out: torch.Tensor, bank: torch.Tensor
 ) -> dict[str, Callable[[dict[str, Any]], Any]]:
-    """What is done to one array, in order; each may use what those before it returned."""
+    """The operations on one array, in order. Each may use the results of those before it."""
     rows = 16 if weight.shape[0] % 16 == 0 else weight.shape[0]
     shape = (weight.shape[0] // rows, rows, weight.shape[1])
     return {
@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def timed(run: Callable[[], Any], often: int) -> float:
-    """The median of the microseconds that it takes."""
+    """The median time of an operation in microseconds."""
     times = []
     for _ in range(often):
         began = time.perf_counter()
