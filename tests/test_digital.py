@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import pickle
 import re
 from dataclasses import dataclass
 
@@ -42,6 +43,33 @@ def wide(dtype: torch.dtype = torch.float32) -> Array:
 def ones(pattern: Tensor) -> Tensor:
     """How many bits are set."""
     return sum((pattern >> bit & 1 for bit in range(32)), torch.zeros_like(pattern))
+
+
+# Rows
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("quantised:bits=4", "stored(integers:bits=4)"),
+        ("int-flips:bits=4:protected=1", "stored(integers:bits=4|bit-flips:protected=1)"),
+        ("float-flips:format=float16:protected=2", "stored(floats:format=float16|bit-flips:protected=2)"),
+        ("dropconnect", "stored(weights|drop)"),
+        ("stuck:levels=4:at=max", "stored(crossbar:levels=4|stuck:at=max)"),
+        ("dead-rows", "stored(weights|dead)"),
+        ("dead-columns", "stored(weights|dead:line=column)"),
+    ],
+)
+def test_a_name_stands_for_its_parts(text: str, parts: str) -> None:
+    """The same chips bit for bit; and the name is kept, also by a worker that was sent the corruption."""
+    named, stored = parse(text), parse(parts)
+    assert str(named.stored()) == parts and str(named) == text  # type: ignore[attr-defined]
+    sent = pickle.loads(pickle.dumps(named))
+    assert sent == named != stored and hash(sent) == hash(named) and type(sent) is type(named)
+    for strength in (0.0, 0.3):
+        assert torch.equal(named(wide(), strength, chip()), stored(wide(), strength, chip()))
+        for one, other in zip(named.moments(wide(), strength), stored.moments(wide(), strength), strict=True):
+            assert torch.equal(one, other)
 
 
 # Codes
