@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from ..errors import UserError
-from .advice import tell_cost
 from .targets import (
     AlsoOption,
     BatchnormOption,
@@ -146,7 +145,7 @@ def certify(
     sampling = on.sampling(*sweep, seed=seed)
     if not fresh:
         sampling = replace(sampling, chips=promise.chips)
-        _tell_cost(on, sampling)
+        on.tell_cost(sampling, len(sampling.strengths))
     with progress("certify") as tell, redirect_stdout(sys.stderr):
         found = promise.certify(on, sampling, lambda done, total: tell(done, total, "chips"))
     if chips is None and not fresh:
@@ -229,21 +228,6 @@ def _promise(
     share = _number("--min-yield", min_yield or "0.9")
     many = 1 if fresh else chips or chips_for(share, sure, population)
     return _Promise(level, threshold, sure, share, many, population, fresh)
-
-
-def _tell_cost(on: ScoringTarget, sampling: Sampling) -> None:
-    """Say what many chips will cost, before they begin."""
-    from ..evaluation import measure
-    from ..evaluation.scoring import count_of
-
-    few = replace(sampling, strengths=sampling.strengths[-1:], purpose="cost")
-    with redirect_stdout(sys.stderr):
-        tell_cost(
-            sampling.chips * len(sampling.strengths),
-            lambda: count_of(on.data),
-            lambda n: measure(on.model, on.task.score, on.data, replace(few, chips=n)),
-            at_once=len(sampling.strengths),
-        )
 
 
 def _tell_chips(min_yield: float, confidence: float, population: bool) -> None:

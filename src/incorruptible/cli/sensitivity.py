@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import UserError
-from .advice import tell_cost
 from .targets import (
     AlsoOption,
     BatchnormOption,
@@ -36,10 +34,6 @@ from .targets import (
     open_target,
 )
 from .terminal import check_output, draw_to, give, progress, say
-
-if TYPE_CHECKING:
-    from ..evaluation.sampling import Sampling
-    from .targets import ScoringTarget
 
 OneStrengthOption = Annotated[
     str,
@@ -118,7 +112,8 @@ def sensitivity(
     # A function of the user's own has no direction, and is refused in one line.
     score: Any = on.task.score
     sampling = on.sampling(*sweep, chips=chips, seed=seed, purpose=part)
-    _tell_cost(on, sampling)
+    # At most 2 layers + 1 sets of arrays: each layer alone, all but each, and all.
+    on.tell_cost(sampling, 2 * len(on.arrays) + 1)
     with progress("sensitivity") as tell, redirect_stdout(sys.stderr):
         found = map_of(
             on.model,
@@ -137,18 +132,3 @@ def sensitivity(
         )
     draw_to(figure, found)
     give(on.plain(found.plain()), on.held.before(str(found)), out, json_)
-
-
-def _tell_cost(on: ScoringTarget, sampling: Sampling) -> None:
-    """Say what many chips will cost, before the measurement begins."""
-    from ..evaluation import measure
-    from ..evaluation.scoring import count_of
-
-    sets = 2 * len(on.arrays) + 1  # at most: each layer alone, all but each, and all
-    with redirect_stdout(sys.stderr):
-        tell_cost(
-            sampling.chips * sets,
-            lambda: count_of(on.data),
-            lambda n: measure(on.model, on.task.score, on.data, replace(sampling, chips=n)),
-            at_once=sets,
-        )

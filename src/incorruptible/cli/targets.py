@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Unpack
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Unpack
 import typer
 
 from ..errors import UserError, unknown
-from .advice import tell_drift
+from .advice import tell_cost, tell_drift
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -273,6 +273,22 @@ class ScoringTarget:
             "arrays": self.arrays,
         }
         return Sampling(corruption, strengths, **options)
+
+    def tell_cost(self, sampling: Sampling, times: int) -> None:
+        """Say on stderr what measuring all chips of `sampling` several `times` will cost, if it is
+        much. The scores of examples are kept for one of these times only.
+        """
+        from ..evaluation import measure
+        from ..evaluation.scoring import count_of
+
+        few = replace(sampling, strengths=sampling.strengths[-1:], purpose="cost")
+        with redirect_stdout(sys.stderr):
+            tell_cost(
+                sampling.chips * times,
+                lambda: count_of(self.data),
+                lambda n: measure(self.model, self.task.score, self.data, replace(few, chips=n)),
+                at_once=times,
+            )
 
     def tell(self, corruptions: Iterable[Corruption]) -> None:
         """Say on stderr what a reader of the result must know about the network and its chips."""

@@ -24,6 +24,7 @@ from ...corruptions import Corruption, traits
 from ...errors import UserError, renamed_arguments
 from ...tasks.data import Batches, batches
 from ...weights.batchnorm import Statistics, evaluating
+from ..base import stated
 from ..checks import check_network
 from ..sampling import Sampling, SamplingOptions, sampling_of
 from ..scoring import ScoreFunction, count_of, counted, keeping, refuse_iterators
@@ -117,7 +118,14 @@ def measure_mean(
             estimator.average(strength, why, counted(progress, each, place))
             for place, strength in enumerate(each.strengths)
         ]
-    return Means.of(tuple(found), asked, score, total, half_width, confidence)
+    return Means(
+        averages=tuple(found),
+        **stated(asked, score),
+        n_examples=total,
+        half_width=half_width,
+        confidence=confidence,
+        max_chips=asked.chips,
+    )
 
 
 def _refuse(half_width: float, confidence: float, asked: Sampling) -> None:

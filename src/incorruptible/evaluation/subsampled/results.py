@@ -15,9 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...statistics import Components, Gathered, Interval, SubsampleDesign, SubsamplePlan
-from ..base import ScoredResult, against_strength, stated
-from ..sampling import Sampling
-from ..scoring import ScoreFunction
+from ..base import ScoredResult, against_strength
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,26 +150,6 @@ class Means(ScoredResult):
     half_width: float
     confidence: float
     max_chips: int
-
-    @classmethod
-    def of(
-        cls,
-        averages: tuple[Average, ...],
-        sampling: Sampling,
-        score: ScoreFunction,
-        total: int,
-        half_width: float,
-        confidence: float,
-    ) -> Means:
-        """The averages with what must be stated of the chips, on `total` examples."""
-        return cls(
-            averages=averages,
-            **stated(sampling, score),
-            n_examples=total,
-            half_width=half_width,
-            confidence=confidence,
-            max_chips=sampling.chips,
-        )
 
     def chart(self) -> Any:
         """Score against strength: the mean over chips with its interval. Chips that look at few
