@@ -243,8 +243,8 @@ def test_a_prefix_and_a_prior_have_names() -> None:
     [
         ("digits:train=5", "10 to 500 images"),
         ("digits:train=501", "10 to 500 images"),
-        ("digits:prior=1", "leaves 10 of 500"),
-        ("digits:train=30:prior=0.9", "leaves 10 of 30"),
+        ("digits:prior=1", "at least 10 of 500"),
+        ("digits:train=30:prior=0.9", "at least 10 of 30"),
         ("digits:network=conv:prior=0.5", "network=mlp"),
         ("digits:priro=0.5", "Did you mean 'prior'"),
     ],
