@@ -1,5 +1,5 @@
-"""A training loop that is written with accelerate, hardened: plain, RWP and SAM on digits, then all
-on noisy chips.
+"""Hardens a training loop that is written with accelerate. Trains on digits without hardening, by
+RWP and by SAM, and measures the three networks on noisy chips.
 
     python examples/accelerate_loop.py        # or: accelerate launch --cpu examples/accelerate_loop.py
 """
@@ -31,12 +31,12 @@ def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
     steps = EPOCHS * math.ceil(len(loader) / accelerator.gradient_accumulation_steps)
     robust = AcceleratedHardener(accelerator, model, objective, strength, steps=steps, seed=0)
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
-    # So that save_state and load_state go on with the same bits.
+    # save_state and load_state then keep the Hardener's state too, so training goes on bit for bit.
     accelerator.register_for_checkpointing(robust)
     for _ in range(EPOCHS):
         for x, y in loader:
             with accelerator.accumulate(model):
-                # was: accelerator.backward(loss).
+                # This line was: accelerator.backward(loss).
                 robust.backward(lambda x=x, y=y: cross_entropy(model(x), y))
                 if accelerator.sync_gradients:
                     accelerator.clip_grad_norm_(model.parameters(), 1.0)

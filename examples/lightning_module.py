@@ -1,4 +1,5 @@
-"""A LightningModule, hardened by a callback: plain, RWP and SAM on digits, then all on noisy chips.
+"""Hardens a LightningModule by a callback. Trains on digits without hardening, by RWP and by SAM,
+and measures the three networks on noisy chips.
 
 python examples/lightning_module.py
 """
@@ -20,7 +21,7 @@ NOISE = inc.Gaussian("filter-max")
 
 
 class Classifier(lightning.LightningModule):
-    """A module that knows nothing of noise."""
+    """An ordinary LightningModule, without any code for noise."""
 
     def __init__(self):
         super().__init__()
@@ -44,7 +45,7 @@ def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
     trainer = lightning.Trainer(
         max_epochs=20,
         gradient_clip_val=1.0,
-        callbacks=[LightningHardening(objective, strength, seed=0)],  # the one line
+        callbacks=[LightningHardening(objective, strength, seed=0)],  # the one line that hardens
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,

@@ -1,5 +1,5 @@
-"""A network and data of one's own: which of four frequencies a noisy signal holds, by a small
-recurrent network.
+"""A network and data of your own as a task: a small recurrent network tells which of four
+frequencies a noisy signal has.
 
     incorruptible train examples/own_model.py:task
 """
@@ -15,7 +15,7 @@ LENGTH, FREQUENCIES = 32, 4
 
 
 class Listener(nn.Module):
-    """A convolution, a GRU that reads what it found, and the class from its last state."""
+    """A convolution, then a GRU over its outputs, then the class from the last state of the GRU."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
@@ -31,8 +31,8 @@ class Listener(nn.Module):
 
 
 def signals(n: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Sines of 1 to 4 periods at any phase, in noise of standard deviation .5 [n, LENGTH], and
-    which it is [n].
+    """Signals [n, LENGTH] and their classes [n]. A signal is a sine of 1 to 4 periods with a random
+    phase, in noise of standard deviation .5.
     """
     draw = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % FREQUENCIES
@@ -43,7 +43,7 @@ def signals(n: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def task() -> inc.Task:
-    """What `train`, `measure` and `audit` work on."""
+    """The task that `incorruptible train`, `measure` and `audit` work on."""
     return inc.Task(
         Listener,
         train=signals(1000, seed=0),

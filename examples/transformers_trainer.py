@@ -1,5 +1,5 @@
-"""What a Trainer of transformers trains, hardened by a callback: plain, RWP and SAM on digits, then
-all on noisy chips.
+"""Hardens a network in a Trainer of transformers by a callback. Trains on digits without hardening,
+by RWP and by SAM, and measures the three networks on noisy chips.
 
     python examples/transformers_trainer.py
 """
@@ -19,8 +19,8 @@ NOISE = inc.Gaussian("filter-max")
 
 
 class Classifier(torch.nn.Module):
-    """As the Trainer wants a model: labels in, a loss out. Any `AutoModelFor...` will do as
-    well.
+    """A model as the Trainer needs it: it takes labels and returns a loss. Any `AutoModelFor...`
+    would do too.
     """
 
     def __init__(self):
@@ -48,7 +48,7 @@ def train(objective: inc.Objective, strength: inc.Schedule) -> torch.nn.Module:
             report_to=[],
             disable_tqdm=True,
         )
-        callback = TrainerHardening(objective, strength, seed=0)  # the one line, beside callbacks=
+        callback = TrainerHardening(objective, strength, seed=0)  # the line that hardens
         Trainer(classifier, arguments, train_dataset=data, callbacks=[callback]).train()
     return classifier.model
 
