@@ -25,8 +25,6 @@ from .weights.arrays import Array
 from .weights.batchnorm import Statistics
 from .weights.swap import replaced
 
-__all__ = ["SAMOptimizer"]
-
 
 class SAMOptimizer(Optimizer):
     """Sharpness-aware minimisation: climbs to the worst point of a ball around the weights, and

@@ -31,19 +31,6 @@ from .training.recipe import Recipe, parse
 from .training.trainer import for_task
 from .version import __version__
 
-__all__ = [
-    "Left",
-    "MeasurePlan",
-    "Run",
-    "displaced",
-    "first",
-    "identity",
-    "measured",
-    "measures",
-    "open_run",
-    "train",
-]
-
 CHECKPOINT_EVERY = 5.0  # seconds
 # entries that came later: runs without them keep their names
 _LATER = (

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from ..corruptions.equivalence import Translation
     from ..weights.arrays import Array
 
-__all__ = ["device"]
-
 
 def device(
     corruption: Annotated[

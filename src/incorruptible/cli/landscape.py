@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ..tasks import Task
     from ..training.recipe import Recipe
 
-__all__ = ["landscape"]
-
 USUAL = "rwp(gaussian-filter-max)"
 LOOKS = (0.5, 1.0, 2.0)  # of the run's peak: where to look
 TRIES = (0.5, 1.0, 2.0, 4.0, 8.0)  # and what to train at, until it fails

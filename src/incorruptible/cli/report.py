@@ -11,8 +11,6 @@ from .study import StudyName
 from .targets import DebugOption, HomeOption
 from .terminal import command, put
 
-__all__ = ["export", "figures", "report"]
-
 
 def report(
     name: StudyName,

@@ -14,8 +14,6 @@ from .study import StudyName
 from .targets import DebugOption, HomeOption, JsonOption
 from .terminal import put, put_json, say
 
-__all__ = ["compare", "results"]
-
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV on stdout.")]
 
 

@@ -26,8 +26,6 @@ from .terminal import command, one_voice, progress, put, put_json, say
 if TYPE_CHECKING:
     from ..training.recipe import Recipe
 
-__all__ = ["train"]
-
 
 class _Entry(NamedTuple):
     """One entry of a recipe as an option: its name there, what its help says, its type, and the

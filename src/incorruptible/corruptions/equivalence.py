@@ -24,17 +24,6 @@ from ..weights.arrays import Array
 from .gaussian import scale_of
 from .protocol import Corruption, checked_strengths, traits
 
-__all__ = [
-    "PLACES",
-    "Equivalent",
-    "LayerEquivalent",
-    "Translation",
-    "TranslationRow",
-    "equivalent",
-    "translate",
-]
-
-
 # ---- The Gaussian strength that is as strong as a corruption on the weights of one model
 
 

@@ -27,8 +27,6 @@ from ..weights.arrays import Array, SurveyedParameter, packed_weights, refuse_of
 from ..weights.swap import replaced
 from .base import Result
 
-__all__ = ["Audit", "audit"]
-
 
 @dataclass(frozen=True)
 class Touched:

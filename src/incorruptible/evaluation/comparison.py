@@ -31,8 +31,6 @@ from .base import Charted, counted
 from .sampling import Sampling, SamplingOptions, sampling_of
 from .scoring import ScoreFunction, shifted
 
-__all__ = ["Comparison", "compare"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Charted):

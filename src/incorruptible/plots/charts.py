@@ -9,8 +9,6 @@ from textwrap import wrap
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["COLOURS", "Bars", "Chart", "Heat", "Line", "Lines", "grid", "log_ticks", "wrapped"]
-
 # Okabe and Ito's colours, which people with colour blindness tell apart
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 BINS = 30

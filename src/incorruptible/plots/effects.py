@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike
 from .charts import COLOURS
 from .paper import MUTED, STYLE, caption, page
 
-__all__ = ["effects"]
-
 ROW, TALLEST = 0.2, 11.0  # inches: a row, and a page
 
 

@@ -11,8 +11,6 @@ import numpy as np
 from ..files.records import write_atomically
 from .charts import COLOURS, Bars, Chart, Heat, Line, Lines, grid, log_ticks, whole, wrapped
 
-__all__ = ["MUTED", "STYLE", "caption", "draw", "page", "save"]
-
 MARKERS = "osD^vP*X"  # for whoever prints in grey
 # Dashes tell lines apart once the colours are used up and begin again.
 DASHES: tuple[Any, ...] = (

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from .charts import COLOURS, Bars, Heat, Line, Lines
 
-__all__ = ["INK", "MUTED", "Trace", "cells", "curves", "histograms", "text"]
-
 INK, MUTED = "#2A2C30", "#5F646B"
 MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star", "x")
 DASHES = ("solid", "dot", "dashdot", "longdashdot")  # where colours come round again

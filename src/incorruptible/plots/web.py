@@ -12,8 +12,6 @@ from ..files.records import plain
 from .charts import COLOURS, Bars, Chart, Heat, Lines, grid, log_ticks, whole
 from .traces import INK, MUTED, Trace, cells, curves, histograms, text
 
-__all__ = ["DARK", "figure"]
-
 GRID, PAPER = "#DEDFE0", "#FDFDFB"
 FONT = {"family": "system-ui, sans-serif", "size": 13, "color": INK}
 # Each colour of a chart, and the one that takes its place on a dark page

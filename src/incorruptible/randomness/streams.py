@@ -23,8 +23,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Draw", "Exact", "Native", "Noise", "add_normal", "cuts", "each_part", "key"]
-
 # How many numbers are drawn at a time, so that they are still in a core's cache when they are added
 # to the weights: BLOCK (64 KiB in float32) in memory of their own, LARGE in the memory of the
 # result.

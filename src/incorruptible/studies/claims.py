@@ -13,8 +13,6 @@ from .folder import matches
 from .rules import CATALOGUE as RULES
 from .rules import Rule
 
-__all__ = ["Claim", "as_list", "check_strengths", "read_claims"]
-
 NoteFault = Callable[[Sequence[str | int], object], None]  # notes what is wrong at a place
 Built = Callable[..., Any]  # makes a rule from plain data, or notes why not
 

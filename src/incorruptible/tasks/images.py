@@ -32,8 +32,6 @@ from .networks import IMAGES as NETWORKS
 from .networks import image_network
 from .protocol import NamedTask, Task, constant_loss
 
-__all__ = ["ImageTask", "absolute_data", "needing_data", "with_data"]
-
 BATCH = 250  # images that are measured at once; a batch of this size stays in a processor's cache
 FEWEST = 2
 

@@ -22,23 +22,6 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 
-__all__ = [
-    "Score",
-    "accuracy",
-    "binary_accuracy",
-    "binary_cross_entropy",
-    "bits_per_byte",
-    "bounded_loss",
-    "channels_last",
-    "classes_of",
-    "cross_entropy",
-    "each_tensor",
-    "finite_rows",
-    "moved",
-    "per_token",
-    "predict",
-]
-
 IGNORED = -100  # the label of a token that does not count, in torch as in transformers
 
 

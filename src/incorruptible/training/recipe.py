@@ -31,8 +31,6 @@ from ..files.records import current, recorded
 from ..objectives.base import checked_reach, policy_of
 from ..weights.arrays import Array, select
 
-__all__ = ["Faults", "Probe", "Recipe", "RecipeParts", "checked", "parse"]
-
 
 class Faults(UserError):
     """What is wrong with the values of a recipe: pairs of an entry and a sentence."""

@@ -25,20 +25,6 @@ from torch.nn.utils import parametrize
 
 from ..errors import NotFinite, UserError, renamed_arguments, unknown
 
-__all__ = [
-    "Array",
-    "PackedWeight",
-    "SurveyedParameter",
-    "packed_weights",
-    "refuse_not_finite",
-    "refuse_offloaded",
-    "refuse_sharded",
-    "select",
-    "share_in",
-    "survey",
-    "unwrapped",
-]
-
 
 @dataclass(frozen=True, eq=False)
 class Array:

@@ -24,8 +24,6 @@ from torch import Tensor
 from ..errors import UserError, renamed_arguments
 from .arrays import Array
 
-__all__ = ["BufferPool", "replaced"]
-
 _EXCHANGE = "_swap_data_ptr_"  # exchanges the memory of two storages; since torch 2.12
 _EXCHANGES = hasattr(torch.UntypedStorage, _EXCHANGE) and hasattr(torch._C, "_storage_Use_Count")
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from ...plots import Chart
 
-__all__ = ["Finding", "Page", "Section", "Table", "TableCell"]
-
 TableCell = str | float | None
 
 
