@@ -351,11 +351,11 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "no task": (["train"], ["the task is missing"]),
     "no start": ([*TRAIN, "--from", "none.safetensors"], ["none.safetensors: no such file"]),
     "no training data": (["train", "own.py:wrong"], ["no train data"]),
-    "no TOML": (["train", "--recipe", "bad.toml"], ["bad.toml is no TOML"]),
+    "no TOML": (["train", "--recipe", "bad.toml"], ["bad.toml is not TOML"]),
     "no such TOML": (["train", "--recipe", "none.toml"], ["none.toml: no such file"]),
     "misspelt entry": (["train", "--recipe", "typo.toml"], ["Did you mean 'epochs'?"]),
     "nothing to perturb": (["audit", "own.py:bare"], ["no weight to perturb", "LayerNorm"]),
-    "no run": (["measure", "folder", "--corruption", SWEEP], ["folder is no run"]),
+    "no run": (["measure", "folder", "--corruption", SWEEP], ["folder is not a run"]),
     "no such run": (["measure", "runs/trained/123", "--corruption", SWEEP], ["no such folder"]),
     "no weights": (["measure", "digits", "--corruption", SWEEP], ["digits has no weights yet", "train digits"]),
     "no weights of a task by position": (

@@ -401,7 +401,7 @@ def test_a_kept_checkpoint_is_verified_before_a_training_goes_on(harm: str, reci
     ("content", "says"),
     [
         (None, "no such folder"),
-        ([], "is no run: it has no run.json"),
+        ([], "is not a run: it has no run.json"),
         (["recipe.json"], "is not finished: give the same train command again"),
     ],
 )

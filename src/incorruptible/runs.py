@@ -1,4 +1,17 @@
-"""One recipe, one folder: trained once, found again, and measured as often as one likes."""
+"""Runs: a run is one training in a folder of its own, which is found again and measured later.
+
+The folder's name is a hash of everything that decides the bits of the training (`identity`), so a
+recipe that was trained before is found and not trained again. `train` makes a run, `open_run` opens
+one, and `measured` measures it and keeps the result in its folder.
+
+Relies on: one process (the first rank) writes to a folder at a time; studies hold a lease for it.
+All that decides the bits of a training is in its identity.
+Keeps: `run.json` is written last, so a folder with a `run.json` holds a finished training. Files
+are written whole or not at all, and carry checksums: a torn or altered file is noticed, and made
+anew or refused. A stopped training and a stopped measurement end in the bits of an uninterrupted
+one. Entries that recipes and plans gained later are left out of identities at their defaults, so
+that earlier runs keep their names.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +45,8 @@ from .training.trainer import for_task
 from .version import __version__
 
 CHECKPOINT_EVERY = 5.0  # seconds
-# entries that came later: runs without them keep their names
+# Entries that recipes gained after there were runs. At their defaults they are left out of a run's
+# identity, so that earlier runs keep their names.
 _LATER = (
     *("checkpoints", "clip_weights", "also", "protect"),
     *("accumulate", "autocast", "channels_last", "compiled", "ranks", "noise"),
@@ -40,8 +54,8 @@ _LATER = (
 
 
 class Left(Exception):
-    """A training was asked to leave, and its checkpoint is written; the same call goes on from
-    there.
+    """Raised where a training or a measurement was asked to leave. What it has done so far is
+    saved, and the same call goes on from there.
     """
 
 
@@ -59,16 +73,16 @@ class Run:
 
     @property
     def weights(self) -> Path:
-        """Where its weights are."""
+        """The path of the weights at the end of the training."""
         return self.file()
 
     def file(self, at: float | None = None) -> Path:
-        """Where its weights are: those at the end, or at one of its checkpoints."""
+        """The path of the weights: at the end of the training, or at the checkpoint `at`."""
         return self.folder / _weights(at)
 
     def digest(self, at: float | None = None) -> str:
-        """The checksum that the weights were recorded with. Raises `UserError` for a checkpoint
-        that it has not.
+        """The recorded checksum of the weights, at the end or at the checkpoint `at`. Raises
+        `UserError` where the run has no such checkpoint.
         """
         if at is None:
             return str(self.record["weights"])
@@ -81,8 +95,8 @@ class Run:
 
     @property
     def peak(self) -> float:
-        """The largest strength that it was trained at: its schedule's, or what a controller came to
-        at the end of an epoch.
+        """The largest strength of the training. For a controller, the largest strength at the end
+        of an epoch.
         """
         strength = self.recipe.parts.strength
         if callable(strength):
@@ -90,8 +104,8 @@ class Run:
         return float(max(one["strength"] for one in self.record["metrics"] if "strength" in one))
 
     def task(self) -> Task:
-        """Its task, loaded. Raises `UserError` where a task of the user's own, or what its data
-        come from, is not what it was.
+        """The run's task, loaded. Raises `UserError` where the source of a user's own task, or the
+        data, have changed since the training.
         """
         task, named = self.recipe.parts.task.task(), self.record["identity"]
         moved = bool(task.origin) and list(task.fingerprints.values()) != named["data"]
@@ -104,8 +118,8 @@ class Run:
         return task
 
     def model(self, task: Task | None = None, at: float | None = None) -> nn.Module:
-        """Its network with the trained weights, or with those of a checkpoint. Raises `UserError`
-        if their file was altered.
+        """The network with the weights of the end of the training, or of the checkpoint `at`.
+        Raises `UserError` where the file of weights is missing or was altered.
         """
         file, digest = self.file(at), self.digest(at)
         if not file.is_file() or records.checksum(file) != digest:
@@ -119,7 +133,7 @@ class Run:
         return model
 
     def whole(self) -> bool:
-        """Whether every file of weights is there as it was recorded."""
+        """Whether every file of weights exists and matches its recorded checksum."""
         places = [None, *self.recipe.checkpoints]
         return all(
             self.file(at).is_file() and records.checksum(self.file(at)) == self.digest(at)
@@ -127,8 +141,8 @@ class Run:
         )
 
     def start(self, task: Task | None = None) -> nn.Module:
-        """The network as it was before training, made anew from the same named randomness. Raises
-        `UserError` if the weights that it started from are not what they were.
+        """The network as it was before the training, made anew from the same named randomness.
+        Raises `UserError` where the file of weights that training started from has changed.
         """
         recipe = self.recipe
         with named_randomness(recipe.seed, "weights"):
@@ -148,14 +162,14 @@ class Run:
 
 
 def open_run(folder: str | Path) -> Run:
-    """The run in `folder`. Raises `UserError` if there is none, or it is not finished, or it was
-    altered.
+    """The finished run in `folder`. Raises `UserError` where there is none, it is not finished, or
+    its record was altered.
     """
     folder = Path(folder)
     if folder.is_file():
         raise UserError(
-            f"{folder} is a file, no run's folder; for weights, give their task: TASK --weights "
-            f"{folder}."
+            f"{folder} is a file, not the folder of a run; to use a file of weights, name their "
+            f"task: TASK --weights {folder}."
         )
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder.")
@@ -164,7 +178,7 @@ def open_run(folder: str | Path) -> Run:
         what = (
             "is not finished: give the same train command again"
             if unfinished
-            else "is no run: it has no run.json"
+            else "is not a run: it has no run.json"
         )
         raise UserError(f"{folder} {what}.")
     return Run(folder, records.read(folder / "run.json"))
@@ -182,21 +196,24 @@ def train(
     validate: bool = False,
     leave: Callable[[], bool] = lambda: False,
 ) -> Run:
-    """Train by `recipe` in a folder of its own below `home`, unless that was done before.
+    """Train by `recipe` in a folder of its own below `home`, or find the run if it was trained
+    before.
 
-    The folder's name is the recipe's identity: a hash of the resolved recipe, the data, the source
-    of a task of the user's own and of what it imports from its folder, the weights that it starts
-    from, threads, device and versions. A training that was killed goes on from its last checkpoint
-    (at most `checkpoint_every` seconds or one epoch old, whichever is more) and ends in the same
-    bits. `progress(epoch, epochs, metrics)` is called after each epoch; with `validate`, the
-    metrics that it gets in the first process hold the score of the clean weights as "validation"
-    (`Trainer.validation`). What is recorded, and its bits, are the same with and without. Where
-    `leave()` says so after an epoch, the training is saved and `Left` is raised. `task` is the
-    recipe's, where the caller has loaded it already.
+    The folder's name is the recipe's `identity`. A training that was killed goes on from its last
+    checkpoint and ends in the same bits. The checkpoint is at most `checkpoint_every` seconds or
+    one epoch old, whichever is more. `task` is the recipe's task, where the caller has loaded it
+    already.
 
-    Of a recipe with `ranks`, each process that torchrun started calls this; the first one writes,
-    and all return the run. Raises `UserError` where other than `ranks` processes are there, or do
-    not see the same folder.
+    - `progress(epoch, epochs, metrics)` is called after each epoch. With `validate`, the metrics
+      that it gets in the first process also hold "validation", the score of the clean weights on
+      validation data (`Trainer.validation`). The score is not recorded, and all bits are the same
+      with and without it.
+    - `leave()` is asked after each epoch but the last. Where it returns true, the training is saved
+      and `Left` is raised.
+
+    For a recipe with `ranks`, each process that torchrun started calls this function. The first
+    process writes, and all return the run. Raises `UserError` where another number of processes is
+    running, or where they do not see the same folder.
     """
     recipe = recipe.resolved()
     task = task or recipe.parts.task.task()
@@ -225,8 +242,11 @@ def _train(
     validate: bool,
     leave: Callable[[], bool],
 ) -> None:
-    """From the last checkpoint, or the beginning, to `run.json`; only the first of the group
-    writes.
+    """Train from the last checkpoint, or from the beginning, until `run.json` is written. Only the
+    first process of the group writes.
+
+    Collective calls (`group.wait`, `any`, `_agree`, and the epochs) come in the same order on every
+    process, whatever a process finds in the folder.
     """
     kept: dict[str, str] = {}
 
@@ -254,7 +274,8 @@ def _train(
         try:
             metrics = fit.epoch()
         except UserError:
-            if group.first and not fit.done and folder in made_here:  # refused at its first steps
+            # A training that is refused in its first epoch leaves nothing behind.
+            if group.first and not fit.done and folder in made_here:
                 _take_back(folder, made_here)
             raise
         more = fit.done < recipe.epochs
@@ -290,21 +311,21 @@ def _train(
 
 
 def _validated(fit: Trainer, metrics: dict[str, Any]) -> dict[str, Any]:
-    """The metrics of an epoch, and beside them the score on validation data, which is not recorded.
+    """A copy of the metrics of an epoch that also holds the score on validation data.
 
-    A score that fails does not end the training: "validation" then says why there is none.
+    A score that fails does not end the training: "validation" then says why there is no score.
     """
     found: object
     try:
         found = fit.validation()
-    except Exception as problem:  # the task's data and its score may be the user's own
+    except Exception as problem:  # a user's own data or score may raise any exception
         found = f"no validation score ({type(problem).__name__}: {problem})"
     return {**metrics, "validation": found}
 
 
 def _take_back(folder: Path, made_here: list[Path]) -> None:
-    """Remove what a training that was refused had written, and those folders that it had made and
-    that are empty now.
+    """Remove the folder of a training that was refused, and the empty folders above it that were
+    made for it.
     """
     shutil.rmtree(folder, ignore_errors=True)
     for one in made_here[1:]:
@@ -313,7 +334,9 @@ def _take_back(folder: Path, made_here: list[Path]) -> None:
 
 
 def _agree(group: RankGroup, folder: Path, found: int) -> None:
-    """All ranks go on from the same place: what they find in the folder is the same."""
+    """Raise `UserError` unless `found`, the state of the folder, is the same on all ranks, so that
+    all go on from the same epoch.
+    """
     if not group.alike(found):
         raise UserError(
             f"the ranks find different things in {folder}: --home must be a folder that all of "
@@ -322,7 +345,9 @@ def _agree(group: RankGroup, folder: Path, found: int) -> None:
 
 
 def _finished(folder: Path) -> Run | None:
-    """The run in `folder` if it is whole; a torn or altered one is done again."""
+    """The run in `folder` if it is finished and whole, else None: a torn or altered run is trained
+    again. Raises `records.Newer` for a run of a newer version.
+    """
     try:
         run = open_run(folder)
     except records.Newer:
@@ -333,12 +358,13 @@ def _finished(folder: Path) -> Run | None:
 
 
 def _weights(at: float | None) -> str:
+    """The name of the file of weights, at the end or at the checkpoint `at`."""
     return "weights.safetensors" if at is None else f"weights-{at:g}.safetensors"
 
 
 def _there(folder: Path, kept: dict[str, str]) -> bool:
-    """Whether the weights that a stopped training had kept are still what they were; else it begins
-    anew.
+    """Whether the checkpoints that a stopped training had kept still match their checksums. If one
+    does not, the training begins anew.
     """
     return all(
         (folder / name).is_file() and records.checksum(folder / name) == one
@@ -347,34 +373,40 @@ def _there(folder: Path, kept: dict[str, str]) -> bool:
 
 
 def _state(checkpoint: Path, device: torch.device) -> dict[str, Any] | None:
-    """What a stopped training left; nothing where that is torn, and training begins anew."""
+    """The state that a stopped training saved, or None where there is none or its file is torn, so
+    that the training begins anew.
+    """
     if not checkpoint.is_file():
         return None
     try:
         state: dict[str, Any] = torch.load(checkpoint, map_location=device, weights_only=True)
-    except Exception:  # a torn file makes torch and pickle raise what they like
+    except Exception:  # torch and pickle may raise any exception for a torn file
         return None
     return state
 
 
 def identity(recipe: Recipe, task: Task, device: str = "cpu", threads: int = 1) -> dict[str, Any]:
-    """All that decides the bits of a training, as plain data; `records.identity` of it names the
-    run's folder.
+    """Everything that decides the bits of a training, as plain data. Its hash `records.identity`
+    names the run's folder.
 
-    `recipe` is resolved. Raises `UserError` for weights to start from that are not there.
+    It holds the recipe (with the unit of `auto` from the task), fingerprints of the data, the
+    source of a user's own task and of what the task imports from its folder, the checksum of the
+    weights to start from, device type, threads and versions. `recipe` must be resolved. Raises
+    `UserError` where the file of weights to start from does not exist.
     """
     recipe, start = for_task(recipe, task), None
     if recipe.start is not None:
         if not Path(recipe.start).is_file():
             raise UserError(f"{recipe.start}: no such file of weights.")
         start = records.checksum(Path(recipe.start))
-    # a task of the user's own is its source, and one on files what is in them, wherever they lie
+    # Paths are no part of an identity: a task of the user's own is identified by its source, and
+    # files of data by their contents.
     parts = recipe.parts
     named = replace(recipe, start=start, task=parts.task.portable).plain()
     for later in _LATER:
         if getattr(recipe, later) == getattr(Recipe, later):
             del named[records.KEPT.get(later, later)]
-    # a controller whose rule changed trains other bits from the same text
+    # A controller whose rule has changed since trains other bits from the same text.
     revision = getattr(parts.strength, "revision", None)
     return {
         **({} if revision is None else {"controller": revision}),
@@ -406,8 +438,8 @@ def _threads(count: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class MeasurePlan:
-    """What to measure on a run: a sweep in the grammar of `measure`, on one part of the data or,
-    where `examples` is not 0, the first so many of it, over chips of one purpose.
+    """What to measure on a run: a sweep in the grammar of `measure`, on one part of the data, over
+    chips of one purpose. With `examples` other than 0, only the first so many examples are used.
     """
 
     sweep: str
@@ -419,8 +451,8 @@ class MeasurePlan:
     examples: int = 0
 
     def plain(self) -> dict[str, Any]:
-        """As plain data, under the names that records keep. Entries that came later are left out at
-        their defaults, so that what was measured keeps its name.
+        """The plan as plain data, under the names that records use. `examples`, a later entry, is
+        left out at its default, so that earlier measurements keep their names.
         """
         found = records.recorded(asdict(self))
         return (
@@ -431,7 +463,7 @@ class MeasurePlan:
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> MeasurePlan:
-        """The plan that `plain` came from."""
+        """The plan whose `plain()` is `plain`."""
         return cls(**records.current(plain))
 
 
@@ -441,8 +473,8 @@ MeasurePlan.__init__ = renamed_arguments(draws="chips")(MeasurePlan.__init__)  #
 def measures(
     run: Run, plan: MeasurePlan, task: Task, at: float | None = None, bounded: bool = False
 ) -> tuple[Path, Path]:
-    """Where what `plan` finds is kept: the note, with the checksum of the arrays, and the
-    arrays.
+    """The two files that keep what `plan` measures on `run`: the note (JSON), which holds the
+    checksum of the arrays, and the arrays (safetensors).
     """
     data = task.fingerprints[plan.part]
     what = {"plan": plan.plain(), "weights": run.digest(at), "data": data, **run.recipe.held()}
@@ -462,17 +494,24 @@ def measured(
     bounded: bool = False,
     checks: bool = True,
 ) -> dict[str, NDArray[Any]]:
-    """Score and cross-entropy of `run`, at its end or at a checkpoint, under `plan`; measured once
-    and kept in its folder.
+    """The task's score and loss of `run` under `plan`, at the end of the training or at the
+    checkpoint `at`. Measured once and kept in the run's folder.
 
-    "score" and "loss" are [strength, chip]; "score by example" and "loss by example" are [strength,
-    example], the means over chips; "equivalent" [strength] is the gaussian-filter-max strength that
-    is as large on its weights; with `bounded` also "bounded" and "bounded by example", of 1 - the
-    softmax probability of the label. Chips hold the arrays that the recipe says. A torn or altered
-    record, and one of other data, is measured again. What a stopped measurement had found, up to
-    `CHECKPOINT_EVERY` seconds before, is kept; where `leave()` says so, it is saved and `Left` is
-    raised. Raises `NotFinite` for a network that is not finite without errors, unless `checks` is
-    False (see `measure_all`).
+    Returns arrays by name:
+
+    - "score" and "loss" [strength, chip];
+    - "score by example" and "loss by example" [strength, example], the means over chips;
+    - "equivalent" [strength], the gaussian-filter-max strength whose error is as large on the run's
+      weights;
+    - with `bounded` also "bounded" and "bounded by example", of 1 - the softmax probability of the
+      label.
+
+    The arrays that the recipe names are corrupted. A record that is torn or altered is measured
+    again, and so is one of other data. A stopped measurement goes on from what it last
+    saved, at most `CHECKPOINT_EVERY` seconds before, or 20 times as long as saving takes.
+    Where `leave()` returns true, the measurement is saved and `Left` is raised. Raises `NotFinite`
+    for a network whose answers are not finite without errors, unless `checks` is False (see
+    `measure_all`).
     """
     task = task or run.task()
     note, file = measures(run, plan, task, at, bounded)
@@ -482,7 +521,7 @@ def measured(
         except records.Newer:
             raise
         except UserError:
-            pass  # made again below
+            pass  # measured again below
     where = torch.device(device)
     with _threads(threads):
         model = run.model(task, at).to(where)
@@ -513,7 +552,9 @@ def measured(
 
 
 def first(data: Any, plan: MeasurePlan) -> Any:
-    """The first examples of data, as many as are asked for."""
+    """The first `plan.examples` examples of `data`, or all of them where that is 0. Raises
+    `UserError` for data that cannot be cut.
+    """
     if not plan.examples:
         return data
     if isinstance(data, Images):
@@ -527,11 +568,11 @@ def first(data: Any, plan: MeasurePlan) -> Any:
 
 
 def displaced(run: Run, task: Task | None = None, *, threads: int = 1) -> tuple[Path, str]:
-    """Write how far training moved each filter of `run`; returns the file of arrays and its
-    checksum.
+    """Measure how far training moved each filter of `run`, and write it to a file in the run's
+    folder. Returns the file and its checksum.
 
-    The arrays are the fields of a `pacbayes.Displacement`, and "seen": how many of the training
-    examples its start depends on.
+    The arrays in the file are the fields of a `pacbayes.Displacement`, and "seen", the number of
+    training examples on which the initial weights depend.
     """
     task = task or run.task()
     with _threads(threads):
@@ -545,7 +586,11 @@ def displaced(run: Run, task: Task | None = None, *, threads: int = 1) -> tuple[
 
 
 class _Kept(dict[tuple[int, int, int], dict[str, NDArray[Any]]]):
-    """What a measurement has found so far, saved every few seconds."""
+    """The scores that a measurement has so far, by (strength, chip, read), saved every few seconds.
+
+    Saving writes everything again, so the pause until the next save grows to 20 times the time that
+    the last save took.
+    """
 
     def __init__(self, note: Path, leave: Callable[[], bool]) -> None:
         super().__init__()
@@ -555,7 +600,7 @@ class _Kept(dict[tuple[int, int, int], dict[str, NDArray[Any]]]):
             try:
                 arrays = records.read_arrays(self.arrays, records.read(note)["arrays"])
             except UserError:
-                return  # torn or altered: measured again
+                return  # the file is torn or altered, so everything is measured again
             for name, array in arrays.items():
                 strength, chip, read, score = name.split(" ", 3)
                 self.setdefault((int(strength), int(chip), int(read)), {})[score] = array

@@ -1,4 +1,9 @@
-"""`incorruptible train`: one recipe, one folder."""
+"""`incorruptible train`: train a network by a recipe, in a folder of its own.
+
+Relies on: `ENTRIES` has an option for every entry of a `Recipe` but the task and the probe; a test
+compares the two. Keeps: standard output holds the result alone; progress, scores and advice go to
+standard error, and under torchrun only the first process prints.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +33,8 @@ if TYPE_CHECKING:
 
 
 class _Entry(NamedTuple):
-    """One entry of a recipe as an option: its name there, what its help says, its type, and the
-    option's own name where it differs.
+    """One entry of a recipe as an option of the command line: the entry's name, the help, the type,
+    the option's own name where it differs, and the smallest value.
     """
 
     name: str
@@ -37,9 +42,8 @@ class _Entry(NamedTuple):
     kind: Any = str
     option: str = ""
     least: float | None = None
-    metavar: str | None = (
-        None  # the value's name in the help, where the option's name would mislead
-    )
+    # The value's name in the help, where the option's name would mislead.
+    metavar: str | None = None
 
     def parameter(self) -> Parameter:
         """The option as typer reads it from a function's signature."""
@@ -49,7 +53,7 @@ class _Entry(NamedTuple):
         return Parameter(self.name, Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=kind)
 
 
-# Every entry of a `Recipe` that can be typed; tests hold the table against the recipe's fields.
+# The entries of a `Recipe` that can be typed as options.
 ENTRIES = (
     _Entry("objective", "The objective, such as 'rwp(gaussian-filter-max)' or sam [plain]."),
     _Entry(
@@ -171,8 +175,8 @@ def train(
 
 
 def _with_entries(verb: Signature) -> Signature:
-    """The verb's signature with an option for each entry of a recipe behind its first two
-    parameters.
+    """The verb's signature, with an option for each entry of a recipe inserted behind its first two
+    parameters. typer reads the options from it.
     """
     own = [one for one in verb.parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
     return verb.replace(parameters=[*own[:2], *(one.parameter() for one in ENTRIES), *own[2:]])
@@ -196,7 +200,7 @@ def _train(wanted: Recipe, home: Path, device: str, threads: int, json_: bool) -
         score = "" if validation is None else f", {validation}"
         tell(epoch, epochs, f"loss {metrics['loss']:.3f}, strength {metrics['strength']:g}{score}")
 
-    # What the user's own code prints is no data.
+    # Output of the user's own code must not mix with the result on standard output.
     with (
         bar as tell,
         redirect_stdout(sys.stderr if first else io.StringIO()),
@@ -242,8 +246,8 @@ def _train(wanted: Recipe, home: Path, device: str, threads: int, json_: bool) -
 
 
 def _agree(recipe: Recipe) -> None:
-    """An objective that perturbs needs a strength, and a strength an objective; half of it would
-    train plainly.
+    """Raise `UserError` for an objective without a strength, or a strength without an objective:
+    either alone would train plainly, which the user did not ask for.
     """
     from ..schedules import peak
 
@@ -251,7 +255,7 @@ def _agree(recipe: Recipe) -> None:
     if recipe.objective != "plain" and top == 0:
         raise UserError(
             f"--objective {recipe.objective!r} at strength 0 trains plainly: add --strength, such "
-            "as linear:0:0.3."
+            "as linear:0:0.3 or auto."
         )
     if recipe.objective == "plain" and not top == 0:
         raise UserError(
@@ -261,7 +265,7 @@ def _agree(recipe: Recipe) -> None:
 
 
 def _next(folder: Path, device: str) -> str:
-    """What to type next, as a shell takes it.
+    """The command to type next, quoted for a shell.
 
     >>> _next(Path("my runs/b0"), "cuda")
     "incorruptible measure 'my runs/b0' --corruption gaussian-filter-max:0,.1,.2 --device cuda"
@@ -284,6 +288,7 @@ def _number(value: float | None) -> str:
 
 
 def _toml(path: Path | None) -> dict[str, Any]:
+    """The entries of the TOML file at `path`, or none without a file."""
     if path is None:
         return {}
     import tomllib
@@ -295,4 +300,4 @@ def _toml(path: Path | None) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as problem:
         raise UserError(f"{path} cannot be read as text: {type(problem).__name__}.") from None
     except tomllib.TOMLDecodeError as problem:
-        raise UserError(f"{path} is no TOML: {problem}.") from None
+        raise UserError(f"{path} is not TOML: {problem}.") from None
