@@ -258,9 +258,8 @@ def _train(
     fit = Trainer(task, recipe, group.device, keep, group)
     made_here = [one for one in (folder, *folder.parents) if not one.exists()]
     checkpoint, made = folder / "checkpoint.pt", _made(group.device)
-    if (state := _state(checkpoint, fit.device)) is not None and _there(
-        folder, state.get("kept", {})
-    ):
+    state = _state(checkpoint, fit.device)
+    if state is not None and _there(folder, state.get("kept", {})):
         fit.load(state)
         kept |= state.get("kept", {})
     if group.first:
