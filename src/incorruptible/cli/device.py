@@ -1,5 +1,10 @@
 """`incorruptible device`: what a device, or any corruption, does to weights, and which training
 noise is as strong.
+
+Relies on: `corruptions.equivalence.translate` computes every number; this module reads options and
+writes the answer as text, JSON and a figure.
+Keeps: a file that exists is refused before anything is computed, unless --force came; stdout holds
+the answer alone, and remarks and lines to type next go to stderr.
 """
 
 from __future__ import annotations
@@ -105,8 +110,10 @@ def device(
 
 
 def _asked(text: str, time: str | None, strength: float | None) -> tuple[Corruption, float]:
-    """The corruption and its strength, which stands in the text (dropconnect:.01) or in --strength;
-    devices do without.
+    """The corruption and its strength.
+
+    The strength stands in the text (dropconnect:.01) or in --strength. A device needs none: its
+    strength is 1, the error as measured.
     """
     from ..corruptions import Device, at_time, parse, parse_sweep
     from ..specs.grammar import split
@@ -136,7 +143,7 @@ def _asked(text: str, time: str | None, strength: float | None) -> tuple[Corrupt
 def _model(
     target: str, weights: Path | None, seed: int, also: list[str] | None, protect: list[str] | None
 ) -> tuple[str, list[Array]]:
-    """The name of the task, and the weights that its corruption would strike."""
+    """The name of the task, and the weights that a corruption would perturb."""
     from ..weights.arrays import select
 
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
@@ -150,7 +157,7 @@ def _model(
 
 
 def _next(found: Translation, task: str, weights: Path | None) -> list[str]:
-    """Trainings against it: with plain noise that is as strong, and with the thing itself.
+    """The commands of two trainings: with plain noise that is as strong, and with the corruption.
 
     Noise above 1, larger than the largest weight of a filter, is no training's: a flipped exponent
     bit is as strong as 1e36.

@@ -1,4 +1,10 @@
-"""`incorruptible landscape`: the loss around a network, over training, and where training fails."""
+"""`incorruptible landscape`: the loss around a network, over training, and where training fails.
+
+Relies on: `diagnostics.survey` trains, looks and keeps the record; this module reads options and
+writes the answer. Keeps: a record that answers the same question is read in place of a new
+training; a record of another question in the user's own folder is not overwritten without --force;
+stdout holds the answer alone.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +34,9 @@ if TYPE_CHECKING:
     from ..training.recipe import Recipe
 
 USUAL = "rwp(gaussian-filter-max)"
-LOOKS = (0.5, 1.0, 2.0)  # of the run's peak: where to look
-TRIES = (0.5, 1.0, 2.0, 4.0, 8.0)  # and what to train at, until it fails
+# Multiples of the run's peak strength: to look at, and to train at until a training fails.
+LOOKS = (0.5, 1.0, 2.0)
+TRIES = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 ThroughOption = Annotated[
@@ -222,7 +229,7 @@ def _objective(recipe: Recipe | None, objective: str | None) -> str:
 def _strengths(
     run: Run | None, objective: str | None, strengths: str | None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Where to look, and what to train at."""
+    """The strengths to look at, and the strengths to train at."""
     if strengths is not None:
         try:
             found = tuple(sorted({float(one) for one in strengths.split(",")}))
@@ -257,7 +264,7 @@ def _budget(task: Task, budget: float | None) -> float | None:
 
 
 def _free(folder: Path | None, out: Path | None, force: bool) -> None:
-    """Whether a record may be written there: not over another one in a folder of the user's own."""
+    """Raise `UserError` where a record of another question stands in a folder of the user's own."""
     if (
         out is not None
         and folder is not None

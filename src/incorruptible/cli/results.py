@@ -1,4 +1,9 @@
-"""`incorruptible results` and `incorruptible compare`: what a study has found so far."""
+"""`incorruptible results` and `incorruptible compare`: what a study has found so far.
+
+Relies on: the library computes every number here; this module only writes tables.
+Keeps: stdout holds the results alone, so that it can be read by programs, and no time, host or
+path, so that equal studies print equal bytes. Remarks go to stderr.
+"""
 
 from __future__ import annotations
 
@@ -149,14 +154,14 @@ def compare(
 
 
 def put_csv(head: Sequence[str], body: list[list[Any]]) -> None:
-    """Rows as comma-separated values."""
+    """Print a head and rows as comma-separated values."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([head, *body])
     put(out.getvalue())
 
 
 def put_table(head: list[str], body: list[list[str]]) -> None:
-    """Rows in columns as wide as they need to be."""
+    """Print a head and rows in columns that are as wide as their widest cell."""
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
     for row in [head, *body]:
         put("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())

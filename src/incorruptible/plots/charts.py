@@ -1,4 +1,9 @@
-"""What a chart says, whoever draws it: numbers, names and units, in numpy alone."""
+"""What a chart shows, as plain data: numbers, names and units, without a library that draws.
+
+Relies on: numpy alone, so that a page can be made without matplotlib.
+Keeps: charts are frozen; one label has one colour and one marker in all panels; a chart has the
+same legend and the same numbers on paper and on a page.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from textwrap import wrap
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Okabe and Ito's colours, which people with colour blindness tell apart
+# The colours of Okabe and Ito, which people with colour blindness can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 BINS = 30
 SHARES = ("share", "fraction")  # labels of axes that go from 0 to 1
@@ -17,10 +22,11 @@ SHARES = ("share", "fraction")  # labels of axes that go from 0 to 1
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """A curve: x and y, a label, a band (low, high), a dash pattern, the index of a place to ring,
-    and a colour's number.
+    """A curve through the points `x`, `y` [n].
 
-    `scattered` leaves the points without a line, and a band becomes their error bars.
+    `band` is (low, high), [n] each. `mark` is the index of a point to draw a ring around, `colour`
+    the number of a colour in COLOURS. `scattered` leaves the points without a line; a band then
+    becomes their error bars.
     """
 
     x: ArrayLike
@@ -34,19 +40,19 @@ class Line:
 
     @property
     def points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """x and y [n]."""
+        """The arrays x and y [n]."""
         return np.asarray(self.x, dtype=float), np.asarray(self.y, dtype=float)
 
     @property
     def edges(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        """Low and high [n] of the band."""
+        """The lower and the upper edge [n] of the band, if there is one."""
         if self.band is None:
             return None
         low, high = self.band
         return np.asarray(low, dtype=float), np.asarray(high, dtype=float)
 
     def texts(self) -> list[str]:
-        """Each value of y with its interval, as people read it."""
+        """Each value of y with its interval, as text."""
         values = [f"{value:.4g}" for value in self.points[1]]
         if self.edges is None:
             return values
@@ -61,8 +67,9 @@ class Lines:
     """Curves in panels, each with its title; one label has one colour in all of them.
 
     `y` is one label, or one for each panel; `levels` are named horizontal lines. With `selector`
-    the titles are test strengths: a page shows the panel of the one that is chosen, paper shows
-    all. On a logarithmic axis `ticks` say what places are called, where a number is not.
+    the titles are test strengths: a page shows the panel of the strength that the reader chooses,
+    and paper shows all panels. `ticks` name places on a logarithmic axis that are not shown as
+    numbers.
 
     A y axis whose label is `share` or `fraction` goes from 0 to 1, and one whose label ends in (%)
     cuts off bands below 0 or above 100. `tops` say for some panels where their y axis, which then
@@ -111,27 +118,27 @@ class Lines:
         return (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
 
     def tick(self, place: float) -> str:
-        """What that place on the axis is called."""
+        """The label of that place on the x axis."""
         return (self.ticks or {}).get(place, f"{place:g}")
 
     def numbers(self) -> dict[str, int]:
-        """The colour's number of each label: its own, or its place among the chart's labels."""
+        """The number of each label's colour: its own, or its place among the chart's labels."""
         lines = [line for curves in self.panels.values() for line in curves]
         labels = list(dict.fromkeys(line.label for line in lines))
         own = {line.label: line.colour for line in lines if line.colour is not None}
         return {label: own.get(label, place) for place, label in enumerate(labels)}
 
     def y_labels(self) -> list[str]:
-        """One for each panel."""
+        """The label of the y axis of each panel."""
         return [self.y] * len(self.panels) if isinstance(self.y, str) else list(self.y)
 
 
 @dataclass(frozen=True, eq=False)
 class Heat:
-    """A table of values [rows, columns] as colours, first row on top; nan is no data, `marks` are
-    cells to point out.
+    """A table of values [rows, columns] as colours, with the first row on top.
 
-    `value` is what the colours mean, with its unit.
+    `value` says what the colours mean, with the unit. nan stands for no data, and `marks` are cells
+    (row, column) to frame.
     """
 
     name: str
@@ -152,7 +159,7 @@ class Heat:
         return np.asarray(self.values, dtype=float)
 
     def text(self, row: int, column: int) -> str:
-        """A value with as many places as give the largest one three digits; "" for no data."""
+        """The text of a cell, "" for no data. The largest value of the table gets three digits."""
         largest = float(np.nanmax(np.abs(self.table), initial=0.0))
         places = max(0, 2 - int(np.floor(np.log10(largest)))) if largest > 0 else 0
         value = self.table[row, column]
@@ -161,11 +168,10 @@ class Heat:
 
 @dataclass(frozen=True, eq=False)
 class Bars:
-    """Histograms of raw values, one for each label in each panel, which share its bins; `levels`
-    are named vertical lines.
+    """Histograms of raw values, one for each label in each panel. A panel's histograms share bins.
 
-    With `selector` the panels' titles are test strengths: a page shows the panel of the one that is
-    chosen.
+    `levels` are named vertical lines. With `selector` the titles of the panels are test strengths:
+    a page shows the panel of the strength that the reader chooses.
     """
 
     name: str
@@ -179,21 +185,19 @@ class Bars:
     selector: bool = False
 
     def numbers(self) -> dict[str, int]:
-        """The colour's number of each label: its place among the chart's labels."""
+        """The number of each label's colour: its place among the chart's labels."""
         labels = dict.fromkeys(label for panel in self.panels.values() for label in panel)
         return {label: place for place, label in enumerate(labels)}
 
     def bins(self, panel: str) -> NDArray[np.float64]:
-        """The edges that the panel's labels share: at most 30 bins, and no more than there are
-        values to tell apart.
-        """
+        """The edges of the panel's bins: at most 30 bins, and no more than different values."""
         known = np.concatenate(
             [_finite(values) for values in self.panels[panel].values()] or [np.zeros(0)]
         )
         return np.histogram_bin_edges(known, max(1, min(BINS, len(np.unique(known)))))
 
     def counts(self, panel: str) -> dict[str, NDArray[np.int64]]:
-        """How many values of each label lie in each bin."""
+        """The number of values of each label in each bin."""
         bins = self.bins(panel)
         return {
             label: np.histogram(_finite(values), bins)[0]
@@ -201,9 +205,9 @@ class Bars:
         }
 
     def legend(self, panel: str) -> dict[str, str]:
-        """For each label, the share of its values at or above each level: the yield.
+        """For each label the yield: the share of its values that reach each level.
 
-        A value that is not a number reaches no level, and counts as a chip all the same.
+        A value that is not a number reaches no level, and still counts as a chip.
         """
         found = {}
         for label, values in self.panels[panel].items():
@@ -227,8 +231,8 @@ def _finite(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def grid(count: int, columns: int) -> tuple[int, int]:
-    """Rows and columns for `count` panels, at most `columns` across, the last row as full as it can
-    be.
+    """Rows and columns for `count` panels, with at most `columns` side by side and the last row as
+    full as possible.
 
     >>> grid(4, 3), grid(3, 3), grid(7, 3)
     ((2, 2), (1, 3), (3, 3))
@@ -238,8 +242,8 @@ def grid(count: int, columns: int) -> tuple[int, int]:
 
 
 def log_ticks(lines: Sequence[Line]) -> tuple[list[float], list[float]]:
-    """On a logarithmic axis with few points: the points, and those of them whose labels do not
-    collide; else nothing.
+    """The ticks of a logarithmic axis with at most 12 points: all points, and the points whose
+    labels do not collide. With more points, both lists are empty.
     """
     places = sorted({float(x) for line in lines for x in line.points[0] if x > 0})
     if not 1 <= len(places) <= 12:
@@ -252,7 +256,7 @@ def log_ticks(lines: Sequence[Line]) -> tuple[list[float], list[float]]:
 
 
 def whole(values: ArrayLike) -> bool:
-    """Whether all finite values are whole numbers, such as counts: then so are the axis' ticks."""
+    """Whether all finite values are whole numbers, such as counts. Then the ticks are, too."""
     known = _finite(values)
     return bool((known == known.round()).all())
 

@@ -1,6 +1,4 @@
-"""Bars with intervals, one for each name: effects that are compared with each other and with
-nothing.
-"""
+"""Horizontal bars with intervals, one for each name, to compare effects with each other."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from numpy.typing import ArrayLike
 from .charts import COLOURS
 from .paper import MUTED, STYLE, caption, page
 
-ROW, TALLEST = 0.2, 11.0  # inches: a row, and a page
+ROW, TALLEST = 0.2, 11.0  # inches: the height of a row, and of a page
 
 
 def effects(
@@ -21,8 +19,8 @@ def effects(
 ) -> Any:
     """A matplotlib figure of horizontal bars, the first name on top, side by side for each panel.
 
-    `panels` maps what is on the x axis, with its unit, to (low, estimate, high) for each name
-    [names, 3]; nan draws nothing. The last `marked` names have another colour. `text` stands below.
+    `panels` maps the label of an x axis, with its unit, to an array [names, 3] of (low, estimate,
+    high); nan draws nothing. The last `marked` names have another colour. `text` is the caption.
     """
     from matplotlib import rc_context
 

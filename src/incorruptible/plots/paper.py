@@ -1,4 +1,10 @@
-"""Charts on paper: matplotlib figures, and their files in PNG, SVG and PDF."""
+"""Charts on paper: matplotlib figures, and their files in PNG, SVG and PDF.
+
+Relies on: figures are drawn by the Agg canvas, without pyplot, so that no window and no state of
+matplotlib is touched.
+Keeps: one chart has the same bytes whenever it is drawn; a file is written whole or not at all; no
+figure is wider than the space between the margins of a page.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +17,16 @@ import numpy as np
 from ..files.records import write_atomically
 from .charts import COLOURS, Bars, Chart, Heat, Line, Lines, grid, log_ticks, whole, wrapped
 
-MARKERS = "osD^vP*X"  # for whoever prints in grey
-# Dashes tell lines apart once the colours are used up and begin again.
+MARKERS = "osD^vP*X"  # tell curves apart in a grey print
+# Dashes tell lines apart where there are more lines than colours.
 DASHES: tuple[Any, ...] = (
     "-",
     ":",
     "-.",
     (0, (6, 1.5, 1, 1.5, 1, 1.5)),
 )
-WIDE = 7.2  # inches: what an A4 or letter page leaves between its margins
-FEW = 6  # curves whose legend finds room inside the axes
+WIDE = 7.2  # inches between the margins of an A4 or letter page
+FEW = 6  # the legend of so many curves finds room inside the axes
 INK, MUTED = "#222222", "#5A5A5A"
 STYLE: Any = {
     "font.size": 8.5,
@@ -51,7 +57,7 @@ STYLE: Any = {
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.h_pad": 0.06,
 }
-# What would make two files of one chart differ: dates, versions
+# Without these entries, dates and versions would make two files of one chart differ.
 _METADATA: dict[str, dict[str, None]] = {
     "png": {"Software": None},
     "svg": {"Date": None},
@@ -60,7 +66,7 @@ _METADATA: dict[str, dict[str, None]] = {
 
 
 def draw(chart: Chart) -> Any:
-    """`chart` as a matplotlib figure, at the size of a page."""
+    """Draw `chart` as a matplotlib figure that fits on a page."""
     from matplotlib import rc_context
 
     with rc_context(STYLE):
@@ -74,11 +80,11 @@ def draw(chart: Chart) -> Any:
 
 
 def save(figure: Any, path: Path, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
-    """Write a chart or a figure beside `path`, once for each of `formats`, each whole or not at
-    all; returns the paths. A suffix of `path` that names one of `_METADATA`'s formats is replaced;
-    any other dot belongs to the name.
+    """Write a chart or a figure in each of `formats`, and return the paths.
 
-    One chart has the same bytes whenever it is drawn; PNG has 200 dots an inch.
+    Each file has the name of `path` with the ending of its format. An ending of `path` that names a
+    format is replaced; any other dot belongs to the name. A file is written whole or not at all.
+    One chart gives the same bytes whenever it is drawn. PNG has 200 dots an inch.
     """
     from matplotlib import rc_context
 
@@ -98,7 +104,7 @@ def save(figure: Any, path: Path, formats: Sequence[str] = ("png", "svg")) -> li
 
 
 def page(count: int, columns: int, height: float, share_y: bool) -> tuple[Any, list[Any], int]:
-    """A figure, the axes of its panels, and how many of them stand side by side."""
+    """Make a figure of `count` panels. Returns it, its axes, and the number of panels in a row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -116,7 +122,7 @@ def _title(chart: Lines | Bars, panel: str) -> str:
 
 
 def caption(figure: Any, text: str) -> None:
-    """Small print below everything."""
+    """Write `text` in small print below the panels."""
     if text:
         # Letters at 7 points are .053 inches wide on average, and capitals and digits are wider.
         width = int(figure.get_figwidth() * 18)
@@ -185,8 +191,8 @@ def _cut_off(
 
 
 def _legend(figure: Any, axes: Sequence[Any], curves: Sequence[Any]) -> None:
-    """Inside a lone panel for few curves, beside it for more; above the panels for all of them, or
-    for very many.
+    """Place the legend: inside a lone panel for few curves, beside the panel for more, and above
+    all panels for very many curves or several panels.
     """
     if len(axes) == 1 and 0 < len(curves) <= FEW:
         axes[0].legend(handles=curves)

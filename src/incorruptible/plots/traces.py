@@ -1,7 +1,11 @@
-"""What is drawn into the panels of a page's chart: traces, as plotly.js takes them.
+"""The curves, bars and cells of a chart on a page, as traces: the dicts that plotly.js draws.
 
-Traces of one label share a `legendgroup`, and say in `meta` to which panel they belong and what a
-legend calls them.
+Traces of one label share a `legendgroup`. Their `meta` says to which panel they belong and which
+name the legend shows.
+
+Relies on: plotly reads a little HTML in every text, so each text goes through `text`. `page.js`
+reads `meta` and `legendgroup`.
+Keeps: the colours are those on paper; hover texts show the same numbers as the tables of the page.
 """
 
 from __future__ import annotations
@@ -18,18 +22,19 @@ from .charts import COLOURS, Bars, Heat, Line, Lines
 
 INK, MUTED = "#2A2C30", "#5F646B"
 MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star", "x")
-DASHES = ("solid", "dot", "dashdot", "longdashdot")  # where colours come round again
+# Dashes tell lines apart where there are more lines than colours.
+DASHES = ("solid", "dot", "dashdot", "longdashdot")
 FILL, BAND = "59", "26"  # opacities, as the last two digits of a colour
 Trace = dict[str, Any]
 
 
 def text(raw: str) -> str:
-    """Text as it is: plotly would read a little HTML in it."""
+    """The text with its HTML escaped, which plotly would otherwise read."""
     return escape(raw, quote=False)
 
 
 def curves(chart: Lines, panel: str) -> Iterator[Trace]:
-    """Each curve of a panel: its band, the curve, its ring, and triangles for values that are cut off."""
+    """Each curve of a panel: band, curve, ring, and triangles for values that are cut off."""
     numbers, y = chart.numbers(), dict(zip(chart.panels, chart.y_labels(), strict=True))[panel]
     limits = chart.limits(panel)
     for line in chart.panels[panel]:
@@ -103,7 +108,7 @@ def _dash(number: int, dashed: bool) -> str:
 
 
 def _outline(x: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> tuple[list[Any], list[Any]]:
-    """Round the band, once for each run of numbers without a gap; None parts the runs."""
+    """The outline of a band. Each stretch without a gap has its own, with None between two."""
     known = np.isfinite(x) & np.isfinite(low) & np.isfinite(high)
     edge_x: list[Any] = []
     edge_y: list[Any] = []
@@ -115,7 +120,7 @@ def _outline(x: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> tuple[li
 
 
 def histograms(chart: Bars, panel: str) -> Iterator[Trace]:
-    """The histogram of each label of a panel."""
+    """The histograms of a panel, one for each label."""
     numbers, bins, legend = chart.numbers(), chart.bins(panel), chart.legend(panel)
     for label, counts in chart.counts(panel).items():
         colour = COLOURS[numbers[label] % len(COLOURS)]
@@ -138,7 +143,7 @@ def histograms(chart: Bars, panel: str) -> Iterator[Trace]:
 
 
 def cells(chart: Heat) -> Trace:
-    """The table, with its colour bar above it."""
+    """The cells of a heat map, with the colour bar above."""
     said = [
         [chart.text(row, column) for column in range(len(chart.columns))]
         for row in range(len(chart.rows))

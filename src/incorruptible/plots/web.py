@@ -1,4 +1,9 @@
-"""Charts on a page: plain dicts as plotly.js takes them, without plotly."""
+"""Charts on a page: the dicts that plotly.js draws, made without the package plotly.
+
+Relies on: `page.js` gives a chart its width, breaks long titles, and shows the panel that a reader
+chooses. Keeps: charts have the colours of a light page; `DARK` names for each of these colours the
+one that takes its place on a dark page.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ from .traces import INK, MUTED, Trace, cells, curves, histograms, text
 
 GRID, PAPER = "#DEDFE0", "#FDFDFB"
 FONT = {"family": "system-ui, sans-serif", "size": 13, "color": INK}
-# Each colour of a chart, and the one that takes its place on a dark page
+# Each colour of a chart, and the colour that takes its place on a dark page.
 DARK = dict(
     zip(
         (*COLOURS, INK, MUTED, GRID, PAPER),
@@ -26,12 +31,13 @@ DARK = dict(
 
 
 def figure(chart: Chart) -> dict[str, Any]:
-    """`chart` as {"data": [...], "layout": {...}}, in the colours of a light page, on a transparent
-    ground.
+    """The chart as {"data": [...], "layout": {...}}, in the colours of a light page and without a
+    background.
 
-    `layout["meta"]` has the number of panels that are drawn at once, how many stand side by side at
-    most, the height of one in pixels, and whether a selector chooses among them: then traces say in
-    `meta` to which panel they belong, annotations in `name`, and those of the first are visible.
+    `layout["meta"]` has the number of panels that are drawn at once, the largest number in a row,
+    the height of a panel in pixels, and whether a selector chooses among the panels. With a
+    selector, traces name their panel in `meta` and annotations in `name`; the traces of the first
+    panel are visible.
     """
     found: dict[str, Any] = plain(_heat(chart) if isinstance(chart, Heat) else _panels(chart))
     return found
@@ -80,7 +86,7 @@ def _panels(chart: Lines | Bars) -> dict[str, Any]:
     layout = _layout(len(shown), chart.columns if isinstance(chart, Lines) else 2, chart.selector)
     data: list[Trace] = []
     for index, title in enumerate(chart.panels):
-        # What a selector chooses from is drawn over the same axes
+        # The panels of a selector are drawn over the same axes.
         place = (
             {"visible": index == 0}
             if chart.selector
@@ -103,7 +109,7 @@ def _panels(chart: Lines | Bars) -> dict[str, Any]:
 
 
 def _place(axis: str, index: int) -> str:
-    """How plotly calls axes: x, x2, x3."""
+    """The name of a panel's axis in plotly: x, x2, x3."""
     return axis + (str(index + 1) if index else "")
 
 
@@ -135,14 +141,14 @@ def _y(chart: Lines | Bars, panel: str) -> dict[str, Any]:
 
 
 def _whole_ticks(parts: Sequence[ArrayLike]) -> dict[str, Any]:
-    """The distance of ticks for whole numbers so close that plotly would put ticks between them."""
+    """Ticks at whole numbers, where plotly would put ticks between them as well."""
     values = np.concatenate([[0.0], *parts])
     return {"dtick": 1} if whole(values) and np.nanmax(values) - np.nanmin(values) < 10 else {}
 
 
 def _heading(index: int, title: str, y: str) -> dict[str, Any]:
-    """Over the panel's upper left corner: its title, and, where it needs no turned head, the label
-    of its y axis.
+    """The title of a panel and the label of its y axis, as text above its upper left corner. There
+    the label can be read without turning one's head.
     """
     return {
         "text": "<br>".join([f"<b>{text(title)}</b>"] * bool(title) + [text(y)]),
@@ -160,7 +166,7 @@ def _heading(index: int, title: str, y: str) -> dict[str, Any]:
 
 
 def _level(index: int, level: float, across: bool) -> dict[str, Any]:
-    """A line through the panel: across it, or up."""
+    """A line through the panel, horizontal for `across` and vertical otherwise."""
     along, at = ("x", "y") if across else ("y", "x")
     ends = {f"{along}0": 0, f"{along}1": 1, f"{at}0": level, f"{at}1": level}
     refs = {f"{along}ref": f"{_place(along, index)} domain", f"{at}ref": _place(at, index)}
@@ -173,7 +179,7 @@ def _level(index: int, level: float, across: bool) -> dict[str, Any]:
 
 
 def _names(chart: Lines | Bars, index: int, panel: str) -> list[dict[str, Any]]:
-    """What the levels of a panel are called, beside their lines."""
+    """The names of a panel's levels, beside their lines."""
     own: dict[str, Any] = {"showarrow": False, "font": {"size": 12, "color": MUTED}}
     if chart.selector:
         own |= {"name": panel, "visible": index == 0}
@@ -204,14 +210,14 @@ def _heat(chart: Heat) -> dict[str, Any]:
     layout = _layout(1, 1, False)
     layout["height"] = layout["meta"]["cell"] = 26 * down + 170
     layout["margin"]["t"] = 60
-    # Numbered axes, not plotly's categories: two rows may have the same name
+    # Axes are numbered, because plotly's categories would merge two rows of the same name.
     for axis, title, names in (("xaxis", chart.x, chart.columns), ("yaxis", chart.y, chart.rows)):
         ticks = {"tickvals": list(range(len(names))), "ticktext": [text(name) for name in names]}
         layout[axis] = _axis(title, **ticks, showgrid=False, ticklabelstandoff=4)
     layout["xaxis"] |= {"range": [-0.5, across - 0.5]}
     layout["yaxis"] |= {"range": [down - 0.5, -0.5]}
     layout["xaxis"]["title"]["standoff"] = 14
-    # Black in white shows on every colour of the map, day and night
+    # A black frame inside a white frame is seen on every colour of the map.
     layout["shapes"] = [
         {
             "type": "rect",

@@ -1,4 +1,14 @@
-"""What a study found, on paper and as one page."""
+"""What a study found, as figures, as one HTML page, and as a folder to keep beside code.
+
+`report` writes the page, `figures` the charts as files, `export` the folder, and `summarise` a
+summary for programs. All of them read the folder of a study whose runs are finished, at least for
+one arm; nothing is trained or measured here.
+
+Relies on: `studies.results` decides every verdict and computes every interval; this room only
+chooses what stands where. Keeps: equal studies give equal pages but for the facts on how they were
+made; an arm whose seeds are not all finished is left out of figures and claims, and the page says
+so.
+"""
 
 from __future__ import annotations
 
@@ -41,16 +51,13 @@ SECTIONS = {
 }
 TEXTS = {"What the theory says": ABOUT}
 # These rules take each interval by itself, without Holm, and never say "equivalent".
-ALONE = (
-    "shortfall",
-    "carried",
-    "uncollapsed",
-)
+ALONE = ("shortfall", "carried", "uncollapsed")
 
 
 def figures(folder: Folder, target: Path, formats: Sequence[str]) -> list[Path]:
-    """Draw every chart of the study into `target`; returns what was written. Raises `UserError`
-    where no arm is whole.
+    """Draw every chart of the study into the folder `target`, and return the paths.
+
+    Raises `UserError` for a format that does not exist, and where no arm is finished.
     """
     for one in formats:
         if one not in ("pdf", "svg", "png"):
@@ -97,7 +104,7 @@ def report(
 
 
 def study_page(folder: Folder, command: str) -> Page:
-    """All that the report says."""
+    """The content of the report. `command` is the line that makes the page again."""
     found = _whole(folder)
     definition, noise = folder.plan["definition"], folder.plan["noises"][0]
     verdicts = conclude(folder, found)
@@ -185,7 +192,7 @@ def _summary(folder: Folder, found: Sequence[Arm]) -> list[str]:
             for name, ends in lacking.items()
         ]
         lines.append(
-            "Not in the figures and claims, for not all seeds are finished: "
+            "Not in the figures and claims, because not all seeds are finished: "
             + "; ".join(said)
             + "."
         )
@@ -193,7 +200,7 @@ def _summary(folder: Folder, found: Sequence[Arm]) -> list[str]:
 
 
 def _equivalent(folder: Folder) -> str:
-    """What that word means in this study: the margins of its claims, in the score's unit."""
+    """What "equivalent" means in this study: the margins of its claims, in the score's unit."""
     unit = folder.plan["score"]["unit"]
     factor, shown = (100, "points") if unit == "fraction" else (1, unit)
     claims = folder.plan["definition"]["claims"]
@@ -263,8 +270,9 @@ def export(folder: Folder, target: Path) -> list[Path]:
 
 
 def summarise(folder: Folder, target: Path, command: str) -> dict[str, Any]:
-    """Write the study's summary with what it was made with, for programs; returns it, the claims at
-    the top by name.
+    """Write the study's summary as JSON, with the facts on how it was made, and return the summary.
+
+    Each claim stands at the top, under its name.
     """
     found = {**_summary_of(folder), "command": command}
     records.write(target, found)

@@ -1,4 +1,11 @@
-"""The charts of a study, from its arms."""
+"""The charts of a study, from its arms.
+
+Relies on: all arms of a task have the same test strengths and test examples, so that one panel and
+one caption serve all of them; of the arms that a study names in `shown`, at least one is finished,
+or the best arm of each method takes their place.
+Keeps: validation chooses every arm that a chart marks or compares, never the test score; scores
+that are fractions are shown in percent, and their differences in points.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +26,6 @@ from ..studies.evidence import Arm, best, constants, difference
 from ..studies.folder import Folder
 from ..studies.results import conclude
 
-# ---- The charts of a study, from its arms
-
 MEASURES = {
     "probe_mean_ratio": ("norm of mean g / norm of g0", "ratio"),
     "probe_signal_to_noise": ("signal / noise", "ratio"),
@@ -29,8 +34,10 @@ MEASURES = {
 
 
 def charts(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
-    """Every chart that the study's arms give something to draw for, in the order in which they are
-    read; one of each for every task, and for all that is in hardware, where arms have several.
+    """The charts for which the study's arms have data, in the order in which they are read.
+
+    Where arms differ in their task, or in the arrays that are in hardware, each such group has its
+    own charts.
     """
     drawers: list[Callable[[Frame], list[Chart]]] = [
         _accuracy,
@@ -65,7 +72,7 @@ def charts(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
 
 
 class Frame:
-    """What the charts of one study share: its arms, names, units and the caption."""
+    """What the charts of one group of arms share: arms, names, units and the caption."""
 
     def __init__(self, folder: Folder, arms: Sequence[Arm]) -> None:
         definition, noise, score = (
@@ -78,8 +85,8 @@ class Frame:
             for arm in arms
             if any(fnmatchcase(arm.name, one) for one in definition["shown"])
         ]
-        # Where a study has several tasks, an arm may bear its task before its name. Here the title
-        # has the task.
+        # Where a study has several tasks, the task may stand before an arm's name. The title of a
+        # chart names the task already.
         head = f"{arms[0].task}: "
         self.arms = [replace(arm, name=arm.name.removeprefix(head)) for arm in arms]
         self.schedules = {
@@ -109,7 +116,7 @@ class Frame:
     def line(
         self, x: Sequence[float], found: Sequence[Any], label: str, factor: float = 1, **style: Any
     ) -> Line:
-        """A curve from intervals."""
+        """A curve with its band, from intervals."""
         low, middle, high = (
             factor * np.array([getattr(one, side) for one in found])
             for side in ("low", "estimate", "high")
@@ -117,8 +124,9 @@ class Frame:
         return Line(list(x), middle, label, (low, high), **style)
 
     def ladder(self, method: str) -> list[Arm]:
-        """The constant arms of a method, weakest first; of several of one strength the one that is
-        best on validation.
+        """The constant arms of a method, weakest first.
+
+        Of several arms of one strength, the one that is best on validation is taken.
         """
         steps: dict[float, list[Arm]] = {}
         for arm in constants(self.arms, method):
@@ -130,8 +138,8 @@ class Frame:
 
 
 def _telling(arms: Sequence[Arm], methods: Sequence[str], tests: Sequence[float]) -> list[Arm]:
-    """Where the study names none: of each method the arm that is best on validation at the middle
-    test strength.
+    """The arms to show where the study names none: of each method the arm that is best on
+    validation at the middle test strength.
     """
     middle = tests[len(tests) // 2]
     return [best([arm for arm in arms if arm.kind == method], middle) for method in methods]
@@ -168,8 +176,8 @@ def _accuracy(frame: Frame) -> list[Chart]:
 
 
 def _crossover(frame: Frame) -> list[Chart]:
-    """Each method's best candidate, chosen on validation at each test strength, less that of the
-    method with most candidates.
+    """How far the best candidate of each method is ahead of the best of the method that has most
+    candidates. Validation chooses both at each test strength.
     """
     ours = {
         m: [a for a in frame.arms if a.kind == m and a.role == "candidate"] for m in frame.methods
@@ -377,10 +385,10 @@ def _gradient(frame: Frame) -> list[Chart]:
         return []
     watched = [arm for arm in frame.arms if counts[arm.name] == most]
     panels: dict[str, list[Line]] = {}
-    # Without a perturbation there is no noise, and signal / noise has no bound. Its axis ends where
-    # the arms end that are perturbed.
+    # Without a perturbation there is no noise, and signal / noise is without bound. Its axis ends
+    # just above the largest value of the arms that are perturbed.
     noisy = [0.0]
-    fractions = frame.factor == 100  # only of right answers is it known what stalls
+    fractions = frame.factor == 100  # the stall is defined for fractions of right answers alone
     measures = {**MEASURES, "probe_clean_accuracy": (f"clean training {frame.noun}", frame.unit)}
     for measure, (title, _) in measures.items():
         curves = []
@@ -428,9 +436,7 @@ def _gradient(frame: Frame) -> list[Chart]:
 
 
 def _asked(written: str, seen: Sequence[Sequence[Any]], steps: NDArray[np.float64]) -> list[float]:
-    """The strength at those steps: the schedule's, or what a controller came to, averaged over
-    seeds.
-    """
+    """The strength at those steps: the schedule's, or a controller's own, averaged over seeds."""
     schedule = parse(written)
     if callable(schedule):
         return [schedule(min(1.0, step / steps[-1])) for step in steps]
@@ -477,12 +483,11 @@ def _tolerated(frame: Frame) -> list[Chart]:
     ]
 
 
-# ---- The chart of how far one run falls short of what was tuned for each test strength
-
-
 def shortfalls(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
-    """One chart for all claims by the rule `shortfall`, a panel for each of their groups; nothing
-    without such a claim.
+    """How far one run falls short of the arms that were tuned for each test strength.
+
+    All claims by the rule `shortfall` share one chart, with a panel for each of their groups.
+    Without such a claim there is no chart.
     """
     noise, score = folder.plan["noises"][0], folder.plan["score"]
     factor, unit = (100, "points") if score["unit"] == "fraction" else (1, score["unit"])

@@ -1,5 +1,8 @@
-"""What a study found, as a folder of small files that can be kept beside the code: text, tables,
-figures.
+"""What a study found, as a folder of small files to keep beside code: text, tables and figures.
+
+Relies on: `Page` holds the text, tables and charts, as on the HTML page.
+Keeps: equal studies give equal files but for machine and time; Markdown and HTML are escaped
+in titles, questions, claims and cells; the path of the user's data is left out of the commands.
 """
 
 from __future__ import annotations
@@ -23,13 +26,12 @@ from .page import Finding, Page, Table
 
 
 def export(folder: Folder, target: Path, page: Page, found: dict[str, Any]) -> list[Path]:
-    """Write `page` and the summary `found` of a study into the folder `target`; returns what was
-    written.
+    """Write `page` and the summary `found` of a study into the folder `target`, and return the
+    paths.
 
-    README.md holds question, verdicts with their rows, tables, what it was made with and the
-    commands; summary.json all numbers, results.csv the tables', figures/ every chart as PNG. Equal
-    studies give equal files but for the machine and the time. Raises `UserError` for a target that
-    is a file.
+    README.md holds the question, the verdicts with their rows, the tables, the facts on how the
+    study was made, and the commands. summary.json holds all numbers, results.csv the numbers of the
+    tables, and figures/ every chart as PNG. Raises `UserError` for a target that is a file.
     """
     if target.is_file():
         raise UserError(f"--out {target} is a file; the name of a folder is needed.")
@@ -53,7 +55,7 @@ def export(folder: Folder, target: Path, page: Page, found: dict[str, Any]) -> l
 
 
 def study_command(folder: Folder) -> str:
-    """What is typed to make the study again; of the data's path only the kind."""
+    """The command that makes the study again, with PATH in place of the path of the data."""
     given = {key: value for key, value in folder.plan["overrides"].items() if value is not None}
     if "data" in given:
         given["data"] = re.sub(r"^(parquet|folder):.*", r"\1:PATH", given["data"])
@@ -62,9 +64,9 @@ def study_command(folder: Folder) -> str:
 
 
 def _typed(folder: Folder) -> str:
-    """The study as it is typed: a shipped one by its name, one of the user's own by its file's."""
+    """The study as it is typed: a shipped study by its name, another by the name of its file."""
     name = folder.path.name
-    # studies.spec imports torch.
+    # `studies.spec` knows the shipped studies, but imports torch.
     known = resources.files("incorruptible.studies") / "shipped" / f"{name}.toml"
     return name if known.is_file() else known.name
 
@@ -136,7 +138,5 @@ def _rows(head: Sequence[str], body: Iterable[Sequence[Any]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """`text` as it came, on one line: what Markdown would take for emphasis, code or HTML is
-    escaped.
-    """
+    """The text on one line, with emphasis, code and HTML of Markdown escaped."""
     return re.sub(r"([\\`*<])", r"\\\1", " ".join(text.split()))

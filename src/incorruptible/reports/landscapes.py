@@ -1,4 +1,4 @@
-"""The charts of what `incorruptible landscape` kept in the folders of a study's runs."""
+"""The charts of the landscapes that `incorruptible landscape` kept in the folders of runs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from .charts import over_seeds
 
 
 def landscapes(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
-    """Sharpness over training, of the arms of whose runs at least one was looked at, and for each
-    of them slices and the surface of one run; nothing where none was.
+    """The sharpness over training, and for each arm the slices and the surface of one run.
+
+    Arms without a landscape are left out; without any landscape there is no chart.
     """
     around_: list[Chart] = []
     panels: dict[str, list[Line]] = {}
@@ -69,14 +70,14 @@ def landscapes(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
 
 
 def _of(chart: Chart, arm: str) -> Chart:
-    """The same chart under the arm's name."""
+    """The chart under the name of the arm."""
     slug = re.sub(r"[^A-Za-z0-9.]+", "-", arm).strip("-")
     return replace(chart, name=f"{chart.name}-{slug}", title=f"{chart.title}: {arm}, one seed")
 
 
 def _kept(folder: Folder, name: str) -> list[dict[str, Any]]:
-    """The landscapes of that arm's runs over their trainings, which look at the same steps as the
-    first.
+    """The landscapes of the arm's runs. A run that was looked at at other steps than the first run
+    is left out, because the steps are one axis.
     """
     found: list[dict[str, Any]] = []
     for job in folder.jobs:
@@ -85,7 +86,7 @@ def _kept(folder: Folder, name: str) -> list[dict[str, Any]]:
         try:
             record = records.read(folder.trained(job) / "landscape" / "landscape.json")
         except UserError:
-            continue  # nobody looked, or torn: the verb makes it anew
+            continue  # there is no landscape, or its file is torn; the verb makes it anew
         looks = [look["step"] for look in record["looks"] if "step" in look]
         if looks and (not found or looks == [look["step"] for look in found[0]["looks"]]):
             found.append(record)

@@ -1,4 +1,4 @@
-"""How a study was made: recipes as text, and where its runs came from."""
+"""How a study was made: its recipes as text, and the machines and versions of its runs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from ..studies.folder import Folder
 
 
 def how_made(folder: Folder) -> list[tuple[str, str]]:
-    """Seeds, runs, versions, commits, machines and time, as its runs recorded them; where they
-    differ, with how many each.
+    """Pairs of a name and a value: seeds, runs, versions, commits, machines and time.
+
+    The runs recorded them. Where runs differ, each value has the number of its runs.
     """
     definition, frame = folder.plan["definition"], folder.plan["frame"]
     ends = folder.ends()

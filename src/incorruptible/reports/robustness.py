@@ -1,5 +1,10 @@
 """Charts of what networks withstand: each corruption that a claim is about, over its strengths and
 over time.
+
+Relies on: a claim by the rule `withstands` says under which corruptions it is judged (`on`); the
+time of a corruption stands in its name, or in its conditions.
+Keeps: the scores of one corruption at a time are in memory; validation chooses the arm of each
+point.
 """
 
 from __future__ import annotations
@@ -22,9 +27,12 @@ _Panels = dict[str, dict[str, list[_Mark]]]  # by corruption, then by title
 
 
 def robustness_charts(folder: Folder) -> list[Chart]:
-    """For each network that a claim by the rule `withstands` is about, where it says under which
-    noises: the score over times since programming, and over strengths; a panel for each corruption,
-    a line for each group of arms, of which validation chooses the best at each place.
+    """For each network of a claim by the rule `withstands`, the score over the time since
+    programming and over the strength.
+
+    Each corruption has a panel, and each group of arms a line. At each point of a line, validation
+    chooses the best arm of the group. Claims that do not say under which corruptions they are
+    judged are left out.
     """
     claims = [
         one
@@ -79,9 +87,7 @@ def _at(arms: Sequence[Arm], strength: float, x: float) -> _Mark:
 
 
 def _timed(noise: dict[str, Any]) -> tuple[str, float | None]:
-    """The corruption without its time, and that time in seconds; what is not said in its name
-    stands in its conditions.
-    """
+    """The corruption without its time, and the time in seconds; None where it has no time."""
     corruption = str(noise["corruption"])
     found = re.search(r":time=([^:|)]+)", corruption)
     said = found or re.search(r"(\S+) after programming", noise.get("conditions", ""))
@@ -93,8 +99,11 @@ def _timed(noise: dict[str, Any]) -> tuple[str, float | None]:
 def _groups(
     claims: Sequence[dict[str, Any]], network: str, arms: Sequence[Arm]
 ) -> dict[str, list[Arm]]:
-    """The hardened arms of one network and each group that they are held against, each group once,
-    by its title; where claims call two by one title, the second goes by its method.
+    """The arms of one network by the title of their group: the hardened arms, and each group that
+    they are compared with.
+
+    A group that several claims name appears once. Where claims give one title to two groups, the
+    second group goes by its method.
     """
     found: dict[str, list[Arm]] = {}
     for claim in claims:
@@ -122,7 +131,9 @@ def _chart(
         for title, places in groups.items():
             at, low, middle, high = np.array(sorted(places)).T
             line = Line(at, factor * middle, title, (factor * low, factor * high))
-            drawn.setdefault(family.replace(":", ", "), []).append(line)  # which can be wrapped
+            drawn.setdefault(family.replace(":", ", "), []).append(
+                line
+            )  # a title can be wrapped at a space
     if not drawn:
         return []
     shown = {float(x) for curves in drawn.values() for line in curves for x in line.points[0]}

@@ -1,4 +1,10 @@
-"""The charts that hold PAC-Bayes bounds against what was measured."""
+"""The charts that compare PAC-Bayes bounds and predictions with what was measured.
+
+Relies on: `studies.theory` computes every bound and prediction; arms of one number of training
+examples differ in their training strength alone.
+Keeps: every caption states the assumptions of its bound; a study that does not measure what a chart
+needs has the charts before it.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +37,7 @@ ABOUT = (
     "A bound at or above 0.9, the error rate of a constant answer among ten classes, says nothing "
     "(vacuous)."
 )
-CONSTANT = 0.9
+CONSTANT = 0.9  # the error rate of a constant answer among ten classes
 
 
 Groups = dict[int, list[Arm]]  # by the number of training examples, weakest arm first
@@ -39,7 +45,11 @@ Found = dict[str, RiskBounds]  # by the name of the arm
 
 
 def theory_charts(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
-    """The charts of theory; none for a study that does not measure what bounds need."""
+    """The charts of theory.
+
+    A study that does not measure what bounds need has none, and one without a claim by the rule
+    `preferred` has no chart of a prediction.
+    """
     found: list[Chart] = []
     with suppress(Lacking):
         groups = sizes(arms)
@@ -84,7 +94,7 @@ def _title(size: int, n: int, limits: np.ndarray) -> str:
 
 
 def _few(group: Sequence[Arm]) -> list[Arm]:
-    """The weakest, the middle and the strongest training strength."""
+    """The arms of the weakest, the middle and the strongest training strength."""
     return [group[k] for k in sorted({0, len(group) // 2, len(group) - 1})]
 
 

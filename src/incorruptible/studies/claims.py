@@ -1,4 +1,12 @@
-"""The claims of a study, as its file declares them."""
+"""The claims of a study: how they are read from its file, and checked against what it tests.
+
+A claim is an entry of [[claims]] with a name, a text, a rule, and the fields of the rule.
+
+Relies on: a rule is a dataclass, whose fields are the entries of a claim; the fields `strengths`,
+`small`, `large`, `margin` and `statistic` mean the same in every rule that has them.
+Keeps: no mistake of the user raises here. Each goes to the function `fault` with its place, so that
+the user reads of all mistakes of a file at once.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +27,10 @@ Built = Callable[..., Any]  # makes a rule from plain data, or notes why not
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement and the rule that decides it; `on` are patterns of the corruptions that it is
-    about, else the study's first.
+    """A statement and the rule that decides whether it holds.
+
+    `on` are patterns of the corruptions that the statement is about. Without any, the statement is
+    about the study's first corruption.
     """
 
     name: str
@@ -30,7 +40,7 @@ class Claim:
     on: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
-        """As a plan keeps it."""
+        """The claim as a study's plan keeps it."""
         fields = asdict(self.decide)  # type: ignore[call-overload]
         found = {"name": self.name, "text": self.text, "rule": self.rule, "fields": fields}
         return {**found, "on": list(self.on)} if self.on else found
@@ -39,8 +49,9 @@ class Claim:
 def read_claims(
     entries: Any, names: Sequence[str], corruptions: Sequence[str], fault: NoteFault, built: Built
 ) -> tuple[Claim, ...]:
-    """The claims that `entries` declare about arms of these names under these corruptions; what is
-    wrong goes to `fault`.
+    """Read the claims that `entries` declare about arms of these names under these corruptions.
+
+    Every mistake goes to `fault` with its place. `built` makes a rule from plain data.
     """
     found: dict[str, Claim] = {}
     if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
@@ -86,8 +97,10 @@ def read_claims(
 def check_strengths(
     entries: Any, claims: Sequence[Claim], looks: Sequence[tuple[Sweep, str, str]], fault: NoteFault
 ) -> None:
-    """Whether what claims are about is tested at all, in every one of `looks` (`Test.looks`) that
-    they are about.
+    """Check that the study tests the strengths that its claims name.
+
+    A strength must be tested under every corruption that the claim is about; `looks` are those of
+    `Test.looks`. Every mistake goes to `fault` with its place.
     """
     sweeps = [(name, sweep.strengths) for sweep, _, name in looks]
     for place, entry in enumerate(entries if sweeps and claims else []):
@@ -113,5 +126,5 @@ def check_strengths(
 
 
 def as_list(value: Any) -> list[Any]:
-    """A list of one where one came."""
+    """The list `value`, or a list with `value` alone."""
     return list(value) if isinstance(value, list | tuple) else [value]

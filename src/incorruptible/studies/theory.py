@@ -1,5 +1,9 @@
-"""What PAC-Bayes says of a study's arms: bounds on noisy risk, the strengths that they would like,
-and the best ones found.
+"""What PAC-Bayes says of a study's arms: bounds on noisy risk, predicted training strengths, and
+the best training strengths that were measured.
+
+Relies on: of an arm's training examples, the first `Arm.seen` have influenced the starting weights,
+and only the others count in a bound; all arms of a study have the same test examples in the same
+order. Keeps: nothing here draws random numbers, so equal arms give equal numbers.
 """
 
 from __future__ import annotations
@@ -23,15 +27,17 @@ from ..pacbayes import (
 from ..statistics import Difference, Interval
 from .evidence import Arm, Lacking
 
-DELTA, DELTA_DRAWS = 0.025, 0.01  # of the bound, and of the mean over chips in it
+# How often the bound may fail, and how often the estimate of the mean over chips in it.
+DELTA, DELTA_DRAWS = 0.025, 0.01
 GROUPS = 20  # of test images, for the jackknife
 EXPONENT = -0.25  # of the best training strength in the number of training examples
 
 
 def sizes(arms: Sequence[Arm]) -> dict[int, list[Arm]]:
-    """Arms of constant strength by the number of their training examples, weakest first. Raises
-    `Lacking` where the study did not measure what bounds need, or no score that is a share of
-    errors.
+    """The arms of constant strength by the number of their training examples, weakest first.
+
+    Raises `Lacking` where the study did not measure what bounds need, and for a score that is not a
+    fraction of right answers.
     """
     able = [arm for arm in arms if arm.displacement and arm.train_score is not None]
     able = [arm for arm in able if arm.role == "candidate" and arm.schedule == "constant"]
@@ -47,9 +53,11 @@ def sizes(arms: Sequence[Arm]) -> dict[int, list[Arm]]:
 
 
 class RiskBounds(NamedTuple):
-    """For S seeds and K strengths: the noisy error rate [S, K] on the n training examples that the
-    start has not seen, the paid divergence [S, K] in nats, and the limit [S, K] for the noisy risk
-    at each strength.
+    """The bounds of one arm, for S seeds and K strengths.
+
+    `risk` [S, K] is the noisy error rate on the `n` training examples that have not influenced the
+    starting weights, `divergence` [S, K] the paid divergence in nats, and `limit` [S, K] the upper
+    bound of the noisy risk at each strength.
     """
 
     risk: NDArray[np.float64]
@@ -62,9 +70,9 @@ def bounds(arm: Arm) -> RiskBounds:
     """PAC-Bayes-kl bounds for each network of the arm under noise of each strength, with the
     Monte-Carlo correction.
 
-    Each network's limits hold for all strengths at once with probability 1 - DELTA - DELTA_DRAWS:
-    both are divided by the number of strengths above 0. At strength 0 there is none: the limit is
-    1.
+    Each network's limits hold for all strengths at once with probability 1 - DELTA - DELTA_DRAWS,
+    because both are divided by the number of strengths above 0. At strength 0 there is no bound,
+    and the limit is 1.
     """
     assert arm.train_score is not None
     held = arm.train_score[:, :, arm.seen :]
@@ -79,8 +87,11 @@ def bounds(arm: Arm) -> RiskBounds:
 
 
 def preferred(arm: Arm, span: tuple[float, float]) -> NDArray[np.float64]:
-    """[S] sigma* = (A/(nT))^(1/4) of each network, T from the bounded loss on the n held training
-    examples at the two strengths of `span`; nan where that does not grow.
+    """The strength sigma* = (A/(nT))^(1/4) [S] that a linear form of the bound prefers.
+
+    A is the squared distance from the start, and T the trace of the curvature of the bounded loss
+    on the n counted training examples, taken between the two strengths of `span`. A network whose
+    loss does not grow between them gets nan.
     """
     assert arm.train_bounded is not None
     held = arm.train_bounded[:, :, arm.seen :].mean(2)
@@ -92,9 +103,11 @@ def preferred(arm: Arm, span: tuple[float, float]) -> NDArray[np.float64]:
 def best_strength(
     scores: Sequence[float] | NDArray[np.float64], strengths: Sequence[float]
 ) -> float:
-    """Where the score is best: the top of a parabola in log strength through the best place and up
-    to two neighbours on each side, by least squares; within the strengths given. Where the points
-    bend upwards, the best place itself.
+    """The strength at which the score is best, within the strengths given.
+
+    A parabola in the logarithm of the strength is fitted by least squares to the best place and up
+    to two neighbours on each side; its top is the answer. Where the points bend upwards, or there
+    are fewer than three, the answer is the best place itself.
     """
     values, logs = np.asarray(scores, dtype=float), np.log(strengths)
     top = int(values.argmax())
@@ -110,10 +123,12 @@ def best_strength(
 
 @dataclass(frozen=True, eq=False)
 class Optima:
-    """The logarithms of the best training strengths of Z groups of arms at one test strength, on
-    the test images; and again without each seed, `seeds` [S, Z], and without each of some groups of
-    images, `images` [G, Z]. `edged` says that one of all these is the weakest or the strongest arm:
-    then the true optimum may lie beyond, and neither estimate nor interval knows how far.
+    """The best training strengths of Z groups of arms at one test strength, on the test images.
+
+    `logs` [Z] are their logarithms. The replicates of the jackknife are `seeds` [S, Z], the same
+    without each seed, and `images` [G, Z], the same without each of G groups of images. `edged`
+    says that one of all these is the weakest or the strongest arm. Then the true optimum may lie
+    beyond, and neither estimate nor interval knows how far.
     """
 
     logs: NDArray[np.float64]
@@ -123,8 +138,9 @@ class Optima:
 
     @classmethod
     def of(cls, groups: Sequence[Sequence[Arm]], strength: float) -> Optima:
-        """The optima of arms with a strength above 0. Raises `Lacking` where there are fewer than 3
-        in a group.
+        """The optima over the arms of a strength above 0.
+
+        Raises `Lacking` for a group with fewer than 3 such arms.
         """
         columns = [
             _replicates([arm for arm in group if arm.peak > 0], strength) for group in groups
@@ -142,11 +158,11 @@ class Optima:
     def combined(
         self, weights: Sequence[float] | NDArray[np.float64], less: float = 0.0
     ) -> Difference:
-        """weights . logs - less, with an interval for new seeds and new images.
+        """The number weights . logs - less, with an interval for new seeds and new images.
 
-        The variance is the sum of two jackknives', over seeds and over groups of images, which
-        counts what is left between them twice and so errs to the wide side; Student's t with seeds
-        - 1 degrees of freedom.
+        The variance is the sum of the variances of two jackknives, over seeds and over groups of
+        images. The sum counts the interaction of seeds and images twice, so the interval is rather
+        too wide. It is Student's, with seeds - 1 degrees of freedom.
         """
         from scipy import special
 
@@ -155,7 +171,7 @@ class Optima:
         error = math.sqrt(sum(_jackknife(part @ w) for part in (self.seeds, self.images)))
         freedom = len(self.seeds) - 1
         half = float(special.stdtrit(freedom, 0.975)) * error
-        # Nothing moved: nothing is known.
+        # Without any variance in the replicates, nothing can be said against chance.
         p = 2 * float(special.stdtr(freedom, -abs(estimate) / error)) if error else 1.0
         return Difference(
             Interval(estimate - half, estimate, estimate + half),
@@ -194,9 +210,11 @@ def _jackknife(values: NDArray[np.float64]) -> float:
 
 
 def kappa(best: Mapping[float, float], sigma: float) -> float:
-    """The kappa for which max(test strength, kappa sigma) is closest to the best training
-    strengths, by test strength, in least squares of logarithms; the smallest of equally good ones,
-    among 2,000 from .01 to 100. nan for a sigma that is not above 0.
+    """The kappa for which max(test strength, kappa sigma) comes closest to the best strengths.
+
+    `best` maps test strengths to best training strengths. Distances are squares of differences of
+    logarithms; the candidates are 2,000 values from .01 to 100, and of equally good ones the
+    smallest is taken. The answer is nan for a sigma that is not above 0.
     """
     if not sigma > 0:
         return math.nan

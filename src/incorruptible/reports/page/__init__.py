@@ -1,4 +1,9 @@
-"""What a study found, as one HTML file that needs nothing but itself."""
+"""A page: what it says (`content`), and how it becomes one HTML file that needs no other file.
+
+>>> page = Page("A study", "Does it work?", facts=[("seeds", "8")])
+>>> html(page).startswith("<!doctype html>")
+True
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a page says."""
+"""The content of a page, as plain data without any HTML."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ TableCell = str | float | None
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """A claim, the word for it, and the comparisons that it rests on.
+    """A claim, the word for it, and the comparisons that the word rests on.
 
-    A row has question, at, left, right, word, note and unit; where something was compared also
-    difference, low, high, p and n, a list. Fractions are shown in points.
+    A row has question, at, left, right, word, note and unit. Where something was compared, it also
+    has difference, low, high, p and n, a list. Fractions are shown in points.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """A heading, what it is about, and its charts."""
+    """A heading, a text of paragraphs, and charts."""
 
     title: str
     text: str = ""
@@ -36,10 +36,10 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows of cells under columns; the first cell names its row, None is an empty cell.
+    """Rows of cells under columns. The first cell names its row, and None is an empty cell.
 
-    With `by_strength`, columns that are called as a test strength stand out while that strength is
-    chosen.
+    With `by_strength`, a column whose name is a test strength stands out while the reader chooses
+    that strength.
     """
 
     title: str
@@ -51,11 +51,11 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """All that a report says, from its question to the command that makes it again.
+    """The content of a report, from its question to the command that makes the page again.
 
-    `recipes` are pairs of an arm's name and its recipe as TOML; `facts` are pairs such as ("seeds",
-    "8"); `strengths` are the test strengths to choose from, as the panels of charts with a selector
-    are called.
+    `recipes` are pairs of an arm's name and its recipe as TOML. `facts` are pairs such as ("seeds",
+    "8"). `strengths` are the test strengths that a reader can choose; the panels of charts with a
+    selector have these names.
     """
 
     title: str

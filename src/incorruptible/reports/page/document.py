@@ -6,7 +6,8 @@ the style and the script.
 Relies on: `page.js` finds the data of the charts in the element `charts`, by the names that
 `figures.anchor` gives; plotly.js comes with the Python package.
 Keeps: every text of a page is escaped, since the templates escape on their own; the document's
-policy allows exactly the two scripts that stand in it, by their hashes; equal pages are equal bytes.
+policy allows exactly the two scripts that stand in it, by their hashes; equal pages are equal
+bytes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,11 @@
 """The comparisons that a finding rests on, in words, in numbers and as places in a drawing.
 
-A drawing is a number line, WIDTH pixels wide, on which an interval is a stroke and its middle a dot.
+A drawing is a number line, WIDTH pixels wide. An interval is a stroke on it, its middle a dot.
 Rows of one unit share one number line, so that their intervals can be compared by eye.
+
+Relies on: rows are those of `EvidenceRow.plain`; `parts.html` draws with the same width.
+Keeps: 0 always lies on the number line; a row without a finite interval is said in words and not
+drawn.
 """
 
 from __future__ import annotations

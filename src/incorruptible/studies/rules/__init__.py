@@ -1,4 +1,12 @@
-"""How a claim is decided: one rule in each file, fixed before any run."""
+"""The rules that decide claims, each in a file of its own and fixed before any run.
+
+A claim of a study names a rule and gives its fields. The rule gets the finished arms and the test
+strengths above 0, and answers with one word and the rows that the word rests on.
+
+>>> rule = Ahead(left=("rwp *",), right=("sgd",))
+>>> rule.needs()
+['rwp *', 'sgd']
+"""
 
 from __future__ import annotations
 
@@ -38,14 +46,14 @@ __all__ = [
 
 
 class Rule(Protocol):
-    """Arms and the test strengths above 0 -> a word with its rows."""
+    """A rule: from arms and the test strengths above 0 to a word with its rows."""
 
     def needs(self) -> list[str]:
-        """Names, or patterns of names, of arms without which nothing can be said."""
+        """The names, or patterns of names, of the arms that the rule needs."""
         ...
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
-        """The word. Raises `Lacking` where what it needs has not come to an end."""
+        """Decide. Raises `Lacking` where an arm that the rule needs is not finished."""
         ...
 
 

@@ -13,15 +13,16 @@ from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, duel, matching
 
 @dataclass(frozen=True)
 class Ahead:
-    """At each test strength, the arm of `left` against the arm of `right`; of several, the one that
-    is best on validation.
+    """Compares, at each test strength, the best arm of `left` with the best arm of `right`.
 
-    `left` and `right` are names, in which * stands for anything. `statistic` is the "score", or the
-    "loss" on the test examples (left is ahead where its loss is lower); differences are over
-    crossed seeds and examples, Holm over the strengths. "area" makes one comparison in place of
-    many: of the area under score against strength, 0 included, between the arms that are best by
-    their area on validation. "equivalent" where the difference lies within `margin`. `strengths`
-    restricts the test strengths.
+    `left` and `right` are names of arms, in which * stands for anything. Of several arms,
+    validation at that strength chooses the best. `statistic` is the "score", or the "loss" on the
+    test examples, where the lower loss is ahead. Intervals are over crossed seeds and examples,
+    words come after Holm's correction over the strengths, and "equivalent" means a difference
+    within `margin`. `strengths` restricts the test strengths.
+
+    The statistic "area" makes one comparison in place of many. It compares the area under score
+    against strength, 0 included, of the arms whose area on validation is best.
     """
 
     left: tuple[str, ...]
@@ -31,7 +32,7 @@ class Ahead:
     margin: float = MARGIN
 
     def needs(self) -> list[str]:
-        """Names of arms without which nothing can be said."""
+        """The names, or patterns of names, of the arms that the rule needs."""
         return [*self.left, *self.right]
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:

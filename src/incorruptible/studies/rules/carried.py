@@ -15,21 +15,24 @@ from .shortfall import non_inferior
 
 @dataclass(frozen=True)
 class Carried:
-    """For each of `groups` (a title, a run, a pattern of arms): the area under score against test
-    strength of the run, each strength by the checkpoint that validation chooses, less that of one
-    and the same recipe carried over to all groups: of those that all groups have, under names that
-    differ only in what their pattern has before its first *, the one whose area on validation,
-    averaged over the groups, is best. Over crossed seeds and examples.
+    """Compares, in each group, the area under score against test strength of one run with the area
+    of one recipe that all groups share.
 
-    "supported" where the lower limit lies above -`margin`, "contradicted" where the upper limit
-    lies below it.
+    Each of `groups` is a title, a run, and a pattern of arms. Each strength of the run is served by
+    the checkpoint that validation chooses. A recipe is shared if every group has an arm of it;
+    names of its arms differ only in what their pattern has before its first *. Of the shared
+    recipes, the one is carried over whose area on validation, averaged over the groups, is best.
+    Intervals are over crossed seeds and examples.
+
+    A row is "supported" where the lower limit lies above -`margin`, and "contradicted" where the
+    upper limit lies below -`margin`.
     """
 
     groups: tuple[tuple[str, str, str], ...]
     margin: float = MARGIN
 
     def needs(self) -> list[str]:
-        """Names of arms without which nothing can be said."""
+        """The names, or patterns of names, of the arms that the rule needs."""
         return [name for _, *names in self.groups for name in names]
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:

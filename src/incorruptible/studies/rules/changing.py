@@ -14,13 +14,17 @@ from ..evidence import Arm, EvidenceRow, Judgement, constants, duel, named, refu
 
 @dataclass(frozen=True)
 class Changing:
-    """(a) optimisation and (c) matching the landscape; (b, whether it pays in practice against
-    constant strengths tuned as hard, is not asked here).
+    """Asks whether changing the strength helps optimisation (a) and matches the landscape (c).
 
-    a, for each of `methods` (a method, its title): at the smallest strength whose constant arm
-    fails, the perturbed training loss at that strength of constant less that of warm-up-hold, over
-    seeds. c, for each of `ramps` (a title, a rising arm, the same ramp reversed): their test scores
-    at every test strength. `plain` is the arm that failing is measured against.
+    Rows are named after the parts of the paper's claim C4. Part b, whether a schedule pays against
+    constant strengths that are tuned as hard, is not asked.
+
+    Part a, for each of `methods` (a method and its title), looks at the smallest strength whose
+    constant arm fails. It takes the perturbed training loss of that arm at that strength, less the
+    loss of the arm with the schedule warm-up-hold; the interval is over seeds. Part c, for each of
+    `ramps` (a title, a rising arm, and the arm of the same ramp reversed), compares the two test
+    scores at every test strength. An arm fails if it loses more than 10 points of clean accuracy
+    against the arm `plain`.
     """
 
     methods: tuple[tuple[str, str], ...]
@@ -28,7 +32,7 @@ class Changing:
     plain: str = "sgd"
 
     def needs(self) -> list[str]:
-        """Names of arms without which nothing can be said."""
+        """The names, or patterns of names, of the arms that the rule needs."""
         return [self.plain, *(name for _, *names in self.ramps for name in names)]
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:

@@ -14,19 +14,24 @@ from ..theory import EXPONENT, Optima, sizes
 
 @dataclass(frozen=True)
 class Exponent:
-    """For each test strength, the slope of the logarithm of the best training strength against that
-    of the number of training examples, less `predicted`; over seeds and test images by jackknife.
+    """Compares, at each test strength, an exponent with the `predicted` one.
 
-    "contradicted" where it differs from `predicted`, after Holm over the test strengths; else
-    "supported" where it is surely below 0, likewise; else "undecided", as where a best strength, or
-    one of its replicates, is the weakest or strongest of all arms.
+    The exponent is the slope of the logarithm of the best training strength against the logarithm
+    of the number of training examples. Its interval comes from a jackknife over seeds and test
+    images.
+
+    A row is "contradicted" where the exponent differs from `predicted` after Holm's correction over
+    the test strengths. Otherwise it is "supported" where the exponent is surely below 0, after the
+    same correction, and "undecided" if not. A row is "undecided" too where a best strength, or one
+    of its replicates in the jackknife, is the weakest or strongest of all arms, because the true
+    best may then lie beyond.
     """
 
     predicted: float = EXPONENT
     strengths: tuple[float, ...] = ()
 
     def needs(self) -> list[str]:
-        """Names of arms without which nothing can be said."""
+        """The names, or patterns of names, of the arms that the rule needs."""
         return []
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:

@@ -1,6 +1,4 @@
-"""Does noisy risk on held-out examples grow with the strength, as bounds at a larger strength
-assume?
-"""
+"""Does noisy risk on test examples grow with the strength, as bounds at larger strengths assume?"""
 
 from __future__ import annotations
 
@@ -17,16 +15,17 @@ from ..theory import sizes
 
 @dataclass(frozen=True)
 class Grows:
-    """For each number of training examples and each two neighbouring strengths, the increase of the
-    error rate on test examples under the same chips, averaged over the arms, over crossed seeds and
-    examples; Holm over all rows.
+    """Takes, for each number of training examples, the increase of the error rate on test examples
+    between each two neighbouring strengths.
 
-    A row is also "contradicted" where the risk of any single arm falls, after Holm over all arms
-    and rows.
+    The increase is under the same chips at both strengths, averaged over the arms. Its interval is
+    over crossed seeds and examples, and words come after Holm's correction over all rows. A row is
+    also "contradicted" where the risk of any single arm falls, after Holm's correction over all
+    arms and rows.
     """
 
     def needs(self) -> list[str]:
-        """Names of arms without which nothing can be said."""
+        """The names, or patterns of names, of the arms that the rule needs."""
         return []
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
@@ -34,7 +33,7 @@ class Grows:
         single: list[list[Difference]] = []
         for size, group in sizes(arms).items():
             for k, (low, high) in enumerate(pairwise(group[0].strengths)):
-                # By how much the error rate rises.
+                # The difference of two scores is the rise of the error rate.
                 rises = np.array([arm.test[:, k] - arm.test[:, k + 1] for arm in group])
                 cells.append((size, low, high, crossed(rises.mean(0))))
                 single.append([crossed(one) for one in rises])

@@ -1,6 +1,4 @@
-"""Is training noise above test noise better than training noise equal to it, and because it
-regularises?
-"""
+"""Is training noise above test noise better than noise equal to it, because it regularises?"""
 
 from __future__ import annotations
 
@@ -24,21 +22,25 @@ from ..evidence import (
 
 @dataclass(frozen=True)
 class OverRegularised:
-    """For each test strength, among constant arms of `method` with kappa = training over test
-    strength in (1, 4], the one that is best on validation, against kappa = 1.
+    """Compares, at each test strength, an arm that trains with more noise with the arm that trains
+    with as much noise as the test has.
 
-    "supported" where the score is ahead, the gap between noisy test and noisy training loss shrinks
-    (lower limit above 0, over crossed seeds and examples) and the noisy training score is not
-    higher (lower limit over seeds, on the training examples themselves, not above 0); where the
-    score is ahead but one of the others fails, it was not regularisation, and the row says
-    "undecided". "equivalent" within `margin`. The study must measure the part "train".
+    kappa is the training strength over the test strength. Among the constant arms of `method` with
+    kappa in (1, 4], validation chooses the best; it is compared with the arm of kappa 1.
+
+    A row is "supported" where three things hold: the score is ahead; the gap between noisy test
+    loss and noisy training loss shrinks (lower limit above 0, over crossed seeds and examples); and
+    the noisy training score is not higher (lower limit over seeds, on the training examples
+    themselves, not above 0). Where the score is ahead and one of the others fails, the reason was
+    not regularisation, and the row is "undecided". "equivalent" means a difference within `margin`.
+    The study must measure the part "train".
     """
 
     method: str = "rwp"
     margin: float = MARGIN
 
     def needs(self) -> list[str]:
-        """Names of arms without which nothing can be said."""
+        """The names, or patterns of names, of the arms that the rule needs."""
         return []
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:

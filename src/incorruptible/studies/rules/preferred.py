@@ -1,6 +1,4 @@
-"""Does max(test strength, kappa sigma*) name the training strength that is best, with kappa from
-one size only?
-"""
+"""Does max(test strength, kappa sigma*) name the best training strength, with one kappa for all?"""
 
 from __future__ import annotations
 
@@ -16,15 +14,16 @@ from ..theory import predict, sizes
 
 @dataclass(frozen=True)
 class Preferred:
-    """sigma* = (A/(nT))^(1/4) comes from the arm of strength 0 of each number of training examples,
-    by geometric mean over seeds; kappa is fitted to validation's best training strengths at
-    `fitted` examples. At every other number of examples and each test strength, the arm nearest to
-    the prediction against the one that is best on validation (first question, which decides;
-    "equivalent" within `margin` counts as supported) and against the one nearest to the test
-    strength.
+    """Compares the arm nearest to the predicted training strength with two others.
 
-    `span` are the two strengths between which the bounded loss gives T. Holm over the rows of a
-    question.
+    `theory.predict` gives the prediction: sigma* = (A/(nT))^(1/4) comes from the arm of strength 0
+    of each number of training examples, and kappa is fitted at `fitted` training examples. `span`
+    are the two strengths between which the bounded loss gives T.
+
+    At every other number of training examples and each test strength, the first question compares
+    with the arm that is best on validation. This question decides, and "equivalent" (within
+    `margin`) counts as supported there. The second question compares with the arm nearest to the
+    test strength. Words come after Holm's correction over the rows of a question.
     """
 
     fitted: int
@@ -33,7 +32,7 @@ class Preferred:
     margin: float = MARGIN
 
     def needs(self) -> list[str]:
-        """Names of arms without which nothing can be said."""
+        """The names, or patterns of names, of the arms that the rule needs."""
         return []
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:

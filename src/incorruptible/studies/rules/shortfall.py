@@ -11,15 +11,17 @@ from ..evidence import Arm, EvidenceRow, Judgement, best, matching, served
 
 @dataclass(frozen=True)
 class Shortfall:
-    """For each of `groups` (a title, a run, a pattern of tuned arms) and each test strength: the
-    run, by the checkpoint that each seed's own validation data choose, less the tuned arm of the
-    best mean validation score; over crossed seeds and examples.
+    """Compares, in each group and at each test strength, one run with the best tuned arm.
 
-    "supported" where the lower limit lies above -`target`: the run falls short by less than that.
-    "contradicted" where the upper limit lies below -`target`. Otherwise "undecided". Each row says,
-    too, whether the estimate itself is within `target` and `most`. Each interval is taken by
-    itself, without a correction over rows. The tuned arms are many and chosen by their mean over
-    all seeds, which is in their favour.
+    Each of `groups` is a title, a run, and a pattern of tuned arms. The run is represented by the
+    checkpoint that each seed's own validation data choose, the tuned arms by the one with the best
+    mean validation score. Intervals are over crossed seeds and examples.
+
+    A row is "supported" where the lower limit lies above -`target`: the run falls short by less
+    than the target. It is "contradicted" where the upper limit lies below -`target`, and
+    "undecided" otherwise. The note says whether the estimate itself is within `target` and `most`.
+    Each interval is taken by itself, without a correction over rows. The comparison favours the
+    tuned arms, which are many and are chosen by their mean over all seeds.
     """
 
     groups: tuple[tuple[str, str, str], ...]
@@ -27,7 +29,7 @@ class Shortfall:
     most: float = 0.01
 
     def needs(self) -> list[str]:
-        """Names of arms without which nothing can be said."""
+        """The names, or patterns of names, of the arms that the rule needs."""
         return [name for _, *names in self.groups for name in names]
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:

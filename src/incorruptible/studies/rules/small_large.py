@@ -11,12 +11,15 @@ from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, duel
 
 @dataclass(frozen=True)
 class SmallLarge:
-    """The best arm of each method in `ours` against the best of the method `theirs`, chosen on
-    validation at each test strength: first against candidates (equal epochs), then against arms of
-    role `double` (equal passes: `theirs` for twice the epochs).
+    """Compares the best arm of each method in `ours` with the best arm of the method `theirs`.
 
-    A block is "supported" if ours is ahead at all `small` strengths and behind at all `large` ones.
-    `titles` name ours in rows; "equivalent" within `margin`.
+    Validation chooses both arms at each test strength. Each method is compared twice: with the
+    candidates of `theirs` (equal epochs), and with arms of role `double`, which train for twice the
+    epochs (equal passes, where a step of `ours` takes two passes).
+
+    A block of rows is "supported" if ours is ahead at all `small` strengths and behind at all
+    `large` ones. `titles` name the methods of `ours` in rows. "equivalent" means a difference
+    within `margin`.
     """
 
     small: tuple[float, ...]
@@ -28,7 +31,7 @@ class SmallLarge:
     margin: float = MARGIN
 
     def needs(self) -> list[str]:
-        """Names of arms without which nothing can be said."""
+        """The names, or patterns of names, of the arms that the rule needs."""
         return []
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:

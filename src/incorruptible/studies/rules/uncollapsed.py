@@ -1,4 +1,4 @@
-"""Does no run collapse, whatever it was allowed?"""
+"""Does no run collapse, however large a strength it may use?"""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from .shortfall import non_inferior
 
 @dataclass(frozen=True)
 class Uncollapsed:
-    """For each of `groups` (a title, a pattern of runs, a pattern of arms): the score without noise
-    of each run's last weights, less that of the arm whose score without noise is best on
-    validation; over crossed seeds and examples.
+    """Compares, in each group, the score without noise of each run with that of the best arm.
 
-    "supported" where the lower limit lies above -`margin` (2 points), "contradicted" where the
-    upper limit lies below it. `runs` is how many each group must have; where one is missing, for it
-    diverged, say, nothing is concluded.
+    Each of `groups` is a title, a pattern of runs, and a pattern of arms. A run is represented by
+    its last weights, the arms by the one whose score without noise is best on validation. Intervals
+    are over crossed seeds and examples.
+
+    A row is "supported" where the lower limit lies above -`margin`, and "contradicted" where the
+    upper limit lies below -`margin`. Each group must have `runs` runs. Where one is missing, for
+    example because it diverged, nothing is concluded.
     """
 
     groups: tuple[tuple[str, str, str], ...]
@@ -26,7 +28,7 @@ class Uncollapsed:
     margin: float = 0.02
 
     def needs(self) -> list[str]:
-        """Names of arms without which nothing can be said."""
+        """The names, or patterns of names, of the arms that the rule needs."""
         return [name for _, *names in self.groups for name in names]
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:

@@ -1,6 +1,4 @@
-"""Does training fail under strong perturbation because the gradient vanishes, or because of its
-variance?
-"""
+"""Does training under strong perturbation fail by vanishing gradients, or by their variance?"""
 
 from __future__ import annotations
 
@@ -26,24 +24,29 @@ WORDS = {"vanishing": "supported", "variance": "contradicted"}
 
 @dataclass(frozen=True)
 class Vanishing:
-    """For each of `methods` (a title, a constant arm, the same arm with its gradient clipped): does
-    it fail; and at the last probe before the arm's clean training accuracy comes within 5 points of
-    its best (later ratios would be circular: an arm that has collapsed may drift to a best of its
-    own much later), what of the norm of mean g over that of g0 and the signal-to-noise ratio, over
-    seeds?
+    """Asks for each method whether its arm fails, and what its gradient was before that.
 
-    "supported": the upper limit of the ratio is under 0.5 and clipping does not restore clean
-    accuracy. "contradicted": the lower limit is above 0.5, the upper limit of signal to noise under
-    0.3, and clipping restores it: it was variance. Restored: the clipped arm is ahead (lower limit
-    above 0) and does not fail itself. Otherwise, and where no probe lies before the stall,
-    "undecided". `plain` is the arm that failing is measured against.
+    Each of `methods` is a title, a constant arm, and the same arm with its gradient clipped. An arm
+    fails if it loses more than 10 points of clean accuracy against the arm `plain`. The gradient
+    instrument gives the norm of the mean gradient over that of the clean gradient ("the ratio"),
+    and the signal-to-noise ratio, each with an interval over seeds. Both are taken at the last
+    probe before the stall, where the arm's clean training accuracy comes within 5 points of its
+    best. Later ratios would be circular: an arm that has collapsed may drift to a best of its own
+    much later.
+
+    A row is "supported" (the gradient vanishes) where the upper limit of the ratio is under 0.5 and
+    clipping does not restore clean accuracy. It is "contradicted" (variance) where the lower limit
+    of the ratio is above 0.5, the upper limit of signal to noise is under 0.3, and clipping
+    restores clean accuracy. Clipping restores it if the clipped arm is ahead (lower limit above 0)
+    and does not fail itself. Otherwise, and where no probe lies before the stall, a row is
+    "undecided".
     """
 
     methods: tuple[tuple[str, str, str], ...]
     plain: str = "sgd"
 
     def needs(self) -> list[str]:
-        """Names of arms without which nothing can be said."""
+        """The names, or patterns of names, of the arms that the rule needs."""
         return [self.plain, *(name for _, *names in self.methods for name in names)]
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:

@@ -12,16 +12,20 @@ from ..evidence import MARGIN, Arm, EvidenceRow, Judgement, Lacking, duel, match
 
 @dataclass(frozen=True)
 class Withstands:
-    """At each test strength above 0, or at 0 where there is no other: of the arms of `hardened`,
-    the one that is best on validation under this very corruption, against the one of each of
-    `against` (a title and names, in which * stands for anything) that is.
+    """Compares the best arm of `hardened` with the best arm of each entry of `against`.
 
-    `networks` are beginnings of names, such as "conv: ", under each of which all of this is asked.
-    The first of `against` decides; the others are printed with words of their own, and where one of
-    them is not finished, that is said in its row. Differences are over crossed seeds and examples,
-    Holm over the strengths of one title under one network; "equivalent" within `margin`. Each row
-    notes the gaussian-filter-max strength whose error is as large, averaged over the seeds of the
-    hardened arm.
+    The comparison is made at each test strength above 0, or at 0 where the corruption has no other
+    strength.
+
+    Each entry of `against` is a title and names of arms, in which * stands for anything. Validation
+    under this very corruption chooses both arms. `networks` are beginnings of names, such as
+    "conv: "; each network is compared for itself.
+
+    The first entry of `against` decides. The others have rows with words of their own, and the row
+    of an entry whose arms are not finished says so. Intervals are over crossed seeds and examples,
+    words come after Holm's correction over the strengths of one title and one network, and
+    "equivalent" means a difference within `margin`. Each row notes the gaussian-filter-max strength
+    whose error is as large, averaged over the seeds of the hardened arm.
     """
 
     hardened: tuple[str, ...]
@@ -47,7 +51,7 @@ class Withstands:
             )
 
     def needs(self) -> list[str]:
-        """Names of arms without which nothing can be said."""
+        """The names, or patterns of names, of the arms that the rule needs."""
         names = [*self.hardened, *(name for _, *names in self.against for name in names)]
         return [network + name for network in self.networks for name in names]
 
