@@ -383,7 +383,7 @@ def test_after_the_first_step_nothing_as_large_as_a_weight_is_allocated() -> Non
         robust = Hardener(model, RWP(Gaussian("filter-max")), Constant(0.1), steps=100, seed=0, noise=noise)
         big, kept = largest(robust)
         assert big == plain[0]  # the gradients, which any step makes
-        assert kept == plain[1]
+        assert 0 <= kept - plain[1] <= 8  # the losses of the last step, of which `metrics` tells
 
 
 def test_without_the_guard_nothing_is_read_from_the_device() -> None:
