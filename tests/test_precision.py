@@ -145,7 +145,7 @@ def half(model: nn.Module, batch: Any) -> Tensor:
     ("score", "options", "says"),
     [
         (inc.cross_entropy, {}, "cross-entropy is in nats"),
-        (half, {}, "1.5 to 1.5 came"),
+        (half, {}, "1.5 to 1.5"),
         (inc.accuracy, {"half_width": 25}, "as a fraction, for example 0.0025"),
         (inc.accuracy, {"half_width": 0.0}, "half_width is 0"),
         (inc.accuracy, {"confidence": 95}, "for example 0.95"),
