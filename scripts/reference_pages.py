@@ -52,6 +52,14 @@ def first_sentence(thing: Any) -> str:
     return re.split(r"(?<=[a-z)`\]0-9]\.) (?=[A-Z])", text)[0]
 
 
+def said(thing: Any) -> str:
+    """What a public name is, in a sentence; of a shipped score, what it judges."""
+    if isinstance(thing, inc.Score):
+        better = "higher" if thing.higher_is_better else "lower"
+        return f"The score {thing.name} ({thing.unit}; {better} is better)."
+    return first_sentence(thing)
+
+
 def command_line() -> str:
     """Every verb with its arguments and options."""
     parts = []
@@ -173,7 +181,7 @@ def python() -> str:
         if not homes[room]:
             continue
         parts.append(f"## {title}")
-        rows = [(f"`inc.{name}`", first_sentence(thing)) for name, _, thing in homes[room]]
+        rows = [(f"`inc.{name}`", said(thing)) for name, _, thing in homes[room]]
         parts.append(table(("name", "what it is"), rows))
         for name, path, thing in homes[room]:
             if not (inspect.isclass(thing) or inspect.isfunction(thing)):

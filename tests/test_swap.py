@@ -324,6 +324,26 @@ def test_one_array_that_cannot_be_put_back_does_not_hold_up_the_others(monkeypat
     assert torch.equal(model[0].weight, before[0]) and not torch.equal(model[1].weight, before[2])
 
 
+def test_a_weight_behind_one_that_failed_is_tried_again_where_its_first_try_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 3))
+    before, back, interrupted = bits(model.parameters()), swap._Copied.back, []
+
+    def failing(self: swap._Copied) -> None:
+        if self.place.shape == (3, 8):
+            raise RuntimeError("this one not")
+        if not interrupted:
+            interrupted.append(1)
+            raise KeyboardInterrupt
+        back(self)
+
+    monkeypatch.setattr(swap._Copied, "back", failing)
+    with pytest.raises(RuntimeError, match="this one not"), replaced(select(model), chip()):
+        pass
+    assert interrupted and torch.equal(model[0].weight, before[0])
+
+
 def test_spare_memory_of_inference_mode_serves_outside() -> None:
     model = nn.Linear(6, 8)
     robust = Hardener(model, RWP(Gaussian("filter-max")), Constant(0.1), steps=9, seed=0)

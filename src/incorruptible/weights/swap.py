@@ -208,7 +208,9 @@ def _put_back(held: list[_Copied | _Exchanged]) -> None:
             # If it fails again it is given up, so that the others still come back.
             if waiting and waiting[-1] is tried:
                 waiting.pop()
-            tried = waiting[-1] if waiting else None
+                tried = None  # the next weight has not failed yet
+            else:
+                tried = waiting[-1] if waiting else None
     for one in held:
         one.pool.back(one.other)
     if failed is not None:
