@@ -321,7 +321,10 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "reads without noise": ([*MEASURE, SWEEP, "--reads", "2"], ["reads=2"]),
     "time without unit": ([*MEASURE, "pcm-joshi:1", "--time", "5"], ["time '5' has no unit"]),
     "time twice": ([*MEASURE, "pcm-joshi:1", "--time", "60s,1min"], ["one comes twice"]),
-    "two times": ([*MEASURE, "pcm-joshi:1:time=1d", "--time", "1h"], ["has a time, and --time 1h came too; give one"]),
+    "two times": (
+        [*MEASURE, "pcm-joshi:1:time=1d", "--time", "1h"],
+        ["has a time, and --time 1h is given too; give one of them"],
+    ),
     "no time": ([*MEASURE, SWEEP, "--time", "1d"], ["has no time"]),
     "times with precision": (
         [*MEASURE, "pcm-joshi:1", "--time", "1s,1d", "--half-width", "0.01"],

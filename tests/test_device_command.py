@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 import cells
 from incorruptible import objectives, schedules
+from incorruptible.cli.device import BIASED
 from incorruptible.corruptions import Gaussian, equivalent, parse
 from incorruptible.corruptions.equivalence import translate
 from incorruptible.errors import UserError
@@ -77,7 +78,7 @@ def test_a_device_alone(type_: Type) -> None:
 def test_a_device_for_a_model(type_: Type, here: Path) -> None:
     said = type_("device", "pcm-joshi", "--time", "1d", *FOR, "--json")
     found = json.loads(said.out)
-    assert (said.code, said.err) == (0, "")
+    assert said.code == 0 and "next: " not in said.err
     expected = equivalent(parse("pcm-joshi:time=1d"), 1.0, arrays())
     assert found["whole"]["strength"] == pytest.approx(expected.strength, rel=1e-5)
     assert {one["name"]: one["strength"] for one in found["layers"]} == pytest.approx(expected.arrays, rel=1e-5)
@@ -96,6 +97,7 @@ def test_a_table_holds_errors_of_any_size(type_: Type) -> None:
 
 def test_the_lines_to_type_next_are_trainings(type_: Type) -> None:
     found = json.loads(type_("device", "pcm-joshi", *FOR, "--json").out)
+    assert found["whole"]["bias"] < BIASED
     plain, device = found["next"]
     assert plain.startswith("incorruptible train own.py:task --objective 'rwp(gaussian-filter-max)' --strength 0.")
     assert device.endswith("--objective 'rwp(pcm-joshi)' --strength 1 --from w.safetensors")
@@ -107,6 +109,31 @@ def test_the_lines_to_type_next_are_trainings(type_: Type) -> None:
     # as large as 1e36, which is no training's
     (only,) = json.loads(type_("device", "float-flips:1e-4", *FOR, "--json").out)["next"]
     assert only.endswith("--objective 'rwp(float-flips)' --strength 0.0001 --from w.safetensors")
+
+
+def test_where_most_of_the_error_is_bias_the_device_comes_first(type_: Type) -> None:
+    said = type_("device", "pcm-joshi", "--time", "1d", *FOR)
+    reason, tip, device, plain = said.err.splitlines()
+    assert "of the squared error is bias" in reason and "train on pcm-joshi:time=1d itself first" in reason
+    assert tip.startswith("incorruptible: tip: pcm-joshi has drifted for 1d")
+    assert "'rwp(pcm-joshi:time=1d)' --strength 1 " in device and "rwp(gaussian-filter-max)" in plain
+    # what corrects the drift takes most of the bias away, and with it the reason and the tip
+    words = ["device", "pcm-joshi:time=1d:compensation=global", *FOR]
+    assert json.loads(type_(*words, "--json").out)["whole"]["bias"] < BIASED
+    assert [line[:6] for line in type_(*words).err.splitlines()] == ["next: "] * 2
+
+
+def test_the_tip_on_drift_keeps_the_fields_of_the_device(type_: Type) -> None:
+    text = "pcm-joshi:g_max=20:time=1d"
+    tip = next(line for line in type_("device", text, *FOR).err.splitlines() if "tip:" in line)
+    advice = tip.split("what is read does: ")[1].split(",")[0]
+    assert advice == "pcm-joshi:1:g_max=20:time=1d:compensation=global"
+    assert "tip:" not in type_("device", advice, *FOR).err
+
+
+def test_the_share_of_bias_has_a_head_in_plain_words(type_: Type) -> None:
+    head = type_("device", "pcm-joshi", *FOR).out.splitlines()[-4]
+    assert head.split("  ")[1:] == ["gaussian-filter-max", "bias, share of its square", "weights"]
 
 
 @pytest.mark.parametrize(
@@ -178,14 +205,15 @@ def test_the_figure_of_a_device_alone(type_: Type, here: Path) -> None:
         (["sonoss"], "No corruption 'sonoss' here"),
         (["dropconnect"], "dropconnect: at which strength? Add --strength S, in units of: share of weights"),
         (["dropconnect:.1,.2"], "2 strengths; one is needed"),
-        (["dropconnect:.1", "--strength", ".1"], "has a strength, and --strength 0.1 came too; give one"),
+        (["dropconnect:.1", "--strength", ".1"], "has a strength, and --strength 0.1 is given too; give one of them"),
         (["dropconnect:2"], "strength 2: at most 1"),
         (["dropconnect", "--strength", "2"], "strength 2: at most 1"),
         (["pcm-joshi", "--strength", "-1"], "strength -1.0: a finite number that is not negative is needed"),
         (["pcm-joshi", "--strength", "nan"], "strength nan"),
         (["dropconnect:.1", "--time", "1d"], "dropconnect has no time"),
-        (["pcm-joshi:time=1h", "--time", "1d"], "has a time, and --time 1d came too; give one"),
+        (["pcm-joshi:time=1h", "--time", "1d"], "has a time, and --time 1d is given too; give one of them"),
         (["pcm-joshi", "--time", "1"], "time '1' has no unit"),
+        (["pcm-joshi", "--time", "1h,1d"], "--time 1h,1d: one time is needed; `measure` takes several"),
         (["pcm-joshi", "--weights", "w.safetensors"], "are of a model: add --for MODEL"),
         (["pcm-joshi", "--for", "no/run"], "no/run: no such folder"),
         (["pcm-joshi", "--for", "digits"], "digits has no weights yet: give --weights FILE"),

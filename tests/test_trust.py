@@ -1217,6 +1217,27 @@ def test_drift_without_compensation_gets_a_tip_that_works(verb: str, text: str, 
         assert "tip" not in type_(verb, "mine.py:task", "--corruption", advice, *more).err
 
 
+TIMED = {
+    "measure": ("--chips", "2"),
+    "certify": ("--accuracy", ".1", "--chips", "30"),
+    "sensitivity": ("--part", "train"),
+}
+
+
+@pytest.mark.parametrize("verb", TIMED)
+def test_a_time_means_the_same_in_every_verb(verb: str, type_: Type) -> None:
+    start = (verb, "mine.py:task", *TIMED[verb], "--corruption")
+    said = type_(*start, "pcm-joshi:1", "--time", "1h")
+    assert said.code in (0, 1) and said.out == type_(*start, "pcm-joshi:1:time=1h").out != ""
+    said = type_(*start, "gaussian-filter-max:.05", "--time", "1h")
+    assert (said.code, said.out) == (2, "")
+    assert said.err == "incorruptible: gaussian-filter-max has no time: its error is the same at 1h as at once.\n"
+    said = type_(*start, "pcm-joshi:1:time=1h", "--time", "1d")
+    assert said.code == 2 and "has a time, and --time 1d is given too; give one of them" in said.err
+    if verb != "measure":
+        assert "--time 1h,1d: one time is needed" in type_(*start, "pcm-joshi:1", "--time", "1h,1d").err
+
+
 @pytest.mark.parametrize("target", ["bert-base-uncased", "google/vit-base-patch16-224"])
 def test_a_network_of_somewhere_else_is_answered_with_what_to_write(target: str, type_: Type) -> None:
     said = type_("measure", target, *NOISY)

@@ -7,7 +7,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import UserError
 from .terminal import say
@@ -81,10 +82,12 @@ def tell_drift(corruptions: Iterable[Corruption]) -> None:
     """Give a tip for each kind of device that has drifted while nothing corrects the drift. Real
     hardware mostly corrects it.
     """
+    from ..corruptions import Sweep
+
     told = set()
     for corruption in corruptions:
-        since = getattr(corruption, "time", 0)
-        faults = getattr(corruption, "faults", None)
+        since: Any = getattr(corruption, "time", 0)
+        faults: Any = getattr(corruption, "faults", None)
         if getattr(corruption, "compensation", "") != "none" or not since or faults is None:
             continue
         name = str(getattr(corruption, "name", corruption))
@@ -92,8 +95,9 @@ def tell_drift(corruptions: Iterable[Corruption]) -> None:
             fault.ages for fault in (faults() if callable(faults) else faults)
         ):
             told.add(name)
+            corrected: Any = replace(cast("Any", corruption), compensation="global")
             say(
                 f"incorruptible: tip: {name} has drifted for {since} and nothing corrects it; "
-                f"rescaling what is read does: {name}:1:time={since}:compensation=global, or "
+                f"rescaling what is read does: {Sweep(corrected, (1.0,))}, or "
                 "compensation=column."
             )

@@ -25,6 +25,7 @@ from .targets import (
     ExamplesOption,
     ForceOption,
     JsonOption,
+    OneTimeOption,
     OutOption,
     PartOption,
     ProtectOption,
@@ -33,6 +34,7 @@ from .targets import (
     WeightsOption,
     check_part,
     open_target,
+    sweep_of,
 )
 from .terminal import check_output, give, progress, say
 
@@ -102,6 +104,7 @@ def certify(
     chips: CertifiedChipsOption = None,
     population: PopulationOption = False,
     fresh: FreshOption = False,
+    time: OneTimeOption = None,
     weights: WeightsOption = None,
     part: PartOption = "test",
     batchnorm: BatchnormOption = "as-is",
@@ -127,9 +130,7 @@ def certify(
             "network; use --part test."
         )
     promise = _promise(accuracy, threshold, confidence, min_yield, chips, population, fresh)
-    from ..corruptions import parse_sweep
-
-    sweep = parse_sweep(corruption)
+    sweep = sweep_of(corruption, time)
     on = open_target(
         target,
         weights,

@@ -17,15 +17,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UserError
+from .advice import tell_drift
 from .targets import (
     AlsoOption,
     DebugOption,
     ForceOption,
     JsonOption,
+    OneTimeOption,
     OutOption,
     ProtectOption,
     SeedOption,
     WeightsOption,
+    at_one_time,
     held_in,
     target_of,
 )
@@ -35,6 +38,11 @@ if TYPE_CHECKING:
     from ..corruptions import Corruption
     from ..corruptions.equivalence import Translation
     from ..weights.arrays import Array
+
+# From this share of bias in the squared error on, training on the device is proposed first, and
+# training with Gaussian noise last. The noise has the size of the whole error and stands for its
+# spread alone.
+BIASED = 1 / 3
 
 
 def device(
@@ -53,10 +61,7 @@ def device(
         ),
     ] = None,
     weights: WeightsOption = None,
-    time: Annotated[
-        str | None,
-        typer.Option("--time", help="The time since programming: 1s, 1h, 1d, 1y.", metavar="TIME"),
-    ] = None,
+    time: OneTimeOption = None,
     strength: Annotated[
         float | None,
         typer.Option("--strength", help="The strength [for devices 1, the error as measured]."),
@@ -105,6 +110,14 @@ def device(
     if task is not None:
         plain["next"] = _next(found, task, weights)
     give(plain, text, out, json_)
+    if _biased(found):
+        assert found.whole is not None
+        say(
+            f"incorruptible: {found.whole.bias:.0%} of the squared error is bias, which is the same "
+            "on every chip. Gaussian noise in training cannot stand for it; train on "
+            f"{found.corruption} itself first."
+        )
+        tell_drift([chosen])
     for line in plain.get("next", ()) if not json_ else ():
         say(f"next: {line}")
 
@@ -115,7 +128,7 @@ def _asked(text: str, time: str | None, strength: float | None) -> tuple[Corrupt
     The strength stands in the text (dropconnect:.01) or in --strength. A device needs none: its
     strength is 1, the error as measured.
     """
-    from ..corruptions import Device, at_time, parse, parse_sweep
+    from ..corruptions import Device, parse, parse_sweep
     from ..specs.grammar import split
 
     spec = split(text)
@@ -123,7 +136,8 @@ def _asked(text: str, time: str | None, strength: float | None) -> tuple[Corrupt
         sweep = parse_sweep(spec)
         if strength is not None:
             raise UserError(
-                f"{text!r} has a strength, and --strength {strength:g} came too; give one."
+                f"{text!r} has a strength, and --strength {strength:g} is given too; give one of "
+                "them."
             )
         if len(sweep.strengths) != 1:
             raise UserError(f"{text!r}: {len(sweep.strengths)} strengths; one is needed.")
@@ -135,9 +149,7 @@ def _asked(text: str, time: str | None, strength: float | None) -> tuple[Corrupt
                 f"{text}: at which strength? Add --strength S, in units of: {found.unit}."
             )
         at = 1.0 if strength is None else strength
-    if time is not None and "time" in spec.fields:
-        raise UserError(f"{text!r} has a time, and --time {time} came too; give one.")
-    return (found if time is None else at_time(found, time)), at
+    return at_one_time(found, spec, time), at
 
 
 def _model(
@@ -156,11 +168,19 @@ def _model(
     return task, list(select(network.model, held.also, held.protect))
 
 
+def _biased(found: Translation) -> bool:
+    """Whether bias is at least `BIASED` of the squared error on the weights of a model, and
+    training on the corruption itself is possible.
+    """
+    return found.whole is not None and found.whole.bias >= BIASED and found.strength > 0
+
+
 def _next(found: Translation, task: str, weights: Path | None) -> list[str]:
     """The commands of two trainings: with plain noise that is as strong, and with the corruption.
 
-    Noise above 1, larger than the largest weight of a filter, is no training's: a flipped exponent
-    bit is as strong as 1e36.
+    Plain noise comes last where it cannot stand for the error (`_biased`). It is left out above
+    strength 1, where the noise is larger than the largest weight of a filter (a flipped exponent
+    bit is as strong as 1e36).
     """
     import shlex
 
@@ -168,6 +188,7 @@ def _next(found: Translation, task: str, weights: Path | None) -> list[str]:
     plain = found.whole.strength if found.whole.strength <= 1 else 0.0
     start = [] if weights is None else ["--from", str(weights)]
     ways = [("gaussian-filter-max", plain), (found.corruption, found.strength)]
+    ways = ways[::-1] if _biased(found) else ways
     return [
         shlex.join(
             [

@@ -38,6 +38,7 @@ from .targets import (
     SeedOption,
     TargetArgument,
     WeightsOption,
+    at_times,
     check_part,
     open_target,
     target_of,
@@ -382,25 +383,8 @@ def _asked(text: str, time: str | None) -> _Request:
 
     spec = split(text)
     sweep = parse_sweep(spec)
-    if time is not None and "time" in spec.fields:
-        raise UserError(f"{text!r} has a time, and --time {time} came too; give one of them.")
-    times, each = _at_times(sweep.corruption, time)
+    times, each = at_times(sweep.corruption, spec, time)
     return _Request(sweep.strengths, tuple(times), each)
-
-
-def _at_times(corruption: Corruption, time: str | None) -> tuple[list[Seconds], list[Corruption]]:
-    """The times in --time and the corruption at each of them; without --time no times and the
-    corruption itself.
-    """
-    from ..corruptions import at_time
-    from ..specs.durations import seconds
-
-    if time is None:
-        return [], [corruption]
-    times = [seconds(one) for one in time.split(",")]
-    if len(set(times)) < len(times):
-        raise UserError(f"--time {time}: one comes twice.")
-    return times, [at_time(corruption, one) for one in times]
 
 
 def _read(read_noise: str | None) -> tuple[Corruption, float] | None:

@@ -25,6 +25,7 @@ from .targets import (
     ExamplesOption,
     ForceOption,
     JsonOption,
+    OneTimeOption,
     OutOption,
     PartOption,
     SeedOption,
@@ -32,6 +33,7 @@ from .targets import (
     WeightsOption,
     check_part,
     open_target,
+    sweep_of,
 )
 from .terminal import check_output, draw_to, give, progress, say
 
@@ -68,6 +70,7 @@ def sensitivity(
     target: TargetArgument,
     corruption: OneStrengthOption,
     weights: WeightsOption = None,
+    time: OneTimeOption = None,
     by: ByOption = "layer",
     what_if_digital: WhatIfOption = None,
     chips: MapChipsOption = 25,
@@ -90,10 +93,9 @@ def sensitivity(
     check_output(out, (".json",), force)
     check_output(figure, ("", ".png", ".svg"), force)
     check_part(part)
-    from ..corruptions import parse_sweep
     from ..evaluation.sensitivity import sensitivity as map_of
 
-    sweep = parse_sweep(corruption)
+    sweep = sweep_of(corruption, time)
     if len(sweep.strengths) != 1:
         raise UserError(f"--corruption {corruption!r}: sensitivity is measured at one strength.")
     on = open_target(

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from ..corruptions import Corruption
+    from ..corruptions import Corruption, Sweep
     from ..evaluation.sampling import Sampling, SamplingOptions
+    from ..specs.durations import Seconds
+    from ..specs.grammar import Spec
     from ..tasks import Task
     from ..training.recipe import Recipe
     from ..weights.arrays import Array
@@ -84,6 +86,10 @@ AlsoOption = Annotated[
         metavar="PATTERN",
     ),
 ]
+OneTimeOption = Annotated[
+    str | None,
+    typer.Option("--time", help="The time since programming: 1s, 1h, 1d, 1y.", metavar="TIME"),
+]
 ExamplesOption = Annotated[
     int | None,
     typer.Option("--examples", help="Use only this many examples, the first ones [all].", min=1),
@@ -127,6 +133,49 @@ class HeldArrays(NamedTuple):
 
 
 _PARTS = ("test", "validation", "train")
+
+
+def at_times(
+    corruption: Corruption, spec: Spec, time: str | None
+) -> tuple[list[Seconds], list[Corruption]]:
+    """The times in --time and the corruption at each of them; without --time no times and the
+    corruption itself. `spec` is the text that the corruption was made of.
+
+    Raises `UserError` for a time that is given twice, and for a corruption without a time.
+    """
+    from ..corruptions import at_time
+    from ..specs.durations import seconds
+
+    if time is None:
+        return [], [corruption]
+    if "time" in spec.fields:
+        raise UserError(
+            f"{str(spec)!r} has a time, and --time {time} is given too; give one of them."
+        )
+    times = [seconds(one) for one in time.split(",")]
+    if len(set(times)) < len(times):
+        raise UserError(f"--time {time}: one time is given twice.")
+    return times, [at_time(corruption, one) for one in times]
+
+
+def at_one_time(corruption: Corruption, spec: Spec, time: str | None) -> Corruption:
+    """The corruption at the one time in --time; without --time the corruption itself. Raises
+    `UserError` for several times, and as `at_times` does.
+    """
+    _, (found, *more) = at_times(corruption, spec, time)
+    if more:
+        raise UserError(f"--time {time}: one time is needed; `measure` takes several.")
+    return found
+
+
+def sweep_of(text: str, time: str | None) -> Sweep:
+    """The corruption and the strengths that `text` says, at the one time in --time."""
+    from ..corruptions import parse_sweep
+    from ..specs.grammar import split
+
+    spec = split(text)
+    sweep = parse_sweep(spec)
+    return sweep._replace(corruption=at_one_time(sweep.corruption, spec, time))
 
 
 def check_part(part: str) -> None:

@@ -161,12 +161,15 @@ def _short(size: float, sign: str = "") -> str:
     return f"{size:{sign}.4f}" if abs(size) < 100 else f"{size:{sign}.4g}"
 
 
+_BIAS = "bias, share of its square"  # the head of a column
+
+
 def _table(whole: LayerEquivalent, layers: Sequence[LayerEquivalent]) -> list[str]:
     width = max(len(layer.name) for layer in (whole, *layers))
-    lines = [f"{'as strong as':<{width}}  gaussian-filter-max  of its square, bias  weights"]
+    lines = [f"{'as strong as':<{width}}  gaussian-filter-max  {_BIAS}  weights"]
     for layer in (*layers, whole):
         lines.append(
-            f"{layer.name:<{width}}  {_short(layer.strength):>19}  {layer.bias:>19.1%}  "
+            f"{layer.name:<{width}}  {_short(layer.strength):>19}  {layer.bias:>{len(_BIAS)}.1%}  "
             f"{layer.weights:>7}"
         )
     return lines
