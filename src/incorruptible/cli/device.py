@@ -111,13 +111,7 @@ def device(
         plain["next"] = _next(found, task, weights)
     give(plain, text, out, json_)
     if _biased(found):
-        assert found.whole is not None
-        say(
-            f"incorruptible: {found.whole.bias:.0%} of the squared error is bias, which is the same "
-            "on every chip. Gaussian noise in training cannot stand for it; train on "
-            f"{found.corruption} itself first."
-        )
-        tell_drift([chosen])
+        _tell_bias(found, chosen)
     for line in plain.get("next", ()) if not json_ else ():
         say(f"next: {line}")
 
@@ -173,6 +167,19 @@ def _biased(found: Translation) -> bool:
     training on the corruption itself is possible.
     """
     return found.whole is not None and found.whole.bias >= BIASED and found.strength > 0
+
+
+def _tell_bias(found: Translation, corruption: Corruption) -> None:
+    """Say on stderr why the corruption itself is the first training to try, and what corrects its
+    drift.
+    """
+    assert found.whole is not None
+    say(
+        f"incorruptible: {found.whole.bias:.0%} of the squared error is bias, which is the same on "
+        f"every chip. Gaussian noise in training cannot stand for it; train on {found.corruption} "
+        "itself first."
+    )
+    tell_drift([corruption])
 
 
 def _next(found: Translation, task: str, weights: Path | None) -> list[str]:
