@@ -29,7 +29,7 @@ from .targets import (
 from .terminal import Once, check_output, give, progress, put, put_json
 
 if TYPE_CHECKING:
-    from ..evaluation import Scores
+    from ..evaluation import Sampling, Scores
 
 bridge = typer.Typer(
     help="Simulate a network in CrossSim, or hand it to aihwkit-lightning.", no_args_is_help=True
@@ -114,8 +114,10 @@ def crosssim(
     """
     check_output(out, (".json",), force)
     check_part(part)
-    from ..bridges import parameters
+    from ..bridges import CrossSim, parameters, programmed
+    from ..evaluation import Sampling
     from ..tasks import batches
+    from ..weights.arrays import select
 
     params = parameters(
         device,
@@ -133,9 +135,16 @@ def crosssim(
         task, model = network.task, network.model
         data = first_of(batches(task.part(part), batch), examples)
         calibration = batches(task.part("train"), batch) if adc_bits or dac_bits else None
-        common: dict[str, Any] = {"chips": chips, "seed": seed, "purpose": part}
+        sampling = Sampling(
+            CrossSim(programmed(params)),
+            [0, 1],
+            chips=chips,
+            seed=seed,
+            purpose=part,
+            arrays=select(model, protect=protect or ()),
+        )
         simulated, native = _both(
-            model, task.score, data, params, protect or [], calibration, common
+            model, task.score, data, params, protect or [], calibration, sampling
         )
     network.tell()
     apart = _difference(simulated.values[0] - native.values[1])
@@ -156,16 +165,14 @@ def _both(
     params: Any,
     protect: list[str],
     calibration: Any,
-    common: dict[str, Any],
+    sampling: Sampling,
 ) -> tuple[Scores, Scores]:
-    """Scores of the full simulation (at strength 1), and of the weights' errors alone (at strengths
-    0 and 1), on the same chips.
+    """Scores of the full simulation (at strength 1), and of the weights' errors alone (at the
+    strengths of `sampling`), on the same chips.
     """
-    from ..bridges import CrossSim, evaluate, programmed
+    from ..bridges import evaluate
     from ..evaluation import measure
-    from ..weights.arrays import select
 
-    weights, arrays = CrossSim(programmed(params)), select(model, protect=protect)
     with progress("bridge crosssim") as tell:
         simulated = evaluate(
             model,
@@ -174,10 +181,12 @@ def _both(
             params,
             protect=protect,
             calibration=calibration,
+            chips=sampling.chips,
+            seed=sampling.seed,
+            purpose=sampling.purpose,
             progress=lambda done, total: tell(done, total, "chips"),
-            **common,
         )
-    return simulated, measure(model, score, data, weights, [0, 1], arrays=arrays, **common)
+    return simulated, measure(model, score, data, sampling)
 
 
 @bridge.command("aihwkit-lightning", cls=Once)
