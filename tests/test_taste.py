@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -71,3 +73,18 @@ def test_every_entry_of_a_recipe_can_be_typed() -> None:
     """All but the task, which is an argument, and the probe, which a file of a recipe may hold."""
     own = {field.name for field in fields(Recipe)} - {"task", "probe"}
     assert sorted(entry.name for entry in ENTRIES) == sorted(own)
+
+
+def test_modules_of_more_than_100_lines_say_what_they_rely_on_or_keep() -> None:
+    lacking = []
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        said = ast.get_docstring(ast.parse(path.read_text())) or ""
+        if len(path.read_text().splitlines()) > 100 and not re.search(r"\b(Relies on|Keeps):", said):
+            lacking.append(path.relative_to(ROOT / "src").as_posix())
+    assert lacking == ["incorruptible/__init__.py"]  # a table of names, which says so where it stands
+
+
+def test_rooms_open_with_a_paragraph_and_an_example() -> None:
+    for path in sorted((ROOT / "src").rglob("__init__.py")):
+        said = ast.get_docstring(ast.parse(path.read_text())) or ""
+        assert len(said.split()) >= 25 and re.search(r"^(?:>>>|    \S)", said, re.M), path

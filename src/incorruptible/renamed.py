@@ -1,6 +1,9 @@
 """Names that were changed. For one release, an old name is answered with the new one; after that
 release this file is deleted.
 
+Keeps: an old name is answered and never does the work of the new one, except entries of files and
+options of the command line, which are read under both names.
+
 >>> print(missing("incorruptible", "Mistake"))
 incorruptible.Mistake was renamed to incorruptible.UserError
 """

@@ -6,6 +6,9 @@ corruption, and `evaluate` runs a whole network in its simulation, with converte
 aihwkit-lightning trains networks for analog hardware: `to_aihwkit_lightning` moves a network into
 its layers. Both peers are optional. They are imported where they are used, and a `UserError` says
 what to install if a peer is missing.
+
+    params = parameters("NormalIndependentDevice", magnitude=0.05, adc_bits=8)
+    found = evaluate(model, accuracy, data, params, chips=10, seed=0)  # in CrossSim's circuits
 """
 
 from __future__ import annotations

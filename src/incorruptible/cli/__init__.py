@@ -3,6 +3,9 @@
 Relies on: verbs import torch and other heavy packages inside their functions, so `--help` answers
 at once. Keeps: results go to standard output and everything else to standard error. Every error
 ends in one line and an exit code (see `run`), and in a traceback only with `--debug`.
+
+    incorruptible list                          # what can be named
+    incorruptible measure --help                # the options of one verb
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 """Advice on standard error besides a verb's answer: what a large measurement will cost, and that
 nothing corrects the drift of a device.
+
+Keeps: advice goes to standard error and never changes an answer; the one refusal here is for scores
+that this machine's memory cannot hold. Fewer chips than `MANY` are measured without a word.
 """
 
 from __future__ import annotations

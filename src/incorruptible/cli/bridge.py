@@ -1,4 +1,10 @@
-"""`incorruptible bridge`: simulates a network in CrossSim, or writes it for aihwkit-lightning."""
+"""`incorruptible bridge`: simulates a network in CrossSim, or writes it for aihwkit-lightning.
+
+Relies on: the simulators are optional and are imported inside the verbs, so help works without
+them. Keeps: what the user's own code and CrossSim print goes to standard error, because standard
+output is for data; `crosssim` measures the same chips twice, with converters and wires and without,
+so the difference is theirs alone.
+"""
 
 from __future__ import annotations
 

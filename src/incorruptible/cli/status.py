@@ -1,4 +1,8 @@
-"""`incorruptible status`: how many runs of a study are done, and what its workers are doing."""
+"""`incorruptible status`: how many runs of a study are done, and what its workers are doing.
+
+Relies on: `studies.status` reads the study's folder and its leases anew at every look. Keeps: the
+verb only reads, so that it may be called at any time, by anyone who sees the folder.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""`incorruptible study`: trains and measures every arm of a study over its seeds."""
+"""`incorruptible study`: trains and measures every arm of a study over its seeds.
+
+Relies on: `studies.run.run` does the work and can be stopped at any time. Keeps: `--dry-run` writes
+nothing, and leaves torch's number of threads as it was; the exit code is 1 where runs have failed,
+and that of the stop where the study was stopped.
+"""
 
 from __future__ import annotations
 

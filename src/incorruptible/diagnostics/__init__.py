@@ -5,4 +5,6 @@ training fails.
 `tracking` trains the run again and measures on the way, `failure` looks for a constant strength at
 which training fails, and `mechanism` decides why. `text` and `charts` show the record in words and
 figures.
+
+    incorruptible landscape RUN --strengths .1,.3,.6   # the whole of it, from the command line
 """

@@ -1,5 +1,8 @@
 """Random bit error training: the mean of the clean gradient and of bounded gradients under
 error.
+
+Keeps: every chip of a training step has noise of its own, also with a population above 1; a
+gradient that is not finite is handed on as it is, so that the guard or a scaler sees it.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@
 summary for programs. All of them read the folder of a study whose runs are finished, at least for
 one arm; nothing is trained or measured here.
 
+    report("runs/studies/digits")  # writes report.html into that folder and returns its path
+
 Relies on: `studies.results` decides every verdict and computes every interval; this room only
 chooses what stands where. Keeps: equal studies give equal pages but for the facts on how they were
 made; an arm whose seeds are not all finished is left out of figures and claims, and the page says

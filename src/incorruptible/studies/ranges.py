@@ -2,6 +2,10 @@
 
 The strengths of an arm may stand in any order; the functions of this module sort them first. Only
 the area is linear in examples, so only the area has an interval over crossed seeds and examples.
+
+Relies on: an `Arm` holds [seeds, strengths, ...] scores in the order of its `strengths`. Keeps: what
+a study prints over the whole range uses all strengths that were tested, and says from where to
+where they go.
 """
 
 from __future__ import annotations

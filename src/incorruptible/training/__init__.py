@@ -4,6 +4,9 @@
 computes a loss and its gradient, and puts them back. `Trainer` is a plain loop around a `Hardener`,
 for a task and a `Recipe` (`training.recipe`); `incorruptible train` and studies use it. The rest
 serves both: weights in files, processes that train together, 16-bit arithmetic.
+
+    robust = Hardener(model, RWP(Gaussian("filter-max")), Quadratic(0, 0.1), steps=1000, seed=0)
+    robust.backward(lambda: loss_of(model(x), y))  # in place of loss.backward()
 """
 
 from __future__ import annotations

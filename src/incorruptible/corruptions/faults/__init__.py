@@ -4,6 +4,10 @@ stand in the device's file.
 A *fault* acts on the cells of a storage (`storages/`): it takes the values of the cells and a
 strength, and returns other values. Faults follow one another, as in `stored(crossbar|drop|stuck)`.
 The catalogue `FAULTS` with their names in text is in `corruptions/__init__.py`.
+
+>>> from incorruptible.corruptions import parse
+>>> parse("stored(crossbar:levels=16|drop)").faults
+(Drop(),)
 """
 
 from __future__ import annotations

@@ -6,6 +6,9 @@ beside reading all images, more chips with few images each reach the same half-w
 A first look at some chips and images decides. Where few images do not pay, whole chips are scored,
 as by `measure`.
 
+    found = measure_mean(model, accuracy, data, "gaussian-filter-max:.3", half_width=0.0025, seed=0)
+    print(found)  # the mean, its interval, and how many chips looked at how many images
+
 Relies on: data that can be indexed, for subsets of images; else whole chips are scored. Keeps:
 which images a chip looks at is drawn from named noise and is independent of the chips, so that the
 mean is not biased by the choice; the model is as before after the call, also after an error.

@@ -1,5 +1,8 @@
 """Where workers run. An *engine* starts copies of a command, on this machine (`Local`) or through
 Ray (`Ray`), and knows nothing of what the command does.
+
+    worker = Local().start(["incorruptible", "worker", "mine.toml"], Path("worker.log"))
+    worker.poll()  # None while it works, then its exit code
 """
 
 from __future__ import annotations
