@@ -57,7 +57,7 @@ def median(values: ArrayLike | Sequence[float], level: float = 0.95) -> Interval
     """
     array = np.sort(np.asarray(values, dtype=float))
     if not array.size or not np.isfinite(array).all():
-        raise UserError(f"a median needs finite values, at least one; {array.size} came.")
+        raise UserError(f"a median needs finite values, at least one; {array.size} are given.")
     rank = quantile_rank(array.size, 0.5, (1 + level) / 2)
     low, high = (array[rank - 1], array[-rank]) if rank else (np.nan, np.nan)
     return Interval(float(low), float(np.median(array)), float(high))

@@ -105,7 +105,7 @@ def test_the_fewest_values_with_limits_are_six() -> None:
     assert median([3, 1, 2, 5, 4, 6]) == (1, 3.5, 6)
     low, _, high = median(range(1, 101))
     assert (low, high) == (40, 61)  # the ranks of tables for n = 100
-    with pytest.raises(UserError, match="at least one; 0 came"):
+    with pytest.raises(UserError, match="at least one; 0 are given"):
         median([])
     with pytest.raises(UserError, match="finite"):
         median([1, math.nan])

@@ -119,7 +119,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "too few examples": ([*GOOD[:-1], ".9999", "--fresh"], "at least 29956 are needed"),
     "too few for the population": ([*GOOD[:-1], ".99", "--population"], "400 examples are too few"),
     "fresh chips": ([*GOOD, "--fresh", "--chips", "99"], "leave out --min-yield, --chips and --population"),
-    "no strength": ([*CERTIFY, NOISE, "--accuracy", ".9"], "strengths that must follow"),
+    "no strength": ([*CERTIFY, NOISE, "--accuracy", ".9"], "strengths are missing"),
     "no accuracy": ([*CERTIFY, f"{NOISE}:.1"], "--accuracy"),
     "nats": (["certify", "own.py:surprised", *WEIGHTS, *GOOD[4:]], "in nats"),
     "no direction": (["certify", "own.py:nameless", *WEIGHTS, *GOOD[4:]], "inc.Score('plain'"),

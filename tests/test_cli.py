@@ -320,7 +320,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "two read strengths": ([*MEASURE, SWEEP, "--read-noise", SWEEP], ["--read-noise", "one strength"]),
     "reads without noise": ([*MEASURE, SWEEP, "--reads", "2"], ["reads=2"]),
     "time without unit": ([*MEASURE, "pcm-joshi:1", "--time", "5"], ["time '5' has no unit"]),
-    "time twice": ([*MEASURE, "pcm-joshi:1", "--time", "60s,1min"], ["one comes twice"]),
+    "time twice": ([*MEASURE, "pcm-joshi:1", "--time", "60s,1min"], ["one time is given twice"]),
     "two times": (
         [*MEASURE, "pcm-joshi:1:time=1d", "--time", "1h"],
         ["has a time, and --time 1h is given too; give one of them"],
@@ -340,7 +340,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "warm-up over 1": ([*TRAIN, "--strength", "warmup-hold:0.5:1.5"], ["warmup 1.5", "from 0 to 1"]),
     "share over 1": ([*TRAIN, "--objective", "mixed-rwp(gaussian-filter-max):share=1.5"], ["share 1.5"]),
     "negative schedule": ([*TRAIN, "--strength", "linear:0:-1"], ["-1", "not negative"]),
-    "misspelt noise": ([*TRAIN, "--noise", "bankd"], ["noise", "'exact' or 'banked'", "'bankd' came"]),
+    "misspelt noise": ([*TRAIN, "--noise", "bankd"], ["noise: 'bankd': 'exact' or 'banked' is needed"]),
     "misspelt objective": ([*TRAIN, "--objective", "smam"], ["Did you mean 'sam'?"]),
     "clean without clean": (
         [*TRAIN, "--objective", "rwp(lognormal)", "--batchnorm", "clean"],
@@ -390,9 +390,9 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "unknown device": ([*MEASURE, SWEEP, "--device", "gpu"], ["No device 'gpu'", "cpu, cuda"]),
     "unknown device, training": ([*TRAIN, "--device", "gpu"], ["No device 'gpu'"]),
     "no draws": ([*MEASURE, SWEEP, "--chips", "0"], ["--chips"]),
-    "draws in words": ([*MEASURE, SWEEP, "--chips", "many"], ["--chips", "integer"]),
+    "draws in words": ([*MEASURE, SWEEP, "--chips", "many"], ["--chips", "'many' is no whole number"]),
     "one seed": (["demo", "--seeds", "1", "--workers", "1"], ["seeds 1", "at least 2"]),
-    "no workers": (["demo", "--workers", "0"], ["--workers", "greater than or equal to 1"]),
+    "no workers": (["demo", "--workers", "0"], ["--workers", "at least 1 is needed"]),
     "two strengths to audit": (["audit", "digits", "--corruption", SWEEP], ["one strength"]),
     "no such shelf": (["list", "corruption"], ["Did you mean 'corruptions'?"]),
 }
@@ -499,6 +499,28 @@ def test_an_error_of_usage_is_answered_with_the_help_of_its_verb(type_: Type, wo
 
 VERBS = [[name] for name in typer.main.get_command(app).commands]  # type: ignore[attr-defined]
 BRIDGES = [["bridge", "crosssim"], ["bridge", "aihwkit-lightning"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--chips", "ten"), "--chips 'ten' is no whole number."),
+        (("--chips", "3.5"), "--chips '3.5' is no whole number."),
+        (("--chips", "0"), "--chips '0': at least 1 is needed."),
+        (("--half-width", "wide"), "--half-width 'wide' is no number."),
+        (("--chps", "3"), "there is no option --chps here. Did you mean --chips?"),
+        (("--zzz", "3"), "there is no option --zzz here."),
+    ],
+)
+def test_an_option_is_refused_in_words_of_this_package(words: tuple[str, str], said: str, type_: Type) -> None:
+    answer = type_(*MEASURE, SWEEP, *words)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == f"incorruptible: {said} Try 'incorruptible measure --help'.\n"
+
+
+def test_a_missing_option_is_named(type_: Type) -> None:
+    assert type_("measure", "digits").err.startswith("incorruptible: --corruption is missing. Try ")
+    assert type_("measure", "--corruption", SWEEP).err.startswith("incorruptible: TARGET is missing. Try ")
 
 
 @pytest.mark.parametrize("columns", [60, 80])

@@ -193,7 +193,7 @@ BAD = {
     "head only": (file_of(), "c.csv has no cells: at least 30 are needed"),
     "no measured": (file_of(*GOOD, head="target,value"), "c.csv line 1: no column measured"),
     "no target": (file_of(*GOOD, head="goal,measured"), "c.csv line 1: no column target"),
-    "semicolons": ("target;measured\n1;2\n", "with commas between, are needed; 'target;measured' came"),
+    "semicolons": ("target;measured\n1;2\n", "with commas between, are needed, and the line is 'target;measured'."),
     "twice": (file_of("1,1", head="target,measured,target"), "c.csv line 1: two columns are called target"),
     "gap": (file_of(*GOOD[:3], "4,"), "c.csv line 5: measured is empty"),
     "no time": (file_of("1,1,", head="target,measured,time"), "c.csv line 2: time is empty"),

@@ -199,7 +199,7 @@ def test_a_second_first_step_is_a_mistake_and_puts_the_weights_back() -> None:
     optimizer, before = sam(model), bits(weights(model))
     closure(model)().backward()
     optimizer.first_step()
-    with pytest.raises(UserError, match="first_step came twice; the weights are back now"):
+    with pytest.raises(UserError, match="first_step was called twice; the weights are back now"):
         optimizer.first_step()
     assert bits(weights(model)) == before
     one_step(optimizer, closure(model))

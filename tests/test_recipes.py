@@ -67,7 +67,7 @@ def test_what_means_the_same_is_written_the_same(entry: str, came: Any, kept: An
     [
         ({"taks": "digits"}, ["'taks'", "Did you mean 'task'?", "task: "]),
         ({"task": "digits", "epoch": 3}, ["Did you mean 'epochs'?"]),
-        ({"task": "digits", "probe": {"draw": 3}}, ["'probe.draw'", "Did you mean 'draws'?"]),
+        ({"task": "digits", "probe": {"draw": 3}}, ["'probe.draw'", "Did you mean 'probe.draws'?"]),
         (
             {"task": "digits", "epochs": "many", "lr": "low", "momentun": 1},
             ["epochs", "'many'", "lr", "'low'", "momentum"],

@@ -78,7 +78,7 @@ def test_each_function_has_chips_of_its_own(
 @EACH
 def test_what_stands_in_a_sampling_is_not_said_again(name: str, model: nn.Module, data: Data) -> None:
     function, more, _ = FUNCTIONS[name]
-    with pytest.raises(UserError, match="strengths, seed came beside a Sampling"):
+    with pytest.raises(UserError, match="strengths, seed: given beside a Sampling"):
         function(model, inc.accuracy, data, Sampling(NOISE, [0.1]), 0.1, seed=1, **more)
 
 
@@ -134,7 +134,7 @@ def test_a_corruption_by_its_old_name_is_answered(name: str, model: nn.Module, d
 
 
 def test_a_number_of_chips_is_said_once(model: nn.Module, data: Data) -> None:
-    with pytest.raises(UserError, match="chips and max_chips came"):
+    with pytest.raises(UserError, match="chips and max_chips are both given"):
         measure_until(model, inc.accuracy, data, NOISE, [0.1], half_width=0.1, chips=5, max_chips=30)
     with pytest.raises(UserError, match="a chip for each example: leave chips out"):
         certify_fresh(model, inc.accuracy, data, NOISE, [0.1], accuracy=0.3, chips=5)

@@ -121,16 +121,16 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: parse("-1"), "constant: strength -1.0"),
     (lambda: parse("linear:0"), "'linear:0': linear also needs stop"),
     (lambda: parse("linear"), "linear also needs start and stop"),
-    (lambda: parse("linear:0:1:2"), "linear takes 2 values, 3 came"),
+    (lambda: parse("linear:0:1:2"), "linear takes 2 values, and 3 are given"),
     (lambda: parse("linear:0:much"), "linear: stop 'much' is no number"),
     (lambda: parse("linear:0:1:stop=1"), "stop is given twice"),
     (lambda: parse("lineer:0:1"), "No schedule 'lineer' here. Did you mean 'linear'?"),
     (lambda: parse("warmup-hold:0.4:warmpu=0.3"), "No field of warmup-hold 'warmpu' here. Did you mean 'warmup'?"),
-    (lambda: parse("reversed:0:1"), "reversed takes 0 values, 2 came"),
+    (lambda: parse("reversed:0:1"), "reversed takes 0 values, and 2 are given"),
     (lambda: parse("reversed"), "needs what it works on in parentheses: reversed(...)"),
     (lambda: parse("reversed(linear:0:1"), "the parentheses do not match"),
     (lambda: parse("linear(linear:0:1):0:1"), "linear takes nothing in parentheses"),
-    (lambda: parse(""), "No schedule '' here"),
+    (lambda: parse(""), "the name of the schedule is missing, such as constant"),
 ]
 
 

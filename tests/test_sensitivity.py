@@ -319,7 +319,7 @@ def infinite_where_it_differs() -> Score:
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "no such parameter": ({"what_if_digital": ["3.*"]}, "No parameter '3.\\*' here.*0.weight"),
     "digital already": ({"what_if_digital": ["*.bias"]}, "'\\*.bias' names only what is digital already.*0.weight"),
-    "two strengths": ({"strength": (0.1, 0.2)}, "2 strengths came; sensitivity is measured at one"),
+    "two strengths": ({"strength": (0.1, 0.2)}, "2 strengths are given; sensitivity is measured at one"),
     "strength 0": ({"strength": 0.0}, "gaussian-filter-max at strength 0: nothing is corrupted.*a strength above 0"),
     "negative": ({"strength": -0.1}, "strength -0.1: a finite number that is not negative"),
     "one chip": ({"chips": 1}, "chips=1: at least 2 chips"),
@@ -451,7 +451,7 @@ REFUSED = {
     "two strengths": (("--corruption", "gaussian-filter-max:.1,.2"), "one strength"),
     "nothing to see": (("--corruption", "gaussian-filter-max:0"), "nothing to see"),
     "rounding alone": (("--corruption", "quantised:0:bits=3"), "all chips are alike"),
-    "no strength": (("--corruption", "gaussian-filter-max"), "none came"),
+    "no strength": (("--corruption", "gaussian-filter-max"), "strengths are missing"),
     "pattern": (("--what-if-digital", "1.*"), "No parameter '1.*' here"),
     "chips": (("--chips", "1"), "chips=1"),
     "depth": (("--by", "block:3"), "block:1"),

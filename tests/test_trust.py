@@ -935,7 +935,7 @@ def test_every_corruption_is_measured(type_: Type) -> None:
     assert [one["corruption"] for one in found["results"]] == ["gaussian-filter-max", "multiplicative"]
     alone = json.loads(type_("measure", "mine.py:task", *NOISY, "--chips", "3", "--json").out)
     assert found["results"][0]["values"] == alone["values"]
-    assert "came twice" in type_("measure", "mine.py:task", *NOISY, *NOISY).err
+    assert "is given twice" in type_("measure", "mine.py:task", *NOISY, *NOISY).err
     assert "--figure draws one" in type_(*words, "--figure", "f.png").err
 
 
@@ -951,7 +951,7 @@ def test_every_corruption_is_measured(type_: Type) -> None:
 )
 def test_an_option_that_comes_twice_is_no_riddle(words: tuple[str, ...], option: str, type_: Type) -> None:
     said = type_(*words)
-    assert (said.code, said.out) == (2, "") and f"{option} came 2 times; give it once" in said.err
+    assert (said.code, said.out) == (2, "") and f"{option} is given 2 times; give it once" in said.err
 
 
 def test_the_trainings_that_are_proposed_go_on_from_the_weights(type_: Type, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from .renamed import ENTRIES, missing
 
 MANY = 40  # the largest number of names that an error lists
+_CLOSE = 0.65  # difflib's likeness of names that may be mistyped; sigma and g_max reach 0.6
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -126,10 +127,10 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> UserError:
     if ENTRIES.get(name) in names:
         return UserError(f"No {kind} {name!r} here: it was renamed to {ENTRIES[name]!r}.")
     near = (
-        get_close_matches(name, names, n=1, cutoff=0.5)
+        get_close_matches(name, names, n=1, cutoff=_CLOSE)
         or [c for c in names if name and c.startswith(name)][:1]
     )
-    near = near or get_close_matches(name, [c.split("-")[0] for c in names], n=1, cutoff=0.6)
+    near = near or get_close_matches(name, [c.split("-")[0] for c in names], n=1, cutoff=_CLOSE)
     if near and near[0] not in names:
         near = [next(c for c in names if c.startswith(near[0]))]
     hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -118,7 +118,7 @@ class SAMOptimizer(Optimizer):
         if self._moved is not None:
             self.restore()
             raise UserError(
-                "first_step came twice; the weights are back now. After an error between "
+                "first_step was called twice; the weights are back now. After an error between "
                 "first_step and second_step, call optimizer.restore()."
             )
         arrays, grads = self._gradients()

@@ -326,16 +326,16 @@ class _Stopping(NamedTuple):
 def _requests(
     texts: list[str], time: str | None, drawn: bool, stopping: _Stopping
 ) -> list[_Request]:
-    """One request for each --corruption. Raises `UserError` for a text that comes twice, and for
+    """One request for each --corruption. Raises `UserError` for a text that is given twice, and for
     several corruptions or times where the other options take one.
     """
     asked = [_asked(text, time) for text in texts]
     if len(set(texts)) < len(texts):
         twice = next(one for one in texts if texts.count(one) > 1)
-        raise UserError(f"--corruption {twice} came twice.")
+        raise UserError(f"--corruption {twice} is given twice.")
     if len(asked) > 1 and drawn:
         raise UserError(
-            "--figure draws one corruption, and several came: draw each in a call of its own."
+            "--figure draws one corruption, and several are given: draw each in a call of its own."
         )
     if len(asked[0].each) > 1 and stopping.half_width is not None:
         raise UserError(

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -48,7 +49,7 @@ class Once(TyperCommand):
         return said.split(": ")[0].split(". ")[0].split("; ")[0].rstrip(".:") + "."
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the words as any command does. Raises `UserError` for an option that came twice."""
+        """Parse the words as any command does. Raises `UserError` for an option that is given twice."""
         try:
             _, _, order = self.make_parser(ctx).parse_args(args=list(args))
         except Exception as problem:
@@ -61,7 +62,7 @@ class Once(TyperCommand):
                 and not getattr(parameter, "multiple", True)
                 and not getattr(parameter, "is_flag", False)
             ):
-                raise UserError(f"{parameter.opts[-1]} came {count} times; give it once.")
+                raise UserError(f"{parameter.opts[-1]} is given {count} times; give it once.")
         return super().parse_args(ctx, args)
 
 
@@ -102,15 +103,18 @@ def answer(problem: BaseException) -> tuple[int, str]:
     # errors are told by their method for formatting, and not by their class.
     usage = getattr(problem, "format_message", None)
     if usage is not None:
-        text = usage()
+        text = _refused(problem) or usage()
         if text.strip().startswith("Usage:"):
             return 2, text
         words, context = ["--help"], getattr(problem, "ctx", None)
         while context is not None and context.parent is not None:  # from the verb up to the program
             words.insert(0, context.info_name)
             context = context.parent
-        said = " ".join(text.split()).removesuffix(".")
-        return 2, f"{said}. Try 'incorruptible {' '.join(words)}'."
+        said = " ".join(text.split()).rstrip(".")
+        return (
+            2,
+            f"{said}{'' if said.endswith('?') else '.'} Try 'incorruptible {' '.join(words)}'.",
+        )
     if isinstance(problem, KeyboardInterrupt | typer.Abort):
         return 130, "stopped; the same command goes on from here."
     if isinstance(problem, OSError) and (line := path_refused(problem)) is not None:
@@ -128,6 +132,30 @@ def answer(problem: BaseException) -> tuple[int, str]:
         )
     # EX_SOFTWARE of sysexits.h
     return 70, f"{type(problem).__name__}: {' '.join(str(problem).split())} (--debug shows where)"
+
+
+def _refused(problem: Any) -> str | None:
+    """What is wrong with a typed option, in words of this package; None where the words of typer
+    will do.
+    """
+    parameter, cause = getattr(problem, "param", None), problem.__cause__
+    if parameter is None and hasattr(problem, "possibilities"):
+        name = getattr(problem, "option_name", "")
+        # The dashes, which all options share, count for no likeness.
+        bare = [one.lstrip("-") for one in problem.possibilities or ()]
+        near = get_close_matches(name.lstrip("-"), bare, n=1, cutoff=0.7)
+        hint = f" Did you mean --{near[0]}?" if near else ""
+        return f"there is no option {name} here.{hint}" if name else None
+    if parameter is None:
+        return None
+    name = parameter.opts[-1] if parameter.param_type_name == "option" else parameter.metavar
+    if type(problem).__name__ == "MissingParameter":
+        return f"{name} is missing"
+    if not hasattr(cause, "errors"):
+        return f"{name}: {problem.message}"
+    from ..specs.grammar import refusal
+
+    return f"{name} {refusal(cause.errors()[0])}"
 
 
 @contextmanager

@@ -229,16 +229,18 @@ def parse_sweep(text: str | Spec) -> Sweep:
     'lognormal:0,0.1:unbiased=true'
     """
     spec = split(text)
+    if not str(spec):
+        raise UserError(
+            "the corruption is an empty text; write, for example, gaussian-filter-max:.1."
+        )
     if len(spec.values) > 1:
-        raise _no_sweep(spec, f"{len(spec.values)} groups came")
+        raise _no_sweep(spec, f"strengths are given {len(spec.values)} times")
     corruption = parse(spec._replace(values=()))
     if not spec.values and not isinstance(corruption, Device | Quantised):
-        raise _no_sweep(spec, "none came")
+        raise _no_sweep(spec, "strengths are missing")
     strengths = read(spec.values[0], tuple[float, ...], "strength") if spec.values else (1.0,)
     return Sweep(corruption, checked_strengths(strengths, corruption))
 
 
-def _no_sweep(spec: Spec, came: str) -> UserError:
-    return UserError(
-        f"{str(spec)!r}: {came} of the strengths that must follow the name: {spec.head}:0,.1,.2."
-    )
+def _no_sweep(spec: Spec, why: str) -> UserError:
+    return UserError(f"{str(spec)!r}: {why}; write, for example, {spec.head}:0,.1,.2.")

@@ -140,10 +140,9 @@ def _places(head: list[str], file: str) -> dict[str, int]:
         raise UserError(f"{file} line 1: two columns are called {twice[0]}.")
     missing = [name for name in ("target", "measured") if name not in head]
     if missing:
-        came = ", ".join(head)
         raise UserError(
             f"{file} line 1: no column {missing[0]}: target and measured (uS), with commas "
-            f"between, are needed; {came!r} came."
+            f"between, are needed, and the line is {', '.join(head)!r}."
         )
     return {name: head.index(name) for name in _COLUMNS if name in head}
 

@@ -155,7 +155,7 @@ def checked_strengths(
     if len(strengths) == 0:
         raise UserError("no strength was given; at least one is needed.")
     if len(set(strengths)) < len(strengths):
-        raise UserError(f"strengths {written(tuple(map(float, strengths)))}: one comes twice.")
+        raise UserError(f"strengths {written(tuple(map(float, strengths)))}: one is given twice.")
     found = tuple(checked(float(strength)) for strength in strengths)
     most = traits(corruption).max_strength
     if corruption is not None and max(found) > most:

@@ -61,7 +61,7 @@ __all__ = [
 
 Kept = MutableMapping[Key, dict[str, Examples]]
 SHUFFLED = (
-    "data came in another order each time (are they shuffled?): scores of single examples need the "
+    "the data have another order each time (are they shuffled?): scores of single examples need the "
     "same order at every chip; shuffle=False keeps the order."
 )
 

@@ -267,8 +267,8 @@ def _of(corruption: Corruption, array: Array, strength: float, noise: Noise) -> 
     values = corruption(array, strength, noise)
     if values.shape != array.value.shape:
         raise UserError(
-            f"{array.name}: values of shape {tuple(values.shape)} came for "
-            f"{tuple(array.value.shape)}."
+            f"{array.name}: the corruption returned values of shape {tuple(values.shape)}, and the "
+            f"shape of the array, {tuple(array.value.shape)}, is needed."
         )
     return values.to(array.value.dtype)
 
@@ -292,14 +292,16 @@ def sampling_of(
     if unknown_ := options.keys() - SamplingOptions.__annotations__.keys():
         raise TypeError(f"there is no option {', '.join(sorted(unknown_))}; see Sampling.")
     if max_chips is not None and "chips" in options:
-        raise UserError("chips and max_chips came, which are the same here: give one of them.")
+        raise UserError(
+            "chips and max_chips are both given, and are the same here: give one of them."
+        )
     beside = [*(["strengths"] if strengths is not None else []), *options]
     if not isinstance(asked, Sampling):
         given: dict[str, Any] = {"corruption": asked, "strengths": strengths, **options}
         asked = Sampling(**given)
     elif beside:
         raise UserError(
-            f"{', '.join(beside)} came beside a Sampling, which says that too: write it there, as in "
+            f"{', '.join(beside)}: given beside a Sampling, which says that too: write it there, as in "
             "Sampling(corruption, strengths, chips=25, seed=0)."
         )
     if asked.pairs:

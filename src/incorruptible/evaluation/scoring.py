@@ -251,7 +251,7 @@ def count_of(data: Iterable[Any]) -> int:
         size = size_of(batch)
         if size is None:
             raise UserError(
-                f"a batch came as {type(batch).__name__}; tensors, in a list or a dictionary, are "
+                f"a batch is a {type(batch).__name__}; tensors, in a list or a dictionary, are "
                 "needed."
             )
         total += size

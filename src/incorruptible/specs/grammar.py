@@ -98,12 +98,37 @@ def split(text: str | Spec) -> Spec:
     return Spec(name.strip(), inner[:-1] if bracket else None, values, fields)
 
 
-_WRONG = {
-    "bool_parsing": ": write true or false.",
-    "finite_number": ": a finite number is needed.",
-    "float_parsing": " is no number.",
-    "int_parsing": " is no whole number.",
+_WRONG = {  # what is said of a value, by pydantic's name for what is wrong with it
+    "bool_parsing": ": write true or false",
+    "bool_type": ": write true or false",
+    "finite_number": ": a finite number is needed",
+    "float_parsing": " is no number",
+    "float_type": " is no number",
+    "greater_than": ": a number above {gt} is needed",
+    "greater_than_equal": ": at least {ge} is needed",
+    "int_from_float": " is no whole number",
+    "int_parsing": " is no whole number",
+    "int_type": " is no whole number",
+    "less_than": ": a number below {lt} is needed",
+    "less_than_equal": ": at most {le} is allowed",
+    "list_type": " is no list",
+    "literal_error": ": {expected} is needed",
+    "path_type": " is no path",
+    "string_type": " is no text",
+    "tuple_type": " is no list",
 }
+
+
+def refusal(error: Mapping[str, Any]) -> str:
+    """The value that pydantic refused and what is wrong with it, without a full stop. `error` is a
+    member of the `errors()` of pydantic's `ValidationError`.
+
+    >>> refusal({"type": "int_parsing", "input": "ten", "msg": "Input should be a valid integer"})
+    "'ten' is no whole number"
+    """
+    if error["type"] not in _WRONG:
+        return f"{error['input']!r}: {error['msg']}"
+    return f"{error['input']!r}{_WRONG[error['type']].format(**error.get('ctx', {}))}"
 
 
 def read(text: str, kind: Any, what: str = "value") -> Any:
@@ -117,14 +142,12 @@ def read(text: str, kind: Any, what: str = "value") -> Any:
     from pydantic import ValidationError
 
     if kind is bool and text not in ("true", "false"):  # pydantic also takes yes, on, 1, ...
-        raise UserError(f"{what} {text!r}{_WRONG['bool_parsing']}")
+        raise UserError(f"{what} {text!r}{_WRONG['bool_parsing']}.")
     typed = text.split(",") if get_origin(kind) is tuple else text
     try:
         return _adapter(kind).validate_python(typed)
     except ValidationError as problem:
-        error = problem.errors()[0]
-        said = _WRONG.get(error["type"], f": {error['msg']}.")
-        raise UserError(f"{what} {error['input']!r}{said}") from None
+        raise UserError(f"{what} {refusal(problem.errors()[0])}.") from None
 
 
 _type_hints = cache(get_type_hints)
@@ -181,6 +204,8 @@ def build(
     makes of the text in parentheses as its first argument. Raises `UserError` for an unknown name
     or field, for a value of the wrong kind, and for a field or parentheses that are missing.
     """
+    if not spec.name:
+        raise UserError(f"the name of the {kind} is missing, such as {next(iter(catalogue))}.")
     if spec.name not in catalogue:
         raise unknown(kind, spec.name, catalogue)
     make = catalogue[spec.name]
@@ -204,12 +229,14 @@ def _typed(spec: Spec, names: list[str]) -> dict[str, str]:
     """The text of each field that was given, by position or by name."""
     if len(spec.values) > len(names):
         raise UserError(
-            f"{str(spec)!r}: {spec.name} takes {len(names)} values, {len(spec.values)} came."
+            f"{str(spec)!r}: {spec.name} takes {len(names)} values, and {len(spec.values)} are given."
         )
     typed = dict(zip(names, spec.values, strict=False))
     for key in spec.fields:
+        if not names:
+            raise UserError(f"{str(spec)!r}: {spec.name} has no fields.")
         if key not in names:
-            raise unknown(f"field of {spec.name}", key, names or ["(none)"])
+            raise unknown(f"field of {spec.name}", key, names)
         if key in typed:
             raise UserError(f"{str(spec)!r}: {key} is given twice.")
     return typed | spec.fields

@@ -38,7 +38,7 @@ from ..errors import UserError, UserErrors, unknown
 from ..files.records import KEPT as RENAMED
 from ..files.records import recorded
 from ..runs import MeasurePlan
-from ..specs.grammar import written
+from ..specs.grammar import refusal, written
 from ..tasks import Task
 from ..tasks.data import named_randomness
 from ..training.recipe import Recipe, checked
@@ -353,7 +353,7 @@ class _Reader:
 
     def _is_text(self, path: Sequence[str | int], value: Any) -> bool:
         if not isinstance(value, str):
-            self.fault(path, f"{value!r} came where a text is needed")
+            self.fault(path, f"{value!r} is given where a text is needed")
         return isinstance(value, str)
 
     def _seeds(self, value: Any, override: int | None) -> tuple[int, ...]:
@@ -364,7 +364,8 @@ class _Reader:
         found = list(range(value)) if _whole(value) else value
         if not isinstance(found, list) or not all(_whole(one) and one >= 0 for one in found):
             self.fault(
-                ("seeds",), f"{value!r} came where a number of seeds, or a list of them, is needed"
+                ("seeds",),
+                f"{value!r} is given where a number of seeds, or a list of them, is needed",
             )
         elif len(set(found)) < 2 or len(set(found)) < len(found):
             self.fault(
@@ -412,9 +413,7 @@ class _Reader:
                 )
                 if isinstance(own := error.get("ctx", {}).get("error"), UserError):
                     said = str(own)
-                self.fault(
-                    (*path, *error["loc"]), said or f"{error['msg']} ({error['input']!r} came)"
-                )
+                self.fault((*path, *error["loc"]), said or refusal(error))
             return None
 
     def _sweeps(self, texts: Any) -> list[Sweep]:

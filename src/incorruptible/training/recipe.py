@@ -29,6 +29,7 @@ from .. import objectives, schedules, tasks
 from ..errors import UserError, renamed_arguments, unknown
 from ..files.records import current, recorded
 from ..objectives.base import checked_reach, policy_of
+from ..specs.grammar import refusal
 from ..weights.arrays import Array, select
 
 
@@ -318,18 +319,12 @@ def _adapter() -> TypeAdapter[Recipe]:
 def _faults(error: dict[str, Any]) -> list[tuple[str, str]]:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "unexpected_keyword_argument":
-        home = Probe if len(error["loc"]) > 1 else Recipe
-        return [
-            (
-                where,
-                str(unknown("entry of a recipe", where, [one.name for one in fields(home)])).rstrip(
-                    "."
-                ),
-            )
-        ]
+        home, outer = (Probe, "probe.") if len(error["loc"]) > 1 else (Recipe, "")
+        names = [f"{outer}{one.name}" for one in fields(home)]
+        return [(where, str(unknown("entry of a recipe", where, names)).rstrip("."))]
     if error["type"] == "missing" or error["type"] == "missing_argument":
         return [(where, "this entry is missing")]
     own = error.get("ctx", {}).get("error")
     if isinstance(own, Faults):
         return [(".".join(filter(None, (where, key))), message) for key, message in own.faults]
-    return [(where, f"{error['msg'].replace('tuple', 'list')} ({error['input']!r} came)")]
+    return [(where, refusal(error))]

@@ -246,7 +246,7 @@ def _refuse_rest(sampling: Sampling) -> None:
     """Raises `UserError` for several strengths, and for a strength at which all chips are alike."""
     if len(sampling.strengths) != 1:
         raise UserError(
-            f"{len(sampling.strengths)} strengths came; sensitivity is measured at one strength."
+            f"{len(sampling.strengths)} strengths are given; sensitivity is measured at one strength."
         )
     corruption = sampling.corruption
     if sampling.strengths[0] == 0 and not traits(corruption).pinned:

@@ -320,7 +320,7 @@ def score_parts(
     scores = [one[""] for one in each]
     if len({len(one) for one in scores}) > 1:
         raise UserError(
-            f"parts of {sorted({len(one) for one in scores})} examples came; give each chip a part "
+            f"the parts have {sorted({len(one) for one in scores})} examples; give each chip a part "
             "with equally many examples."
         )
     return np.stack(scores)

@@ -160,7 +160,7 @@ def gathered(data: Iterable[Any]) -> tuple[Batches | None, str]:
         ):
             return None, "the DataLoader does not go through all its data in order"
     elif not isinstance(data, Sequence):
-        return None, f"data came as {type(data).__name__}, which cannot be indexed"
+        return None, f"the data are a {type(data).__name__}, which cannot be indexed"
     parts = [list(batch) if isinstance(batch, list | tuple) else [] for batch in data]
     if not parts or not all(_alike(parts[0], part) for part in parts):
         return None, "batches are no pairs of tensors (inputs, labels)"
