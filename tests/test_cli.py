@@ -459,6 +459,24 @@ def test_a_device_that_torch_only_knows_by_name(words: list[str], type_: Type, h
     assert (said.code, said.out) == (2, "") and "'meta'" in said.err and contents(here) == before
 
 
+@pytest.mark.parametrize(("name", "code"), [("early", 2), ("late", 70)])
+def test_an_error_in_the_users_own_task_has_its_exit_code(name: str, code: int, type_: Type, here: Path) -> None:
+    (here / "broken.py").write_text(
+        "import torch\nfrom incorruptible import Task\n"
+        "def make():\n    raise ZeroDivisionError('by hand')\n"
+        "def early():\n    make()\n"
+        "def late():\n    return Task(make, test=(torch.ones(3, 2), torch.zeros(3).long()))\n"
+    )
+    said = type_("measure", f"broken.py:{name}", "--corruption", SWEEP)
+    assert (said.code, said.out) == (code, "") and "ZeroDivisionError: " in said.err and "by hand" in said.err
+
+
+def test_the_page_on_the_command_line_lists_every_exit_code() -> None:
+    page = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
+    listed = re.findall(r"^\| (\d+) \| ", page.read_text(), re.M)
+    assert listed == re.findall(r"^ +- (\d+): ", run.__doc__ or "", re.M) and len(listed) == 7
+
+
 def test_a_defect_is_one_line_and_with_debug_a_traceback(type_: Type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "measure", raiser(RuntimeError("out of\nluck")))
     assert type_(*MEASURE, SWEEP) == (70, "", "incorruptible: RuntimeError: out of luck (--debug shows where)\n")

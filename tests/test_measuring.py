@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections import UserDict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,13 +16,14 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
+import incorruptible as inc
 from incorruptible.corruptions import Gaussian, parse
 from incorruptible.errors import UserError
 from incorruptible.evaluation import Sampling, Scores, measure, measure_all
 from incorruptible.evaluation.workers import work_items
 from incorruptible.randomness.streams import Draw
 from incorruptible.tasks.data import Batches
-from incorruptible.tasks.scores import accuracy, cross_entropy
+from incorruptible.tasks.scores import accuracy, bounded_loss, cross_entropy
 from incorruptible.weights.arrays import select
 from incorruptible.weights.batchnorm import fold_batchnorm
 
@@ -342,6 +344,43 @@ def test_each_example_is_kept_on_request(data: Any) -> None:
     assert found.examples is not None and found.examples.shape == (2, 3, 30) and found.n_examples == 30
     np.testing.assert_allclose(found.examples.mean(2), found.values, rtol=1e-6)
     assert measure(made(dense), accuracy, data, FILTER_MAX, [0.1], chips=3, seed=0).examples is None
+
+
+DOORS: dict[str, Callable[[nn.Module, Any, Any], Any]] = {
+    "measure": lambda model, score, data: measure(model, score, data, FILTER_MAX, [0.1], chips=2),
+    "measure_until": lambda model, score, data: inc.measure_until(
+        model, score, data, FILTER_MAX, [0.1], half_width=0.4, max_chips=3
+    ),
+    "measure_mean": lambda model, score, data: inc.measure_mean(
+        model, score, data, FILTER_MAX, [0.1], half_width=0.4, max_chips=16
+    ),
+    "compare": lambda model, score, data: inc.compare(
+        model, copy.deepcopy(model), score, data, FILTER_MAX, [0.1], chips=2
+    ),
+    "certify": lambda model, score, data: inc.certify(model, score, data, FILTER_MAX, [0.1], accuracy=0.1, chips=30),
+    "certify_fresh": lambda model, score, data: inc.certify_fresh(model, score, data, FILTER_MAX, [0.1], accuracy=0.1),
+    "sensitivity": lambda model, score, data: inc.sensitivity(model, score, data, FILTER_MAX, 0.1, chips=2),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_score_is_checked_at_the_door(door: str, data: Any) -> None:
+    model, call = made(dense), DOORS[door]
+    assert str(call(model, "accuracy", data)) == str(call(model, accuracy, data))
+    for wrong, said in (
+        ("acuracy", "No score 'acuracy' here. Did you mean 'accuracy'"),
+        (3, "score=3 cannot be called"),
+    ):
+        with pytest.raises(UserError, match=re.escape(said)):
+            call(model, wrong, data)
+
+
+def test_a_task_checks_its_loss_and_its_score(data: Any) -> None:
+    task = inc.Task(dense, test=data, loss="bounded_loss", score="cross_entropy")  # type: ignore[arg-type]
+    assert task.loss is bounded_loss and task.score is cross_entropy
+    for name in ("loss", "score"):
+        with pytest.raises(UserError, match=f"{name}=None cannot be called"):
+            inc.Task(dense, test=data, **{name: None})  # type: ignore[arg-type]
 
 
 def test_several_scores_meet_the_same_chips(data: Any) -> None:

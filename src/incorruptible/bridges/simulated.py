@@ -22,7 +22,7 @@ from ..evaluation import Scores
 from ..evaluation.scoring import ScoreFunction, scored
 from ..randomness.streams import Draw
 from ..tasks.data import batches
-from ..tasks.scores import moved, predict
+from ..tasks.scores import moved, predict, score_of
 from ..weights.arrays import unwrapped
 from ..weights.batchnorm import evaluating
 from .circuits import described, programmed
@@ -35,7 +35,7 @@ KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 @renamed_arguments(draws="chips", without="protect")
 def evaluate(
     model: nn.Module,
-    score: ScoreFunction,
+    score: ScoreFunction | str,
     data: Iterable[Any],
     params: Any,
     *,
@@ -62,6 +62,7 @@ def evaluate(
     The simulation runs on the CPU, on a copy. Raises `UserError` if CrossSim is not installed, if
     it refuses the parameters, and if it has no layer for some weights.
     """
+    score = score_of(score)
     if chips < 1:
         raise UserError(f"chips={chips}: at least 1 chip is needed.")
     for name, what in (("data", data), ("calibration", calibration)):

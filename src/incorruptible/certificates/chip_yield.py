@@ -24,6 +24,7 @@ from ..evaluation.scoring import ScoreFunction, count_of, refuse_iterators
 from ..statistics import Slack, fewest, lower_bound, quantile_rank, slack_for
 from ..statistics.given import fraction, inside
 from ..tasks.data import batches
+from ..tasks.scores import score_of
 from ..weights.arrays import select
 from .assumptions import (
     OF_THE_POPULATION,
@@ -186,7 +187,7 @@ def _split(
 @renamed_arguments(share="min_yield", draws="chips", corruption="sampling")
 def certify(
     model: nn.Module,
-    score: ScoreFunction,
+    score: ScoreFunction | str,
     data: Iterable[Any],
     sampling: Sampling | Corruption | str,
     strengths: Sequence[float] | None = None,
@@ -223,6 +224,7 @@ def certify(
     to ever pass, for several reads of a chip, for a score that does not fit, and with `population`
     for a score that is not 0 or 1 for each example.
     """
+    score = score_of(score)
     level = _asked_level(score, accuracy, threshold, population)
     asked, sure, cost, risk = _split(min_yield, confidence, population)
     sampling = sampling_of(

@@ -32,6 +32,7 @@ from ..evaluation.scoring import (
 from ..statistics import fewest, lower_bound
 from ..statistics.given import inside
 from ..tasks.data import batches, shuffles
+from ..tasks.scores import score_of
 from ..weights.batchnorm import Statistics, evaluating
 from .assumptions import OF_THE_POPULATION, assumptions_of, refuse_unfit, refuse_unstated
 from .certificate import Certificate, StrengthVerdict, fixed_sequence
@@ -78,7 +79,7 @@ class FreshAccuracy(Certificate):
 @renamed_arguments(corruption="sampling")
 def certify_fresh(
     model: nn.Module,
-    score: ScoreFunction,
+    score: ScoreFunction | str,
     data: Iterable[Any],
     sampling: Sampling | Corruption | str,
     strengths: Sequence[float] | None = None,
@@ -110,6 +111,7 @@ def certify_fresh(
     better, for answers that are not 0 or 1, for chips that are read several times, for data that
     are shuffled, and for too few examples to show the accuracy at all.
     """
+    score = score_of(score)
     inside("accuracy", accuracy, 0.95)
     inside("confidence", confidence, 0.95)
     refuse_unfit(score)

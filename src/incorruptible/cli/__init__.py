@@ -69,11 +69,12 @@ app.command("list", cls=Once)(list_)
 def run() -> None:
     """The entry point of the program `incorruptible`. Its exit codes:
 
-    - 0: done.
+    - 0: done. A certificate was granted, at the smallest strength or up to a larger one.
     - 1: done, and the answer is no: a certificate was refused, a training diverged, or runs of a
-      study failed.
-    - 2: a mistake of the user's, which one line explains.
-    - 70: a defect of this package or of the user's code.
+      study failed, or its workers died again and again.
+    - 2: a mistake of the user's, which one line explains. An error that the file of the user's task
+      or its `task()` raises is one too.
+    - 70: a defect of this package, or of the user's code that runs later, such as `model()`.
     - 74: the disk is full or broken.
     - 75: a worker was asked to leave.
     - 130: stopped by Ctrl-C.

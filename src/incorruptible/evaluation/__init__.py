@@ -34,6 +34,7 @@ from ..corruptions import Corruption, equivalent
 from ..errors import NotFinite, UserError, renamed_arguments
 from ..renamed import missing
 from ..tasks.data import Batches, batches, shuffles
+from ..tasks.scores import score_of
 from ..weights.arrays import Array
 from ..weights.batchnorm import Statistics, evaluating
 from .anytime import AnytimeMeans, measure_until
@@ -69,7 +70,7 @@ SHUFFLED = (
 @renamed_arguments(draws="chips", corruption="sampling")
 def measure(
     model: nn.Module,
-    score: ScoreFunction,
+    score: ScoreFunction | str,
     data: Iterable[Any],
     sampling: Sampling | Corruption | str,
     strengths: Sequence[float] | None = None,
@@ -84,7 +85,8 @@ def measure(
     `sampling` says which chips: a `Sampling`, or a corruption, its `strengths` and the `options` of
     a `Sampling` (chips=25, seed=0, batchnorm="folded", ...). Unless given, there are 25 chips.
 
-    `score(model, batch)` gives one number for each example, [b]. `data` is iterated once for each
+    `score(model, batch)` gives one number for each example, [b]; a text names a score of this
+    package, such as "accuracy". `data` is iterated once for each
     chip and strength, so it must start anew each time: a tuple of tensors (inputs, labels), a list
     of batches or a DataLoader, not a generator. Batches are moved to the model's device. At
     strength 0 all chips are the same, and only one chip is measured.
@@ -108,6 +110,7 @@ def measure(
     shape or that does not fit the answers, workers that cannot be used, and for whatever `Sampling`
     refuses.
     """
+    score = score_of(score)
     sampling = sampling_of(sampling, strengths, options, chips=25, purpose="test")
     found = measure_all(
         model,
@@ -123,7 +126,7 @@ def measure(
 
 def measure_all(
     model: nn.Module,
-    scores: Mapping[str, ScoreFunction],
+    scores: Mapping[str, ScoreFunction | str],
     data: Iterable[Any],
     sampling: Sampling,
     *,
@@ -144,6 +147,7 @@ def measure_all(
     score gave there [example]. Entries of `kept` are not measured again, and new ones are added, so
     that a measurement that was stopped can go on.
     """
+    called = {name: score_of(score) for name, score in scores.items()}
     sampling = sampling.filled(25, "test")
     refuse_iterators(data, sampling)
     if workers < 0:
@@ -159,7 +163,7 @@ def measure_all(
     told, known = progress or (lambda done, total: None), {} if kept is None else kept
     found = _examples(
         model,
-        scores,
+        called,
         data,
         sampling,
         arrays,
@@ -175,7 +179,7 @@ def measure_all(
         keep_examples = False
     return {
         name: _result(score, found[name], found.get(NOT_FINITE), sampling, sizes, keep_examples)
-        for name, score in scores.items()
+        for name, score in called.items()
     }
 
 

@@ -26,6 +26,7 @@ from ..errors import UserError, renamed_arguments
 from ..statistics import Betting, Interval
 from ..statistics.betting import METHOD
 from ..tasks.data import batches
+from ..tasks.scores import score_of
 from ..weights.batchnorm import Statistics, evaluating
 from .base import ScoredResult, against_strength, stated
 from .checks import check_network
@@ -167,7 +168,7 @@ _WIDTHS = (8, 6, 7, 17, 7, 7, 7, 10)
 @renamed_arguments(precision="half_width", most="max_chips", corruption="sampling")
 def measure_until(
     model: nn.Module,
-    score: ScoreFunction,
+    score: ScoreFunction | str,
     data: Iterable[Any],
     sampling: Sampling | Corruption | str,
     strengths: Sequence[float] | None = None,
@@ -196,6 +197,7 @@ def measure_until(
     Raises `UserError` as `measure` does, and for a half-width outside (0, .5) and a score that does
     not lie in [0, 1] by its nature.
     """
+    score = score_of(score)
     if not 0 < half_width < 0.5:
         raise UserError(
             f"half_width is {half_width:g}; it is a half-width between 0 and 0.5, as a fraction, "

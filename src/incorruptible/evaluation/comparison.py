@@ -25,6 +25,7 @@ from torch import nn
 from ..corruptions import Corruption
 from ..errors import UserError
 from ..statistics import Interval, paired
+from ..tasks.scores import score_of
 from ..weights.arrays import Array, select, unwrapped
 from . import Scores, measure
 from .base import Charted, counted
@@ -171,7 +172,7 @@ _COLUMNS = {
 def compare(
     before: nn.Module,
     after: nn.Module,
-    score: ScoreFunction,
+    score: ScoreFunction | str,
     data: Iterable[Any],
     sampling: Sampling | Corruption | str,
     strengths: Sequence[float] | None = None,
@@ -193,6 +194,7 @@ def compare(
     Raises `UserError` as `measure` does, and for networks whose arrays differ in name or shape or
     share memory, for fewer than 2 chips, and for a mean score that is not finite on some chip.
     """
+    score = score_of(score)
     sampling = sampling_of(sampling, strengths, options, chips=25, purpose="test")
     if sampling.chips < 2:
         raise UserError(

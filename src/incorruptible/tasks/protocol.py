@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from .data import Images, fingerprint
-from .scores import accuracy, cross_entropy
+from .scores import accuracy, cross_entropy, score_of
 
 
 class NamedTask(ABC):
@@ -48,7 +48,8 @@ class Task:
     - `model()` makes the network, with fresh weights from torch's global generator.
     - `train`, `validation`, `test` are tuples of tensors (inputs, labels), which are cut into
       batches here, or any object that gives batches each time it is iterated (a DataLoader).
-    - `loss(model, batch)` and `score(model, batch)` give one number for each example, [b].
+    - `loss(model, batch)` and `score(model, batch)` give one number for each example, [b]. A text
+      names one of this package, such as "accuracy".
     - `reference` is the loss of the best constant predictor (ln 10 for ten balanced classes). Loss
       budgets are given relative to it.
     - `seen` is how many of the training examples, the first ones, `model()` depends on. Bounds
@@ -59,7 +60,8 @@ class Task:
       is part of a run's identity, as the data are.
     - `batch` is how many examples are best measured at once.
 
-    Raises `UserError` if `model` is a network instead of a function that makes one.
+    Raises `UserError` if `model` is a network instead of a function that makes one, and for a loss
+    or score that cannot be called.
     """
 
     model: Callable[[], nn.Module]
@@ -83,6 +85,8 @@ class Task:
                 f"Task(model=...) is a {kind}, but a function that makes one is needed: "
                 f"model=lambda: {kind}(...), or the class itself."
             )
+        for name in ("loss", "score"):
+            object.__setattr__(self, name, score_of(getattr(self, name), name))
 
     def part(self, name: str) -> Any:
         """Returns the data of the part `name`. Raises `UserError` if the task has no such data, or

@@ -14,13 +14,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..errors import UserError, unknown
+
+_Called = TypeVar("_Called", bound=Callable[..., Any])
 
 IGNORED = -100  # the label of a token that does not count, in torch as in transformers
 
@@ -250,8 +252,37 @@ bounded_loss = Score(
 )
 cross_entropy = Score("cross-entropy", "nats", False, _by_position(_surprise))
 
+SCORES = {
+    "accuracy": accuracy,
+    "binary_accuracy": binary_accuracy,
+    "binary_cross_entropy": binary_cross_entropy,
+    "bits_per_byte": bits_per_byte,
+    "bounded_loss": bounded_loss,
+    "cross_entropy": cross_entropy,
+}
 
-def per_token(score: Score, *, causal: bool) -> Score:
+
+def score_of(score: _Called | str, what: str = "score") -> _Called | Score:
+    """Returns a score as it is, and the score of this package that a text names. `what` is the name
+    of the argument in messages. Raises `UserError` for another text, and for anything that cannot
+    be called.
+
+    >>> score_of("accuracy") is accuracy
+    True
+    """
+    if isinstance(score, str):
+        if score not in SCORES:
+            raise unknown(what, score, SCORES)
+        return SCORES[score]
+    if not callable(score):
+        raise UserError(
+            f"{what}={score!r} cannot be called: give a function of (model, batch), such as "
+            "incorruptible.accuracy, or its name, 'accuracy'."
+        )
+    return score
+
+
+def per_token(score: Score | str, *, causal: bool) -> Score:
     """Returns `score` for a language model of transformers and batches {"labels": [b, t], ...}: the
     mean over the tokens of each example.
 
@@ -259,8 +290,10 @@ def per_token(score: Score, *, causal: bool) -> Score:
     for BERT's masked tokens, position i answers for label i. Labels of -100 do not count. If each
     example is weighted by its number of labels that count, the mean of `per_token(cross_entropy,
     ...)` over a batch is `model(**batch).loss`. Raises `UserError` for an example in which no label
-    counts.
+    counts, and for a function that is no `Score`.
     """
+    if not isinstance(score := score_of(score), Score):
+        raise UserError("per_token needs a Score, such as cross_entropy; a function has no grade.")
 
     def grade(logits: Tensor, labels: Tensor) -> Tensor:
         counted = labels != IGNORED

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from ...corruptions import Corruption, Moments, traits
 from ...errors import UserError, renamed_arguments, unknown
 from ...randomness.streams import Noise
-from ...tasks.scores import Score
+from ...tasks.scores import Score, score_of
 from ...weights.arrays import Array, select, survey
 from .. import Scores, measure, measure_all
 from ..sampling import Sampling, SamplingOptions, sampling_of
@@ -130,7 +130,7 @@ Names = frozenset[str]
 @renamed_arguments(draws="chips", protect="what_if_digital", corruption="sampling")
 def sensitivity(
     model: nn.Module,
-    score: Score,
+    score: Score | str,
     data: Iterable[Any],
     sampling: Sampling | Corruption | str,
     strength: float | None = None,
@@ -160,6 +160,7 @@ def sensitivity(
     finite, fewer than 2 chips, several strengths, strength 0 (unless a fault is pinned), a depth
     that does not exist, and a pattern that matches nothing.
     """
+    score = score_of(score)
     if getattr(score, "higher_is_better", None) is None:
         raise UserError(
             "the score has no direction, so nothing is lost or gained: wrap it in a Score."

@@ -26,6 +26,7 @@ from torch import nn
 from ...corruptions import Corruption, traits
 from ...errors import UserError, renamed_arguments
 from ...tasks.data import Batches, batches
+from ...tasks.scores import score_of
 from ...weights.batchnorm import Statistics, evaluating
 from ..base import stated
 from ..checks import check_network
@@ -42,7 +43,7 @@ FINEST = 1e-12  # below this half-width there is nothing but rounding
 @renamed_arguments(most="max_chips", corruption="sampling")
 def measure_mean(
     model: nn.Module,
-    score: ScoreFunction,
+    score: ScoreFunction | str,
     data: Iterable[Any],
     sampling: Sampling | Corruption | str,
     strengths: Sequence[float] | None = None,
@@ -88,6 +89,7 @@ def measure_mean(
     confidence outside (0, 1), fewer than 16 `max_chips`, several reads of a chip, and more `images`
     than there are.
     """
+    score = score_of(score)
     asked = sampling_of(
         sampling, strengths, options, chips=20_000, purpose="test", max_chips=max_chips
     )
