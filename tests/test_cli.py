@@ -119,7 +119,7 @@ def test_measuring_as_json(type_: Type) -> None:
     assert found["part"] == "test" and found["examples"] == 60
     for row, values in zip(found["rows"], found["values"], strict=True):
         assert row["mean"] == pytest.approx(sum(values) / 25) and row["worst"] == min(values)
-    one = json.loads(type_("measure", "own.py:task", "--corruption", SWEEP, "--chips", "1", "--json").out)
+    one = json.loads(type_("measure", "own.py:task", *W, "--corruption", SWEEP, "--chips", "1", "--json").out)
     assert one["rows"][0]["low"] is None  # JSON has no nan
 
 
@@ -580,7 +580,8 @@ def test_every_verb_has_help(type_: Type) -> None:
         (["measure", "own.py", "--corruption", SWEEP], "own.py:NAME"),
         (["measure", "own.py:task", "--corruption", SWEEP, "--figure", "f.pdf"], ".png or .svg"),
         (["measure", "own.py:task", "--corruption", SWEEP, "--out", "own.py/x.json"], "in a folder"),
-        (["measure", "own.py:task", "--corruption", SWEEP, "--protect", "*"], "left out by '*'"),
+        (["measure", "own.py:task", *W, "--corruption", SWEEP, "--protect", "*"], "left out by '*'"),
+        (["measure", "own.py:task", "--corruption", SWEEP], "--weights is missing, and model() makes its weights at"),
     ],
 )
 def test_first_hour_mistakes(words: list[str], says: str, type_: Type, here: Path) -> None:

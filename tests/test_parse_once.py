@@ -62,7 +62,8 @@ def test_measure_takes_each_text_apart_once(
     weights = tmp_path / "task.py"
     weights.write_text(
         "import torch\nfrom incorruptible import Task\n"
-        "task = Task(lambda: torch.nn.Linear(6, 2), test=(torch.randn(20, 6), torch.arange(20) % 2))\n"
+        "made = torch.nn.Linear(6, 2)\n"
+        "task = Task(lambda: made, test=(torch.randn(20, 6), torch.arange(20) % 2))\n"
     )
     task = f"{weights}:task"
     said = typing(monkeypatch, capsys)("measure", task, "--corruption", *words, "--chips", 2, "--json")

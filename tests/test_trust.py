@@ -883,6 +883,26 @@ def model():
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
 
 
+def seeded(make):
+    def made():
+        torch.manual_seed(0)
+        return make()
+
+    return made
+
+
+def untrained():
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+def head_at_random():
+    state = torch.random.get_rng_state()
+    made = model()
+    torch.random.set_rng_state(state)
+    nn.init.normal_(made[2].weight)
+    return made
+
+
 def broken():
     bad = model()
     nn.init.constant_(bad[0].weight, float("nan"))
@@ -896,8 +916,10 @@ class Crashing(nn.Linear):
 
 task = Task(model, test=(x, y), train=(x, y))
 nans = Task(broken, test=(x, (torch.arange(60) > 56).long()))
-single = Task(lambda: nn.Linear(6, 1), test=(x, (torch.arange(60) > 56).long()), train=(x, y))
-crash = Task(lambda: Crashing(6, 2), test=(x, y))
+single = Task(seeded(lambda: nn.Linear(6, 1)), test=(x, (torch.arange(60) > 56).long()), train=(x, y))
+crash = Task(seeded(lambda: Crashing(6, 2)), test=(x, y))
+fresh = Task(untrained, test=(x, y), train=(x, y))
+headed = Task(head_at_random, test=(x, y), train=(x, y))
 """
 NOISY = ("--corruption", "gaussian-filter-max:.05")
 
@@ -917,6 +939,51 @@ def test_no_command_signs_for_a_network_that_means_nothing(verb: str, task: str,
     lines = [line for line in said.err.splitlines() if "--weights" not in line]
     assert said.code == 2 and said.out == "" and len(lines) == 1
     assert ("not finite" if task == "nans" else "one logit") in lines[0]
+
+
+RANDOM = "--weights is missing, and model() makes its weights at random"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("measure", "mine.py:fresh", *NOISY),
+        ("certify", "mine.py:fresh", *NOISY, "--accuracy", ".9"),
+        ("sensitivity", "mine.py:fresh", *NOISY, "--part", "train"),
+        ("device", "pcm-joshi", "--for", "mine.py:fresh"),
+    ],
+)
+def test_a_network_that_nobody_trained_is_refused(words: tuple[str, ...], type_: Type, tmp_path: Path) -> None:
+    said = type_(*words)
+    assert (said.code, said.out) == (2, "") and said.err.count("\n") == 1
+    assert f"mine.py:fresh: {RANDOM}" in said.err and "give --weights FILE, or load" in said.err
+    inc.save_weights(network(), tmp_path / "w.safetensors")
+    assert type_(*words, "--weights", "w.safetensors").code in (0, 1)
+
+
+def test_weights_that_the_task_loads_are_measured_with_a_note(type_: Type) -> None:
+    said = type_("measure", "mine.py:task", *NOISY, "--chips", "2")
+    assert said.code == 0 and "--weights is missing; these are the weights that model() makes.\n" in said.err
+    said = type_("measure", "mine.py:headed", *NOISY, "--chips", "2")  # 16 of 74 numbers
+    assert said.code == 0 and "these are the weights that model() makes, 22% of them at random." in said.err
+
+
+def test_an_audit_needs_no_trained_network(type_: Type) -> None:
+    assert type_("audit", "mine.py:fresh").code == 0
+
+
+def test_a_large_network_is_not_made_twice(type_: Type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("incorruptible.cli.targets.LARGE", 73)
+    said = type_("measure", "mine.py:fresh", *NOISY, "--chips", "2")
+    assert said.code == 0 and "these are the weights that model() makes.\n" in said.err
+
+
+def test_looking_for_random_weights_leaves_the_random_state(type_: Type) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    assert type_("measure", "mine.py:fresh", *NOISY).code == 2
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_crash_is_no_refusal(type_: Type) -> None:

@@ -137,7 +137,7 @@ def crosssim(
         wire=wire,
     )
     with redirect_stdout(sys.stderr):  # what the user's own code, and CrossSim, print is no data
-        network = target_of(target, weights, seed)
+        network = target_of(target, weights, seed).trained(target, seed)
         task, model = network.task, network.model
         data = first_of(batches(task.part(part), batch), examples)
         calibration = batches(task.part("train"), batch) if adc_bits or dac_bits else None

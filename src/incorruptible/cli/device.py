@@ -153,7 +153,7 @@ def _model(
     from ..weights.arrays import select
 
     with redirect_stdout(sys.stderr):  # what the user's own code prints is no data
-        network = target_of(target, weights, seed)
+        network = target_of(target, weights, seed).trained(target, seed)
     held = held_in(network.recipe, also, protect)
     network.tell()
     if held.told:

@@ -227,18 +227,71 @@ def held_in(recipe: Recipe | None, also: list[str] | None, protect: list[str] | 
 
 class NetworkTarget(NamedTuple):
     """A task and its network. `recipe` is how the network was trained, where the target is a run's
-    folder. `untrained` says that a task of the user's own came without weights.
+    folder. `untrained` says that a task of the user's own is given without --weights, and `random`
+    is the share of its parameters that `model()` makes at random, as far as this was looked at.
     """
 
     task: Task
     model: nn.Module
     recipe: Recipe | None
     untrained: bool
+    random: float = 0.0
+
+    def trained(self, name: str, seed: int) -> NetworkTarget:
+        """This network, where somebody may have trained it. Raises `UserError`, with the target's
+        `name`, where `model()` makes most of the weights at random.
+
+        Weights that were loaded are the same when `model()` is called again from another seed, and
+        new ones differ. A few may differ in a trained network too, such as a layer that is not
+        used. Networks of more than `LARGE` parameters are not made twice.
+        """
+        import torch
+
+        lazy = torch.nn.parameter.UninitializedParameter  # has no shape; `select` refuses it later
+        every = self.model.named_parameters()
+        own = {place: one for place, one in every if not isinstance(one, lazy)}
+        total = sum(one.numel() for one in own.values())
+        if not self.untrained or not 0 < total <= LARGE:
+            return self
+        again = dict(_made(self.task, seed, "weights again").named_parameters())
+        differing = sum(_differing(one, again.get(place)) for place, one in own.items())
+        if 2 * differing > total:
+            raise UserError(
+                f"{name}: --weights is missing, and model() makes its weights at random, so that "
+                "nothing is trained: give --weights FILE, or load the weights in model()."
+            )
+        return self._replace(random=differing / total)
 
     def tell(self) -> None:
         """Say on stderr that weights are missing, where they are."""
         if self.untrained:
-            say("incorruptible: --weights is missing; these are the weights that model() makes.")
+            part = f", {100 * self.random:.2g}% of them at random" if self.random else ""
+            say(
+                "incorruptible: --weights is missing; these are the weights that model() "
+                f"makes{part}."
+            )
+
+
+LARGE = 50_000_000  # parameters of a network that is not made twice to see whether it is random
+
+
+def _made(task: Task, seed: int, purpose: str) -> nn.Module:
+    """What `task.model()` makes from this seed. The global random state stays as it was."""
+    import torch
+
+    from ..randomness.streams import key
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(seed, purpose) >> 1)
+        return task.model()
+
+
+def _differing(one: Tensor, other: Tensor | None) -> int:
+    """How many numbers of a parameter differ from those of the other one."""
+    if other is None or other.shape != one.shape:
+        return one.numel()
+    both_nan = (one != one) & (other != other)
+    return int(((one != other) & ~both_nan).sum())
 
 
 def target_of(
@@ -253,7 +306,6 @@ def target_of(
     import torch
 
     from .. import tasks
-    from ..randomness.streams import key
     from ..runs import open_run
     from ..training import load_weights
 
@@ -272,9 +324,7 @@ def target_of(
                 f"{target} has no weights yet: give --weights FILE, or a run's folder "
                 f"(incorruptible train {target})."
             )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(key(seed, "weights") >> 1)
-            model = task.model()
+        model = _made(task, seed, "weights")
         if not isinstance(model, torch.nn.Module):
             raise UserError(
                 f"{target}: model() gave {type(model).__name__}; a torch.nn.Module is needed."
@@ -376,7 +426,7 @@ def open_target(
     from ..weights.arrays import select
 
     with redirect_stdout(sys.stderr):
-        network = target_of(name, weights, seed)
+        network = target_of(name, weights, seed).trained(name, seed)
     task, model = network.task, network.model
     held = held_in(network.recipe, also, protect)
     model.to(device_of(device))
