@@ -326,7 +326,8 @@ import torch
 from incorruptible import Task
 
 x = torch.arange(12.0).view(6, 2)
-task = Task(lambda: torch.nn.Linear(2, 2), test=(x, (x[:, 0] > 4).long()))
+network = torch.nn.Linear(2, 2)
+task = Task(lambda: network, test=(x, (x[:, 0] > 4).long()))
 """
 
 
