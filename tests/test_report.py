@@ -414,6 +414,23 @@ def test_the_demos_summary_has_its_claims_at_the_top(made: Made, summary: dict[s
     assert "torch" in kept["made"] and kept["command"] == "incorruptible demo" and kept["arms"] == summary["arms"]
 
 
+@pytest.mark.parametrize("failed", [0, 1])
+def test_the_demo_ends_with_1_where_runs_failed(
+    failed: int, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from incorruptible import reports
+    from incorruptible.cli import demo
+
+    def told(*given: Any) -> dict[str, Any]:
+        found = summarise(*given)
+        return {**found, "jobs": {**found["jobs"], "failed": failed}}
+
+    monkeypatch.setattr(reports, "summarise", told)
+    monkeypatch.setattr(sys.modules[demo.__module__], "run_study", lambda *_: find(made.home, "small", "small"))
+    said = typed("demo", "--home", tmp_path)
+    assert said.code == failed and said.out.endswith(f"report: {tmp_path}/demo/report.html\n")
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with chromium() as started:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import typer
+
 from .study import Epochs, Seeds, Workers, run_study
 from .targets import DebugOption, HomeOption, JsonOption
 from .terminal import command, put, put_json
@@ -29,11 +31,13 @@ def demo(
     page = report(folder.path, home / "demo" / "report.html", command=command())
     if json_:
         put_json(found)
-        return
-    for claim in folder.plan["definition"]["claims"]:
-        put(f"{claim['name']}  {found[claim['name']]['verdict']:<12}  {claim['text']}")
-    put(
-        f"{len(found['seeds'])} seeds an arm, {len(found['arms'])} arms; evidence: "
-        f"{page.with_name('summary.json')}"
-    )
-    put(f"report: {page}")
+    else:
+        for claim in folder.plan["definition"]["claims"]:
+            put(f"{claim['name']}  {found[claim['name']]['verdict']:<12}  {claim['text']}")
+        put(
+            f"{len(found['seeds'])} seeds an arm, {len(found['arms'])} arms; evidence: "
+            f"{page.with_name('summary.json')}"
+        )
+        put(f"report: {page}")
+    if found["jobs"]["failed"]:
+        raise typer.Exit(1)
