@@ -37,17 +37,14 @@ class Described(Protocol):
     @property
     def unit(self) -> str:
         """What strength 1 means."""
-        ...
 
     @property
     def formula(self) -> str:
         """What becomes of a weight w, or of the number x in a cell, at strength s."""
-        ...
 
     @property
     def source(self) -> str:
         """The paper, or the convention, that the formula is from."""
-        ...
 
 
 class Corruption(Described, Protocol):
@@ -66,11 +63,9 @@ class Corruption(Described, Protocol):
         """The values of `array` on one chip, of the same shape, dtype and device. The array itself
         is untouched.
         """
-        ...
 
     def moments(self, array: Array, strength: float) -> Moments:
         """Mean and standard deviation of the error at `strength`, as the formula states them."""
-        ...
 
 
 def write_into(

@@ -102,17 +102,23 @@ class Objective(Protocol):
     """
 
     @property
-    def passes(self) -> int: ...
+    def passes(self) -> int:
+        """How many points are visited at most; each costs one forward and one backward pass."""
+
     @property
-    def clean(self) -> bool: ...
+    def clean(self) -> bool:
+        """Whether one of the points is the clean weights."""
+
     @property
-    def unit(self) -> str: ...
+    def unit(self) -> str:
+        """What strength 1 means."""
+
     @property
-    def source(self) -> str: ...
+    def source(self) -> str:
+        """The paper, or the convention, that the objective is from."""
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> ObjectiveSteps:
         """The points for one micro-batch at `strength`, with the randomness of `draw`."""
-        ...
 
 
 def run_objective(steps: ObjectiveSteps, look: Callable[[Point], PointResult]) -> Grads | None:

@@ -90,22 +90,18 @@ class Noise(Protocol):
         """Standard normal numbers of the shape and on the device of `like`, in float32 (float64 if
         `like` is float64).
         """
-        ...
 
     def uniform(self, like: Tensor, tag: str = "") -> Tensor:
         """Uniform numbers in [0, 1), with the shape, device and type that `normal` gives."""
-        ...
 
     def chip(self, tag: str = "") -> float:
         """One uniform number in [0, 1) that all arrays of the chip share."""
-        ...
 
     @property
     def reading(self) -> Noise:
         """The noise of this read of the chip. Each read has other reading noise, while everything
         else on the chip stays.
         """
-        ...
 
 
 def add_normal(noise: Noise, base: Tensor, std: Tensor, out: Tensor, tag: str = "") -> None:

@@ -32,10 +32,8 @@ class Controller(Protocol):
 
     def start(self) -> State:
         """The state before the first step."""
-        ...
 
     def next(self, progress: float, seen: Seen, state: State) -> State:
         """The state for the step at `progress` in [0, 1]. The step before was made under `state`
         and had the losses `seen`.
         """
-        ...

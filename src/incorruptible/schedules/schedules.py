@@ -43,7 +43,8 @@ class _Printed(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def __call__(self, progress: float) -> float: ...
+    def __call__(self, progress: float) -> float:
+        """The strength at a progress from 0 to 1."""
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self)).items():

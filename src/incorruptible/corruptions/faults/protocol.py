@@ -53,23 +53,19 @@ class Fault(Described, Protocol):
         """Whether the fault happens after programming. The reference of a drift compensation is
         read without it.
         """
-        ...
 
     @property
     def rereads(self) -> bool:
         """Whether the fault is drawn anew in each read of a chip."""
-        ...
 
     @property
     def max_strength(self) -> float:
         """The largest strength that makes sense, for example 1 for a probability."""
-        ...
 
     def __call__(self, value: Tensor, held: Held, strength: float, noise: Noise) -> Tensor:
         """The values of the cells behind the fault, from the `value` [cells, *shape] before it.
         `held.value` are the values that were stored.
         """
-        ...
 
     def moments(self, before: Raw, held: Held, strength: float) -> Raw | Split | None:
         """The moments behind the fault, from the moments `before` it, if cells are independent.
@@ -77,7 +73,6 @@ class Fault(Described, Protocol):
         A `Split` says that the fault strikes all cells of a weight together. None says that no
         closed form is known; `Stored` then estimates the moments from simulated chips.
         """
-        ...
 
 
 class RateFault:

@@ -71,13 +71,10 @@ class Storage(Protocol):
         """Whether the cells can hold every weight as it is. Otherwise weights are rounded to what
         the cells can hold.
         """
-        ...
 
     @property
     def cells(self) -> str:
         """What the cells hold: "weights", "conductances" or "bits"."""
-        ...
 
     def encode(self, array: Array) -> Held:
         """The cells that hold `array`, which stays untouched."""
-        ...

@@ -50,11 +50,9 @@ class Rule(Protocol):
 
     def needs(self) -> list[str]:
         """The names, or patterns of names, of the arms that the rule needs."""
-        ...
 
     def __call__(self, arms: Sequence[Arm], tests: Sequence[float]) -> Judgement:
         """Decide. Raises `Lacking` where an arm that the rule needs is not finished."""
-        ...
 
 
 CATALOGUE: dict[str, Any] = {

@@ -23,17 +23,14 @@ class ImageNetwork(Protocol):
     @property
     def origin(self) -> str:
         """What the network was made from, if this is a file, which a `Task` takes as its `origin`."""
-        ...
 
     def __call__(self, *, channels: int, classes: int, size: int | tuple[int, int]) -> nn.Module:
         """Returns the network with fresh weights from torch's global generator, or with those of a
         folder.
         """
-        ...
 
     def blank(self, *, channels: int, classes: int, size: int | tuple[int, int]) -> nn.Module:
         """Returns the network for weights that are loaded into it at once, as `Task.blank` does."""
-        ...
 
 
 @dataclass(frozen=True)
