@@ -3,7 +3,7 @@ noise is as strong.
 
 Relies on: `corruptions.equivalence.translate` computes every number; this module reads options and
 writes the answer as text, JSON and a figure.
-Keeps: a file that exists is refused before anything is computed, unless --force came; stdout holds
+Keeps: a file that exists is refused before anything is computed, unless --force is given; stdout holds
 the answer alone, and remarks and lines to type next go to stderr.
 """
 

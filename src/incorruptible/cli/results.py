@@ -32,6 +32,7 @@ def results(
     """Print what a study has found so far: every arm at every test strength, with 95% intervals
     over crossed seeds and examples. JSON has the verdicts too. Equal studies print equal bytes.
     """
+    from ..studies.evidence import shown_in
     from ..studies.folder import find, named
     from ..studies.ranges import tabulated
     from ..studies.results import COLUMNS, findings, listed, summary
@@ -44,17 +45,13 @@ def results(
         put_csv(COLUMNS, listed(folder))
         return
     every = list(findings(folder))
-    factor, unit = (
-        (100, "%")
-        if folder.plan["score"]["unit"] == "fraction"
-        else (1, folder.plan["score"]["unit"])
-    )
-    places = 2 if factor == 100 else 3
+    shown = shown_in(folder.plan["score"]["unit"])
     for place, noise in enumerate(folder.plan["noises"]):
         if place:
             put("")
         put(
-            f"{folder.plan['score']['name']} ({unit}) under {noise['corruption']} ({noise['unit']})"
+            f"{folder.plan['score']['name']} ({shown.unit}) under {noise['corruption']} "
+            f"({noise['unit']})"
         )
         if noise.get("conditions"):
             put(noise["conditions"])
@@ -64,11 +61,7 @@ def results(
             [
                 [
                     found.arm,
-                    *(
-                        f"{factor * c.interval.estimate:.{places}f} "
-                        f"±{factor * c.interval.half:.{places}f}"
-                        for c in found.cells
-                    ),
+                    *(shown.half(cell.interval, " ±") for cell in found.cells),
                     str(found.cells[0].seeds),
                 ]
                 for found in own
@@ -118,6 +111,7 @@ def compare(
     from ..errors import UserError
     from ..statistics import holm
     from ..studies import results as found
+    from ..studies.evidence import shown_in
     from ..studies.folder import find, named
     from ..studies.outcomes import Outcomes
 
@@ -137,8 +131,7 @@ def compare(
         put_csv(head, plain)
     else:
         adjusted = holm([row[-2] for row in plain])
-        factor = 100 if folder.plan["score"]["unit"] == "fraction" else 1
-        unit, places = ("points", 2) if factor == 100 else (folder.plan["score"]["unit"], 3)
+        factor, places, _, unit = shown_in(folder.plan["score"]["unit"])
         put_table(
             ["left", "right", "strength", f"left - right ({unit})", "p (Holm)", "word"],
             [

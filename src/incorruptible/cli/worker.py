@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -129,8 +129,11 @@ def _work(
     try:
         with leaving() as leave:
             note = home / "studies" / named(name) / "study.json"
-            overrides: dict[str, Any] = {"seeds": seeds or None, "epochs": epochs or None}
-            overrides |= {"data": absolute_data(data)} if data else {}
+            overrides: dict[str, Any] = {
+                "seeds": seeds or None,
+                "epochs": epochs or None,
+                **({"data": absolute_data(data)} if data else {}),
+            }
             if seeds is None and epochs is None and data is None and note.is_file():
                 overrides = read(note)["overrides"]
             if device is not None:

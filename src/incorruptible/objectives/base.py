@@ -15,10 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from ..corruptions import Corruption, as_corruption
 from ..errors import UserError, unknown
 from ..randomness.streams import Draw
 from ..schedules import Controller, Schedule, peak
@@ -87,6 +89,25 @@ class PointResult(NamedTuple):
 # gradients (`ObjectiveSteps`), the others return None (`PointSteps`).
 PointSteps = Generator[Point, PointResult, None]
 ObjectiveSteps = Generator[Point, PointResult, Grads | None]
+
+
+@dataclass(frozen=True)
+class OfCorruption:
+    """What objectives at corrupted weights share: the corruption, given as an object or as text, and
+    the largest strength, which is the corruption's.
+    """
+
+    corruption: Corruption = field(metadata={"inner": True, "named": True})
+
+    unit: ClassVar[str] = "the corruption's"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "corruption", as_corruption(self.corruption))
+
+    @property
+    def max_strength(self) -> float:
+        """The largest strength."""
+        return max_strength_of(self.corruption)
 
 
 class Objective(Protocol):

@@ -17,16 +17,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..corruptions import Corrupted, Gaussian, as_corruption
+from ..corruptions import Corrupted, Gaussian
 from ..errors import UserError
 from ..randomness.streams import Draw
 from ..weights.arrays import Array
 from ..weights.swap import replaced
-from .base import Point, PointSteps
+from .base import OfCorruption, Point, PointSteps
 
 
 @dataclass(frozen=True)
-class LocalRWP:
+class LocalRWP(OfCorruption):
     """`RWP` for Gaussian error, with a separate draw for each example: the gradient with outputs
     W x + s m_f |x| z of every Linear layer, where z is standard normal.
 
@@ -60,11 +60,10 @@ class LocalRWP:
 
     passes: ClassVar[int] = 1
     clean: ClassVar[bool] = False
-    unit: ClassVar[str] = "the corruption's"
     source: ClassVar[str] = "Kingma, Salimans and Welling 2015, arXiv 1506.02557"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "corruption", as_corruption(self.corruption))
+        super().__post_init__()
         if not isinstance(self.corruption, Gaussian):
             raise UserError(
                 f"local-rwp({self.corruption}): Gaussian error with a scale for each filter is "

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ..corruptions import Corrupted, Corruption, as_corruption
+from ..corruptions import Corrupted
 from ..errors import UserError
 from ..randomness.streams import Draw
 from ..specs.grammar import write
 from ..weights.arrays import Array
-from .base import ObjectiveSteps, Point, max_strength_of
+from .base import ObjectiveSteps, OfCorruption, Point
 
 
 @dataclass(frozen=True)
-class RandBET:
+class RandBET(OfCorruption):
     """Random bit error training (Stutz et al., Bit Error Robustness for Energy-Efficient DNN
     Accelerators, MLSys 2021, arXiv 2006.13977). The gradient is:
 
@@ -54,17 +54,15 @@ class RandBET:
     By hand: L = w^2 / 2 at w = 2, where c(w) = 3, and bound 1: (2 + min(3, 1)) / 2 = 1.5.
     """
 
-    corruption: Corruption = field(metadata={"inner": True, "named": True})
     population: int = 1
     bound: float = 0.05
     threshold: float = math.inf
 
     clean: ClassVar[bool] = True
-    unit: ClassVar[str] = "the corruption's"
     source: ClassVar[str] = "Stutz et al., MLSys 2021, arXiv 2006.13977"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "corruption", as_corruption(self.corruption))
+        super().__post_init__()
         if not (isinstance(self.population, int) and self.population >= 1):
             raise UserError(
                 f"randbet: population {self.population!r}: a whole number, 1 at least, is needed "
@@ -88,11 +86,6 @@ class RandBET:
     def share(self) -> float:
         """The share of each point in the mean."""
         return 1 / self.passes
-
-    @property
-    def max_strength(self) -> float:
-        """The largest strength."""
-        return max_strength_of(self.corruption)
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> ObjectiveSteps:
         def at(s: float, chip: Draw) -> Point:

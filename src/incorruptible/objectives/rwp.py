@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
-from ..corruptions import Corrupted, Corruption, as_corruption
+from ..corruptions import Corrupted
 from ..randomness.streams import Draw
 from ..weights.arrays import Array
-from .base import Point, PointSteps, max_strength_of
+from .base import OfCorruption, Point, PointSteps
 
 
 @dataclass(frozen=True)
-class RWP:
+class RWP(OfCorruption):
     """Random weight perturbation: the gradient at corrupted weights c(w), with a new draw of the
     corruption for each micro-batch.
 
@@ -30,23 +30,12 @@ class RWP:
     gradient is -0.5.
     """
 
-    corruption: Corruption = field(metadata={"inner": True, "named": True})
-
     passes: ClassVar[int] = 1
     clean: ClassVar[bool] = False
-    unit: ClassVar[str] = "the corruption's"
     source: ClassVar[str] = "arXiv 2602.07320; hardware-aware training since Joshi et al. 2020"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "corruption", as_corruption(self.corruption))
 
     def __str__(self) -> str:
         return f"rwp({self.corruption})"
-
-    @property
-    def max_strength(self) -> float:
-        """The largest strength."""
-        return max_strength_of(self.corruption)
 
     def __call__(self, arrays: Sequence[Array], strength: float, draw: Draw) -> PointSteps:
         yield Point(Corrupted(self.corruption, strength, draw))

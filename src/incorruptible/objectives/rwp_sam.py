@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
-from ..corruptions import Corrupted, Corruption, as_corruption
+from ..corruptions import Corrupted
 from ..errors import UserError
 from ..randomness.streams import Draw
 from ..specs.grammar import write
 from ..weights.arrays import Array
-from .base import Point, PointSteps, max_strength_of
+from .base import OfCorruption, Point, PointSteps, max_strength_of
 from .sam import EUCLIDEAN, Ascent, metric_of
 
 
 @dataclass(frozen=True)
-class RWPSAM:
+class RWPSAM(OfCorruption):
     """SAM around corrupted weights: v is w corrupted at strength ratio * rho, g is the gradient at
     v, and the step takes the gradient at v + rho g / ||g||.
 
@@ -26,7 +26,6 @@ class RWPSAM:
     gradients are applied to w straight through the corruption, as by `RWP`.
     """
 
-    corruption: Corruption = field(metadata={"inner": True, "named": True})
     ratio: float = 1.0
     metric: str = EUCLIDEAN
 
@@ -36,7 +35,7 @@ class RWPSAM:
     source: ClassVar[str] = "this package; SAM is arXiv 2010.01412"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "corruption", as_corruption(self.corruption))
+        super().__post_init__()
         metric_of(self.metric)
         if not 0 <= self.ratio < float("inf"):
             raise UserError(

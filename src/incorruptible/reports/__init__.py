@@ -23,7 +23,7 @@ from typing import Any
 from ..errors import UserError, unknown
 from ..files import records
 from ..plots import Chart, save
-from ..studies.evidence import MARGIN, Arm, Verdict
+from ..studies.evidence import MARGIN, Arm, Verdict, shown_in
 from ..studies.folder import Folder, find, named
 from ..studies.ranges import tabulated
 from ..studies.results import arms, conclude, findings, missing, summary
@@ -203,15 +203,15 @@ def _summary(folder: Folder, found: Sequence[Arm]) -> list[str]:
 
 def _equivalent(folder: Folder) -> str:
     """What "equivalent" means in this study: the margins of its claims, in the score's unit."""
-    unit = folder.plan["score"]["unit"]
-    factor, shown = (100, "points") if unit == "fraction" else (1, unit)
+    shown = shown_in(folder.plan["score"]["unit"])
     claims = folder.plan["definition"]["claims"]
     margins = {
         claim["fields"].get("margin", MARGIN) for claim in claims if claim["rule"] not in ALONE
     }
     return (
         "equivalent (within "
-        f"{' or '.join(f'{factor * one:g}' for one in sorted(margins or {MARGIN}))} {shown})"
+        f"{' or '.join(f'{shown.factor * one:g}' for one in sorted(margins or {MARGIN}))} "
+        f"{shown.points})"
     )
 
 
@@ -230,7 +230,7 @@ def _section(title: str, names: Sequence[str], drawn: Sequence[Chart]) -> Sectio
 
 def _tables(folder: Folder) -> list[Table]:
     score = folder.plan["score"]
-    factor, places, unit = (100, 2, "%") if score["unit"] == "fraction" else (1, 3, score["unit"])
+    shown = shown_in(score["unit"])
     every = list(findings(folder))
     found = []
     for noise in folder.plan["noises"]:
@@ -238,17 +238,13 @@ def _tables(folder: Folder) -> list[Table]:
         body = [
             [
                 one.arm,
-                *(
-                    f"{factor * c.interval.estimate:.{places}f} ± "
-                    f"{factor * c.interval.half:.{places}f}"
-                    for c in one.cells
-                ),
+                *(shown.half(cell.interval) for cell in one.cells),
                 str(one.cells[0].seeds),
             ]
             for one in own
         ]
         head = ["arm", *(f"{s:g}" for s in noise["strengths"]), "seeds"]
-        title = f"Every arm: {score['name']} ({unit}) under {noise['corruption']}"
+        title = f"Every arm: {score['name']} ({shown.unit}) under {noise['corruption']}"
         note = (
             "Mean over seeds, chips and examples, ± half of its 95% interval over crossed seeds "
             "and examples."

@@ -22,7 +22,7 @@ from ..diagnostics.mechanism import before_stall, probes
 from ..plots import Bars, Chart, Heat, Line, Lines
 from ..schedules import parse
 from ..statistics import crossed
-from ..studies.evidence import Arm, best, constants, difference
+from ..studies.evidence import Arm, best, constants, difference, shown_in
 from ..studies.folder import Folder
 from ..studies.results import conclude
 
@@ -92,10 +92,9 @@ class Frame:
         self.schedules = {
             arm["name"].removeprefix(head): arm["recipe"]["strength"] for arm in definition["arms"]
         }
-        self.factor = 100 if score["unit"] == "fraction" else 1
         self.noun, self.unit = score["name"], score["unit"]
-        self.score = f"{self.noun} ({'%' if self.factor == 100 else score['unit']})"
-        self.points = "points" if self.factor == 100 else score["unit"]
+        self.factor, _, unit, self.points = shown_in(score["unit"])
+        self.score = f"{self.noun} ({unit})"
         self.strengths: tuple[float, ...] = arms[0].strengths
         self.tests = [s for s in self.strengths if s > 0] or list(self.strengths)
         self.noise_unit = noise["unit"]
@@ -490,7 +489,7 @@ def shortfalls(folder: Folder, arms: Sequence[Arm]) -> list[Chart]:
     Without such a claim there is no chart.
     """
     noise, score = folder.plan["noises"][0], folder.plan["score"]
-    factor, unit = (100, "points") if score["unit"] == "fraction" else (1, score["unit"])
+    factor, _, _, unit = shown_in(score["unit"])
     rules = {
         one["name"]: one
         for one in folder.plan["definition"]["claims"]

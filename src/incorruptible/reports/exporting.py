@@ -20,6 +20,7 @@ from urllib.parse import quote
 from ..errors import UserError
 from ..files import records
 from ..plots import save
+from ..studies.evidence import shown_in
 from ..studies.folder import Folder
 from ..studies.results import COLUMNS, listed
 from .page import Finding, Page, Table
@@ -116,7 +117,7 @@ def _finding(one: Finding) -> str:
 def _difference(row: Any) -> str:
     if "difference" not in row:
         return ""
-    factor, digits, unit = (100, 2, "points") if row["unit"] == "fraction" else (1, 3, row["unit"])
+    factor, digits, _, unit = shown_in(row["unit"])
     low, middle, high = (factor * row[key] for key in ("low", "difference", "high"))
     return f"{middle:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f}) {unit}"
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..plots import Chart, Line, Lines
 from ..specs.durations import seconds
-from ..studies.evidence import Arm, Lacking, best, matching
+from ..studies.evidence import Arm, Lacking, best, matching, shown_in
 from ..studies.folder import Folder, matches
 from ..studies.outcomes import Outcomes
 from ..studies.results import mean
@@ -125,7 +125,7 @@ def _chart(
     folder: Folder, name: str, network: str, how: str, x: str, panels: _Panels
 ) -> list[Chart]:
     score = folder.plan["score"]
-    factor, unit = (100, "%") if score["unit"] == "fraction" else (1, score["unit"])
+    factor, _, unit, _ = shown_in(score["unit"])
     drawn: dict[str, list[Line]] = {}
     for family, groups in panels.items():
         for title, places in groups.items():

@@ -26,6 +26,31 @@ from ..statistics import Difference, Interval, crossed, verdict
 MARGIN = 0.003  # of scores that are fractions: 0.3 points
 
 
+class Shown(NamedTuple):
+    """How the scores of a unit are shown to people: multiplied by `factor`, with `places` digits
+    behind the point, in `unit`. Their differences are in `points`.
+    """
+
+    factor: int
+    places: int
+    unit: str
+    points: str
+
+    def half(self, interval: Interval, mark: str = " ± ") -> str:
+        """An estimate, `mark`, and half of its interval."""
+        estimate, half = (self.factor * one for one in (interval.estimate, interval.half))
+        return f"{estimate:.{self.places}f}{mark}{half:.{self.places}f}"
+
+
+def shown_in(unit: str) -> Shown:
+    """Fractions are shown as percent, and their differences in points; other units as they are.
+
+    >>> shown_in("fraction").half(Interval(0.91, 0.93, 0.95)), shown_in("nats").points
+    ('93.00 ± 2.00', 'nats')
+    """
+    return Shown(100, 2, "%", "points") if unit == "fraction" else Shown(1, 3, unit, unit)
+
+
 class Lacking(Exception):
     """A rule needs an arm that is not finished, or scores that this study does not have."""
 

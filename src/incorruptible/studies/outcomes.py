@@ -25,7 +25,7 @@ from ..pacbayes.gaussian import Displacement
 from ..schedules import parse as parse_strength
 from ..schedules import peak
 from ..specs.grammar import strip_paths
-from .evidence import Arm
+from .evidence import Arm, shown_in
 from .folder import Folder, StudyJob, at_checkpoint
 
 # Of the many arrays in a file of measurements, those that become fields of an `Arm`.
@@ -157,7 +157,7 @@ class StoredArm(Arm):
             strengths=tuple(plan["noises"][noise]["strengths"]),
             role=design["role"] if at is None else "checkpoint",
             sign=sign_of(plan),
-            unit="points" if plan["score"]["unit"] == "fraction" else plan["score"]["unit"],
+            unit=shown_in(plan["score"]["unit"]).points,
             task=strip_paths(recipe["task"]),
             held=_held(recipe),
             whole=whole,

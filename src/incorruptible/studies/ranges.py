@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..statistics import Interval, crossed_each, curves, t_interval
-from .evidence import Arm
+from .evidence import Arm, shown_in
 
 
 class Whole(NamedTuple):
@@ -69,18 +69,12 @@ def tabulated(wholes: Sequence[Whole], unit: str) -> Tabulated | None:
     if not wholes:
         return None
     one = wholes[0]
-    factor, places, shown, loss = (
-        (100, 2, "%", f"{100 * one.loss:g} point")
-        if unit == "fraction"
-        else (1, 3, unit, f"{one.loss:g} {unit}")
-    )
+    shown = shown_in(unit)
+    loss = f"{shown.factor * one.loss:g} {'point' if unit == 'fraction' else unit}"
     body = [
         [
             whole.arm,
-            *(
-                f"{factor * score.estimate:.{places}f} ± {factor * score.half:.{places}f}"
-                for score in (whole.area, whole.worst)
-            ),
+            *(shown.half(score) for score in (whole.area, whole.worst)),
             _tolerance(whole),
             str(whole.seeds),
         ]
@@ -96,7 +90,7 @@ def tabulated(wholes: Sequence[Whole], unit: str) -> Tabulated | None:
     title = f"Over the whole range, {one.low:g} to {one.high:g}, under {one.noise}"
     return Tabulated(
         title,
-        ["arm", f"area ({shown})", f"worst ({shown})", f"tolerance ({loss})", "seeds"],
+        ["arm", f"area ({shown.unit})", f"worst ({shown.unit})", f"tolerance ({loss})", "seeds"],
         body,
         note,
     )

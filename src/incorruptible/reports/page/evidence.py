@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from ...studies.evidence import shown_in
 from .tables import signed
 
 WIDTH, EDGE = 200, 16  # pixels: of a drawing (as in parts.html), and its free margin on either side
@@ -57,17 +58,17 @@ def _row(row: Mapping[str, Any], span: Span | None) -> dict[str, Any]:
 def _text(row: Mapping[str, Any]) -> str:
     if not _known(row):
         return "no finite interval"
-    spec = "+.2f" if row["unit"] == "fraction" else "+.3f"
+    spec = f"+.{shown_in(row['unit']).places}f"
     low, middle, high = (signed(value, spec) for value in _values(row))
     return f"{middle} ({low} to {high}) {_unit(row)}"
 
 
 def _unit(row: Mapping[str, Any]) -> str:
-    return "points" if row["unit"] == "fraction" else str(row["unit"])
+    return shown_in(row["unit"]).points
 
 
 def _values(row: Mapping[str, Any]) -> tuple[float, float, float]:
-    factor = 100 if row["unit"] == "fraction" else 1
+    factor = shown_in(row["unit"]).factor
     return factor * row["low"], factor * row["difference"], factor * row["high"]
 
 

@@ -40,14 +40,13 @@ class Shortfall:
                 ours, theirs = served(arms, run, s), best(tuned, s)
                 gap = crossed(theirs.sign * (ours.test - theirs.test[:, theirs.index(s)]))
                 lost = -gap.interval.estimate
-                within = (
-                    "target" if lost <= self.target else "limit" if lost <= self.most else "neither"
+                said = (
+                    "within the target"
+                    if lost <= self.target
+                    else "within the limit"
+                    if lost <= self.most
+                    else "beyond the limit"
                 )
-                said = {
-                    "target": "within the target",
-                    "limit": "within the limit",
-                    "neither": "beyond the limit",
-                }[within]
                 note = f"{said}; best of {len(tuned)}" + (
                     f"; checkpoint: {ours.picks}" if ours.picks else ""
                 )
