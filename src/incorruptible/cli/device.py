@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 
 # From this share of bias in the squared error on, training on the device is proposed first, and
 # training with Gaussian noise last. The noise has the size of the whole error and stands for its
-# spread alone.
-BIASED = 1 / 3
+# spread alone. `scripts/biased_devices.py` compares the two: at 64% bias and more, the device's own
+# training is within .2 points on an MLP and 58 to 84 points ahead on a network with BatchNorm; below
+# 10% they are within .7 points. Nothing was tried between 10% and 56%.
+BIASED = 0.6
 
 
 def device(
@@ -111,7 +113,9 @@ def device(
         plain["next"] = _next(found, task, weights)
     give(plain, text, out, json_)
     if _biased(found):
-        _tell_bias(found, chosen)
+        _tell_bias(found)
+    if task is not None:
+        tell_drift([chosen])
     for line in plain.get("next", ()) if not json_ else ():
         say(f"next: {line}")
 
@@ -169,17 +173,14 @@ def _biased(found: Translation) -> bool:
     return found.whole is not None and found.whole.bias >= BIASED and found.strength > 0
 
 
-def _tell_bias(found: Translation, corruption: Corruption) -> None:
-    """Say on stderr why the corruption itself is the first training to try, and what corrects its
-    drift.
-    """
+def _tell_bias(found: Translation) -> None:
+    """Say on stderr why the corruption itself is the first training to try."""
     assert found.whole is not None
     say(
         f"incorruptible: {found.whole.bias:.0%} of the squared error is bias, which is the same on "
         f"every chip. Gaussian noise in training cannot stand for it; train on {found.corruption} "
         "itself first."
     )
-    tell_drift([corruption])
 
 
 def _next(found: Translation, task: str, weights: Path | None) -> list[str]:
