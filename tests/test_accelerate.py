@@ -99,6 +99,16 @@ def test_noise_from_a_bank() -> None:
     assert robust.state_dict()["noise"] == "banked"
 
 
+def test_its_metrics_are_those_of_a_plain_loop() -> None:
+    """What the line of docs/how-to/integrations.md gives to `accelerator.log`."""
+    text = OBJECTIVES[1]
+    _, robust = fit(accelerator(gradient_accumulation_steps=2), text)
+    _, plain = loop(text, accumulate=2, short=lambda m: 2)
+    found = robust.metrics()
+    assert found == pytest.approx(plain.metrics()) and {"strength", "perturbed_loss", "skipped"} <= found.keys()
+    assert all(type(value) is float for value in found.values())
+
+
 def test_plain_is_what_accelerate_does_alone() -> None:
     host = accelerator(gradient_accumulation_steps=2)
     model, optimizer, loader = prepared(host, net())

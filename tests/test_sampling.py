@@ -17,7 +17,7 @@ from incorruptible.evaluation import measure, measure_mean, measure_until
 from incorruptible.evaluation.sampling import Sampling, SamplingOptions
 from incorruptible.evaluation.sensitivity import sensitivity
 from incorruptible.files import records
-from small_network import Data, small_data_of, small_network
+from small_network import Data
 
 NOISE = inc.Gaussian("filter-max")
 
@@ -31,16 +31,6 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], dict[str, Any], tuple[int, str]]]
     "sensitivity": (sensitivity, {}, (25, "validation")),
 }
 EACH = pytest.mark.parametrize("name", FUNCTIONS)
-
-
-@pytest.fixture(scope="module")
-def model() -> nn.Module:
-    return small_network()
-
-
-@pytest.fixture(scope="module")
-def data(model: nn.Module) -> Data:
-    return small_data_of(model)
 
 
 @EACH

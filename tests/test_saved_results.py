@@ -23,7 +23,7 @@ from incorruptible.evaluation.sensitivity import Sensitivity, sensitivity
 from incorruptible.files import records
 from incorruptible.plots import save
 from incorruptible.specs.durations import seconds
-from small_network import Data, small_data_of, small_network
+from small_network import Data, small_network
 
 SWEEP = inc.Sampling("gaussian-filter-max:0,.1,.3", seed=0)
 
@@ -78,16 +78,6 @@ MADE: dict[str, tuple[type, Callable[[nn.Module, Data], Drawn], list[str], list[
         ["gaussian-filter-max, strength 0.3; 4 chips, 60 examples (validation)"],
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def model() -> nn.Module:
-    return small_network()
-
-
-@pytest.fixture(scope="module")
-def data(model: nn.Module) -> Data:
-    return small_data_of(model)
 
 
 @pytest.mark.parametrize("name", MADE)

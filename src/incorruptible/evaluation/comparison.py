@@ -54,7 +54,7 @@ class Comparison(Charted):
         Of 200,000 simulated sets of 25 chips, the interval at level .95 missed .050 where
         differences were normal, .075 where they were exponential, and .074 where one chip in ten
         differed (.350 of sets of 10 chips: so many hold no chip that differs).
-        `tests/test_comparison.py` repeats the first two.
+        `tests/test_comparison.py` repeats them.
         """
         pairs = zip(self.after.values, self.before.values, strict=True)
         return [paired(after, before, level).interval for after, before in pairs]
