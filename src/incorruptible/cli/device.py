@@ -112,10 +112,8 @@ def device(
     if task is not None:
         plain["next"] = _next(found, task, weights)
     give(plain, text, out, json_)
-    if _biased(found):
-        _tell_bias(found)
     if task is not None:
-        tell_drift([chosen])
+        _advise(found, chosen)
     for line in plain.get("next", ()) if not json_ else ():
         say(f"next: {line}")
 
@@ -173,14 +171,17 @@ def _biased(found: Translation) -> bool:
     return found.whole is not None and found.whole.bias >= BIASED and found.strength > 0
 
 
-def _tell_bias(found: Translation) -> None:
-    """Say on stderr why the corruption itself is the first training to try."""
-    assert found.whole is not None
-    say(
-        f"incorruptible: {found.whole.bias:.0%} of the squared error is bias, which is the same on "
-        f"every chip. Gaussian noise in training cannot stand for it; train on {found.corruption} "
-        "itself first."
-    )
+def _advise(found: Translation, corruption: Corruption) -> None:
+    """Say on stderr why the corruption itself is the first training to try where bias is most of
+    its error, and what corrects its drift.
+    """
+    if (whole := found.whole) is not None and _biased(found):
+        say(
+            f"incorruptible: {whole.bias:.0%} of the squared error is bias, which is the same on "
+            "every chip. Gaussian noise in training cannot stand for it; train on "
+            f"{found.corruption} itself first."
+        )
+    tell_drift([corruption])
 
 
 def _next(found: Translation, task: str, weights: Path | None) -> list[str]:
