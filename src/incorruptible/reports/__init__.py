@@ -204,9 +204,10 @@ def _summary(folder: Folder, found: Sequence[Arm]) -> list[str]:
 def _equivalent(folder: Folder) -> str:
     """What "equivalent" means in this study: the margins of its claims, in the score's unit."""
     shown = shown_in(folder.plan["score"]["unit"])
-    claims = folder.plan["definition"]["claims"]
     margins = {
-        claim["fields"].get("margin", MARGIN) for claim in claims if claim["rule"] not in ALONE
+        claim["fields"].get("margin", MARGIN)
+        for claim in folder.plan["definition"]["claims"]
+        if claim["rule"] not in ALONE
     }
     return (
         "equivalent (within "

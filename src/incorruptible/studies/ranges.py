@@ -87,9 +87,8 @@ def tabulated(wholes: Sequence[Whole], unit: str) -> Tabulated | None:
         f"most {loss}; both ± half of Student's interval over seeds. A seed that never loses it "
         f"counts as {one.high:g}."
     )
-    title = f"Over the whole range, {one.low:g} to {one.high:g}, under {one.noise}"
     return Tabulated(
-        title,
+        f"Over the whole range, {one.low:g} to {one.high:g}, under {one.noise}",
         ["arm", f"area ({shown.unit})", f"worst ({shown.unit})", f"tolerance ({loss})", "seeds"],
         body,
         note,
